@@ -1,0 +1,1 @@
+"""pyarrow: where documents come from."""

@@ -1,0 +1,95 @@
+"""Heads, what an encoder turned out to be, and what it gives for a batch of texts.
+
+Shape legend: N texts, H heads, D head dimension, E standard embedding's width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pooling = Literal["auto", "cls", "last", "mean"]
+Role = Literal["query", "document"]
+
+
+class Head(NamedTuple):
+    """One attention head of the encoder; under grouped-query attention, one query head."""
+
+    layer: int  # from 0
+    head: int  # from 0
+
+    def __str__(self) -> str:
+        return f"l{self.layer:02d}_h{self.head:02d}"
+
+    @classmethod
+    def parse(cls, name: str) -> Head:
+        """The head that `str(head)` named."""
+        layer, head = name.split("_")
+        return cls(int(layer[1:]), int(head[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What the user asks of the encoder: all that decides what vectors a text gets."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # hub id, folder, or package:NAME
+    revision: str = ""  # a commit of the hub; empty only for folders and packages
+    layers: tuple[int, ...] = (-1,)  # from 0, or from the end
+    pooling: Pooling = "auto"  # of the heads; auto: the family's own
+    standard_pooling: Pooling = "auto"  # of the standard embedding
+    max_tokens: int = 0  # 0: the model's own limit
+    query_prefix: str = ""
+    document_prefix: str = ""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the forward pass
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """What the loaded model turned out to be. Two equal cards give equal vectors."""
+
+    spec: EncoderSpec
+    family: str  # transformers' model_type
+    weights_hash: str  # sha256 of the files that decide the vectors
+    heads: tuple[Head, ...]  # H of them, in the order of the vectors
+    head_dim: int  # D
+    standard_dim: int  # E
+    max_tokens: int
+    pooling: str  # resolved
+    standard_pooling: str  # resolved
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"heads": [str(head) for head in self.heads]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EncoderCard:
+        """The card that `to_dict` wrote."""
+        spec = dict(values["spec"])
+        spec["layers"] = tuple(spec["layers"])
+        heads = tuple(Head.parse(name) for name in values["heads"])
+        return cls(**{**values, "spec": EncoderSpec(**spec), "heads": heads})
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree between an index version and the encoder that queries it.
+
+        The model's name and revision are left out: the same weights in another folder are
+        the same encoder.
+        """
+        values = self.to_dict()
+        spec = {k: v for k, v in values.pop("spec").items() if k not in ("model", "revision")}
+        return values | {"spec": spec}
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One forward pass over N texts."""
+
+    heads: NDArray[np.float32]  # (N, H, D), not normalised
+    standard: NDArray[np.float32]  # (N, E), unit length
+    num_tokens: NDArray[np.int64]  # (N,), special tokens included
+
+    def __len__(self) -> int:
+        return len(self.heads)

@@ -1,0 +1,121 @@
+"""An index version's names and its record.
+
+`{index}_{version}_l05_h07` is a head's collection, `{index}_{version}_chunks` holds texts,
+`{index}_live` is the alias on the chunks collection: the only switch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.heads import EncoderCard, Head
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.errors import ConfigError
+
+INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
+
+
+def check_index_name(name: str) -> str:
+    """The name, if collections can be named after it.
+
+    Raises: ConfigError.
+    """
+    if not INDEX_NAME.fullmatch(name) or len(name) > 100:
+        raise ConfigError(
+            f"index name {name!r}",
+            "letters, digits and single underscores, a letter first, at most 100 characters",
+            "change `index` in the config file",
+        )
+    return name
+
+
+def head_collection(index: str, version: str, head: Head) -> str:
+    """`docs_v0123456789ab_l05_h07`."""
+    return f"{index}_{version}_{head}"
+
+
+def chunks_collection(index: str, version: str) -> str:
+    """`docs_v0123456789ab_chunks`."""
+    return f"{index}_{version}_chunks"
+
+
+def live_alias(index: str) -> str:
+    """`docs_live`."""
+    return f"{index}_live"
+
+
+def version_in(index: str, collection: str) -> str | None:
+    """The version a collection of this index belongs to; None if it is not one of its own."""
+    match = re.fullmatch(rf"{re.escape(index)}_(v[0-9a-f]{{12}})_(chunks|l\d+_h\d+)", collection)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VersionRecord:
+    """What a reader needs to know of a version, and what a sync needs to go on from it."""
+
+    index: str
+    version: str
+    fingerprint: str
+    encoder: EncoderCard
+    sums: ImportanceSums
+    num_documents: int
+    num_chunks: int
+    num_dead_letters: int
+    created_at: str  # ISO 8601, UTC
+    corpus: str  # its URI, for people
+    config: Mapping[str, Any] = field(default_factory=dict)  # resolved, secrets left out
+
+    def importance(self) -> NDArray[np.float64]:
+        """(H,), in the order of `encoder.heads`."""
+        return self.sums.importance()
+
+    def head_collections(self) -> tuple[str, ...]:
+        """H names, in the order of `encoder.heads`."""
+        return tuple(head_collection(self.index, self.version, h) for h in self.encoder.heads)
+
+    def chunks_collection(self) -> str:
+        """Where texts and standard embeddings are."""
+        return chunks_collection(self.index, self.version)
+
+    def to_json(self) -> str:
+        """One JSON object, sorted keys; the sums as base64 of little-endian float64."""
+        values: dict[str, Any] = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("encoder", "sums")
+        }
+        values["encoder"] = self.encoder.to_dict()
+        values["sums"] = {
+            "num_chunks": self.sums.num_chunks,
+            "norm_sum": _encode(self.sums.norm_sum),
+            "unit_sum": _encode(self.sums.unit_sum),
+        }
+        return json.dumps(values, sort_keys=True, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> VersionRecord:
+        """The record that `to_json` wrote."""
+        values = json.loads(text)
+        encoder = EncoderCard.from_dict(values["encoder"])
+        sums = values["sums"]
+        shape = (len(encoder.heads), encoder.head_dim)
+        values["encoder"] = encoder
+        values["sums"] = ImportanceSums(
+            sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)
+        )
+        return cls(**values)
+
+
+def _encode(values: NDArray[np.float64]) -> str:
+    return base64.b64encode(values.astype("<f8").tobytes()).decode()
+
+
+def _decode(text: str) -> NDArray[np.float64]:
+    return np.frombuffer(base64.b64decode(text), dtype="<f8").copy()

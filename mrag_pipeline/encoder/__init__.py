@@ -1,0 +1,1 @@
+"""torch and transformers: texts to head embeddings."""

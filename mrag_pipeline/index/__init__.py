@@ -1,0 +1,1 @@
+"""Milvus, and exact search by numpy."""

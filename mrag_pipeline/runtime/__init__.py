@@ -1,0 +1,1 @@
+"""Where shards are embedded: Ray actors, or this process."""

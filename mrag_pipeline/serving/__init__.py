@@ -1,0 +1,1 @@
+"""The online query service."""

@@ -1,0 +1,1 @@
+"""Shard folders on any pyarrow filesystem."""
