@@ -1,0 +1,15 @@
+"""Where shards wait, and how they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StagingSpec:
+    """The `[staging]` part of the config file."""
+
+    uri: str = ".mrag/staging"  # a path, or any filesystem's URI: file://, s3://, gs://, abfs://
+    vector_dtype: Literal["float32", "float16"] = "float32"  # of the staged head vectors
+    compression: Literal["zstd", "lz4", "snappy", "gzip", "none"] = "zstd"  # of the Parquet files

@@ -1,0 +1,240 @@
+"""What a shard holds, as Arrow tables and as Parquet bytes.
+
+Vectors are `list<float>` and not fixed-size lists: that is what Milvus's bulk import reads.
+Nothing here depends on the clock or the machine, so the same rows give the same bytes.
+Shape legend: N chunks, H heads, D head dimension or any vector's width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.documents import Chunk, DeadLetter
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.errors import BadVectors, StagingError
+from mrag_pipeline.ports import DocumentRow
+
+_DICTIONARY = ["document_id", "title", "metadata", "source", "reason", "head"]
+
+CHUNKS = pa.schema(
+    [
+        ("chunk_id", pa.int64()),
+        ("document_id", pa.string()),
+        ("ordinal", pa.int32()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("metadata", pa.string()),
+        ("vector", pa.list_(pa.float32())),
+    ]
+)
+DOCUMENTS = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("source", pa.string()),
+        ("num_chunks", pa.int32()),
+    ]
+)
+DEAD_LETTERS = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("text_hash", pa.string()),
+    ]
+)
+DUPLICATES = pa.schema([("shard", pa.int32()), *DEAD_LETTERS])
+IMPORTANCE = pa.schema(
+    [
+        ("head", pa.string()),
+        ("num_chunks", pa.int64()),
+        ("norm_sum", pa.float64()),
+        ("unit_sum", pa.list_(pa.float64())),
+    ]
+)
+
+
+def parquet(table: pa.Table, compression: str) -> pa.Buffer:
+    """The table as one Parquet file; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    dictionary = [name for name in _DICTIONARY if name in table.column_names]
+    pq.write_table(
+        table, sink, compression=compression, use_dictionary=dictionary, write_page_checksum=True
+    )
+    return sink.getvalue()
+
+
+def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Table:
+    """N chunks with their standard embeddings (N, E).
+
+    Raises: StagingError if a text or the metadata cannot be stored.
+    """
+    try:
+        columns = [
+            pa.array([c.id for c in chunks], pa.int64()),
+            pa.array([c.document_id for c in chunks], pa.string()),
+            pa.array([c.ordinal for c in chunks], pa.int32()),
+            pa.array([c.start for c in chunks], pa.int64()),
+            pa.array([c.end for c in chunks], pa.int64()),
+            pa.array([c.title for c in chunks], pa.string()),
+            pa.array([c.text for c in chunks], pa.string()),
+            pa.array([_json(c) for c in chunks], pa.string()),
+            lists(standard),
+        ]
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error, [c.document_id for c in chunks]) from error
+    return pa.Table.from_arrays(columns, schema=CHUNKS)
+
+
+def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str) -> pa.Table:
+    """One head's vectors (N, D), stored as `dtype`.
+
+    Raises: BadVectors if a vector is not finite, or does not survive `dtype`.
+    """
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(dtype)
+    whole = np.isfinite(stored).all(axis=1) & stored.any(axis=1)
+    if not whole.all():
+        raise BadVectors(
+            f"{int((~whole).sum())} of {len(whole)} vectors are zero, NaN or infinite as {dtype}",
+            "finite vectors with a direction",
+            "set staging.vector_dtype to float32; if it is that already, check the model",
+        )
+    return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(stored)})
+
+
+def importance_table(sums: ImportanceSums, heads: Sequence[Head]) -> pa.Table:
+    """The sums of H heads, a row each."""
+    columns = [
+        pa.array([str(head) for head in heads], pa.string()),
+        pa.array([sums.num_chunks] * len(heads), pa.int64()),
+        pa.array(sums.norm_sum, pa.float64()),
+        lists(sums.unit_sum),
+    ]
+    return pa.Table.from_arrays(columns, schema=IMPORTANCE)
+
+
+def sums_of(table: pa.Table) -> ImportanceSums:
+    """The sums that `importance_table` wrote, to the last bit."""
+    return ImportanceSums(
+        int(table["num_chunks"][0].as_py()),
+        table["norm_sum"].to_numpy().copy(),
+        matrix(table["unit_sum"]).astype(np.float64),
+    )
+
+
+def document_table(documents: Sequence[DocumentRow]) -> pa.Table:
+    """The documents, a row each, in order."""
+    rows = [(d.id, d.fingerprint, d.source, d.num_chunks) for d in documents]
+    return _rows(rows, DOCUMENTS)
+
+
+def documents_of(table: pa.Table) -> list[DocumentRow]:
+    """What `document_table` wrote."""
+    return [DocumentRow(*row) for row in _tuples(table)]
+
+
+def dead_letter_table(letters: Sequence[DeadLetter]) -> pa.Table:
+    """The dead letters, a row each, in order."""
+    rows = [(d.document_id, d.source, d.reason, d.text_hash) for d in letters]
+    return _rows([tuple(map(_printable, row)) for row in rows], DEAD_LETTERS)
+
+
+def dead_letters_of(table: pa.Table) -> list[DeadLetter]:
+    """What `dead_letter_table` wrote."""
+    return [DeadLetter(*row) for row in _tuples(table)]
+
+
+def duplicate_table(duplicates: Mapping[int, Sequence[DeadLetter]]) -> pa.Table:
+    """The documents left out, by shard."""
+    rows = [
+        (shard, d.document_id, d.source, d.reason, d.text_hash)
+        for shard in sorted(duplicates)
+        for d in duplicates[shard]
+    ]
+    return _rows(rows, DUPLICATES)
+
+
+def duplicates_of(table: pa.Table) -> dict[int, list[DeadLetter]]:
+    """What `duplicate_table` wrote; only shards that have some."""
+    found: dict[int, list[DeadLetter]] = {}
+    for shard, *fields in _tuples(table):
+        found.setdefault(int(shard), []).append(DeadLetter(*fields))
+    return found
+
+
+def single_precision(table: pa.Table) -> pa.Table:
+    """The table with its vectors as list<float32>, whatever they were stored as."""
+    wanted = pa.list_(pa.float32())
+    if table.schema.field("vector").type == wanted:
+        return table
+    at = table.schema.get_field_index("vector")
+    return table.set_column(at, "vector", pc.cast(table["vector"], wanted))
+
+
+def lists(vectors: NDArray[np.floating]) -> pa.ListArray:
+    """(N, D) as N lists, without a copy."""
+    num_rows, width = vectors.shape
+    offsets = np.arange(num_rows + 1, dtype=np.int32) * np.int32(width)
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def matrix(column: pa.ChunkedArray) -> NDArray[np.floating]:
+    """Lists of one width as (N, D); (0, 0) if there are none."""
+    num_rows = len(column)
+    values: NDArray[np.floating] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(num_rows, -1) if num_rows else values.reshape(0, 0)
+
+
+def _rows(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    names = [str(row[0]) for row in rows]
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    try:
+        arrays = [pa.array(list(c), f.type) for c, f in zip(columns, schema, strict=True)]
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error, names) from error
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _tuples(table: pa.Table) -> list[tuple[Any, ...]]:
+    columns = [column.to_pylist() for column in table.columns]
+    return list(zip(*columns, strict=True))
+
+
+def _json(chunk: Chunk) -> str:
+    try:
+        return json.dumps(dict(chunk.metadata), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StagingError(
+            f"metadata of document {chunk.document_id!r} is not JSON: {error}",
+            "strings, finite numbers, true and false",
+            "map other fields as metadata, or clean these",
+        ) from error
+
+
+def _printable(text: str) -> str:
+    # A dead letter tells of broken text: its id may be just that.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _not_unicode(error: UnicodeEncodeError, names: Sequence[str]) -> StagingError:
+    bad = error.object[error.start : error.end]
+    where = next((n for n in names if _printable(n) != n), "")
+    place = f" (document id {where!r})" if where else ""
+    return StagingError(
+        f"a text holds {bad!r}, half of a surrogate pair{place}: ...{error.object[:40]!r}...",
+        "text that can be written as UTF-8",
+        "clean the corpus: a corpus reader should have made it a dead letter",
+    )
