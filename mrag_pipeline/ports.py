@@ -230,11 +230,11 @@ class VectorIndex(Protocol):
         tables: Iterable[pa.Table],
         on_rows: Callable[[int], None] | None = None,
     ) -> int:
-        """Builds the collection anew from tables: dropped if there, created, filled, indexed,
-        loaded, flushed. Returns the rows counted in it afterwards.
+        """Builds the collection anew: dropped if there, created, filled, indexed, loaded.
 
-        Tables are `Staging.head`'s or `Staging.chunks`'s. `on_rows` is told of rows as they
+        Tables are `Staging.head`'s or `Staging.chunks`'s; `on_rows` is told of rows as they
         go in.
+        Returns: the rows counted in it afterwards.
         Raises: PlanRefused if the collection belongs to the live version.
         """
 

@@ -37,8 +37,8 @@ class ChunkingSpec:
 
 def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> Iterator[Chunk]:
     """The document's chunks, in order, none of them empty or longer than `spec.max_chars()`."""
-    ordinal = 0
-    for start, end in _trimmed(document.text, _bounded(spans, spec.max_chars())):
+    kept = _trimmed(document.text, _bounded(spans, spec.max_chars()))
+    for ordinal, (start, end) in enumerate(kept):
         text = document.text[start:end]
         yield Chunk(
             id=chunk_id(document.id, start, end, text),
@@ -50,7 +50,6 @@ def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> 
             title=document.title,
             metadata=document.metadata,
         )
-        ordinal += 1
 
 
 def embedded_text(chunk: Chunk, spec: ChunkingSpec) -> str:

@@ -10,12 +10,13 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import ConfigError
@@ -66,6 +67,7 @@ class VersionRecord:
     version: str
     fingerprint: str
     encoder: EncoderCard
+    chunking: ChunkingSpec
     sums: ImportanceSums
     num_documents: int
     num_chunks: int
@@ -89,8 +91,11 @@ class VersionRecord:
     def to_json(self) -> str:
         """One JSON object, sorted keys; the sums as base64 of little-endian float64."""
         values: dict[str, Any] = {
-            name: getattr(self, name) for name in self.__slots__ if name not in ("encoder", "sums")
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in ("encoder", "chunking", "sums")
         }
+        values["chunking"] = asdict(self.chunking)
         values["encoder"] = self.encoder.to_dict()
         values["sums"] = {
             "num_chunks": self.sums.num_chunks,
@@ -107,6 +112,7 @@ class VersionRecord:
         sums = values["sums"]
         shape = (len(encoder.heads), encoder.head_dim)
         values["encoder"] = encoder
+        values["chunking"] = ChunkingSpec(**values["chunking"])
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)
         )

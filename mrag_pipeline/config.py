@@ -1,0 +1,195 @@
+"""One typed config file: every setting has a home, a default and a sentence in the template.
+
+Each component owns its spec; here they are composed, read from TOML and checked. A key that
+nobody owns is an error that names the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.domain.ingest import IngestSpec
+from mrag_pipeline.domain.planning import ShardingSpec
+from mrag_pipeline.domain.version import check_index_name
+from mrag_pipeline.domain.workers import WorkersSpec
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.staging.spec import StagingSpec
+
+DEFAULT_FILE = "mrag.toml"
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+
+_LOCAL_PATHS = (("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri"))
+
+
+class Config(BaseModel):
+    """The resolved settings of one index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: str = "docs"
+    corpus: CorpusSpec = CorpusSpec()
+    chunking: ChunkingSpec = ChunkingSpec()
+    encoder: EncoderSpec = EncoderSpec(model=DEFAULT_MODEL, revision=DEFAULT_REVISION)
+    sharding: ShardingSpec = ShardingSpec()
+    workers: WorkersSpec = WorkersSpec()
+    staging: StagingSpec = StagingSpec()
+    milvus: MilvusSpec = MilvusSpec()
+    ingest: IngestSpec = IngestSpec()
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:
+        """The config that the values say; what they leave out gets its default.
+
+        Args:
+            values: as TOML gives them.
+            folder: what relative local paths are relative to; the working folder if None.
+        Raises: ConfigError for an unknown key (with the nearest known one) or a wrong value.
+        """
+        _check_keys(values)
+        values = _absolute(_with_default_model(values), folder or Path.cwd())
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"{where} = {first['input']!r}", first["msg"], f"correct `{where}` in the config"
+            ) from None
+        check_index_name(config.index)
+        return config
+
+    @classmethod
+    def load(cls, path: Path | None, settings: Mapping[str, Any] | None = None) -> Config:
+        """The config in a TOML file, with settings (nested like the file) over it.
+
+        Without a path: `mrag.toml` of the working folder if it is there, else the defaults.
+        Raises: ConfigError.
+        """
+        if path is None and Path(DEFAULT_FILE).is_file():
+            path = Path(DEFAULT_FILE)
+        values: dict[str, Any] = {}
+        folder = Path.cwd()
+        if path is not None:
+            values = _read(path)
+            folder = path.resolve().parent
+        # What a command line says is relative to where it was typed, not to the file.
+        over = _absolute(settings or {}, Path.cwd())
+        return cls.parse(_merged(values, over), folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; holds no secret, only the names of variables that do."""
+        return self.model_dump(mode="json")
+
+
+def template() -> str:
+    """The commented config file that `mrag init` writes: every key with its default."""
+    return resources.files("mrag_pipeline").joinpath("template.toml").read_text("utf-8")
+
+
+def setting(assignment: str) -> dict[str, Any]:
+    """`section.key=value` as nested settings; the value as TOML, else as a string.
+
+    Raises: ConfigError.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"--set {assignment!r}", "section.key=value, such as chunking.max_tokens=64"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    nested: dict[str, Any] = {}
+    place = nested
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return nested
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no config file at {path}", "a TOML file", "write one with `mrag init`"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "a file as `mrag init` writes") from None
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _with_default_model(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    encoder = values.get("encoder")
+    if not isinstance(encoder, Mapping) or "model" in encoder:
+        return values
+    pinned = {"model": DEFAULT_MODEL, "revision": DEFAULT_REVISION}
+    return {**values, "encoder": {**pinned, **encoder}}
+
+
+def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Local paths made absolute, so that a worker elsewhere means the same place."""
+    result = dict(values)
+    for section, key in _LOCAL_PATHS:
+        table = result.get(section)
+        text = table.get(key) if isinstance(table, Mapping) else None
+        if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
+            continue
+        # A hub id looks like a relative path; it is one only if there is such a folder.
+        if section == "encoder" and not (text.startswith((".", "~")) or (folder / text).exists()):
+            continue
+        result[section] = {**table, key: str((folder / Path(text).expanduser()).absolute())}
+    return result
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    sections = {
+        name: {f.name for f in dataclasses.fields(field.annotation)}
+        if dataclasses.is_dataclass(field.annotation)
+        else None
+        for name, field in Config.model_fields.items()
+    }
+    for name, value in values.items():
+        if name not in sections:
+            raise _unknown(name, name, sections, "")
+        known = sections[name]
+        if known is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} = {value!r}", f"a section: [{name}] with its keys below")
+        for key in value:
+            if key not in known:
+                raise _unknown(f"{name}.{key}", key, known, f"{name}.")
+
+
+def _unknown(where: str, key: str, known: Any, prefix: str) -> ConfigError:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    fix = f"did you mean `{prefix}{near[0]}`?" if near else "see `mrag init` for every key"
+    return ConfigError(
+        f"unknown key `{where}` in the config", f"one of {', '.join(sorted(known))}", fix
+    )

@@ -1,0 +1,49 @@
+"""How many workers a machine gets. Pure: the machine's figures come in as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersSpec:
+    """Where shards are embedded."""
+
+    pool: str = "ray"  # ray, or serial: in this process, for debugging
+    address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: a local one
+    count: int = 0  # workers; 0: one per GPU, else one per CPU core
+    threads: int = 1  # of each CPU worker
+    gpus_per_worker: float = 1.0  # where there are GPUs
+    device: str = "auto"  # auto, cpu or cuda
+    in_flight: int = 2  # shards given to a worker ahead of time
+    attempts: int = 3  # a shard is given up after so many lost workers
+    batch_tokens: int = 16_384  # tokens in one forward pass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """The workers a run starts."""
+
+    count: int
+    on_gpu: bool
+    threads: int  # each, on a CPU
+    gpus: float  # each
+
+
+def plan_workers(
+    spec: WorkersSpec, cpus: float, gpus: float, memory_bytes: float, worker_bytes: float
+) -> WorkerPlan:
+    """One worker per GPU; without one, as many single-threaded ones as cores and memory allow.
+
+    Args:
+        cpus, gpus: what the machine or cluster has.
+        memory_bytes: what is free; worker_bytes: what one worker takes at its peak.
+    Returns: at least one worker, whatever the memory.
+    """
+    on_gpu = spec.device == "cuda" or (spec.device == "auto" and gpus > 0)
+    if on_gpu:
+        count = spec.count or max(1, int(gpus / spec.gpus_per_worker))
+        return WorkerPlan(count, True, spec.threads, spec.gpus_per_worker)
+    by_cores = max(1, int(cpus) // max(1, spec.threads))
+    by_memory = max(1, int(memory_bytes // worker_bytes)) if worker_bytes > 0 else by_cores
+    return WorkerPlan(spec.count or min(by_cores, by_memory), False, spec.threads, 0.0)

@@ -1,0 +1,165 @@
+"""A loaded version compared with what was staged, before anybody can see it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.exact import merge_top_k, top_k
+from mrag_pipeline.domain.ingest import IngestSpec
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.errors import VerifyFailed
+from mrag_pipeline.ports import (
+    CollectionSpec,
+    Progress,
+    SearchRequest,
+    Staging,
+    VectorIndex,
+)
+from mrag_pipeline.stages.load import collections_of
+
+log = logging.getLogger(__name__)
+
+SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
+VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionCheck:
+    """What was found in one collection."""
+
+    collection: str
+    rows: int
+    recall: float  # against exact search, on the sample
+
+
+def verify(
+    manifest: Manifest,
+    staging: Staging,
+    index: VectorIndex,
+    num_chunks: int,
+    spec: IngestSpec,
+    progress: Progress,
+) -> list[CollectionCheck]:
+    """Row counts, stored vectors and rankings of every collection are what was staged.
+
+    Raises: VerifyFailed, naming the collection and the figures.
+    """
+    collections = collections_of(manifest.index, manifest.version, manifest.encoder)
+    progress.phase("verify", len(collections), "collections")
+    checks = []
+    for at, collection in enumerate(collections):
+        rows = index.count(collection.name)
+        if rows != num_chunks:
+            raise VerifyFailed(
+                f"{collection.name} holds {rows} rows",
+                f"{num_chunks}, as the shards' receipts say",
+                "run `mrag ingest` again: the collection is dropped and loaded anew",
+            )
+        recall = _check_sample(manifest, staging, index, collection, at, spec)
+        checks.append(CollectionCheck(collection.name, rows, recall))
+        if recall < spec.min_recall:
+            raise VerifyFailed(
+                f"{collection.name} finds {recall:.4f} of the exact top {spec.verify_k}",
+                f"at least {spec.min_recall} (ingest.min_recall)",
+                "use index type FLAT, raise its search effort, or lower ingest.min_recall",
+            )
+        progress.advance(1)
+    progress.finish()
+    return checks
+
+
+def _check_sample(
+    manifest: Manifest,
+    staging: Staging,
+    index: VectorIndex,
+    collection: CollectionSpec,
+    at: int,
+    spec: IngestSpec,
+) -> float:
+    """Recall on a sample of the staged chunks, evenly spaced, each asking for its neighbours."""
+    ids, queries = _sample(manifest, staging, at, spec.verify_sample)
+    if not len(ids):
+        return 1.0
+    stored = index.vectors(collection.name, ids.tolist())
+    for chunk_id, staged in zip(ids.tolist(), queries, strict=True):
+        if chunk_id not in stored or not _same_direction(stored[chunk_id], staged):
+            raise VerifyFailed(
+                f"chunk {chunk_id} is missing or another vector in {collection.name}",
+                "the staged vector",
+                "run `mrag ingest` again after dropping the collection",
+            )
+    exact_ids = np.full((len(ids), 0), -1, np.int64)
+    exact_scores = np.zeros((len(ids), 0), np.float32)
+    for shard in manifest.shards:
+        part_ids, part = _vectors(manifest, staging, shard.index, at)
+        found = top_k(part_ids, part, queries, spec.verify_k)
+        exact_ids, exact_scores = merge_top_k((exact_ids, exact_scores), found, spec.verify_k)
+    request = SearchRequest(collection.name, queries, spec.verify_k)
+    [ranking] = index.search([request])
+    return _recall(ranking.ids, ranking.scores, exact_ids, exact_scores)
+
+
+def _recall(
+    ids: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    exact_ids: NDArray[np.int64],
+    exact_scores: NDArray[np.float32],
+) -> float:
+    """Share of the exact hits that were found; one as near as the last exact hit counts too."""
+    wanted = found = 0
+    for row in range(len(exact_ids)):
+        exact = set(exact_ids[row][exact_ids[row] >= 0].tolist())
+        if not exact:
+            continue
+        floor = exact_scores[row][exact_ids[row] >= 0].min() - SCORE_TOLERANCE
+        hits = ids[row] >= 0
+        close = (scores[row] >= floor) & hits
+        known = np.array([one in exact for one in ids[row].tolist()]) & hits
+        wanted += len(exact)
+        found += min(len(exact), int(np.sum(close | known)))
+    return found / wanted if wanted else 1.0
+
+
+def _same_direction(stored: NDArray[np.float32], staged: NDArray[np.float32]) -> bool:
+    if not np.all(np.isfinite(stored)):
+        return False
+    # Some backends store what they index under cosine at unit length.
+    stored = stored / np.linalg.norm(stored)
+    return bool(np.linalg.norm(stored - staged / np.linalg.norm(staged)) <= VECTOR_TOLERANCE)
+
+
+def _vectors(
+    manifest: Manifest, staging: Staging, shard: int, at: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    heads = manifest.encoder.heads
+    table = staging.head(shard, heads[at]) if at < len(heads) else staging.chunks(shard)
+    ids = table.column("chunk_id").to_numpy().astype(np.int64)
+    flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    dim = manifest.encoder.head_dim if at < len(heads) else manifest.encoder.standard_dim
+    return ids, flat.astype(np.float32).reshape(len(ids), dim)
+
+
+def _sample(
+    manifest: Manifest, staging: Staging, at: int, size: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Evenly spaced rows of evenly spaced shards: the same in every run."""
+    shards = [shard.index for shard in manifest.shards if len(staging.chunk_ids(shard.index))]
+    chosen = [shards[i] for i in _spread(len(shards), size)]
+    each = -(-size // max(1, len(chosen)))
+    ids, vectors = [], []
+    for shard in chosen:
+        shard_ids, shard_vectors = _vectors(manifest, staging, shard, at)
+        rows = _spread(len(shard_ids), each)
+        ids.append(shard_ids[rows])
+        vectors.append(shard_vectors[rows])
+    if not ids:
+        return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+    return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
+
+
+def _spread(length: int, wanted: int) -> list[int]:
+    return sorted({i * length // wanted for i in range(wanted)}) if length > 0 else []
