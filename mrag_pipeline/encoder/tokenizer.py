@@ -1,0 +1,92 @@
+"""Texts to token ids, the way the model was trained, cut at the longest text it reads."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
+
+log = logging.getLogger(__name__)
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text with each lone surrogate, which no encoding can hold, replaced by U+FFFD.
+
+    As long as before, so that spans stay true.
+    """
+    return _SURROGATES.sub("�", text)
+
+
+class TextTokenizer:
+    """A fast tokenizer; padding and its length limit are ours, not its file's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = _load(folder)
+
+    @property
+    def model_limit(self) -> int:
+        """The longest text the tokenizer's file allows; 0 if it does not say."""
+        limit = int(self._tokenizer.model_max_length)
+        return limit if limit < 1_000_000 else 0
+
+    @property
+    def pad_id(self) -> int:
+        """An id to fill batches with; masked, so any will do."""
+        return int(self._tokenizer.pad_token_id or 0)
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Each text's ids with special tokens, at most `max_tokens` and at least one."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(
+            [clean(text) for text in texts],
+            truncation=True,
+            max_length=max_tokens,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        # A tokenizer without special tokens makes nothing of an empty text.
+        return [ids or [self._lone_id()] for ids in encoded["input_ids"]]
+
+    def plain_backend(self) -> Tokenizer:
+        """A copy of the tokenizer that neither cuts nor pads."""
+        copy = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
+
+    def _lone_id(self) -> int:
+        for token_id in (self._tokenizer.eos_token_id, self._tokenizer.bos_token_id):
+            if token_id is not None:
+                return int(token_id)
+        return self.pad_id
+
+
+def _load(folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelNotFound(
+            f"no tokenizer can be made from {folder}: {str(error).splitlines()[0]}",
+            "tokenizer.json and tokenizer_config.json",
+            "save it there with AutoTokenizer...save_pretrained(folder)",
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UnsupportedArchitecture(
+            f"{folder} has a slow tokenizer ({type(tokenizer).__name__})",
+            "a fast one (tokenizer.json): chunks are cut by its tokens",
+            "convert it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
+        )
+    return tokenizer
