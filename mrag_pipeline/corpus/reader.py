@@ -1,0 +1,190 @@
+"""Which reader a corpus gets; a corpus of files as documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from mrag_pipeline.corpus.fields import FieldMapping, rejected, resolve
+from mrag_pipeline.corpus.jsonl import JsonLines
+from mrag_pipeline.corpus.pydocs import SCHEME, PythonDocs
+from mrag_pipeline.corpus.records import Record, RecordFormat
+from mrag_pipeline.corpus.spec import FORMATS, CorpusSpec
+from mrag_pipeline.corpus.tree import SourceFile, Tree
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.errors import ConfigError, EmptyCorpus, FingerprintMismatch
+from mrag_pipeline.ports import CorpusReader
+
+SUFFIXES = {
+    "parquet": (".parquet", ".pq", ".parq"),
+    "jsonl": (".jsonl", ".ndjson", ".jsonlines"),
+    "json": (".json",),
+    "csv": (".csv", ".tsv"),
+    "text": (".txt", ".md", ".markdown", ".rst", ".html", ".htm"),
+}
+_SAMPLE_RECORDS = 50
+_SAMPLE_LOOKED_AT = 1_000  # records and dead letters, to find that many records
+
+
+def open_corpus(spec: CorpusSpec) -> CorpusReader:
+    """The reader for a corpus; nothing is read before it is asked.
+
+    Raises: ConfigError for a URI or format that cannot be.
+    """
+    if spec.format not in FORMATS:
+        raise ConfigError(f"corpus format {spec.format!r}", f"one of {', '.join(FORMATS)}")
+    if not spec.uri.strip():
+        raise ConfigError("the corpus has no uri", "a path, a URI, or pydoc:", "set corpus.uri")
+    is_pydoc = spec.uri == SCHEME.rstrip(":") or spec.uri.startswith(SCHEME)
+    if spec.format == "pydoc" or (spec.format == "auto" and is_pydoc):
+        if not is_pydoc:
+            raise ConfigError(f"corpus {spec.uri!r} with format pydoc", "uri pydoc: or pydoc:a,b")
+        return PythonDocs(spec.uri.removeprefix("pydoc").removeprefix(":"), spec.max_document_bytes)
+    return FileCorpus(spec)
+
+
+class FileCorpus:
+    """Documents of files of one format."""
+
+    def __init__(self, spec: CorpusSpec) -> None:
+        self._spec = spec
+        self._tree = Tree(spec.uri)
+        self._mappings: dict[tuple[str, str], FieldMapping] = {}
+
+    def slices(self, max_bytes: int) -> Iterator[Slice]:
+        """Every file once, sorted by path, in pieces of about `max_bytes`.
+
+        Each file's fields are checked before its first piece.
+        Raises: CorpusNotFound, EmptyCorpus, BrokenFile, ConfigError.
+        """
+        format_name, files, _ = self._listing()
+        for file in files:
+            if not _is_utf8(file.path):
+                yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
+                continue
+            records = self._format(format_name)
+            pieces = records.cut(self._tree, file, max(1, max_bytes))
+            first = next(pieces, None)
+            if first is None:
+                continue
+            self._mapping(records, file)
+            yield first
+            yield from pieces
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
+        """What the slices hold, in order, in bounded memory."""
+        limit = self._spec.max_document_bytes
+        for piece in slices:
+            if not _is_utf8(piece.path):
+                yield rejected(piece.path, "a file name that is not UTF-8")
+                continue
+            file = self._unchanged(piece)
+            records = self._format(self._format_of(file))
+            mapping = self._mapping(records, file)
+            for record in records.records(self._tree, piece):
+                yield mapping.document(record, limit) if isinstance(record, Record) else record
+            self._unchanged(piece)
+
+    def describe(self) -> str:
+        """Format, files and the first file's fields, with what was guessed."""
+        format_name, files, others = self._listing()
+        records = self._format(format_name)
+        num_bytes = sum(file.num_bytes for file in files)
+        mapping = next(
+            (self._mapping(records, file) for file in files if file.num_bytes), "no records"
+        )
+        left_out = f", {others} other file(s) left out" if others else ""
+        return (
+            f"{records.name}, {len(files)} file(s), {num_bytes / 1e6:.1f} MB in {self._tree}"
+            f"{left_out}: {mapping}"
+        )
+
+    def _listing(self) -> tuple[str, list[SourceFile], int]:
+        """The format, its files, and how many others there are."""
+        spec = self._spec
+        files = self._tree.files(spec.include)
+        if spec.format != "auto":
+            wanted = [file for file in files if self._takes(file, spec.format, len(files))]
+            name = str(spec.format)
+        else:
+            found = Counter(_format_by_name(file) for file in files)
+            found.pop("", None)
+            name = self._choose(found, files)
+            wanted = [file for file in files if _format_by_name(file) == name]
+        if not wanted:
+            raise EmptyCorpus(
+                f"corpus {spec.uri!r} holds {len(files)} file(s), none of them {name}",
+                f"names that end in {', '.join(SUFFIXES[name])}",
+                "check `uri`, `format` and `include`",
+            )
+        return name, wanted, len(files) - len(wanted)
+
+    def _takes(self, file: SourceFile, name: str, num_files: int) -> bool:
+        # Whoever names a format and the files means them, whatever the names end in.
+        named = bool(self._spec.include) or num_files == 1
+        return named or file.suffix in SUFFIXES[name]
+
+    def _choose(self, found: Counter[str], files: Sequence[SourceFile]) -> str:
+        data = [name for name in found if name != "text"]
+        if len(data) == 1:
+            return data[0]  # a README beside the data is not part of it
+        if not data and found:
+            return "text"
+        if not files:
+            raise EmptyCorpus(
+                f"corpus {self._spec.uri!r} holds no file",
+                "",
+                "check `uri` and `include`",
+            )
+        if data:
+            counts = ", ".join(f"{number} {name}" for name, number in sorted(found.items()))
+            raise ConfigError(
+                f"corpus {self._spec.uri!r} holds files of several formats: {counts}",
+                "one format",
+                "set `format`, or `include` to choose files",
+            )
+        raise ConfigError(
+            f"corpus {self._spec.uri!r}: no format known for {files[0].path!r}",
+            f"names that end in {', '.join(s for group in SUFFIXES.values() for s in group)}",
+            "set `format`",
+        )
+
+    def _format_of(self, file: SourceFile) -> str:
+        return self._spec.format if self._spec.format != "auto" else _format_by_name(file)
+
+    def _format(self, name: str) -> RecordFormat:
+        limit = self._spec.max_document_bytes
+        if name == "jsonl":
+            return JsonLines(limit)
+        raise ConfigError(f"corpus format {name!r}")
+
+    def _mapping(self, records: RecordFormat, file: SourceFile) -> FieldMapping:
+        known = self._mappings.get((file.path, file.stamp))
+        if known is None:
+            looked_at = islice(records.records(self._tree, records.whole(file)), _SAMPLE_LOOKED_AT)
+            found = (record.values for record in looked_at if isinstance(record, Record))
+            samples = list(islice(found, _SAMPLE_RECORDS))
+            place = self._tree.name(file.path)
+            known = resolve(self._spec, samples, place, records.fixed_fields)
+            self._mappings[file.path, file.stamp] = known
+        return known
+
+    def _unchanged(self, piece: Slice) -> SourceFile:
+        file = self._tree.find(piece.path)
+        if file.stamp != piece.stamp:
+            raise FingerprintMismatch(
+                f"{self._tree.name(piece.path)} has changed since the run was planned",
+                f"size and time {piece.stamp}, found {file.stamp}",
+                "run the command again: it plans anew, as another version",
+            )
+        return file
+
+
+def _format_by_name(file: SourceFile) -> str:
+    return next((name for name, ends in SUFFIXES.items() if file.suffix in ends), "")
+
+
+def _is_utf8(path: str) -> bool:
+    return path == path.encode("utf-8", "replace").decode()
