@@ -1,0 +1,21 @@
+"""Where the index lives and how it is spoken to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusSpec:
+    """The `[milvus]` part of the config file. The token is only ever in the environment."""
+
+    uri: str = ".mrag/index.db"  # a path ending in .db: Milvus Lite; http(s)://host:port: a server
+    token_env: str = "MRAG_MILVUS_TOKEN"  # the variable that holds "user:password" or an API key
+    db_name: str = ""  # the server's database; empty: its default
+    index_type: str = "FLAT"
+    timeout_s: float = 30  # of one call, the client's own retries included
+    build_timeout_s: float = 600  # of one flush, index build or load into memory
+    insert_rows: int = 2_000  # rows per insert call
+    search_threads: int = 8  # searches in flight on a server; Lite takes one at a time
+    consistency: Literal["Strong", "Bounded", "Eventually"] = "Bounded"  # of searches
