@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -40,7 +41,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: str = "docs"
-    corpus: CorpusSpec = CorpusSpec()
+    corpus: CorpusSpec = CorpusSpec(uri="")
     chunking: ChunkingSpec = ChunkingSpec()
     encoder: EncoderSpec = EncoderSpec(model=DEFAULT_MODEL, revision=DEFAULT_REVISION)
     sharding: ShardingSpec = ShardingSpec()
@@ -69,6 +70,7 @@ class Config(BaseModel):
                 f"{where} = {first['input']!r}", first["msg"], f"correct `{where}` in the config"
             ) from None
         check_index_name(config.index)
+        config._check_numbers()
         return config
 
     @classmethod
@@ -87,7 +89,13 @@ class Config(BaseModel):
             folder = path.resolve().parent
         # What a command line says is relative to where it was typed, not to the file.
         over = _absolute(settings or {}, Path.cwd())
-        return cls.parse(_merged(values, over), folder)
+        return cls.parse(merged(values, over), folder)
+
+    def _check_numbers(self) -> None:
+        for section, table in self.to_dict().items():
+            for key, value in table.items() if isinstance(table, dict) else ():
+                if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+                    raise ConfigError(f"{section}.{key} = {value}", "a number from 0 up")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; holds no secret, only the names of variables that do."""
@@ -133,15 +141,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}", "a file as `mrag init` writes") from None
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with `over` laid on it, table by table."""
+    result = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
+        below = result.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _merged(below, value)
-        else:
-            merged[key] = value
-    return merged
+            value = merged(below, value)
+        result[key] = value
+    return result
 
 
 def _with_default_model(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,7 +165,9 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = dict(values)
     for section, key in _LOCAL_PATHS:
         table = result.get(section)
-        text = table.get(key) if isinstance(table, Mapping) else None
+        if not isinstance(table, Mapping):
+            continue
+        text = table.get(key)
         if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
             continue
         # A hub id looks like a relative path; it is one only if there is such a folder.

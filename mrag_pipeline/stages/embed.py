@@ -6,7 +6,8 @@ Knows nothing of processes, files or models.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,10 +159,16 @@ class EmbedTotals:
 
 
 def embed(
-    manifest: Manifest, staging: Staging, pool: WorkerPool, spec: IngestSpec, progress: Progress
+    manifest: Manifest,
+    staging: Staging,
+    open_pool: Callable[[], WorkerPool],
+    spec: IngestSpec,
+    progress: Progress,
 ) -> EmbedTotals:
     """Every shard of the manifest staged; shards that already are cost nothing.
 
+    Args:
+        open_pool: called only if there is a shard to embed; the pool is closed here.
     Raises: TooManyDeadLetters, EmptyCorpus, WorkerLost, and a shard's own permanent error.
     """
     totals = EmbedTotals()
@@ -177,9 +184,11 @@ def embed(
         progress.note(f"{totals.reused_shards} of {len(manifest.shards)} shards were done already")
     _judge(totals, staging, spec)
     if missing:
-        for receipt in pool.run(missing):
-            _count(totals, receipt, progress, reused=False)
-            _judge(totals, staging, spec)
+        with closing(open_pool()) as pool:
+            progress.note(f"{len(missing)} shards to embed on {pool.describe()}")
+            for receipt in pool.run(missing):
+                _count(totals, receipt, progress, reused=False)
+                _judge(totals, staging, spec)
     progress.finish()
     if totals.chunks == 0:
         raise EmptyCorpus(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.chunking import ChunkingSpec, chunks_of, embedded_text
@@ -22,7 +23,7 @@ from mrag_pipeline.ports import CorpusReader, Encoder, Segmenter, Staging, Vecto
 from mrag_pipeline.stages.load import collections_of
 
 SAMPLE_SHARDS = 8
-SAMPLE_DOCUMENTS = 64  # of each sampled shard
+SAMPLE_DOCUMENTS = 64  # of each sampled shard are cut and counted
 STAGED_SHARE = 0.95  # of float vectors left after compression: they hardly compress
 INDEXED_SHARE = 1.3  # of the raw size, in the index
 
@@ -160,63 +161,59 @@ def _check_lengths(chunking: ChunkingSpec, encoder: Encoder) -> None:
 
 
 def _estimate(manifest: Manifest, reader: CorpusReader, segmenter: Segmenter) -> Estimate:
+    """Documents and characters of some whole shards; chunks and tokens of their first texts."""
     shards = manifest.shards
     step = max(1, len(shards) // SAMPLE_SHARDS)
-    documents: list[Document] = []
-    dead = 0
-    complete = True
-    sampled_bytes = 0.0
-    for shard in shards[::step][:SAMPLE_SHARDS]:
-        taken, text_bytes, spent = 0, 0, False
+    sampled = shards[::step][:SAMPLE_SHARDS]
+    cut_documents: list[Document] = []
+    num_documents = num_chars = cut_chars = dead = 0
+    for shard in sampled:
+        taken = 0
         for item in reader.read(shard.slices):
             if isinstance(item, DeadLetter):
                 dead += 1
                 continue
-            documents.append(item)
-            taken += 1
-            text_bytes += len(item.text)
-            if taken >= SAMPLE_DOCUMENTS:
-                spent = True
-                break
-        # A shard read in part counts by its text, one read whole by its source bytes.
-        sampled_bytes += min(shard.num_bytes, text_bytes) if spent else shard.num_bytes
-        complete = complete and not spent
-    exact = complete and step == 1 and len(shards) <= SAMPLE_SHARDS
-    total_bytes = sum(shard.num_bytes for shard in shards)
-    if exact and not documents:
+            num_documents += 1
+            num_chars += len(item.text)
+            if taken < SAMPLE_DOCUMENTS:
+                taken += 1
+                cut_chars += len(item.text)
+                cut_documents.append(item)
+    everything = len(sampled) == len(shards)
+    if everything and not num_documents:
         raise EmptyCorpus(
             f"no document with text in the corpus ({dead} dead letters)",
             "at least one document",
-            reader.describe(),
+            f"check the field mapping: {reader.describe()}",
         )
-    scale = 1.0 if exact else total_bytes / max(sampled_bytes, 1.0)
-    num_chunks, num_tokens, text_bytes = _measure(documents, manifest.chunking, segmenter)
+    num_bytes = sum(shard.num_bytes for shard in shards)
+    by_bytes = num_bytes / max(1, sum(shard.num_bytes for shard in sampled))
+    by_chars = by_bytes * num_chars / max(1, cut_chars)
+    num_chunks, num_tokens, text_bytes = _measure(cut_documents, manifest.chunking, segmenter)
     card = manifest.encoder
-    chunks = int(num_chunks * scale)
+    chunks = math.ceil(num_chunks * by_chars)
     width = 2 if manifest.vector_dtype == "float16" else 4
     vectors = chunks * (len(card.heads) * card.head_dim * width + card.standard_dim * 4)
     return Estimate(
-        num_bytes=total_bytes,
-        num_documents=int(len(documents) * scale),
+        num_bytes=num_bytes,
+        num_documents=round(num_documents * by_bytes),
         num_chunks=chunks,
-        num_tokens=int(num_tokens * scale),
-        staging_bytes=int(vectors * STAGED_SHARE + text_bytes * scale),
-        index_bytes=int((vectors * 4 / width + text_bytes * scale) * INDEXED_SHARE),
+        num_tokens=round(num_tokens * by_chars),
+        staging_bytes=int(vectors * STAGED_SHARE + text_bytes * by_chars),
+        index_bytes=int((vectors * 4 / width + text_bytes * by_chars) * INDEXED_SHARE),
         num_dead_letters=dead,
-        sampled_documents=len(documents),
-        exact=exact,
+        sampled_documents=num_documents,
+        exact=everything and num_chars == cut_chars,
     )
 
 
 def _measure(
     documents: Sequence[Document], chunking: ChunkingSpec, segmenter: Segmenter
 ) -> tuple[int, int, int]:
-    def texts() -> Iterator[str]:
-        for document in documents:
-            spans = segmenter.passages(document.text)
-            for chunk in chunks_of(document, spans, chunking):
-                yield embedded_text(chunk, chunking)
-
-    embedded = list(texts())
-    tokens = sum(segmenter.count_tokens(embedded))
-    return len(embedded), tokens, sum(map(len, embedded))
+    """Chunks, tokens and bytes of text that the documents give."""
+    texts = [
+        embedded_text(chunk, chunking)
+        for document in documents
+        for chunk in chunks_of(document, segmenter.passages(document.text), chunking)
+    ]
+    return len(texts), sum(segmenter.count_tokens(texts)), sum(map(len, texts))

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.exact import merge_top_k, top_k
+from mrag_pipeline.domain.exact import Hits, merge, top_k
 from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import (
     CollectionSpec,
     Progress,
+    Ranking,
     SearchRequest,
     Staging,
     VectorIndex,
@@ -92,35 +93,28 @@ def _check_sample(
                 "the staged vector",
                 "run `mrag ingest` again after dropping the collection",
             )
-    exact_ids = np.full((len(ids), 0), -1, np.int64)
-    exact_scores = np.zeros((len(ids), 0), np.float32)
+    exact = Hits(np.zeros((len(ids), 0), np.int64), np.zeros((len(ids), 0), np.float32))
     for shard in manifest.shards:
         part_ids, part = _vectors(manifest, staging, shard.index, at)
         found = top_k(part_ids, part, queries, spec.verify_k)
-        exact_ids, exact_scores = merge_top_k((exact_ids, exact_scores), found, spec.verify_k)
+        exact = merge([exact, found], spec.verify_k)
     request = SearchRequest(collection.name, queries, spec.verify_k)
     [ranking] = index.search([request])
-    return _recall(ranking.ids, ranking.scores, exact_ids, exact_scores)
+    return _recall(ranking, exact)
 
 
-def _recall(
-    ids: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    exact_ids: NDArray[np.int64],
-    exact_scores: NDArray[np.float32],
-) -> float:
+def _recall(ranking: Ranking, exact: Hits) -> float:
     """Share of the exact hits that were found; one as near as the last exact hit counts too."""
     wanted = found = 0
-    for row in range(len(exact_ids)):
-        exact = set(exact_ids[row][exact_ids[row] >= 0].tolist())
-        if not exact:
+    for row in range(len(exact.ids)):
+        there = exact.ids[row] >= 0
+        if not there.any():
             continue
-        floor = exact_scores[row][exact_ids[row] >= 0].min() - SCORE_TOLERANCE
-        hits = ids[row] >= 0
-        close = (scores[row] >= floor) & hits
-        known = np.array([one in exact for one in ids[row].tolist()]) & hits
-        wanted += len(exact)
-        found += min(len(exact), int(np.sum(close | known)))
+        floor = exact.scores[row][there].min() - SCORE_TOLERANCE
+        close = (ranking.scores[row] >= floor) & (ranking.ids[row] >= 0)
+        known = np.isin(ranking.ids[row], exact.ids[row][there])
+        wanted += int(there.sum())
+        found += min(int(there.sum()), int(np.sum(close | known)))
     return found / wanted if wanted else 1.0
 
 

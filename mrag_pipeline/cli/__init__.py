@@ -1,0 +1,74 @@
+"""The `mrag` command: thin. Each command gathers parts, calls one function, prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from mrag_pipeline import __version__
+from mrag_pipeline.cli import quiet
+from mrag_pipeline.errors import MragError
+
+EPILOG = """
+Exit codes: 0 done; 1 unexpected; 2 config or arguments; 3 corpus; 4 model; 5 index (none live,
+busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="mrag",
+    help="Multi-Head RAG: a corpus becomes one collection per attention head; the heads vote.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mrag {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def _add_commands() -> None:
+    from mrag_pipeline.cli import ask, build, health, look
+
+    for command in (
+        build.init,
+        build.plan,
+        build.ingest,
+        ask.search,
+        look.status,
+        look.inspect,
+        health.doctor,
+    ):
+        app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line; errors become one message and an exit code."""
+    quiet.settle()
+    _add_commands()
+    try:
+        app()
+    except MragError as error:
+        if os.environ.get("MRAG_DEBUG"):
+            raise
+        sys.stderr.write(f"mrag: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("mrag: interrupted; run the same command again to go on\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m mrag_pipeline.cli`."""
+
+from mrag_pipeline.cli import main
+
+main()

@@ -1,0 +1,29 @@
+"""What must be said to Prefect, Ray and transformers before they are imported."""
+
+from __future__ import annotations
+
+import os
+
+# No telemetry, no page of log lines; what a user has set stays.
+_DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_CLI_COLORS": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRPC_VERBOSITY": "NONE",
+    "GLOG_minloglevel": "3",
+}
+
+
+def settle() -> None:
+    """Sets what the user has not."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,95 @@
+"""The only place that chooses implementations. Imports them when they are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import CorpusReader, Segmenter, Staging, VectorIndex
+from mrag_pipeline.stages.embed import ShardEmbedder
+from mrag_pipeline.stages.plan import Request
+
+if TYPE_CHECKING:
+    from mrag_pipeline.encoder.transformer import TransformerEncoder
+
+
+def reader(config: Config) -> CorpusReader:
+    """The corpus reader that the URI asks for.
+
+    Raises: ConfigError if there is none; CorpusNotFound.
+    """
+    if not config.corpus.uri:
+        raise ConfigError(
+            "no corpus is named",
+            "a path or URI",
+            "give it to the command (`mrag ingest docs.jsonl`) or set corpus.uri in mrag.toml",
+        )
+    from mrag_pipeline.corpus.reader import open_corpus
+
+    return open_corpus(config.corpus)
+
+
+def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
+    """The encoder, loaded and ready; threads 0 leaves torch's own choice."""
+    from mrag_pipeline.encoder.transformer import load_encoder
+
+    workers = config.workers
+    return load_encoder(
+        config.encoder, device=workers.device, batch_tokens=workers.batch_tokens, threads=threads
+    )
+
+
+def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:
+    """Cuts texts by the encoder's tokens."""
+    from mrag_pipeline.encoder.segments import open_segmenter
+
+    return open_segmenter(encoder, config.chunking)
+
+
+def staging(config: Config, version: str) -> Staging:
+    """The staging of one version."""
+    from mrag_pipeline.staging.shards import open_staging
+
+    return open_staging(config.staging, config.index, version)
+
+
+def index(config: Config) -> VectorIndex:
+    """The vector index; close it."""
+    from mrag_pipeline.index.milvus import open_index
+
+    return open_index(config.milvus, config.index)
+
+
+def run_lock(config: Config) -> AbstractContextManager[None]:
+    """Held while a run changes the index; a second run is refused, told who holds it."""
+    from mrag_pipeline.staging.lock import run_lock
+
+    return run_lock(config.staging, config.index)
+
+
+def request(config: Config) -> Request:
+    """What the config asks to be planned."""
+    return Request(
+        index=config.index,
+        corpus=dataclasses.asdict(config.corpus),
+        chunking=config.chunking,
+        sharding=config.sharding,
+        vector_dtype=config.staging.vector_dtype,
+        config=config.to_dict(),
+    )
+
+
+def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbedder:
+    """What a worker runs: everything it needs, built in its own process."""
+    loaded = encoder(config, threads=config.workers.threads)
+    return ShardEmbedder(
+        reader=reader(config),
+        encoder=loaded,
+        segmenter=segmenter(config, loaded),
+        staging=staging(config, version),
+        chunking=config.chunking,
+        fingerprint=fingerprint,
+    )
