@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+WHERE = ("model", "revision", "weights_sha256")  # say where the weights are, not what they do
+
 Pooling = Literal["auto", "cls", "last", "mean"]
 Role = Literal["query", "document"]
 
@@ -37,6 +39,7 @@ class EncoderSpec:
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"  # hub id, folder, or package:NAME
     revision: str = ""  # a commit of the hub; empty only for folders and packages
+    weights_sha256: str = ""  # of model.safetensors; a file with another hash is refused
     layers: tuple[int, ...] = (-1,)  # from 0, or from the end
     pooling: Pooling = "auto"  # of the heads; auto: the family's own
     standard_pooling: Pooling = "auto"  # of the standard embedding
@@ -79,7 +82,7 @@ class EncoderCard:
         the same encoder.
         """
         values = self.to_dict()
-        spec = {k: v for k, v in values.pop("spec").items() if k not in ("model", "revision")}
+        spec = {k: v for k, v in values.pop("spec").items() if k not in WHERE}
         return values | {"spec": spec}
 
 

@@ -131,7 +131,23 @@ def find_model(spec: EncoderSpec) -> ModelFolder:
             "a folder with config.json and *.safetensors, a hub id, or package:NAME",
             "check `encoder.model` in the config file",
         )
-    return _checked(root)
+    folder = _checked(root)
+    _check_hash(folder, spec.weights_sha256)
+    return folder
+
+
+def _check_hash(folder: ModelFolder, wanted: str) -> None:
+    if not wanted:
+        return
+    for path in folder.weight_files():
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != wanted.lower():
+            raise UnsafeWeights(
+                f"{path} has sha256 {digest}",
+                f"{wanted} (encoder.weights_sha256)",
+                "fetch the model again; if the change is meant, correct encoder.weights_sha256",
+            )
 
 
 def _checked(root: Path) -> ModelFolder:
