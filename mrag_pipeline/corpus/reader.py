@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from mrag_pipeline.corpus.delimited import DelimitedFiles
 from mrag_pipeline.corpus.fields import FieldMapping, rejected, resolve
+from mrag_pipeline.corpus.json_array import JsonArray, begins_array
 from mrag_pipeline.corpus.jsonl import JsonLines
+from mrag_pipeline.corpus.parquet import ParquetFiles
 from mrag_pipeline.corpus.pydocs import SCHEME, PythonDocs
 from mrag_pipeline.corpus.records import Record, RecordFormat
 from mrag_pipeline.corpus.spec import FORMATS, CorpusSpec
+from mrag_pipeline.corpus.texts import MAPPING as TEXT_MAPPING
+from mrag_pipeline.corpus.texts import TextFiles
 from mrag_pipeline.corpus.tree import SourceFile, Tree
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
@@ -64,7 +69,7 @@ class FileCorpus:
             if not _is_utf8(file.path):
                 yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
                 continue
-            records = self._format(format_name)
+            records = self._format(format_name, file)
             pieces = records.cut(self._tree, file, max(1, max_bytes))
             first = next(pieces, None)
             if first is None:
@@ -81,7 +86,7 @@ class FileCorpus:
                 yield rejected(piece.path, "a file name that is not UTF-8")
                 continue
             file = self._unchanged(piece)
-            records = self._format(self._format_of(file))
+            records = self._format(self._format_of(file), file)
             mapping = self._mapping(records, file)
             for record in records.records(self._tree, piece):
                 yield mapping.document(record, limit) if isinstance(record, Record) else record
@@ -90,11 +95,10 @@ class FileCorpus:
     def describe(self) -> str:
         """Format, files and the first file's fields, with what was guessed."""
         format_name, files, others = self._listing()
-        records = self._format(format_name)
         num_bytes = sum(file.num_bytes for file in files)
-        mapping = next(
-            (self._mapping(records, file) for file in files if file.num_bytes), "no records"
-        )
+        first = next((file for file in files if file.num_bytes and _is_utf8(file.path)), files[0])
+        records = self._format(format_name, first)
+        mapping = self._mapping(records, first)
         left_out = f", {others} other file(s) left out" if others else ""
         return (
             f"{records.name}, {len(files)} file(s), {num_bytes / 1e6:.1f} MB in {self._tree}"
@@ -154,13 +158,23 @@ class FileCorpus:
     def _format_of(self, file: SourceFile) -> str:
         return self._spec.format if self._spec.format != "auto" else _format_by_name(file)
 
-    def _format(self, name: str) -> RecordFormat:
+    def _format(self, name: str, file: SourceFile) -> RecordFormat:
         limit = self._spec.max_document_bytes
-        if name == "jsonl":
-            return JsonLines(limit)
-        raise ConfigError(f"corpus format {name!r}")
+        if name == "parquet":
+            spec = self._spec
+            named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields)
+            return ParquetFiles(frozenset(named))
+        if name == "csv":
+            return DelimitedFiles(limit)
+        if name == "text":
+            return TextFiles(limit)
+        if name == "json" and begins_array(self._tree, file):
+            return JsonArray()
+        return JsonLines(limit)
 
     def _mapping(self, records: RecordFormat, file: SourceFile) -> FieldMapping:
+        if isinstance(records, TextFiles):
+            return TEXT_MAPPING
         known = self._mappings.get((file.path, file.stamp))
         if known is None:
             looked_at = islice(records.records(self._tree, records.whole(file)), _SAMPLE_LOOKED_AT)
