@@ -1,0 +1,178 @@
+"""The VectorIndex port by brute force in memory: the yardstick, and the tests' index.
+
+Keeps nothing when it is closed. Shape legend: N rows, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.version import (
+    VersionRecord,
+    check_index_name,
+    chunks_collection,
+    version_in,
+)
+from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.index import rows
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, Ranking, SearchRequest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Collection:
+    ids: NDArray[np.int64]  # (N,)
+    vectors: NDArray[np.float32]  # (N, D)
+    places: dict[int, int]  # id to row
+    texts: dict[int, ChunkRow]  # of a chunks collection
+
+
+class ExactIndex:
+    """Every search compares the queries with every row."""
+
+    def __init__(self, index: str) -> None:
+        self._index = check_index_name(index)
+        self._collections: dict[str, _Collection] = {}
+        self._records: dict[str, str] = {}
+        self._live: str | None = None
+
+    def describe(self) -> str:
+        """One line for people: what it is, where."""
+        return "exact search in memory"
+
+    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
+        """Memory is the only limit, and it is not known from here."""
+
+    def load(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> int:
+        """Builds the collection anew from tables; returns its rows.
+
+        Raises: PlanRefused if the collection belongs to the live version.
+        """
+        self.drop(collection.name)
+        vectors: dict[int, NDArray[np.float32]] = {}
+        texts: dict[int, ChunkRow] = {}
+        for table in tables:
+            for batch in rows.batches(table, _BATCH_ROWS):
+                for row in rows.of(batch):
+                    vectors[row["chunk_id"]] = row["vector"]
+                    if collection.kind == "chunks":
+                        texts[row["chunk_id"]] = rows.chunk(row)
+                if on_rows is not None:
+                    on_rows(batch.num_rows)
+        self._collections[collection.name] = _Collection(
+            np.array(list(vectors), dtype=np.int64),
+            np.array(list(vectors.values()), dtype=np.float32).reshape(-1, collection.dim),
+            {i: place for place, i in enumerate(vectors)},
+            texts,
+        )
+        return len(vectors)
+
+    def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
+        """Whether the collection is there and has just so many rows."""
+        return collection.name in self._collections and self.count(collection.name) == num_rows
+
+    def count(self, collection: str) -> int:
+        """Rows; 0 if there is no such collection."""
+        found = self._collections.get(collection)
+        return 0 if found is None else len(found.ids)
+
+    def collections(self) -> list[str]:
+        """The names of this index's collections, sorted."""
+        return sorted(n for n in self._collections if version_in(self._index, n) is not None)
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        """The rankings, in the order of the requests; ties by the smaller id."""
+        rankings = []
+        for request in requests:
+            held = self._get(request.collection)
+            hits = top_k(held.ids, held.vectors, request.vectors, request.limit)
+            rankings.append(Ranking(hits.ids, hits.scores))
+        return rankings
+
+    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
+        """The rows that exist, by id."""
+        texts = self._get(collection).texts
+        return {int(i): texts[int(i)] for i in ids if int(i) in texts}
+
+    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
+        """A document's rows, by ordinal."""
+        held = self._get(collection).texts.values()
+        mine = [row for row in held if row.document_id == document_id]
+        return sorted(mine, key=lambda row: row.ordinal)
+
+    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors that exist, by id: each (D,)."""
+        held = self._get(collection)
+        return {int(i): held.vectors[held.places[int(i)]] for i in ids if int(i) in held.places}
+
+    def drop(self, collection: str) -> None:
+        """Removes a collection if it is there.
+
+        Raises: PlanRefused if it belongs to the live version.
+        """
+        version = version_in(self._index, collection)
+        if version is not None and version == self._live:
+            raise PlanRefused(
+                f"{collection} belongs to the live version {version}",
+                "a version that nobody reads",
+                "publish another version first",
+            )
+        self._collections.pop(collection, None)
+
+    def live(self) -> str | None:
+        """The live version's name."""
+        return self._live
+
+    def activate(self, version: str) -> None:
+        """Makes a version live.
+
+        Raises: PlanRefused if the version's chunks collection is not there.
+        """
+        if chunks_collection(self._index, version) not in self._collections:
+            raise PlanRefused(
+                f"version {version} has no chunks collection", "a loaded version", "load it first"
+            )
+        self._live = version
+
+    def write_record(self, record: VersionRecord) -> None:
+        """Stores a version's record, replacing an earlier one whole."""
+        self._records[record.version] = record.to_json()
+
+    def record(self, version: str) -> VersionRecord | None:
+        """A version's record."""
+        text = self._records.get(version)
+        return None if text is None else VersionRecord.from_json(text)
+
+    def records(self) -> list[VersionRecord]:
+        """All records, oldest first."""
+        found = map(VersionRecord.from_json, self._records.values())
+        return sorted(found, key=lambda record: (record.created_at, record.version))
+
+    def size_bytes(self) -> int | None:
+        """What the vectors take in memory."""
+        return sum(held.vectors.nbytes for held in self._collections.values())
+
+    def close(self) -> None:
+        """Nothing to let go of; what was loaded stays until the object is gone."""
+
+    def _get(self, collection: str) -> _Collection:
+        if collection not in self._collections:
+            raise NoLiveVersion(
+                f"no collection {collection}", "a loaded version", "run `mrag ingest`"
+            )
+        return self._collections[collection]

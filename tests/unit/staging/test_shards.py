@@ -1,0 +1,280 @@
+"""Shard folders on a disk: whole files, the same bytes, and what happens when they are hurt."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
+from mrag_pipeline.staging.shards import ShardFolders
+from mrag_pipeline.staging.spec import StagingSpec
+from tests.fakes_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
+
+VERSION = "vaaaaaaaaaaaa"
+
+
+def opened(uri: Path | str) -> ShardFolders:
+    return ShardFolders(StagingSpec(uri=str(uri)), "docs", VERSION)
+
+
+def planned(uri: Path | str, **changes: str) -> ShardFolders:
+    staging = opened(uri)
+    staging.write_manifest(a_manifest(**changes))
+    return staging
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
+    """People and Milvus's bulk import find each file where it is described."""
+    staging = planned(tmp_path)
+    staging.write_shard(an_output(shard=17), PLAN)
+    staging.write_duplicates({})
+    assert sorted(contents(tmp_path / "docs" / VERSION)) == [
+        "duplicates.parquet",
+        "manifest.json",
+        "shards/00017/chunks.parquet",
+        "shards/00017/dead_letters.parquet",
+        "shards/00017/documents.parquet",
+        "shards/00017/heads/l05_h00.parquet",
+        "shards/00017/heads/l05_h07.parquet",
+        "shards/00017/importance.parquet",
+        "shards/00017/receipt.json",
+    ]
+
+
+def test_vectors_are_variable_lists(tmp_path: Path) -> None:
+    """Milvus's bulk import reads list<float> and no fixed-size list."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    assert pq.read_schema(file).field("vector").type == pa.list_(pa.float32())
+
+
+def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing in the files depends on when, where or by whom they were written."""
+    for name in ("one", "two"):
+        planned(tmp_path / name).write_shard(an_output(), PLAN)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    """A shard that another worker redoes, with another hash seed, is byte for byte the same."""
+    planned(tmp_path / "one").write_shard(an_output(), PLAN)
+    code = (
+        "from tests.unit.staging.test_shards import *\n"
+        f"planned({str(tmp_path / 'two')!r}).write_shard(an_output(), PLAN)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONHASHSEED": "7"}
+    )
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chunks.parquet", "heads/l05_h07.parquet", "importance.parquet", "dead_letters.parquet"],
+)
+def test_a_shard_with_a_missing_or_short_file_is_not_done(tmp_path: Path, name: str) -> None:
+    """The receipt speaks for its files: without one of them it says nothing."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    file = tmp_path / "docs" / VERSION / "shards/00000" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert opened(tmp_path).receipt(0, PLAN) is None
+    file.unlink()
+    assert opened(tmp_path).receipt(0, PLAN) is None
+    opened(tmp_path).write_shard(an_output(), PLAN)
+    assert file.read_bytes() == whole
+
+
+def test_a_receipt_cut_short_is_no_receipt(tmp_path: Path) -> None:
+    """A filesystem that does not write atomically costs a shard, not the run."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    receipt = tmp_path / "docs" / VERSION / "shards/00000/receipt.json"
+    receipt.write_bytes(receipt.read_bytes()[:40])
+    assert opened(tmp_path).receipt(0, PLAN) is None
+
+
+def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
+    """A damaged file is named, and the message says what to delete."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    hurt = bytearray(file.read_bytes())
+    hurt[40] ^= 1
+    file.write_bytes(hurt)
+    with pytest.raises(StagingError, match=r"l05_h00\.parquet is missing or damaged") as caught:
+        opened(tmp_path).head(0, HEADS[0])
+    assert "delete" in caught.value.fix
+    assert "shards/00000 " in caught.value.fix
+    assert opened(tmp_path).head(0, HEADS[1]).num_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("manifest.json", ShardFolders.manifest), ("duplicates.parquet", ShardFolders.duplicates)],
+)
+def test_a_damaged_file_of_the_version_is_named(
+    tmp_path: Path, name: str, read: Callable[[ShardFolders], object]
+) -> None:
+    """Neither the plan nor the duplicates are guessed from garbage."""
+    planned(tmp_path).write_duplicates({0: [DeadLetter("a", "", "", "")]})
+    (tmp_path / "docs" / VERSION / name).write_bytes(b"garbage")
+    with pytest.raises(StagingError, match=name):
+        read(opened(tmp_path))
+
+
+def test_half_precision_halves_the_vectors(tmp_path: Path) -> None:
+    """float16 staging keeps 11 bits, and is read as float32."""
+    staging = planned(tmp_path, vector_dtype="float16")
+    output = an_output()
+    staging.write_shard(output, PLAN)
+    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    assert pq.read_schema(file).field("vector").type == pa.list_(pa.float16())
+    table = staging.head(0, HEADS[0])
+    assert table.schema.field("vector").type == pa.list_(pa.float32())
+    expected = output.vectors[:, 0].astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(as_matrix(table), expected)
+    np.testing.assert_array_equal(as_matrix(staging.chunks(0)), output.standard)
+
+
+def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+    """A vector over 65,504 would be infinite: an error, not a silent loss."""
+    output = an_output()
+    output.vectors[1, 0, 0] = 1e6
+    with pytest.raises(BadVectors, match="1 of 4 vectors"):
+        planned(tmp_path, vector_dtype="float16").write_shard(output, PLAN)
+    assert opened(tmp_path).receipt(0, PLAN) is None
+
+
+@pytest.mark.parametrize("field", ["text", "title", "document_id"])
+def test_half_a_surrogate_pair_is_refused_in_words(tmp_path: Path, field: str) -> None:
+    """Text that UTF-8 cannot hold is an error of ours that shows it."""
+    output = an_output()
+    chunks = [replace(output.chunks[0], **{field: "bad \ud800 text"}), *output.chunks[1:]]
+    with pytest.raises(StagingError, match=r"ud800"):
+        planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
+
+
+def test_a_dead_letter_may_tell_of_broken_text(tmp_path: Path) -> None:
+    """What could not be read can still be named in the file of what could not be read."""
+    output = replace(an_output(), dead_letters=[DeadLetter("id\udcff", "f:1", "bad UTF-8", "")])
+    staging = planned(tmp_path)
+    staging.write_shard(output, PLAN)
+    assert staging.dead_letters(0)[0].document_id == "id\\udcff"
+
+
+def test_metadata_must_be_json(tmp_path: Path) -> None:
+    """NaN is not JSON: Milvus would refuse it hours later."""
+    output = an_output()
+    chunks = [replace(output.chunks[0], metadata={"score": float("nan")}), *output.chunks[1:]]
+    with pytest.raises(StagingError, match="metadata of document 'a'"):
+        planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
+
+
+def _write(uri: str) -> None:
+    for shard in range(3):
+        opened(uri).write_shard(an_output(shard), PLAN)
+
+
+def test_two_processes_may_write_the_same_shards(tmp_path: Path) -> None:
+    """A retried worker beside one that was thought dead leaves the bytes of one."""
+    planned(tmp_path / "both")
+    planned(tmp_path / "one")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_write, args=(str(tmp_path / "both"),)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    _write(str(tmp_path / "one"))
+    assert contents(tmp_path / "both") == contents(tmp_path / "one")
+
+
+def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
+    """Half-written files of dead processes go when the shard is done again; others' stay."""
+    staging = planned(tmp_path)
+    place = tmp_path / "docs" / VERSION / "shards/00000/heads"
+    place.mkdir(parents=True)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    from mrag_pipeline.staging.folder import _HOST
+
+    dead = place / f".l05_h00.parquet.{_HOST}.{ended.pid}.0123abcd.tmp"
+    alive = place / f".l05_h00.parquet.{_HOST}.{os.getpid()}.0123abcd.tmp"
+    elsewhere = place / ".l05_h00.parquet.other-host.1.0123abcd.tmp"
+    for file in (dead, alive, elsewhere):
+        file.write_bytes(b"half")
+    staging.write_shard(an_output(), PLAN)
+    assert not dead.exists()
+    assert alive.exists()
+    assert elsewhere.exists()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC becomes StorageFull; no temporary file and no receipt stay."""
+    staging = planned(tmp_path)
+    real = os.fsync
+    calls = iter(range(100))
+
+    def full_at_the_third(descriptor: int) -> None:
+        if next(calls) == 4:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_third)
+    with pytest.raises(StorageFull, match="MB free"):
+        staging.write_shard(an_output(), PLAN)
+    monkeypatch.setattr(os, "fsync", real)
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert opened(tmp_path).receipt(0, PLAN) is None
+    opened(tmp_path).write_shard(an_output(), PLAN)
+    assert opened(tmp_path).receipt(0, PLAN) is not None
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """A file where the folder should be is an error of ours, naming the place."""
+    (tmp_path / "docs").write_text("a file")
+    with pytest.raises(StagingError, match=str(tmp_path)):
+        planned(tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["", "nosuch://bucket/x"])
+def test_a_wrong_uri_is_a_config_error(uri: str) -> None:
+    """The scheme is checked when the staging area is opened."""
+    with pytest.raises(ConfigError, match=r"staging\.uri"):
+        opened(uri)
+
+
+def test_free_space_is_told_before_the_folder_exists(tmp_path: Path) -> None:
+    """The plan can ask for space before anything is written."""
+    free = opened(tmp_path / "not" / "yet").free_bytes()
+    assert free is not None
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert not (tmp_path / "not").exists()
+
+
+def test_zero_rows_and_no_compression_can_be_read(tmp_path: Path) -> None:
+    """Each compression that the config allows is written and read."""
+    for compression in ("zstd", "lz4", "snappy", "gzip", "none"):
+        spec = StagingSpec(uri=str(tmp_path / compression), compression=compression)  # type: ignore[arg-type]
+        staging = ShardFolders(spec, "docs", VERSION)
+        staging.write_manifest(a_manifest())
+        staging.write_shard(an_output(), PLAN)
+        assert staging.chunks(0).num_rows == 4
