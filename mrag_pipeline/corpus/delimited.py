@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from mrag_pipeline.corpus.fields import rejected
 from mrag_pipeline.corpus.lines import buffered
@@ -199,6 +200,14 @@ def _rows(
 _START, _PLAIN, _QUOTED, _QUOTE_IN_QUOTED = range(4)  # the csv module's own states, in short
 
 
+_QUOTED_TEXT = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
+
+
+@cache
+def _end_of_plain(ends: bytes) -> re.Pattern[bytes]:
+    return re.compile(b"[" + re.escape(ends) + b"]")
+
+
 def _state_after(piece: bytes, state: int, delimiters: bytes) -> int:
     """Where in a field a record stands after another piece of it."""
     if state != _QUOTED and b'"' not in piece:
@@ -206,14 +215,15 @@ def _state_after(piece: bytes, state: int, delimiters: bytes) -> int:
             return _START if piece else state
         return _START if piece[-1] in delimiters else _PLAIN
     ends = delimiters + b"\r\n"
-    end_of_plain = re.compile(b"[" + re.escape(ends) + b"]")
+    end_of_plain = _end_of_plain(ends)
     at = 0
     while at < len(piece):
         if state == _QUOTED:
-            at = piece.find(b'"', at) + 1
-            if not at:
+            quoted = _QUOTED_TEXT.match(piece, at)
+            assert quoted  # it matches nothing, too
+            if quoted.end() == len(piece):
                 return _QUOTED
-            state = _QUOTE_IN_QUOTED
+            at, state = quoted.end() + 1, _QUOTE_IN_QUOTED
         elif state == _PLAIN:
             end = end_of_plain.search(piece, at)
             if not end:

@@ -7,6 +7,7 @@ import decimal
 import difflib
 import json
 import math
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ class FieldMapping:
             return f"the text ({self.text!r}) is null"
         if not isinstance(text, str):
             return f"the text ({self.text!r}) is a {type(text).__name__}, expected a string"
-        if not text.strip(_BLANK):
+        if not _VISIBLE.search(text):
             return f"the text ({self.text!r}) is empty"
         num_bytes = len(text.encode("utf-8", "surrogatepass")) if 4 * len(text) > max_bytes else 0
         if num_bytes > max_bytes:
@@ -137,7 +138,7 @@ class _Reason(str):
     __slots__ = ()
 
 
-_BLANK = " \t\r\n\f\v\x00\u00a0\u200b\ufeff"
+_VISIBLE = re.compile(r"[^\s\x00\u200b\ufeff]")
 
 
 def resolve(

@@ -1,0 +1,36 @@
+"""A corpus in memory, for tests of whatever reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.errors import EmptyCorpus, FingerprintMismatch
+
+
+class FakeCorpusReader:
+    """A CorpusReader over what it is given; `stamp` may be changed to play a changed file."""
+
+    def __init__(self, items: Sequence[Document | DeadLetter], stamp: str = "1") -> None:
+        self.items = list(items)
+        self.stamp = stamp
+
+    def slices(self, max_bytes: int) -> Iterator[Slice]:
+        if not self.items:
+            raise EmptyCorpus("the fake corpus holds nothing")
+        first = held = 0
+        for number, item in enumerate(self.items, 1):
+            held += len(item.text.encode()) if isinstance(item, Document) else 1
+            if held >= max_bytes or number == len(self.items):
+                yield Slice("fake", "records", first, number, held, self.stamp)
+                first, held = number, 0
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
+        for piece in slices:
+            if piece.stamp != self.stamp:
+                raise FingerprintMismatch("the fake corpus has changed")
+            yield from self.items[piece.start : piece.stop]
+
+    def describe(self) -> str:
+        return f"{len(self.items)} documents in memory"
