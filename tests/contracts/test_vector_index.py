@@ -1,0 +1,423 @@
+"""What every VectorIndex promises; run by exact search in memory and by Milvus Lite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.index.milvus import open_index
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
+from mrag_pipeline.staging.tables import CHUNKS, lists
+from tests.fakes_staging import a_card, table_of
+
+OLD, NEW = "v0123456789ab", "vba9876543210"
+HEAD = CollectionSpec(f"docs_{OLD}_l05_h00", "head", 8)
+TEXTS = CollectionSpec(f"docs_{OLD}_chunks", "chunks", 4)
+HOSTILE = [
+    'double "quotes"',
+    "single 'quotes'",
+    "back\\slash\\",
+    '\\"both\\"',
+    "new\nline\r\n\ttab",
+    "percent % under_score",
+    '" or document_id != "',
+    "ünïcödé 文書 𝄞 \u200b",
+    "control \x00\x01\x1b",
+    "{braces} [brackets] $meta",
+    "trailing space ",
+]
+
+
+@pytest.fixture(params=["exact", "lite"])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
+    """An empty index named docs."""
+    opened: VectorIndex
+    if request.param == "exact":
+        opened = ExactIndex("docs")
+    else:
+        opened = open_index(
+            MilvusSpec(uri=str(tmp_path / "made" / "x.db"), insert_rows=100), "docs"
+        )
+    yield opened
+    opened.close()
+
+
+def vectors(num_rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(num_rows, dim)).astype(np.float32)
+
+
+def texts(documents: list[str], first_id: int = 1, **columns: list[object]) -> pa.Table:
+    """A chunks table: one row for each name, ordinals counted within a document."""
+    seen: dict[str, int] = {}
+    ordinals = []
+    for name in documents:
+        ordinals.append(seen.get(name, 0))
+        seen[name] = ordinals[-1] + 1
+    rows = len(documents)
+    values: dict[str, list[object]] = {
+        "chunk_id": list(range(first_id, first_id + rows)),
+        "document_id": list(documents),
+        "ordinal": list(ordinals),
+        "start": [10 * i for i in range(rows)],
+        "end": [10 * i + 9 for i in range(rows)],
+        "title": ["title"] * rows,
+        "text": [f"text {i}" for i in range(rows)],
+        "metadata": ["{}"] * rows,
+    } | columns
+    arrays = [pa.array(values[f.name], f.type) for f in CHUNKS if f.name != "vector"]
+    return pa.Table.from_arrays([*arrays, lists(vectors(rows, 4))], schema=CHUNKS)
+
+
+def a_record(version: str = OLD, created_at: str = "2026-01-01T00:00:00+00:00") -> VersionRecord:
+    return VersionRecord(
+        index="docs",
+        version=version,
+        fingerprint="f" * 32,
+        encoder=a_card(),
+        chunking=ChunkingSpec(),
+        sums=ImportanceSums.of(vectors(6).reshape(3, 4, 4)[:, :2]),
+        num_documents=2,
+        num_chunks=3,
+        num_dead_letters=1,
+        created_at=created_at,
+        corpus="corpus",
+        config={"note": "ü"},
+    )
+
+
+# ------------------------------------------------------------------ loading
+def test_a_new_index_is_empty(index: VectorIndex) -> None:
+    """No collection, no live version, no record; counting what is not there gives 0."""
+    assert index.collections() == []
+    assert index.live() is None
+    assert index.records() == []
+    assert index.record(OLD) is None
+    assert index.count(HEAD.name) == 0
+    assert not index.is_complete(HEAD, 0)
+    index.drop(HEAD.name)
+
+
+def test_loading_counts_every_row_of_every_table(index: VectorIndex) -> None:
+    """Tables of several shards become one collection; progress is told of each row once."""
+    told: list[int] = []
+    tables = [
+        table_of(range(250), vectors(250)),
+        table_of([], vectors(0)),
+        table_of(range(250, 260), vectors(10, seed=1)),
+    ]
+    assert index.load(HEAD, tables, told.append) == 260
+    assert sum(told) == 260
+    assert index.count(HEAD.name) == 260
+    assert index.is_complete(HEAD, 260)
+    assert not index.is_complete(HEAD, 259)
+    assert index.collections() == [HEAD.name]
+
+
+def test_an_empty_collection_can_be_complete(index: VectorIndex) -> None:
+    """A version whose every chunk was left out still has its collections."""
+    assert index.load(HEAD, []) == 0
+    assert index.is_complete(HEAD, 0)
+
+
+def test_loading_again_replaces(index: VectorIndex) -> None:
+    """Nothing of the earlier rows stays: no leftovers, no duplicates."""
+    index.load(HEAD, [table_of(range(50), vectors(50))])
+    assert index.load(HEAD, [table_of(range(40, 60), vectors(20, seed=1))]) == 20
+    assert index.is_complete(HEAD, 20)
+    assert sorted(index.vectors(HEAD.name, range(100))) == list(range(40, 60))
+
+
+def test_a_load_that_breaks_is_not_complete(index: VectorIndex) -> None:
+    """Whole or not at all: rows that went in before the break do not count."""
+
+    def breaks() -> Iterator[pa.Table]:
+        yield table_of(range(200), vectors(200))
+        raise RuntimeError("the staging area went away")
+
+    with pytest.raises(RuntimeError):
+        index.load(HEAD, breaks())
+    assert not index.is_complete(HEAD, 200)
+    assert index.load(HEAD, [table_of(range(200), vectors(200))]) == 200
+    assert index.is_complete(HEAD, 200)
+
+
+def test_collections_of_other_indexes_are_not_ours(index: VectorIndex) -> None:
+    """Only names that this index gives count, sorted."""
+    for name in (TEXTS.name, HEAD.name, f"docs_more_{OLD}_l05_h00", "docs_scratch"):
+        index.load(CollectionSpec(name, "head", 8), [table_of([1], vectors(1))])
+    assert index.collections() == [TEXTS.name, HEAD.name]
+
+
+def test_dropping_removes(index: VectorIndex) -> None:
+    """A dropped collection is gone; dropping it again does nothing."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.drop(HEAD.name)
+    index.drop(HEAD.name)
+    assert index.count(HEAD.name) == 0
+    assert index.collections() == []
+
+
+# ------------------------------------------------------------------ searching
+@pytest.mark.parametrize("num_queries", [1, 7])
+def test_search_is_exact(index: VectorIndex, num_queries: int) -> None:
+    """Ids and cosines are brute force's, whatever the vectors' lengths (recall 1.0)."""
+    rows = vectors(500) * np.random.default_rng(1).uniform(0.1, 9, (500, 1)).astype(np.float32)
+    ids = np.random.default_rng(2).permutation(10**6)[:500].astype(np.int64) + 2**62
+    index.load(HEAD, [table_of(ids, rows)])
+    queries = vectors(num_queries, seed=3)
+    [ranking] = index.search([SearchRequest(HEAD.name, queries, 20)])
+    expected = top_k(ids, rows, queries, 20)
+    np.testing.assert_array_equal(ranking.ids, expected.ids)
+    np.testing.assert_allclose(ranking.scores, expected.scores, atol=1e-5)
+
+
+def test_several_requests_are_answered_in_order(index: VectorIndex) -> None:
+    """Each request's ranking is its own collection's, in its own shape."""
+    other = replace(HEAD, name=f"docs_{OLD}_l05_h01")
+    one, two = vectors(30), vectors(30, seed=1)
+    index.load(HEAD, [table_of(range(30), one)])
+    index.load(other, [table_of(range(100, 130), two)])
+    answers = index.search(
+        [
+            SearchRequest(other.name, two[:3], 1),
+            SearchRequest(HEAD.name, one[:2], 4),
+            SearchRequest(other.name, two[7:8], 2),
+        ]
+    )
+    assert [answer.ids.shape for answer in answers] == [(3, 1), (2, 4), (1, 2)]
+    assert answers[0].ids[:, 0].tolist() == [100, 101, 102]
+    assert answers[1].ids[:, 0].tolist() == [0, 1]
+    assert answers[2].ids[0, 0] == 107
+
+
+def test_short_rankings_are_padded(index: VectorIndex) -> None:
+    """Fewer rows than asked for leave id -1 and score -inf behind them."""
+    index.load(HEAD, [table_of([7, 8], vectors(2))])
+    [ranking] = index.search([SearchRequest(HEAD.name, vectors(1), 4)])
+    assert ranking.ids.dtype == np.int64
+    assert ranking.scores.dtype == np.float32
+    assert ranking.ids[0].tolist() == [7, 8, -1, -1]
+    assert ranking.scores[0, 0] == pytest.approx(1.0)
+    assert ranking.scores[0, 2:].tolist() == [-np.inf, -np.inf]
+
+
+def test_no_request_and_no_query_are_no_error(index: VectorIndex) -> None:
+    """Nothing asked, nothing answered, in the right shapes."""
+    index.load(HEAD, [table_of([7], vectors(1))])
+    assert index.search([]) == []
+    [ranking] = index.search([SearchRequest(HEAD.name, vectors(0), 3)])
+    assert ranking.ids.shape == (0, 3)
+
+
+def test_an_empty_collection_can_be_searched(index: VectorIndex) -> None:
+    """All padding."""
+    index.load(HEAD, [])
+    [ranking] = index.search([SearchRequest(HEAD.name, vectors(2), 3)])
+    assert ranking.ids.tolist() == [[-1] * 3] * 2
+
+
+def test_searching_what_is_not_there_is_said(index: VectorIndex) -> None:
+    """A dropped version is no empty answer."""
+    with pytest.raises(NoLiveVersion, match=HEAD.name):
+        index.search([SearchRequest(HEAD.name, vectors(1), 3)])
+
+
+# ------------------------------------------------------------------ rows
+def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
+    """Every field, metadata of every kind, texts of every script; unknown ids are left out."""
+    metadata = {"year": 2024, "open": True, "score": 0.5, "by": 'Zoë "Z" \\ 𝄞'}
+    table = texts(
+        ["a", "b"],
+        first_id=2**62,
+        text=["line\n\ttab \x01 ä€𝄞 \"q\" 'q' \\", "x" * 16_000],
+        metadata=[json.dumps(metadata), "{}"],
+        title=["", "T"],
+    )
+    assert index.load(TEXTS, [table]) == 2
+    found = index.chunks(TEXTS.name, [2**62 + 1, 5, 2**62])
+    assert set(found) == {2**62, 2**62 + 1}
+    text = "line\n\ttab \x01 ä€𝄞 \"q\" 'q' \\"
+    assert found[2**62] == ChunkRow(2**62, "a", 0, 0, 9, "", text, metadata)
+    assert found[2**62 + 1].text == "x" * 16_000
+    assert index.chunks(TEXTS.name, []) == {}
+
+
+def test_the_longest_chunk_fits(index: VectorIndex) -> None:
+    """16,000 characters of 4 bytes each: the most that chunking ever gives."""
+    table = texts(["a"], text=["𝄞" * 16_000])
+    index.load(TEXTS, [table])
+    assert index.chunks(TEXTS.name, [1])[1].text == "𝄞" * 16_000
+
+
+def test_many_rows_are_fetched_at_once(index: VectorIndex) -> None:
+    """More ids than one call takes."""
+    index.load(TEXTS, [texts([f"d{i}" for i in range(1500)])])
+    assert len(index.chunks(TEXTS.name, range(1, 1501))) == 1500
+    assert len(index.vectors(TEXTS.name, range(1, 1501))) == 1500
+
+
+def test_a_documents_chunks_come_by_ordinal(index: VectorIndex) -> None:
+    """All of them and nobody else's."""
+    table = texts(["b", "a", "a", "c", "a"])
+    shuffled = table.take([4, 2, 0, 1, 3])
+    index.load(TEXTS, [shuffled])
+    rows = index.chunks_of_document(TEXTS.name, "a")
+    assert [(row.document_id, row.ordinal, row.id) for row in rows] == [
+        ("a", 0, 2),
+        ("a", 1, 3),
+        ("a", 2, 5),
+    ]
+    assert index.chunks_of_document(TEXTS.name, "nobody") == []
+
+
+def test_a_long_document_is_found_whole(index: VectorIndex) -> None:
+    """A document of more chunks than one answer holds."""
+    index.load(TEXTS, [texts(["long"] * 4_500 + ["other"])])
+    rows = index.chunks_of_document(TEXTS.name, "long")
+    assert [row.ordinal for row in rows] == list(range(4_500))
+
+
+def test_document_ids_may_hold_anything(index: VectorIndex) -> None:
+    """Quotes, backslashes, newlines, other scripts: each finds itself and nothing else."""
+    index.load(TEXTS, [texts(HOSTILE)])
+    for place, name in enumerate(HOSTILE):
+        rows = index.chunks_of_document(TEXTS.name, name)
+        assert [(row.id, row.document_id) for row in rows] == [(place + 1, name)], name
+
+
+def test_vectors_come_back_as_they_were(index: VectorIndex) -> None:
+    """Not normalised, float32, bit for bit; unknown ids are left out."""
+    rows = vectors(3) * 7
+    index.load(HEAD, [table_of([1, 2, 3], rows)])
+    found = index.vectors(HEAD.name, [3, 1, 99])
+    assert set(found) == {1, 3}
+    np.testing.assert_array_equal(found[3], rows[2])
+    assert found[3].dtype == np.float32
+
+
+# ------------------------------------------------------------------ versions
+def publish(index: VectorIndex, version: str) -> None:
+    index.load(CollectionSpec(f"docs_{version}_chunks", "chunks", 4), [texts(["a"])])
+    index.activate(version)
+
+
+def test_activating_flips_the_live_version(index: VectorIndex) -> None:
+    """The last activated version is live; activating it again changes nothing."""
+    publish(index, OLD)
+    assert index.live() == OLD
+    publish(index, NEW)
+    assert index.live() == NEW
+    index.activate(NEW)
+    assert index.live() == NEW
+    index.activate(OLD)
+    assert index.live() == OLD
+
+
+def test_a_version_without_chunks_cannot_go_live(index: VectorIndex) -> None:
+    """The alias never points to nothing; the version before stays live."""
+    publish(index, OLD)
+    with pytest.raises(PlanRefused, match=NEW):
+        index.activate(NEW)
+    assert index.live() == OLD
+
+
+def test_the_live_version_cannot_be_dropped(index: VectorIndex) -> None:
+    """Neither its chunks nor its heads, neither by dropping nor by loading over them."""
+    index.load(HEAD, [table_of([1], vectors(1))])
+    publish(index, OLD)
+    for name in (HEAD.name, TEXTS.name):
+        with pytest.raises(PlanRefused, match="live"):
+            index.drop(name)
+    with pytest.raises(PlanRefused, match="live"):
+        index.load(HEAD, [])
+    assert index.count(HEAD.name) == index.count(TEXTS.name) == 1
+    assert index.live() == OLD
+    publish(index, NEW)
+    index.drop(HEAD.name)
+    index.drop(TEXTS.name)
+    assert index.collections() == [f"docs_{NEW}_chunks"]
+    assert index.live() == NEW
+
+
+# ------------------------------------------------------------------ records
+def test_a_record_comes_back_equal(index: VectorIndex) -> None:
+    """Every field, the sums to the last bit."""
+    record = a_record()
+    index.write_record(record)
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == record.to_json()
+    np.testing.assert_array_equal(found.sums.unit_sum, record.sums.unit_sum)
+
+
+def test_a_record_may_be_long(index: VectorIndex) -> None:
+    """A 7B model's 32 heads of 128 and a long config pass Milvus's 64 KB a string."""
+    heads = tuple(Head(31, i) for i in range(32))
+    random = np.random.default_rng(0)
+    long = replace(
+        a_record(),
+        encoder=a_card(heads, head_dim=128),
+        sums=ImportanceSums(9, random.random(32), random.random((32, 128))),
+        config={"text": "𝄞ü" * 60_000},
+    )
+    assert len(long.to_json().encode()) > 10 * 65_535
+    index.write_record(long)
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == long.to_json()
+
+
+def test_a_record_is_replaced_whole(index: VectorIndex) -> None:
+    """A shorter record leaves nothing of a longer one."""
+    index.write_record(replace(a_record(), config={"text": "x" * 200_000}))
+    index.write_record(replace(a_record(), num_chunks=4))
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == replace(a_record(), num_chunks=4).to_json()
+    assert len(index.records()) == 1
+
+
+def test_records_come_oldest_first(index: VectorIndex) -> None:
+    """By when the version was made, not by its name or when it was stored."""
+    index.write_record(a_record(NEW, "2026-02-02T00:00:00+00:00"))
+    index.write_record(a_record(OLD, "2026-01-01T00:00:00+00:00"))
+    assert [record.version for record in index.records()] == [OLD, NEW]
+    assert index.record("v" + "0" * 12) is None
+    assert index.collections() == []
+
+
+# ------------------------------------------------------------------ the rest
+def test_it_says_what_it_is(index: VectorIndex) -> None:
+    """One line, and a size that grows with what is loaded."""
+    assert "\n" not in index.describe()
+    before = index.size_bytes()
+    index.load(HEAD, [table_of(range(1000), vectors(1000))])
+    after = index.size_bytes()
+    assert before is not None
+    assert after is not None
+    assert after >= before + 1000 * 8 * 4
+
+
+def test_limits_allow_what_was_tested(index: VectorIndex) -> None:
+    """An ordinary version passes."""
+    index.check_limits([HEAD, TEXTS], 1000)
+
+
+def test_closing_twice_does_nothing(index: VectorIndex) -> None:
+    """A second close is no error."""
+    index.close()
+    index.close()
