@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
 from mrag_pipeline.ports import Progress
@@ -18,7 +18,8 @@ EVERY_S = 5.0
 class LogProgress:
     """Plain lines, at most one every few seconds: for logs and pipes."""
 
-    def __init__(self, every_s: float = EVERY_S) -> None:
+    def __init__(self, tell: Callable[[str], object] = log.info, every_s: float = EVERY_S) -> None:
+        self._tell = tell
         self._every_s = every_s
         self._name = ""
         self._unit = ""
@@ -39,15 +40,15 @@ class LogProgress:
         self._facts.update(facts or {})
         if time.monotonic() - self._told >= self._every_s:
             self._told = time.monotonic()
-            log.info("%s", self._line())
+            self._tell(self._line())
 
     def note(self, text: str) -> None:
         """One line worth reading."""
-        log.info("%s: %s", self._name, text)
+        self._tell(f"{self._name}: {text}" if self._name else text)
 
     def finish(self) -> None:
         """The phase is over."""
-        log.info("%s", self._line())
+        self._tell(self._line())
 
     def _line(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)

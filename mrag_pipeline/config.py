@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -173,7 +174,7 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         # A hub id looks like a relative path; it is one only if there is such a folder.
         if section == "encoder" and not (text.startswith((".", "~")) or (folder / text).exists()):
             continue
-        result[section] = {**table, key: str((folder / Path(text).expanduser()).absolute())}
+        result[section] = {**table, key: os.path.normpath(folder / Path(text).expanduser())}
     return result
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,7 +120,7 @@ def ingest(
     if not os.environ.get("PREFECT_API_URL"):
         err.print("[dim]starting a local Prefect and Ray ...", highlight=False)
     from flows.ingest import ingest as flow
-    from flows.progress import show_with
+    from flows.progress import LogProgress, show_with
 
     file = str(config.absolute()) if config else None
     if err.is_terminal and not json:
@@ -130,8 +128,7 @@ def ingest(
             show_with(progress)
             result = flow(file, settings_here)
     else:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("flows").setLevel(logging.INFO)
+        show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
         result = flow(file, settings_here)
     if json:
         print_json(result)

@@ -51,19 +51,16 @@ def status(
     if not versions:
         out.print("no version yet: build one with `mrag ingest`", highlight=False)
         return
-    table = Table("version", "", "documents", "chunks", "heads", "model", "built", "whole")
+    table = Table.grid(padding=(0, 2))
     for version in versions:
-        table.add_row(
-            version["version"],
-            "[green]live" if version["live"] else "",
-            f"{version['documents']:,}",
-            f"{version['chunks']:,}",
-            f"{version['heads']} x {version['head_dim']}",
-            version["model"],
-            f"{version['created_at']} ({_age(version['created_at'])} ago)",
-            "yes" if version["whole"] else f"[red]no: {version['rows']}",
-        )
-    out.print(table)
+        name = f"[bold]{version['version']}[/]" + (" [green]live[/]" if version["live"] else "")
+        table.add_row(name, f"{version['documents']:,} documents, {version['chunks']:,} chunks")
+        table.add_row("", f"{version['model']}: {version['heads']} heads of {version['head_dim']}")
+        table.add_row("", f"{version['corpus']}, {version['dead_letters']} dead letters")
+        table.add_row("", f"built {version['created_at']}, {_age(version['created_at'])} ago")
+        whole = "every collection whole" if version["whole"] else f"[red]rows: {version['rows']}"
+        table.add_row("", whole)
+    out.print(table, highlight=False)
 
 
 def inspect(
