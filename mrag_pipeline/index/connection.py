@@ -29,6 +29,7 @@ from mrag_pipeline.index.lite import path_of
 from mrag_pipeline.index.spec import MilvusSpec
 
 COLLECTION_NOT_FOUND = 100
+_CONNECT_FAILED = 2
 _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # Open Lite databases of this process by path: the last one out lets go of the lock.
@@ -119,7 +120,8 @@ def _translate(doing: str, error: MilvusException) -> MragError:
         return NoLiveVersion(
             found, "a loaded version", "see `mrag status`; `mrag ingest` builds what is missing"
         )
-    if isinstance(error.code, grpc.StatusCode) or error.retriable or "timeout" in lowered:
+    unreached = error.code == _CONNECT_FAILED or isinstance(error.code, grpc.StatusCode)
+    if unreached or error.retriable or "timeout" in lowered:
         return IndexUnavailable(found, fix=_RETRY)
     return PlanRefused(found, "what this Milvus can hold", "change what the message names")
 
