@@ -32,6 +32,8 @@ _BERT = Family("attention.output.dense", "cls", "cls")
 _ROBERTA = Family("attention.output.dense", "cls", "mean", positions_after_pad=True)
 _CAUSAL = Family("self_attn.o_proj", "last", "last")
 
+_T5 = Family("layer.0.SelfAttention.o", "mean", "mean")
+
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
     "camembert": _ROBERTA,
@@ -41,14 +43,21 @@ FAMILIES: dict[str, Family] = {
     "gemma": _CAUSAL,
     "gemma2": _CAUSAL,
     "gemma3_text": _CAUSAL,
+    "gpt2": Family("attn.c_proj", "last", "last"),
+    "gte": Family("self_attn.o_proj", "cls", "cls"),
     "llama": _CAUSAL,
     "mistral": _CAUSAL,
     "modernbert": Family("attn.Wo", "cls", "cls"),
     "mpnet": Family("attention.attn.o", "cls", "mean", positions_after_pad=True),
+    "mt5": _T5,
+    "nomic_bert": Family("self_attn.o_proj", "cls", "mean"),
+    "opt": Family("self_attn.out_proj", "last", "last"),
     "phi3": _CAUSAL,
     "qwen2": _CAUSAL,
     "qwen3": _CAUSAL,
     "roberta": _ROBERTA,
+    "t5": _T5,
+    "umt5": _T5,
     "xlm-roberta": _ROBERTA,
 }
 

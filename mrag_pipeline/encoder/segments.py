@@ -19,12 +19,15 @@ from mrag_pipeline.errors import ConfigError
 
 # Both libraries take more than linear time in a text without breaks (90,000 Chinese
 # characters took the splitter 55 s, 200,000 of short sentences sentencex 12 s), so they
-# see a text in blocks.
-BLOCK_CHARS = 4_000
+# see a text in blocks: the splitter as few chunks' worth as it needs.
+SENTENCE_BLOCK_CHARS = 4_000
+BLOCK_CHUNKS = 4
 # The rules used where nothing is known of the language; they know CJK and Indic stops too.
 LANGUAGE = "en"
 
 _BREAKS = tuple(map(re.compile, (r"\n\s*\n", r"\n", r"[.!?。！？।]\s*", r"\s")))
+
+_BREAK = re.compile(r"[\s.!?。！？।]")
 
 
 class TokenSegmenter:
@@ -38,7 +41,8 @@ class TokenSegmenter:
                 "change `chunking.overlap_tokens` or `chunking.max_tokens`",
             )
         self._backend = tokenizer.plain_backend()
-        self._max_chars = chunking.max_chars()
+        self._chunking = chunking
+        self._most_block_chars = 2 * chunking.max_chars()
         self._splitter = TextSplitter.from_huggingface_tokenizer(
             self._backend, chunking.max_tokens, overlap=chunking.overlap_tokens
         )
@@ -48,13 +52,16 @@ class TokenSegmenter:
         text = clean(text)
         spans: list[Span] = []
         at = 0
-        block_chars = max(BLOCK_CHARS, 2 * self._max_chars)
+        block_chars = self._most_block_chars
         while at < len(text):
             end = _block_end(text, at, block_chars)
-            found = [
-                (at + start, at + start + len(piece))
-                for start, piece in self._splitter.chunk_indices(text[at:end])
-            ]
+            found = self._cut(text, at, end)
+            if end < len(text) and len(found) < 2 and block_chars < self._most_block_chars:
+                block_chars = min(2 * block_chars, self._most_block_chars)
+                continue
+            if found:
+                chunk_chars = (found[-1][1] - found[0][0]) // len(found) + 1
+                block_chars = min(BLOCK_CHUNKS * chunk_chars, self._most_block_chars)
             # A block's last chunk is only as long as the block let it be: cut it again.
             if end < len(text) and len(found) > 1 and found[-1][0] > at:
                 end = found.pop()[0]
@@ -74,19 +81,62 @@ class TokenSegmenter:
         )
         return [len(each.ids) for each in encoded]
 
+    def _cut(self, text: str, start: int, end: int) -> list[Span]:
+        block = text[start:end]
+        if not _BREAK.search(block):
+            return [(start + a, start + b) for a, b in self._cut_by_tokens(block)]
+        return [
+            (start + at, start + at + len(piece))
+            for at, piece in self._splitter.chunk_indices(block)
+        ]
+
+    def _cut_by_tokens(self, block: str) -> list[Span]:
+        """Where there are no words to keep whole, the splitter's search is wasted time."""
+        longest = self._chunking.max_tokens
+        starts = [
+            begin for begin, _ in self._backend.encode(block, add_special_tokens=False).offsets
+        ]
+        firsts = range(0, max(1, len(starts)), longest - self._chunking.overlap_tokens)
+        spans = []
+        for first in firsts:
+            begin = starts[first] if first else 0
+            last = first + longest
+            spans.append((begin, starts[last] if last < len(starts) else len(block)))
+            if last >= len(starts):
+                break
+        # Cut from its neighbours a piece may have more tokens than it had among them.
+        return [half for span in spans for half in self._halved(block, span)]
+
+    def _halved(self, block: str, span: Span) -> list[Span]:
+        start, end = span
+        if end - start < 2 or self.count_tokens([block[start:end]])[0] <= self._chunking.max_tokens:
+            return [span]
+        middle = (start + end) // 2
+        return self._halved(block, (start, middle)) + self._halved(block, (middle, end))
+
 
 def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> TokenSegmenter:
     """The segmenter of an encoder.
 
     Raises: ConfigError if chunks would overlap entirely, or be longer than the encoder reads.
     """
+    card = encoder.card
+    special = len(encoder.tokenizer.ids([""], card.max_tokens)[0])
+    if chunking.max_tokens + special > card.max_tokens:
+        raise ConfigError(
+            f"chunks of {chunking.max_tokens} tokens for an encoder that reads {card.max_tokens}, "
+            f"{special} of them special",
+            f"chunking.max_tokens of {card.max_tokens - special} or less: the rest of a chunk "
+            "would not be embedded",
+            "make chunks shorter, or raise encoder.max_tokens if the model can read more",
+        )
     return TokenSegmenter(encoder.tokenizer, chunking)
 
 
 def _sentences(text: str) -> Iterator[Span]:
     at = 0
     while at < len(text):
-        end = _block_end(text, at, BLOCK_CHARS)
+        end = _block_end(text, at, SENTENCE_BLOCK_CHARS)
         for boundary in sentencex.get_sentence_boundaries(LANGUAGE, text[at:end]):
             yield at + boundary["start_index"], at + boundary["end_index"]
         at = end

@@ -35,18 +35,21 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 # What decides a text's tokens, and with them its vectors.
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "merges.txt",
+VOCABULARY_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
     "sentencepiece.bpe.model",
-    "special_tokens_map.json",
     "spiece.model",
     "spm.model",
-    "tokenizer.json",
-    "tokenizer.model",
+)
+TOKENIZER_FILES = (
+    *VOCABULARY_FILES,
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
     "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
 )
 # What decides how sentence-transformers pools, cuts and prompts.
 SENTENCE_FILES = (

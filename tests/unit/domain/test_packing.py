@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.packing import padded_batches
+
+lengths_st = st.lists(st.integers(1, 600), max_size=80)
+
+
+@given(lengths_st, st.integers(1, 2_000), st.integers(0, 20))
+def test_every_text_is_in_exactly_one_batch(lengths: list[int], budget: int, most: int) -> None:
+    """No text is lost, none is encoded twice."""
+    batches = padded_batches(lengths, budget, most)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+
+
+@given(lengths_st, st.integers(1, 2_000), st.integers(0, 20))
+def test_no_batch_is_over_budget(lengths: list[int], budget: int, most: int) -> None:
+    """Padding is counted; only a text that is over budget by itself may be, alone."""
+    for batch in padded_batches(lengths, budget, most):
+        padded = len(batch) * max(lengths[index] for index in batch)
+        assert padded <= budget or len(batch) == 1
+        assert not most or len(batch) <= most
+
+
+def test_alike_lengths_share_a_batch_longest_first() -> None:
+    """[2, 9, 3, 8] with room for 20 tokens: 9 and 8 (18 padded), then 3 and 2 (6)."""
+    assert padded_batches([2, 9, 3, 8], 20) == [[1, 3], [2, 0]]
