@@ -150,7 +150,9 @@ class ShardFolders:
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
-        table = self._read(shard, "chunks.parquet", ["chunk_id"])
+        # Any head's file has them, and is a fraction of the one with the texts.
+        head = self._need_manifest().encoder.heads[0]
+        table = self._read(shard, _head(head), ["chunk_id"])
         ids: NDArray[np.int64] = self._without_duplicates(shard, table)["chunk_id"].to_numpy()
         return ids
 
