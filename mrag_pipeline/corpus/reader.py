@@ -110,7 +110,7 @@ class FileCorpus:
         spec = self._spec
         files = self._tree.files(spec.include)
         if spec.format != "auto":
-            wanted = [file for file in files if self._takes(file, spec.format, len(files))]
+            wanted = [file for file in files if self._takes(file, spec.format)]
             name = str(spec.format)
         else:
             found = Counter(_format_by_name(file) for file in files)
@@ -125,9 +125,9 @@ class FileCorpus:
             )
         return name, wanted, len(files) - len(wanted)
 
-    def _takes(self, file: SourceFile, name: str, num_files: int) -> bool:
+    def _takes(self, file: SourceFile, name: str) -> bool:
         # Whoever names a format and the files means them, whatever the names end in.
-        named = bool(self._spec.include) or num_files == 1
+        named = bool(self._spec.include) or self._tree.names_files
         return named or file.suffix in SUFFIXES[name]
 
     def _choose(self, found: Counter[str], files: Sequence[SourceFile]) -> str:

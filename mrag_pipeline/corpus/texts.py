@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import bs4
@@ -27,12 +28,14 @@ from mrag_pipeline.domain.planning import Slice
 
 MAPPING = FieldMapping("id", "title", "text", ())
 
-_NOT_SHOWN = ["script", "style", "template", "noscript", "svg", "head"]
+_NOT_SHOWN = {"script", "style", "template", "noscript", "svg", "head"}
 _BLOCKS = [
     "address", "article", "aside", "blockquote", "dd", "div", "dl", "dt", "figure", "footer",
     "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
     "pre", "section", "table", "tr", "ul",
 ]  # fmt: skip
+_BEFORE = dict.fromkeys(_BLOCKS, "\n\n") | dict.fromkeys(["br", "li", "tr", "dd", "dt"], "\n")
+_AFTER = dict.fromkeys(_BLOCKS, "\n") | dict.fromkeys(["td", "th"], "\t")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 _RST_SETTINGS = {
@@ -136,8 +139,6 @@ def _of_html(html: str) -> tuple[str, str]:
         warnings.simplefilter("ignore")  # a text that looks like a URL or a file name
         soup = bs4.BeautifulSoup(html, "html.parser")
     named = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for hidden in soup(_NOT_SHOWN):
-        hidden.decompose()
     heading = soup.find(["h1", "h2", "h3"])
     title = named or (heading.get_text(" ", strip=True) if heading else "")
     return title, _laid_out(soup)
@@ -145,19 +146,36 @@ def _of_html(html: str) -> tuple[str, str]:
 
 def _laid_out(soup: bs4.BeautifulSoup) -> str:
     """The text with blocks on lines of their own and blanks as a browser shows them."""
-    for pre in soup("pre"):
-        for text in pre.find_all(string=True):
-            text.replace_with(text.replace("\n", "\x01").replace(" ", "\x02"))
-    for text in soup.find_all(string=True):
-        if not isinstance(text, bs4.element.PreformattedString):
-            text.replace_with(re.sub(r"[ \t\r\n\f]+", " ", text))
-    for br in soup("br"):
-        br.replace_with("\n")
-    for cell in soup(["td", "th"]):
-        cell.append("\t")
-    for block in soup(_BLOCKS):
-        block.insert_before("\n\n" if block.name not in ("li", "tr", "dd", "dt") else "\n")
-        block.append("\n")
-    text = re.sub(r"[ \t]*\n[ \t]*", "\n", soup.get_text())
+    text = re.sub(r"[ \t]*\n[ \t]*", "\n", "".join(_shown(soup)))
     text = re.sub(r"[ \t]+", " ", re.sub(r"\n{3,}", "\n\n", text))
-    return text.replace("\x01", "\n").replace("\x02", " ").strip()
+    return text.translate(_UNKEEP).strip()
+
+
+# Blanks of preformatted text, until those of the other text are folded.
+_KEEP = str.maketrans({"\n": "\x01", " ": "\x02", "\t": "\x03"})
+_UNKEEP = str.maketrans({"\x01": "\n", "\x02": " ", "\x03": "\t"})
+
+
+def _shown(soup: bs4.BeautifulSoup) -> Iterator[str]:
+    # By a stack: some pages nest deeper than Python calls, and bs4's own edits are quadratic there.
+    stack: list[object] = [soup]
+    num_pre = 0
+    while stack:
+        item = stack.pop()
+        if isinstance(item, _End):
+            num_pre -= item.name == "pre"
+            yield _AFTER.get(item.name, "")
+        elif isinstance(item, bs4.Tag):
+            if item.name in _NOT_SHOWN:
+                continue
+            num_pre += item.name == "pre"
+            yield _BEFORE.get(item.name, "")
+            stack += [_End(item.name), *reversed(item.contents)]
+        elif not isinstance(item, bs4.element.PreformattedString):  # comments, declarations
+            text = str(item)
+            yield text.translate(_KEEP) if num_pre else re.sub(r"[ \t\r\n\f]+", " ", text)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    name: str

@@ -67,12 +67,19 @@ class Tree:
                 "a path, or a URI that pyarrow can open (file://, s3://, gs://)",
                 "check `uri`",
             ) from error
+        except OSError as error:
+            raise self._no_answer(error) from error
         self._local = isinstance(self._filesystem, pafs.LocalFileSystem)
         self._place: str = place
         self._holds_one: bool | None = None
 
     def __str__(self) -> str:
         return self.uri
+
+    @property
+    def names_files(self) -> bool:
+        """Whether the URI says which files: by a whole name, or a pattern that ends in a suffix."""
+        return "." in self._pattern.rpartition("/")[2] if self._pattern else self.is_file
 
     def files(self, include: tuple[str, ...] = ()) -> list[SourceFile]:
         """The files, sorted by path; hidden ones left out.
@@ -155,16 +162,18 @@ class Tree:
 
     def name(self, path: str) -> str:
         """The file, for people."""
-        if self._is_file():
+        if self.is_file:
             return self._place
         return f"{self._place.rstrip('/')}/{path}"
 
     def _full(self, path: str) -> str:
-        if self._is_file():
+        if self.is_file:
             return self._root
         return f"{self._root.rstrip('/')}/{path}"
 
-    def _is_file(self) -> bool:
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file, not a folder."""
         if self._holds_one is None:
             info = self._filesystem.get_file_info(self._root)
             self._holds_one = bool(info.type == pafs.FileType.File)
@@ -217,11 +226,14 @@ class Tree:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise CorpusError(
-                f"corpus {self.uri!r}: {_first_line(error)}",
-                "a place that can be listed",
-                "check permissions, credentials and the network",
-            ) from error
+            raise self._no_answer(error) from error
+
+    def _no_answer(self, error: Exception) -> CorpusError:
+        return CorpusError(
+            f"corpus {self.uri!r}: {_first_line(error)}",
+            "a place that can be listed",
+            "check permissions, credentials and the network",
+        )
 
 
 def _split_glob(uri: str) -> tuple[str, str]:

@@ -1,0 +1,175 @@
+"""Where files are and which are meant: paths, URIs, globs, folders of several things."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.errors import ConfigError, CorpusNotFound, EmptyCorpus
+
+LINE = '{"id": "%s", "text": "x"}\n'
+
+
+def tree(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(LINE % path)
+
+
+def listed(uri: str | Path, **spec: object) -> list[str]:
+    reader = open_corpus(CorpusSpec(str(uri), **spec))  # type: ignore[arg-type]
+    return [piece.path for piece in reader.slices(10**9)]
+
+
+def test_a_folder_is_read_recursively_in_the_order_of_the_paths(tmp_path: Path) -> None:
+    """The same order on every machine; hidden files and folders are left out."""
+    tree(tmp_path, "b.jsonl", "a/z.jsonl", "a/B.jsonl", "é.jsonl", ".h.jsonl", ".git/x.jsonl")
+    assert listed(tmp_path) == ["a/B.jsonl", "a/z.jsonl", "b.jsonl", "é.jsonl"]
+
+
+def test_a_path_a_uri_and_a_glob_name_the_same_files(tmp_path: Path) -> None:
+    """Ids and slices do not depend on how the corpus is named."""
+    tree(tmp_path, "a.jsonl", "b.jsonl", "sub/c.jsonl", "note.txt")
+    both = ["a.jsonl", "b.jsonl"]
+    assert listed(f"file://{tmp_path}/a.jsonl") == listed(tmp_path / "a.jsonl") == ["a.jsonl"]
+    assert listed(f"file://{tmp_path}") == listed(tmp_path) == [*both, "sub/c.jsonl"]
+    assert listed(f"{tmp_path}/*.jsonl") == listed(f"file://{tmp_path}/*.jsonl") == both
+    assert listed(f"{tmp_path}/**/*.jsonl") == [*both, "sub/c.jsonl"]
+    assert listed(f"{tmp_path}/[ab].jsonl") == listed(f"{tmp_path}/?.jsonl") == both
+    assert listed(tmp_path, include=("*.jsonl",)) == [*both, "sub/c.jsonl"]
+    assert listed(tmp_path, include=("sub/*", "b*")) == ["b.jsonl", "sub/c.jsonl"]
+
+
+def test_documents_are_the_same_by_path_uri_and_glob(tmp_path: Path) -> None:
+    """Each of the three opens the file it lists."""
+    tree(tmp_path, "a.jsonl")
+    found = []
+    for uri in (f"{tmp_path}", f"{tmp_path}/a.jsonl", f"file://{tmp_path}", f"{tmp_path}/*.jsonl"):
+        reader = open_corpus(CorpusSpec(uri))
+        found.append(list(reader.read(list(reader.slices(10**9)))))
+    assert found == [[Document("a.jsonl", "x", source="a.jsonl, byte 0")]] * 4
+
+
+def test_a_relative_path_is_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As everywhere else on a command line."""
+    tree(tmp_path, "docs/a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert listed("docs") == listed("./docs/*") == ["a.jsonl"]
+
+
+def test_a_file_whose_name_holds_wildcards_is_itself(tmp_path: Path) -> None:
+    """What exists by that name is meant before what a pattern matches."""
+    tree(tmp_path, "a[1].jsonl", "a1.jsonl")
+    assert listed(tmp_path / "a[1].jsonl") == ["a[1].jsonl"]
+
+
+def test_a_readme_beside_data_is_left_out_and_said_so(tmp_path: Path) -> None:
+    """Downloaded data sets come with a README."""
+    tree(tmp_path, "README.md", "data/a.jsonl")
+    assert listed(tmp_path) == ["data/a.jsonl"]
+    assert "1 other file(s) left out" in open_corpus(CorpusSpec(str(tmp_path))).describe()
+
+
+def test_two_data_formats_are_asked_about(tmp_path: Path) -> None:
+    """Guessing would drop half of the corpus."""
+    tree(tmp_path, "a.jsonl", "b.csv", "b.md")
+    with pytest.raises(ConfigError, match="several formats: 1 csv, 1 jsonl, 1 text"):
+        listed(tmp_path)
+    assert listed(tmp_path, format="jsonl") == ["a.jsonl"]
+
+
+def test_a_named_format_opens_a_file_of_any_name(tmp_path: Path) -> None:
+    """Whoever names both means them."""
+    tree(tmp_path, "dump.log", "x.bak")
+    with pytest.raises(ConfigError, match=r"no format known for 'dump\.log'"):
+        listed(tmp_path / "dump.log")
+    assert listed(tmp_path / "dump.log", format="jsonl") == ["dump.log"]
+    assert listed(tmp_path, format="jsonl", include=("*.log",)) == ["dump.log"]
+
+
+def test_a_path_that_is_not_there_is_answered_with_near_ones(tmp_path: Path) -> None:
+    """A typing error is seen at once."""
+    tree(tmp_path, "articles.jsonl")
+    with pytest.raises(CorpusNotFound, match="no such file or folder") as caught:
+        listed(tmp_path / "artcles.jsonl")
+    assert caught.value.fix == f"did you mean {str(tmp_path / 'articles.jsonl')!r}?"
+    with pytest.raises(CorpusNotFound, match=r"no file matches \*\.csv"):
+        listed(f"{tmp_path}/*.csv")
+
+
+@pytest.mark.parametrize("files", [(), ("a.bin",)], ids=["no file", "no known file"])
+def test_a_folder_without_documents_is_empty(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """Said before anything is spent, with what would be read."""
+    tree(tmp_path, *files)
+    with pytest.raises(EmptyCorpus):
+        listed(tmp_path, format="parquet")
+    with pytest.raises(ConfigError if files else EmptyCorpus):
+        listed(tmp_path)
+
+
+def test_an_object_store_is_read_as_a_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths, hidden files, globs and missing places are the same on another filesystem."""
+    tree(tmp_path, "bucket/docs/a.jsonl", "bucket/docs/sub/b.jsonl", "bucket/docs/.c.jsonl")
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+
+    class Stores:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
+            return store, uri.removeprefix("s3://").partition("?")[0]
+
+    monkeypatch.setattr(pafs, "FileSystem", Stores)
+    assert listed("s3://bucket/docs") == ["a.jsonl", "sub/b.jsonl"]
+    assert listed("s3://bucket/docs/*.jsonl?region=eu") == ["a.jsonl"]
+    assert listed("s3://bucket/docs/a.jsonl") == ["a.jsonl"]
+    reader = open_corpus(CorpusSpec("s3://bucket/docs"))
+    found = list(reader.read(list(reader.slices(10))))
+    assert [item.id for item in found if isinstance(item, Document)] == ["a.jsonl", "sub/b.jsonl"]
+    with pytest.raises(CorpusNotFound):
+        listed("s3://bucket/nothing")
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/docs", "nosuch://x", ""])
+def test_a_uri_that_nothing_opens_is_a_config_error(uri: str) -> None:
+    """The schemes that work are named."""
+    with pytest.raises(ConfigError):
+        open_corpus(CorpusSpec(uri))
+
+
+def test_a_format_that_is_none_is_a_config_error() -> None:
+    """The formats are listed."""
+    with pytest.raises(ConfigError) as caught:
+        open_corpus(CorpusSpec("x", format="xml"))  # type: ignore[arg-type]
+    assert "parquet" in caught.value.expected
+
+
+def test_odd_things_in_a_folder_do_no_harm(tmp_path: Path) -> None:
+    """A link in a circle, a dangling one, a pipe that nobody writes, an empty file."""
+    tree(tmp_path, "a.jsonl")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "dangling.jsonl").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "empty.jsonl").touch()
+    assert listed(tmp_path) == ["a.jsonl"]
+
+
+def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
+    """It cannot be stored anywhere, yet it is not lost without a word."""
+    tree(tmp_path, "a.jsonl")
+    Path(os.fsdecode(bytes(tmp_path) + b"/b\xff.jsonl")).write_text("{}")
+    reader = open_corpus(CorpusSpec(str(tmp_path)))
+    good, bad = reader.read(list(reader.slices(10**9)))
+    assert isinstance(good, Document)
+    assert isinstance(bad, DeadLetter)
+    assert bad.source == "b\\udcff.jsonl"
+    assert bad.reason == "a file name that is not UTF-8"
+    assert "a.jsonl" in listed(tmp_path)

@@ -1,0 +1,392 @@
+"""JSON Lines, JSON arrays, CSV and Parquet: their particulars, and hostile input."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import gzip
+import io
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrag_pipeline.corpus.delimited import DelimitedFiles
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.records import Record
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.corpus.tree import Tree
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.errors import BrokenFile, ConfigError
+
+Item = Document | DeadLetter
+
+
+def read(path: Path, max_bytes: int = 10**9, **spec: object) -> list[Item]:
+    reader = open_corpus(CorpusSpec(str(path), **spec))  # type: ignore[arg-type]
+    return list(reader.read(list(reader.slices(max_bytes))))
+
+
+def written(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def only(items: list[Item]) -> Item:
+    assert len(items) == 1
+    return items[0]
+
+
+# ------------------------------------------------------------------ bad documents
+BAD_LINES = {
+    b"{": "not JSON",
+    b"[1, 2]": "a JSON list, expected an object",
+    b'"text"': "a JSON str, expected an object",
+    b'{"id": "a", "text": "\xff"}': "not UTF-8: invalid start byte at byte 21",
+    b'{"id": "a", "text": null}': "is null",
+    b'{"id": "a", "text": ""}': "is empty",
+    b'{"id": "a", "text": " \\n\\u00a0\\u0000"}': "is empty",
+    b'{"id": "a", "text": 17}': "is a int, expected a string",
+    b'{"id": "a", "text": ["x"]}': "is a list, expected a string",
+    b'{"id": "a", "body": "x"}': "no field 'text', found: body, id",
+    b'{"id": {"x": 1}, "text": "x"}': "is a dict, expected a string or a number",
+    b'{"id": null, "text": "x"}': "is null or missing",
+    b'{"id": true, "text": "x"}': "is a bool",
+    b'{"id": NaN, "text": "x"}': "is a float",
+    b'{"id": "", "text": "x"}': "is empty",
+    b'{"id": "a\\u0000b", "text": "x"}': "holds a NUL",
+    b'{"id": "\\ud83d", "text": "x"}': "half a surrogate pair",
+    b'{"id": "' + b"i" * 600 + b'", "text": "x"}': "longer than 512 bytes",
+    b'{"id": ' + b"9" * 5000 + b', "text": "x"}': "not JSON",
+    b'{"id": "a", "text": ' + b"[" * 100_000 + b"}": "not JSON",
+    b'{"id": "a", "text": "x", "m": "' + b"m" * 40_000 + b'"}': "of metadata, expected at most",
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=lambda line: repr(line[:40]))
+def test_a_bad_line_is_a_dead_letter_that_says_why(tmp_path: Path, line: bytes) -> None:
+    """A bad line costs that line; its place and reason can be printed and stored."""
+    good = b'{"id": "%s", "text": "fine"}\n'
+    path = written(tmp_path / "a.jsonl", good % b"first" + line + b"\n" + good % b"last")
+    spec = {"id_field": "id", "text_field": "text", "metadata_fields": ("m",)}
+    first, bad, last = read(path, **spec)
+    assert isinstance(first, Document)
+    assert isinstance(last, Document)
+    assert (first.id, last.id) == ("first", "last")
+    assert isinstance(bad, DeadLetter)
+    assert BAD_LINES[line] in bad.reason
+    assert bad.source == "a.jsonl, byte 32"
+    (bad.document_id + bad.source + bad.reason).encode("utf-8")
+
+
+def test_compressed_lines_are_named_by_their_number(tmp_path: Path) -> None:
+    """Where lines are counted anyway, people get the number their editor shows."""
+    data = gzip.compress(b'{"id": "a", "text": "x"}\n\nnonsense\n')
+    _, bad = read(written(tmp_path / "a.jsonl.gz", data))
+    assert isinstance(bad, DeadLetter)
+    assert bad.source == "a.jsonl.gz:3"
+
+
+def test_characters_that_utf8_cannot_hold_are_repaired_in_texts(tmp_path: Path) -> None:
+    """Half an emoji or a NUL costs a character, not the document; a whole emoji stays."""
+    line = '{"id": 1, "text": "a\\ud83d b\\u0000c \\ud83d\\ude00", "title": "t\\udc00"'
+    line += ', "m": "\\ud800"}'
+    item = only(read(written(tmp_path / "a.jsonl", line)))
+    assert isinstance(item, Document)
+    assert item.text == "a\ufffd b c \U0001f600"
+    assert (item.title, item.metadata) == ("t\ufffd", {"m": "\ufffd"})
+
+
+def test_metadata_holds_scalars_only(tmp_path: Path) -> None:
+    """NaN and null are absent; lists and long texts are kept only when named."""
+    row = {"text": "x", "n": 1, "f": 0.5, "b": True, "s": "s", "none": None, "list": [1, "é"],
+           "long": "y" * 2_000, "big": 2**70}  # fmt: skip
+    line = json.dumps(row)[:-1] + ', "nan": NaN, "inf": Infinity}'
+    path = written(tmp_path / "a.jsonl", line)
+    every = only(read(path))
+    named = only(read(path, metadata_fields=("list", "long", "nan", "n")))
+    assert isinstance(every, Document)
+    assert isinstance(named, Document)
+    assert every.metadata == {"n": 1, "f": 0.5, "b": True, "s": "s", "big": str(2**70)}
+    assert named.metadata == {"list": '[1, "é"]', "long": "y" * 2_000, "n": 1}
+    assert only(read(path, metadata_fields=())).metadata == {}  # type: ignore[union-attr]
+
+
+def test_a_bom_and_windows_line_ends_are_not_part_of_the_data(tmp_path: Path) -> None:
+    """Files of Windows editors read as others do."""
+    data = b'\xef\xbb\xbf{"id": 1, "text": "x"}\r\n\r\n{"id": 2, "text": "y"}\r\n'
+    for name, content in (("a.jsonl", data), ("b.jsonl.gz", gzip.compress(data))):
+        items = read(written(tmp_path / name, content))
+        assert [item.id for item in items if isinstance(item, Document)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.csv.gz"])
+def test_a_twenty_megabyte_line_is_read_in_bounded_memory(tmp_path: Path, name: str) -> None:
+    """A giant document is a dead letter and never lies in memory whole."""
+    big = "x" * 20_000_000
+    if "json" in name:
+        rows = [json.dumps({"id": i, "text": t}) for i, t in enumerate(["one", big, "three"])]
+        data = "\n".join(rows).encode()
+    else:
+        data = f'id,text\n0,one\n1,"{big}"\n2,three\n'.encode()
+    path = written(tmp_path / name, gzip.compress(data, 1) if name.endswith("gz") else data)
+    del data, big
+    tracemalloc.start()
+    items = read(path, max_bytes=3_000_000, max_document_mb=1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [item.text if isinstance(item, Document) else "DEAD" for item in items] == [
+        "one",
+        "DEAD",
+        "three",
+    ]
+    dead = items[1]
+    assert isinstance(dead, DeadLetter)
+    assert "20,000,0" in dead.reason
+    assert "at most 1,000,000" in dead.reason
+    assert peak < 12_000_000  # the same for 60 MB: buffers of a megabyte, and the limit
+
+
+# ------------------------------------------------------------------ fields
+def test_the_usual_field_names_are_found_and_reported(tmp_path: Path) -> None:
+    """People see what was guessed."""
+    path = written(tmp_path / "a.jsonl", '{"_id": 7, "Headline": "H", "body": "x", "n": 1}')
+    reader = open_corpus(CorpusSpec(str(path)))
+    assert "id <- '_id' (guessed), title <- 'Headline' (guessed), text <- 'body' (guessed)" in (
+        reader.describe()
+    )
+    assert only(read(path)) == Document("7", "x", "H", {"n": 1}, "a.jsonl, byte 0")
+
+
+def test_the_only_text_there_is_the_text(tmp_path: Path) -> None:
+    """One unknown string field leaves nothing to choose."""
+    item = only(read(written(tmp_path / "a.jsonl", '{"id": 1, "plot_of_film": "x", "n": 1}')))
+    assert isinstance(item, Document)
+    assert item.text == "x"
+
+
+def test_a_text_field_that_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
+    """Two candidates with unusual names: the message lists what is there."""
+    path = written(tmp_path / "a.csv", "foo,bar\nx,y\n")
+    with pytest.raises(ConfigError, match=r"which field is the text\? Found: foo, bar"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_misspelt_field_is_answered_with_the_near_one(tmp_path: Path, name: str) -> None:
+    """The fields found are listed, the near one is suggested, before anything is read."""
+    row = {"id": "1", "article_text": "x"}
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / name)
+    else:
+        lines = json.dumps(row) if name == "a.jsonl" else "id,article_text\n1,x\n"
+        written(tmp_path / name, lines)
+    reader = open_corpus(CorpusSpec(str(tmp_path / name), text_field="articel_text"))
+    with pytest.raises(ConfigError) as caught:
+        next(reader.slices(10**9))
+    assert "has no field 'articel_text' (text_field)" in caught.value.found
+    assert caught.value.expected == "one of: id, article_text"
+    assert caught.value.fix == "did you mean 'article_text'?"
+
+
+def test_an_id_that_repeats_is_not_guessed_to_be_one(tmp_path: Path) -> None:
+    """A url shared by records is metadata."""
+    lines = "\n".join(json.dumps({"url": "u", "text": text}) for text in ("a", "b"))
+    items = read(written(tmp_path / "a.jsonl", lines))
+    ids = [item.id for item in items if isinstance(item, Document)]
+    assert len(set(ids)) == 2
+    assert "u" not in ids
+
+
+def test_an_id_by_content_outlives_edits_elsewhere_and_another_format(tmp_path: Path) -> None:
+    """Without an id field, only a record's own change changes its id."""
+    row = {"title": "T", "text": "stays"}
+    path = written(tmp_path / "a.jsonl", json.dumps(row))
+    before = only(read(path))
+    written(path, json.dumps({"title": "N", "text": "new"}) + "\n" + json.dumps(row))
+    after = read(path)[1]
+    in_csv = only(read(written(tmp_path / "b.csv", "title,text\nT,stays\n")))
+    assert isinstance(before, Document)
+    assert before.id == after.id == in_csv.id  # type: ignore[union-attr]
+    changed = only(read(written(path, json.dumps(row | {"text": "changed"}))))
+    assert changed.id != before.id  # type: ignore[union-attr]
+
+
+def test_ids_are_strings_whatever_they_were(tmp_path: Path) -> None:
+    """Whole numbers that pandas made floats are whole numbers."""
+    lines = '{"id": 7, "text": "x"}\n{"id": 8.0, "text": "x"}\n{"id": " k ", "text": "x"}\n'
+    items = read(written(tmp_path / "a.jsonl", lines))
+    assert [item.id for item in items if isinstance(item, Document)] == ["7", "8", "k"]
+
+
+# ------------------------------------------------------------------ JSON arrays
+def test_a_json_file_of_lines_is_read_as_lines(tmp_path: Path) -> None:
+    """Many a .json is JSON Lines."""
+    items = read(written(tmp_path / "a.json", '{"text": "x"}\n{"text": "y"}\n'))
+    assert [item.text for item in items if isinstance(item, Document)] == ["x", "y"]
+
+
+def test_what_is_no_object_in_an_array_is_a_dead_letter(tmp_path: Path) -> None:
+    """Its neighbours live."""
+    items = read(written(tmp_path / "a.json", ' [{"text": "x"}, 5, [1], {"text": "y"}]'))
+    assert [type(item) for item in items] == [Document, DeadLetter, DeadLetter, Document]
+
+
+@pytest.mark.parametrize(
+    "data", [b'[{"text": "x"}, {"te', b'[{"text": "x"},]', b'[{"text": "\xff"}]', b"[{}] more"]
+)
+def test_a_broken_array_is_refused_when_planned(tmp_path: Path, data: bytes) -> None:
+    """Nothing after the break could be trusted; the file is named, lines are advised."""
+    reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.json", data))))
+    with pytest.raises(BrokenFile, match=r"a\.json: not JSON") as caught:
+        list(reader.slices(10**9))
+    assert ".jsonl" in caught.value.fix
+
+
+def test_the_papers_wikipedia_articles() -> None:
+    """1,250 articles of one bz2 JSON array, each with a title of its own."""
+    folder = os.environ.get("MRAG_DATASETS")
+    if not folder:
+        pytest.skip("MRAG_DATASETS names no folder")
+    items = read(Path(folder) / "wikipedia_articles_v1.json.bz2", max_bytes=100_000)
+    documents = [item for item in items if isinstance(item, Document)]
+    assert len(items) == len(documents) == len({one.id for one in documents}) == 1_250
+    assert all(one.title and one.metadata["label"] for one in documents)
+
+
+# ------------------------------------------------------------------ CSV
+@settings(max_examples=300, deadline=None)
+@given(body=st.text(st.sampled_from('a",\n'), max_size=30), max_bytes=st.integers(1, 40))
+def test_csv_records_are_what_pythons_csv_module_reads(
+    body: str, max_bytes: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any quoting, cut anywhere: the same rows as csv.reader over the whole text."""
+    path = written(tmp_path_factory.mktemp("csv") / "a.csv", "x,y\n" + body)
+    tree, files = Tree(str(path)), DelimitedFiles(10**6)
+    file = tree.find("a.csv")
+    found: list[object] = []
+    for piece in files.cut(tree, file, max_bytes):
+        for item in files.records(tree, piece):
+            found.append(list(item.values.values()) if isinstance(item, Record) else item.reason)
+    expected: list[object] = [
+        row if len(row) == 2 else f"{len(row)} fields, the header has 2"
+        for row in csv.reader(io.StringIO(body, newline=""))
+        if row
+    ]
+    if found and found[-1] == "a quote that is never closed":
+        found, expected = found[:-1], expected[:-1]
+    assert found == expected
+
+
+def test_a_quote_never_closed_is_one_dead_letter(tmp_path: Path) -> None:
+    """The rest of the file is in it, and the reason says so."""
+    items = read(written(tmp_path / "a.csv", 'id,text\n1,x\n2,"y\n3,z\n'))
+    assert [type(item) for item in items] == [Document, DeadLetter]
+    assert items[1].reason == "a quote that is never closed"  # type: ignore[union-attr]
+
+
+def test_a_bad_row_costs_that_row(tmp_path: Path) -> None:
+    """Too few fields, or bytes that are not UTF-8."""
+    items = read(written(tmp_path / "a.csv", b"id,text\n1\n2,\xff\n3,fine\n4,\n"))
+    reasons = [item.reason if isinstance(item, DeadLetter) else item.text for item in items]
+    assert reasons == [
+        "1 fields, the header has 2",
+        "not UTF-8: invalid start byte at byte 2",
+        "fine",
+        "the text ('text') is empty",
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_seen_in_the_header(tmp_path: Path, delimiter: str) -> None:
+    """Spreadsheets of any country."""
+    data = f'id{delimiter}"the, title; it|self\tx"{delimiter}text\n1{delimiter}T{delimiter}x\n'
+    item = only(read(written(tmp_path / "a.csv", data)))
+    assert isinstance(item, Document)
+    assert (item.id, item.text) == ("1", "x")
+
+
+@pytest.mark.parametrize(
+    "data", ["id,text\n1,x\n".encode("utf-16"), b"id,id,text\n", b",,\n", b'"id,text\n1,x\n']
+)
+def test_a_file_without_a_header_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+    """UTF-16, a field named twice, no name at all, an open quote."""
+    reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.csv", data))))
+    with pytest.raises(BrokenFile, match=r"a\.csv: the first row is no header"):
+        list(reader.slices(10**9))
+
+
+# ------------------------------------------------------------------ Parquet
+def test_parquet_columns_of_many_types(tmp_path: Path) -> None:
+    """Dictionaries and large strings are text, times are ISO text, embeddings are not read."""
+    table = pa.table(
+        {
+            "id": pa.array([1, 2], pa.int64()),
+            "text": pa.array(["x", "y"]).dictionary_encode(),
+            "title": pa.array(["T", None], pa.large_string()),
+            "when": pa.array([datetime.datetime(2024, 5, 1, 12), None], pa.timestamp("us")),
+            "score": pa.array([float("nan"), 0.5]),
+            "vector": [[0.1] * 8] * 2,
+            "image": pa.array([b"\x00", b"\x01"], pa.binary()),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path) == [
+        Document("1", "x", "T", {"when": "2024-05-01T12:00:00"}, "a.parquet:1"),
+        Document("2", "y", "", {"score": 0.5}, "a.parquet:2"),
+    ]
+
+
+def test_a_parquet_string_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None:
+    """Writers do not check; the neighbours in the column live."""
+    raw = pa.array([b"good", b"\xff\xfe", b"fine"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "text": text}), tmp_path / "a.parquet")
+    first, bad, last = read(tmp_path)
+    assert (first.text, last.text) == ("good", "fine")  # type: ignore[union-attr]
+    assert isinstance(bad, DeadLetter)
+    assert (bad.document_id, bad.source) == ("b", "a.parquet:2")
+    assert "is a bytes, expected a string" in bad.reason
+
+
+def test_a_row_group_is_a_slice(tmp_path: Path) -> None:
+    """Row numbers go on over row groups; empty files give no slice."""
+    table = pa.table({"text": [f"t{i}" for i in range(10)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
+    pq.write_table(table.slice(0, 0), tmp_path / "b.parquet")
+    reader = open_corpus(CorpusSpec(str(tmp_path)))
+    slices = list(reader.slices(1))
+    assert [(piece.path, piece.start, piece.stop) for piece in slices] == [
+        ("a.parquet", 0, 1),
+        ("a.parquet", 1, 2),
+        ("a.parquet", 2, 3),
+    ]
+    last = list(reader.read(slices[2:]))
+    assert [item.source for item in last] == ["a.parquet:9", "a.parquet:10"]
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "empty", "cut short"])
+def test_a_broken_parquet_is_refused_when_planned(tmp_path: Path, kind: str) -> None:
+    """The file is named; others in the folder are not blamed."""
+    table = pa.table({"text": ["x" * 100] * 100})
+    pq.write_table(table, tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    data = {"nonsense": b"nonsense" * 10, "empty": b"", "cut short": whole[:-20]}[kind]
+    written(tmp_path / "b.parquet", data)
+    with pytest.raises(BrokenFile, match=r"b\.parquet: "):
+        list(open_corpus(CorpusSpec(str(tmp_path))).slices(10**9))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
+def test_a_compressed_file_cut_short_is_refused_when_planned(tmp_path: Path, name: str) -> None:
+    """A download that broke off is not a smaller corpus."""
+    data = gzip.compress(b'id,text\n{"id": 1, "text": "x"}\n' + os.urandom(10_000))
+    written(tmp_path / name, data[:-2_000])
+    with pytest.raises(BrokenFile, match=f"{name}: Truncated"):
+        list(open_corpus(CorpusSpec(str(tmp_path))).slices(10**9))
