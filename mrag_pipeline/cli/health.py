@@ -14,7 +14,7 @@ from rich.table import Table
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json, size
 from mrag_pipeline.config import Config
-from mrag_pipeline.errors import MragError, PlanRefused, WorkerLost
+from mrag_pipeline.errors import MragError, PlanRefused
 
 LOW_DISK_BYTES = 1_000_000_000
 
@@ -95,29 +95,12 @@ def _milvus(config: Config) -> str:
 
 
 def _ray(config: Config) -> str:
-    import ray
+    from mrag_pipeline.runtime.cluster import describe
 
-    from mrag_pipeline.runtime.ray_pool import connect
-
-    started = connect(config.workers.address)
-    try:
-        resources = ray.cluster_resources()
-    finally:
-        if started:
-            ray.shutdown()
-    if not resources.get("CPU"):
-        raise WorkerLost("a Ray without CPUs", "at least one", "check the head node")
-    return f"{ray.__version__}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return describe(config.workers.address)
 
 
 def _prefect(_config: Config) -> str:
-    import prefect
-    from prefect.settings import PREFECT_API_URL
+    from flows.server import describe
 
-    url = PREFECT_API_URL.value()
-    if not url:
-        return f"{prefect.__version__}: local, started with each run"
-    import httpx
-
-    httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
-    return f"{prefect.__version__}: server at {url}"
+    return describe()

@@ -8,26 +8,46 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.errors import TransientError
+from mrag_pipeline.runtime.pools import Embedder, OpenEmbedder
 
 
 class SerialPool:
     """The worker pool without workers."""
 
-    def __init__(self, config: Config, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        config: Config,
+        manifest: Manifest,
+        open_embedder: OpenEmbedder = wiring.shard_embedder,
+    ) -> None:
         self._config = config
         self._manifest = manifest
+        self._open_embedder = open_embedder
 
     def describe(self) -> str:
         """One line for people."""
         return "this process"
 
     def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
-        """A receipt for each shard, in order."""
-        embedder = wiring.shard_embedder(
+        """A receipt for each shard, in order.
+
+        A shard whose error is transient is tried `workers.attempts` times in all.
+        Raises: the shard's own last error, or at once its permanent error.
+        """
+        embedder = self._open_embedder(
             self._config, self._manifest.version, self._manifest.fingerprint
         )
         for shard in shards:
-            yield embedder.embed(shard)
+            yield self._tried(embedder, shard)
 
     def close(self) -> None:
         """Nothing to end."""
+
+    def _tried(self, embedder: Embedder, shard: Shard) -> Receipt:
+        for _ in range(self._config.workers.attempts - 1):
+            try:
+                return embedder.embed(shard)
+            except TransientError:
+                continue
+        return embedder.embed(shard)

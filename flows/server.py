@@ -1,0 +1,32 @@
+"""The Prefect that flows report to."""
+
+from __future__ import annotations
+
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import prefect
+from prefect.settings import PREFECT_API_URL
+
+from mrag_pipeline.errors import ConfigError
+
+TIMEOUT_S = 5
+
+
+def describe() -> str:
+    """One line for people: Prefect's version, and where its server is.
+
+    Raises: ConfigError if one is configured and does not answer.
+    """
+    url = PREFECT_API_URL.value()
+    if not url:
+        return f"{prefect.__version__}: local, started with each run"
+    try:
+        urlopen(f"{url.rstrip('/')}/health", timeout=TIMEOUT_S).close()
+    except (URLError, TimeoutError) as error:
+        raise ConfigError(
+            f"no Prefect answers at {url}: {error}",
+            "a running server",
+            "start it with `prefect server start`, or unset PREFECT_API_URL",
+        ) from None
+    return f"{prefect.__version__}: server at {url}"
