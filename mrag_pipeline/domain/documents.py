@@ -6,6 +6,7 @@ Knows nothing of files, tokens or vectors.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -55,9 +56,9 @@ def text_hash(text: str) -> str:
 
 def document_fingerprint(document: Document) -> str:
     """Changes when anything that is stored of the document changes. 32 hex digits."""
-    parts = [document.id, document.title, document.text]
-    parts += [f"{key}={document.metadata[key]!r}" for key in sorted(document.metadata)]
-    return text_hash("\x1f".join(parts))
+    # As JSON, so that parts cannot run into each other.
+    parts = [document.id, document.title, document.text, sorted(document.metadata.items())]
+    return text_hash(json.dumps(parts))
 
 
 def chunk_id(document_id: str, start: int, end: int, text: str) -> int:
