@@ -1,0 +1,103 @@
+"""Head importance from sums, against the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.errors import BadVectors, TooFewChunks
+
+
+def brute_force(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The paper's definition, pair by pair: (N, H, D) to (H,)."""
+    scores = []
+    for head in range(vectors.shape[1]):
+        own = vectors[:, head].astype(np.float64)
+        norms = [float(np.sqrt(np.dot(x, x))) for x in own]
+        distances = [
+            1.0 - float(np.dot(x, y)) / (nx * ny)
+            for x, nx in zip(own, norms, strict=True)
+            for y, ny in zip(own, norms, strict=True)
+        ]
+        scores.append(np.mean(norms) * np.mean(distances))
+    return np.array(scores)
+
+
+def random_vectors(seed: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    generator = np.random.default_rng(seed)
+    shifted = generator.normal(size=shape) + generator.normal(size=(1, *shape[1:])) * 3
+    return shifted.astype(np.float32)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 30), st.integers(1, 4), st.integers(1, 8))
+def test_sums_give_what_every_pair_gives(seed: int, n: int, h: int, d: int) -> None:
+    """One pass equals the definition over all n^2 pairs to 1e-10."""
+    vectors = random_vectors(seed, (n, h, d))
+    found = ImportanceSums.of(vectors).importance()
+    np.testing.assert_allclose(found, brute_force(vectors), rtol=1e-10, atol=1e-10)
+
+
+def test_two_opposite_vectors() -> None:
+    """Norms 3 and 1: mean 2; distances 0, 2, 2, 0: mean 1; importance 2."""
+    sums = ImportanceSums.of(np.array([[[3.0, 0.0]], [[-1.0, 0.0]]]))
+    assert sums.mean_norm().tolist() == [2.0]
+    assert sums.mean_distance().tolist() == [1.0]
+    assert sums.importance().tolist() == [2.0]
+
+
+def test_a_head_that_says_the_same_of_everything_does_not_count() -> None:
+    """Parallel vectors have importance 0, never below it by rounding."""
+    vectors = np.repeat(np.array([[[0.1, 0.2, 0.3]]]), 7, axis=0)
+    assert ImportanceSums.of(vectors).importance() == pytest.approx([0.0], abs=1e-12)
+    assert (ImportanceSums.of(vectors).importance() >= 0).all()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 20))
+def test_shards_add_up(seed: int, first: int, second: int) -> None:
+    """The sums of two parts are the sums of the whole, and subtracting gives the part back."""
+    vectors = random_vectors(seed, (first + second, 3, 4))
+    whole = ImportanceSums.of(vectors)
+    left, right = ImportanceSums.of(vectors[:first]), ImportanceSums.of(vectors[first:])
+    for found, expected in ((left + right, whole), (whole - right, left)):
+        assert found.num_chunks == expected.num_chunks
+        np.testing.assert_allclose(found.norm_sum, expected.norm_sum, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(found.unit_sum, expected.unit_sum, rtol=1e-10, atol=1e-10)
+
+
+def test_nothing_changes_nothing() -> None:
+    """The sums of no vector are zero, and zero is neutral."""
+    vectors = random_vectors(1, (5, 2, 3))
+    sums = ImportanceSums.of(vectors)
+    empty = ImportanceSums.of(vectors[:0])
+    for other in (empty, ImportanceSums.zero(2, 3)):
+        assert other.num_chunks == 0
+        np.testing.assert_array_equal((sums + other).unit_sum, sums.unit_sum)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0])
+def test_a_bad_vector_is_refused(bad: float) -> None:
+    """NaN, infinity and zero have no direction; one among many is found."""
+    vectors = random_vectors(2, (4, 2, 3))
+    vectors[2, 1] = bad
+    with pytest.raises(BadVectors, match="1 of 8 head vectors"):
+        ImportanceSums.of(vectors)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_at_the_edges_of_float32_are_taken(scale: float) -> None:
+    """Squares overflow and underflow in float32; the sums are kept in float64."""
+    vectors = (random_vectors(3, (6, 2, 3)) * np.float32(scale)).astype(np.float32)
+    found = ImportanceSums.of(vectors).importance()
+    np.testing.assert_allclose(found, brute_force(vectors), rtol=1e-10)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_chunk_has_no_spread(n: int) -> None:
+    """Fewer than two chunks: the error says how many there are."""
+    sums = ImportanceSums.of(random_vectors(4, (n, 2, 3)))
+    with pytest.raises(TooFewChunks, match=rf"^{n} chunk"):
+        sums.importance()

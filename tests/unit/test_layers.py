@@ -1,0 +1,185 @@
+"""The house's layers, held by reading the imports of every module (nothing is imported)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Low to high; layers of one rank are siblings and don't know each other.
+RANKS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("domain",),
+    ("ports",),
+    ("stages", "encoder", "corpus", "staging", "index"),
+    ("config",),
+    ("wiring",),
+    ("runtime", "serving"),
+    ("flows",),
+    ("cli",),
+)
+RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
+
+OWNERS = {
+    "torch": {"encoder"},
+    "transformers": {"encoder"},
+    "tokenizers": {"encoder"},
+    "safetensors": {"encoder"},
+    "huggingface_hub": {"encoder"},
+    "pyarrow": {"corpus", "staging"},
+    "pymilvus": {"index"},
+    "milvus_lite": {"index"},
+    "ray": {"runtime", "serving"},
+    "fastapi": {"serving"},
+    "prefect": {"flows"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+# What these may use besides the standard library; the others are bound by OWNERS alone.
+PURE: dict[str, set[str]] = {
+    "errors": set(),
+    "domain": {"numpy"},
+    "ports": {"numpy"},
+    "stages": {"numpy"},
+    "config": {"pydantic"},
+    "wiring": set(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import of a module: its full name, and where it stands."""
+
+    name: str
+    line: int
+    typing_only: bool  # under `if TYPE_CHECKING`
+
+
+def imports_of(source: str, package: str) -> Iterator[Import]:
+    """Every import of a source, those inside functions too; relative ones made absolute."""
+
+    def visit(node: ast.AST, typing_only: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, typing_only)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                yield Import(f"{base}.{alias.name}", node.lineno, typing_only)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for below in node.body:
+                yield from visit(below, True)
+            for below in node.orelse:
+                yield from visit(below, typing_only)
+        else:
+            for below in ast.iter_child_nodes(node):
+                yield from visit(below, typing_only)
+
+    return visit(ast.parse(source), False)
+
+
+def layer_of(module: str) -> str:
+    """`mrag_pipeline.index.milvus` is in `index`, `flows.ingest` in `flows`; "" for the root."""
+    parts = module.split(".")
+    if parts[0] == "flows":
+        return "flows"
+    return parts[1] if len(parts) > 1 and parts[1] in RANK else ""
+
+
+def violations(module: str, source: str, is_package: bool = False) -> list[str]:
+    """What a module's imports break, one sentence each."""
+    layer = layer_of(module)
+    package = module if is_package else module.rpartition(".")[0]
+    found = []
+    for one in imports_of(source, package):
+        top = one.name.split(".")[0]
+        where = f"{module}:{one.line} imports {one.name}"
+        if top in ("mrag_pipeline", "flows"):
+            other = layer_of(one.name)
+            if not other or other == layer:
+                continue
+            if not layer or RANK[other] >= RANK[layer]:
+                found.append(f"{where}: {other} is not below {layer or 'the package'}")
+            elif layer == "config" and RANK[other] == RANK["stages"] and ".spec" not in one.name:
+                found.append(f"{where}: config may know a component's spec only")
+        elif top in sys.stdlib_module_names or one.typing_only:
+            continue
+        elif layer in PURE and top not in PURE[layer]:
+            found.append(f"{where}: {layer} is pure")
+        elif top in OWNERS and layer not in OWNERS[top]:
+            found.append(f"{where}: {top} belongs to {', '.join(sorted(OWNERS[top]))}")
+    return found
+
+
+def _modules() -> list[Path]:
+    return sorted([*ROOT.glob("mrag_pipeline/**/*.py"), *ROOT.glob("flows/**/*.py")])
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    """Imports point down the layers, and each third-party library has its owners."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(parts[:-1] if is_package else parts)
+    assert violations(module, path.read_text("utf-8"), is_package) == []
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new folder must be given its place here before it can hold code."""
+    homeless = {
+        path.relative_to(ROOT / "mrag_pipeline").parts[0].removesuffix(".py")
+        for path in ROOT.glob("mrag_pipeline/**/*.py")
+    } - {*RANK, "__init__"}
+    assert homeless == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mrag_pipeline.domain.heads", "from mrag_pipeline.ports import Encoder"),
+        ("mrag_pipeline.domain.heads", "import pydantic"),
+        ("mrag_pipeline.stages.load", "from mrag_pipeline.index.milvus import open_index"),
+        ("mrag_pipeline.stages.load", "from mrag_pipeline import index"),
+        ("mrag_pipeline.stages.load", "from ..index import milvus"),
+        ("mrag_pipeline.stages.load", "def f():\n    import pyarrow as pa"),
+        ("mrag_pipeline.index.milvus", "import pyarrow.parquet as pq"),
+        ("mrag_pipeline.index.milvus", "from mrag_pipeline.staging.spec import StagingSpec"),
+        ("mrag_pipeline.config", "from mrag_pipeline.index.milvus import open_index"),
+        ("mrag_pipeline.wiring", "def f():\n    from mrag_pipeline.runtime import pools"),
+        ("mrag_pipeline.runtime.serial", "from mrag_pipeline.serving import app"),
+        ("mrag_pipeline.runtime.serial", "import flows.ingest"),
+        ("flows.ingest", "from mrag_pipeline.cli import app"),
+        ("flows.ingest", "import ray"),
+        ("mrag_pipeline.cli.look", "def f():\n    from prefect import flow"),
+        ("mrag_pipeline", "from mrag_pipeline.config import Config"),
+    ],
+)
+def test_a_violation_is_found(module: str, source: str) -> None:
+    """The checker sees upward, sideways, lazy and relative imports, and foreign libraries."""
+    assert len(violations(module, source, module == "mrag_pipeline")) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mrag_pipeline.domain.heads", "import json, numpy\nfrom mrag_pipeline import errors"),
+        ("mrag_pipeline.stages.load", "if TYPE_CHECKING:\n    import pyarrow as pa"),
+        ("mrag_pipeline.stages.plan", "from mrag_pipeline.stages.load import load"),
+        ("mrag_pipeline.config", "from mrag_pipeline.index.spec import MilvusSpec"),
+        ("mrag_pipeline.wiring", "def f():\n    from mrag_pipeline.index.milvus import x"),
+        ("flows.ingest", "from prefect import flow\nfrom mrag_pipeline import wiring"),
+        ("mrag_pipeline.cli.look", "from mrag_pipeline import __version__\nimport flows.ingest"),
+    ],
+)
+def test_what_is_allowed_passes(module: str, source: str) -> None:
+    """The checker does not cry about imports that point down, or that are for types only."""
+    assert violations(module, source) == []
