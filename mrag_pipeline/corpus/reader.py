@@ -119,7 +119,7 @@ class FileCorpus:
             wanted = [file for file in files if _format_by_name(file) == name]
         if not wanted:
             raise EmptyCorpus(
-                f"corpus {spec.uri!r} holds {len(files)} file(s), none of them {name}",
+                f"corpus {str(self._tree)!r} holds {len(files)} file(s), none of them {name}",
                 f"names that end in {', '.join(SUFFIXES[name])}",
                 "check `uri`, `format` and `include`",
             )
@@ -138,19 +138,19 @@ class FileCorpus:
             return "text"
         if not files:
             raise EmptyCorpus(
-                f"corpus {self._spec.uri!r} holds no file",
+                f"corpus {str(self._tree)!r} holds no file",
                 "",
                 "check `uri` and `include`",
             )
         if data:
             counts = ", ".join(f"{number} {name}" for name, number in sorted(found.items()))
             raise ConfigError(
-                f"corpus {self._spec.uri!r} holds files of several formats: {counts}",
+                f"corpus {str(self._tree)!r} holds files of several formats: {counts}",
                 "one format",
                 "set `format`, or `include` to choose files",
             )
         raise ConfigError(
-            f"corpus {self._spec.uri!r}: no format known for {files[0].path!r}",
+            f"corpus {str(self._tree)!r}: no format known for {files[0].path!r}",
             f"names that end in {', '.join(s for group in SUFFIXES.values() for s in group)}",
             "set `format`",
         )

@@ -52,7 +52,7 @@ class Tree:
     """A file, a folder, or the files a glob names, as one listing."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        self.uri = _shown(uri)  # for people
         place, self._pattern = _split_glob(uri)
         self._root: str
         try:
@@ -63,14 +63,14 @@ class Tree:
                 self._root = os.path.abspath(os.path.expanduser(place))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ConfigError(
-                f"corpus {uri!r}: {error}",
+                f"corpus {self.uri!r}: {_first_line(error)}",
                 "a path, or a URI that pyarrow can open (file://, s3://, gs://)",
                 "check `uri`",
             ) from error
         except OSError as error:
             raise self._no_answer(error) from error
         self._local = isinstance(self._filesystem, pafs.LocalFileSystem)
-        self._place: str = place
+        self._place = _shown(place)
         self._holds_one: bool | None = None
 
     def __str__(self) -> str:
@@ -234,6 +234,13 @@ class Tree:
             "a place that can be listed",
             "check permissions, credentials and the network",
         )
+
+
+def _shown(uri: str) -> str:
+    """A URI without keys and options, which may be secret."""
+    if not _URI.match(uri):
+        return uri
+    return re.sub(r"(?<=://)[^/@]*@", "", uri.partition("?")[0])
 
 
 def _split_glob(uri: str) -> tuple[str, str]:

@@ -133,9 +133,26 @@ def test_an_object_store_is_read_as_a_folder_is(
     assert listed("s3://bucket/docs/a.jsonl") == ["a.jsonl"]
     reader = open_corpus(CorpusSpec("s3://bucket/docs"))
     found = list(reader.read(list(reader.slices(10))))
-    assert [item.id for item in found if isinstance(item, Document)] == ["a.jsonl", "sub/b.jsonl"]
+    assert [item.source for item in found] == ["a.jsonl, byte 0", "sub/b.jsonl, byte 0"]
     with pytest.raises(CorpusNotFound):
         listed("s3://bucket/nothing")
+
+
+def test_a_uris_keys_and_options_are_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages and logs are read by others."""
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    stores = type("Stores", (), {"from_uri": staticmethod(lambda _: (store, "docs"))})
+    monkeypatch.setattr(pafs, "FileSystem", stores)
+    tree(tmp_path, "docs/a.jsonl")
+    reader = open_corpus(CorpusSpec("s3://KEY:SECRET@bucket/docs?token=SECRET"))
+    assert " in s3://bucket/docs: " in reader.describe()
+    slices = list(reader.slices(10**9))
+    (tmp_path / "docs/a.jsonl").unlink()
+    with pytest.raises(CorpusNotFound) as caught:
+        list(reader.read(slices))
+    assert caught.value.found == "s3://bucket/docs/a.jsonl: the file is not there"
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/docs", "nosuch://x", ""])
