@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -72,6 +73,7 @@ class Config(BaseModel):
             ) from None
         check_index_name(config.index)
         config._check_numbers()
+        config._check_secrets()
         return config
 
     @classmethod
@@ -97,6 +99,21 @@ class Config(BaseModel):
             for key, value in table.items() if isinstance(table, dict) else ():
                 if isinstance(value, (int, float)) and not 0 <= value < math.inf:
                     raise ConfigError(f"{section}.{key} = {value}", "a number from 0 up")
+
+    def _check_secrets(self) -> None:
+        for where, uri in (
+            ("corpus.uri", self.corpus.uri),
+            ("staging.uri", self.staging.uri),
+            ("milvus.uri", self.milvus.uri),
+        ):
+            parts = urlsplit(uri)
+            if (parts.scheme and "@" in parts.netloc) or "secret" in parts.query.lower():
+                raise ConfigError(
+                    f"{where} holds credentials",
+                    "a URI without them: it is stored with every version",
+                    "leave credentials to the environment (AWS_ACCESS_KEY_ID, "
+                    f"GOOGLE_APPLICATION_CREDENTIALS, {self.milvus.token_env})",
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; holds no secret, only the names of variables that do."""
