@@ -37,7 +37,8 @@ def plan_workers(
 
     Args:
         cpus, gpus: what the machine or cluster has.
-        memory_bytes: what is free; worker_bytes: what one worker takes at its peak.
+        memory_bytes: what is free, infinity if unknown; worker_bytes: what one worker takes
+            at its peak.
     Returns: at least one worker, whatever the memory.
     """
     on_gpu = spec.device == "cuda" or (spec.device == "auto" and gpus > 0)
@@ -45,5 +46,6 @@ def plan_workers(
         count = spec.count or max(1, int(gpus / spec.gpus_per_worker))
         return WorkerPlan(count, True, spec.threads, spec.gpus_per_worker)
     by_cores = max(1, int(cpus) // max(1, spec.threads))
-    by_memory = max(1, int(memory_bytes // worker_bytes)) if worker_bytes > 0 else by_cores
-    return WorkerPlan(spec.count or min(by_cores, by_memory), False, spec.threads, 0.0)
+    # As a float: the memory of a cluster is not known, and comes in as infinity.
+    by_memory = memory_bytes / worker_bytes if worker_bytes > 0 else by_cores
+    return WorkerPlan(spec.count or max(1, int(min(by_cores, by_memory))), False, spec.threads, 0.0)

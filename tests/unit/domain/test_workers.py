@@ -24,6 +24,7 @@ def test_a_cpu_machine_gets_a_worker_per_core() -> None:
     assert count(WorkersSpec(threads=16), 8) == 1
     assert count(WorkersSpec(), 8, memory=0) == 1
     assert count(WorkersSpec(), 0.5) == 1
+    assert count(WorkersSpec(), 8, memory=float("inf")) == 8
 
 
 def test_a_gpu_machine_gets_a_worker_per_gpu() -> None:
