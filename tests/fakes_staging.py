@@ -153,7 +153,8 @@ class FakeStaging:
         return self._kept(shard, tables.single_precision(table))
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
-        return self.chunks(shard)["chunk_id"].to_numpy()
+        ids: NDArray[np.int64] = self.chunks(shard)["chunk_id"].to_numpy()
+        return ids
 
     def sums(self, shard: int) -> ImportanceSums:
         return self._output(shard).sums

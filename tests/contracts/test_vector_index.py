@@ -402,14 +402,13 @@ def test_records_come_oldest_first(index: VectorIndex) -> None:
 
 # ------------------------------------------------------------------ the rest
 def test_it_says_what_it_is(index: VectorIndex) -> None:
-    """One line, and a size that grows with what is loaded."""
+    """One line, and where the size can be known, one that grows with what is loaded."""
     assert "\n" not in index.describe()
     before = index.size_bytes()
     index.load(HEAD, [table_of(range(1000), vectors(1000))])
     after = index.size_bytes()
-    assert before is not None
-    assert after is not None
-    assert after >= before + 1000 * 8 * 4
+    assert (before is None) == (after is None)
+    assert after is None or after >= before + 1000 * 8 * 4
 
 
 def test_limits_allow_what_was_tested(index: VectorIndex) -> None:

@@ -1,0 +1,60 @@
+"""Milvus's and gRPC's errors in our words."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from pymilvus import MilvusException
+
+from mrag_pipeline.errors import (
+    ConfigError,
+    IndexUnavailable,
+    MragError,
+    NoLiveVersion,
+    PlanRefused,
+    StorageFull,
+)
+from mrag_pipeline.index.connection import translated
+
+
+class _Refused(grpc.RpcError):
+    def __init__(self, code: grpc.StatusCode) -> None:
+        super().__init__()
+        self._code = code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (MilvusException(100, "can't find collection[x]"), NoLiveVersion),
+        (MilvusException(1, "[Errno 28] No space left on device"), StorageFull),
+        (MilvusException(2, "Fail connecting to server on host:1"), IndexUnavailable),
+        (MilvusException(grpc.StatusCode.UNAVAILABLE, "[search] gave up"), IndexUnavailable),
+        (MilvusException(1, "[load] Retry timeout: 30s"), IndexUnavailable),
+        (MilvusException(5, "node is busy", retriable=True), IndexUnavailable),
+        (MilvusException(1100, "length of text exceeds max length"), PlanRefused),
+        (_Refused(grpc.StatusCode.DEADLINE_EXCEEDED), IndexUnavailable),
+        (_Refused(grpc.StatusCode.UNAUTHENTICATED), ConfigError),
+        (grpc.FutureTimeoutError(), IndexUnavailable),
+    ],
+)
+def test_an_error_says_whether_trying_again_can_help(
+    error: Exception, ours: type[MragError]
+) -> None:
+    """What Milvus refuses is permanent, what it did not answer is transient."""
+    with pytest.raises(ours, match="cannot search x") as caught, translated("cannot search x"):
+        raise error
+    assert type(caught.value) is ours
+    assert caught.value.fix
+    assert caught.value.__cause__ is error
+
+
+def test_an_error_of_ours_passes_unchanged() -> None:
+    """Translating twice does not bury the first message."""
+    mine = StorageFull("full")
+    with pytest.raises(StorageFull) as caught, translated("outer"):
+        raise mine
+    assert caught.value is mine
