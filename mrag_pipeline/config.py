@@ -34,6 +34,13 @@ DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 
+_PINS = ("revision", "weights_sha256")
+_POSITIVE = {
+    *("sharding.max_files", "workers.threads", "workers.gpus_per_worker", "workers.in_flight"),
+    *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
+    *("milvus.insert_rows", "milvus.search_threads", "corpus.max_document_mb", "ingest.verify_k"),
+}
+_SHARES = {"ingest.max_dead_letter_share", "ingest.min_recall"}
 _LOCAL_PATHS = (("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri"))
 
 
@@ -62,7 +69,7 @@ class Config(BaseModel):
         Raises: ConfigError for an unknown key (with the nearest known one) or a wrong value.
         """
         _check_keys(values)
-        values = _absolute(_with_default_model(values), folder or Path.cwd())
+        values = _absolute(_with_defaults(values), folder or Path.cwd())
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
@@ -92,13 +99,13 @@ class Config(BaseModel):
             folder = path.resolve().parent
         # What a command line says is relative to where it was typed, not to the file.
         over = _absolute(settings or {}, Path.cwd())
-        return cls.parse(merged(values, over), folder)
+        return cls.parse(merged(_without_pin(values, over), over), folder)
 
     def _check_numbers(self) -> None:
         for section, table in self.to_dict().items():
             for key, value in table.items() if isinstance(table, dict) else ():
-                if isinstance(value, (int, float)) and not 0 <= value < math.inf:
-                    raise ConfigError(f"{section}.{key} = {value}", "a number from 0 up")
+                if isinstance(value, (int, float)):
+                    _check_number(f"{section}.{key}", value)
 
     def _check_secrets(self) -> None:
         for where, uri in (
@@ -131,14 +138,15 @@ def setting(assignment: str) -> dict[str, Any]:
     Raises: ConfigError.
     """
     key, equals, text = assignment.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(
             f"--set {assignment!r}", "section.key=value, such as chunking.max_tokens=64"
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
+        parsed = {}
+    value = parsed["value"] if set(parsed) == {"value"} else text
     nested: dict[str, Any] = {}
     place = nested
     *parents, last = key.strip().split(".")
@@ -146,6 +154,14 @@ def setting(assignment: str) -> dict[str, Any]:
         place = place.setdefault(parent, {})
     place[last] = value
     return nested
+
+
+def _check_number(where: str, value: float) -> None:
+    low, high = 0.0, 1.0 if where in _SHARES else math.inf
+    positive = where in _POSITIVE
+    if not low <= value <= high or value == math.inf or (positive and value == 0):
+        span = "from 0 to 1" if where in _SHARES else "above 0" if positive else "from 0 up"
+        raise ConfigError(f"{where} = {value}", f"a number {span}", f"correct `{where}`")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -157,6 +173,8 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}", "a file as `mrag init` writes") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file: {error}", "a TOML file") from None
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,12 +188,30 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _with_default_model(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    encoder = values.get("encoder")
-    if not isinstance(encoder, Mapping) or "model" in encoder:
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the defaults of what depends on other keys or on the folder."""
+    filled = dict(values)
+    for section, defaults in (
+        ("corpus", {"uri": ""}),
+        # A pin belongs to its model: without the one, the other is not the default either.
+        ("encoder", {"model": DEFAULT_MODEL, "revision": DEFAULT_REVISION}),
+        ("staging", {"uri": StagingSpec().uri}),
+        ("milvus", {"uri": MilvusSpec().uri}),
+    ):
+        table = values.get(section, {})
+        if isinstance(table, Mapping) and not ("model" in defaults and "model" in table):
+            filled[section] = {**defaults, **table}
+    return filled
+
+
+def _without_pin(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values without what pins its model, if the command line names another."""
+    encoder, asked = values.get("encoder"), over.get("encoder")
+    if not isinstance(encoder, Mapping) or not isinstance(asked, Mapping):
         return values
-    pinned = {"model": DEFAULT_MODEL, "revision": DEFAULT_REVISION}
-    return {**values, "encoder": {**pinned, **encoder}}
+    if "model" not in asked or asked["model"] == encoder.get("model"):
+        return values
+    return values | {"encoder": {k: v for k, v in encoder.items() if k not in _PINS}}
 
 
 def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class WorkersSpec:
     """Where shards are embedded."""
 
-    pool: str = "ray"  # ray, or serial: in this process, for debugging
+    pool: Literal["ray", "serial"] = "ray"  # ray, or serial: in this process, for debugging
     address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: a local one
     count: int = 0  # workers; 0: one per GPU, else one per CPU core
     threads: int = 1  # of each CPU worker
     gpus_per_worker: float = 1.0  # where there are GPUs
-    device: str = "auto"  # auto, cpu or cuda
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     in_flight: int = 2  # shards given to a worker ahead of time
     attempts: int = 3  # a shard is given up after so many lost workers
     batch_tokens: int = 16_384  # tokens in one forward pass

@@ -8,7 +8,6 @@ from typing import Protocol
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import WorkerPool
 
 
@@ -26,16 +25,12 @@ OpenEmbedder = Callable[[Config, str, str], Embedder]
 def open_pool(config: Config, manifest: Manifest) -> WorkerPool:
     """The pool that `workers.pool` names; close it.
 
-    Raises: ConfigError, WorkerLost (no cluster).
+    Raises: WorkerLost (no cluster), ConfigError (no GPU).
     """
     if config.workers.pool == "serial":
         from mrag_pipeline.runtime.serial import SerialPool
 
         return SerialPool(config, manifest)
-    if config.workers.pool == "ray":
-        from mrag_pipeline.runtime.ray_pool import RayPool
+    from mrag_pipeline.runtime.ray_pool import RayPool
 
-        return RayPool(config, manifest)
-    raise ConfigError(
-        f"workers.pool = {config.workers.pool!r}", "'ray' or 'serial'", "correct it in the config"
-    )
+    return RayPool(config, manifest)

@@ -1,0 +1,243 @@
+"""The config file: what is not said, what is said wrongly, what a command line says over it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrag_pipeline.config import Config, merged, setting, template
+from mrag_pipeline.errors import ConfigError
+
+
+def test_the_template_is_the_defaults() -> None:
+    """`mrag init` writes every default as it is, so that changing one line changes one thing."""
+    assert Config.parse(tomllib.loads(template())) == Config.parse({})
+
+
+def test_the_template_names_every_key() -> None:
+    """Nothing can be set that the file does not show, and it shows nothing else."""
+    shown = tomllib.loads(template())
+    assert set(shown) == set(Config.model_fields)
+    for name, field in Config.model_fields.items():
+        if dataclasses.is_dataclass(field.annotation):
+            keys = {one.name for one in dataclasses.fields(field.annotation)}
+            assert set(shown[name]) == keys, name
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "hint"),
+    [
+        ({"chunkng": {}}, "`chunkng`", "did you mean `chunking`?"),
+        ({"chunking": {"max_token": 9}}, "`chunking.max_token`", "`chunking.max_tokens`?"),
+        ({"milvus": {"url": "x.db"}}, "`milvus.url`", "did you mean `milvus.uri`?"),
+        ({"workers": {"zzz": 1}}, "`workers.zzz`", "see `mrag init`"),
+    ],
+)
+def test_an_unknown_key_names_the_near_one(values: dict[str, Any], where: str, hint: str) -> None:
+    """The error says which key, which there are, and which was meant."""
+    with pytest.raises(ConfigError) as caught:
+        Config.parse(values)
+    assert where in caught.value.found
+    assert hint in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"index": 3}, "index"),
+        ({"chunking": {"max_tokens": "many"}}, "chunking.max_tokens"),
+        ({"chunking": {"max_tokens": 12.5}}, "chunking.max_tokens"),
+        ({"chunking": {"title": "postfix"}}, "chunking.title"),
+        ({"encoder": {"layers": 3}}, "encoder.layers"),
+        ({"encoder": {"dtype": "int8"}}, "encoder.dtype"),
+        ({"corpus": "docs.jsonl"}, "corpus"),
+        ({"workers": {"pool": "dask"}}, "workers.pool"),
+        ({"workers": {"device": "gpu"}}, "workers.device"),
+        ({"staging": {"compression": "zip"}}, "staging.compression"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(values: dict[str, Any], where: str) -> None:
+    """What was found, and where."""
+    with pytest.raises(ConfigError) as caught:
+        Config.parse(values)
+    assert caught.value.found.startswith(where)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("chunking", "max_tokens", -1),
+        ("sharding", "shard_mb", -0.5),
+        ("sharding", "max_files", 0),
+        ("workers", "count", -2),
+        ("workers", "threads", 0),
+        ("workers", "in_flight", 0),
+        ("workers", "attempts", 0),
+        ("workers", "gpus_per_worker", 0.0),
+        ("workers", "batch_tokens", 0),
+        ("milvus", "timeout_s", 0.0),
+        ("milvus", "timeout_s", float("nan")),
+        ("milvus", "timeout_s", float("inf")),
+        ("milvus", "insert_rows", 0),
+        ("milvus", "search_threads", 0),
+        ("corpus", "max_document_mb", 0.0),
+        ("ingest", "verify_k", 0),
+        ("ingest", "max_dead_letter_share", -0.1),
+        ("ingest", "max_dead_letter_share", 1.1),
+        ("ingest", "min_recall", 1.1),
+    ],
+)
+def test_a_number_out_of_range_is_refused(section: str, key: str, value: float) -> None:
+    """Before anything is started, naming the setting."""
+    with pytest.raises(ConfigError, match=rf"^{section}\.{key} = "):
+        Config.parse({section: {key: value}})
+
+
+@pytest.mark.parametrize("name", ["2docs", "a b", ""])
+def test_a_bad_index_name_is_refused(name: str) -> None:
+    """It is part of every collection's name."""
+    with pytest.raises(ConfigError, match="index name"):
+        Config.parse({"index": name})
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config means the same wherever the command is typed."""
+    (tmp_path / "project" / "model").mkdir(parents=True)
+    file = tmp_path / "project" / "mrag.toml"
+    file.write_text(
+        '[corpus]\nuri = "data/*.jsonl"\n[encoder]\nmodel = "model"\n'
+        '[staging]\nuri = "s"\n[milvus]\nuri = "x.db"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    config = Config.load(Path("project/mrag.toml"))
+    below = tmp_path / "project"
+    assert config.corpus.uri == str(below / "data/*.jsonl")
+    assert config.encoder.model == str(below / "model")
+    assert config.staging.uri == str(below / "s")
+    assert config.milvus.uri == str(below / "x.db")
+
+
+def test_paths_of_a_command_line_are_relative_to_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to the config file, which may be elsewhere."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "mrag.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    config = Config.load(Path("project/mrag.toml"), {"corpus": {"uri": "a.jsonl"}})
+    assert config.corpus.uri == str(tmp_path / "a.jsonl")
+
+
+def test_default_paths_are_relative_to_the_file_too(tmp_path: Path) -> None:
+    """A worker in another folder, or on another machine, means the same place."""
+    file = tmp_path / "mrag.toml"
+    file.write_text("")
+    config = Config.load(file)
+    assert config.staging.uri == str(tmp_path / ".mrag/staging")
+    assert config.milvus.uri == str(tmp_path / ".mrag/index.db")
+
+
+@pytest.mark.parametrize(
+    "uri", ["pydoc:", "pydoc:gzip,csv", "s3://bucket/x", "file:///x/y", "/abs/x.jsonl"]
+)
+def test_what_is_no_relative_path_stays(uri: str) -> None:
+    """URIs, `pydoc:` and absolute paths."""
+    assert Config.parse({"corpus": {"uri": uri}}).corpus.uri == uri
+
+
+@pytest.mark.parametrize("model", ["sentence-transformers/all-MiniLM-L6-v2", "package:x"])
+def test_a_hub_id_is_no_path(model: str) -> None:
+    """Unless there is such a folder."""
+    assert Config.parse({"encoder": {"model": model}}).encoder.model == model
+
+
+def test_the_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` as in a shell."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Config.parse({"corpus": {"uri": "~/x.jsonl"}}).corpus.uri == "/home/somebody/x.jsonl"
+
+
+def test_a_command_line_wins(tmp_path: Path) -> None:
+    """Setting by setting; the file's other keys of the section stay."""
+    file = tmp_path / "c.toml"
+    file.write_text("[chunking]\nmax_tokens = 64\noverlap_tokens = 8\n")
+    config = Config.load(file, setting("chunking.max_tokens=32"))
+    assert (config.chunking.max_tokens, config.chunking.overlap_tokens) == (32, 8)
+
+
+def test_a_model_of_a_command_line_leaves_the_files_revision(tmp_path: Path) -> None:
+    """The revision belongs to the model it was written with, not to another one."""
+    file = tmp_path / "mrag.toml"
+    file.write_text(template())
+    config = Config.load(file, setting("encoder.model=package:x"))
+    assert (config.encoder.model, config.encoder.revision) == ("package:x", "")
+    both = merged(setting("encoder.model=a/b"), setting("encoder.revision=" + "0" * 40))
+    assert Config.load(file, both).encoder.revision == "0" * 40
+
+
+def test_the_default_model_comes_with_its_revision() -> None:
+    """Other keys of [encoder] do not lose it."""
+    config = Config.parse({"encoder": {"query_prefix": "query: "}})
+    assert config.encoder.revision == Config().encoder.revision
+    assert len(config.encoder.revision) == 40
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("workers.count=4", {"workers": {"count": 4}}),
+        ("sharding.shard_mb=0.5", {"sharding": {"shard_mb": 0.5}}),
+        ("index=docs", {"index": "docs"}),
+        ('index="docs"', {"index": "docs"}),
+        ("encoder.layers=[-1, -2]", {"encoder": {"layers": [-1, -2]}}),
+        ("corpus.id_field=a=b", {"corpus": {"id_field": "a=b"}}),
+        ("corpus.id_field=", {"corpus": {"id_field": ""}}),
+    ],
+)
+def test_a_setting_is_toml_or_else_a_string(assignment: str, expected: dict[str, Any]) -> None:
+    """Nobody must quote a word twice for the shell."""
+    assert setting(assignment) == expected
+
+
+@pytest.mark.parametrize("assignment", ["workers.count", "=4", " = 4", "a..b=1", ".=1"])
+def test_what_is_no_setting_is_told(assignment: str) -> None:
+    """With an example of one."""
+    with pytest.raises(ConfigError, match="--set"):
+        setting(assignment)
+
+
+def test_a_setting_cannot_bring_a_second_one() -> None:
+    """A value with a line break in it is a string, not more TOML."""
+    assert setting("index=1\nevil = 2") == {"index": "1\nevil = 2"}
+
+
+@pytest.mark.parametrize("content", [b"index = ", b"\xff\xfe", b"[a\n"])
+def test_a_file_that_is_no_toml_is_told(tmp_path: Path, content: bytes) -> None:
+    """With its path."""
+    file = tmp_path / "c.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
+        Config.load(file)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """With the command that writes one."""
+    with pytest.raises(ConfigError) as caught:
+        Config.load(tmp_path / "c.toml")
+    assert "mrag init" in caught.value.fix
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    """An error of ours, not of the operating system's."""
+    with pytest.raises(ConfigError):
+        Config.load(tmp_path)
+
+
+def test_a_resolved_config_is_read_back_as_it_was(tmp_path: Path) -> None:
+    """What a build stores gives the same config, in a worker's process too."""
+    config = Config.parse({"corpus": {"uri": "x.jsonl"}, "encoder": {"layers": [-2, -1]}}, tmp_path)
+    assert Config.parse(config.to_dict()) == config
