@@ -75,11 +75,11 @@ class ShardEmbedder:
             if item.id in seen:
                 dead.append(duplicate(item.id, item.source, seen[item.id], text_hash(item.text)))
                 continue
-            seen[item.id] = item.source
             cut = list(chunks_of(item, self.segmenter.passages(item.text), self.chunking))
             if not cut:
                 dead.append(_dead(item, "no text is left to embed"))
                 continue
+            seen[item.id] = item.source
             documents.append(item)
             chunks.append(cut)
         embeddings, bad = self._encode(chunks)
