@@ -17,7 +17,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("domain",),
     ("ports",),
-    ("stages", "encoder", "corpus", "staging", "index"),
+    ("stages", "encoder", "corpus", "staging", "index", "report"),
     ("config",),
     ("wiring",),
     ("runtime", "serving"),
@@ -38,6 +38,7 @@ OWNERS = {
     "ray": {"runtime", "serving"},
     "fastapi": {"serving"},
     "prefect": {"flows"},
+    "matplotlib": {"report"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

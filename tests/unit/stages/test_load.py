@@ -1,0 +1,229 @@
+"""Staged shards to collections, and the check of what was loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.ingest import IngestSpec
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.errors import IndexUnavailable, PlanRefused, VerifyFailed
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest
+from mrag_pipeline.stages.load import collections_of, load
+from mrag_pipeline.stages.reconcile import Staged
+from mrag_pipeline.stages.verify import verify
+from tests.unit.stages.builds import Build, Spoken, a_document
+
+DOCUMENTS = [
+    *(a_document(i) for i in range(12)),
+    Document("d0", a_document(99).text, source="again"),
+]
+
+
+class ScriptedIndex(ExactIndex):
+    """Exact search that can fail, lose rows, store other vectors, or find too little."""
+
+    def __init__(self) -> None:
+        super().__init__("docs")
+        self.loaded: list[str] = []
+        self.dies_at = ""
+        self.loses_row_of = ""
+        self.turns_vector_of = ""
+        self.spoils_vector_of = ""
+        self.finds_little_in = ""
+
+    def load(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> int:
+        held = list(tables)
+        if collection.name.endswith(self.dies_at or "\0"):
+            super().load(collection, held[:1], on_rows)
+            raise IndexUnavailable("killed")
+        if collection.name.endswith(self.loses_row_of or "\0"):
+            held[0] = held[0].slice(1)
+        for ending, value in ((self.turns_vector_of, -1.0), (self.spoils_vector_of, np.nan)):
+            if collection.name.endswith(ending or "\0"):
+                held[0] = _times(held[0], value)
+        self.loaded.append(collection.name)
+        return super().load(collection, held, on_rows)
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        found = super().search(requests)
+        for request, ranking in zip(requests, found, strict=True):
+            if request.collection.endswith(self.finds_little_in or "\0"):
+                ranking.ids[:, 1:], ranking.scores[:, 1:] = -1, -np.inf
+        return found
+
+
+def _times(table: pa.Table, value: float) -> pa.Table:
+    vectors = [[value * x for x in vector] for vector in table["vector"].to_pylist()]
+    place = table.schema.get_field_index("vector")
+    return table.set_column(place, "vector", pa.array(vectors, pa.list_(pa.float32())))
+
+
+@pytest.fixture(scope="module")
+def build() -> tuple[Build, Manifest, Staged]:
+    """Twelve documents staged, and a thirteenth left out as a duplicate."""
+    made = Build(DOCUMENTS)
+    return made, *made.staged()
+
+
+def run_load(build: tuple[Build, Manifest, Staged], index: ExactIndex) -> tuple[int, Spoken]:
+    made, manifest, staged = build
+    told = Spoken()
+    return load(manifest, made.staging, index, staged.num_chunks, told), told
+
+
+def names(build: tuple[Build, Manifest, Staged]) -> list[str]:
+    manifest = build[1]
+    wanted = collections_of(manifest.index, manifest.version, manifest.encoder)
+    return [collection.name for collection in wanted]
+
+
+def run_verify(
+    build: tuple[Build, Manifest, Staged], index: ExactIndex, spec: IngestSpec | None = None
+) -> list[float]:
+    made, manifest, staged = build
+    checks = verify(
+        manifest, made.staging, index, staged.num_chunks, spec or IngestSpec(), Spoken()
+    )
+    return [check.recall for check in checks]
+
+
+def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, Staged]) -> None:
+    """24 rows in each, duplicates left out, the chunks last."""
+    index = ScriptedIndex()
+    built, told = run_load(build, index)
+    assert built == 4
+    assert index.loaded == names(build)
+    assert index.loaded[-1].endswith("_chunks")
+    assert [index.count(name) for name in index.loaded] == [24] * 4
+    assert told.done["load"] == 4 * 24
+    assert len(index.chunks_of_document(index.loaded[-1], "d0")) == 2
+
+
+def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, Staged]) -> None:
+    """Complete collections are found, the progress is full, and a note says so."""
+    index = ScriptedIndex()
+    run_load(build, index)
+    built, told = run_load(build, index)
+    assert built == 0
+    assert told.done["load"] == 4 * 24
+    assert told.notes == ["4 of 4 collections were loaded already"]
+
+
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_a_killed_load_is_finished_by_the_next(
+    build: tuple[Build, Manifest, Staged], place: int
+) -> None:
+    """What is whole stays; what was cut short is built anew, and no row is there twice."""
+    index, whole = ScriptedIndex(), ScriptedIndex()
+    index.dies_at = names(build)[place][-4:]
+    with pytest.raises(IndexUnavailable):
+        run_load(build, index)
+    assert 0 < index.count(names(build)[place]) < 24
+    index.dies_at = ""
+    built, _ = run_load(build, index)
+    run_load(build, whole)
+    assert built == 4 - place
+    for name in names(build):
+        ids = _all_ids(build)
+        there, wanted = index.vectors(name, ids), whole.vectors(name, ids)
+        assert index.count(name) == 24
+        assert {i: v.tobytes() for i, v in there.items()} == {
+            i: v.tobytes() for i, v in wanted.items()
+        }
+
+
+def _all_ids(build: tuple[Build, Manifest, Staged]) -> list[int]:
+    made, manifest, _ = build
+    return [int(i) for s in manifest.shards for i in made.staging.chunk_ids(s.index)]
+
+
+def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, Staged]) -> None:
+    """By the load itself, before anything else is loaded."""
+    index = ScriptedIndex()
+    index.loses_row_of = "_h01"
+    with pytest.raises(VerifyFailed, match="_h01 holds 23 rows"):
+        run_load(build, index)
+    assert len(index.loaded) == 2
+
+
+def test_a_sound_version_passes(build: tuple[Build, Manifest, Staged]) -> None:
+    """Exact search finds all that exact search finds."""
+    index = ScriptedIndex()
+    run_load(build, index)
+    assert run_verify(build, index) == [1.0] * 4
+
+
+def test_a_wrong_count_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
+    """A collection that lost a row since it was loaded, or all of them."""
+    index = ScriptedIndex()
+    run_load(build, index)
+    index.drop(names(build)[1])
+    with pytest.raises(VerifyFailed, match="_h01 holds 0 rows"):
+        run_verify(build, index)
+
+
+@pytest.mark.parametrize("fault", ["turns_vector_of", "spoils_vector_of"])
+def test_a_changed_vector_is_refused(build: tuple[Build, Manifest, Staged], fault: str) -> None:
+    """Another direction, or NaN, where the staged vector should be."""
+    index = ScriptedIndex()
+    setattr(index, fault, "_chunks")
+    run_load(build, index)
+    with pytest.raises(VerifyFailed, match=r"is missing or another vector in .*_chunks"):
+        run_verify(build, index)
+
+
+def test_a_vector_at_another_length_is_the_same(build: tuple[Build, Manifest, Staged]) -> None:
+    """Some backends keep vectors under cosine at unit length."""
+    index = ScriptedIndex()
+    run_load(build, index)
+    [name, *_] = names(build)
+    held = index._get(name)
+    held.vectors[:] /= np.linalg.norm(held.vectors, axis=1, keepdims=True)
+    assert run_verify(build, index) == [1.0] * 4
+
+
+def test_low_recall_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
+    """One of ten neighbours found: 0.1; allowed if the config says so."""
+    index = ScriptedIndex()
+    index.finds_little_in = "_h02"
+    run_load(build, index)
+    with pytest.raises(VerifyFailed, match=r"_h02 finds 0\.1000 of the exact top 10"):
+        run_verify(build, index)
+    lenient = IngestSpec(min_recall=0.1)
+    assert run_verify(build, index, lenient) == [1.0, 1.0, 0.1, 1.0]
+
+
+def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, Staged]) -> None:
+    """`ingest.verify_sample = 0`."""
+    index = ScriptedIndex()
+    index.turns_vector_of = "_chunks"
+    run_load(build, index)
+    assert run_verify(build, index, IngestSpec(verify_sample=0)) == [1.0] * 4
+
+
+def test_the_live_version_is_never_rebuilt_under_its_readers(
+    build: tuple[Build, Manifest, Staged],
+) -> None:
+    """A live collection that has lost rows is an error, not a moment without it."""
+    manifest = build[1]
+    index = ScriptedIndex()
+    run_load(build, index)
+    index.activate(manifest.version)
+    held = index._collections[names(build)[0]]
+    index._collections[names(build)[0]] = dataclasses.replace(
+        held, ids=held.ids[1:], vectors=held.vectors[1:]
+    )
+    with pytest.raises(PlanRefused, match="live version"):
+        run_load(build, index)

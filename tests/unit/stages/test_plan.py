@@ -1,0 +1,155 @@
+"""What a run would do, and what is refused before anything is spent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import CollectionSpec
+from mrag_pipeline.stages.plan import SAMPLE_DOCUMENTS, SAMPLE_SHARDS, plan
+from tests.fakes_staging import FakeStaging
+from tests.unit.stages.builds import Build, a_document
+
+DOCUMENTS = [a_document(i) for i in range(9)]
+
+
+class FullDisk(FakeStaging):
+    def free_bytes(self) -> int | None:
+        return 1_000
+
+
+class SmallIndex(ExactIndex):
+    def __init__(self) -> None:
+        super().__init__("docs")
+        self.asked: list[tuple[int, int]] = []
+
+    def check_limits(self, collections: tuple[CollectionSpec, ...], num_chunks: int) -> None:
+        self.asked.append((len(collections), num_chunks))
+        raise PlanRefused("too small")
+
+
+def test_a_plan_counts_a_small_corpus_exactly() -> None:
+    """Nine documents of twelve words: two chunks each; nothing is written."""
+    build = Build(DOCUMENTS)
+    made = build.plan()
+    assert made.estimate.exact
+    assert (made.estimate.num_documents, made.estimate.num_chunks) == (9, 18)
+    assert made.estimate.num_tokens == 9 * 12
+    assert made.estimate.num_bytes == sum(len(d.text.encode()) for d in DOCUMENTS)
+    assert made.collections == 3 + 1
+    assert made.done_shards == 0
+    assert build.staging.manifest() is None
+
+
+def test_the_estimate_of_a_large_corpus_is_near() -> None:
+    """Read in part, counted by its size: within a tenth of what is there."""
+    build = Build([a_document(i) for i in range(4 * SAMPLE_SHARDS * SAMPLE_DOCUMENTS)], 5_000)
+    estimate = build.plan().estimate
+    assert not estimate.exact
+    assert estimate.sampled_documents < len(build.items) / 2
+    assert estimate.num_documents == pytest.approx(len(build.items), rel=0.1)
+    assert estimate.num_chunks == pytest.approx(2 * len(build.items), rel=0.1)
+    assert estimate.num_tokens == pytest.approx(12 * len(build.items), rel=0.1)
+
+
+def test_the_same_request_has_the_same_version() -> None:
+    """Running again resumes."""
+    assert Build(DOCUMENTS).plan().manifest == Build(DOCUMENTS).plan().manifest
+
+
+def test_another_corpus_or_chunking_is_another_version() -> None:
+    """A changed file, one document more, other chunks."""
+    changed = Build(DOCUMENTS)
+    changed.reader.stamp = "2"
+    build = Build(DOCUMENTS)
+    other = plan(
+        dataclasses.replace(build.request(), chunking=ChunkingSpec(max_tokens=9)),
+        *(build.reader, build.encoder, build.segmenter),
+        lambda _: build.staging,
+        None,
+    )
+    versions = {
+        Build(DOCUMENTS).plan().manifest.version,
+        Build(DOCUMENTS[:-1]).plan().manifest.version,
+        changed.plan().manifest.version,
+        other.manifest.version,
+    }
+    assert len(versions) == 4
+
+
+def test_done_shards_are_counted() -> None:
+    """A second plan says what is left."""
+    build = Build(DOCUMENTS)
+    manifest = build.planned()
+    with pytest.raises(Exception, match="the pool is gone"):
+        build.embed(manifest, dies_after=2)
+    assert build.plan().done_shards == 2
+
+
+def test_an_empty_corpus_is_refused() -> None:
+    """No file, or none that gives a document; the dead letters are counted."""
+    with pytest.raises(EmptyCorpus):
+        Build([]).plan()
+    with pytest.raises(EmptyCorpus, match="2 dead letters"):
+        Build([DeadLetter("", f"x:{i}", "empty", "") for i in range(2)]).plan()
+
+
+def test_dead_letters_are_told_but_do_not_stop_the_plan() -> None:
+    """They are seen in the sample."""
+    made = Build([*DOCUMENTS, DeadLetter("", "x:1", "empty", "")]).plan()
+    assert (made.estimate.num_dead_letters, made.estimate.num_documents) == (1, 9)
+
+
+def test_a_full_disk_is_seen_before() -> None:
+    """The needed and the free space, and three ways out."""
+    build = Build(DOCUMENTS, staging=FullDisk())
+    with pytest.raises(PlanRefused, match="are free") as caught:
+        build.plan()
+    assert "float16" in caught.value.fix
+
+
+def test_what_is_done_needs_no_room_again() -> None:
+    """A run that only lacks its last phases is not refused for the space of its first."""
+    build = Build(DOCUMENTS)
+    manifest = build.planned()
+    build.embed(manifest)
+    build.staging.free_bytes = lambda: 0  # type: ignore[method-assign]
+    assert build.plan().done_shards == len(manifest.shards)
+
+
+def test_the_index_is_asked_for_its_limits() -> None:
+    """With the collections and the chunks that will be; its refusal is the plan's."""
+    build, index = Build(DOCUMENTS), SmallIndex()
+    with pytest.raises(PlanRefused, match="too small"):
+        plan(
+            build.request(),
+            *(build.reader, build.encoder, build.segmenter),
+            lambda _: build.staging,
+            index,
+        )
+    assert index.asked == [(4, 18)]
+
+
+@pytest.mark.parametrize(
+    "chunking",
+    [
+        ChunkingSpec(max_tokens=7),
+        ChunkingSpec(max_tokens=8, overlap_tokens=8),
+        ChunkingSpec(max_tokens=257),
+    ],
+)
+def test_chunks_that_cannot_be_are_refused(chunking: ChunkingSpec) -> None:
+    """Too short, all overlap, or more than the encoder reads (256)."""
+    build = Build(DOCUMENTS)
+    with pytest.raises(ConfigError, match=r"chunking\.max_tokens"):
+        plan(
+            dataclasses.replace(build.request(), chunking=chunking),
+            *(build.reader, build.encoder, build.segmenter),
+            lambda _: build.staging,
+            None,
+        )

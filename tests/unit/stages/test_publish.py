@@ -1,0 +1,99 @@
+"""The one switch."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import IndexUnavailable, TooFewChunks
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.stages.load import load
+from mrag_pipeline.stages.publish import publish
+from mrag_pipeline.stages.reconcile import Staged
+from tests.unit.stages.builds import Build, Spoken, a_document
+
+
+class Watched(ExactIndex):
+    """Writes down what is done, in order; may fail at one step."""
+
+    def __init__(self) -> None:
+        super().__init__("docs")
+        self.steps: list[str] = []
+        self.fails_at = ""
+
+    def write_record(self, record: VersionRecord) -> None:
+        self._step("record")
+        super().write_record(record)
+
+    def activate(self, version: str) -> None:
+        self._step("activate")
+        super().activate(version)
+
+    def _step(self, name: str) -> None:
+        if name == self.fails_at:
+            raise IndexUnavailable(f"{name} failed")
+        self.steps.append(name)
+
+
+def loaded(index: ExactIndex, first: int = 0) -> tuple[Manifest, Staged]:
+    build = Build([a_document(i) for i in range(first, first + 4)])
+    build.reader.stamp = f"of {first}"
+    manifest, staged = build.staged()
+    load(manifest, build.staging, index, staged.num_chunks, Spoken())
+    return manifest, staged
+
+
+def run(build: tuple[Manifest, Staged], index: ExactIndex) -> VersionRecord:
+    return publish(*build, index)
+
+
+def test_the_record_is_written_before_the_flip() -> None:
+    """A version that can be seen can be read."""
+    index = Watched()
+    record = run(loaded(index), index)
+    assert index.steps == ["record", "activate"]
+    assert index.live() == record.version
+    found = index.record(record.version)
+    assert found is not None
+    assert (found.num_documents, found.num_chunks, found.corpus) == (4, 8, "fake")
+    assert found.sums.num_chunks == 8
+
+
+def test_publishing_again_changes_nothing() -> None:
+    """The same record, with its first date; no second flip."""
+    index = Watched()
+    build = loaded(index)
+    first = run(build, index)
+    again = run(build, index)
+    assert index.steps == ["record", "activate"]
+    assert again.to_json() == first.to_json()
+
+
+@pytest.mark.parametrize("fails_at", ["record", "activate"])
+def test_a_failed_publish_leaves_the_old_version_live(fails_at: str) -> None:
+    """And the next try finishes it."""
+    index = Watched()
+    old = run(loaded(index), index)
+    build = loaded(index, first=50)
+    index.fails_at = fails_at
+    with pytest.raises(IndexUnavailable):
+        run(build, index)
+    assert index.live() == old.version
+    index.fails_at = ""
+    new = run(build, index)
+    assert index.live() == new.version != old.version
+    assert {record.version for record in index.records()} == {old.version, new.version}
+
+
+def test_one_chunk_has_no_importance_and_is_not_published() -> None:
+    """Nothing is written: a version whose heads cannot vote is none."""
+    index = Watched()
+    build = Build([Document("d", "two words")])
+    manifest, staged = build.staged()
+    load(manifest, build.staging, index, staged.num_chunks, Spoken())
+    with pytest.raises(TooFewChunks, match="1 chunk"):
+        publish(manifest, staged, index)
+    assert index.steps == []
+    assert index.live() is None

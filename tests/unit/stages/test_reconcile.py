@@ -1,0 +1,100 @@
+"""What no shard can see alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.errors import StagingError, WorkerLost
+from mrag_pipeline.stages import reconcile as module
+from mrag_pipeline.stages.reconcile import reconcile
+from tests.unit.stages.builds import Build, a_document
+
+DOCUMENTS = [a_document(i) for i in range(12)]
+
+
+def with_duplicates() -> list[Document]:
+    """Two ids come again, with other texts, shards later; one of them twice."""
+    again = [
+        Document("d0", a_document(100).text, source="again:0"),
+        Document("d3", a_document(101).text, source="again:3"),
+        Document("d0", a_document(102).text, source="again:00"),
+    ]
+    return [*DOCUMENTS[:6], again[0], *DOCUMENTS[6:10], again[1], *DOCUMENTS[10:], again[2]]
+
+
+def test_without_duplicates_all_is_kept() -> None:
+    """Counts are the receipts' sums; nothing is said of duplicates."""
+    build = Build(DOCUMENTS)
+    manifest, staged = build.staged()
+    assert len(manifest.shards) > 2
+    assert (staged.num_documents, staged.num_chunks, staged.num_dead_letters) == (12, 24, 0)
+    assert staged.sums.num_chunks == 24
+    assert build.staging.duplicates() == {}
+
+
+@pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
+def test_duplicates_across_shards_leave_no_trace(
+    ids_in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids, counts and importance are those of a corpus that has each id's first document only."""
+    monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
+    build, clean = Build(with_duplicates()), Build(DOCUMENTS)
+    manifest, staged = build.staged()
+    clean_manifest, expected = clean.staged()
+    kept = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
+    wanted = np.concatenate([clean.staging.chunk_ids(s.index) for s in clean_manifest.shards])
+    assert kept.tolist() == wanted.tolist()
+    assert (staged.num_documents, staged.num_chunks) == (12, 24)
+    assert staged.num_dead_letters == 3
+    assert staged.sums.num_chunks == expected.sums.num_chunks
+    np.testing.assert_allclose(
+        staged.sums.importance(), expected.sums.importance(), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_a_duplicate_is_told_with_both_places() -> None:
+    """Where it was, and where the one is that stays; the person is told how many."""
+    build = Build(with_duplicates())
+    build.staged()
+    duplicates = build.staging.duplicates()
+    assert duplicates is not None
+    letters = {letter.source: letter for found in duplicates.values() for letter in found}
+    assert set(letters) == {"again:0", "again:3", "again:00"}
+    assert letters["again:00"].reason == "duplicate document id; the first is at corpus:0"
+    assert "3 documents left out: an earlier one has their id" in build.told.notes
+
+
+def test_running_it_again_finds_the_same() -> None:
+    """A run killed between embedding and loading reconciles anew."""
+    build = Build(with_duplicates())
+    manifest, first = build.staged()
+    again = reconcile(manifest, build.staging, build.told)
+    assert (again.num_documents, again.num_chunks) == (first.num_documents, first.num_chunks)
+    np.testing.assert_array_equal(again.sums.unit_sum, first.sums.unit_sum)
+
+
+def test_a_missing_shard_is_told() -> None:
+    """Nothing is loaded from half a corpus."""
+    build = Build(DOCUMENTS)
+    manifest = build.planned()
+    with pytest.raises(WorkerLost):
+        build.embed(manifest, dies_after=2)
+    with pytest.raises(StagingError, match="shard 2 is not staged"):
+        reconcile(manifest, build.staging, build.told)
+
+
+@pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
+def test_chunk_ids_that_meet_are_told(ids_in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two passages of one id would be one row in a Milvus Lite, two on a server."""
+    monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
+
+    def colliding(document: str, start: int, _end: int, _text: str) -> int:
+        if document in ("d1", "d9") and start == 0:
+            return 7
+        return 1_000 * (1 + int(document[1:])) + start
+
+    monkeypatch.setattr("mrag_pipeline.domain.chunking.chunk_id", colliding)
+    with pytest.raises(StagingError, match=r"1 chunk ids are shared .* is 7"):
+        Build(DOCUMENTS).staged()
