@@ -1,0 +1,196 @@
+"""What an evaluation found: figures by strategy, measure, k and number of aspects.
+
+Plain values that can be written as JSON and read back; drawn and printed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.comparison import Interval, Resamples, Success, success
+from mrag_pipeline.domain.labelled import Flaw, LabelledSet
+
+Measure = Literal["success_ratio", "category_success_ratio", "all_found"]
+MEASURES: tuple[Measure, ...] = ("success_ratio", "category_success_ratio", "all_found")
+AT_N = "n"  # as many documents as the query has aspects
+DEFAULT_KS = (AT_N, "10", "20", "30")
+BASELINE = "standard"
+
+Rankings = Sequence[Sequence[str]]  # of each query: document ids, best first, each once
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much more (or less) than another strategy on the same queries."""
+
+    strategy: str  # the other one
+    interval: Interval
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.interval.low > 0.0 or self.interval.high < 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One strategy's success by one measure with k documents fetched."""
+
+    strategy: str
+    measure: Measure
+    k: str  # "n" or a number
+    mean: Interval  # over the numbers of aspects
+    by_aspects: Mapping[int, float]
+    differences: tuple[Difference, ...] = ()
+
+    def against(self, strategy: str) -> Difference | None:
+        """The difference to that strategy, if it was asked for."""
+        return next((one for one in self.differences if one.strategy == strategy), None)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowVote:
+    """One window of an example query: which part of the vote for a document came from where."""
+
+    text: str
+    votes: tuple[float, ...]  # of each voter, in the example's order
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Which windows and heads voted for the documents that one query found."""
+
+    query: str
+    strategy: str
+    voters: tuple[str, ...]  # heads, and the standard vector where it votes
+    windows: tuple[WindowVote, ...]
+    found: tuple[str, ...]  # the document ids that the votes are for
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was evaluated."""
+
+    data_set: str
+    relevance: str
+    num_queries: int
+    queries_by_aspects: Mapping[int, int]
+    flaws: tuple[Flaw, ...]
+    index: str
+    version: str
+    model: str
+    num_documents: int
+    num_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that `mrag evaluate` tells."""
+
+    subject: Subject
+    strategies: tuple[str, ...]
+    ks: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    curves: Mapping[str, Mapping[int, float]]  # by strategy: mean success ratio by k
+    importance: Mapping[str, float]  # of each head
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
+    examples: tuple[Example, ...] = ()
+
+    def figure(self, strategy: str, measure: Measure, k: str) -> Figure | None:
+        """The figure, None if it was not taken."""
+        wanted = (strategy, measure, k)
+        return next(
+            (one for one in self.figures if (one.strategy, one.measure, one.k) == wanted), None
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def figures_of(
+    labelled: LabelledSet,
+    rankings: Mapping[str, Rankings],
+    ks: Sequence[str],
+    baselines: Sequence[str] = (BASELINE,),
+) -> tuple[Figure, ...]:
+    """Every strategy's figures, with paired differences to the baselines that are among them.
+
+    Args:
+        rankings: by strategy, one ranking for each query of the set, in its order, of at least
+            the largest k documents where the corpus has so many.
+        ks: "n" or whole numbers as text.
+    Returns: figures ordered by measure, k and strategy; no category figures where the category
+    of some query's aspects is not known.
+    """
+    columns = [(measure, k, strategy) for measure in MEASURES for k in ks for strategy in rankings]
+    values = np.empty((len(labelled.queries), len(columns)))
+    for strategy, ranked in rankings.items():
+        for k in ks:
+            outcomes = [
+                success(query, fetched[: depth(k, len(query.aspects))], labelled)
+                for query, fetched in zip(labelled.queries, ranked, strict=True)
+            ]
+            for measure, column in zip(MEASURES, _columns(outcomes), strict=True):
+                values[:, columns.index((measure, k, strategy))] = column
+    known = [at for at in range(len(columns)) if not np.isnan(values[:, at]).any()]
+    columns, values = [columns[at] for at in known], values[:, known]
+    groups = np.array([query.num_named for query in labelled.queries])
+    return tuple(_figures(columns, values, groups, baselines))
+
+
+def curve_of(labelled: LabelledSet, ranked: Rankings, ks: Sequence[int]) -> dict[int, float]:
+    """The mean success ratio by the number of documents fetched."""
+    groups = np.array([query.num_named for query in labelled.queries])
+    values = np.array(
+        [
+            [success(query, fetched[:k], labelled).ratio for k in ks]
+            for query, fetched in zip(labelled.queries, ranked, strict=True)
+        ]
+    )
+    return dict(zip(ks, Resamples(groups).means(values).tolist(), strict=True))
+
+
+def depth(k: str, num_aspects: int) -> int:
+    """How many documents are fetched."""
+    return num_aspects if k == AT_N else int(k)
+
+
+def _columns(outcomes: Sequence[Success]) -> tuple[list[float], list[float], list[float]]:
+    return (
+        [one.ratio for one in outcomes],
+        [one.category_ratio for one in outcomes],
+        [one.all_found for one in outcomes],
+    )
+
+
+def _figures(
+    columns: Sequence[tuple[Measure, str, str]],
+    values: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    baselines: Sequence[str],
+) -> list[Figure]:
+    place = {column: at for at, column in enumerate(columns)}
+    pairs = [
+        (at, place[measure, k, baseline])
+        for (measure, k, strategy), at in place.items()
+        for baseline in baselines
+        if baseline != strategy and (measure, k, baseline) in place
+    ]
+    gaps = [values[:, at] - values[:, other] for at, other in pairs]
+    intervals = Resamples(groups).intervals(np.column_stack([values, *gaps]))
+    figures = []
+    for (measure, k, strategy), at in place.items():
+        differences = tuple(
+            Difference(columns[other][2], interval)
+            for (own, other), interval in zip(pairs, intervals[len(columns) :], strict=True)
+            if own == at
+        )
+        by_aspects = {int(n): float(values[groups == n, at].mean()) for n in np.unique(groups)}
+        figures.append(Figure(strategy, measure, k, intervals[at], by_aspects, differences))
+    return figures

@@ -1,0 +1,66 @@
+"""Queries whose right documents are known, and what is wrong with a set of them.
+
+Knows nothing of files or of how documents are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+MAX_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """One subject of a query: found when any of its documents is fetched."""
+
+    documents: frozenset[str]  # ids, at least one
+    name: str = ""  # for people: the article or topic
+    category: str = ""  # of its documents; empty if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuery:
+    """A query and what it is about."""
+
+    text: str
+    aspects: tuple[Aspect, ...]  # at least one
+    num_named: int  # aspects the set says it has; more than `aspects` if some have no document
+    sub_queries: tuple[str, ...] = ()  # what an LLM made of it, for the fusion strategies
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something wrong with a set, and what was done about it."""
+
+    what: str  # "topics that queries name and no file holds: their aspects are not counted"
+    count: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = f" (such as {'; '.join(self.examples)})" if self.examples else ""
+        return f"{self.count} {self.what}{shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Labelled queries over one corpus."""
+
+    name: str
+    queries: tuple[LabelledQuery, ...]
+    relevance: str  # which documents count for an aspect, in one sentence
+    categories: Mapping[str, str] = field(default_factory=dict)  # of documents by id; may be empty
+    flaws: tuple[Flaw, ...] = ()
+
+
+def flaw(what: str, found: Sequence[str], count: int | None = None) -> tuple[Flaw, ...]:
+    """The flaw with its first examples; none if nothing was found.
+
+    Args:
+        found: one entry a case; `count` where a case counts more than once.
+    """
+    if not found:
+        return ()
+    examples = tuple(dict.fromkeys(found))[:MAX_EXAMPLES]
+    return (Flaw(what, len(found) if count is None else count, examples),)

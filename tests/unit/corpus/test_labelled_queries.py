@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.corpus.labelled_queries import read_labelled
+from mrag_pipeline.errors import BrokenFile, CorpusNotFound
+
+GOOD = '{"text": "q", "relevant": ["a"]}'
+
+
+def test_ids_and_groups_are_aspects(tmp_path: Path) -> None:
+    """An id is an aspect of its own; of a group any will do."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        '{"text": "both", "relevant": ["a", ["b", "c"]], "sub_queries": ["x", "y"]}\n\n'
+    )
+    labelled = read_labelled(path)
+    [query] = labelled.queries
+    assert [set(one.documents) for one in query.aspects] == [{"a"}, {"b", "c"}]
+    assert (query.num_named, query.sub_queries) == (2, ("x", "y"))
+    assert (labelled.name, labelled.flaws) == ("mine", ())
+
+
+def test_an_aspect_twice_counts_once_and_is_told(tmp_path: Path) -> None:
+    """The order of a group's ids does not make it another."""
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"text": "q", "relevant": [["a", "b"], ["b", "a"]]}')
+    labelled = read_labelled(path)
+    assert len(labelled.queries[0].aspects) == 1
+    assert labelled.flaws[0].examples == ("line 1",)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[]", "a JSON list, expected an object"),
+        ('{"relevant": ["a"]}', "no `text`"),
+        ('{"text": "q"}', "no `relevant`"),
+        ('{"text": "q", "relevant": "a"}', "`relevant`: "),
+        ('{"text": "q", "relevant": []}', "nothing can be found"),
+        ('{"text": "q", "relevant": [[]]}', "empty id or group"),
+        ('{"text": "q", "relevant": ["a", 3]}', r"`relevant\[1\]` is neither"),
+        ('{"text": "q", "relevant": [["a", 3]]}', r"`relevant\[0\]` is neither"),
+        ('{"text": " ", "relevant": ["a"]}', "`text` is empty"),
+        ('{"text": 3, "relevant": ["a"]}', "`text`: "),
+        ('{"text": "q", "relevants": ["a"], "relevant": ["a"]}', "unknown key `relevants`"),
+        ('{"text": "q", "relevant": ["a"], "sub_queries": "x"}', "`sub_queries`: "),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    """File, line number and reason are in the message; the form to follow comes with it."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(f"{GOOD}\n{line}\n")
+    with pytest.raises(BrokenFile, match=reason) as caught:
+        read_labelled(path)
+    assert f"{path}:2: " in caught.value.found
+    assert '"relevant"' in caught.value.expected
+
+
+def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    """A line in another encoding is refused, not guessed."""
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(GOOD.encode() + b'\n{"text": "caf\xe9", "relevant": ["a"]}')
+    with pytest.raises(BrokenFile, match=r"q\.jsonl:2: not UTF-8"):
+        read_labelled(path)
+
+
+def test_a_mark_at_the_start_is_passed_over(tmp_path: Path) -> None:
+    """Windows editors write one."""
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n")
+    assert read_labelled(path).queries[0].text == "q"
+
+
+def test_no_query_and_no_file_are_told(tmp_path: Path) -> None:
+    """An empty file is a mistake."""
+    path = tmp_path / "q.jsonl"
+    path.write_text("\n")
+    with pytest.raises(BrokenFile, match="holds no query"):
+        read_labelled(path)
+    with pytest.raises(CorpusNotFound, match="No such file"):
+        read_labelled(tmp_path / "none.jsonl")

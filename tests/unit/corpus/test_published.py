@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.corpus import catalogue
+from mrag_pipeline.corpus.catalogue import PAPER_SETS, PublishedFile
+from mrag_pipeline.corpus.published import fetch
+from mrag_pipeline.errors import CorpusNotFound, FingerprintMismatch
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder served by HTTP in the place of the authors' repository."""
+    root = tmp_path / "repository"
+    (root / "abc" / "datasets").mkdir(parents=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr(catalogue, "_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
+    yield root / "abc" / "datasets"
+    server.shutdown()
+    server.server_close()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_every_file_is_pinned_by_a_commit() -> None:
+    """No address can change what it gives."""
+    for one in PAPER_SETS.values():
+        for file in (one.documents, one.queries):
+            assert len(file.commit) == 40
+            assert file.commit in file.url
+
+
+def test_the_local_folder_is_looked_at_first(tmp_path: Path) -> None:
+    """A file that is there is used where it lies; nothing is written."""
+    (tmp_path / "a.json").write_bytes(b"[]")
+    cache = tmp_path / "cache"
+    file = PublishedFile("a.json", "abc", sha256(b"[]"))
+    assert fetch(file, tmp_path, cache) == tmp_path / "a.json"
+    assert not cache.exists()
+
+
+def test_a_local_file_with_another_hash_is_refused(tmp_path: Path) -> None:
+    """Another file under a known name is not evaluated as if it were that one."""
+    (tmp_path / "a.json").write_bytes(b"[1]")
+    with pytest.raises(FingerprintMismatch, match=sha256(b"[1]")):
+        fetch(PublishedFile("a.json", "abc", sha256(b"[]")), tmp_path, tmp_path)
+
+
+def test_a_file_is_downloaded_once(repository: Path, tmp_path: Path) -> None:
+    """The second time it is there, whatever became of the repository."""
+    (repository / "a.json").write_bytes(b"[]")
+    file = PublishedFile("a.json", "abc", sha256(b"[]"))
+    cache = tmp_path / "cache"
+    first = fetch(file, None, cache)
+    (repository / "a.json").unlink()
+    assert fetch(file, None, cache) == first
+    assert first.read_bytes() == b"[]"
+
+
+def test_a_download_with_another_hash_is_refused(repository: Path, tmp_path: Path) -> None:
+    """A known hash holds for downloads too."""
+    (repository / "a.json").write_bytes(b"[1]")
+    with pytest.raises(FingerprintMismatch, match="the hash that this version"):
+        fetch(PublishedFile("a.json", "abc", sha256(b"[]")), None, tmp_path)
+
+
+def test_an_unknown_hash_is_kept_at_the_first_download(repository: Path, tmp_path: Path) -> None:
+    """A later download that differs is refused, and so is a file that was changed."""
+    (repository / "a.json").write_bytes(b"[]")
+    file = PublishedFile("a.json", "abc")
+    path = fetch(file, None, tmp_path)
+    path.unlink()
+    (repository / "a.json").write_bytes(b"[1]")
+    with pytest.raises(FingerprintMismatch, match="the hash of its first download"):
+        fetch(file, None, tmp_path)
+
+
+def test_a_file_that_cannot_be_reached_says_what_to_do(repository: Path, tmp_path: Path) -> None:
+    """The address, and the folder to put it into."""
+    with pytest.raises(CorpusNotFound, match=r"a\.json is not in") as caught:
+        fetch(PublishedFile("a.json", "abc"), tmp_path, tmp_path / "cache")
+    assert "404" in caught.value.found
+    assert "MRAG_DATASETS" in caught.value.fix
