@@ -20,7 +20,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("stages", "encoder", "corpus", "staging", "index", "report"),
     ("config",),
     ("wiring",),
-    ("runtime", "serving"),
+    ("runtime", "serving", "report"),
     ("flows",),
     ("cli",),
 )
@@ -36,6 +36,8 @@ OWNERS = {
     "pymilvus": {"index"},
     "milvus_lite": {"index"},
     "ray": {"runtime", "serving"},
+    "matplotlib": {"report"},
+    "pooch": {"corpus"},
     "fastapi": {"serving"},
     "prefect": {"flows"},
     "matplotlib": {"report"},

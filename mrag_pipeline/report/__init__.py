@@ -1,0 +1,1 @@
+"""Evaluations for people: JSON, Markdown and plots. Knows nothing of how they were found."""

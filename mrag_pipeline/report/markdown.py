@@ -1,0 +1,152 @@
+"""An evaluation as a Markdown page: every figure with its interval, the paper's beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mrag_pipeline.domain.comparison import LEVEL, RESAMPLES
+from mrag_pipeline.domain.evaluation import (
+    AT_N,
+    BASELINE,
+    Evaluation,
+    Figure,
+    Measure,
+)
+from mrag_pipeline.report.paper import PaperFigures
+
+_TITLES: dict[Measure, str] = {
+    "success_ratio": "Success ratio",
+    "category_success_ratio": "Category success ratio",
+    "all_found": "All aspects found",
+}
+_MEANING: dict[Measure, str] = {
+    "success_ratio": "The share of a query's aspects found among the k fetched documents.",
+    "category_success_ratio": "The same over the categories that the aspects belong to.",
+    "all_found": "The share of queries of which every aspect was found.",
+}
+
+
+def page(
+    evaluation: Evaluation, paper: Sequence[PaperFigures], command: str, plots: Sequence[str]
+) -> str:
+    """The whole page.
+
+    Args:
+        paper: the authors' figures on this data set; may be none.
+        command: what reproduces the page.
+        plots: file names beside the page.
+    """
+    subject = evaluation.subject
+    parts = [
+        f"# {subject.data_set}: success of {len(evaluation.strategies)} strategies",
+        f"Made by `{command}`.",
+        _table(("", ""), _facts(evaluation)),
+        f"What counts: {subject.relevance}.",
+        _flaws(evaluation),
+        "Intervals hold "
+        f"{LEVEL:.0%} of {RESAMPLES:,} bootstrap resamples of the queries, drawn within each "
+        "number of aspects; differences are paired, on the same draws. The mean is over the "
+        "numbers of aspects, each counting the same.",
+    ]
+    for measure in _TITLES:
+        parts += _measure(evaluation, measure)
+    parts += _paper(evaluation, paper)
+    if plots:
+        parts += ["## Plots", *(f"![{name}]({name})" for name in plots)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
+    subject = evaluation.subject
+    counts = ", ".join(f"{n}: {count}" for n, count in subject.queries_by_aspects.items())
+    yield "queries", f"{subject.num_queries} (by number of aspects: {counts})"
+    yield "index", f"{subject.index} {subject.version}"
+    yield "documents", f"{subject.num_documents:,} in {subject.num_chunks:,} chunks"
+    yield "model", subject.model
+    if evaluation.seconds:
+        took = ", ".join(f"{name} {value:.1f}" for name, value in evaluation.seconds.items())
+        yield "seconds", took
+
+
+def _flaws(evaluation: Evaluation) -> str:
+    flaws = evaluation.subject.flaws
+    if not flaws:
+        return "Nothing is wrong with the set as far as we check it."
+    return "\n".join(["What is wrong with the set, as found:", *(f"- {one}" for one in flaws)])
+
+
+def _measure(evaluation: Evaluation, measure: Measure) -> list[str]:
+    shown = {
+        k: [
+            figure
+            for strategy in evaluation.strategies
+            if (figure := evaluation.figure(strategy, measure, k)) is not None
+        ]
+        for k in evaluation.ks
+    }
+    if not any(shown.values()):
+        return []
+    parts = [f"## {_TITLES[measure]}", _MEANING[measure], _means(evaluation, shown)]
+    for k, figures in shown.items():
+        parts += [f"By number of aspects, k = {k}:", _by_aspects(figures)]
+    return parts
+
+
+def _means(evaluation: Evaluation, shown: dict[str, list[Figure]]) -> str:
+    first = evaluation.ks[0]
+    others = list(dict.fromkeys(d.strategy for f in shown[first] for d in f.differences))
+    head = ("strategy", *(f"k = {k}" for k in shown), *(f"minus {o}, k = {first}" for o in others))
+    rows = []
+    for at, figure in enumerate(shown[first]):
+        cells = [figure.strategy, *(str(figures[at].mean) for figures in shown.values())]
+        for other in others:
+            gap = figure.against(other)
+            cells.append(f"{gap.interval}{'' if gap.is_clear else ' (unclear)'}" if gap else "")
+        rows.append(tuple(cells))
+    return _table(head, rows)
+
+
+def _by_aspects(figures: Sequence[Figure]) -> str:
+    counts = list(figures[0].by_aspects)
+    rows = [
+        (one.strategy, *(f"{one.by_aspects[n]:.3f}" for n in counts), f"**{one.mean.value:.3f}**")
+        for one in figures
+    ]
+    return _table(("strategy", *map(str, counts), "mean"), rows)
+
+
+def _paper(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> list[str]:
+    if not paper:
+        return []
+    ours = {
+        strategy: figure.mean.value
+        for strategy in evaluation.strategies
+        if (figure := evaluation.figure(strategy, "success_ratio", AT_N)) is not None
+    }
+    names = list(dict.fromkeys([*ours, *(name for one in paper for name in one.success_ratio)]))
+    head = (
+        "success ratio, k = n, mean",
+        f"**ours, measured here**: {evaluation.subject.model}",
+        *(f"*theirs, published*: {one.model}" for one in paper),
+    )
+    rows = [
+        (name, _cell(ours.get(name)), *(_cell(one.success_ratio.get(name)) for one in paper))
+        for name in names
+    ]
+    return [
+        "## Beside the paper's published figures",
+        "The columns marked *theirs* are copied from the authors' own results (arXiv 2406.05085, "
+        "github.com/spcl/MRAG), found with another model and another harness; nothing in them was "
+        "measured here. Their fusion strategies ask an LLM for sub-queries.",
+        _table(head, rows),
+        f"Compare down a column: what a strategy gains over `{BASELINE}` with the same model.",
+    ]
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

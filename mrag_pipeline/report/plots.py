@@ -1,0 +1,107 @@
+"""An evaluation as pictures. Drawn on figures of their own: no window, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrag_pipeline.domain.evaluation import AT_N, Evaluation, Example
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.report.paper import PaperFigures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 130
+_MAX_LABEL = 48  # characters of a window's text beside its row
+
+
+def draw(evaluation: Evaluation, paper: Sequence[PaperFigures], folder: Path) -> list[str]:
+    """Every plot there is data for, as PNG in the folder.
+
+    Returns: the file names.
+    Raises: ConfigError if matplotlib is not installed.
+    """
+    strategies = evaluation.strategies
+    drawn = []
+    if all(evaluation.figure(one, "success_ratio", AT_N) for one in strategies):
+        _save(folder / "success_by_aspects.png", lambda axes: _by_aspects(axes, evaluation, paper))
+        drawn.append("success_by_aspects.png")
+    _save(folder / "success_by_k.png", lambda axes: _by_k(axes, evaluation))
+    _save(folder / "head_importance.png", lambda axes: _importance(axes, evaluation))
+    drawn += ["success_by_k.png", "head_importance.png"]
+    for number, example in enumerate(evaluation.examples, start=1):
+        name = f"votes_{number}.png"
+        height = 1.6 + 0.24 * len(example.windows)
+        _save(folder / name, partial(_votes, example=example), height)
+        drawn.append(name)
+    return drawn
+
+
+def _save(path: Path, paint: Callable[[Axes], None], height: float = 4.8) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError(
+            "matplotlib is not installed", "it, for plots", "pip install 'mrag-pipeline[eval]'"
+        ) from None
+    figure = Figure(figsize=(8.0, height), layout="constrained")
+    paint(figure.add_subplot())
+    # No creation time or version inside: the same figures give the same bytes.
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def _by_aspects(axes: Axes, evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
+    for strategy in evaluation.strategies:
+        figure = evaluation.figure(strategy, "success_ratio", AT_N)
+        if figure is not None:
+            values = figure.by_aspects
+            axes.plot([*values], [*values.values()], marker="o", label=strategy)
+    for one in paper:
+        best = max(one.by_aspects, key=lambda name: one.success_ratio.get(name, 0.0), default="")
+        for name in dict.fromkeys(("standard", "mrag", best)):
+            if name in one.by_aspects:
+                values = one.by_aspects[name]
+                label = f"paper's own: {name}, {one.model}"
+                axes.plot([*values], [*values.values()], ls=":", lw=1, label=label)
+    axes.set(xlabel="aspects of the query (n)", ylabel="success ratio, k = n", ylim=(0, 1.02))
+    axes.set_title(f"{evaluation.subject.data_set}, {evaluation.subject.model}", fontsize=9)
+    axes.legend(fontsize=7)
+    axes.grid(alpha=0.3)
+
+
+def _by_k(axes: Axes, evaluation: Evaluation) -> None:
+    for strategy, curve in evaluation.curves.items():
+        axes.plot([*curve], [*curve.values()], marker=".", label=strategy)
+    axes.set(xlabel="documents fetched (k)", ylabel="mean success ratio", ylim=(0, 1.02))
+    axes.set_title(f"{evaluation.subject.data_set}, {evaluation.subject.model}", fontsize=9)
+    axes.legend(fontsize=7)
+    axes.grid(alpha=0.3)
+
+
+def _importance(axes: Axes, evaluation: Evaluation) -> None:
+    importance = evaluation.importance
+    axes.bar(range(len(importance)), [*importance.values()])
+    axes.set_xticks(range(len(importance)), [*importance], rotation=90, fontsize=7)
+    axes.set(ylabel="importance: mean norm x mean distance")
+    axes.set_title(f"{evaluation.subject.index} {evaluation.subject.version}", fontsize=9)
+
+
+def _votes(axes: Axes, example: Example) -> None:
+    image = axes.imshow([one.votes for one in example.windows], aspect="auto", cmap="viridis")
+    labels = [" ".join(one.text.split())[:_MAX_LABEL] for one in example.windows]
+    axes.set_yticks(range(len(labels)), [_plain(label) for label in labels], fontsize=6)
+    axes.set_xticks(range(len(example.voters)), example.voters, rotation=90, fontsize=7)
+    shown = " ".join(example.query.split())[:90]
+    axes.set_title(
+        _plain(f"{example.strategy}: votes for the {len(example.found)} documents found\n{shown}"),
+        fontsize=8,
+    )
+    axes.figure.colorbar(image, label="share of the found documents' votes")
+
+
+def _plain(text: str) -> str:
+    """The text with no dollar sign that would start a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from mrag_pipeline.report.markdown import page
+from mrag_pipeline.report.paper import PaperFigures, published
+from tests.unit.report.made import evaluation
+
+THEIRS = PaperFigures("toy", "Giant (7B)", {"standard": 0.111, "fusion": 0.222}, {})
+
+
+def cells(text: str, first: str) -> list[list[str]]:
+    """The cells of the table rows whose first cell is `first`."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows if row[0].strip() == first]
+
+
+def test_the_page_shows_the_figures_made_by_hand() -> None:
+    """Standard 0.25 at k = n and 1 at k = 3; aspect is above it by 0.75 with no doubt."""
+    text = page(evaluation(), (), "mrag evaluate toy", ())
+    standard, aspect = cells(text, "standard")[0], cells(text, "aspect")[0]
+    assert standard == ["standard", "0.250 [0.250, 0.250]", "1.000 [1.000, 1.000]"]
+    assert aspect[3] == "0.750 [0.750, 0.750]"
+    assert ["standard", "0.000", "0.500", "**0.250**"] in cells(text, "standard")
+    assert "`mrag evaluate toy`" in text
+
+
+def test_the_papers_figures_are_marked_as_theirs_with_their_model() -> None:
+    """Nobody can take them for ours; a strategy only they ran has an empty cell of ours."""
+    text = page(evaluation(), (THEIRS,), "", ())
+    assert "*theirs, published*: Giant (7B)" in text
+    assert "**ours, measured here**: tiny" in text
+    assert ["standard", "0.250", "0.111"] in cells(text, "standard")
+    assert ["fusion", "", "0.222"] in cells(text, "fusion")
+
+
+def test_nothing_is_said_of_the_paper_where_it_says_nothing() -> None:
+    """One's own queries have no published figure."""
+    assert "theirs" not in page(evaluation(), (), "", ())
+
+
+def test_flaws_are_on_the_page() -> None:
+    """What is wrong with the set stands before its figures."""
+    text = page(evaluation(), (), "", ())
+    assert text.index("1 topics without a file (such as lost | topic)") < text.index("## Success")
+
+
+def test_an_unclear_difference_says_so() -> None:
+    """At k = 3 both find everything: no difference, and the interval does not leave zero out."""
+    text = page(evaluation(("3", "n")), (), "", ())
+    assert cells(text, "aspect")[0][3] == "0.000 [0.000, 0.000] (unclear)"
+
+
+def test_a_cell_cannot_break_its_table() -> None:
+    """A bar in a name would start another cell."""
+    odd = PaperFigures("toy", "A|B", {"standard": 0.1}, {})
+    [head] = cells(page(evaluation(), (odd,), "", ()), "success ratio, k = n, mean")
+    assert head[1:] == ["**ours, measured here**: tiny", "*theirs, published*: A/B"]
+
+
+def test_the_summary_is_known_without_any_file() -> None:
+    """wikipedia-v1 with the paper's model: 0.431, 0.513 and 0.605."""
+    [sfr, _] = published("wikipedia-v1")
+    ratios = sfr.success_ratio
+    assert (ratios["standard"], ratios["mrag"], ratios["fusion-mrag"]) == (0.431, 0.513, 0.605)
+    assert "SFR" in sfr.model
+    assert published("wikipedia-v2") == ()
