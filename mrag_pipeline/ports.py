@@ -207,6 +207,16 @@ class ChunkRow:
     title: str
     text: str
     metadata: Metadata
+    fingerprint: str = ""  # of its document
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a sync needs to know of a chunk: whose it is, and of which state of its document."""
+
+    id: int
+    document_id: str
+    fingerprint: str  # domain/documents.py: document_fingerprint
 
 
 class VectorIndex(Protocol):
@@ -259,6 +269,21 @@ class VectorIndex(Protocol):
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by id: each (D,)."""
 
+    def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
+        """Every row's id once, in blocks of bounded size, none empty; any order."""
+
+    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
+        """Every row of a chunks collection once, in blocks of bounded size; any order."""
+
+    def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
+        """Adds rows to a loaded collection; a row whose id is there is replaced.
+
+        When this returns, every later read sees them. Done again, it changes nothing.
+        """
+
+    def delete(self, collection: str, ids: Sequence[int]) -> None:
+        """Removes the rows that exist; when this returns, no later read sees them."""
+
     def drop(self, collection: str) -> None:
         """Removes a collection if it is there.
 
@@ -279,6 +304,12 @@ class VectorIndex(Protocol):
 
     def records(self) -> list[VersionRecord]:
         """All records, oldest first."""
+
+    def drop_record(self, version: str) -> None:
+        """Removes a version's record if there is one.
+
+        Raises: PlanRefused if it is the live version's.
+        """
 
     def size_bytes(self) -> int | None:
         """What the index takes on disk, None where that cannot be known from here."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mrag_pipeline.domain.documents import Chunk, Document, chunk_id
+from mrag_pipeline.domain.documents import Chunk, Document, chunk_id, document_fingerprint
 
 Span = tuple[int, int]  # [start, end) in characters
 
@@ -38,6 +38,7 @@ class ChunkingSpec:
 def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> Iterator[Chunk]:
     """The document's chunks, in order, none of them empty or longer than `spec.max_chars()`."""
     kept = _trimmed(document.text, _bounded(spans, spec.max_chars()))
+    fingerprint = document_fingerprint(document)
     for ordinal, (start, end) in enumerate(kept):
         text = document.text[start:end]
         yield Chunk(
@@ -49,6 +50,7 @@ def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> 
             text=text,
             title=document.title,
             metadata=document.metadata,
+            fingerprint=fingerprint,
         )
 
 

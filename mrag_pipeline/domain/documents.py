@@ -47,6 +47,7 @@ class Chunk:
     text: str
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
+    fingerprint: str = ""  # of its document: what a sync compares
 
 
 def text_hash(text: str) -> str:

@@ -16,7 +16,7 @@ from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.planning import Shard, Slice
 
-FORMAT = 1  # of the staged files; a change of it makes new versions
+FORMAT = 2  # of the staged files; a change of it makes new versions
 
 
 @dataclass(frozen=True, slots=True)

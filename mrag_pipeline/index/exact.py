@@ -5,7 +5,7 @@ Keeps nothing when it is closed. Shape legend: N rows, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from mrag_pipeline.domain.version import (
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index import rows
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, Ranking, SearchRequest
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,12 +74,7 @@ class ExactIndex:
                         texts[row["chunk_id"]] = rows.chunk(row)
                 if on_rows is not None:
                     on_rows(batch.num_rows)
-        self._collections[collection.name] = _Collection(
-            np.array(list(vectors), dtype=np.int64),
-            np.array(list(vectors.values()), dtype=np.float32).reshape(-1, collection.dim),
-            {i: place for place, i in enumerate(vectors)},
-            texts,
-        )
+        self._collections[collection.name] = _collected(vectors, texts, collection.dim)
         return len(vectors)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
@@ -119,6 +114,42 @@ class ExactIndex:
         """The vectors that exist, by id: each (D,)."""
         held = self._get(collection)
         return {int(i): held.vectors[held.places[int(i)]] for i in ids if int(i) in held.places}
+
+    def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
+        """Every row's id once."""
+        held = self._get(collection)
+        for at in range(0, len(held.ids), _BATCH_ROWS):
+            yield held.ids[at : at + _BATCH_ROWS].copy()
+
+    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
+        """Every row of a chunks collection once."""
+        held = list(self._get(collection).texts.values())
+        for at in range(0, len(held), _BATCH_ROWS):
+            block = held[at : at + _BATCH_ROWS]
+            yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
+
+    def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
+        """Adds rows; a row whose id is there is replaced."""
+        held = self._get(collection.name)
+        vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
+        texts = dict(held.texts)
+        for row in rows.of(table):
+            vectors[row["chunk_id"]] = row["vector"]
+            if collection.kind == "chunks":
+                texts[row["chunk_id"]] = rows.chunk(row)
+        self._collections[collection.name] = _collected(vectors, texts, collection.dim)
+
+    def delete(self, collection: str, ids: Sequence[int]) -> None:
+        """Removes the rows that exist."""
+        held = self._get(collection)
+        gone = {int(i) for i in ids}
+        kept = {
+            i: vector
+            for i, vector in zip(held.ids.tolist(), held.vectors, strict=True)
+            if i not in gone
+        }
+        texts = {i: row for i, row in held.texts.items() if i not in gone}
+        self._collections[collection] = _collected(kept, texts, held.vectors.shape[1])
 
     def drop(self, collection: str) -> None:
         """Removes a collection if it is there.
@@ -163,6 +194,17 @@ class ExactIndex:
         found = map(VersionRecord.from_json, self._records.values())
         return sorted(found, key=lambda record: (record.created_at, record.version))
 
+    def drop_record(self, version: str) -> None:
+        """Removes a version's record if there is one.
+
+        Raises: PlanRefused if it is the live version's.
+        """
+        if version == self._live:
+            raise PlanRefused(
+                f"version {version} is live", "a version that nobody reads", "activate another"
+            )
+        self._records.pop(version, None)
+
     def size_bytes(self) -> int | None:
         """What the vectors take in memory."""
         return sum(held.vectors.nbytes for held in self._collections.values())
@@ -176,3 +218,14 @@ class ExactIndex:
                 f"no collection {collection}", "a loaded version", "run `mrag ingest`"
             )
         return self._collections[collection]
+
+
+def _collected(
+    vectors: dict[int, NDArray[np.float32]], texts: dict[int, ChunkRow], dim: int
+) -> _Collection:
+    return _Collection(
+        np.array(list(vectors), dtype=np.int64),
+        np.array(list(vectors.values()), dtype=np.float32).reshape(-1, dim),
+        {i: place for place, i in enumerate(vectors)},
+        texts,
+    )

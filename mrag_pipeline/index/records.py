@@ -76,6 +76,14 @@ class RecordStore:
             "run `mrag ingest` again: it writes the record anew",
         )
 
+    def drop(self, version: str) -> None:
+        """Removes the record: its pointer first, so that it is there whole or not at all."""
+        if not self._open():
+            return
+        with translated(f"cannot remove the record of {version}"):
+            self._client.delete(self.collection, ids=[version], timeout=self._spec.timeout_s)
+            self._remove_others(version, "")
+
     def all(self) -> list[VersionRecord]:
         """Every record, oldest first."""
         if not self._open():

@@ -25,6 +25,8 @@ def batches(table: pa.Table, max_rows: int) -> Iterator[pa.Table]:
 
 def of(table: pa.Table) -> list[dict[str, Any]]:
     """Milvus's rows; vectors stay views of one array, which is half the cost of lists."""
+    if not table.num_rows:
+        return []
     vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     columns = {
         name: table.column(name).to_pylist() for name in table.column_names if name != "vector"
@@ -47,6 +49,7 @@ def chunk(row: Mapping[str, Any]) -> ChunkRow:
         title=row["title"],
         text=row["text"],
         metadata=row["metadata"],
+        fingerprint=row["fingerprint"],
     )
 
 

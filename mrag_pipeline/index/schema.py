@@ -42,7 +42,10 @@ _BUILD = {
 }
 
 HEAD_FIELDS = ("chunk_id", "vector")
-CHUNK_FIELDS = ("chunk_id", "document_id", "ordinal", "start", "end", "title", "text", "metadata")
+CHUNK_FIELDS = (
+    *("chunk_id", "document_id", "ordinal", "start", "end"),
+    *("title", "text", "metadata", "fingerprint"),
+)
 
 
 def check_index_type(name: str, lite: bool) -> str:
@@ -90,6 +93,7 @@ def schema(collection: CollectionSpec) -> CollectionSchema:
         fields.add_field("title", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
         fields.add_field("text", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
         fields.add_field("metadata", DataType.JSON)
+        fields.add_field("fingerprint", DataType.VARCHAR, max_length=64)
     fields.add_field("vector", DataType.FLOAT_VECTOR, dim=collection.dim)
     return fields
 

@@ -23,7 +23,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import BadVectors, StagingError
 from mrag_pipeline.ports import DocumentRow
 
-_DICTIONARY = ["document_id", "title", "metadata", "source", "reason", "head"]
+_DICTIONARY = ["document_id", "title", "metadata", "fingerprint", "source", "reason", "head"]
 
 CHUNKS = pa.schema(
     [
@@ -35,6 +35,7 @@ CHUNKS = pa.schema(
         ("title", pa.string()),
         ("text", pa.string()),
         ("metadata", pa.string()),
+        ("fingerprint", pa.string()),
         ("vector", pa.list_(pa.float32())),
     ]
 )
@@ -90,6 +91,7 @@ def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Ta
             pa.array([c.title for c in chunks], pa.string()),
             pa.array([c.text for c in chunks], pa.string()),
             pa.array([_json(c) for c in chunks], pa.string()),
+            pa.array([c.fingerprint for c in chunks], pa.string()),
             lists(standard),
         ]
     except UnicodeEncodeError as error:

@@ -20,7 +20,7 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus import open_index
 from mrag_pipeline.index.spec import MilvusSpec
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, SearchRequest, VectorIndex
 from mrag_pipeline.staging.tables import CHUNKS, lists
 from tests.fakes_staging import a_card, table_of
 
@@ -77,6 +77,7 @@ def texts(documents: list[str], first_id: int = 1, **columns: list[object]) -> p
         "title": ["title"] * rows,
         "text": [f"text {i}" for i in range(rows)],
         "metadata": ["{}"] * rows,
+        "fingerprint": [f"print-{name}" for name in documents],
     } | columns
     arrays = [pa.array(values[f.name], f.type) for f in CHUNKS if f.name != "vector"]
     return pa.Table.from_arrays([*arrays, lists(vectors(rows, 4))], schema=CHUNKS)
@@ -251,7 +252,7 @@ def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
     found = index.chunks(TEXTS.name, [2**62 + 1, 5, 2**62])
     assert set(found) == {2**62, 2**62 + 1}
     text = "line\n\ttab \x01 ä€𝄞 \"q\" 'q' \\"
-    assert found[2**62] == ChunkRow(2**62, "a", 0, 0, 9, "", text, metadata)
+    assert found[2**62] == ChunkRow(2**62, "a", 0, 0, 9, "", text, metadata, "print-a")
     assert found[2**62 + 1].text == "x" * 16_000
     assert index.chunks(TEXTS.name, []) == {}
 
@@ -307,6 +308,102 @@ def test_vectors_come_back_as_they_were(index: VectorIndex) -> None:
     assert set(found) == {1, 3}
     np.testing.assert_array_equal(found[3], rows[2])
     assert found[3].dtype == np.float32
+
+
+# ------------------------------------------------------------------ changing
+def test_upserted_rows_are_there_once(index: VectorIndex) -> None:
+    """New ids are added, known ones replaced, the rest stay; a second time changes nothing."""
+    old, new = vectors(50), vectors(20, seed=1)
+    index.load(HEAD, [table_of(range(50), old)])
+    for _ in range(2):
+        index.upsert(HEAD, table_of(range(40, 60), new))
+        assert index.count(HEAD.name) == 60
+        found = index.vectors(HEAD.name, range(60))
+        np.testing.assert_array_equal([found[i] for i in range(40)], old[:40])
+        np.testing.assert_array_equal([found[i] for i in range(40, 60)], new)
+    [ranking] = index.search([SearchRequest(HEAD.name, new[[3]], 60)])
+    assert ranking.ids[0, 0] == 43
+    assert sorted(ranking.ids[0].tolist()) == list(range(60))
+
+
+def test_an_empty_upsert_does_nothing(index: VectorIndex) -> None:
+    """No row, no error."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.upsert(HEAD, table_of([], vectors(0)))
+    assert index.count(HEAD.name) == 5
+
+
+def test_rows_can_be_added_to_an_empty_collection(index: VectorIndex) -> None:
+    """Found at once."""
+    index.load(HEAD, [])
+    index.upsert(HEAD, table_of([7], vectors(1)))
+    [ranking] = index.search([SearchRequest(HEAD.name, vectors(1), 1)])
+    assert ranking.ids.tolist() == [[7]]
+
+
+def test_texts_can_be_changed(index: VectorIndex) -> None:
+    """A replaced chunk is its new self in every field."""
+    index.load(TEXTS, [texts(["a", "b"])])
+    index.upsert(TEXTS, texts(["b", "c"], first_id=2, text=["new", "newer"]))
+    found = index.chunks(TEXTS.name, [1, 2, 3])
+    assert [found[i].text for i in (1, 2, 3)] == ["text 0", "new", "newer"]
+    assert [found[i].fingerprint for i in (1, 2, 3)] == ["print-a", "print-b", "print-c"]
+
+
+def test_deleted_rows_are_gone(index: VectorIndex) -> None:
+    """From counts, reads and rankings; ids that are not there do no harm."""
+    rows = vectors(5_000)
+    index.load(HEAD, [table_of(range(5_000), rows)])
+    for _ in range(2):
+        index.delete(HEAD.name, [*range(10, 5_000), 77_777])
+        assert index.count(HEAD.name) == 10
+    assert sorted(index.vectors(HEAD.name, range(20))) == list(range(10))
+    [ranking] = index.search([SearchRequest(HEAD.name, rows[[11]], 20)])
+    assert sorted(ranking.ids[0, :10].tolist()) == list(range(10))
+    assert ranking.ids[0, 10:].tolist() == [-1] * 10
+    index.delete(HEAD.name, [])
+
+
+def test_a_deleted_row_can_come_back(index: VectorIndex) -> None:
+    """Removed, then added again with another vector."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.delete(HEAD.name, [3])
+    again = vectors(1, seed=9)
+    index.upsert(HEAD, table_of([3], again))
+    np.testing.assert_array_equal(index.vectors(HEAD.name, [3])[3], again[0])
+    assert index.count(HEAD.name) == 5
+
+
+@pytest.mark.parametrize("spread", [1, 2**48, 2**62 // 9_000])
+def test_every_id_is_streamed_once(index: VectorIndex, spread: int) -> None:
+    """Ids side by side or far apart, more than one block of them."""
+    ids = [1 + i * spread for i in range(9_000)]
+    index.load(HEAD, [table_of(ids, vectors(9_000))])
+    blocks = list(index.ids(HEAD.name))
+    assert all(0 < len(block) < 9_000 and block.dtype == np.int64 for block in blocks)
+    assert sorted(np.concatenate(blocks).tolist()) == ids
+
+
+def test_the_largest_id_is_streamed(index: VectorIndex) -> None:
+    """The ends of what a chunk id can be."""
+    index.load(HEAD, [table_of([0, 2**63 - 1], vectors(2))])
+    assert sorted(i for block in index.ids(HEAD.name) for i in block.tolist()) == [0, 2**63 - 1]
+
+
+def test_marks_tell_whose_each_chunk_is(index: VectorIndex) -> None:
+    """Document and fingerprint of every row, as they are now."""
+    index.load(TEXTS, [texts(["a", "a", "b"])])
+    index.delete(TEXTS.name, [3])
+    index.upsert(TEXTS, texts(HOSTILE, first_id=10))
+    marks = sorted((m for block in index.marks(TEXTS.name) for m in block), key=lambda m: m.id)
+    assert marks[:2] == [Mark(1, "a", "print-a"), Mark(2, "a", "print-a")]
+    assert [m.document_id for m in marks[2:]] == HOSTILE
+
+
+def test_an_empty_collection_streams_nothing(index: VectorIndex) -> None:
+    """No block at all."""
+    index.load(TEXTS, [])
+    assert list(index.ids(TEXTS.name)) == list(index.marks(TEXTS.name)) == []
 
 
 # ------------------------------------------------------------------ versions
@@ -398,6 +495,19 @@ def test_records_come_oldest_first(index: VectorIndex) -> None:
     assert [record.version for record in index.records()] == [OLD, NEW]
     assert index.record("v" + "0" * 12) is None
     assert index.collections() == []
+
+
+def test_a_record_can_be_dropped(index: VectorIndex) -> None:
+    """It is gone, others stay; dropping it again does nothing; the live one's stays."""
+    publish(index, NEW)
+    for version in (OLD, NEW):
+        index.write_record(a_record(version))
+    index.drop_record(OLD)
+    index.drop_record(OLD)
+    assert [record.version for record in index.records()] == [NEW]
+    with pytest.raises(PlanRefused, match="live"):
+        index.drop_record(NEW)
+    assert index.record(NEW) is not None
 
 
 # ------------------------------------------------------------------ the rest
