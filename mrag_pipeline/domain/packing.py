@@ -19,6 +19,26 @@ def padded_batches(lengths: Sequence[int], max_tokens: int, max_texts: int = 0) 
     return list(_filled(order, lengths, max_tokens, max_texts))
 
 
+def packed_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Every text in exactly one batch; there is no padding, so lengths only add up.
+
+    Args:
+        lengths: tokens of each text.
+        max_tokens: most tokens in a batch; one longer text goes alone.
+    Returns: indices into `lengths`, the longest first: equal lengths are neighbours.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    room = 0
+    for index in order:
+        if not batches or lengths[index] > room:
+            batches.append([])
+            room = max_tokens
+        batches[-1].append(index)
+        room -= lengths[index]
+    return batches
+
+
 def _filled(
     order: list[int], lengths: Sequence[int], max_tokens: int, max_texts: int
 ) -> Iterator[list[int]]:

@@ -7,7 +7,7 @@ projection mixes them. A family that is not listed is found by structure, or ref
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -16,6 +16,7 @@ from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture
 
 ResolvedPooling = Literal["cls", "last", "mean"]
+Rest = Literal["", "bert", "modernbert", "post_norm", "pre_norm", "sandwich"]  # rests.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,16 @@ class Family:
     projection: str  # of the attention output, within a layer
     pooling: ResolvedPooling  # of the heads
     standard: ResolvedPooling  # of the standard embedding
+    rest: Rest = ""  # what a layer does after its attention
+    final_norm: str = ""  # of the model, after its last layer
     positions_after_pad: bool = False  # RoBERTa's positions begin at pad id + 1
 
 
-_BERT = Family("attention.output.dense", "cls", "cls")
-_ROBERTA = Family("attention.output.dense", "cls", "mean", positions_after_pad=True)
-_CAUSAL = Family("self_attn.o_proj", "last", "last")
+_BERT = Family("attention.output.dense", "cls", "cls", "bert")
+_ROBERTA = Family("attention.output.dense", "cls", "mean", "bert", positions_after_pad=True)
+_CAUSAL = Family("self_attn.o_proj", "last", "last", "pre_norm", "norm")
+_SANDWICH = Family("self_attn.o_proj", "last", "last", "sandwich", "norm")
+_POST_NORM = Family("self_attn.o_proj", "cls", "cls", "post_norm")
 
 _T5 = Family("layer.0.SelfAttention.o", "mean", "mean")
 
@@ -41,16 +46,16 @@ FAMILIES: dict[str, Family] = {
     "dpr": _BERT,
     "electra": _BERT,
     "gemma": _CAUSAL,
-    "gemma2": _CAUSAL,
-    "gemma3_text": _CAUSAL,
+    "gemma2": _SANDWICH,
+    "gemma3_text": _SANDWICH,
     "gpt2": Family("attn.c_proj", "last", "last"),
-    "gte": Family("self_attn.o_proj", "cls", "cls"),
+    "gte": _POST_NORM,
     "llama": _CAUSAL,
     "mistral": _CAUSAL,
-    "modernbert": Family("attn.Wo", "cls", "cls"),
+    "modernbert": Family("attn.Wo", "cls", "cls", "modernbert", "final_norm"),
     "mpnet": Family("attention.attn.o", "cls", "mean", positions_after_pad=True),
     "mt5": _T5,
-    "nomic_bert": Family("self_attn.o_proj", "cls", "mean"),
+    "nomic_bert": replace(_POST_NORM, standard="mean"),
     "opt": Family("self_attn.out_proj", "last", "last"),
     "phi3": _CAUSAL,
     "qwen2": _CAUSAL,
@@ -74,6 +79,8 @@ class Capture:
     layers: tuple[int, ...]  # from 0
     names: tuple[str, ...]  # of the projections, within the model
     projections: tuple[nn.Module, ...]
+    blocks: tuple[nn.Module, ...]  # the layers themselves
+    is_last: bool  # the highest of them is the model's last
     num_heads: int  # of a layer
     head_dim: int
 
@@ -113,7 +120,9 @@ def find_capture(model: nn.Module, config: Any, layers: tuple[int, ...]) -> Capt
             f"{names[-1]} takes {input_width(projections[-1])} numbers for {num_heads} heads "
             f"of {stated}",
         )
-    return Capture(chosen, tuple(names), tuple(projections), num_heads, head_dim)
+    blocks = tuple(stack[layer] for layer in chosen)
+    is_last = chosen[-1] == len(stack) - 1
+    return Capture(chosen, tuple(names), tuple(projections), blocks, is_last, num_heads, head_dim)
 
 
 def input_width(projection: nn.Module) -> int:

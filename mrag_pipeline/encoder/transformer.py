@@ -6,24 +6,20 @@ D head dimension, E standard width.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Pooling, Role
-from mrag_pipeline.domain.packing import padded_batches
 from mrag_pipeline.encoder.architectures import (
     FAMILIES,
     Capture,
@@ -31,21 +27,22 @@ from mrag_pipeline.encoder.architectures import (
     ResolvedPooling,
     find_capture,
 )
+from mrag_pipeline.encoder.arrivals import Arrivals
+from mrag_pipeline.encoder.loading import load_model
+from mrag_pipeline.encoder.paths import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import SentenceSettings, sentence_settings
-from mrag_pipeline.encoder.source import ModelFolder, find_model
+from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
-from mrag_pipeline.errors import BadVectors, ConfigError, ModelNotFound, UnsupportedArchitecture
+from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
 
 log = logging.getLogger(__name__)
 
-PaddingSide = Literal["left", "right"]
+Ids = list[list[int]]
 
-# Encoder-decoder families whose checkpoints may hold the encoder alone.
-ENCODER_CLASSES = {
-    "mt5": "MT5EncoderModel",
-    "t5": "T5EncoderModel",
-    "umt5": "UMT5EncoderModel",
-}
+# Texts tokenized together and sorted by length together; the next so many meanwhile.
+WINDOW_TEXTS = 2_048
+
 _UNKNOWN_CAUSAL = Family("", "last", "last")
 _UNKNOWN_BIDIRECTIONAL = Family("", "cls", "mean")
 
@@ -56,6 +53,7 @@ def load_encoder(
     device: str = "auto",
     batch_tokens: int = 16_384,
     threads: int = 0,
+    packed: bool = True,
     padding_side: PaddingSide = "right",
 ) -> TransformerEncoder:
     """The encoder that the spec asks for, ready to encode.
@@ -64,6 +62,8 @@ def load_encoder(
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.
         batch_tokens: most tokens in one forward pass, padding counted.
         threads: of torch, for the whole process; 0 leaves them as they are.
+        packed: False keeps the padded path even where the packed one serves.
+        padding_side: of the padded path.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
     started = time.perf_counter()
@@ -71,7 +71,7 @@ def load_encoder(
         torch.set_num_threads(threads)
     folder = find_model(spec)
     on = _device(device)
-    model = _load_model(folder, getattr(torch, spec.dtype))
+    model = load_model(folder, getattr(torch, spec.dtype))
     model.to(on)  # type: ignore[arg-type]
     tokenizer = TextTokenizer(folder.transformer, model.config.model_type)
     settings = sentence_settings(folder)
@@ -79,6 +79,8 @@ def load_encoder(
     family = FAMILIES.get(model.config.model_type) or (
         _UNKNOWN_CAUSAL if _is_causal(model) else _UNKNOWN_BIDIRECTIONAL
     )
+    pooling = _resolved(spec.pooling, family.pooling)
+    standard_pooling = _standard_pooling(spec, family, settings)
     card = EncoderCard(
         spec=spec,
         family=model.config.model_type,
@@ -87,35 +89,23 @@ def load_encoder(
         head_dim=capture.head_dim,
         standard_dim=int(model.config.hidden_size),
         max_tokens=_max_tokens(spec, model.config, family, tokenizer, settings),
-        pooling=_resolved(spec.pooling, family.pooling),
-        standard_pooling=_standard_pooling(spec, family, settings),
+        pooling=pooling,
+        standard_pooling=standard_pooling,
     )
+    readout = Readout(model, capture, family, pooling, standard_pooling)
+    first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
+    padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
+    path: Path = padded
+    if packed:
+        path = choose_path(model, readout, padded, first_position, card.max_tokens)
     log.info(
         "encoder_loaded model=%s family=%s layers=%s heads=%d head_dim=%d max_tokens=%d "
-        "pooling=%s standard=%s device=%s dtype=%s seconds=%.1f",
+        "pooling=%s standard=%s path=%s device=%s dtype=%s seconds=%.1f",
         *(spec.model, card.family, capture.layers, len(card.heads), card.head_dim),
-        *(card.max_tokens, card.pooling, card.standard_pooling, on, spec.dtype),
+        *(card.max_tokens, card.pooling, card.standard_pooling, path.name, on, spec.dtype),
         time.perf_counter() - started,
     )
-    return TransformerEncoder(card, model, tokenizer, capture, on, batch_tokens, padding_side)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What the hooks need to know of the running forward pass, and what they leave."""
-
-    mask: Tensor  # (B, T), True where a token is
-    first: Tensor  # (B,), the first token's position
-    last: Tensor  # (B,)
-    heads: dict[int, Tensor]  # by place among the layers: (B, H of the layer, D)
-
-    def pooled(self, states: Tensor, pooling: str) -> Tensor:
-        """(B, T, X) to (B, X) float32."""
-        if pooling == "mean":
-            weights = self.mask.unsqueeze(-1).to(torch.float32)
-            return (states.float() * weights).sum(1) / weights.sum(1)
-        at = self.first if pooling == "cls" else self.last
-        return states[torch.arange(len(states), device=states.device), at].float()
+    return TransformerEncoder(card, model, tokenizer, capture, path, batch_tokens)
 
 
 class TransformerEncoder:
@@ -127,31 +117,16 @@ class TransformerEncoder:
         model: transformers.PreTrainedModel,
         tokenizer: TextTokenizer,
         capture: Capture,
-        device: torch.device,
+        path: Path,
         batch_tokens: int,
-        padding_side: PaddingSide = "right",
     ) -> None:
         self._card = card
         self._model = model
         self._tokenizer = tokenizer
         self._capture = capture
-        self._device = device
+        self._path = path
         self._batch_tokens = max(1, batch_tokens)
-        self._padding_side = padding_side
         self._lock = threading.Lock()
-        self._batch: _Batch | None = None
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        family = FAMILIES.get(card.family)
-        self._first_position = (
-            int(model.config.pad_token_id) + 1 if family and family.positions_after_pad else 0
-        )
-        if padding_side == "left" and not self._takes_positions:
-            raise ConfigError(
-                f"left padding with {card.family}, which takes no position_ids",
-                "right padding: its positions would be shifted",
-            )
-        for place, projection in enumerate(capture.projections):
-            projection.register_forward_pre_hook(self._hook(place))
 
     @property
     def card(self) -> EncoderCard:
@@ -169,122 +144,92 @@ class TransformerEncoder:
         return self._model
 
     @property
-    def captured(self) -> tuple[str, ...]:
-        """The projections whose input is read, by name, one a layer."""
-        return self._capture.names
+    def path(self) -> str:
+        """How texts are run: packed or padded."""
+        return self._path.name
 
-    def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
+    @property
+    def capture(self) -> Capture:
+        """The projections whose input is read."""
+        return self._capture
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens in a forward pass; halves each time the memory does not suffice."""
+        return self._batch_tokens
+
+    def encode(self, texts: Sequence[str], role: Role, *, standard: bool = True) -> Embeddings:
         """Head and standard embeddings, in the order of the texts, prefix of the role added.
 
+        Args:
+            standard: False leaves the standard embedding out (E is 0): the pass ends at the
+                last head.
         Returns: heads (N, H, D) float32, standard (N, E) float32 of unit length.
         Raises: BadVectors if the model gave NaN, inf or a zero vector.
         """
-        spec = self._card.spec
+        card = self._card
+        spec = card.spec
         prefix = spec.query_prefix if role == "query" else spec.document_prefix
-        ids = self._tokenizer.ids([prefix + text for text in texts], self._card.max_tokens)
-        lengths = [len(row) for row in ids]
-        heads = np.empty((len(ids), len(self._card.heads), self._card.head_dim), np.float32)
-        standard = np.empty((len(ids), self._card.standard_dim), np.float32)
-        with self._lock, torch.inference_mode():
-            for indices in padded_batches(lengths, self._batch_tokens):
-                heads[indices], standard[indices] = self._forward([ids[i] for i in indices])
-        return Embeddings(_checked_heads(heads), _unit(standard), np.array(lengths, np.int64))
+        width = card.standard_dim if standard else 0
+        heads = np.empty((len(texts), len(card.heads), card.head_dim), np.float32)
+        vectors = np.empty((len(texts), width), np.float32)
+        lengths = np.empty(len(texts), np.int64)
+        with self._lock, torch.inference_mode(), Arrivals(heads, vectors) as arrivals:
+            for start, rows in self._tokenized(texts, prefix):
+                counts = [len(row) for row in rows]
+                lengths[start : start + len(rows)] = counts
+                for batch in self._path.batches(counts, self._batch_tokens):
+                    for part, found in self._run(batch, rows, standard):
+                        arrivals.take([start + index for index in part], *found)
+        return Embeddings(_checked_heads(heads), _unit(vectors) if standard else vectors, lengths)
 
-    def _forward(self, rows: list[list[int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        ids, mask = self._padded(rows)
-        left = self._padding_side == "left"
-        count = mask.sum(1)
-        start = mask.shape[1] - count if left else torch.zeros_like(count)
-        self._batch = _Batch(mask, start, start + count - 1, {})
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long()}
-        if self._takes_positions:
-            places = torch.arange(ids.shape[1], device=self._device) - start[:, None]
-            filled = places + self._first_position
-            inputs["position_ids"] = torch.where(mask, filled, max(self._first_position - 1, 0))
-        states = self._model(**inputs).last_hidden_state
-        batch, self._batch = self._batch, None
-        heads = torch.cat([batch.heads[place] for place in sorted(batch.heads)], dim=1)
-        standard = batch.pooled(states, self._card.standard_pooling)
-        return heads.cpu().numpy(), standard.cpu().numpy()
+    def _tokenized(self, texts: Sequence[str], prefix: str) -> Iterator[tuple[int, Ids]]:
+        """(start, ids) of each window of texts; the next is tokenized while one is run."""
 
-    def _padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self._tokenizer.pad_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.bool)
-        for row, tokens in enumerate(rows):
-            at = width - len(tokens) if self._padding_side == "left" else 0
-            ids[row, at : at + len(tokens)] = torch.tensor(tokens)
-            mask[row, at : at + len(tokens)] = True
-        return ids.to(self._device), mask.to(self._device)
+        def ids(start: int) -> Ids:
+            window = [prefix + text for text in texts[start : start + WINDOW_TEXTS]]
+            return self._tokenizer.ids(window, self._card.max_tokens)
 
-    def _hook(self, place: int) -> Any:
-        def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            if self._batch is not None:
-                pooled = self._batch.pooled(args[0], self._card.pooling)
-                self._batch.heads[place] = pooled.view(len(pooled), -1, self._card.head_dim)
+        starts = range(0, len(texts), WINDOW_TEXTS)
+        if len(starts) == 1:
+            yield 0, ids(0)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as ahead:
+            coming = ahead.submit(ids, 0) if starts else None
+            for start in starts:
+                assert coming is not None
+                rows = coming.result()
+                coming = ahead.submit(ids, start + WINDOW_TEXTS)
+                yield start, rows
 
-        return keep
-
-
-def _load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrainedModel:
-    config = folder.config()
-    model_type = config.get("model_type", "")
-    if model_type not in transformers.CONFIG_MAPPING:
-        own = " (it brings its own code, which is never run)" if "auto_map" in config else ""
-        raise UnsupportedArchitecture(
-            f"model_type {model_type!r} in {folder.transformer / 'config.json'}{own}",
-            f"a model that transformers {transformers.__version__} knows by itself",
-            "use another model, or a newer transformers if it has learned this one",
+    def _run(
+        self, batch: list[int], rows: Ids, standard: bool
+    ) -> Iterator[tuple[list[int], tuple[Tensor, Tensor | None]]]:
+        """The batch's vectors, in halves when it does not fit into memory."""
+        try:
+            found = self._path.run([rows[index] for index in batch], standard)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or len(batch) < 2:
+                raise
+            found = None
+        if found is not None:
+            yield batch, found
+            return
+        # Outside the handler: its traceback would hold the tensors that did not fit.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._batch_tokens = max(1, sum(len(rows[index]) for index in batch) // 2)
+        log.warning(
+            "encoder_out_of_memory texts=%d batch_tokens=%d", len(batch), self._batch_tokens
         )
-    loader: Any = transformers.AutoModel
-    if model_type == "dpr":
-        loader = getattr(transformers, (config.get("architectures") or ["DPRQuestionEncoder"])[0])
-    elif model_type in ENCODER_CLASSES:
-        loader = getattr(transformers, ENCODER_CLASSES[model_type])
-    try:
-        with _no_progress_bar():
-            model, report = loader.from_pretrained(
-                str(folder.transformer),
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise ModelNotFound(
-            f"{folder.transformer} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            "whole weights and the config.json that belongs to them",
-            "fetch or save the model again",
-        ) from error
-    missing = [key for key in report["missing_keys"] if "pooler" not in key]
-    if missing:
-        raise UnsupportedArchitecture(
-            f"{len(missing)} weights of {type(model).__name__} are not in {folder.transformer}, "
-            f"such as {missing[0]}",
-            "all of them: the rest would be random",
-            "check that config.json belongs to these weights",
-        )
-    if model_type == "dpr":
-        # Two wrappers around a BERT, which drop its hidden states.
-        model = model.base_model.bert_model
-        model.config.model_type = "dpr"
-    elif model.config.is_encoder_decoder and model_type not in ENCODER_CLASSES:
-        model = model.get_encoder()
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-    return model.eval()  # type: ignore[no-any-return]
+        half = len(batch) // 2
+        yield from self._run(batch[:half], rows, standard)
+        yield from self._run(batch[half:], rows, standard)
 
 
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch has a type for accelerators only.
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _device(name: str) -> torch.device:

@@ -59,16 +59,17 @@ def encode_naively(
     standard: str,
     max_tokens: int,
     model_class: str = "AutoModel",
+    dtype: str = "float32",
 ) -> Naive:
     """Each text alone in a batch of one, no padding, eager attention."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     model = getattr(transformers, model_class).from_pretrained(
-        str(folder), attn_implementation="eager", dtype=torch.float32
+        str(folder), attn_implementation="eager", dtype=getattr(torch, dtype)
     )
     model.eval()
     seen: list[torch.Tensor] = []
     model.get_submodule(projection).register_forward_pre_hook(
-        lambda _, args: seen.append(_pool(args[0], pooling))
+        lambda _, args: seen.append(_pool(args[0].float(), pooling))
     )
     finals, lengths = [], []
     for text in texts:
@@ -77,6 +78,6 @@ def encode_naively(
             output = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
         states = getattr(output, "last_hidden_state", None)
         final = output.hidden_states[-1] if states is None else states
-        finals.append(torch.nn.functional.normalize(_pool(final, standard), dim=0))
+        finals.append(torch.nn.functional.normalize(_pool(final.float(), standard), dim=0))
         lengths.append(len(ids))
     return Naive(torch.stack(seen).numpy(), torch.stack(finals).numpy(), lengths)

@@ -1,0 +1,134 @@
+"""What is taken from a forward pass: heads where they are captured, and the standard embedding.
+
+The pass ends as soon as all that is wanted is known.
+
+Shape legend: N texts, B rows, T tokens of a row, H heads, D head dimension, E model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.packing import ReadAt
+from mrag_pipeline.encoder.rests import RESTS
+
+
+class Batch(Protocol):
+    """Where each text's tokens are in the states of a forward pass."""
+
+    def pooled(self, states: Tensor, pooling: str) -> Tensor:
+        """(B, T, X) to (N, X) float32, in the order of the texts."""
+
+
+class _Enough(BaseException):
+    """All that is wanted is known. No `Exception`, so that no model code swallows it."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    batch: Batch
+    want_standard: bool
+    stop: bool  # after the last captured projection's input
+    heads: list[Tensor] = field(default_factory=list)
+    entered: Tensor | None = None  # (N, E), the last captured layer's input where it is read
+    attended: Tensor | None = None  # (N, H*D), its projection's input there
+
+
+class Readout:
+    """Hooks on a model; one forward pass at a time."""
+
+    def __init__(
+        self,
+        model: Any,
+        capture: Capture,
+        family: Family,
+        pooling: ResolvedPooling,
+        standard_pooling: ResolvedPooling,
+    ) -> None:
+        self._model = model
+        self._capture = capture
+        self._pooling = pooling
+        self._standard_pooling = standard_pooling
+        single = capture.is_last and standard_pooling != "mean"
+        self._rest = RESTS.get(family.rest) if single else None
+        # Whether the last layer runs for the pooled tokens alone where it can.
+        self.shortened = self._rest is not None
+        self._final_norm = family.final_norm
+        self._pass: _Pass | None = None
+        for place, projection in enumerate(capture.projections):
+            projection.register_forward_pre_hook(self._projection_hook(place))
+        capture.blocks[-1].register_forward_pre_hook(self._layer_hook, with_kwargs=True)
+
+    def read_at(self, want_standard: bool) -> ReadAt:
+        """The one token of each text that the last captured attention is read at; empty: all."""
+        if self._pooling == "mean" or not self._stops(want_standard):
+            return ""
+        if want_standard and self._standard_pooling != self._pooling:
+            return ""
+        return self._pooling
+
+    def read_in(self) -> frozenset[int]:
+        """The modules of the last captured layer, by id()."""
+        return frozenset(map(id, self._capture.blocks[-1].modules()))
+
+    def run(
+        self, inputs: Mapping[str, Any], batch: Batch, want_standard: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """(N, H, D) and (N, E), float32, on the model's device; no standard one if not wanted."""
+        running = _Pass(batch, want_standard, self._stops(want_standard))
+        self._pass = running
+        states: Tensor | None = None
+        try:
+            states = self._model(**inputs).last_hidden_state
+        except _Enough:
+            pass
+        finally:
+            self._pass = None
+        heads = torch.cat(running.heads, dim=1)
+        if not want_standard:
+            return heads, None
+        if states is not None:
+            return heads, batch.pooled(states, self._standard_pooling)
+        return heads, self._finish(running)
+
+    def _stops(self, want_standard: bool) -> bool:
+        return not want_standard or self.shortened
+
+    def _finish(self, running: _Pass) -> Tensor:
+        assert self._rest is not None
+        assert running.entered is not None
+        assert running.attended is not None
+        dtype = self._model.dtype
+        entered, attended = running.entered.to(dtype), running.attended.to(dtype)
+        states = self._rest(self._capture.blocks[-1], entered, attended)
+        if self._final_norm:
+            states = self._model.get_submodule(self._final_norm)(states)
+        return states.float()
+
+    def _projection_hook(self, place: int) -> Any:
+        last = place == len(self._capture.projections) - 1
+
+        def read(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            running = self._pass
+            if running is None:
+                return
+            pooled = running.batch.pooled(args[0], self._pooling)
+            running.heads.append(pooled.view(len(pooled), -1, self._capture.head_dim))
+            if last and running.stop:
+                if running.want_standard:
+                    running.attended = running.batch.pooled(args[0], self._standard_pooling)
+                raise _Enough
+
+        return read
+
+    def _layer_hook(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        running = self._pass
+        if running is not None and running.stop and running.want_standard:
+            states = args[0] if args else kwargs["hidden_states"]
+            running.entered = running.batch.pooled(states, self._standard_pooling)
