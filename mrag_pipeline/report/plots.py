@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,15 +43,22 @@ def draw(evaluation: Evaluation, paper: Sequence[PaperFigures], folder: Path) ->
 
 def _save(path: Path, paint: Callable[[Axes], None], height: float = 4.8) -> None:
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError:
         raise ConfigError(
             "matplotlib is not installed", "it, for plots", "pip install 'mrag-pipeline[eval]'"
         ) from None
-    figure = Figure(figsize=(8.0, height), layout="constrained")
-    paint(figure.add_subplot())
-    # No creation time or version inside: the same figures give the same bytes.
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    figure = Figure(figsize=(9.5, height), layout="constrained")
+    axes = figure.add_subplot()
+    colors = colormaps["tab20"]
+    axes.set_prop_cycle(color=[colors(at) for at in (*range(0, 20, 2), *range(1, 20, 2))])
+    paint(axes)
+    with warnings.catch_warnings():
+        # A query may hold letters that the font has not: they are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # No creation time or version inside: the same figures give the same bytes.
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
 def _by_aspects(axes: Axes, evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
@@ -59,7 +67,7 @@ def _by_aspects(axes: Axes, evaluation: Evaluation, paper: Sequence[PaperFigures
         if figure is not None:
             values = figure.by_aspects
             axes.plot([*values], [*values.values()], marker="o", label=strategy)
-    for one in paper:
+    for one in paper[:1]:  # one model's lines are enough beside ours; the page has them all
         best = max(one.by_aspects, key=lambda name: one.success_ratio.get(name, 0.0), default="")
         for name in dict.fromkeys(("standard", "mrag", best)):
             if name in one.by_aspects:
@@ -68,7 +76,7 @@ def _by_aspects(axes: Axes, evaluation: Evaluation, paper: Sequence[PaperFigures
                 axes.plot([*values], [*values.values()], ls=":", lw=1, label=label)
     axes.set(xlabel="aspects of the query (n)", ylabel="success ratio, k = n", ylim=(0, 1.02))
     axes.set_title(f"{evaluation.subject.data_set}, {evaluation.subject.model}", fontsize=9)
-    axes.legend(fontsize=7)
+    _legend(axes)
     axes.grid(alpha=0.3)
 
 
@@ -77,7 +85,7 @@ def _by_k(axes: Axes, evaluation: Evaluation) -> None:
         axes.plot([*curve], [*curve.values()], marker=".", label=strategy)
     axes.set(xlabel="documents fetched (k)", ylabel="mean success ratio", ylim=(0, 1.02))
     axes.set_title(f"{evaluation.subject.data_set}, {evaluation.subject.model}", fontsize=9)
-    axes.legend(fontsize=7)
+    _legend(axes)
     axes.grid(alpha=0.3)
 
 
@@ -99,7 +107,11 @@ def _votes(axes: Axes, example: Example) -> None:
         _plain(f"{example.strategy}: votes for the {len(example.found)} documents found\n{shown}"),
         fontsize=8,
     )
-    axes.figure.colorbar(image, label="share of the found documents' votes")
+    axes.figure.colorbar(image, label="share of the votes")
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _plain(text: str) -> str:

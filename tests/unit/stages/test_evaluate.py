@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.evaluation import Example, WindowVote
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.stages.evaluate import evaluate
+from tests.fakes_encoder import FakeEncoder
+from tests.unit.stages.builds import Spoken
+
+ONE = LabelledQuery("one", (Aspect(frozenset("a"), "a"),), 1)
+TWO = LabelledQuery("two", (Aspect(frozenset("b"), "b"), Aspect(frozenset("c"), "c")), 2)
+LABELLED = LabelledSet("toy", (ONE, TWO), "any")
+FOUND = {
+    ("one", "standard"): ["x", "x", "a"],
+    ("two", "standard"): ["b", "b", "x"],
+    ("one", "aspect"): ["a"],
+    ("two", "aspect"): ["b", "c"],
+}
+
+
+class ScriptedFinder:
+    """Finds what the script says; `aspect` can say who voted."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
+        self.calls.append(f"{query.text} {strategy} {k}")
+        return FOUND[query.text, strategy]
+
+    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example | None:
+        if strategy == "standard":
+            return None
+        return Example(query.text, strategy, ("h",), (WindowVote("w", (1.0,)),), ("b",))
+
+    def forget(self) -> None:
+        self.calls.append("forget")
+
+
+class IndexOf(ExactIndex):
+    """Holds these documents."""
+
+    def __init__(self, *documents: str) -> None:
+        super().__init__("toy")
+        self._documents = documents
+        self.looked_up: list[str] = []
+
+    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
+        self.looked_up.append(document_id)
+        return [ChunkRow(1, document_id, 0, 0, 1, "", "", {})] * (document_id in self._documents)
+
+
+def record() -> VersionRecord:
+    card = FakeEncoder(num_heads=2, head_dim=3).card
+    sums = ImportanceSums.of(np.random.default_rng(0).normal(size=(5, 2, 3)))
+    return VersionRecord("toy", "v0", "", card, ChunkingSpec(), sums, 4, 5, 0, "2026", "toy.jsonl")
+
+
+def run(finder: ScriptedFinder, index: ExactIndex, told: Spoken, labelled: LabelledSet = LABELLED):
+    strategies = ("standard", "aspect")
+    return evaluate(finder, labelled, strategies, ("n", "40"), ("standard",), record(), index, told)
+
+
+def test_every_strategy_is_asked_each_query_before_the_next() -> None:
+    """So what they share is done once, and nothing is kept longer than a query."""
+    finder, told = ScriptedFinder(), Spoken()
+    run(finder, IndexOf("c"), told)
+    assert finder.calls[:6] == [
+        "one standard 40",
+        "one aspect 40",
+        "forget",
+        "two standard 40",
+        "two aspect 40",
+        "forget",
+    ]
+    assert told.phases == [("evaluate", 2, "queries")]
+    assert told.done == {"evaluate": 2}
+
+
+def test_documents_count_once_however_many_chunks_are_found() -> None:
+    """At k = n documents count: `a` is the second of standard's, so at k = 1 it is not there."""
+    evaluation = run(ScriptedFinder(), IndexOf("c"), Spoken())
+    figure = evaluation.figure("standard", "success_ratio", "n")
+    assert figure is not None
+    assert dict(figure.by_aspects) == {1: 0.0, 2: 0.5}
+    assert evaluation.curves["standard"][2] == 0.75
+
+
+def test_the_version_and_the_set_are_told() -> None:
+    """A figure without what it was measured on is worth nothing."""
+    evaluation = run(ScriptedFinder(), IndexOf("c"), Spoken())
+    subject = evaluation.subject
+    assert (subject.data_set, subject.version, subject.model) == ("toy", "v0", "fake")
+    assert (subject.num_documents, subject.num_chunks) == (4, 5)
+    assert dict(subject.queries_by_aspects) == {1: 1, 2: 1}
+    assert list(evaluation.importance) == ["l00_h00", "l00_h01"]
+    assert [one.strategy for one in evaluation.examples] == ["aspect"]
+
+
+def test_relevant_documents_that_the_index_lacks_are_told_and_stay_counted() -> None:
+    """Only what no strategy found is looked up."""
+    labelled = LabelledSet("toy", (ONE, LabelledQuery("two", (*TWO.aspects, *LOST), 4)), "any")
+    index = IndexOf("a", "b", "c", "hidden")
+    evaluation = run(ScriptedFinder(), index, Spoken(), labelled)
+    [flaw] = evaluation.subject.flaws
+    assert (flaw.count, flaw.examples) == (1, ("lost",))
+    assert sorted(index.looked_up) == ["hidden", "lost"]
+    figure = evaluation.figure("aspect", "success_ratio", "n")
+    assert figure is not None
+    assert figure.by_aspects[4] == 0.5
+
+
+LOST = (Aspect(frozenset(["lost"]), "lost"), Aspect(frozenset(["hidden"]), "hidden"))
