@@ -12,26 +12,46 @@ from mrag_pipeline.errors import WorkerLost
 def connect(address: str) -> bool:
     """Whether a Ray was started here (and is to be stopped by us).
 
-    Raises: WorkerLost if no cluster answers.
+    Raises: WorkerLost if no cluster answers, or a local one does not start.
     """
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        _join(address)
+    else:
+        _start()
+    return True
+
+
+def _join(address: str) -> None:
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
-    except ConnectionError as error:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerLost(
             f"no Ray cluster at {address!r}: {error}",
             "a running head node",
             "start one with `ray start --head`, or leave workers.address empty for a local one",
         ) from None
-    return True
+
+
+def _start() -> None:
+    for last in (False, True):
+        try:
+            ray.init("local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            # Seen once in a hundred starts on a busy machine: its own server answered too late.
+            ray.shutdown()
+            if last:
+                raise WorkerLost(
+                    f"a local Ray did not start: {error}",
+                    "its server to answer within 30 s",
+                    "run the same command again when the machine is less busy, or set "
+                    "workers.pool = 'serial'",
+                ) from None
+        else:
+            return
 
 
 def describe(address: str) -> str:
