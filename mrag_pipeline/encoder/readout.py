@@ -50,11 +50,13 @@ class Readout:
         family: Family,
         pooling: ResolvedPooling,
         standard_pooling: ResolvedPooling,
+        head: nn.Module | None = None,
     ) -> None:
         self._model = model
         self._capture = capture
         self._pooling = pooling
         self._standard_pooling = standard_pooling
+        self._head = head  # what the model's own folder does after pooling
         single = capture.is_last and standard_pooling != "mean"
         self._rest = RESTS.get(family.rest) if single else None
         # Whether the last layer runs for the pooled tokens alone where it can.
@@ -94,8 +96,10 @@ class Readout:
         if not want_standard:
             return heads, None
         if states is not None:
-            return heads, batch.pooled(states, self._standard_pooling)
-        return heads, self._finish(running)
+            standard = batch.pooled(states, self._standard_pooling)
+        else:
+            standard = self._finish(running)
+        return heads, standard if self._head is None else self._head(standard)
 
     def _stops(self, want_standard: bool) -> bool:
         return not want_standard or self.shortened

@@ -121,7 +121,7 @@ def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> Token
     Raises: ConfigError if chunks would overlap entirely, or be longer than the encoder reads.
     """
     card = encoder.card
-    special = len(encoder.tokenizer.ids([""], card.max_tokens)[0])
+    special = encoder.tokenizer.num_special
     if chunking.max_tokens + special > card.max_tokens:
         raise ConfigError(
             f"chunks of {chunking.max_tokens} tokens for an encoder that reads {card.max_tokens}, "

@@ -1,15 +1,25 @@
-"""What a sentence-transformers folder says of itself: pooling, longest text.
+"""What a sentence-transformers folder says of itself, so that its embedding is reproduced.
 
-Source: sentence-transformers 5, `models/Pooling.py` and `models/Transformer.py`.
+Source: sentence-transformers 6.2: `base/modules/transformer.py`, `base/modules/dense.py`,
+`sentence_transformer/modules/pooling.py`, `sentence_transformer/model.py` (prompts).
+
+Shape legend: N texts, E model width, S the folder's own width after its dense layers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
 from mrag_pipeline.encoder.architectures import ResolvedPooling
-from mrag_pipeline.encoder.source import ModelFolder
+from mrag_pipeline.encoder.source import WEIGHTS, ModelFolder
+from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
 
 # Dividing a mean by a length's root changes its length only, and ours is of unit length.
 _MODES: dict[str, ResolvedPooling] = {
@@ -20,6 +30,14 @@ _MODES: dict[str, ResolvedPooling] = {
     "mean_sqrt_len_tokens": "mean",
     "lasttoken": "last",
 }
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "Identity": nn.Identity,
+    "Tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Sigmoid": nn.Sigmoid,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +45,46 @@ class SentenceSettings:
     """Empty where the folder is no sentence-transformers one."""
 
     pooling: ResolvedPooling | Literal[""] = ""
-    unknown_pooling: str = ""  # a pooling we cannot reproduce
+    unknown: str = ""  # what we cannot reproduce
     max_tokens: int = 0  # 0: not said
+    lower_case: bool = False  # texts are lowercased whatever the tokenizer does
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+
+class SentenceHead(nn.Module):
+    """What comes after pooling: (N, E) to (N, S)."""
+
+    def __init__(self, layers: list[nn.Module], width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.width = width
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(N, E) to (N, S)."""
+        states: Tensor = self.layers(pooled)
+        return states
+
+
+class _Unit(nn.Module):
+    def forward(self, states: Tensor) -> Tensor:
+        return normalize(states, dim=-1)
+
+
+class _Dense(nn.Module):
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.linear = _linear(weights, "linear")
+        name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+        self.activation = _ACTIVATIONS[name.rpartition(".")[2]]()
+        self.adds_input = bool(config.get("use_residual", False))
+        self.residual = _linear(weights, "residual") if "residual.weight" in weights else None
+
+    def forward(self, states: Tensor) -> Tensor:
+        found: Tensor = self.activation(self.linear(states))
+        if self.adds_input:
+            found = found + (states if self.residual is None else self.residual(states))
+        return found
 
 
 def sentence_settings(folder: ModelFolder) -> SentenceSettings:
@@ -36,22 +92,103 @@ def sentence_settings(folder: ModelFolder) -> SentenceSettings:
     modules = folder.modules()
     if not modules:
         return SentenceSettings()
-    longest = folder.json("sentence_bert_config.json").get("max_seq_length")
-    longest = longest or folder.json("sentence_bert_config.json", folder.root).get("max_seq_length")
+    own = folder.json("sentence_bert_config.json")
+    own = own or folder.json("sentence_bert_config.json", folder.root)
+    pooling, unknown = _pooling(folder)
+    prompts = folder.json("config_sentence_transformers.json", folder.root)
+    return SentenceSettings(
+        pooling,
+        unknown,
+        int(own.get("max_seq_length") or 0),
+        bool(own.get("do_lower_case", False)),
+        _prompt(prompts, ("query",)),
+        _prompt(prompts, ("document", "passage", "corpus")),
+    )
+
+
+def sentence_head(folder: ModelFolder, width: int) -> SentenceHead | None:
+    """The layers after the pooling; None if there are none.
+
+    Raises: UnsafeWeights, ModelNotFound.
+    """
+    layers: list[nn.Module] = []
+    for module in folder.modules():
+        kind, place = _kind(module), folder.root / module["path"]
+        if kind == "Dense":
+            layers.append(_Dense(folder.json("config.json", place), _weights(place)))
+            width = int(folder.json("config.json", place)["out_features"])
+        elif kind == "LayerNorm":
+            weights = _weights(place)
+            norm = nn.LayerNorm(len(weights["norm.weight"]))
+            norm.load_state_dict({key[5:]: value for key, value in weights.items()})
+            layers.append(norm)
+        elif kind == "Normalize":
+            layers.append(_Unit())
+    if all(isinstance(layer, _Unit) for layer in layers):
+        return None  # the standard embedding is of unit length in any case
+    return SentenceHead(layers, width).eval()
+
+
+def _pooling(folder: ModelFolder) -> tuple[ResolvedPooling | Literal[""], str]:
     pooling: ResolvedPooling | Literal[""] = ""
     unknown = ""
-    for module in modules:
-        if str(module.get("type", "")).endswith(".Pooling"):
-            modes = _modes(folder.json("config.json", folder.root / module["path"]))
+    for place, module in enumerate(folder.modules()):
+        kind = _kind(module)
+        config = folder.json("config.json", folder.root / module["path"])
+        if kind == "Pooling":
+            modes = _modes(config)
             if len(modes) == 1 and modes[0] in _MODES:
                 pooling = _MODES[modes[0]]
             else:
-                unknown = "+".join(modes)
-    return SentenceSettings(pooling, unknown, int(longest or 0))
+                unknown = f"pooling by {' + '.join(modes)}"
+            if not config.get("include_prompt", True):
+                unknown = "pooling that leaves its prompt out"
+        elif kind == "Dense":
+            name = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
+            if name not in _ACTIVATIONS or "token_embeddings" in str(config.values()):
+                unknown = f"a dense layer with {name}"
+        elif place > 0 and kind not in ("LayerNorm", "Normalize"):
+            unknown = f"a module {kind}"
+    return pooling, unknown
 
 
-def _modes(config: dict[str, Any]) -> list[str]:
+def _modes(config: Mapping[str, Any]) -> list[str]:
     if mode := config.get("pooling_mode"):
         return [mode] if isinstance(mode, str) else list(mode)
     prefix = "pooling_mode_"
-    return [name.removeprefix(prefix) for name, on in config.items() if name[:13] == prefix and on]
+    modes = [name.removeprefix(prefix) for name, on in config.items() if prefix in name and on]
+    return modes or ["mean"]
+
+
+def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    prompts = config.get("prompts") or {}
+    for name in names:
+        if name in prompts:
+            return prompts[name] or ""
+    # The default prompt is encode()'s alone; encode_query() and encode_document() leave it.
+    return ""
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
+
+
+def _weights(place: Path) -> dict[str, Tensor]:
+    if (place / WEIGHTS).is_file():
+        return {name: states.float() for name, states in load_file(place / WEIGHTS).items()}
+    if any(place.glob("*.bin")):
+        raise UnsafeWeights(
+            f"only pickled weights in {place}",
+            "safetensors: a pickle can run any code when it is loaded",
+            "save the model again with a newer sentence-transformers, or set "
+            "`encoder.standard_pooling`, which leaves this layer out",
+        )
+    raise ModelNotFound(f"no {WEIGHTS} in {place}", "the layer's weights", "fetch the model again")
+
+
+def _linear(weights: Mapping[str, Tensor], name: str) -> nn.Linear:
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    own = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    linear.load_state_dict(own)
+    return linear

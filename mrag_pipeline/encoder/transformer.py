@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,11 @@ from mrag_pipeline.encoder.arrivals import Arrivals
 from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.paths import PaddedPath, PaddingSide, Path, choose_path
 from mrag_pipeline.encoder.readout import Readout
-from mrag_pipeline.encoder.sentence_folder import SentenceSettings, sentence_settings
+from mrag_pipeline.encoder.sentence_folder import (
+    SentenceSettings,
+    sentence_head,
+    sentence_settings,
+)
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
@@ -73,26 +78,33 @@ def load_encoder(
     on = _device(device)
     model = load_model(folder, getattr(torch, spec.dtype))
     model.to(on)  # type: ignore[arg-type]
-    tokenizer = TextTokenizer(folder.transformer, model.config.model_type)
     settings = sentence_settings(folder)
+    spec = _with_prompts(spec, settings)
+    tokenizer = TextTokenizer(
+        folder.transformer, model.config.model_type, lower_case=settings.lower_case
+    )
     capture = find_capture(model, model.config, spec.layers)
     family = FAMILIES.get(model.config.model_type) or (
         _UNKNOWN_CAUSAL if _is_causal(model) else _UNKNOWN_BIDIRECTIONAL
     )
     pooling = _resolved(spec.pooling, family.pooling)
     standard_pooling = _standard_pooling(spec, family, settings)
+    width = int(model.config.hidden_size)
+    head = sentence_head(folder, width) if spec.standard_pooling == "auto" else None
     card = EncoderCard(
         spec=spec,
         family=model.config.model_type,
         weights_hash=folder.weights_hash(),
         heads=capture.heads(),
         head_dim=capture.head_dim,
-        standard_dim=int(model.config.hidden_size),
+        standard_dim=width if head is None else head.width,
         max_tokens=_max_tokens(spec, model.config, family, tokenizer, settings),
         pooling=pooling,
         standard_pooling=standard_pooling,
     )
-    readout = Readout(model, capture, family, pooling, standard_pooling)
+    readout = Readout(
+        model, capture, family, pooling, standard_pooling, None if head is None else head.to(on)
+    )
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
     path: Path = padded
@@ -255,13 +267,22 @@ def _resolved(asked: Pooling, default: ResolvedPooling) -> ResolvedPooling:
     return default if asked == "auto" else asked
 
 
+def _with_prompts(spec: EncoderSpec, settings: SentenceSettings) -> EncoderSpec:
+    """The spec with the model's own prompts where it has none."""
+    return replace(
+        spec,
+        query_prefix=spec.query_prefix or settings.query_prompt,
+        document_prefix=spec.document_prefix or settings.document_prompt,
+    )
+
+
 def _standard_pooling(
     spec: EncoderSpec, family: Family, settings: SentenceSettings
 ) -> ResolvedPooling:
-    if spec.standard_pooling == "auto" and settings.unknown_pooling:
+    if spec.standard_pooling == "auto" and settings.unknown:
         raise UnsupportedArchitecture(
-            f"{spec.model} pools its sentences by {settings.unknown_pooling}",
-            "cls, mean or last token",
+            f"{spec.model} makes its sentence embedding with {settings.unknown}",
+            "pooling by cls, mean or last token, then dense layers and norms",
             "set `encoder.standard_pooling` to one of these: it will differ from the model's own",
         )
     return _resolved(spec.standard_pooling, settings.pooling or family.standard)
@@ -282,6 +303,12 @@ def _max_tokens(
             raise ConfigError(
                 f"encoder.max_tokens = {spec.max_tokens}",
                 f"at most {positions}: the model has no more positions",
+                "set it to 0 for the model's own limit",
+            )
+        if spec.max_tokens <= tokenizer.num_special:
+            raise ConfigError(
+                f"encoder.max_tokens = {spec.max_tokens}",
+                f"more than the {tokenizer.num_special} special tokens of every text",
                 "set it to 0 for the model's own limit",
             )
         return spec.max_tokens
