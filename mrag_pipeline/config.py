@@ -24,6 +24,8 @@ from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.planning import ShardingSpec
+from mrag_pipeline.domain.retirement import RetireSpec
+from mrag_pipeline.domain.sync import SyncSpec
 from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.domain.workers import WorkersSpec
 from mrag_pipeline.errors import ConfigError
@@ -40,7 +42,7 @@ _POSITIVE = {
     *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
     *("milvus.insert_rows", "milvus.search_threads", "corpus.max_document_mb", "ingest.verify_k"),
 }
-_SHARES = {"ingest.max_dead_letter_share", "ingest.min_recall"}
+_SHARES = {"ingest.max_dead_letter_share", "ingest.min_recall", "sync.max_deleted_share"}
 _LOCAL_PATHS = (("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri"))
 
 
@@ -58,6 +60,8 @@ class Config(BaseModel):
     staging: StagingSpec = StagingSpec()
     milvus: MilvusSpec = MilvusSpec()
     ingest: IngestSpec = IngestSpec()
+    sync: SyncSpec = SyncSpec()
+    retire: RetireSpec = RetireSpec()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:

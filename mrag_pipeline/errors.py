@@ -8,6 +8,7 @@
     |   |   |-- EmptyCorpus
     |   |   `-- BrokenFile
     |   |-- TooManyDeadLetters    more bad documents than the config allows
+    |   |-- TooManyDeleted        a sync would take away more than the config allows
     |   |-- EncoderError          the model
     |   |   |-- ModelNotFound
     |   |   |-- UnsafeWeights     pickled weights: they could run code
@@ -17,6 +18,7 @@
     |   |-- FingerprintMismatch   found work belongs to another plan
     |   |-- StagingError          staged files are missing or damaged
     |   |-- VerifyFailed          a loaded version is not what was staged
+    |   |-- GateClosed            a whole version that is worse than the live one
     |   |-- NoLiveVersion         nothing to search
     |   |-- TooFewChunks          importance needs at least two
     |   `-- StorageFull           the disk
@@ -93,6 +95,10 @@ class TooManyDeadLetters(CorpusError):
     """More bad documents than the config allows."""
 
 
+class TooManyDeleted(CorpusError):
+    """A sync would take away more documents than the config allows."""
+
+
 class EncoderError(PermanentError):
     """The model."""
 
@@ -137,6 +143,12 @@ class VerifyFailed(PermanentError):
     """A loaded version is not what was staged."""
 
     exit_code = 6
+
+
+class GateClosed(PermanentError):
+    """A whole version that is worse than the live one."""
+
+    exit_code = 9
 
 
 class NoLiveVersion(PermanentError):

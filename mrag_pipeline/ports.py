@@ -165,6 +165,41 @@ class Staging(Protocol):
         """Free space, None where there is no such thing (an object store)."""
 
 
+class DeltaStaging(Staging, Protocol):
+    """Where one sync of one version keeps what it is about to do; its shards are staged here.
+
+    The manifest is written once the documents and the removals are there: from then on what
+    the sync does is settled, whatever happens to the corpus.
+    """
+
+    def write_documents(self, documents: Sequence[Document]) -> Slice:
+        """Keeps documents to be embedded; named by their content, so never overwritten."""
+
+    def reader(self) -> CorpusReader:
+        """Reads what `write_documents` kept, each document equal to what was written."""
+
+    def write_removed(self, marks: Sequence[Mark]) -> None:
+        """Keeps which chunks the sync takes away or replaces."""
+
+    def removed(self) -> list[Mark]:
+        """What `write_removed` kept, in that order.
+
+        Raises: StagingError if it is missing or damaged.
+        """
+
+    def write_removed_sums(self, sums: ImportanceSums) -> None:
+        """Keeps the importance sums of what is taken away, read before the first deletion."""
+
+    def removed_sums(self) -> ImportanceSums | None:
+        """What `write_removed_sums` kept, to the last bit; None if nothing was yet."""
+
+    def discard(self) -> None:
+        """Forgets the plan, the removals and the shards; the documents stay."""
+
+    def finish(self) -> None:
+        """Forgets the documents and half-written rest: the sync is applied."""
+
+
 # ------------------------------------------------------------------ index
 CollectionKind = Literal["head", "chunks"]
 

@@ -75,6 +75,11 @@ class VersionRecord:
     created_at: str  # ISO 8601, UTC
     corpus: str  # its URI, for people
     config: Mapping[str, Any] = field(default_factory=dict)  # resolved, secrets left out
+    syncs: int = 0  # how many have been applied since the version was built
+    synced_at: str = ""  # when the last one was; ISO 8601, UTC
+    pending: str = ""  # the fingerprint of a sync whose writes have begun and not ended
+    published_at: str = ""  # when it first became live; empty if it never was
+    replaced_at: str = ""  # when another version became live in its place; empty while live
 
     def importance(self) -> NDArray[np.float64]:
         """(H,), in the order of `encoder.heads`."""

@@ -164,11 +164,13 @@ def embed(
     open_pool: Callable[[], WorkerPool],
     spec: IngestSpec,
     progress: Progress,
+    may_be_empty: bool = False,
 ) -> EmbedTotals:
     """Every shard of the manifest staged; shards that already are cost nothing.
 
     Args:
         open_pool: called only if there is a shard to embed; the pool is closed here.
+        may_be_empty: whether no document with text is no error (a sync's, not a corpus).
     Raises: TooManyDeadLetters, EmptyCorpus, WorkerLost, and a shard's own permanent error.
     """
     totals = EmbedTotals()
@@ -190,7 +192,7 @@ def embed(
                 _count(totals, receipt, progress, reused=False)
                 _judge(totals, staging, spec)
     progress.finish()
-    if totals.chunks == 0:
+    if totals.chunks == 0 and not may_be_empty:
         raise EmptyCorpus(
             f"no document with text in the corpus ({totals.dead_letters} dead letters)",
             "at least one document",

@@ -70,6 +70,26 @@ class Folder:
                 fix="check the permissions and the connection, then run the same command again",
             ) from error
 
+    def remove(self, path: str) -> None:
+        """Removes a file, or a folder with all in it, if it is there.
+
+        Raises: StagingError.
+        """
+        target = f"{self._root}/{path}" if path else self._root
+        try:
+            kind = self._fs.get_file_info(target).type
+            if kind == fs.FileType.Directory:
+                self._fs.delete_dir(target)
+            elif kind == fs.FileType.File:
+                self._fs.delete_file(target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StagingError(
+                f"cannot remove {self.describe(path)}: {error}",
+                fix="check the permissions, then run the same command again",
+            ) from error
+
     def sizes(self, path: str) -> dict[str, int]:
         """Bytes of every file below `path`, by its name relative to it; empty if none is there.
 

@@ -217,7 +217,12 @@ class ShardFolders:
         for i, head in enumerate(card.heads):
             table = tables.head_table(ids, output.vectors[:, i], manifest.vector_dtype)
             yield _head(head), table
-        yield "importance.parquet", tables.importance_table(output.sums, card.heads)
+        sums = output.sums
+        if manifest.vector_dtype != "float32":
+            # Of what is stored, so that it can be subtracted when it is read back.
+            stored = output.vectors.astype(manifest.vector_dtype).astype(np.float32)
+            sums = ImportanceSums.of(stored)
+        yield "importance.parquet", tables.importance_table(sums, card.heads)
         yield "documents.parquet", tables.document_table(output.documents)
         yield "dead_letters.parquet", tables.dead_letter_table(output.dead_letters)
 

@@ -76,6 +76,11 @@ def parquet(table: pa.Table, compression: str) -> pa.Buffer:
     return sink.getvalue()
 
 
+def from_parquet(content: pa.Buffer) -> pa.Table:
+    """The table that `parquet` wrote."""
+    return pq.read_table(pa.BufferReader(content))
+
+
 def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Table:
     """N chunks with their standard embeddings (N, E).
 

@@ -1,0 +1,158 @@
+"""What one sync is about to do, beside the shards that it embeds.
+
+{uri}/{index}/{version}/syncs/00001/
+    corpus/9f3a...e1.parquet    documents to embed, named by their content
+    removed.parquet             chunks to take away or to replace
+    manifest.json               written after these two: settles what the sync does
+    shards/00000/...            as a version's
+    removed_sums.parquet        written before the index is changed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.errors import StagingError
+from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark
+from mrag_pipeline.staging import tables
+from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.shards import ShardFolders
+from mrag_pipeline.staging.spec import StagingSpec
+
+_REMOVED = "removed.parquet"
+_REMOVED_SUMS = "removed_sums.parquet"
+
+CORPUS = pa.schema(
+    [
+        ("document_id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("metadata", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+REMOVED = pa.schema(
+    [("chunk_id", pa.int64()), ("document_id", pa.string()), ("fingerprint", pa.string())]
+)
+
+
+def open_delta(spec: StagingSpec, index: str, version: str, number: int) -> DeltaStaging:
+    """The staging of the version's sync with that number; nothing is created yet."""
+    return DeltaFolders(spec, index, delta_name(version, number))
+
+
+def delta_name(version: str, number: int) -> str:
+    """Where the sync's folder is, below the index's."""
+    return f"{version}/syncs/{number:05d}"
+
+
+class DeltaFolders(ShardFolders):
+    """The DeltaStaging port over a folder."""
+
+    def write_documents(self, documents: Sequence[Document]) -> Slice:
+        """Keeps documents to be embedded, in a file named by its content."""
+        columns = [
+            pa.array([d.id for d in documents], pa.string()),
+            pa.array([d.title for d in documents], pa.string()),
+            pa.array([d.text for d in documents], pa.string()),
+            pa.array([json.dumps(dict(d.metadata)) for d in documents], pa.string()),
+            pa.array([d.source for d in documents], pa.string()),
+        ]
+        content = tables.parquet(pa.Table.from_arrays(columns, schema=CORPUS), self._compression)
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"corpus/{digest[:32]}.parquet"
+        self._folder.write(path, content)
+        num_bytes = sum(len(d.text) for d in documents)
+        return Slice(path, "file", 0, len(documents), num_bytes, digest)
+
+    def reader(self) -> CorpusReader:
+        """Reads what `write_documents` kept."""
+        return _Kept(self._folder)
+
+    def write_removed(self, marks: Sequence[Mark]) -> None:
+        """Keeps which chunks the sync takes away or replaces."""
+        columns = [
+            pa.array([mark.id for mark in marks], pa.int64()),
+            pa.array([mark.document_id for mark in marks], pa.string()),
+            pa.array([mark.fingerprint for mark in marks], pa.string()),
+        ]
+        table = pa.Table.from_arrays(columns, schema=REMOVED)
+        self._folder.write(_REMOVED, tables.parquet(table, self._compression))
+
+    def removed(self) -> list[Mark]:
+        """What `write_removed` kept.
+
+        Raises: StagingError.
+        """
+        content = self._folder.read(_REMOVED)
+        if content is None:
+            raise self._damaged(_REMOVED, "it is missing")
+        columns = [column.to_pylist() for column in self._parse(_REMOVED, content).columns]
+        return [Mark(*row) for row in zip(*columns, strict=True)]
+
+    def write_removed_sums(self, sums: ImportanceSums) -> None:
+        """Keeps the importance sums of what is taken away."""
+        table = tables.importance_table(sums, self._need_manifest().encoder.heads)
+        self._folder.write(_REMOVED_SUMS, tables.parquet(table, self._compression))
+
+    def removed_sums(self) -> ImportanceSums | None:
+        """What `write_removed_sums` kept, to the last bit."""
+        content = self._folder.read(_REMOVED_SUMS)
+        return None if content is None else tables.sums_of(self._parse(_REMOVED_SUMS, content))
+
+    def discard(self) -> None:
+        """Forgets the plan, the removals and the shards; the documents stay."""
+        # The manifest first: what is left without one is nothing.
+        for path in ("manifest.json", _REMOVED_SUMS, _REMOVED, "shards", "duplicates.parquet"):
+            self._folder.remove(path)
+        self._manifest = None
+        self._receipts.clear()
+
+    def finish(self) -> None:
+        """Forgets the documents: the shards hold their texts."""
+        self._folder.remove("corpus")
+
+
+class _Kept:
+    """The corpus reader of a sync's own documents."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def slices(self, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002  # the port's
+        """Never asked: a sync's shards are its files."""
+        raise StagingError(f"{self.describe()} is not a corpus to be planned")
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
+        """The documents as they were when the sync compared them.
+
+        Raises: StagingError.
+        """
+        for piece in slices:
+            content = self._folder.read(piece.path)
+            if content is None or hashlib.sha256(content).hexdigest() != piece.stamp:
+                raise StagingError(
+                    f"{self._folder.describe(piece.path)} is missing or damaged",
+                    "the documents that the sync found new",
+                    "run `mrag sync` again: it compares the corpus anew",
+                )
+            table = tables.from_parquet(content)
+            for row in table.to_pylist():
+                yield Document(
+                    id=row["document_id"],
+                    text=row["text"],
+                    title=row["title"],
+                    metadata=json.loads(row["metadata"]),
+                    source=row["source"],
+                )
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"the documents kept in {self._folder.name}"

@@ -1,0 +1,279 @@
+"""A sync brings exactly the difference into the live version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.errors import (
+    FingerprintMismatch,
+    IndexUnavailable,
+    NoLiveVersion,
+    StagingError,
+    TooFewChunks,
+    TooManyDeadLetters,
+    TooManyDeleted,
+    VerifyFailed,
+)
+from mrag_pipeline.stages.compare import Wanted
+from mrag_pipeline.stages.sync import live_record
+from tests.living import Living, a_document, assert_same
+
+TEN = [a_document(i) for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power is cut here, and fifty syncs write a thousand files."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Living:
+    """Ten documents of two chunks each, live."""
+    made = Living(tmp_path / "staging", TEN)
+    made.ingest()
+    made.embedded = 0
+    return made
+
+
+def synced(living: Living, tmp_path: Path) -> None:
+    """The version equals one built from the corpus as it is."""
+    assert_same(living, living.rebuilt(tmp_path / "rebuilt"))
+
+
+def test_nothing_changed_changes_nothing(living: Living) -> None:
+    """No embedding, no write, not even to the record."""
+    before = living.content(), live_record(living.index).to_json()
+    compared, applied = living.sync()
+    assert applied is None
+    assert compared.difference.is_empty
+    assert compared.difference.unchanged == 10
+    assert living.embedded == 0
+    assert (living.content(), live_record(living.index).to_json()) == before
+
+
+def test_new_documents_are_added(living: Living, tmp_path: Path) -> None:
+    """Only they are embedded."""
+    living.items = [*TEN, a_document(10), a_document(11)]
+    compared, _ = living.sync()
+    assert (compared.difference.added, compared.difference.changed) == (2, 0)
+    assert living.embedded == 4
+    synced(living, tmp_path)
+
+
+def test_gone_documents_are_removed(living: Living, tmp_path: Path) -> None:
+    """Nothing is embedded; their rows leave every collection."""
+    living.items = TEN[3:]
+    compared, _ = living.sync()
+    assert compared.difference.removed == 3
+    assert living.embedded == 0
+    synced(living, tmp_path)
+
+
+def test_changed_documents_are_replaced(living: Living, tmp_path: Path) -> None:
+    """Old passages go, new ones come, others stay."""
+    living.items = [*TEN[:4], a_document(4, edition=1), *TEN[5:]]
+    compared, applied = living.sync()
+    assert compared.difference.changed == 1
+    assert applied is not None
+    assert (applied.chunks_added, applied.chunks_removed) == (2, 2)
+    synced(living, tmp_path)
+
+
+def test_a_changed_title_changes_the_same_passages(living: Living, tmp_path: Path) -> None:
+    """Passage ids stay, their vectors and rows are new: nothing is lost or counted twice."""
+    living.items = [replace(TEN[0], title="Another title"), *TEN[1:]]
+    before = live_record(living.index).num_chunks
+    living.sync()
+    assert live_record(living.index).num_chunks == before
+    synced(living, tmp_path)
+
+
+def test_changed_metadata_is_a_change(living: Living, tmp_path: Path) -> None:
+    """What is stored of a document is what is compared."""
+    living.items = [replace(TEN[0], metadata={"n": 99}), *TEN[1:]]
+    assert living.sync()[0].difference.changed == 1
+    synced(living, tmp_path)
+
+
+def test_another_place_is_no_change(living: Living) -> None:
+    """Files renamed, clocks wrong, order changed: what counts is the content."""
+    living.items = [replace(document, source="elsewhere") for document in reversed(TEN)]
+    assert living.sync()[0].difference.is_empty
+
+
+def test_a_longer_document_keeps_its_first_passages(living: Living, tmp_path: Path) -> None:
+    """Some chunk ids are of both states: they are neither deleted nor doubled."""
+    longer = replace(TEN[0], text=TEN[0].text + " and more words than before have been added")
+    living.items = [longer, *TEN[1:]]
+    living.sync()
+    synced(living, tmp_path)
+
+
+def test_a_second_document_of_one_id_is_left_out(living: Living, tmp_path: Path) -> None:
+    """The first in the corpus counts, as in a build."""
+    living.items = [*TEN, a_document(10), replace(a_document(11), id="d10")]
+    compared, _ = living.sync()
+    assert compared.difference.num_dead_letters == 1
+    synced(living, tmp_path)
+
+
+def test_bad_documents_are_counted(living: Living, tmp_path: Path) -> None:
+    """A document that cannot be read any more is gone, as in a build, and told."""
+    living.items = [DeadLetter("d0", "corpus:0", "not UTF-8", ""), *TEN[1:], Document("e", "  ")]
+    compared, _ = living.sync()
+    assert [letter.document_id for letter in compared.dead_letters] == ["d0", "e"]
+    assert live_record(living.index).num_dead_letters == 2
+    synced(living, tmp_path)
+
+
+def test_most_of_the_corpus_gone_is_refused(living: Living) -> None:
+    """A wrong path or an empty mount does not empty the index, unless that is meant."""
+    living.spec = replace(living.spec, min_deleted=1)
+    living.items = TEN[:4]
+    before = living.content()
+    with pytest.raises(TooManyDeleted, match="6 of 10"):
+        living.sync()
+    assert living.content() == before
+    living.sync(Wanted(allow_deletes=True))
+    assert live_record(living.index).num_documents == 4
+
+
+def test_all_documents_replaced_is_refused_even_when_few(living: Living) -> None:
+    """Ten of ten are gone: below min_deleted, and yet not what anybody means."""
+    living.items = [a_document(20)]
+    with pytest.raises(TooManyDeleted):
+        living.sync()
+
+
+def test_most_documents_bad_is_refused(living: Living) -> None:
+    """The share of dead letters is judged over the whole corpus."""
+    living.items = [*TEN, *[DeadLetter(f"x{i}", "", "broken", "") for i in range(12)]]
+    with pytest.raises(TooManyDeadLetters):
+        living.sync()
+
+
+def test_less_than_two_chunks_is_refused(living: Living) -> None:
+    """Importance would have no meaning; the version stays as it is."""
+    before = living.content()
+    living.items = [Document("d0", "word")]
+    with pytest.raises(TooFewChunks):
+        living.sync(Wanted(allow_deletes=True))
+    assert living.content() == before
+    assert live_record(living.index).pending == ""
+
+
+def test_another_encoder_is_refused(living: Living) -> None:
+    """It says to reindex."""
+    living.num_heads = 4
+    with pytest.raises(FingerprintMismatch, match="mrag ingest"):
+        living.sync()
+
+
+def test_another_chunking_is_refused(living: Living) -> None:
+    """It says to reindex."""
+    living.chunking = ChunkingSpec(max_tokens=16)
+    with pytest.raises(FingerprintMismatch, match="chunking"):
+        living.sync()
+
+
+def test_a_sync_needs_a_live_version(tmp_path: Path) -> None:
+    """There is nothing to compare with."""
+    with pytest.raises(NoLiveVersion):
+        Living(tmp_path, TEN).sync()
+
+
+def test_a_head_that_has_lost_rows_stops_before_writing(living: Living) -> None:
+    """What is to be subtracted must be there; audit and repair are named."""
+    record = live_record(living.index)
+    name = record.head_collections()[1]
+    living.index.delete(name, [int(i) for block in living.index.ids(name) for i in block])
+    living.items = TEN[1:]
+    with pytest.raises(VerifyFailed, match="mrag repair"):
+        living.sync()
+    assert live_record(living.index).to_json() == record.to_json()
+
+
+def test_a_pending_sync_without_its_plan_is_told(living: Living) -> None:
+    """Another machine's staging, or a lost one: nothing is guessed."""
+    record = live_record(living.index)
+    living.index.write_record(replace(record, pending="f" * 32))
+    with pytest.raises(StagingError, match="cut short"):
+        living.sync()
+
+
+def _unavailable(*_: object) -> None:
+    raise IndexUnavailable("no answer")
+
+
+def test_an_abandoned_plan_is_replaced(
+    living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that died before it touched the index leaves nothing that the next one needs."""
+    living.items = [*TEN[1:], a_document(10)]
+    with monkeypatch.context() as broken:
+        broken.setattr(living.index, "vectors", _unavailable)
+        with pytest.raises(IndexUnavailable):
+            living.sync()
+    assert live_record(living.index).pending == ""
+    living.items = [*TEN[2:], a_document(11)]
+    living.sync()
+    synced(living, tmp_path)
+
+
+def test_replay_takes_only_what_is_named(living: Living) -> None:
+    """By id or by place; nothing is removed and nothing else is added or changed."""
+    living.items = [a_document(0, edition=1), *TEN[2:], a_document(10), a_document(11)]
+    compared, _ = living.sync(Wanted(only={"d10", "corpus:11"}))
+    assert (compared.difference.added, compared.difference.changed) == (2, 0)
+    assert compared.difference.removed == 0
+    assert live_record(living.index).num_documents == 12
+
+
+def test_documents_survive_being_kept(living: Living, tmp_path: Path) -> None:
+    """Hostile ids, texts and metadata come through staging with the same fingerprint."""
+    odd = Document(
+        'q"uo\\te\n',
+        "text \x01 ä€𝄞 'x' \r\n end",
+        "t\t",
+        {"f": 0.1, "i": 2**53 + 1, "b": True, "s": "𝄞"},
+    )
+    living.items = [*TEN, odd]
+    living.sync()
+    assert living.sync()[0].difference.is_empty
+    synced(living, tmp_path)
+
+
+@settings(
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_fifty_random_syncs_equal_a_rebuild(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """Adds, changes and deletes: importance to 1e-9, ids, vectors, texts and counts exactly."""
+    folder = tmp_path_factory.mktemp("syncs")
+    random = np.random.default_rng(seed)
+    corpus = {i: a_document(i) for i in range(12)}
+    living = Living(folder / "staging", list(corpus.values()), num_heads=2)
+    living.ingest()
+    for step in range(1, 51):
+        for _ in range(int(random.integers(1, 5))):
+            number = int(random.integers(0, 40))
+            if number in corpus and len(corpus) > 6 and random.random() < 0.5:
+                del corpus[number]
+            else:
+                words = int(random.integers(3, 30))
+                corpus[number] = a_document(number, edition=step, words=words)
+        living.items = list(corpus.values())
+        living.sync(Wanted(allow_deletes=True))
+    assert live_record(living.index).syncs > 0
+    assert_same(living, living.rebuilt(folder / "rebuilt"))
