@@ -67,7 +67,7 @@ class TokenSegmenter:
                 end = found.pop()[0]
             spans += found
             at = end
-        return spans
+        return _growing(spans)
 
     def sentences(self, text: str) -> list[Span]:
         """The sentences of a text, in order; any language; no empty one."""
@@ -152,6 +152,15 @@ def _block_end(text: str, start: int, size: int) -> int:
         if ends:
             return start + size // 2 + ends[-1]
     return start + size
+
+
+def _growing(spans: list[Span]) -> list[Span]:
+    """Without those that end no later than one before: with overlap the splitter makes some."""
+    kept: list[Span] = []
+    for span in spans:
+        if not kept or span[1] > kept[-1][1]:
+            kept.append(span)
+    return kept
 
 
 def _trimmed(text: str, spans: Iterator[Span]) -> Iterator[Span]:
