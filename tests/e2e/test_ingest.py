@@ -1,0 +1,77 @@
+"""The main job by its command: a corpus becomes a live index, and again for nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import GOOD, run
+
+pytestmark = pytest.mark.timeout(1800)
+
+NOISE = ("Traceback", "INFO  |", "Warning", "WARNING", "prefect.")
+
+
+def test_an_ingest_says_what_it_did(undisturbed: Undisturbed) -> None:
+    """The version, what is in it, what was left out; on standard output."""
+    out = undisturbed.first.out
+    assert re.search(r"version +stories v[0-9a-f]{12} is live", out)
+    assert re.search(rf"documents +{GOOD}\b", out)
+    assert re.search(r"chunks +\d+ in each of 13 collections", out)
+    assert re.search(r"dead letters +6\b", out)
+    assert re.search(r"collections +13 built, 0 found complete", out)
+
+
+def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
+    """Some plain lines of progress: no traceback, no log lines of the engines."""
+    for ended in (undisturbed.first, undisturbed.second):
+        assert not [word for word in NOISE if word in ended.err], ended.err
+        assert len(ended.err.splitlines()) < 40
+        assert "embed: " in ended.err
+        assert "verify: 13 of 13 collections" in ended.err
+
+
+def test_the_second_run_reuses_everything(undisturbed: Undisturbed) -> None:
+    """No shard is embedded, no collection built, no staged byte changed."""
+    facts = undisturbed.second.json()
+    assert facts["shards"] == facts["reused_shards"] > 10
+    assert (facts["built_collections"], facts["collections"]) == (0, 13)
+    assert (facts["documents"], facts["dead_letters"]) == (GOOD, 6)
+    assert facts["was_live"] is True
+    assert undisturbed.files_after_second == undisturbed.files
+
+
+def test_every_collection_has_every_chunk(undisturbed: Undisturbed) -> None:
+    """Twelve heads, the chunks and their texts: the same ids in each."""
+    ids = {name: set(rows) for name, rows in undisturbed.rows.items()}
+    assert len(ids) == 12 + 1 + 1
+    assert all(len(found) == len(ids["texts"]) >= GOOD for found in ids.values())
+    assert len({frozenset(found) for found in ids.values()}) == 1
+
+
+def test_status_shows_the_live_version(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Counts, and that it is whole."""
+    ended = run("status", "--json", cwd=undisturbed.project, log=tmp_path / "status")
+    assert (ended.code, ended.err) == (0, "")
+    facts = ended.json()
+    [version] = facts["versions"]
+    assert facts["live"] == version["version"]
+    assert version["live"]
+    assert version["whole"]
+    assert (version["documents"], version["heads"], version["dead_letters"]) == (GOOD, 12, 6)
+    assert set(version["rows"].values()) == {version["chunks"]}
+
+
+def test_inspect_shows_a_document_in_every_head(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """The first document of an id that comes twice is the one that is kept."""
+    ended = run("inspect", "d3", "--json", cwd=undisturbed.project, log=tmp_path / "inspect")
+    assert ended.code == 0, ended.err
+    chunks = ended.json()["chunks"]
+    assert chunks[0]["text"].startswith("Person number 3 ")
+    assert chunks[0]["title"] == "Story 3"
+    assert chunks[0]["metadata"] == {"year": 1803}
+    assert all(norm > 0 for chunk in chunks for norm in chunk["head_norms"].values())
+    assert len(chunks[0]["head_norms"]) == 12

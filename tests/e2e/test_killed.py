@@ -1,0 +1,107 @@
+"""kill -9 anywhere, then the same command: the index of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import (
+    TIMEOUT_S,
+    contents,
+    end,
+    family_of,
+    receipts,
+    run,
+    staged_files,
+    start,
+    wait_for,
+)
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def actors(family: list[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for one in family:
+        try:
+            if "EmbedActor" in " ".join(one.cmdline()):
+                found.append(one)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_killed_actor(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+    """An actor that is killed costs a second try: the run ends well, with the same bytes."""
+    process = start("ingest", cwd=disturbed, log=tmp_path / "run")
+    try:
+        wait_for(lambda: receipts(disturbed) >= 2, process)
+        victims = actors(family_of(process))
+        assert victims
+        os.kill(victims[0].pid, signal.SIGKILL)
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        end(process)
+    assert "Traceback" not in (tmp_path / "run.err").read_text()
+    assert staged_files(disturbed) == undisturbed.files
+    assert contents(disturbed) == undisturbed.rows
+
+
+def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+    """Killed while it embeds, then while it loads; each time the next run goes on."""
+    process = start("ingest", cwd=disturbed, log=tmp_path / "embedding")
+    try:
+        wait_for(lambda: receipts(disturbed) >= 3, process)
+        family = family_of(process)
+        embedding = actors(family)
+        process.kill()
+        process.wait()
+        gone, alive = psutil.wait_procs(embedding, timeout=30)
+        assert gone
+        assert not alive
+    finally:
+        end(process, family)
+    done = receipts(disturbed)
+    assert 3 <= done < len([name for name in undisturbed.files if name.endswith("receipt.json")])
+
+    process = start("ingest", cwd=disturbed, log=tmp_path / "loading")
+    collections = disturbed / ".mrag" / "index.db" / "collections"
+    try:
+        wait_for(lambda: len(list(collections.glob("stories_v*_h04"))) == 1, process, 0.001)
+        family = family_of(process)
+        process.kill()
+    finally:
+        end(process, family)
+    assert staged_files(disturbed) == undisturbed.files
+    assert 0 < len(list(collections.glob("stories_v*"))) < 13
+
+    ended = run("ingest", "--json", cwd=disturbed, log=tmp_path / "finishing")
+    assert ended.code == 0, ended.err
+    facts = ended.json()
+    assert facts["reused_shards"] == facts["shards"]
+    assert 0 < facts["built_collections"] < 13
+    assert staged_files(disturbed) == undisturbed.files
+    assert contents(disturbed) == undisturbed.rows
+
+
+def test_interrupted(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends everything that was started, says how to go on, and exits with 130."""
+    process = start("ingest", cwd=disturbed, log=tmp_path / "run")
+    try:
+        wait_for(lambda: receipts(disturbed) >= 1, process)
+        family = family_of(process)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(120)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        left = [" ".join(one.cmdline())[:200] for one in alive if one.is_running()]
+    finally:
+        end(process)
+    err = (tmp_path / "run.err").read_text()
+    assert "Traceback" not in err, err
+    assert (code, left) == (130, [])
+    assert "run the same command again" in err
