@@ -14,6 +14,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Progress
 
 EVERY_S = 5.0
@@ -74,3 +76,30 @@ def summary(index: str, facts: Mapping[str, Any]) -> None:
     """The run in a few lines."""
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     create_markdown_artifact(f"| | |\n|---|---|\n{lines}\n", key=f"{key_of(index)}-summary")
+
+
+def importance(index: str, record: VersionRecord) -> None:
+    """How much each head's vote counts, as bars."""
+    weights = record.importance()
+    widest = float(weights.max()) or 1.0
+    rows = "\n".join(
+        f"| {head} | {weight:.4f} | {'█' * round(30 * float(weight) / widest)} |"
+        for head, weight in zip(record.encoder.heads, weights, strict=True)
+    )
+    create_markdown_artifact(
+        f"| head | importance | |\n|---|---|---|\n{rows}\n", key=f"{key_of(index)}-importance"
+    )
+
+
+def dead_letters(index: str, place: str, letters: Sequence[DeadLetter]) -> None:
+    """Where a run's dead letters are, and the first of them."""
+    if not letters:
+        return
+    create_table_artifact(
+        table=[
+            {"document": one.document_id, "place": one.source, "reason": one.reason}
+            for one in letters[:100]
+        ],
+        key=f"{key_of(index)}-dead-letters",
+        description=f"{len(letters):,} dead letters in {place}",
+    )

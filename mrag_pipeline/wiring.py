@@ -7,13 +7,14 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.ports import CorpusReader, Segmenter, Staging, VectorIndex
+from mrag_pipeline.errors import ConfigError, FingerprintMismatch
+from mrag_pipeline.ports import CorpusReader, DeltaStaging, Segmenter, Staging, VectorIndex
 from mrag_pipeline.stages.embed import ShardEmbedder
 from mrag_pipeline.stages.plan import Request
 
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.transformer import TransformerEncoder
+    from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
 
 def reader(config: Config) -> CorpusReader:
@@ -56,6 +57,20 @@ def staging(config: Config, version: str) -> Staging:
     return open_staging(config.staging, config.index, version)
 
 
+def delta(config: Config, version: str, number: int) -> DeltaStaging:
+    """The staging of one sync of a version."""
+    from mrag_pipeline.staging.deltas import open_delta
+
+    return open_delta(config.staging, config.index, version, number)
+
+
+def dead_letters(config: Config) -> DeadLetterFiles:
+    """The dead letters of the index's runs."""
+    from mrag_pipeline.staging.dead_letters import DeadLetterFiles
+
+    return DeadLetterFiles(config.staging, config.index)
+
+
 def index(config: Config) -> VectorIndex:
     """The vector index; close it."""
     from mrag_pipeline.index.milvus import open_index
@@ -91,5 +106,29 @@ def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbed
         segmenter=segmenter(config, loaded),
         staging=staging(config, version),
         chunking=config.chunking,
+        fingerprint=fingerprint,
+    )
+
+
+def delta_embedder(number: int, config: Config, version: str, fingerprint: str) -> ShardEmbedder:
+    """What a worker of a sync runs; bind the sync's number with functools.partial.
+
+    Raises: FingerprintMismatch if the model is no longer the one that built the version.
+    """
+    loaded = encoder(config, threads=config.workers.threads)
+    kept = delta(config, version, number)
+    manifest = kept.manifest()
+    if manifest is None or manifest.encoder.identity() != loaded.card.identity():
+        raise FingerprintMismatch(
+            f"the model at {config.encoder.model} is not the one that built {version}",
+            "the same weights",
+            "restore them, or run `mrag ingest`: it builds a new version beside the live one",
+        )
+    return ShardEmbedder(
+        reader=kept.reader(),
+        encoder=loaded,
+        segmenter=segmenter(config, loaded),
+        staging=kept,
+        chunking=manifest.chunking,
         fingerprint=fingerprint,
     )

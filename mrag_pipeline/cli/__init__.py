@@ -40,18 +40,20 @@ def _root(
 
 
 def _add_commands() -> None:
-    from mrag_pipeline.cli import ask, build, health, look
+    from mrag_pipeline.cli import ask, build, health, look, update
 
     for command in (
         build.init,
         build.plan,
         build.ingest,
+        update.sync,
         ask.search,
         look.status,
         look.inspect,
         health.doctor,
     ):
         app.command()(command)
+    app.add_typer(update.deadletters, name="deadletters")
 
 
 def main() -> None:

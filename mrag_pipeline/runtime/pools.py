@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
@@ -22,7 +23,9 @@ class Embedder(Protocol):
 OpenEmbedder = Callable[[Config, str, str], Embedder]
 
 
-def open_pool(config: Config, manifest: Manifest) -> WorkerPool:
+def open_pool(
+    config: Config, manifest: Manifest, open_embedder: OpenEmbedder = wiring.shard_embedder
+) -> WorkerPool:
     """The pool that `workers.pool` names; close it.
 
     Raises: WorkerLost (no cluster), ConfigError (no GPU).
@@ -30,7 +33,7 @@ def open_pool(config: Config, manifest: Manifest) -> WorkerPool:
     if config.workers.pool == "serial":
         from mrag_pipeline.runtime.serial import SerialPool
 
-        return SerialPool(config, manifest)
+        return SerialPool(config, manifest, open_embedder)
     from mrag_pipeline.runtime.ray_pool import RayPool
 
-    return RayPool(config, manifest)
+    return RayPool(config, manifest, open_embedder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import chunks_collection, head_collection
-from mrag_pipeline.errors import VerifyFailed
+from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, Progress, Staging, VectorIndex
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ def load(
 
     A collection that is there and complete is skipped; any other is dropped and built anew.
     Returns: how many collections were built.
-    Raises: VerifyFailed if a count is not what the receipts say; IndexBusy, IndexUnavailable.
+    Raises: VerifyFailed if a count is not what the receipts say; PlanRefused if the version is
+        live and was synced since; IndexBusy, IndexUnavailable.
     """
     collections = collections_of(manifest.index, manifest.version, manifest.encoder)
+    synced = _was_synced(manifest, index)
     progress.phase("load", num_chunks * len(collections), "rows")
     built = 0
     for at, collection in enumerate(collections):
-        if index.is_complete(collection, num_chunks):
+        if not synced and index.is_complete(collection, num_chunks):
             progress.advance(num_chunks)
             continue
         counted = index.load(collection, _tables(manifest, staging, at), progress.advance)
@@ -59,6 +61,21 @@ def load(
         )
     progress.finish()
     return built
+
+
+def _was_synced(manifest: Manifest, index: VectorIndex) -> bool:
+    """Whether the version's collections hold something else than its first shards."""
+    record = index.record(manifest.version)
+    if record is None or not (record.syncs or record.pending):
+        return False
+    if index.live() == manifest.version:
+        raise PlanRefused(
+            f"version {manifest.version} is live, and {record.syncs} syncs have changed it since "
+            "this corpus was ingested",
+            "a corpus that differs from the version's first one, or a sync",
+            "run `mrag sync`: it brings the live version to the corpus as it is now",
+        )
+    return True
 
 
 def _tables(manifest: Manifest, staging: Staging, at: int) -> Iterator[pa.Table]:

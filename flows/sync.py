@@ -1,0 +1,192 @@
+"""The live version brought up to date: added, changed and removed documents. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import artifacts
+from flows.clock import Clock
+from flows.progress import current
+from flows.retries import AGAIN
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.ports import Progress
+from mrag_pipeline.runtime.pools import open_pool
+from mrag_pipeline.stages import compare as compare_stage
+from mrag_pipeline.stages import sync as sync_stage
+from mrag_pipeline.stages.compare import Compared, Wanted
+from mrag_pipeline.stages.embed import EmbedTotals
+from mrag_pipeline.stages.embed import embed as embed_stage
+from mrag_pipeline.stages.sync import Applied
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What a sync did."""
+
+    index: str
+    version: str
+    added: int  # documents, as are the next three
+    changed: int
+    removed: int
+    unchanged: int
+    finished_earlier: bool  # whether a sync that was cut short was finished first
+    embedded_chunks: int
+    removed_chunks: int
+    documents: int  # in the version now
+    chunks: int
+    dead_letters: int
+    dead_letters_file: str  # empty if there were none
+    seconds: dict[str, float]  # by phase
+
+
+@task(**AGAIN)
+def finish(config: Config) -> tuple[VersionRecord, bool]:
+    """The live version's record; a sync that was cut short is finished first."""
+    with closing(wiring.index(config)) as index:
+        record = sync_stage.live_record(index)
+        delta = wiring.delta(config, record.version, record.syncs + 1)
+        manifest = sync_stage.unfinished(record, delta)
+        if manifest is None:
+            return record, False
+        _progress(config).note(f"finishing sync {record.syncs + 1}, which was cut short")
+        done = sync_stage.apply(record, manifest, delta, index, None, _progress(config))
+        return done.record, True
+
+
+@task(**AGAIN)
+def compare(config: Config, record: VersionRecord, wanted: Wanted) -> Compared:
+    """What is to be done, settled in staging."""
+    same = config.encoder == record.encoder.spec
+    card = record.encoder if same else wiring.encoder(config).card
+    compare_stage.check_same_version(record, config.chunking, card)
+    with closing(wiring.index(config)) as index:
+        return compare_stage.compare(
+            record,
+            wiring.reader(config),
+            index,
+            wiring.delta(config, record.version, record.syncs + 1),
+            config.sync,
+            config.ingest,
+            wanted,
+            _progress(config),
+        )
+
+
+@task(cache_policy=NO_CACHE)
+def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
+    """The new and changed documents staged."""
+    number = record.syncs + 1
+    return embed_stage(
+        manifest,
+        wiring.delta(config, record.version, number),
+        lambda: open_pool(config, manifest, partial(wiring.delta_embedder, number)),
+        config.ingest,
+        _progress(config),
+        may_be_empty=True,
+    )
+
+
+@task(**AGAIN)
+def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letters: int) -> Applied:
+    """The difference is in the index, its record and importance too."""
+    with closing(wiring.index(config)) as index:
+        # Read again: a try before this one may have begun, or ended without an answer.
+        before, record = record, sync_stage.live_record(index)
+        if record.syncs > before.syncs:
+            return Applied(record, 0, 0)
+        delta = wiring.delta(config, record.version, record.syncs + 1)
+        return sync_stage.apply(record, manifest, delta, index, dead_letters, _progress(config))
+
+
+@flow(name="mrag-sync", validate_parameters=True)
+def sync(
+    config_file: str | None = None,
+    settings: dict[str, Any] | None = None,
+    allow_deletes: bool = False,
+    only: list[str] | None = None,
+) -> dict[str, Any]:
+    """Brings the live version up to date with its corpus; embeds only what is new or changed.
+
+    Args:
+        config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
+        settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
+        allow_deletes: delete documents past sync.max_deleted_share too.
+        only: ids or places of documents; no others are looked at and none is removed.
+    Returns: a SyncResult as plain values.
+    """
+    config = Config.load(Path(config_file) if config_file else None, settings)
+    clock = Clock()
+    with wiring.run_lock(config):
+        record, finished = clock.time("finish", lambda: finish(config))
+        config = with_corpus(config, record)
+        wanted = Wanted(allow_deletes, frozenset(only) if only is not None else None)
+        compared = clock.time("compare", lambda: compare(config, record, wanted))
+        letters = list(compared.dead_letters)
+        done, manifest = Applied(record, 0, 0), compared.manifest
+        if manifest is not None:
+            clock.time("embed", lambda: embed(config, record, manifest))
+            letters += _embedding_letters(config, record, manifest)
+            dead = compared.difference.num_dead_letters
+            done = clock.time("apply", lambda: apply(config, record, manifest, dead))
+        number = done.record.syncs
+        place = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
+    result = SyncResult(
+        index=config.index,
+        version=record.version,
+        added=compared.difference.added,
+        changed=compared.difference.changed,
+        removed=compared.difference.removed,
+        unchanged=compared.difference.unchanged,
+        finished_earlier=finished,
+        embedded_chunks=done.chunks_added,
+        removed_chunks=done.chunks_removed,
+        documents=done.record.num_documents,
+        chunks=done.record.num_chunks,
+        dead_letters=len(letters),
+        dead_letters_file=place,
+        seconds=clock.seconds,
+    )
+    artifacts.phases_table(config.index, clock.rows())
+    artifacts.summary(config.index, asdict(result))
+    artifacts.importance(config.index, done.record)
+    return asdict(result)
+
+
+def with_corpus(config: Config, record: VersionRecord) -> Config:
+    """The config with the corpus that the version was built from, if it names none itself."""
+    known = record.config.get("corpus")
+    if config.corpus.uri or not isinstance(known, dict):
+        return config
+    return Config.parse(config.to_dict() | {"corpus": known})
+
+
+def _embedding_letters(
+    config: Config, record: VersionRecord, manifest: Manifest
+) -> list[DeadLetter]:
+    delta = wiring.delta(config, record.version, record.syncs + 1)
+    return [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
+
+
+def keep_letters(config: Config, run: str, letters: Sequence[DeadLetter]) -> str:
+    """Where the run's dead letters are, for `mrag deadletters`; empty if there are none."""
+    if not letters:
+        return ""
+    place = wiring.dead_letters(config).write(run, letters)
+    artifacts.dead_letters(config.index, place, letters)
+    return place
+
+
+def _progress(config: Config) -> Progress:
+    return artifacts.ArtifactProgress(current(), artifacts.key_of(config.index))

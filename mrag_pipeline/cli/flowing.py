@@ -1,0 +1,39 @@
+"""Runs a flow from the command line: its progress shown, its errors told once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from rich.table import Table
+
+from mrag_pipeline.cli.terminal import LiveProgress, err, out
+
+T = TypeVar("T")
+
+
+def run(flow: Callable[[], T], json: bool) -> T:
+    """The flow's result; a bar a phase in a terminal, plain lines when piped."""
+    from flows.progress import LogProgress, show_with
+
+    if err.is_terminal and not json:
+        with LiveProgress() as progress:
+            show_with(progress)
+            return flow()
+    show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
+    return flow()
+
+
+def announce(what: str) -> None:
+    """Says what is being started, where nothing runs yet."""
+    if not os.environ.get("PREFECT_API_URL"):
+        err.print(f"[dim]starting a local {what} ...", highlight=False)
+
+
+def facts(values: Mapping[str, Any]) -> None:
+    """A name and a value a line."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in values.items():
+        table.add_row(f"[bold]{name}", str(value))
+    out.print(table, highlight=False)

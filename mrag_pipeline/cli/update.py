@@ -1,0 +1,144 @@
+"""`mrag sync`, `mrag deadletters`: the live version follows its corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mrag_pipeline.cli import flowing
+from mrag_pipeline.cli.build import Corpus
+from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.errors import StagingError
+
+deadletters = typer.Typer(
+    help="The documents that could not be taken: list them, or try them again.",
+    no_args_is_help=True,
+)
+
+
+def sync(
+    corpus: Corpus = None,
+    allow_deletes: Annotated[
+        bool, typer.Option("--allow-deletes", help="Delete past sync.max_deleted_share too.")
+    ] = False,
+    config: ConfigFile = None,
+    index: Index = None,
+    settings: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Bring the live version up to date: embed what is new or changed, remove what is gone.
+
+    Without a corpus, the one that the live version was built from. Run it again to go on.
+
+    Examples:
+        mrag sync
+        mrag sync articles.jsonl --allow-deletes
+    """
+    _sync(settings_of(settings, index, corpus), config, allow_deletes, None, json)
+
+
+@deadletters.command("list")
+def list_letters(
+    run: Annotated[
+        str | None, typer.Argument(help="One run; the latest of each version if not given.")
+    ] = None,
+    config: ConfigFile = None,
+    index: Index = None,
+    settings: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Show dead letters: document, place, reason.
+
+    Examples:
+        mrag deadletters list
+        mrag deadletters list 20261123T010203Z-v0123456789ab-sync-00001 --json
+    """
+    files, chosen, letters = _letters(config, index, settings, run)
+    if json:
+        rows = [
+            {
+                "document_id": one.document_id,
+                "source": one.source,
+                "reason": one.reason,
+                "text_hash": one.text_hash,
+            }
+            for one in letters
+        ]
+        print_json({"runs": files, "run": chosen, "dead_letters": rows})
+        return
+    if not chosen:
+        out.print("no dead letters", highlight=False)
+        return
+    for one in letters:
+        out.print(f"[bold]{one.document_id or '(no id)'}[/] {one.source}", highlight=False)
+        out.print(f"  {one.reason}", highlight=False, markup=False)
+    out.print(
+        f"{len(letters):,} of run {chosen}; mended: `mrag deadletters replay`", highlight=False
+    )
+
+
+@deadletters.command()
+def replay(
+    run: Annotated[str | None, typer.Argument(help="One run; the latest if not given.")] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Where they are now.")] = None,
+    config: ConfigFile = None,
+    index: Index = None,
+    settings: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Try a run's dead letters again, and nothing else: those that can be read now are added.
+
+    Example: mrag deadletters replay
+    """
+    _, chosen, letters = _letters(config, index, settings, run)
+    if not chosen:
+        raise StagingError("no dead letters", "a run that had some")
+    only = sorted({name for one in letters for name in (one.document_id, one.source) if name})
+    _sync(settings_of(settings, index, corpus), config, False, only, json)
+
+
+def _letters(
+    config: ConfigFile, index: str | None, settings: list[str] | None, run: str | None
+) -> tuple[Sequence[str], str, Sequence[DeadLetter]]:
+    from mrag_pipeline import wiring
+    from mrag_pipeline.config import Config
+
+    files = wiring.dead_letters(Config.load(config, settings_of(settings, index)))
+    runs = files.runs()
+    chosen = run or (runs[-1] if runs else "")
+    return runs, chosen, files.read(chosen) if chosen else []
+
+
+def _sync(
+    settings: dict[str, Any],
+    config: ConfigFile,
+    allow_deletes: bool,
+    only: list[str] | None,
+    json: bool,
+) -> None:
+    from mrag_pipeline.config import Config
+
+    Config.load(config, settings)  # a wrong config is told before a server is started
+    flowing.announce("Prefect")
+    from flows.sync import sync as flow
+
+    file = str(config.absolute()) if config else None
+    result = flowing.run(lambda: flow(file, settings, allow_deletes, only), json)
+    if json:
+        print_json(result)
+        return
+    flowing.facts(
+        {
+            "version": f"{result['index']} {result['version']}",
+            "documents": f"{result['added']:,} added, {result['changed']:,} changed, "
+            f"{result['removed']:,} removed, {result['unchanged']:,} unchanged",
+            "chunks": f"{result['embedded_chunks']:,} embedded, {result['removed_chunks']:,} gone; "
+            f"{result['chunks']:,} in the version now",
+            "dead letters": f"{result['dead_letters']:,} {result['dead_letters_file']}",
+            "seconds": ", ".join(f"{name} {s}" for name, s in result["seconds"].items()),
+        }
+    )
