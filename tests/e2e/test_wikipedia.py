@@ -1,0 +1,48 @@
+"""The paper's Wikipedia articles v1 through the command: real size, real texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.domain.heads import EncoderSpec
+from tests.e2e.project import Ended, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
+
+ARTICLES = "wikipedia_articles_v1.json.bz2"
+NUM_ARTICLES = 1_250
+
+
+@pytest.fixture(scope="module")
+def wikipedia(
+    datasets: Path, minilm: EncoderSpec, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Ended]:
+    """The folder of an index of the articles, and how its ingest ended."""
+    articles = datasets / ARTICLES
+    if not articles.is_file():
+        pytest.skip(f"{ARTICLES} is not in the folder that MRAG_DATASETS names")
+    folder = tmp_path_factory.mktemp("wikipedia")
+    (folder / "mrag.toml").write_text(f'index = "wiki"\n[encoder]\nmodel = "{minilm.model}"\n')
+    ended = run("ingest", str(articles), "--json", cwd=folder, log=folder / "ingest")
+    assert ended.code == 0, ended.err
+    return folder, ended
+
+
+def test_every_article_is_taken(wikipedia: tuple[Path, Ended]) -> None:
+    """1,250 documents, none of them bad, in twelve head collections and the chunks."""
+    facts = wikipedia[1].json()
+    assert (facts["documents"], facts["dead_letters"]) == (NUM_ARTICLES, 0)
+    assert (facts["collections"], facts["built_collections"]) == (13, 13)
+    assert facts["chunks"] > NUM_ARTICLES
+
+
+def test_all_collections_have_the_same_rows(wikipedia: tuple[Path, Ended]) -> None:
+    """Twelve heads and the chunks, one count."""
+    folder, ended = wikipedia
+    status = run("status", "--json", cwd=folder, log=folder / "status").json()
+    [version] = status["versions"]
+    assert len(version["rows"]) == 13
+    assert set(version["rows"].values()) == {ended.json()["chunks"]}
+    assert version["whole"]
