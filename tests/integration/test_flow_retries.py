@@ -1,0 +1,76 @@
+"""Which errors make Prefect run a phase again: it owns that retry, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import ingest
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError, VerifyFailed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+class Closable:
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def calls_until(
+    monkeypatch: pytest.MonkeyPatch, errors: list[MragError]
+) -> tuple[int, int | MragError]:
+    """How often the load phase ran when it failed so, and what came of it."""
+    left, calls = list(errors), []
+
+    def scripted(*_: Any) -> int:
+        calls.append(1)
+        if left:
+            raise left.pop(0)
+        return 13
+
+    monkeypatch.setattr(ingest.wiring, "index", lambda _: Closable())
+    monkeypatch.setattr(ingest, "_manifest", lambda *_: None)
+    monkeypatch.setattr(ingest, "load_stage", scripted)
+    load = ingest.load.with_options(retry_delay_seconds=0)
+
+    @flow
+    def one_phase() -> int:
+        return load(Config.parse({}), "v000000000000", 1)
+
+    try:
+        result = one_phase()
+    except MragError as error:
+        return len(calls), error
+    return len(calls), result
+
+
+def test_an_index_that_did_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice no answer, then the phase is done."""
+    assert calls_until(monkeypatch, [IndexUnavailable("no answer")] * 2) == (3, 13)
+
+
+def test_it_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three tries the error is the flow's, as it is."""
+    calls, error = calls_until(monkeypatch, [IndexUnavailable("no answer")] * 9)
+    assert calls == 3
+    assert isinstance(error, IndexUnavailable)
+    assert error.found == "no answer"
+
+
+@pytest.mark.parametrize("kind", [VerifyFailed, IndexBusy])
+def test_other_errors_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, kind: type[MragError]
+) -> None:
+    """A permanent error will be the same; a busy database is somebody's decision."""
+    calls, error = calls_until(monkeypatch, [kind("no")] * 9)
+    assert calls == 1
+    assert isinstance(error, kind)
