@@ -200,6 +200,20 @@ class DeltaStaging(Staging, Protocol):
         """Forgets the documents and half-written rest: the sync is applied."""
 
 
+class Export(Protocol):
+    """A version as a folder of Parquet; its record is what makes it whole."""
+
+    @property
+    def staging(self) -> Staging:
+        """Its shards."""
+
+    def record(self) -> VersionRecord | None:
+        """The version's record, None if the export is not whole."""
+
+    def write_record(self, record: VersionRecord) -> None:
+        """Makes the export whole."""
+
+
 # ------------------------------------------------------------------ index
 CollectionKind = Literal["head", "chunks"]
 

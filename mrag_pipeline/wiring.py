@@ -7,10 +7,19 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
-from mrag_pipeline.ports import CorpusReader, DeltaStaging, Segmenter, Staging, VectorIndex
+from mrag_pipeline.ports import (
+    CorpusReader,
+    DeltaStaging,
+    Export,
+    Segmenter,
+    Staging,
+    VectorIndex,
+)
 from mrag_pipeline.stages.embed import ShardEmbedder
 from mrag_pipeline.stages.plan import Request
+from mrag_pipeline.stages.staged import StagedVersion
 
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.transformer import TransformerEncoder
@@ -62,6 +71,26 @@ def delta(config: Config, version: str, number: int) -> DeltaStaging:
     from mrag_pipeline.staging.deltas import open_delta
 
     return open_delta(config.staging, config.index, version, number)
+
+
+def staged_version(config: Config, record: VersionRecord) -> StagedVersion | None:
+    """All staging of a version, its syncs' too; None if a part of it is not here."""
+    base = staging(config, record.version)
+    return StagedVersion.open(record, base, lambda number: delta(config, record.version, number))
+
+
+def forget_staging(config: Config, version: str) -> None:
+    """Removes a version's staging, its syncs' too."""
+    from mrag_pipeline.staging.shards import ShardFolders
+
+    ShardFolders(config.staging, config.index, version).remove()
+
+
+def export(uri: str) -> Export:
+    """A version's export at a path or URI."""
+    from mrag_pipeline.staging.exports import open_export
+
+    return open_export(uri)
 
 
 def dead_letters(config: Config) -> DeadLetterFiles:

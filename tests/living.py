@@ -22,12 +22,15 @@ from mrag_pipeline.domain.sync import SyncSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
+from mrag_pipeline.stages.audit import Audit, audit
 from mrag_pipeline.stages.compare import Compared, Wanted, check_same_version, compare
 from mrag_pipeline.stages.embed import ShardEmbedder, embed
 from mrag_pipeline.stages.load import load
 from mrag_pipeline.stages.plan import Request, plan
 from mrag_pipeline.stages.publish import publish
 from mrag_pipeline.stages.reconcile import reconcile
+from mrag_pipeline.stages.repair import Repaired, repair
+from mrag_pipeline.stages.staged import StagedVersion
 from mrag_pipeline.stages.sync import Applied, apply, live_record, unfinished
 from mrag_pipeline.stages.verify import verify
 from mrag_pipeline.staging.deltas import open_delta
@@ -209,7 +212,9 @@ def content_of(index: VectorIndex) -> dict[str, dict[int, bytes]]:
         ids = [int(i) for block in index.ids(name) for i in block]
         assert len(ids) == len(set(ids)), f"{name} holds a row twice"
         vectors = index.vectors(name, ids)
-        found[name.replace(record.version, "v")] = {i: vectors[i].tobytes() for i in sorted(ids)}
+        found[name.removeprefix(f"{record.index}_{record.version}_")] = {
+            i: vectors[i].tobytes() for i in sorted(ids)
+        }
         if name == record.chunks_collection():
             rows = index.chunks(name, ids)
             found["texts"] = {i: repr(rows[i]).encode() for i in sorted(ids)}
@@ -227,3 +232,25 @@ def assert_same(living: Living, other: Living) -> None:
     assert (a.num_documents, a.num_chunks) == (b.num_documents, b.num_chunks)
     assert a.num_dead_letters == b.num_dead_letters
     np.testing.assert_allclose(a.importance(), b.importance(), rtol=1e-9, atol=0)
+
+
+def audited(living: Living, with_staging: bool = True) -> Audit:
+    """What `mrag audit` finds in the live version."""
+    record = live_record(living.index)
+    staged = _staged(living, record) if with_staging else None
+    return audit(record, staged, living.index, living.told)
+
+
+def repaired(living: Living, with_staging: bool = True) -> Repaired:
+    """What `mrag repair` does."""
+    record = live_record(living.index)
+    staged = _staged(living, record) if with_staging else None
+    return repair(record, staged, living.index, living.told)
+
+
+def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:
+    spec = StagingSpec(uri=str(living.folder))
+    base = open_staging(spec, "docs", record.version)
+    return StagedVersion.open(
+        record, base, lambda number: open_delta(spec, "docs", record.version, number)
+    )

@@ -40,7 +40,7 @@ def _root(
 
 
 def _add_commands() -> None:
-    from mrag_pipeline.cli import ask, build, health, look, update
+    from mrag_pipeline.cli import ask, build, health, look, update, versions
 
     for command in (
         build.init,
@@ -50,9 +50,16 @@ def _add_commands() -> None:
         ask.search,
         look.status,
         look.inspect,
+        versions.versions,
+        versions.activate,
+        versions.retire,
+        versions.audit,
+        versions.repair,
+        versions.export,
         health.doctor,
     ):
         app.command()(command)
+    app.command("import")(versions.import_version)
     app.add_typer(update.deadletters, name="deadletters")
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 
 from mrag_pipeline.cli.terminal import LiveProgress, err, out
+from mrag_pipeline.ports import Progress
 
 T = TypeVar("T")
 
@@ -23,6 +24,16 @@ def run(flow: Callable[[], T], json: bool) -> T:
             return flow()
     show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
     return flow()
+
+
+def run_plain(work: Callable[[Progress], T], json: bool) -> T:
+    """The result of what needs no flow, its progress shown as a flow's."""
+    from flows.progress import LogProgress
+
+    if err.is_terminal and not json:
+        with LiveProgress() as progress:
+            return work(progress)
+    return work(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
 
 
 def announce(what: str) -> None:

@@ -72,7 +72,7 @@ def unfinished(record: VersionRecord, staging: DeltaStaging) -> Manifest | None:
             f"a sync of {record.version} was cut short, and its plan is not in "
             + staging.describe(),
             "the staging folder that it was begun with",
-            "run `mrag sync` with that staging.uri; if it is lost, `mrag repair` and sync again",
+            "run `mrag sync` with that staging.uri; if it is lost, `mrag ingest` builds anew",
         )
     return manifest
 
@@ -109,7 +109,7 @@ def apply(
                 f"the sums of what sync {record.syncs + 1} takes away are not in "
                 + staging.describe(),
                 "them: the index has been changed since",
-                "run `mrag repair`: it counts them anew",
+                "restore that folder, or run `mrag ingest`: it builds a new version",
             )
         _check_collisions(index, chunks.name, added.ids, removed)
         removed_sums = _sums_in_index(record, index, removed)

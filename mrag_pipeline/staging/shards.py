@@ -49,8 +49,9 @@ def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
 class ShardFolders:
     """The Staging port over a folder. Safe to open in many processes at once."""
 
-    def __init__(self, spec: StagingSpec, index: str, version: str) -> None:
-        self._folder = Folder(spec.uri, index, version)
+    def __init__(self, spec: StagingSpec, *below: str) -> None:
+        """The shards in `{spec.uri}/{below}`: index and version, as a rule."""
+        self._folder = Folder(spec.uri, *below)
         self._compression = spec.compression
         self._manifest: Manifest | None = None
         self._duplicates: dict[int, list[DeadLetter]] | None = None
@@ -201,6 +202,13 @@ class ShardFolders:
         return (
             np.stack(vectors, axis=1).astype(np.float32).reshape(-1, len(card.heads), card.head_dim)
         )
+
+    def remove(self) -> None:
+        """Forgets all of it: the plan first, so that what is left is nothing."""
+        self._folder.remove(_MANIFEST)
+        self._folder.remove("")
+        self._manifest = None
+        self._receipts.clear()
 
     def free_bytes(self) -> int | None:
         """Free space, None where there is no such thing (an object store)."""

@@ -1,0 +1,58 @@
+"""Versions past their grace period are dropped."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+
+from flows import artifacts
+from flows.progress import current
+from flows.retries import AGAIN
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.stages import retire as retire_stage
+from mrag_pipeline.stages.retire import Retired
+
+
+@task(**AGAIN)
+def drop(config: Config, version: str | None) -> Retired:
+    """One version by name, or all that are past their grace period."""
+    with closing(wiring.index(config)) as index:
+
+        def forget(name: str) -> None:
+            wiring.forget_staging(config, name)
+
+        if version is not None:
+            retire_stage.drop(index, config.index, version, forget)
+            return Retired({version: "drop"}, (version,))
+        now = datetime.now(UTC)
+        return retire_stage.retire(index, config.index, config.retire, now, forget, current())
+
+
+@flow(name="mrag-retire", validate_parameters=True)
+def retire(
+    config_file: str | None = None,
+    settings: dict[str, Any] | None = None,
+    keep: int | None = None,
+    version: str | None = None,
+) -> dict[str, Any]:
+    """Drops versions that have been replaced for longer than the grace period.
+
+    Args:
+        config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
+        settings: values over those of the file, nested like it.
+        keep: replaced versions that stay whatever their age; retire.keep if None.
+        version: drops this one now, whatever its age.
+    """
+    config = Config.load(Path(config_file) if config_file else None, settings)
+    if keep is not None:
+        config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
+    with wiring.run_lock(config):
+        done = drop(config, version)
+    artifacts.summary(config.index, done.fates)
+    return {"index": config.index, "fates": done.fates, "dropped": list(done.dropped)}

@@ -1,0 +1,74 @@
+"""Versions that nobody needs any more are dropped; never the live one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mrag_pipeline.domain.retirement import Fate, RetireSpec, fates
+from mrag_pipeline.domain.version import version_in
+from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.ports import Progress, VectorIndex
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What became of every version."""
+
+    fates: dict[str, Fate]
+    dropped: tuple[str, ...]
+
+
+def retire(
+    index: VectorIndex,
+    name: str,
+    spec: RetireSpec,
+    now: datetime,
+    forget: Callable[[str], None],
+    progress: Progress,
+) -> Retired:
+    """Drops versions past their grace period, except the newest `keep`.
+
+    Args:
+        name: of the index.
+        forget: removes a version's staging.
+    """
+    records = index.records()
+    found = fates(records, index.live(), now, spec)
+    for record in records:
+        if found[record.version] == "mark":
+            index.write_record(replace(record, replaced_at=now.isoformat(timespec="seconds")))
+    dropped = tuple(version for version, fate in found.items() if fate == "drop")
+    progress.phase("retire", len(dropped), "versions")
+    for version in dropped:
+        drop(index, name, version, forget)
+        progress.advance(1)
+    progress.finish()
+    return Retired(found, dropped)
+
+
+def drop(index: VectorIndex, name: str, version: str, forget: Callable[[str], None]) -> None:
+    """Removes one version: collections, staging, record. A killed drop is finished by the next.
+
+    Raises: PlanRefused if it is live or unknown.
+    """
+    if index.live() == version:
+        raise PlanRefused(
+            f"version {version} is live",
+            "a version that nobody reads",
+            "`mrag activate` another one first",
+        )
+    mine = [one for one in index.collections() if version_in(name, one) == version]
+    if not mine and index.record(version) is None:
+        raise PlanRefused(f"no version {version}", "one that `mrag versions` lists")
+    # The chunks first: from then on the version cannot be activated. The record last: while it
+    # is there, the version is found again and what is left of it goes too.
+    for collection in sorted(mine, key=lambda one: not one.endswith("_chunks")):
+        index.drop(collection)
+    forget(version)
+    index.drop_record(version)
+    log.info("version_retired version=%s", version)

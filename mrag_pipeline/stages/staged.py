@@ -1,0 +1,84 @@
+"""All that a version's staging holds: its first shards, and those of the syncs since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.ports import DeltaStaging, Staging
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(slots=True)
+class StagedVersion:
+    """Where each chunk of a version is staged; the newest wins."""
+
+    base: Staging
+    deltas: list[DeltaStaging]
+    _places: dict[int, tuple[Staging, int]] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        record: VersionRecord,
+        base: Staging,
+        delta: Callable[[int], DeltaStaging],
+    ) -> StagedVersion | None:
+        """The version's staging; None if a part of it is not here.
+
+        Args:
+            delta: the staging of the sync with that number.
+        """
+        deltas = [delta(number) for number in range(1, record.syncs + 1)]
+        if base.manifest() is None or any(one.manifest() is None for one in deltas):
+            return None
+        return cls(base, deltas)
+
+    def shards(self) -> Iterator[tuple[str, int, Staging]]:
+        """Every shard, oldest first: where it is, its number and its staging."""
+        for staging in (self.base, *self.deltas):
+            manifest = staging.manifest()
+            for shard in manifest.shards if manifest is not None else ():
+                yield f"{staging.describe()} shard {shard.index}", shard.index, staging
+
+    def chunk_ids(self) -> NDArray[np.int64]:
+        """The ids that the version should have, sorted.
+
+        Raises: StagingError if a file is missing or damaged.
+        """
+        return np.array(sorted(self._placed()), np.int64)
+
+    def tables(self, head: Head | None, ids: NDArray[np.int64]) -> Iterator[pa.Table]:
+        """The rows of these chunks, of one head or (None) of the chunks collection.
+
+        Raises: StagingError if a file is missing or damaged.
+        """
+        wanted: dict[tuple[int, int], tuple[Staging, list[int]]] = {}
+        for chunk in ids.tolist():
+            if chunk in self._placed():
+                staging, shard = self._places[chunk]
+                wanted.setdefault((id(staging), shard), (staging, []))[1].append(chunk)
+        for (_, shard), (staging, chunks) in wanted.items():
+            table = staging.chunks(shard) if head is None else staging.head(shard, head)
+            mask = np.isin(table.column("chunk_id").to_numpy(), chunks)
+            yield table.take(np.flatnonzero(mask))
+
+    def _placed(self) -> dict[int, tuple[Staging, int]]:
+        if not self._places:
+            for staging in (self.base, *self.deltas):
+                if staging is not self.base:
+                    for mark in staging.removed():  # type: ignore[attr-defined]
+                        self._places.pop(mark.id, None)
+                manifest = staging.manifest()
+                for shard in manifest.shards if manifest is not None else ():
+                    for chunk in staging.chunk_ids(shard.index).tolist():
+                        self._places[chunk] = (staging, shard.index)
+        return self._places

@@ -1,0 +1,59 @@
+"""One version as a folder of Parquet on any filesystem: shards as staged, and its record.
+
+{uri}/manifest.json
+shards/00000/...
+record.json         written last
+"""
+
+from __future__ import annotations
+
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import StagingError
+from mrag_pipeline.ports import Export, Staging
+from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.shards import ShardFolders
+from mrag_pipeline.staging.spec import StagingSpec
+
+_RECORD = "record.json"
+
+
+def open_export(uri: str) -> Export:
+    """The export at a path or URI, there or to be made.
+
+    Raises: ConfigError if the URI is not one.
+    """
+    return ExportFolder(uri)
+
+
+class ExportFolder:
+    """The Export port over a folder."""
+
+    def __init__(self, uri: str) -> None:
+        self._folder = Folder(uri)
+        self._staging = ShardFolders(StagingSpec(uri=uri))
+
+    @property
+    def staging(self) -> Staging:
+        """Its shards."""
+        return self._staging
+
+    def record(self) -> VersionRecord | None:
+        """The version's record, None if the export is not whole.
+
+        Raises: StagingError if it is damaged.
+        """
+        content = self._folder.read(_RECORD)
+        if content is None:
+            return None
+        try:
+            return VersionRecord.from_json(content.to_pybytes().decode())
+        except (ValueError, KeyError, TypeError) as error:
+            raise StagingError(
+                f"{self._folder.describe(_RECORD)} is damaged: {error}",
+                "the file that `mrag export` wrote",
+                "run `mrag export` again",
+            ) from error
+
+    def write_record(self, record: VersionRecord) -> None:
+        """Makes the export whole."""
+        self._folder.write(_RECORD, record.to_json().encode())
