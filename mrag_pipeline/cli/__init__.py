@@ -15,6 +15,7 @@ EPILOG = """
 Exit codes: 0 done; 1 unexpected; 2 config or arguments; 3 corpus; 4 model; 5 index (none live,
 busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 130 interrupted.
 """
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="mrag",
@@ -74,9 +75,11 @@ def main() -> None:
             raise
         sys.stderr.write(f"mrag: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("mrag: interrupted; run the same command again to go on\n")
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer makes a Ctrl-C an exit of its own, without a word.
+        if ended.code == INTERRUPTED:
+            sys.stderr.write("mrag: interrupted; run the same command again to go on\n")
+        raise
 
 
 if __name__ == "__main__":
