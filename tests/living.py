@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import ShardingSpec
@@ -85,7 +85,7 @@ class Living:
 
     # ---------------------------------------------------------- parts
     def reader(self) -> FakeCorpusReader:
-        listing = str(hash(tuple(str(item) for item in self.items)))
+        listing = text_hash(repr(list(self.items)))
         return FakeCorpusReader(self.items, stamp=listing)
 
     def staging(self, version: str) -> Staging:

@@ -1,0 +1,52 @@
+"""Every write of every command is a point to be killed at; the same command puts it right."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.stages.sync import live_record
+from tests.crashes import BEGIN, END, PAGE, Outcome, outcomes, table, torn
+from tests.living import Living, a_document
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Outcome]:
+    """Over a hundred kills and second runs."""
+    return list(outcomes())
+
+
+def test_no_kill_leaves_a_trace(found: list[Outcome]) -> None:
+    """Audit finds nothing, and ids, counts, vectors, texts, importance are an undisturbed run's.
+
+    Nor does a reader, between the kill and the second run, see half a document.
+    """
+    assert [(o.scenario, o.point, o.problems) for o in found if o.problems] == []
+
+
+def test_there_are_many_points(found: list[Outcome]) -> None:
+    """At least 60 in all, and of each command."""
+    counted = Counter(outcome.scenario for outcome in found)
+    assert len(found) >= 60
+    assert set(counted) == {
+        *("ingest", "sync", "reindex", "activate", "retire", "export", "import"),
+    }
+    assert counted["sync"] >= 15
+
+
+def test_the_page_shows_this_table(found: list[Outcome]) -> None:
+    """`python -m tests.crashes` writes it anew."""
+    shown = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
+    assert shown == table(found)
+
+
+def test_a_torn_document_is_seen(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The check that the table rests on can fail."""
+    index = ExactIndex("docs")
+    Living(tmp_path, [a_document(0), a_document(1)], index).ingest()
+    assert torn(index) == []
+    head = live_record(index).head_collections()[0]
+    index.delete(head, [next(index.ids(head))[0]])
+    assert len(torn(index)) == 1
