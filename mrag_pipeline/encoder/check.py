@@ -1,0 +1,135 @@
+"""A model proves itself before anything is spent on it.
+
+Shape legend: N texts, T tokens, H heads, D head dimension, E model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
+
+SAMPLES = (
+    "A cat.",
+    "Multi-head attention lets each head attend to something else in the same text.",
+    "日本語のテキスト。二番目の文です。",
+    "def add(a: int, b: int) -> int:\n    return a + b",
+    "The quick brown fox jumps over the lazy dog. " * 40,
+    "x",
+)
+# Of the largest number: what another order of summing may change.
+TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One thing that the model was asked to show."""
+
+    claim: str
+    difference: float  # relative to the largest number
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within what rounding explains."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What a model is and what it showed."""
+
+    facts: tuple[tuple[str, str], ...]  # name, value: for people
+    proofs: tuple[Proof, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every proof does."""
+        return all(proof.holds for proof in self.proofs)
+
+
+def check_model(spec: EncoderSpec, *, device: str = "auto") -> ModelReport:
+    """Loads the model, says what it is, and lets it prove itself on sample texts.
+
+    Its vectors are compared with one text at a time through the padded path, and what all
+    heads give through their columns of the projection with the projection's own output.
+
+    Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError, BadVectors.
+    """
+    encoder = load_encoder(spec, device=device)
+    plain = load_encoder(spec, device=device, packed=False, batch_tokens=1)
+    ours = encoder.encode(SAMPLES, "document")
+    alone = plain.encode(SAMPLES, "document")
+    tolerance = TOLERANCES[spec.dtype]
+    same = f"{encoder.path} equals one text at a time"
+    proofs = [
+        Proof(f"heads: {same}", _difference(ours.heads, alone.heads), tolerance),
+        Proof(f"standard: {same}", _difference(ours.standard, alone.standard), tolerance),
+    ]
+    for name, projection in zip(plain.capture.names, plain.capture.projections, strict=True):
+        proofs.append(Proof(f"heads add up to {name}", _sum_of_heads(plain, projection), tolerance))
+    return ModelReport(_facts(encoder), tuple(proofs))
+
+
+def _facts(encoder: TransformerEncoder) -> tuple[tuple[str, str], ...]:
+    card, model = encoder.card, encoder.model
+    read = ", ".join(map(str, encoder.capture.layers))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        ("family", f"{card.family} ({type(model).__name__}, {parameters / 1e6:,.1f}M parameters)"),
+        ("layers", f"{model.config.num_hidden_layers}, read: {read} (from 0)"),
+        ("heads", f"{len(card.heads)} of {card.head_dim} numbers"),
+        ("captured", ", ".join(encoder.capture.names)),
+        ("heads pooled at", card.pooling),
+        ("standard embedding", f"{card.standard_dim} numbers, pooled at {card.standard_pooling}"),
+        ("longest text", f"{card.max_tokens} tokens"),
+        ("query prefix", repr(card.spec.query_prefix)),
+        ("document prefix", repr(card.spec.document_prefix)),
+        ("path", encoder.path),
+        ("device", f"{model.device}, {card.spec.dtype}"),
+        ("weights", f"sha256 {card.weights_hash}"),
+    )
+
+
+def _sum_of_heads(encoder: TransformerEncoder, projection: nn.Module) -> float:
+    """How far sum over heads of W_h x_h + b is from what the projection gives."""
+    ids = torch.tensor(encoder.tokenizer.ids(SAMPLES[:1], encoder.card.max_tokens))
+    with torch.inference_mode(), _outputs(projection) as seen:
+        encoder.model(input_ids=ids.to(encoder.model.device))
+    states, given = seen[-1]
+    weight: Any = projection.state_dict()["weight"]  # (E, H*D); transposed in GPT-2's Conv1D
+    if not isinstance(projection, nn.Linear):
+        weight = weight.T
+    bias = projection.state_dict().get("bias")
+    num_heads = encoder.capture.num_heads
+    by_head = states.reshape(*states.shape[:-1], num_heads, -1)
+    columns = weight.reshape(len(weight), num_heads, -1)  # (E, H, D)
+    summed = torch.einsum("...hd,ehd->...e", by_head.float(), columns.float())
+    if bias is not None:
+        summed = summed + bias.float()
+    return _difference(summed.cpu().numpy(), given.float().cpu().numpy())
+
+
+@contextmanager
+def _outputs(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    seen: list[tuple[Tensor, Tensor]] = []
+    handle = module.register_forward_hook(
+        lambda _, args, output: seen.append((args[0].detach(), output.detach()))
+    )
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _difference(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
