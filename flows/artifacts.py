@@ -15,6 +15,7 @@ from prefect.artifacts import (
 )
 
 from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Progress
 
@@ -102,4 +103,19 @@ def dead_letters(index: str, place: str, letters: Sequence[DeadLetter]) -> None:
         ],
         key=f"{key_of(index)}-dead-letters",
         description=f"{len(letters):,} dead letters in {place}",
+    )
+
+
+def verdict(index: str, version: str, found: Verdict) -> None:
+    """What the gate looked at, and why it stayed shut if it did."""
+    rows = [("documents", f"{found.live_documents:,}", f"{found.new_documents:,}")]
+    if found.compared is not None:
+        both = found.compared
+        rows.append(("success ratio", f"{both.live_success:.3f}", f"{both.new_success:.3f}"))
+        rows.append(("documents found again", "", f"{both.overlap:.1%}"))
+    lines = "\n".join(f"| {name} | {live} | {new} |" for name, live, new in rows)
+    outcome = "open" if found.is_open else "**shut**: " + "; ".join(found.reasons)
+    create_markdown_artifact(
+        f"{version}: {outcome}\n\n| | live | new |\n|---|---|---|\n{lines}\n",
+        key=f"{key_of(index)}-gate",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,23 +9,30 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
 
 from flows import artifacts
+from flows.clock import Clock
+from flows.hooks import HOOKS
+from flows.letters import keep_letters
 from flows.progress import current
+from flows.retries import AGAIN
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.corpus.labelled_queries import read_labelled
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.gate import Verdict, judge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import IndexUnavailable, StagingError
+from mrag_pipeline.errors import GateClosed, StagingError
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.embed import EmbedTotals
 from mrag_pipeline.stages.embed import embed as embed_stage
+from mrag_pipeline.stages.gate import compare_versions
 from mrag_pipeline.stages.load import load as load_stage
 from mrag_pipeline.stages.plan import Plan
 from mrag_pipeline.stages.plan import plan as plan_stage
+from mrag_pipeline.stages.publish import keep_ready
 from mrag_pipeline.stages.publish import publish as publish_stage
 from mrag_pipeline.stages.reconcile import Staged, reconcile
 from mrag_pipeline.stages.verify import CollectionCheck
@@ -49,6 +55,7 @@ class IngestResult:
     tokens: int  # of all shards, reused ones counted
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
+    dead_letters_file: str = ""  # empty if there were none
 
 
 def make_plan(config: Config) -> Plan:
@@ -70,20 +77,7 @@ def make_plan(config: Config) -> Plan:
         )
 
 
-def _unanswered(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Only a server that did not answer is worth another try of the whole phase."""
-    return isinstance(state.result(raise_on_failure=False), IndexUnavailable)
-
-
-_AGAIN: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [5, 30],
-    "retry_condition_fn": _unanswered,
-    "cache_policy": NO_CACHE,
-}
-
-
-@task(**_AGAIN)
+@task(**AGAIN)
 def plan(config: Config) -> str:
     """The version's name, its manifest stored."""
     made = make_plan(config)
@@ -106,7 +100,7 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, Staged]:
     return totals, reconcile(manifest, staging, progress)
 
 
-@task(**_AGAIN)
+@task(**AGAIN)
 def load(config: Config, version: str, num_chunks: int) -> int:
     """Every collection whole; how many were built."""
     with closing(wiring.index(config)) as index:
@@ -114,7 +108,7 @@ def load(config: Config, version: str, num_chunks: int) -> int:
         return load_stage(_manifest(config, version), staging, index, num_chunks, _progress(config))
 
 
-@task(**_AGAIN)
+@task(**AGAIN)
 def verify(config: Config, version: str, num_chunks: int) -> list[CollectionCheck]:
     """The loaded collections are what was staged."""
     with closing(wiring.index(config)) as index:
@@ -129,7 +123,7 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
         )
 
 
-@task(**_AGAIN)
+@task(**AGAIN)
 def publish(config: Config, version: str, staged: Staged) -> tuple[VersionRecord, bool]:
     """The version is live; whether it was before."""
     with closing(wiring.index(config)) as index:
@@ -137,25 +131,62 @@ def publish(config: Config, version: str, staged: Staged) -> tuple[VersionRecord
         return publish_stage(_manifest(config, version), staged, index), was_live
 
 
-@flow(name="mrag-ingest", validate_parameters=True)
+@task(**AGAIN)
+def gate(config: Config, version: str, staged: Staged) -> Verdict:
+    """Whether the version may take the live one's place; if not, it is kept ready to look at."""
+    with closing(wiring.index(config)) as index:
+        name = index.live()
+        live = index.record(name) if name not in (None, version) else None
+        if live is None:
+            return Verdict(staged.num_documents, 0, None, ())
+        compared = None
+        record = keep_ready(_manifest(config, version), staged, index)
+        if config.gate.queries:
+            labelled = read_labelled(Path(config.gate.queries))
+            theirs = {"encoder": live.encoder.spec, "chunking": live.chunking}
+            compared = compare_versions(
+                wiring.retriever(config.model_copy(update=theirs), index, live),
+                wiring.retriever(config, index, record),
+                labelled,
+                config.gate,
+                _progress(config),
+            )
+        return judge(config.gate, record.num_documents, live.num_documents, compared)
+
+
+@flow(name="mrag-ingest", validate_parameters=True, **HOOKS)
 def ingest(
-    config_file: str | None = None, settings: dict[str, Any] | None = None
+    config_file: str | None = None,
+    settings: dict[str, Any] | None = None,
+    use_gate: bool = True,
 ) -> dict[str, Any]:
     """Builds an index version from a corpus and makes it live.
 
     Args:
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
         settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
+        use_gate: compare with the live version before taking its place ([gate]).
     Returns: an IngestResult as plain values.
+    Raises: GateClosed if the new version is worse; it is whole, and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    clock = _Clock()
+    clock = Clock()
     with wiring.run_lock(config):
         version = clock.time("plan", lambda: plan(config))
         totals, staged = clock.time("embed", lambda: embed(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))
-        _, was_live = clock.time("publish", lambda: publish(config, version, staged))
+        if use_gate:
+            verdict = clock.time("gate", lambda: gate(config, version, staged))
+            artifacts.verdict(config.index, version, verdict)
+            if not verdict.is_open:
+                raise GateClosed(
+                    f"{version} is whole and was not made live: " + "; ".join(verdict.reasons),
+                    "a version no worse than the live one",
+                    f"look at it (`mrag audit --version {version}`); `mrag activate {version}` "
+                    "makes it live all the same",
+                )
+        record, was_live = clock.time("publish", lambda: publish(config, version, staged))
     result = IngestResult(
         index=config.index,
         version=version,
@@ -169,27 +200,18 @@ def ingest(
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,
+        dead_letters_file=keep_letters(config, version, _letters(config, version)),
     )
-    artifacts.phases_table(
-        config.index, [{"phase": name, "seconds": s} for name, s in clock.seconds.items()]
-    )
+    artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))
+    artifacts.importance(config.index, record)
     return asdict(result)
 
 
-class _Clock:
-    """How long each phase took, in seconds."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def time(self, phase: str, work: Any) -> Any:
-        """The work's result; its time is kept under the phase's name."""
-        started = time.monotonic()
-        try:
-            return work()
-        finally:
-            self.seconds[phase] = round(time.monotonic() - started, 2)
+def _letters(config: Config, version: str) -> list[DeadLetter]:
+    staging, manifest = wiring.staging(config, version), _manifest(config, version)
+    found = [one for shard in manifest.shards for one in staging.dead_letters(shard.index)]
+    return [*found, *(one for own in (staging.duplicates() or {}).values() for one in own)]
 
 
 def _progress(config: Config) -> Progress:

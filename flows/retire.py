@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, task
 
 from flows import artifacts
+from flows.hooks import HOOKS
 from flows.progress import current
 from flows.retries import AGAIN
 from mrag_pipeline import wiring
@@ -34,7 +35,7 @@ def drop(config: Config, version: str | None) -> Retired:
         return retire_stage.retire(index, config.index, config.retire, now, forget, current())
 
 
-@flow(name="mrag-retire", validate_parameters=True)
+@flow(name="mrag-retire", validate_parameters=True, **HOOKS)
 def retire(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,

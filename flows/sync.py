@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,6 +13,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import artifacts
 from flows.clock import Clock
+from flows.hooks import HOOKS
+from flows.letters import keep_letters
 from flows.progress import current
 from flows.retries import AGAIN
 from mrag_pipeline import wiring
@@ -110,7 +111,7 @@ def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letter
         return sync_stage.apply(record, manifest, delta, index, dead_letters, _progress(config))
 
 
-@flow(name="mrag-sync", validate_parameters=True)
+@flow(name="mrag-sync", validate_parameters=True, **HOOKS)
 def sync(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,
@@ -177,15 +178,6 @@ def _embedding_letters(
 ) -> list[DeadLetter]:
     delta = wiring.delta(config, record.version, record.syncs + 1)
     return [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
-
-
-def keep_letters(config: Config, run: str, letters: Sequence[DeadLetter]) -> str:
-    """Where the run's dead letters are, for `mrag deadletters`; empty if there are none."""
-    if not letters:
-        return ""
-    place = wiring.dead_letters(config).write(run, letters)
-    artifacts.dead_letters(config.index, place, letters)
-    return place
 
 
 def _progress(config: Config) -> Progress:

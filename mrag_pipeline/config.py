@@ -21,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.gate import GateSpec
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.domain.ingest import IngestSpec
+from mrag_pipeline.domain.notify import NotifySpec
 from mrag_pipeline.domain.planning import ShardingSpec
 from mrag_pipeline.domain.retirement import RetireSpec
 from mrag_pipeline.domain.sync import SyncSpec
@@ -41,9 +43,16 @@ _POSITIVE = {
     *("sharding.max_files", "workers.threads", "workers.gpus_per_worker", "workers.in_flight"),
     *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
     *("milvus.insert_rows", "milvus.search_threads", "corpus.max_document_mb", "ingest.verify_k"),
+    *("gate.overlap_k", "notify.timeout_s"),
 }
-_SHARES = {"ingest.max_dead_letter_share", "ingest.min_recall", "sync.max_deleted_share"}
-_LOCAL_PATHS = (("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri"))
+_SHARES = {
+    *("ingest.max_dead_letter_share", "ingest.min_recall", "sync.max_deleted_share"),
+    *("gate.max_fall", "gate.min_overlap", "gate.max_fewer_documents"),
+}
+_LOCAL_PATHS = (
+    *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
+    ("gate", "queries"),
+)
 
 
 class Config(BaseModel):
@@ -61,7 +70,9 @@ class Config(BaseModel):
     milvus: MilvusSpec = MilvusSpec()
     ingest: IngestSpec = IngestSpec()
     sync: SyncSpec = SyncSpec()
+    gate: GateSpec = GateSpec()
     retire: RetireSpec = RetireSpec()
+    notify: NotifySpec = NotifySpec()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:

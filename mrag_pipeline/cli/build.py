@@ -101,6 +101,9 @@ def plan(
 
 def ingest(
     corpus: Corpus = None,
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Go live without comparing with the live version.")
+    ] = False,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -126,10 +129,10 @@ def ingest(
     if err.is_terminal and not json:
         with LiveProgress() as progress:
             show_with(progress)
-            result = flow(file, settings_here)
+            result = flow(file, settings_here, not no_gate)
     else:
         show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
-        result = flow(file, settings_here)
+        result = flow(file, settings_here, not no_gate)
     if json:
         print_json(result)
         return

@@ -1,0 +1,67 @@
+"""Whether a whole new version is good enough to take the live one's place. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """The `[gate]` part of the config file."""
+
+    queries: str = ""  # labelled queries (JSON Lines) to ask both versions; "": none are asked
+    strategy: str = "aspect"
+    overlap_k: int = 10  # documents compared for the overlap
+    max_fall: float = 0.02  # of the mean success ratio, against the live version's
+    min_overlap: float = 0.0  # mean share of the live version's documents found again
+    max_fewer_documents: float = 0.9  # share of the live version's documents that may be missing
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What labelled queries found in both versions."""
+
+    num_queries: int
+    live_success: float  # mean success ratio, as many documents fetched as aspects
+    new_success: float
+    overlap: float  # mean over queries
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate looked at, and why it stays shut if it does."""
+
+    new_documents: int
+    live_documents: int
+    compared: Compared | None  # None if no query was asked
+    reasons: tuple[str, ...]  # empty: it opens
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the new version may become live."""
+        return not self.reasons
+
+
+def judge(
+    spec: GateSpec, new_documents: int, live_documents: int, compared: Compared | None
+) -> Verdict:
+    """The verdict on figures alone."""
+    reasons = []
+    if live_documents - new_documents > spec.max_fewer_documents * live_documents:
+        reasons.append(
+            f"it has {new_documents:,} documents, the live version has {live_documents:,} "
+            f"(gate.max_fewer_documents = {spec.max_fewer_documents})"
+        )
+    if compared is not None:
+        fall = compared.live_success - compared.new_success
+        if fall > spec.max_fall + 1e-12:
+            reasons.append(
+                f"success ratio {compared.new_success:.3f} against {compared.live_success:.3f} "
+                f"on {compared.num_queries} queries (gate.max_fall = {spec.max_fall})"
+            )
+        if compared.overlap < spec.min_overlap - 1e-12:
+            reasons.append(
+                f"{compared.overlap:.1%} of the live version's documents are found again "
+                f"(gate.min_overlap = {spec.min_overlap})"
+            )
+    return Verdict(new_documents, live_documents, compared, tuple(reasons))

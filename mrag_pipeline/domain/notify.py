@@ -1,0 +1,13 @@
+"""Who is told of a run that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySpec:
+    """The `[notify]` part of the config file. The address is only ever in the environment."""
+
+    webhook_env: str = "MRAG_WEBHOOK"  # the variable that holds a URL; unset: only the log is told
+    timeout_s: float = 10.0

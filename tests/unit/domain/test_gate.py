@@ -1,0 +1,37 @@
+"""The gate's verdict on figures alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrag_pipeline.domain.gate import Compared, GateSpec, judge
+
+SPEC = GateSpec(max_fall=0.05, min_overlap=0.5, max_fewer_documents=0.5)
+
+
+@pytest.mark.parametrize(
+    ("new", "live", "success", "overlap", "reason"),
+    [
+        (100, 100, 0.80, 0.9, ""),
+        (100, 100, 0.75, 0.9, ""),
+        (100, 100, 0.74, 0.9, "success ratio 0.740 against 0.800"),
+        (100, 100, 0.90, 0.5, ""),
+        (100, 100, 0.90, 0.49, "49.0% of the live version's documents"),
+        (50, 100, 0.80, 0.9, ""),
+        (49, 100, 0.80, 0.9, "49 documents, the live version has 100"),
+    ],
+)
+def test_each_fall_beyond_its_tolerance_shuts_it(
+    new: int, live: int, success: float, overlap: float, reason: str
+) -> None:
+    """At the tolerance it is open; beyond, it says by how much."""
+    verdict = judge(SPEC, new, live, Compared(10, 0.80, success, overlap))
+    assert verdict.is_open == (reason == "")
+    assert reason in "; ".join(verdict.reasons)
+
+
+def test_without_queries_only_the_size_counts() -> None:
+    """No query was asked, so nothing is said of them."""
+    assert judge(SPEC, 100, 100, None).is_open
+    assert not judge(SPEC, 10, 100, None).is_open
+    assert judge(SPEC, 10, 0, None).is_open
