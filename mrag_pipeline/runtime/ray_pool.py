@@ -84,6 +84,7 @@ class RayPool:
         self._manifest = manifest
         self._open_embedder = open_embedder
         self._workers: list[_Worker] = []
+        self._suspects: set[int] = set()
         self._started_ray = connect(config.workers.address)
         try:
             self._plan, self._num_cpus = self._planned()
@@ -138,6 +139,7 @@ class RayPool:
                             raise _lost(f"{unborn} workers died at their start", error) from None
                     else:
                         shard = worker.flight[0][1]
+                        self._suspects.update(own.index for _, own in worker.flight)
                         lost = _lost(f"shard {shard.index} has lost its worker", error)
                         waiting.extendleft(other for _, other in list(worker.flight)[:0:-1])
                         self._again(shard, failed, lost, waiting)
@@ -146,7 +148,7 @@ class RayPool:
                     if ref == worker.starting:
                         worker.starting = None
                         continue
-                    _taken(worker, ref)
+                    self._suspects.discard(_taken(worker, ref).index)
                     yield receipt
 
     def close(self) -> None:
@@ -160,15 +162,19 @@ class RayPool:
 
     def _give(self, waiting: deque[Shard]) -> None:
         """Shards to the workers that are up: one each, then ahead of time if enough are left."""
-        depth = max(1, self._config.workers.in_flight)
-        for held in range(depth):
+        for held in range(max(1, self._config.workers.in_flight)):
             for worker in self._workers:
                 without = sum(not other.flight for other in self._workers)
                 # The last shards are not queued behind another where a worker has none.
                 spare = len(waiting) if held == 0 else len(waiting) - without
-                if worker.starting is None and len(worker.flight) == held and spare > 0:
-                    shard = waiting.popleft()
-                    worker.flight.append((worker.actor.embed.remote(shard), shard))
+                if worker.starting is not None or len(worker.flight) != held or spare <= 0:
+                    continue
+                # What was with a worker when it died goes alone: a worker may die before its
+                # last receipt is out, and then only being alone tells who is to blame.
+                if held and {waiting[0].index, worker.flight[0][1].index} & self._suspects:
+                    continue
+                shard = waiting.popleft()
+                worker.flight.append((worker.actor.embed.remote(shard), shard))
 
     def _again(
         self, shard: Shard, failed: Counter[int], error: MragError, waiting: deque[Shard]

@@ -50,7 +50,7 @@ def gone(pids: set[int], within_s: float) -> bool:
 
 def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None:
     """All receipts come; only the shard that killed its worker was tried twice."""
-    pool = a_pool(tmp_path)
+    pool = a_pool(tmp_path, in_flight=1)
     shards = [a_shard(0), a_shard(1, [DIES]), *(a_shard(i) for i in range(2, 6))]
     try:
         assert shards_of(pool.run(shards)) == list(range(6))
@@ -94,6 +94,17 @@ def test_the_shard_behind_a_killer_is_not_blamed(tmp_path: Path) -> None:
         pool.close()
     assert found == [0, 1, 2]
     assert [attempts(tmp_path, i) for i in range(3)] == [2, 2, 1]
+
+
+def test_a_killer_behind_a_fast_shard_is_found(tmp_path: Path) -> None:
+    """Its neighbour's receipt may be lost with the worker; the neighbour is not given up."""
+    pool = a_pool(tmp_path, count=1, attempts=3)
+    try:
+        with pytest.raises(WorkerLost, match="shard 1 has lost its worker"):
+            list(pool.run([a_shard(0), a_shard(1, [DIES] * 9), a_shard(2)]))
+    finally:
+        pool.close()
+    assert attempts(tmp_path, 0) <= 2
 
 
 def test_workers_end_when_the_pool_is_closed(tmp_path: Path) -> None:
