@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_DECIMALS = 7
 _BLOCK_ROWS = 65_536  # rows compared at a time: bounds memory at W x 0.5 MB
 
 
@@ -42,7 +43,9 @@ def top_k(
     )
     for start in range(0, max(len(ids), 1), _BLOCK_ROWS):
         stop = start + _BLOCK_ROWS
-        scores = (unit @ _unit(vectors[start:stop]).T).astype(np.float32)
+        # To float32's own precision at 1: below it only the order of additions speaks, and what
+        # is at right angles to a query must tie whatever its numbers.
+        scores = np.round(unit @ _unit(vectors[start:stop]).T, _DECIMALS).astype(np.float32)
         block = Hits(np.broadcast_to(ids[start:stop], scores.shape), scores)
         best = merge([best, block], k)
     return best
