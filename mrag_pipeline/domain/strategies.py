@@ -1,0 +1,96 @@
+"""The ways to retrieve, as data: one name each for the CLI, the API and evaluation.
+
+Every strategy is windows x voters x a vote; what differs is written in its row here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from mrag_pipeline.domain.voting import PAPER, VoteSpec
+from mrag_pipeline.errors import ConfigError
+
+# What is searched: the head collections; the standard vector, whole or cut into H pieces.
+Voters = Literal["heads", "standard", "pieces"]
+Windows = Literal["query", "aspects", "sub-queries"]
+
+DEFAULT = "aspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to retrieve."""
+
+    name: str
+    summary: str  # for people
+    voters: Voters  # `heads` are joined by the standard vector if the vote gives it a weight
+    windows: Windows = "query"
+    weighted: bool = False  # by the heads' importance, else each counts 1
+    vote: VoteSpec = PAPER
+    is_fused: bool = False  # each window retrieves alone; reciprocal rank fusion joins them
+
+
+STRATEGIES: dict[str, Strategy] = {
+    one.name: one
+    for one in (
+        Strategy(
+            "aspect",
+            "aspect windows; heads and the standard vector vote; coverage of all windows",
+            "heads",
+            windows="aspects",
+            weighted=True,
+            vote=VoteSpec(),
+        ),
+        Strategy(
+            "mrag", "the paper's rule: the whole query, heads weighted", "heads", "query", True
+        ),
+        Strategy("mrag-unweighted", "the paper's rule with every head counting 1", "heads"),
+        Strategy(
+            "mrag-distance",
+            "heads vote 1 / distance instead of by rank",
+            "heads",
+            vote=VoteSpec("distance", power=1.0, standard_weight=0.0, coverage=0.0),
+        ),
+        Strategy("split", "the standard vector cut into as many pieces as heads", "pieces"),
+        Strategy("standard", "the whole query's standard vector: ordinary RAG", "standard"),
+        Strategy(
+            "standard-windows",
+            "as aspect, without heads: the ablation",
+            "standard",
+            windows="aspects",
+            vote=VoteSpec(),
+        ),
+        Strategy(
+            "fusion",
+            "sub-queries, each by its standard vector, joined by reciprocal rank fusion",
+            "standard",
+            windows="sub-queries",
+            is_fused=True,
+        ),
+        Strategy(
+            "fusion-mrag",
+            "sub-queries, each by the paper's rule, joined by reciprocal rank fusion",
+            "heads",
+            windows="sub-queries",
+            weighted=True,
+            is_fused=True,
+        ),
+    )
+}
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises: ConfigError, with the nearest name there is.
+    """
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    near = difflib.get_close_matches(name, STRATEGIES, n=1)
+    raise ConfigError(
+        f"no strategy {name!r}",
+        f"one of {', '.join(STRATEGIES)}",
+        f"did you mean `{near[0]}`?" if near else "",
+    )

@@ -1,0 +1,260 @@
+"""Rankings to hits: every (window, voter) ranks documents, and they vote.
+
+A voter is a head, or the standard vector. In each ranking a document stands once, at its best
+passage, and gets `weight * decay^rank` there (rank from 0). Its vote is
+
+    V(d) = ( sum over windows w of ( sum over voters v of weight_v * decay^rank_wv(d) )^p )^(1/p)
+
+With one window, heads only, decay 1/2 and one passage per document this is the rule of MRAG
+(arXiv 2406.05085, section 3.3). p > 1 lets a document that one window is sure of win over one
+that many windows mention in passing.
+
+Hits are then taken one by one. What a window has said for a hit already taken counts less
+afterwards, by the share of its best document's vote: documents that answer the same windows
+(near-duplicates, neighbours) do not crowd out the other aspects. This is the explicit
+diversification of xQuAD (Santos et al., WWW 2010) with windows as the aspects. With one window
+it changes no order, because all documents lose the same share.
+
+Ties go to the smaller chunk id, so equal rankings give equal hits everywhere.
+Shape legend: V voters, W windows, c hits per ranking, G chunks, M documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FUSION_CONSTANT = 60  # of reciprocal rank fusion: Cormack et al., SIGIR 2009; RAG-Fusion's too
+_CLOSEST = 1e-6  # a distance of 0 would be worth infinitely much
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSpec:
+    """How rankings become hits. The defaults lie on a plateau on both of the paper's sets."""
+
+    rule: Literal["rank", "distance"] = "rank"  # distance: a hit is worth 1 / its cosine distance
+    decay: float = 0.5  # what a rank is worth of the one above it; the paper's is 1/2
+    power: float = 2.0  # p, over windows; 1 is a plain sum
+    standard_weight: float = 0.4  # of the standard vector, as a share of all heads' weights
+    coverage: float = 0.8  # how far a window is done with once its best document is taken
+
+
+PAPER = VoteSpec(power=1.0, standard_weight=0.0, coverage=0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ballots:
+    """All rankings of one query."""
+
+    ids: NDArray[np.int64]  # (V, W, c) chunk ids, best first; -1 where there is none
+    scores: NDArray[np.float32]  # (V, W, c) cosine similarity
+    weights: NDArray[np.float64]  # (V,), >= 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hit:
+    """A document that was chosen."""
+
+    document_id: str
+    chunk_ids: tuple[int, ...]  # its passages that got votes, best first
+    vote: float  # V(d)
+    added: float  # of it, what no earlier hit had answered: never rises from hit to hit
+    parts: NDArray[np.float64]  # (V, W) what each voter gave in each window
+
+
+def weights_of(importance: NDArray[np.floating], standard_weight: float) -> NDArray[np.float64]:
+    """What each voter counts: the heads, then the standard vector if it has a weight.
+
+    Args:
+        importance: (H,).
+    Returns: (H,) or (H + 1,).
+    """
+    heads = np.asarray(importance, np.float64)
+    return np.append(heads, standard_weight * heads.sum()) if standard_weight else heads
+
+
+def shortlist(ballots: Ballots, spec: VoteSpec, size: int) -> list[int]:
+    """The chunks with the highest votes when each chunk counts as a document of its own.
+
+    Only their rows have to be fetched to know their documents. Returns ids, best first.
+    """
+    chunks, places = _chunks(ballots)
+    ranks = np.broadcast_to(np.arange(ballots.ids.shape[2]), ballots.ids.shape)
+    num_windows = ballots.ids.shape[1]
+    # Summed over voters at once: with all voters apart this would be the largest array of all.
+    cells = places * num_windows + np.arange(num_windows)[:, None]
+    worth = _worth(ballots, ranks, spec)
+    votes = _sums(cells, worth, len(chunks) * num_windows).reshape(len(chunks), num_windows)
+    total = _over_windows(votes, spec.power)
+    order = np.lexsort((chunks, -total))
+    return [int(chunks[at]) for at in order if chunks[at] >= 0][:size]
+
+
+def elect(
+    ballots: Ballots,
+    documents: Mapping[int, str],
+    spec: VoteSpec,
+    k: int,
+    gone: Collection[int] = (),
+) -> list[Hit]:
+    """The k documents chosen, in the order they were chosen; a smaller k gives the same start.
+
+    Args:
+        documents: whose each chunk is, by chunk id. A chunk that is not named keeps its place
+            in its rankings and cannot be chosen.
+        gone: chunks that no longer exist: the ranks below them close up.
+    """
+    chunks, places = _chunks(ballots)
+    names = list(dict.fromkeys(documents[c] for c in chunks.tolist() if c in documents))
+    if not names or k < 1:
+        return []
+    owner = _owners(chunks, documents, names, gone)  # (G,)
+    ranks = _ranks(owner[places])
+    worth = np.where(ranks >= 0, _worth(ballots, np.maximum(ranks, 0), spec), 0.0)
+    named = np.flatnonzero((owner >= 0) & (owner < len(names)))
+    row = np.full(len(chunks), len(named))
+    row[named] = np.arange(len(named))
+    passages = _parts(row[places], worth, len(named))
+    parts = np.zeros((len(names), *passages.shape[1:]))
+    np.add.at(parts, owner[named], passages)
+    # Falling votes, ids rising among equals: so the first passage of a document is its best.
+    order = np.lexsort((named, -_over_windows(passages.sum(axis=1), spec.power)))
+    held: list[list[int]] = [[] for _ in names]
+    for at in order.tolist():
+        if passages[at].any():
+            held[owner[named[at]]].append(int(chunks[named[at]]))
+    first = np.array([ids[0] if ids else -1 for ids in held])
+    votes = _over_windows(parts.sum(axis=1), spec.power)
+    return [
+        Hit(names[m], tuple(held[m]), float(votes[m]), added, parts[m])
+        for m, added in _choose(parts.sum(axis=1), first, spec, k)
+    ]
+
+
+def fuse(rankings: Sequence[Sequence[str]], depth: int) -> list[tuple[str, float]]:
+    """Reciprocal rank fusion: documents by the sum of 1 / (60 + rank), best first.
+
+    Only each ranking's first `depth` are fused, then the next `depth`, and so on: with so large
+    a constant a deep ranking would let what stands far down in several win over every first.
+    Ties go to the document that came first in an earlier ranking. Rank from 0, as in RAG-Fusion.
+    """
+    fused: dict[str, float] = {}
+    for start in range(0, max(map(len, rankings), default=0), depth):
+        votes: dict[str, float] = {}
+        for ranking in rankings:
+            for rank, document in enumerate(ranking[start : start + depth], start):
+                votes[document] = votes.get(document, 0.0) + 1.0 / (FUSION_CONSTANT + rank)
+        for document, vote in sorted(votes.items(), key=lambda one: -one[1]):
+            fused.setdefault(document, vote)
+    return list(fused.items())
+
+
+def _chunks(ballots: Ballots) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The chunks that stand in some ranking, ids rising; and where each hit's chunk is in them."""
+    chunks, places = np.unique(ballots.ids, return_inverse=True)
+    return chunks, places.reshape(ballots.ids.shape)
+
+
+def _owners(
+    chunks: NDArray[np.int64],
+    documents: Mapping[int, str],
+    names: Sequence[str],
+    gone: Collection[int],
+) -> NDArray[np.intp]:
+    """Each chunk's document as a number; -1 for what is not there.
+
+    A chunk without a name is a document of its own, numbered after the named ones.
+    """
+    number = {name: at for at, name in enumerate(names)}
+    owner = np.empty(len(chunks), np.intp)
+    for at, chunk in enumerate(chunks.tolist()):
+        if chunk < 0 or chunk in gone:
+            owner[at] = -1
+        else:
+            owner[at] = number[documents[chunk]] if chunk in documents else len(names) + at
+    return owner
+
+
+def _ranks(owners: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Each hit's rank among the documents of its ranking; -1 but for a document's best passage."""
+    order = np.argsort(owners, axis=2, kind="stable")
+    ranked = np.take_along_axis(owners, order, axis=2)
+    new = np.ones(ranked.shape, bool)
+    new[:, :, 1:] = ranked[:, :, 1:] != ranked[:, :, :-1]
+    best = np.zeros(ranked.shape, bool)
+    np.put_along_axis(best, order, new, axis=2)
+    best &= owners >= 0
+    ranks: NDArray[np.intp] = np.where(best, np.cumsum(best, axis=2) - 1, -1)
+    return ranks
+
+
+def _worth(ballots: Ballots, ranks: NDArray[np.intp], spec: VoteSpec) -> NDArray[np.float64]:
+    """(V, W, c): what a hit at that rank gets."""
+    weights = ballots.weights[:, None, None]
+    if spec.rule == "distance":
+        similarity = ballots.scores.astype(np.float64)
+        worth = np.where(np.isfinite(similarity), 1.0 / np.maximum(1.0 - similarity, _CLOSEST), 0.0)
+        distant: NDArray[np.float64] = weights * worth
+        return distant
+    ranked: NDArray[np.float64] = weights * spec.decay ** ranks.astype(np.float64)
+    return ranked
+
+
+def _parts(
+    rows: NDArray[np.intp], worth: NDArray[np.float64], num_rows: int
+) -> NDArray[np.float64]:
+    """(num_rows, V, W): what each row's passage gets from each voter in each window.
+
+    Args:
+        rows: (V, W, c); the row `num_rows` is for what is not asked about.
+    """
+    num_voters, num_windows, _ = rows.shape
+    num_rankings = num_voters * num_windows
+    ranking = np.arange(num_rankings).reshape(num_voters, num_windows, 1)
+    cells = rows * num_rankings + ranking
+    sums = _sums(cells, worth, (num_rows + 1) * num_rankings)
+    return sums.reshape(num_rows + 1, num_voters, num_windows)[:num_rows]
+
+
+def _sums(
+    cells: NDArray[np.intp], worth: NDArray[np.float64], num_cells: int
+) -> NDArray[np.float64]:
+    """(num_cells,): what falls into each cell, added in the order of the rankings."""
+    sums: NDArray[np.float64] = np.bincount(cells.ravel(), worth.ravel(), num_cells).astype(
+        np.float64, copy=False
+    )
+    return sums
+
+
+def _over_windows(votes: NDArray[np.float64], power: float) -> NDArray[np.float64]:
+    """(M,) of (M, W): the power mean's sum over windows."""
+    if votes.shape[1] == 1:
+        return votes[:, 0]
+    summed: NDArray[np.float64] = (votes**power).sum(axis=1) ** (1.0 / power)
+    return summed
+
+
+def _choose(
+    votes: NDArray[np.float64], first: NDArray[np.int64], spec: VoteSpec, k: int
+) -> list[tuple[int, float]]:
+    """Documents and what each added, one by one; a window counts less as it is answered.
+
+    Args:
+        votes: (M, W).
+        first: (M,) what decides ties.
+    """
+    share = votes / np.maximum(votes.max(axis=0), np.finfo(np.float64).tiny)
+    left = np.ones(votes.shape[1])
+    free = votes.sum(axis=1) > 0.0
+    chosen: list[tuple[int, float]] = []
+    while len(chosen) < k and free.any():
+        added = np.where(free, _over_windows(votes * left, spec.power), -1.0)
+        best = int(np.lexsort((first, -added))[0])
+        chosen.append((best, float(added[best])))
+        free[best] = False
+        left = left * (1.0 - spec.coverage * share[best])
+    return chosen

@@ -1,0 +1,213 @@
+"""The vote against numbers computed by hand, and against the paper's rule written plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES, strategy
+from mrag_pipeline.domain.voting import (
+    PAPER,
+    Ballots,
+    Hit,
+    VoteSpec,
+    elect,
+    fuse,
+    shortlist,
+    weights_of,
+)
+from mrag_pipeline.errors import ConfigError
+
+PLAIN = VoteSpec(power=1.0, coverage=0.0)
+
+
+def ballots(
+    rankings: Sequence[Sequence[Sequence[int]]], weights: Sequence[float] | None = None
+) -> Ballots:
+    """Rankings by voter, then by window."""
+    ids = np.array(rankings, np.int64)
+    counts = np.ones(len(ids)) if weights is None else np.array(weights, np.float64)
+    return Ballots(ids, np.zeros(ids.shape, np.float32), counts)
+
+
+def own(cast: Ballots) -> dict[int, str]:
+    """Every chunk a document of its own."""
+    return {chunk: f"d{chunk}" for chunk in np.unique(cast.ids).tolist() if chunk >= 0}
+
+
+def tally(hits: Sequence[Hit]) -> list[tuple[str, float]]:
+    return [(hit.document_id, round(hit.vote, 6)) for hit in hits]
+
+
+def run(
+    cast: Ballots, spec: VoteSpec = PLAIN, k: int = 9, documents: Mapping[int, str] | None = None
+) -> list[tuple[str, float]]:
+    return tally(elect(cast, documents or own(cast), spec, k))
+
+
+def papers_rule(
+    heads: Sequence[Sequence[int]], importance: Sequence[float]
+) -> list[tuple[int, float]]:
+    """Section 3.3: head i votes s_i * 2^-p for the text chunk at place p of its list."""
+    votes: dict[int, float] = {}
+    for chunks, scale in zip(heads, importance, strict=True):
+        for place, chunk in enumerate(chunks):
+            votes[chunk] = votes.get(chunk, 0.0) + scale * 2.0**-place
+    return sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))
+
+
+def test_a_heavier_head_outvotes_a_lighter_one() -> None:
+    """Importance scales every vote of its head: 1/2 + 2 against 1 + 2/2."""
+    assert run(ballots([[[1, 2]], [[2, 1]]], [1.0, 2.0])) == [("d2", 2.5), ("d1", 2.0)]
+
+
+def test_ties_go_to_the_smaller_chunk() -> None:
+    """Whatever order the heads name them in."""
+    assert [name for name, _ in run(ballots([[[7, 3]], [[3, 7]]]))] == ["d3", "d7"]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_one_window_of_one_passage_documents_is_the_papers_rule(
+    seed: int, heads: int, depth: int
+) -> None:
+    """Any p and any coverage: with one window neither has anything to weigh."""
+    random = np.random.default_rng(seed)
+    lists = [random.permutation(15)[:depth].tolist() for _ in range(heads)]
+    importance = random.uniform(0.1, 2.0, heads).tolist()
+    cast = ballots([[one] for one in lists], importance)
+    expected = papers_rule(lists, importance)
+    for spec in (PAPER, replace(VoteSpec(), standard_weight=0.0)):
+        hits = elect(cast, own(cast), spec, 99)
+        assert [hit.chunk_ids[0] for hit in hits] == [chunk for chunk, _ in expected]
+        np.testing.assert_allclose([hit.vote for hit in hits], [vote for _, vote in expected])
+
+
+def test_passages_of_one_document_share_its_best_place() -> None:
+    """1 and 2 are a's: b ranks second, not third."""
+    documents = {1: "a", 2: "a", 3: "b"}
+    assert run(ballots([[[1, 2, 3]]]), documents=documents) == [("a", 1.0), ("b", 0.5)]
+
+
+def test_a_hit_names_its_passages_best_first() -> None:
+    """Chunk 2 got two firsts, chunk 1 one; chunk 4 never was a's best and is left out."""
+    documents = {1: "a", 2: "a", 4: "a"}
+    [hit] = elect(ballots([[[2, 4]], [[2, 1]], [[1, 2]]]), documents, PLAIN, 1)
+    assert hit.chunk_ids == (2, 1)
+
+
+def test_power_prefers_one_sure_window_to_many_faint_ones() -> None:
+    """Window votes (1, 0, 0) and (1/2, 1/2, 1/2): 1 < 1.5 as a sum, 1 > 0.866 as p = 2."""
+    cast = ballots([[[1, 2], [3, 2], [4, 2]]])
+    assert run(cast, k=1) == [("d2", 1.5)]
+    assert run(cast, replace(PLAIN, power=2.0), k=1) == [("d1", 1.0)]
+
+
+def test_coverage_turns_to_the_windows_not_yet_answered() -> None:
+    """Two heads agree on 1 then 2 in one window; a weaker window wants 3."""
+    cast = ballots([[[1, 2], [3, 4]], [[1, 2], [5, 6]]], [1.0, 0.8])
+    assert [name for name, _ in run(cast, k=3)][:2] == ["d1", "d3"]
+    crowded = ballots([[[1, 2], [3, 4]]], [1.0])
+    spec = replace(PLAIN, coverage=0.8)
+    assert [hit.document_id for hit in elect(crowded, own(crowded), spec, 4)] == [
+        "d1",
+        "d3",
+        "d2",
+        "d4",
+    ]
+    # The first window's second is worth 1/2; after d1 was taken, 1/2 * (1 - 0.8).
+    hits = elect(crowded, own(crowded), spec, 3)
+    assert [round(hit.added, 6) for hit in hits] == [1.0, 1.0, 0.1]
+
+
+def test_what_hits_add_never_rises() -> None:
+    """The order of choosing is the order of new votes."""
+    random = np.random.default_rng(3)
+    cast = ballots([[random.permutation(30)[:8].tolist() for _ in range(6)] for _ in range(4)])
+    added = [hit.added for hit in elect(cast, own(cast), VoteSpec(), 20)]
+    assert added == sorted(added, reverse=True)
+
+
+def test_a_smaller_k_is_the_start_of_a_larger() -> None:
+    """What is asked for does not change what is best."""
+    random = np.random.default_rng(4)
+    cast = ballots([[random.permutation(40)[:8].tolist() for _ in range(6)] for _ in range(4)])
+    assert run(cast, VoteSpec(), 5) == run(cast, VoteSpec(), 20)[:5]
+
+
+def test_the_parts_say_which_window_and_voter_gave_what() -> None:
+    """And add up to the vote where p is 1."""
+    cast = ballots([[[1, 2], [2, 1]], [[2, 1], [2, 1]]], [1.0, 3.0])
+    first = elect(cast, own(cast), PLAIN, 1)[0]
+    assert first.parts.tolist() == [[0.5, 1.0], [3.0, 3.0]]
+    assert first.vote == first.parts.sum()
+
+
+def test_a_chunk_that_is_gone_gives_up_its_place() -> None:
+    """A deleted row's votes are dropped and the ranks close up."""
+    cast = ballots([[[9, 1, 2]]])
+    assert tally(elect(cast, {1: "a", 2: "b"}, PLAIN, 9, gone={9})) == [("a", 1.0), ("b", 0.5)]
+
+
+def test_a_chunk_not_looked_up_keeps_its_place() -> None:
+    """It is somebody's, and cannot be chosen."""
+    cast = ballots([[[9, 1, 2]]])
+    assert tally(elect(cast, {1: "a", 2: "b"}, PLAIN, 9)) == [("a", 0.5), ("b", 0.25)]
+
+
+def test_padding_votes_for_nobody() -> None:
+    """A short ranking, and one with nothing."""
+    assert run(ballots([[[1, -1], [-1, -1]]])) == [("d1", 1.0)]
+    nothing = ballots([[[-1, -1]]])
+    assert elect(nothing, {}, PLAIN, 5) == []
+    assert shortlist(nothing, PLAIN, 5) == []
+
+
+def test_by_distance_the_near_count_more_than_the_first() -> None:
+    """One over the distance: 1/0.5 twice against 1/0.25 once; a distance of 0 stays finite."""
+    ids = np.array([[[1, 2]], [[3, 2]]])
+    scores = np.array([[[0.75, 0.5]], [[0.5, 0.5]]], np.float32)
+    spec = replace(PAPER, rule="distance")
+    hits = elect(Ballots(ids, scores, np.ones(2)), {1: "a", 2: "b", 3: "c"}, spec, 3)
+    assert tally(hits) == [("a", 4.0), ("b", 4.0), ("c", 2.0)]
+    same = Ballots(ids, np.ones_like(scores), np.ones(2))
+    assert np.isfinite([hit.vote for hit in elect(same, {1: "a", 2: "b"}, spec, 3)]).all()
+
+
+def test_the_shortlist_takes_chunks_by_vote() -> None:
+    """Chunk 2 has 1 + 1/2, 1 has 1, 3 has 1/2."""
+    cast = ballots([[[1, 2]], [[2, 3]]])
+    assert shortlist(cast, PLAIN, 2) == [2, 1]
+    assert shortlist(cast, PLAIN, 9) == [2, 1, 3]
+
+
+def test_the_standard_vector_counts_a_share_of_all_heads() -> None:
+    """0.4 of 1 + 2 + 2; no voter at all without a weight."""
+    np.testing.assert_allclose(weights_of(np.array([1.0, 2.0, 2.0]), 0.4), [1, 2, 2, 2])
+    assert weights_of(np.array([1.0, 2.0]), 0.0).tolist() == [1.0, 2.0]
+
+
+def test_fusion_adds_reciprocal_ranks() -> None:
+    """B is second and first: 1/61 + 1/60; ties stand as they came."""
+    fused = fuse([["a", "b"], ["b", "c"]], 5)
+    assert [name for name, _ in fused] == ["b", "a", "c"]
+    assert fused[0][1] == pytest.approx(1 / 61 + 1 / 60)
+
+
+def test_fusion_takes_no_deep_document_before_a_first() -> None:
+    """X is third of both and a first of one: with two at a time, x comes after."""
+    fused = fuse([["a", "b", "x"], ["c", "d", "x"]], 2)
+    assert [name for name, _ in fused] == ["a", "c", "b", "d", "x"]
+
+
+def test_every_strategy_has_a_name_and_a_wrong_one_is_told_the_nearest() -> None:
+    """The names are what the CLI and the API take."""
+    assert DEFAULT in STRATEGIES
+    assert all(strategy(name).name == name for name in STRATEGIES)
+    with pytest.raises(ConfigError, match="did you mean `aspect`"):
+        strategy("aspects")
