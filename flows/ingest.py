@@ -159,6 +159,7 @@ def ingest(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,
     use_gate: bool = True,
+    wait_s: float = 0.0,
 ) -> dict[str, Any]:
     """Builds an index version from a corpus and makes it live.
 
@@ -166,12 +167,13 @@ def ingest(
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
         settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
         use_gate: compare with the live version before taking its place ([gate]).
+        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
     Returns: an IngestResult as plain values.
     Raises: GateClosed if the new version is worse; it is whole, and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = Clock()
-    with wiring.run_lock(config):
+    with wiring.run_lock(config, wait_s):
         version = clock.time("plan", lambda: plan(config))
         totals, staged = clock.time("embed", lambda: embed(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))

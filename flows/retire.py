@@ -41,6 +41,7 @@ def retire(
     settings: dict[str, Any] | None = None,
     keep: int | None = None,
     version: str | None = None,
+    wait_s: float = 0.0,
 ) -> dict[str, Any]:
     """Drops versions that have been replaced for longer than the grace period.
 
@@ -49,11 +50,12 @@ def retire(
         settings: values over those of the file, nested like it.
         keep: replaced versions that stay whatever their age; retire.keep if None.
         version: drops this one now, whatever its age.
+        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     if keep is not None:
         config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
-    with wiring.run_lock(config):
+    with wiring.run_lock(config, wait_s):
         done = drop(config, version)
     artifacts.summary(config.index, done.fates)
     return {"index": config.index, "fates": done.fates, "dropped": list(done.dropped)}

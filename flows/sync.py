@@ -117,6 +117,7 @@ def sync(
     settings: dict[str, Any] | None = None,
     allow_deletes: bool = False,
     only: list[str] | None = None,
+    wait_s: float = 0.0,
 ) -> dict[str, Any]:
     """Brings the live version up to date with its corpus; embeds only what is new or changed.
 
@@ -125,11 +126,12 @@ def sync(
         settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
         allow_deletes: delete documents past sync.max_deleted_share too.
         only: ids or places of documents; no others are looked at and none is removed.
+        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = Clock()
-    with wiring.run_lock(config):
+    with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
         wanted = Wanted(allow_deletes, frozenset(only) if only is not None else None)

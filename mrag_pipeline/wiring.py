@@ -117,11 +117,11 @@ def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retr
     return Retriever(loaded, segmenter(config, loaded), index, record)
 
 
-def run_lock(config: Config) -> AbstractContextManager[None]:
-    """Held while a run changes the index; a second run is refused, told who holds it."""
+def run_lock(config: Config, wait_s: float = 0.0) -> AbstractContextManager[None]:
+    """Held while a run changes the index; a second run waits, or is told who holds it."""
     from mrag_pipeline.staging.lock import run_lock
 
-    return run_lock(config.staging, config.index)
+    return run_lock(config.staging, config.index, wait_s)
 
 
 def request(config: Config) -> Request:
