@@ -13,7 +13,8 @@ from mrag_pipeline.errors import MragError
 
 EPILOG = """
 Exit codes: 0 done; 1 unexpected; 2 config or arguments; 3 corpus; 4 model; 5 index (none live,
-busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 130 interrupted.
+busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 9 worse
+than the live version; 130 interrupted.
 """
 INTERRUPTED = 130
 
@@ -41,7 +42,7 @@ def _root(
 
 
 def _add_commands() -> None:
-    from mrag_pipeline.cli import ask, build, health, look, update, versions
+    from mrag_pipeline.cli import ask, build, evaluate, health, look, update, versions
 
     for command in (
         build.init,
@@ -49,6 +50,7 @@ def _add_commands() -> None:
         build.ingest,
         update.sync,
         ask.search,
+        evaluate.evaluate,
         look.status,
         look.inspect,
         versions.versions,

@@ -10,19 +10,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from mrag_pipeline.domain.comparison import distinct
 from mrag_pipeline.domain.evaluation import (
+    BASELINE,
     Evaluation,
     Example,
     Rankings,
     Subject,
+    WindowVote,
     curve_of,
     depth,
     figures_of,
 )
 from mrag_pipeline.domain.labelled import Flaw, LabelledQuery, LabelledSet, flaw
+from mrag_pipeline.domain.strategies import STRATEGIES, strategy
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import Progress, VectorIndex
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import Encoder, Progress, Segmenter, VectorIndex
+from mrag_pipeline.stages.retrieve import Answer, Retriever, Searched
+from mrag_pipeline.stages.sharing import SharedEncoder, SharedIndex
 
 CURVE_KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
 
@@ -31,13 +39,73 @@ class Finder(Protocol):
     """Asks one index version by any of several strategies."""
 
     def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
-        """At least k documents where there are so many, best first; ids may repeat."""
+        """At least k documents where there are so many, best first."""
 
-    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example | None:
-        """Which windows and heads voted for what the query found; None if nothing votes."""
+    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example:
+        """Which windows and voters chose what the query found."""
 
     def forget(self) -> None:
         """The next query is another one: nothing of the last is needed any more."""
+
+
+class SharingFinder:
+    """The product's retriever; what several strategies need of one query is done once."""
+
+    def __init__(
+        self, encoder: Encoder, segmenter: Segmenter, index: Searched, record: VersionRecord
+    ) -> None:
+        self._encoder = SharedEncoder(encoder)
+        self._index = SharedIndex(index)
+        self._retriever = Retriever(self._encoder, segmenter, self._index, record)
+
+    def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
+        """The documents that the retriever gives."""
+        return self._ask(query, strategy, k).documents()
+
+    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example:
+        """The votes for the documents found, as shares of all of them."""
+        answer = self._ask(query, strategy, k)
+        votes = np.sum([one.hit.parts for one in answer.found], axis=0)  # (V, W)
+        shares = votes / votes.sum()
+        return Example(
+            query.text,
+            strategy,
+            answer.voters,
+            tuple(
+                WindowVote(window.text, tuple(shares[:, at].tolist()))
+                for at, window in enumerate(answer.windows)
+            ),
+            tuple(answer.documents()),
+        )
+
+    def forget(self) -> None:
+        """Nothing of the last query is kept."""
+        self._encoder.forget()
+        self._index.forget()
+
+    def _ask(self, query: LabelledQuery, strategy: str, k: int) -> Answer:
+        return self._retriever.retrieve(query.text, k, strategy, query.sub_queries)
+
+
+def strategies_for(labelled: LabelledSet, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The strategies to measure, the baseline first.
+
+    Args:
+        wanted: names; none: all that the set's queries allow.
+    Raises: ConfigError for a name that is none, or one that needs sub-queries the set has not.
+    """
+    lacking = sum(not query.sub_queries for query in labelled.queries)
+    chosen = [strategy(name) for name in wanted or STRATEGIES]
+    for one in chosen if wanted else ():
+        if lacking and one.windows == "sub-queries":
+            raise ConfigError(
+                f"{one.name} over {labelled.name}: {lacking} of {len(labelled.queries)} queries "
+                "have no sub-queries",
+                "sub-queries for every query",
+                f"leave out {one.name}, or give your queries `sub_queries`",
+            )
+    able = [one.name for one in chosen if not (lacking and one.windows == "sub-queries")]
+    return tuple(dict.fromkeys(sorted(able, key=lambda name: name != BASELINE)))
 
 
 def evaluate(
@@ -59,11 +127,11 @@ def evaluate(
     started = time.monotonic()
     deepest = max(depth(k, len(query.aspects)) for k in ks for query in labelled.queries)
     k = max(deepest, *CURVE_KS)
-    found: dict[str, list[list[str]]] = {strategy: [] for strategy in strategies}
+    found: dict[str, list[list[str]]] = {name: [] for name in strategies}
     progress.phase("evaluate", len(labelled.queries), "queries")
     for query in labelled.queries:
-        for strategy in strategies:
-            found[strategy].append(distinct(finder.find(query, strategy, k)))
+        for name in strategies:
+            found[name].append(distinct(finder.find(query, name, k)))
         finder.forget()
         progress.advance(1)
     progress.finish()
@@ -90,11 +158,14 @@ def evaluate(
 def _examples(
     finder: Finder, labelled: LabelledSet, strategies: Sequence[str]
 ) -> tuple[Example, ...]:
-    """One query of a middling number of aspects, under each strategy that can say who voted."""
+    """One query of a middling number of aspects, under each strategy of windows and heads."""
     by_aspects = sorted(labelled.queries, key=lambda query: query.num_named)
     query = by_aspects[len(by_aspects) // 2]
-    made = (finder.example(query, strategy, len(query.aspects)) for strategy in strategies)
-    examples = tuple(one for one in made if one is not None)
+    examples = tuple(
+        finder.example(query, name, len(query.aspects))
+        for name in strategies
+        if (STRATEGIES[name].windows, STRATEGIES[name].voters) == ("aspects", "heads")
+    )
     finder.forget()
     return examples
 

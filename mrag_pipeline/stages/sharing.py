@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.ports import ChunkRow, Encoder, Ranking, SearchRequest, VectorIndex
+from mrag_pipeline.ports import ChunkRow, Encoder, Ranking, SearchRequest
+from mrag_pipeline.stages.retrieve import Searched
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
 
@@ -56,12 +57,9 @@ class SharedEncoder:
 
 
 class SharedIndex:
-    """Answers a search or a look-up again only after it was told to forget.
+    """Answers a search or a look-up again only after it was told to forget."""
 
-    Everything but `search` and `chunks` is the index's own.
-    """
-
-    def __init__(self, index: VectorIndex) -> None:
+    def __init__(self, index: Searched) -> None:
         self._index = index
         self._hits: dict[tuple[str, bytes], _Hits] = {}
         self._rows: dict[tuple[str, int], ChunkRow | None] = {}

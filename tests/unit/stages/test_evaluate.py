@@ -36,9 +36,7 @@ class ScriptedFinder:
         self.calls.append(f"{query.text} {strategy} {k}")
         return FOUND[query.text, strategy]
 
-    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example | None:
-        if strategy == "standard":
-            return None
+    def example(self, query: LabelledQuery, strategy: str, k: int) -> Example:
         return Example(query.text, strategy, ("h",), (WindowVote("w", (1.0,)),), ("b",))
 
     def forget(self) -> None:

@@ -1,0 +1,167 @@
+"""Labelled queries to success ratios: read the set, build its index, ask, report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.artifacts import ArtifactProgress, key_of
+from flows.clock import Clock
+from flows.ingest import ingest
+from flows.progress import current
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config, merged
+from mrag_pipeline.corpus.datasets import open_data_set
+from mrag_pipeline.corpus.labelled_queries import read_labelled
+from mrag_pipeline.corpus.published import cache_folder, local_folder
+from mrag_pipeline.domain.evaluation import DEFAULT_KS, Evaluation
+from mrag_pipeline.domain.labelled import LabelledSet
+from mrag_pipeline.report.folder import write_report
+from mrag_pipeline.report.markdown import page
+from mrag_pipeline.report.paper import PaperFigures, published
+from mrag_pipeline.stages.evaluate import SharingFinder, strategies_for
+from mrag_pipeline.stages.evaluate import evaluate as evaluate_stage
+from mrag_pipeline.stages.sync import live_record
+
+BASELINES = ("standard", "standard-windows")  # of the paired differences
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labelled queries, and the corpus they are about if it comes with them."""
+
+    labelled: LabelledSet
+    corpus: Path | None  # JSON Lines; None: whatever the live index holds
+    paper: tuple[PaperFigures, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """What was measured, and the files that tell it."""
+
+    evaluation: Evaluation
+    paper: tuple[PaperFigures, ...]
+    files: tuple[Path, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def label(data_set: str | None, queries_file: str | None) -> Labels:
+    """The labelled queries; a data set's documents are written as a corpus beside its downloads."""
+    if data_set is None:
+        return Labels(read_labelled(Path(queries_file or "")), None)
+    found = open_data_set(data_set)
+    corpus = found.write_documents(cache_folder() / "corpora")
+    return Labels(found.labelled, corpus, published(found.labelled.name, local_folder()))
+
+
+@task(cache_policy=NO_CACHE)
+def measure(
+    config: Config, labels: Labels, strategies: Sequence[str], ks: Sequence[str]
+) -> Evaluation:
+    """What each strategy finds in the live version."""
+    progress = ArtifactProgress(current(), key_of(config.index))
+    encoder = wiring.encoder(config)
+    segmenter = wiring.segmenter(config, encoder)
+    with closing(wiring.index(config)) as index:
+        record = live_record(index)
+        return evaluate_stage(
+            SharingFinder(encoder, segmenter, index, record),
+            labels.labelled,
+            strategies,
+            ks,
+            BASELINES,
+            record,
+            index,
+            progress,
+        )
+
+
+@task(cache_policy=NO_CACHE)
+def report(
+    evaluation: Evaluation, paper: Sequence[PaperFigures], command: str, out: Path
+) -> tuple[Path, ...]:
+    """The evaluation written into the folder, and its page into the Prefect UI."""
+    create_markdown_artifact(
+        page(evaluation, paper, command, plots=()),
+        key=f"{key_of(evaluation.subject.index)}-evaluation",
+    )
+    return tuple(write_report(evaluation, paper, command, out))
+
+
+@flow(name="mrag-evaluate", validate_parameters=True)
+def evaluate(
+    data_set: str | None = None,
+    queries_file: str | None = None,
+    config_file: str | None = None,
+    settings: dict[str, Any] | None = None,
+    strategies: list[str] | None = None,
+    ks: list[str] | None = None,
+    out: str | None = None,
+    live_only: bool = False,
+    command: str = "",
+) -> EvaluateResult:
+    """Measures how much of labelled queries each strategy finds.
+
+    Args:
+        data_set: a name of the paper's, or a folder of the same form. Its index, named after it,
+            is built first unless it is live and whole.
+        queries_file: one's own labelled queries over the live index, instead of a data set.
+        config_file, settings: as for `mrag-ingest`; `settings["index"]` names another index.
+        strategies: names; all that the set allows if None.
+        ks: documents fetched: "n" (as many as the query has aspects) or numbers.
+        out: the report's folder; `.mrag/evaluate/NAME` if None.
+        live_only: builds nothing.
+        command: what the report says made it.
+    """
+    clock = Clock()
+    labels = label(data_set, queries_file)
+    chosen = strategies_for(labels.labelled, strategies or ())  # before anything is spent
+    settings = _settings(labels, settings or {})
+    config = Config.load(Path(config_file) if config_file else None, settings)
+    if labels.corpus is not None and not live_only and _may_build(config):
+        clock.time("ingest", lambda: ingest(config_file, settings))
+    evaluation = measure(config, labels, chosen, ks or DEFAULT_KS)
+    evaluation = replace(evaluation, seconds={**clock.seconds, **evaluation.seconds})
+    folder = Path(out) if out else Path(".mrag/evaluate") / labels.labelled.name
+    files = report(evaluation, labels.paper, command, folder)
+    return EvaluateResult(evaluation, labels.paper, files)
+
+
+def _settings(labels: Labels, settings: dict[str, Any]) -> dict[str, Any]:
+    """The user's settings, over those that name the data set's corpus and index."""
+    if labels.corpus is None:
+        return settings
+    corpus = {
+        "uri": str(labels.corpus),
+        "format": "jsonl",
+        "id_field": "id",
+        "title_field": "title",
+        "text_field": "text",
+        "metadata_fields": ["*"],
+        "include": [],
+    }
+    words = re.findall(r"[a-zA-Z0-9]+", labels.labelled.name)
+    index = "_".join(words if words and words[0][0].isalpha() else ["set", *words])
+    return merged({"index": index}, merged(settings, {"corpus": corpus}))
+
+
+def _may_build(config: Config) -> bool:
+    """Whether the index is there for this corpus: a live version of another is never replaced."""
+    with closing(wiring.index(config)) as index:
+        live = index.live()
+        record = index.record(live) if live else None
+    if record is None or record.corpus == config.corpus.uri:
+        return True
+    current().note(
+        f"index {config.index} was built from {record.corpus}: its live version is evaluated as "
+        "it is; name another index to build one from this data set"
+    )
+    return False

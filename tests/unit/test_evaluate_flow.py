@@ -1,0 +1,43 @@
+"""What the evaluation flow decides before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.evaluate import Labels, _settings
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.labelled import LabelledSet
+
+
+def labels(name: str, corpus: str | None = "/sets/it.jsonl") -> Labels:
+    return Labels(LabelledSet(name, (), "any"), Path(corpus) if corpus else None)
+
+
+def test_a_data_set_names_its_index_and_corpus() -> None:
+    """wikipedia-v1 is index wikipedia_v1, whatever corpus the config file has."""
+    settings = _settings(labels("wikipedia-v1"), {"corpus": {"uri": "mine", "id_field": "url"}})
+    config = Config.parse(settings)
+    assert config.index == "wikipedia_v1"
+    assert (config.corpus.uri, config.corpus.id_field) == ("/sets/it.jsonl", "id")
+
+
+def test_the_user_may_name_another_index_and_set_anything_else() -> None:
+    """Settings of the command line stay."""
+    given = {"index": "wide", "chunking": {"max_tokens": 64}}
+    config = Config.parse(_settings(labels("wikipedia-v1"), given))
+    assert (config.index, config.chunking.max_tokens) == ("wide", 64)
+
+
+def test_a_folder_of_any_name_gives_a_name_that_an_index_can_have() -> None:
+    """Letters first, no doubled or odd signs."""
+    for name, index in (
+        ("2024 -- legal.set", "set_2024_legal_set"),
+        ("__x__", "x"),
+        ("日本", "set"),
+    ):
+        assert Config.parse(_settings(labels(name), {})).index == index
+
+
+def test_own_queries_leave_the_settings_alone() -> None:
+    """They are asked of whatever index the config names."""
+    assert _settings(labels("mine", None), {"index": "docs"}) == {"index": "docs"}
