@@ -69,14 +69,21 @@ def scenarios() -> list[Scenario]:
     ]
 
 
-def outcomes(index: Callable[[], VectorIndex] | None = None) -> Iterator[Outcome]:
-    """Every scenario killed before each of its writes, then run again."""
+def outcomes(end: BaseException | None = None) -> Iterator[Outcome]:
+    """Every scenario ended before each of its writes, then run again.
+
+    Args:
+        end: what ends it; a kill if None.
+    """
     with tempfile.TemporaryDirectory() as place, _no_fsync():
         for scenario in scenarios():
-            yield from _killed_everywhere(scenario, Path(place) / scenario.name)
+            yield from _ended_everywhere(scenario, Path(place) / scenario.name, end or Killed())
 
 
-def _killed_everywhere(scenario: Scenario, place: Path) -> Iterator[Outcome]:
+def _ended_everywhere(scenario: Scenario, place: Path, end: BaseException) -> Iterator[Outcome]:
+    def ended(_: str) -> None:
+        raise end
+
     start = Living(place / "start" / "staging", FIRST, shard_bytes=200, num_heads=2)
     scenario.prepare(start)
     undisturbed = _copied(start, place / "undisturbed")
@@ -89,9 +96,9 @@ def _killed_everywhere(scenario: Scenario, place: Path) -> Iterator[Outcome]:
         problems = []
         killed = False
         try:
-            with _killable(living, Switch(at)):
+            with _killable(living, Switch(at, ended)):
                 scenario.run(living)
-        except Killed:
+        except type(end):
             killed = True
         if not killed:
             problems.append("this point was not reached")

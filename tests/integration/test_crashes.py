@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from mrag_pipeline.errors import IndexUnavailable, StorageFull
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.stages.sync import live_record
 from tests.crashes import BEGIN, END, PAGE, Outcome, outcomes, table, torn
@@ -40,6 +41,20 @@ def test_the_page_shows_this_table(found: list[Outcome]) -> None:
     """`python -m tests.crashes` writes it anew."""
     shown = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
     assert shown == table(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "error",
+    [StorageFull("no space left"), IndexUnavailable("no answer")],
+    ids=lambda e: type(e).__name__,
+)
+def test_no_error_leaves_a_trace(error: BaseException) -> None:
+    """A full disk or a silent server at any write of any command: the same run after it is whole.
+
+    Unlike a kill, an error runs every handler on its way out.
+    """
+    assert [(o.scenario, o.point, o.problems) for o in outcomes(error) if o.problems] == []
 
 
 def test_a_torn_document_is_seen(tmp_path) -> None:  # type: ignore[no-untyped-def]

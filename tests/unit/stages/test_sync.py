@@ -24,6 +24,8 @@ from mrag_pipeline.errors import (
 )
 from mrag_pipeline.stages.compare import Wanted
 from mrag_pipeline.stages.sync import live_record
+from tests import living as living_module
+from tests.fakes_corpus import FakeCorpusReader
 from tests.living import Living, a_document, assert_same
 
 TEN = [a_document(i) for i in range(10)]
@@ -225,6 +227,47 @@ def test_an_abandoned_plan_is_replaced(
             living.sync()
     assert live_record(living.index).pending == ""
     living.items = [*TEN[2:], a_document(11)]
+    living.sync()
+    synced(living, tmp_path)
+
+
+def test_a_corpus_that_changes_meanwhile_is_the_next_syncs(
+    living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was compared is what is embedded, whatever the files say by then."""
+    real = living_module.compare
+
+    def compare_then_change(*args: object) -> object:
+        found = real(*args)  # type: ignore[arg-type]
+        living.items = [*TEN, a_document(10, edition=9)]
+        return found
+
+    living.items = [*TEN, a_document(10)]
+    with monkeypatch.context() as changing:
+        changing.setattr(living_module, "compare", compare_then_change)
+        living.sync()
+    rows = living.index.chunks_of_document(live_record(living.index).chunks_collection(), "d10")
+    assert [row.metadata["edition"] for row in rows] == [0, 0]
+    assert living.sync()[0].difference.changed == 1
+    synced(living, tmp_path)
+
+
+def test_a_corpus_that_breaks_while_it_is_read_changes_nothing(
+    living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a listing is never taken for the whole: nothing is deleted for it."""
+    before = living.content()
+
+    def breaks(_self: FakeCorpusReader, slices: object) -> object:
+        yield TEN[0]
+        raise FingerprintMismatch("the file has changed since it was listed")
+
+    with monkeypatch.context() as breaking:
+        breaking.setattr(FakeCorpusReader, "read", breaks)
+        with pytest.raises(FingerprintMismatch):
+            living.sync()
+    assert living.content() == before
+    living.items = TEN[1:]
     living.sync()
     synced(living, tmp_path)
 

