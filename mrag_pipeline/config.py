@@ -32,6 +32,7 @@ from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.domain.workers import WorkersSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.llm.spec import LlmSpec
 from mrag_pipeline.staging.spec import StagingSpec
 
 DEFAULT_FILE = "mrag.toml"
@@ -73,6 +74,7 @@ class Config(BaseModel):
     gate: GateSpec = GateSpec()
     retire: RetireSpec = RetireSpec()
     notify: NotifySpec = NotifySpec()
+    llm: LlmSpec = LlmSpec()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:
@@ -127,6 +129,7 @@ class Config(BaseModel):
             ("corpus.uri", self.corpus.uri),
             ("staging.uri", self.staging.uri),
             ("milvus.uri", self.milvus.uri),
+            ("llm.url", self.llm.url),
         ):
             parts = urlsplit(uri)
             if (parts.scheme and "@" in parts.netloc) or "secret" in parts.query.lower():

@@ -20,11 +20,13 @@
     |   |-- VerifyFailed          a loaded version is not what was staged
     |   |-- GateClosed            a whole version that is worse than the live one
     |   |-- NoLiveVersion         nothing to search
+    |   |-- LlmRefused            the chat model's answer is none
     |   |-- TooFewChunks          importance needs at least two
     |   `-- StorageFull           the disk
     `-- TransientError            trying again may work
         |-- IndexBusy             another process owns it
         |-- IndexUnavailable      no answer, or a time-out
+        |-- LlmUnavailable        no answer from the chat model
         `-- WorkerLost            an actor or its node died
 
 An error is built from facts (strings), so it survives pickling between processes.
@@ -157,6 +159,12 @@ class NoLiveVersion(PermanentError):
     exit_code = 5
 
 
+class LlmRefused(PermanentError):
+    """The chat model's answer is none."""
+
+    exit_code = 5
+
+
 class TooFewChunks(PermanentError):
     """Importance needs at least two chunks."""
 
@@ -185,3 +193,9 @@ class WorkerLost(TransientError):
     """An actor or its node died."""
 
     exit_code = 8
+
+
+class LlmUnavailable(TransientError):
+    """No answer from the chat model."""
+
+    exit_code = 5

@@ -24,6 +24,7 @@ from mrag_pipeline.stages.staged import StagedVersion
 
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.transformer import TransformerEncoder
+    from mrag_pipeline.llm.chat import ChatModel
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
 
@@ -115,6 +116,16 @@ def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retr
     """
     loaded = encoder(config)
     return Retriever(loaded, segmenter(config, loaded), index, record)
+
+
+def chat_model(config: Config) -> ChatModel:
+    """The chat model that the config names; close it.
+
+    Raises: ConfigError if it names none.
+    """
+    from mrag_pipeline.llm.chat import ChatModel
+
+    return ChatModel(config.llm)
 
 
 def run_lock(config: Config, wait_s: float = 0.0) -> AbstractContextManager[None]:

@@ -13,6 +13,8 @@ from rich.table import Table
 from mrag_pipeline.cli.look import live_record
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.stages.retrieve import Answer, Found
 
 SNIPPET_CHARS = 160
@@ -22,15 +24,19 @@ BARS = " ▁▂▃▄▅▆▇█"
 def search(
     queries: Annotated[list[str], typer.Argument(help="One or more queries.", metavar="QUERY...")],
     k: Annotated[int, typer.Option("-k", min=1, help="Documents to fetch.")] = 8,
-    strategy: Annotated[
+    strategy_name: Annotated[
         str,
-        typer.Option(help="aspect, mrag, standard, standard-windows, split, mrag-unweighted, ..."),
+        typer.Option(
+            "--strategy",
+            help="aspect, mrag, standard, standard-windows, split, mrag-unweighted, ...",
+        ),
     ] = "aspect",
     compare: Annotated[
         str | None, typer.Option(help="Another strategy, shown beside: `--compare standard`.")
     ] = None,
     sub_query: Annotated[
-        list[str] | None, typer.Option(help="For the fusion strategies; repeat it.")
+        list[str] | None,
+        typer.Option(help="For fusion; repeat it. Without any, the model of [llm] is asked."),
     ] = None,
     config: ConfigFile = None,
     index: Index = None,
@@ -45,17 +51,16 @@ def search(
         mrag search "..." --json | jq '.[0].hits[].document_id'
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.config import Config
 
     resolved = Config.load(config, settings_of(settings, index))
     with closing(wiring.index(resolved)) as opened:
         record = live_record(opened, resolved.index)
         retriever = wiring.retriever(resolved, opened, record)
-        asked = [name for name in (compare, strategy) if name]
-        answers = [
-            [retriever.retrieve(query, k, name, sub_query or ()) for name in asked]
-            for query in queries
-        ]
+        asked = [name for name in (compare, strategy_name) if name]
+        answers = []
+        for query in queries:
+            subs = sub_query or _asked_for(query, asked, resolved)
+            answers.append([retriever.retrieve(query, k, name, subs) for name in asked])
     if json:
         print_json(
             [
@@ -72,6 +77,16 @@ def search(
             _beside(row)
         else:
             _listed(row[0])
+
+
+def _asked_for(query: str, names: list[str], config: Config) -> list[str]:
+    """Sub-queries from the chat model, if a strategy needs some and a model is configured."""
+    from mrag_pipeline import wiring
+
+    if not config.llm.url or all(strategy(name).windows != "sub-queries" for name in names):
+        return []
+    with closing(wiring.chat_model(config)) as model:
+        return model.sub_queries(query)
 
 
 def _listed(answer: Answer) -> None:

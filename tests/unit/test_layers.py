@@ -17,7 +17,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("domain",),
     ("ports",),
-    ("stages", "encoder", "corpus", "staging", "index", "report"),
+    ("stages", "encoder", "corpus", "staging", "index", "llm"),
     ("config",),
     ("wiring",),
     ("runtime", "serving", "report"),
@@ -39,8 +39,8 @@ OWNERS = {
     "matplotlib": {"report"},
     "pooch": {"corpus"},
     "fastapi": {"serving"},
+    "httpx": {"llm", "flows", "cli", "serving"},
     "prefect": {"flows"},
-    "matplotlib": {"report"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

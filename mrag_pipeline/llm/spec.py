@@ -1,0 +1,16 @@
+"""Which chat model is asked, if any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSpec:
+    """The `[llm]` part of the config file. The key is only ever in the environment."""
+
+    url: str = ""  # of an OpenAI-compatible API, up to /v1; empty: no model is asked
+    model: str = ""  # the name it is known by there
+    key_env: str = "MRAG_LLM_API_KEY"  # the variable that holds the API key
+    timeout_s: float = 60.0  # of one answer
+    sub_queries: int = 5  # asked for, for the fusion strategies
