@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from mrag_pipeline.domain.heads import Head
@@ -39,12 +40,18 @@ _POST_NORM = Family("self_attn.o_proj", "cls", "cls", "post_norm")
 
 _T5 = Family("layer.0.SelfAttention.o", "mean", "mean")
 
+# What is known of a family that is not listed; its projection is found by structure.
+UNKNOWN_CAUSAL = Family("", "last", "last")
+UNKNOWN_BIDIRECTIONAL = Family("", "cls", "mean")
+
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
     "camembert": _ROBERTA,
+    "data2vec-text": _ROBERTA,
     "distilbert": Family("attention.out_lin", "cls", "mean"),
     "dpr": _BERT,
     "electra": _BERT,
+    "ernie": _BERT,
     "gemma": _CAUSAL,
     "gemma2": _SANDWICH,
     "gemma3_text": _SANDWICH,
@@ -101,28 +108,51 @@ def find_capture(model: nn.Module, config: Any, layers: tuple[int, ...]) -> Capt
     names, projections = [], []
     for layer in chosen:
         _refuse_linear(config, layer)
-        inner = family.projection if family else _projection_name(stack[layer], config)
-        try:
-            projection = stack[layer].get_submodule(inner)
-        except AttributeError:
+        inner = family.projection if family else ""
+        if not inner or not _has(stack[layer], inner):
             inner = _projection_name(stack[layer], config)
-            projection = stack[layer].get_submodule(inner)
+        projection = stack[layer].get_submodule(inner)
         _refuse_mixing(stack[layer], inner, config)
         names.append(f"{stack_name}.{layer}.{inner}")
         projections.append(projection)
     num_heads = int(config.num_attention_heads)
     widths = {input_width(projection) for projection in projections}
     head_dim, rest = divmod(widths.pop(), num_heads)
-    stated = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or head_dim
-    if widths or rest or stated != head_dim:
+    stated = head_dims(config) or {head_dim}
+    if widths or rest or head_dim not in stated:
         raise _unsupported(
             config,
             f"{names[-1]} takes {input_width(projections[-1])} numbers for {num_heads} heads "
-            f"of {stated}",
+            f"of {' or '.join(map(str, sorted(stated)))}",
         )
     blocks = tuple(stack[layer] for layer in chosen)
     is_last = chosen[-1] == len(stack) - 1
     return Capture(chosen, tuple(names), tuple(projections), blocks, is_last, num_heads, head_dim)
+
+
+def head_dims(config: Any) -> set[int]:
+    """How many numbers a head may have by the config; empty if it does not say."""
+    found = set()
+    # Where they differ by layer newer configs refuse to name one.
+    for name in ("head_dim", "d_kv", "v_head_dim"):
+        value = config.to_dict().get(name)
+        if isinstance(value, int) and value > 0:
+            found.add(value)
+    return found
+
+
+def is_causal(model: Any, projection: nn.Module) -> bool:
+    """Whether a text's first token sees none of the others: asked of the model itself."""
+    seen: list[torch.Tensor] = []
+    handle = projection.register_forward_pre_hook(lambda _, args: seen.append(args[0][0, 0]))
+    last = int(model.get_input_embeddings().weight.shape[0]) - 1
+    try:
+        with torch.inference_mode():
+            for ids in ([last, last - 1, last - 2], [last, last - 3, last - 4]):
+                model(input_ids=torch.tensor([ids], device=model.device))
+    finally:
+        handle.remove()
+    return bool(torch.allclose(seen[0], seen[1], rtol=1e-3, atol=1e-4))
 
 
 def input_width(projection: nn.Module) -> int:
@@ -131,6 +161,32 @@ def input_width(projection: nn.Module) -> int:
         return projection.in_features
     weight = getattr(projection, "weight", None)
     return int(weight.shape[0]) if weight is not None and weight.ndim == 2 else 0
+
+
+def family_of(model: Any, capture: Capture) -> Family:
+    """The family's row, or what the model shows of itself."""
+    family = FAMILIES.get(model.config.model_type)
+    causal = is_causal(model, capture.projections[-1])
+    if family is None:
+        family = UNKNOWN_CAUSAL if causal else UNKNOWN_BIDIRECTIONAL
+        return replace(family, positions_after_pad=_positions_after_pad(model))
+    if family.pooling == "last" and not causal:
+        # A decoder made bidirectional, as EmbeddingGemma: no token has seen more than another.
+        return replace(family, pooling="mean", standard="mean")
+    return family
+
+
+def _positions_after_pad(model: nn.Module) -> bool:
+    return any(
+        isinstance(module, nn.Embedding)
+        and name.endswith("position_embeddings")
+        and module.padding_idx is not None
+        for name, module in model.named_modules()
+    )
+
+
+def _has(layer: nn.Module, name: str) -> bool:
+    return any(name == found for found, _ in layer.named_modules())
 
 
 def _layer_stack(model: nn.Module, config: Any) -> tuple[str, nn.ModuleList]:
@@ -156,20 +212,22 @@ def _layers(asked: tuple[int, ...], num_layers: int, family: str) -> tuple[int, 
 def _projection_name(layer: nn.Module, config: Any) -> str:
     """The last module in an attention block whose input is as wide as all heads together."""
     num_heads = int(config.num_attention_heads)
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // num_heads
+    dims = head_dims(config) or {config.hidden_size // num_heads}
+    widths = {num_heads * dim for dim in dims}
     found = ""
     for name, module in layer.named_modules():
         path = name.split(".")
         in_attention = any(re.search(r"attn|attention|mixer", part, re.I) for part in path[:-1])
         if not in_attention or any("cross" in part.lower() for part in path):
             continue
-        if path[-1] in PROJECTION_NAMES and input_width(module) == num_heads * head_dim:
+        if path[-1] in PROJECTION_NAMES and input_width(module) in widths:
             found = name
     if not found:
         raise _unsupported(
             config,
-            f"no module called {', '.join(PROJECTION_NAMES)} that takes {num_heads} heads x "
-            f"{head_dim} in an attention block of {type(layer).__name__}",
+            f"no module called {', '.join(PROJECTION_NAMES)} in an attention block of "
+            f"{type(layer).__name__} that takes {num_heads} heads x "
+            f"{' or '.join(map(str, sorted(dims)))}",
         )
     return found
 

@@ -71,6 +71,8 @@ def load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrain
         model.config.model_type = "dpr"
     elif model.config.is_encoder_decoder and model_type not in ENCODER_CLASSES:
         model = model.get_encoder()
+    elif hasattr(model, "language_model") and hasattr(model.config, "text_config"):
+        model = model.language_model  # of a model that sees, too
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model.eval()  # type: ignore[no-any-return]

@@ -20,6 +20,7 @@ from torch import Tensor
 from mrag_pipeline.domain.packing import packed_batches, padded_batches
 from mrag_pipeline.encoder import packing
 from mrag_pipeline.encoder.readout import Readout
+from mrag_pipeline.errors import UnsupportedArchitecture
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +101,40 @@ class PaddedPath:
         count = mask.sum(1)
         start = width - count if self._side == "left" else torch.zeros_like(count)
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long()}
-        if "position_ids" in self._accepts:
+        # On the right padding shifts nothing, and the model knows its positions best.
+        if self._side == "left":
             filled = torch.arange(width, device=device) - start[:, None] + self._first_position
             inputs["position_ids"] = torch.where(mask, filled, max(self._first_position - 1, 0))
         if "use_cache" in self._accepts:
             inputs["use_cache"] = False
         batch = _PaddedBatch(mask, start, start + count - 1)
         return self._readout.run(inputs, batch, want_standard)
+
+
+class SinglePath:
+    """One text at a time, as the model is meant to be called: exact whatever it does."""
+
+    name = "one at a time"
+
+    def __init__(self, model: Any, readout: Readout) -> None:
+        self._model = model
+        self._readout = readout
+
+    def batches(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """As the padded path's: memory is bounded, though texts run alone."""
+        return padded_batches(lengths, max_tokens)
+
+    def run(self, rows: Rows, want_standard: bool) -> tuple[Tensor, Tensor | None]:
+        """(N, H, D) and (N, E) float32."""
+        found = []
+        for row in rows:
+            ids = torch.tensor([row], device=self._model.device)
+            ends = torch.tensor([0, len(row) - 1], device=ids.device)
+            batch = _PaddedBatch(torch.ones_like(ids, dtype=torch.bool), ends[:1], ends[1:])
+            found.append(self._readout.run({"input_ids": ids}, batch, want_standard))
+        heads = torch.cat([heads for heads, _ in found])
+        kept = [standard for _, standard in found if standard is not None]
+        return heads, torch.cat(kept) if want_standard else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +184,49 @@ class PackedPath:
 
 
 def choose_path(
-    model: Any, readout: Readout, padded: PaddedPath, first_position: int, max_tokens: int
+    model: Any,
+    readout: Readout,
+    padded: PaddedPath,
+    first_position: int,
+    max_tokens: int,
+    packed: bool = True,
 ) -> Path:
-    """The packed path if the model can and it gives what the padded one does; said in the log."""
+    """The fastest path that gives what the model gives one text at a time; said in the log.
+
+    Raises: UnsupportedArchitecture if the model does not run at all.
+    """
     family = model.config.model_type
     rows = _probe_rows(model, max_tokens)
+    single = SinglePath(model, readout)
     shortened, readout.shortened = readout.shortened, False
-    expected = _run(padded, rows)
-    if shortened:
-        readout.shortened = True
-        reason = _unlike(padded, rows, expected, model.dtype)
-        if reason:
-            readout.shortened = False
-            log.info("encoder_full_last_layer family=%s reason=%s", family, reason)
-    reason = _unpackable(model)
-    if not reason:
-        packing.register()
-        before = model.config._attn_implementation
-        model.set_attn_implementation(packing.NAME)
-        packed = PackedPath(model, readout, first_position)
-        reason = _unlike(packed, rows, expected, model.dtype)
+    try:
+        expected = _run(single, rows)
+    except _MODEL_ERRORS as error:
+        raise UnsupportedArchitecture(
+            f"{family}: does not run on token ids alone: {_first_line(error)}",
+            "a text encoder or decoder",
+            "use another model",
+        ) from error
+    readout.shortened = shortened
+    if shortened and (reason := _unlike(single, rows, expected, model.dtype)):
+        readout.shortened = False
+        log.info("encoder_full_last_layer family=%s reason=%s", family, reason)
+    if packed:
+        reason = _unpackable(model)
         if not reason:
-            return packed
-        model.set_attn_implementation(before)
-    log.info("encoder_padded family=%s reason=%s", family, reason)
+            packing.register()
+            before = model.config._attn_implementation
+            model.set_attn_implementation(packing.NAME)
+            path = PackedPath(model, readout, first_position)
+            reason = _unlike(path, rows, expected, model.dtype)
+            if not reason:
+                return path
+            model.set_attn_implementation(before)
+        log.info("encoder_padded family=%s reason=%s", family, reason)
+    if reason := _unlike(padded, rows, expected, model.dtype):
+        # Convolutions and the like, which read across the padding.
+        log.warning("encoder_one_at_a_time family=%s reason=%s", family, reason)
+        return single
     return padded
 
 
@@ -213,12 +260,16 @@ def _unlike(path: Path, rows: Rows, expected: tuple[Tensor, Tensor], dtype: torc
     try:
         found = _run(path, rows)
     except (packing.CannotPack, *_MODEL_ERRORS) as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return _first_line(error)
     for ours, theirs in zip(found, expected, strict=True):
         worst = float((ours - theirs).abs().max() / theirs.abs().max())
         if not worst <= SAME[dtype]:
             return f"vectors differ by {worst:.1e}"
     return ""
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _parameters(model: Any) -> frozenset[str]:

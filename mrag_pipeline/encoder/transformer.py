@@ -18,14 +18,14 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Pooling, Role
 from mrag_pipeline.encoder.architectures import (
-    FAMILIES,
     Capture,
     Family,
     ResolvedPooling,
+    family_of,
     find_capture,
 )
 from mrag_pipeline.encoder.arrivals import Arrivals
@@ -47,9 +47,6 @@ Ids = list[list[int]]
 
 # Texts tokenized together and sorted by length together; the next so many meanwhile.
 WINDOW_TEXTS = 2_048
-
-_UNKNOWN_CAUSAL = Family("", "last", "last")
-_UNKNOWN_BIDIRECTIONAL = Family("", "cls", "mean")
 
 
 def load_encoder(
@@ -84,9 +81,7 @@ def load_encoder(
         folder.transformer, model.config.model_type, lower_case=settings.lower_case
     )
     capture = find_capture(model, model.config, spec.layers)
-    family = FAMILIES.get(model.config.model_type) or (
-        _UNKNOWN_CAUSAL if _is_causal(model) else _UNKNOWN_BIDIRECTIONAL
-    )
+    family = family_of(model, capture)
     pooling = _resolved(spec.pooling, family.pooling)
     standard_pooling = _standard_pooling(spec, family, settings)
     width = int(model.config.hidden_size)
@@ -107,9 +102,7 @@ def load_encoder(
     )
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
-    path: Path = padded
-    if packed:
-        path = choose_path(model, readout, padded, first_position, card.max_tokens)
+    path = choose_path(model, readout, padded, first_position, card.max_tokens, packed)
     log.info(
         "encoder_loaded model=%s family=%s layers=%s heads=%d head_dim=%d max_tokens=%d "
         "pooling=%s standard=%s path=%s device=%s dtype=%s seconds=%.1f",
@@ -257,10 +250,6 @@ def _device(name: str) -> torch.device:
             "check `encoder.device` and nvidia-smi",
         ) from error
     return device
-
-
-def _is_causal(model: nn.Module) -> bool:
-    return any(getattr(module, "is_causal", False) for module in model.modules())
 
 
 def _resolved(asked: Pooling, default: ResolvedPooling) -> ResolvedPooling:

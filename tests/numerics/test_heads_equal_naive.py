@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -133,6 +133,36 @@ def test_half_precision_stays_near(
     assert ours.heads.dtype == np.float32
     assert difference(ours.heads, expected.heads) < 2e-2
     assert difference(ours.standard, expected.standard) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("family", "path", "pooling", "changes"),
+    [
+        ("bloom", "padded", "last", {}),  # ALiBi, and nothing says that it is causal
+        ("convbert", "one at a time", "cls", {}),  # a convolution reads across the padding
+        ("xlm-roberta-xl", "packed", "cls", {"pad_token_id": 1, "max_position_embeddings": 50}),
+        ("phi", "packed", "last", {}),
+        ("gemma3_text", "packed", "mean", {"use_bidirectional_attention": True}),
+    ],
+)
+def test_what_no_table_knows_is_found_out(
+    family: str, path: str, pooling: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Causal or not, positions, and the path that is exact: the model shows it when loaded."""
+    folder = save_model(family, tmp_path, num_key_value_heads=4, **changes)
+    encoder = load_encoder(EncoderSpec(str(folder), max_tokens=MAX_POSITIONS - 2))
+    assert (encoder.path, encoder.card.pooling) == (path, pooling)
+    expected = encode_naively(
+        folder,
+        TEXTS,
+        projection=encoder.capture.names[-1],
+        pooling=pooling,
+        standard=encoder.card.standard_pooling,
+        max_tokens=MAX_POSITIONS - 2,
+    )
+    ours = encoder.encode(TEXTS, "document")
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+    assert difference(ours.standard, expected.standard) < TOLERANCE
 
 
 def test_attention_sinks_are_left_to_the_padded_path(tmp_path: Path) -> None:
