@@ -101,7 +101,7 @@ def test_what_is_wrong_with_the_set_is_said(evaluated: Evaluated) -> None:
 def test_the_terminal_shows_tables_and_no_noise(evaluated: Evaluated) -> None:
     """Figures on standard output; no traceback or log line anywhere."""
     out, err = evaluated.ended.out, evaluated.ended.err
-    assert "to standard" in out
+    assert "over standard" in out
     assert "report/report.md" in out
     assert not [word for word in ("Traceback", "WARNING", "prefect.") if word in out + err]
 

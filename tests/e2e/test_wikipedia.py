@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.e2e.project import Ended, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
 
 ARTICLES = "wikipedia_articles_v1.json.bz2"
+QUERIES = "wikipedia_queries_v1.json.bz2"
 NUM_ARTICLES = 1_250
 
 
@@ -46,3 +49,16 @@ def test_all_collections_have_the_same_rows(wikipedia: tuple[Path, Ended]) -> No
     assert len(version["rows"]) == 13
     assert set(version["rows"].values()) == {ended.json()["chunks"]}
     assert version["whole"]
+
+
+def test_a_query_of_the_set_finds_its_articles(
+    wikipedia: tuple[Path, Ended], datasets: Path
+) -> None:
+    """A story about five articles: at least four of them are among the five fetched."""
+    queries = json.loads(bz2.decompress((datasets / QUERIES).read_bytes()))
+    query = next(one for one in queries if len(one["topics"]) == 5)
+    folder, _ = wikipedia
+    ended = run("search", query["text"], "-k", "5", "--json", cwd=folder, log=folder / "search")
+    [answer] = ended.json()
+    found = {hit["title"] for hit in answer["hits"]}
+    assert len(found & set(query["topics"])) >= 4

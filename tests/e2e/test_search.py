@@ -1,0 +1,82 @@
+"""`mrag search` on a live index: what it prints, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import a_text, run
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Each hit tells its document, its passage, and what every head gave for it."""
+    ended = run(
+        "search", a_text(17), "-k", "5", "--json", cwd=undisturbed.project, log=tmp_path / "search"
+    )
+    assert (ended.code, ended.err) == (0, "")
+    [answer] = ended.json()
+    best = answer["hits"][0]
+    assert best["document_id"] == "d17"
+    assert best["text"] in a_text(17)
+    assert best["metadata"]["year"] == 1817
+    assert len(answer["hits"]) == 5
+    assert len(best["votes_by_voter"]) == len(answer["voters"]) == 13
+    assert len(best["votes_by_window"]) == len(answer["windows"]) > 1
+    assert sum(best["votes_by_voter"]) == pytest.approx(sum(best["votes_by_window"]))
+
+
+def test_a_short_query_by_the_papers_rule_is_one_window(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Twelve heads, one search each, and no voter besides them."""
+    ended = run(
+        "search",
+        "Person number 42",
+        "--strategy",
+        "mrag",
+        "--json",
+        cwd=undisturbed.project,
+        log=tmp_path / "search",
+    )
+    [answer] = ended.json()
+    assert answer["windows"] == ["Person number 42"]
+    assert answer["num_searches"] == len(answer["voters"]) == 12
+
+
+def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """For people: both names above one table, no traceback, no log line."""
+    ended = run(
+        "search",
+        "who repairs the violin and who paints the river",
+        "--compare",
+        "standard",
+        cwd=undisturbed.project,
+        log=tmp_path / "search",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert "standard" in ended.out
+    assert "aspect" in ended.out
+    assert "Story" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["  "], 2, "without text"),
+        (["bees", "--strategy", "aspcet"], 2, "did you mean `aspect`"),
+        (["bees", "--strategy", "fusion"], 2, "sub-queries"),
+        (["bees", "--index", "nowhere"], 5, "mrag ingest"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(
+    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    """One message that says what to do, and the exit code of its kind."""
+    ended = run("search", *arguments, cwd=undisturbed.project, log=tmp_path / "search")
+    assert ended.code == code
+    assert told in ended.err
+    assert "Traceback" not in ended.err
