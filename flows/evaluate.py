@@ -73,7 +73,7 @@ def measure(
     with closing(wiring.index(config)) as index:
         record = live_record(index)
         return evaluate_stage(
-            SharingFinder(encoder, segmenter, index, record),
+            lambda: SharingFinder(encoder, segmenter, index, record),
             labels.labelled,
             strategies,
             ks,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mrag_pipeline.cli.flowing import announce, run
@@ -128,40 +129,41 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     """The figures that fit a terminal; the report has the rest."""
     subject = evaluation.subject
     out.print(
-        f"[bold]{subject.data_set}[/]: {subject.num_queries} queries over "
-        f"{subject.num_documents:,} documents ({subject.num_chunks:,} chunks), {subject.model}; "
-        f"{subject.relevance}",
+        f"[bold]{escape(subject.data_set)}[/]: {subject.num_queries} queries over "
+        f"{subject.num_documents:,} documents ({subject.num_chunks:,} chunks), "
+        f"{escape(subject.model)}; {subject.relevance}",
         highlight=False,
     )
     for flaw in subject.flaws:
-        out.print(f"[yellow]flaw[/] {flaw.count} {flaw.what}", highlight=False)
-    out.print(_means(evaluation, paper), highlight=False)
-    if paper:
-        models = "; ".join(f"{at}: {one.model}" for at, one in enumerate(paper, start=1))
-        out.print(
-            f"[dim]paper: the authors' own published figures (arXiv 2406.05085), measured by them "
-            f"with {models}",
-            highlight=False,
-        )
-    out.print(_by_aspects(evaluation), highlight=False)
-
-
-def _means(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> Table:
+        out.print(f"[yellow]flaw[/] {flaw.count} {escape(flaw.what)}", highlight=False)
     first = evaluation.ks[0]
-    table = _table(f"means over the numbers of aspects, k = {first}, with 95% intervals")
+    title = (
+        "success, mean over the numbers of aspects, 95% intervals; "
+        f"categ., all: categories and every aspect found, k = {first}"
+    )
+    _print(title, _means(evaluation, first))
+    _print(f"success by number of aspects, k = {first}", _by_aspects(evaluation, first))
+    if paper:
+        title = "the authors' own published means, k = n (arXiv 2406.05085): theirs, not ours"
+        _print(title, _published(paper))
+
+
+def _print(title: str, table: Table) -> None:
+    # A table's own title is only as wide as the table.
+    out.print(f"\n[bold]{title}", highlight=False)
+    out.print(table, highlight=False)
+
+
+def _means(evaluation: Evaluation, first: str) -> Table:
+    table = _table()
     table.add_column("strategy", no_wrap=True)
-    table.add_column("success", justify="right", no_wrap=True)
-    table.add_column("to standard", justify="right", no_wrap=True)
+    table.add_column(f"k={first}", justify="right", no_wrap=True)
+    table.add_column("over standard", justify="right", no_wrap=True)
     for k in evaluation.ks[1:]:
         table.add_column(f"k={k}", justify="right", no_wrap=True)
     table.add_column("categ.", justify="right", no_wrap=True)
     table.add_column("all", justify="right", no_wrap=True)
-    # The published means are at k = n.
-    theirs = paper if first == AT_N else ()
-    for at in range(1, len(theirs) + 1):
-        table.add_column(f"paper {at}", justify="right", no_wrap=True, style="dim")
-    names = [name for one in theirs for name in one.success_ratio]
-    for strategy in dict.fromkeys([*evaluation.strategies, *names]):
+    for strategy in evaluation.strategies:
         figure = evaluation.figure(strategy, "success_ratio", first)
         gap = figure.against("standard") if figure else None
         table.add_row(
@@ -171,7 +173,6 @@ def _means(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> Table:
             *(_mean(evaluation, strategy, "success_ratio", k) for k in evaluation.ks[1:]),
             _mean(evaluation, strategy, "category_success_ratio", first),
             _mean(evaluation, strategy, "all_found", first),
-            *(_plain(one.success_ratio.get(strategy)) for one in theirs),
         )
     return table
 
@@ -191,9 +192,8 @@ def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _by_aspects(evaluation: Evaluation) -> Table:
-    first = evaluation.ks[0]
-    table = _table(f"success by number of aspects, k = {first}")
+def _by_aspects(evaluation: Evaluation, first: str) -> Table:
+    table = _table()
     table.add_column("strategy", no_wrap=True)
     for count in evaluation.subject.queries_by_aspects:
         table.add_column(str(count), justify="right")
@@ -204,5 +204,15 @@ def _by_aspects(evaluation: Evaluation) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, padding=(0, 1), header_style="bold")
+def _published(paper: Sequence[PaperFigures]) -> Table:
+    table = _table()
+    table.add_column("strategy", no_wrap=True)
+    for one in paper:
+        table.add_column(one.model, justify="right")
+    for name in dict.fromkeys(name for one in paper for name in one.success_ratio):
+        table.add_row(name, *(_plain(one.success_ratio.get(name)) for one in paper))
+    return table
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 1, 0, 0), header_style="bold")

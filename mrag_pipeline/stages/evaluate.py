@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +34,7 @@ from mrag_pipeline.ports import Encoder, Progress, Segmenter, VectorIndex
 from mrag_pipeline.stages.retrieve import Answer, Retriever, Searched
 from mrag_pipeline.stages.sharing import SharedEncoder, SharedIndex
 
+THREADS = 2  # while one embeds, the other searches; each does one at a time
 CURVE_KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
 
 
@@ -109,7 +112,7 @@ def strategies_for(labelled: LabelledSet, wanted: Sequence[str]) -> tuple[str, .
 
 
 def evaluate(
-    finder: Finder,
+    open_finder: Callable[[], Finder],
     labelled: LabelledSet,
     strategies: Sequence[str],
     ks: Sequence[str],
@@ -121,20 +124,14 @@ def evaluate(
     """What each strategy finds of the labelled set in the version.
 
     Args:
+        open_finder: called once for each of a few threads.
         ks: "n" or whole numbers as text.
         baselines: strategies that the others are compared with, query by query.
     """
     started = time.monotonic()
     deepest = max(depth(k, len(query.aspects)) for k in ks for query in labelled.queries)
     k = max(deepest, *CURVE_KS)
-    found: dict[str, list[list[str]]] = {name: [] for name in strategies}
-    progress.phase("evaluate", len(labelled.queries), "queries")
-    for query in labelled.queries:
-        for name in strategies:
-            found[name].append(distinct(finder.find(query, name, k)))
-        finder.forget()
-        progress.advance(1)
-    progress.finish()
+    found = _ask_all(open_finder, labelled, strategies, k, progress)
     asked = time.monotonic()
     figures = figures_of(labelled, found, ks, baselines)
     return Evaluation(
@@ -151,8 +148,44 @@ def evaluate(
             "search": round(asked - started, 1),
             "figures": round(time.monotonic() - asked, 1),
         },
-        examples=_examples(finder, labelled, strategies),
+        examples=_examples(open_finder(), labelled, strategies),
     )
+
+
+def _ask_all(
+    open_finder: Callable[[], Finder],
+    labelled: LabelledSet,
+    strategies: Sequence[str],
+    k: int,
+    progress: Progress,
+) -> dict[str, list[list[str]]]:
+    """By strategy, the documents found for each query, in the order of the queries."""
+    idle: SimpleQueue[Finder] = SimpleQueue()
+    for _ in range(THREADS):
+        idle.put(open_finder())
+
+    def ask(query: LabelledQuery) -> list[list[str]]:
+        finder = idle.get()
+        try:
+            return [distinct(finder.find(query, name, k)) for name in strategies]
+        finally:
+            finder.forget()
+            idle.put(finder)
+
+    found: dict[str, list[list[str]]] = {name: [] for name in strategies}
+    progress.phase("evaluate", len(labelled.queries), "queries")
+    with ThreadPoolExecutor(THREADS, "evaluate") as threads:
+        try:
+            for answers in threads.map(ask, labelled.queries):
+                for name, documents in zip(strategies, answers, strict=True):
+                    found[name].append(documents)
+                progress.advance(1)
+        except BaseException:
+            # Else every query that is left would still be asked before the error is told.
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    progress.finish()
+    return found
 
 
 def _examples(
@@ -161,13 +194,11 @@ def _examples(
     """One query of a middling number of aspects, under each strategy of windows and heads."""
     by_aspects = sorted(labelled.queries, key=lambda query: query.num_named)
     query = by_aspects[len(by_aspects) // 2]
-    examples = tuple(
+    return tuple(
         finder.example(query, name, len(query.aspects))
         for name in strategies
         if (STRATEGIES[name].windows, STRATEGIES[name].voters) == ("aspects", "heads")
     )
-    finder.forget()
-    return examples
 
 
 def _subject(

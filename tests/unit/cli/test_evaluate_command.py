@@ -36,12 +36,14 @@ def test_the_tables_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     told = io.StringIO()
     monkeypatch.setattr(command, "out", Console(file=told, width=80))
     theirs = PaperFigures("toy", "Giant (7B)", {"standard": 0.111, "fusion": 0.222}, {})
-    show(evaluation(("n", "3")), (theirs,))
+    show(evaluation(("n", "1", "2", "3")), (theirs,))
     lines = told.getvalue().splitlines()
     cells = [line.split() for line in lines]
-    assert ["standard", "0.250", "±.000", "1.000", "0.250", "0.000", "0.111"] in cells
+    assert ["standard", "0.250", "±.000", "0.250", "0.750", "1.000", "0.250", "0.000"] in cells
     assert "aspect 1.000 ±.000 +0.750 ±.000" in [" ".join(row[:5]) for row in cells]
     assert ["fusion", "0.222"] in cells
-    assert "paper: the authors' own published figures" in told.getvalue()
+    assert "the authors' own published means" in told.getvalue()
+    assert "theirs, not ours" in told.getvalue()
+    assert "…" not in told.getvalue()
     assert "flaw 1 topics without a file" in told.getvalue()
     assert max(map(len, lines)) <= 80

@@ -3,12 +3,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.evaluation import Example, WindowVote
+from mrag_pipeline.domain.evaluation import Evaluation, Example, WindowVote
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.stages.evaluate import evaluate
@@ -62,25 +64,49 @@ def record() -> VersionRecord:
     return VersionRecord("toy", "v0", "", card, ChunkingSpec(), sums, 4, 5, 0, "2026", "toy.jsonl")
 
 
-def run(finder: ScriptedFinder, index: ExactIndex, told: Spoken, labelled: LabelledSet = LABELLED):
-    strategies = ("standard", "aspect")
-    return evaluate(finder, labelled, strategies, ("n", "40"), ("standard",), record(), index, told)
+def run(
+    finder: ScriptedFinder, index: ExactIndex, told: Spoken, labelled: LabelledSet = LABELLED
+) -> Evaluation:
+    strategies, baselines = ("standard", "aspect"), ("standard",)
+    ks = ("n", "40")
+    return evaluate(lambda: finder, labelled, strategies, ks, baselines, record(), index, told)
 
 
-def test_every_strategy_is_asked_each_query_before_the_next() -> None:
+def test_every_strategy_is_asked_each_query_before_it_is_forgotten() -> None:
     """So what they share is done once, and nothing is kept longer than a query."""
-    finder, told = ScriptedFinder(), Spoken()
-    run(finder, IndexOf("c"), told)
-    assert finder.calls[:6] == [
-        "one standard 40",
-        "one aspect 40",
-        "forget",
-        "two standard 40",
-        "two aspect 40",
-        "forget",
-    ]
+    finders: list[ScriptedFinder] = []
+    told = Spoken()
+
+    def open_finder() -> ScriptedFinder:
+        finders.append(ScriptedFinder())
+        return finders[-1]
+
+    evaluate(
+        open_finder,
+        *(LABELLED, ("standard", "aspect"), ("n", "40"), ("standard",)),
+        *(record(), IndexOf("c"), told),
+    )
+    calls = " / ".join(call for finder in finders for call in finder.calls)
+    assert "one standard 40 / one aspect 40 / forget" in calls
+    assert "two standard 40 / two aspect 40 / forget" in calls
+    assert calls.count("40") == 4
     assert told.phases == [("evaluate", 2, "queries")]
     assert told.done == {"evaluate": 2}
+
+
+def test_an_error_ends_the_evaluation_at_once() -> None:
+    """The queries that are left are not asked first."""
+
+    class Broken(ScriptedFinder):
+        def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
+            super().find(query, strategy, k)
+            raise IndexBusy("held by another process")
+
+    finder = Broken()
+    many = LabelledSet("toy", (ONE,) * 500, "any")
+    with pytest.raises(IndexBusy):
+        run(finder, IndexOf(), Spoken(), many)
+    assert len(finder.calls) < 500
 
 
 def test_documents_count_once_however_many_chunks_are_found() -> None:
