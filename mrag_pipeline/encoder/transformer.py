@@ -285,6 +285,11 @@ def _max_tokens(
     settings: SentenceSettings,
 ) -> int:
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Beyond it all of a batch turns by other angles because one text is long.
+        original = rope.get("original_max_position_embeddings") or positions
+        positions = min(positions, int(original))
     if positions > 0 and family.positions_after_pad:
         positions -= int(config.pad_token_id) + 1
     if spec.max_tokens > 0:
