@@ -176,6 +176,7 @@ def ingest(
     with wiring.run_lock(config, wait_s):
         version = clock.time("plan", lambda: plan(config))
         totals, staged = clock.time("embed", lambda: embed(config, version))
+        place = keep_letters(config, version, _letters(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))
         if use_gate:
@@ -202,7 +203,7 @@ def ingest(
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,
-        dead_letters_file=keep_letters(config, version, _letters(config, version)),
+        dead_letters_file=place,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -43,9 +43,7 @@ def sync(
 
 @deadletters.command("list")
 def list_letters(
-    run: Annotated[
-        str | None, typer.Argument(help="One run; the latest of each version if not given.")
-    ] = None,
+    run: Annotated[str | None, typer.Argument(help="One run; the latest if not given.")] = None,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -55,7 +53,7 @@ def list_letters(
 
     Examples:
         mrag deadletters list
-        mrag deadletters list 20261123T010203Z-v0123456789ab-sync-00001 --json
+        mrag deadletters list v0123456789ab-sync-00001 --json
     """
     files, chosen, letters = _letters(config, index, settings, run)
     if json:

@@ -1,12 +1,14 @@
 """The documents that could not be taken, a Parquet file for each run.
 
-{uri}/{index}/dead_letters/20261123T010203Z-v0123456789ab-sync-00001.parquet
+    {uri}/{index}/dead_letters/v0123456789ab.parquet              of its ingest
+                               v0123456789ab-sync-00001.parquet   of a sync
+
+A run that goes on, or is done again, writes its own file anew: the same letters, the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
@@ -30,16 +32,16 @@ class DeadLetterFiles:
         Args:
             what: names the run: `v0123456789ab-sync-00001`.
         """
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        name = f"{started}-{what}{_ENDING}"
+        name = f"{what}{_ENDING}"
         table = tables.dead_letter_table(letters)
         self._folder.write(name, tables.parquet(table, self._compression))
         return self._folder.describe(name)
 
     def runs(self) -> list[str]:
-        """The runs that have a file, oldest first."""
-        names = self._folder.sizes("")
-        return sorted(name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING))
+        """The runs that have a file, the one written last at the end."""
+        written = self._folder.modified("")
+        names = sorted(written, key=lambda name: (written[name], name))
+        return [name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING)]
 
     def read(self, run: str) -> list[DeadLetter]:
         """A run's dead letters.

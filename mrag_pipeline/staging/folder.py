@@ -95,7 +95,17 @@ class Folder:
 
         Raises: StagingError.
         """
-        base = f"{self._root}/{path}"
+        return {name: info.size for name, info in self._files(path).items()}
+
+    def modified(self, path: str) -> dict[str, float]:
+        """When every file below `path` was written last, in seconds, by its relative name.
+
+        Raises: StagingError.
+        """
+        return {name: (info.mtime_ns or 0) / 1e9 for name, info in self._files(path).items()}
+
+    def _files(self, path: str) -> dict[str, fs.FileInfo]:
+        base = f"{self._root}/{path}".rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
         try:
             infos = self._fs.get_file_info(selector)
@@ -106,9 +116,7 @@ class Folder:
             ) from error
         prefix = len(base.lstrip("/")) + 1
         return {
-            info.path.lstrip("/")[prefix:]: info.size
-            for info in infos
-            if info.type == fs.FileType.File
+            info.path.lstrip("/")[prefix:]: info for info in infos if info.type == fs.FileType.File
         }
 
     def sweep(self, path: str) -> None:
