@@ -14,7 +14,7 @@ from mrag_pipeline.cli import flowing
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import VersionRecord, version_in
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import VectorIndex
 
@@ -39,6 +39,7 @@ def versions(
     resolved = Config.load(config, settings_of(settings, index))
     with closing(wiring.index(resolved)) as opened:
         records, live = opened.records(), opened.live()
+        named = {version_in(resolved.index, name) for name in opened.collections()}
     found = fates(records, live, datetime.now(UTC), resolved.retire)
     rows = [
         {
@@ -55,8 +56,11 @@ def versions(
         }
         for one in records
     ]
+    # What a killed build left: `mrag ingest` goes on with it, `mrag retire VERSION` drops it.
+    unfinished = sorted(named - {one.version for one in records} - {None}, key=str)
     if json:
-        print_json({"index": resolved.index, "live": live, "versions": rows})
+        facts = {"index": resolved.index, "live": live, "versions": rows}
+        print_json(facts | {"unfinished": unfinished})
         return
     table = Table.grid(padding=(0, 2))
     for row in rows:
@@ -65,9 +69,13 @@ def versions(
             f"[green]{row['state']}[/]" if row["state"] == "live" else str(row["state"]),
             f"{row['documents']:,} documents",
             f"{row['syncs']} syncs" + (", one unfinished" if row["sync_unfinished"] else ""),
-            f"built {row['created_at']}",
+            str(row["created_at"])[:16],
         )
-    out.print(table if rows else "no version yet: `mrag ingest` builds one", highlight=False)
+    for version in unfinished:
+        table.add_row(f"[bold]{version}[/]", "unfinished build", "", "", "")
+    out.print(
+        table if table.row_count else "no version yet: `mrag ingest` builds one", highlight=False
+    )
 
 
 def activate(

@@ -1,0 +1,80 @@
+"""Who is told of a failed run."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows.hooks import tell
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook on the loopback, and what was posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            posted.append(json.loads(self.rfile.read(length)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", posted
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def a_failure(**parameters: Any) -> tuple[Any, Any, Any]:
+    run = SimpleNamespace(name="brave-otter", id="17", parameters=parameters, deployment_id=None)
+    return (
+        SimpleNamespace(name="mrag-sync"),
+        run,
+        SimpleNamespace(name="Failed", message="the disk is full"),
+    )
+
+
+def test_the_webhook_is_told(
+    heard: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which flow and run, how it ended and why; the address comes from the named variable."""
+    url, posted = heard
+    monkeypatch.setenv("HOOK_OF_OURS", url)
+    tell(*a_failure(settings={"notify": {"webhook_env": "HOOK_OF_OURS"}}))
+    assert posted == [
+        {
+            "flow": "mrag-sync",
+            "run": "brave-otter",
+            "run_id": "17",
+            "state": "Failed",
+            "message": "the disk is full",
+        }
+    ]
+
+
+@pytest.mark.parametrize("url", ["", "file:///etc/passwd", "http://127.0.0.1:9/", "not a url"])
+def test_a_webhook_that_does_not_answer_hides_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own error stays the only one; only http is ever opened."""
+    monkeypatch.setenv("MRAG_WEBHOOK", url)
+    tell(*a_failure())
+
+
+def test_a_wrong_config_is_no_second_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what the run failed of."""
+    monkeypatch.delenv("MRAG_WEBHOOK", raising=False)
+    tell(*a_failure(config_file="/no/such/file.toml", settings={"no": "such"}))
