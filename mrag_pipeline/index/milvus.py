@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class MilvusIndex:
             raise
         self._records = RecordStore(self._client, spec, index)
         self._loaded: set[str] = set()
+        self._loading = Lock()
         self._threads: ThreadPoolExecutor | None = None
 
     def describe(self) -> str:
@@ -426,9 +428,13 @@ class MilvusIndex:
 
     def _ready(self, collection: str) -> None:
         """In memory: Lite forgets that when it is opened again."""
-        if collection not in self._loaded:
-            self._client.load_collection(collection, timeout=self._spec.build_timeout_s)
-            self._loaded.add(collection)
+        if collection in self._loaded:
+            return
+        # One thread at a time: a second load makes the collection unreadable for the first.
+        with self._loading:
+            if collection not in self._loaded:
+                self._client.load_collection(collection, timeout=self._spec.build_timeout_s)
+                self._loaded.add(collection)
 
     def _exists(self, collection: str) -> bool:
         return bool(self._client.has_collection(collection, timeout=self._spec.timeout_s))
