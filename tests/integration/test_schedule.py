@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+import psutil
 import pytest
 import yaml
 
@@ -133,6 +134,30 @@ def _run(environment: dict[str, str], *command: str) -> str:
     return done.stdout
 
 
+def deploy(environment: dict[str, str], project: Path, sync_every_s: int = 0) -> None:
+    """What deploy/prefect.yaml says, with another schedule of the sync, or none."""
+    plan = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())
+    [sync] = [one for one in plan["deployments"] if one["name"] == "sync"]
+    assert sync["schedules"][0]["cron"]
+    sync["schedules"] = [{"interval": sync_every_s}] if sync_every_s else []
+    file = project / "prefect.yaml"
+    file.write_text(yaml.safe_dump(plan))
+    _run(environment, "prefect", "work-pool", "create", "mrag", "--type", "process")
+    _run(environment, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+
+
+@contextmanager
+def a_worker(environment: dict[str, str], project: Path) -> Iterator[None]:
+    """A worker of the pool, while the block runs."""
+    command = ["prefect", "worker", "start", "--pool", "mrag"]
+    running = _running(command, environment, project / "worker.log", lambda _: True)
+    next(running)
+    try:
+        yield
+    finally:
+        running.close()
+
+
 def documents(project: Path) -> set[str]:
     config = Config.load(project / "mrag.toml")
     with closing(wiring.index(config)) as index:
@@ -147,32 +172,65 @@ def test_a_scheduled_sync_changes_the_index(
     _run(environment, "mrag", "ingest", "--config", str(project / "mrag.toml"))
     assert documents(project) == {"rivers", "violins", "engines"}
     write_corpus(project, ["rivers", "violins", "glaciers"])
-    plan = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())
-    [sync] = [one for one in plan["deployments"] if one["name"] == "sync"]
-    assert sync["schedules"][0]["cron"]
-    sync["schedules"] = [{"interval": EVERY_S}]
-    file = project / "prefect.yaml"
-    file.write_text(yaml.safe_dump(plan))
-    _run(environment, "prefect", "work-pool", "create", "mrag", "--type", "process")
-    _run(environment, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    deploy(environment, project, EVERY_S)
     known = _asked(server, "/deployments/filter", {})
     assert {one["name"] for one in known} == {"ingest", "sync", "evaluate", "retire"}
-    worker = _running(
-        ["prefect", "worker", "start", "--pool", "mrag"],
-        environment,
-        project / "worker.log",
-        lambda _: True,
-    )
-    next(worker)
-    try:
+    with a_worker(environment, project):
         run = _scheduled_run(server, project / "worker.log")
-    finally:
-        worker.close()
-    assert run["created_by"]["type"] == "DEPLOYMENT" or run["auto_scheduled"]
     assert run["auto_scheduled"]
     assert documents(project) == {"rivers", "violins", "glaciers"}
     made = {one["key"] for one in _asked(server, "/artifacts/filter", {})}
     assert {"docs-phases", "docs-summary", "docs-importance"} <= made
+
+
+def test_a_cancelled_ingest_stops_its_actors_and_goes_on(
+    server: str, environment: dict[str, str], project: Path
+) -> None:
+    """Cancelled while Ray actors embed: they are gone, and the next run reuses their shards."""
+    write_corpus(project, [f"subject number {i} of many" for i in range(4000)])
+    with (project / "mrag.toml").open("a") as file:
+        file.write("count = 1\n[sharding]\nshard_mb = 0.005\n")
+    text = (project / "mrag.toml").read_text().replace('pool = "serial"', 'pool = "ray"')
+    (project / "mrag.toml").write_text(text)
+    deploy(environment, project)
+    [ingest] = [d for d in _asked(server, "/deployments/filter", {}) if d["name"] == "ingest"]
+    shards = project / ".mrag" / "staging" / "docs"
+    with a_worker(environment, project):
+        run = _asked(server, f"/deployments/{ingest['id']}/create_flow_run", {})
+        _until(lambda: len(list(shards.glob("v*/shards/*/receipt.json"))) >= 2)
+        assert _actors(project)
+        _run(environment, "prefect", "flow-run", "cancel", run["id"])
+        _until(lambda: _state(server, run["id"]) == "CANCELLED")
+        _until(lambda: not _actors(project))
+    done = len(list(shards.glob("v*/shards/*/receipt.json")))
+    again = _run(environment, "mrag", "ingest", "--json", "--config", str(project / "mrag.toml"))
+    assert json.loads(again)["reused_shards"] == done
+    assert len(documents(project)) == 4000
+
+
+def _actors(project: Path) -> list[int]:
+    """Embedding actors of this project: its config is in their driver's environment."""
+    found = []
+    for one in psutil.process_iter():
+        try:
+            mine = one.environ().get("MRAG_CONFIG") == str(project / "mrag.toml")
+            if mine and "EmbedActor" in " ".join(one.cmdline()):
+                found.append(one.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _state(server: str, run: str) -> str:
+    with urlopen(f"{server}/flow_runs/{run}", timeout=30) as answer:
+        return str(json.load(answer)["state_type"])
+
+
+def _until(happened: Callable[[], bool], timeout_s: float = 300) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.5)
 
 
 def _scheduled_run(server: str, log: Path) -> dict[str, Any]:
