@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 # No telemetry, no page of log lines; what a user has set stays.
@@ -23,7 +24,14 @@ _DEFAULTS = {
 }
 
 
+# Prefect's services log under their own names, which its settings do not reach: on a busy machine
+# they tell of each wait for the server.
+_SERVICES = ("EventsWorker", "APILogWorker")
+
+
 def settle() -> None:
     """Sets what the user has not."""
+    for name in _SERVICES:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
