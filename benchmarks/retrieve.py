@@ -182,7 +182,7 @@ def show(num_windows: int, words: float, measured: dict[str, Any]) -> None:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--documents", type=int, default=5_000, help="made ones, a chunk each")
+    parser.add_argument("--documents", type=int, default=2_000, help="made ones, a chunk each")
     parser.add_argument("--corpus", default="", help="a path or URI to ingest instead")
     parser.add_argument("--queries", type=int, default=5, help="of each number of windows")
     parser.add_argument("--rounds", type=int, default=3, help="times each query is asked")
