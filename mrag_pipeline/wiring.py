@@ -23,6 +23,7 @@ from mrag_pipeline.stages.retrieve import Retriever
 from mrag_pipeline.stages.staged import StagedVersion
 
 if TYPE_CHECKING:
+    from mrag_pipeline.encoder.check import ModelReport
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.llm.chat import ChatModel
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
@@ -52,6 +53,13 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     return load_encoder(
         config.encoder, device=workers.device, batch_tokens=workers.batch_tokens, threads=threads
     )
+
+
+def model_report(config: Config) -> ModelReport:
+    """What the config's model is, and whether it proves itself."""
+    from mrag_pipeline.encoder.check import check_model
+
+    return check_model(config.encoder, device=config.workers.device)
 
 
 def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:

@@ -42,7 +42,7 @@ def _root(
 
 
 def _add_commands() -> None:
-    from mrag_pipeline.cli import ask, build, evaluate, health, look, update, versions
+    from mrag_pipeline.cli import ask, build, evaluate, health, look, models, update, versions
 
     for command in (
         build.init,
@@ -64,6 +64,7 @@ def _add_commands() -> None:
         app.command()(command)
     app.command("import")(versions.import_version)
     app.add_typer(update.deadletters, name="deadletters")
+    app.add_typer(models.models, name="models")
 
 
 def main() -> None:
