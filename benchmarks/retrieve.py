@@ -211,7 +211,13 @@ def main() -> None:
                 f"{len(record.encoder.heads)} heads, {index.describe().split(' at ')[0]}; "
                 f"k = 10, {options.queries} queries x {options.rounds} rounds\n"
             )
-            head = ("windows", "words", "strategy", "calls: search + query", "rankings")
+            head: tuple[str, ...] = (
+                "windows",
+                "words",
+                "strategy",
+                "calls: search + query",
+                "rankings",
+            )
             head += ("ms, p50 [p10, p90]", "to standard", *(f"{phase} ms" for phase in PHASES))
             print(f"| {' | '.join(head)} |")
             print("| " + " | ".join("---" if one == "strategy" else "---:" for one in head) + " |")
