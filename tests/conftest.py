@@ -41,13 +41,8 @@ def local_ray() -> Iterator[None]:
     """One local Ray of two cores for all tests of the session; pools find it running."""
     import ray
 
-    ray.init(
-        "local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+    from mrag_pipeline.runtime.cluster import start_local
+
+    start_local(num_cpus=2, num_gpus=0)
     yield
     ray.shutdown()

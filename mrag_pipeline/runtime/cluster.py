@@ -21,7 +21,7 @@ def connect(address: str) -> bool:
     if address:
         _join(address)
     else:
-        _start()
+        start_local()
     return True
 
 
@@ -36,10 +36,21 @@ def _join(address: str) -> None:
         ) from None
 
 
-def _start() -> None:
+def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
+    """A Ray of this process, of as many CPUs and GPUs as the machine has unless told.
+
+    Raises: WorkerLost if it does not start, twice.
+    """
     for last in (False, True):
         try:
-            ray.init("local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            ray.init(
+                "local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
         except (ConnectionError, RuntimeError, TimeoutError) as error:
             # Seen once in a hundred starts on a busy machine: its own server answered too late.
             ray.shutdown()
