@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,8 @@ def start(*arguments: str, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=err,
             env=environment(),
+            # A shell's background jobs ignore Ctrl-C, and their children would too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

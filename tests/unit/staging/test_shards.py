@@ -194,13 +194,14 @@ def test_two_processes_may_write_the_same_shards(tmp_path: Path) -> None:
     """A retried worker beside one that was thought dead leaves the bytes of one."""
     planned(tmp_path / "both")
     planned(tmp_path / "one")
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_write, args=(str(tmp_path / "both"),)) for _ in range(4)]
+    # Not forked: a copy of a process with Ray's and Milvus's threads is none that we run.
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write, args=(str(tmp_path / "both"),)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert [worker.exitcode for worker in workers] == [0] * 3
     _write(str(tmp_path / "one"))
     assert contents(tmp_path / "both") == contents(tmp_path / "one")
 
