@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
-	@echo "make test       the tests (under 10 minutes on 2 cores)"
+	@echo "make test       the tests (about 10 minutes on 2 idle cores)"
 	@echo "make test-slow  the heavier ones"
 	@echo "make check      ruff, mypy --strict, format"
 	@echo "make bench      the benchmarks"

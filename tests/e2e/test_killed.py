@@ -89,6 +89,7 @@ def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path
     assert contents(disturbed) == undisturbed.rows
 
 
+@pytest.mark.slow
 def test_interrupted(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
     """Ctrl-C ends everything that was started, says how to go on, and exits with 130."""
     process = start("ingest", cwd=disturbed, log=tmp_path / "run")
