@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_an_error_ends_the_evaluation_at_once() -> None:
     class Broken(ScriptedFinder):
         def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
             super().find(query, strategy, k)
+            time.sleep(0.01)  # as long as a search takes: the others wait meanwhile
             raise IndexBusy("held by another process")
 
     finder = Broken()
