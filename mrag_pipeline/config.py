@@ -27,6 +27,7 @@ from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.notify import NotifySpec
 from mrag_pipeline.domain.planning import ShardingSpec
 from mrag_pipeline.domain.retirement import RetireSpec
+from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.domain.sync import SyncSpec
 from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.domain.workers import WorkersSpec
@@ -44,7 +45,11 @@ _POSITIVE = {
     *("sharding.max_files", "workers.threads", "workers.gpus_per_worker", "workers.in_flight"),
     *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
     *("milvus.insert_rows", "milvus.search_threads", "corpus.max_document_mb", "ingest.verify_k"),
-    *("gate.overlap_k", "notify.timeout_s"),
+    *("gate.overlap_k", "notify.timeout_s", "serve.port", "serve.api_replicas"),
+    *("serve.encoder_replicas", "serve.max_encoder_replicas", "serve.search_replicas"),
+    *("serve.max_batch", "serve.max_ongoing", "serve.timeout_s", "serve.head_timeout_s"),
+    *("serve.max_k", "serve.max_query_chars", "serve.max_batch_queries", "serve.max_body_kb"),
+    *("serve.requests_per_minute", "serve.concurrent_requests", "serve.max_context_tokens"),
 }
 _SHARES = {
     *("ingest.max_dead_letter_share", "ingest.min_recall", "sync.max_deleted_share"),
@@ -75,6 +80,7 @@ class Config(BaseModel):
     retire: RetireSpec = RetireSpec()
     notify: NotifySpec = NotifySpec()
     llm: LlmSpec = LlmSpec()
+    serve: ServeSpec = ServeSpec()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:

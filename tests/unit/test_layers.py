@@ -21,7 +21,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("wiring",),
     ("runtime", "serving", "report"),
-    ("flows",),
+    ("flows", "client"),
     ("cli",),
 )
 RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
@@ -39,7 +39,8 @@ OWNERS = {
     "matplotlib": {"report"},
     "pooch": {"corpus"},
     "fastapi": {"serving"},
-    "httpx": {"llm", "flows", "cli", "serving"},
+    "starlette": {"serving"},
+    "httpx": {"llm", "flows", "cli", "client"},
     "prefect": {"flows"},
     "typer": {"cli"},
     "rich": {"cli"},
