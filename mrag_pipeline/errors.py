@@ -22,11 +22,19 @@
     |   |-- NoLiveVersion         nothing to search
     |   |-- LlmRefused            the chat model's answer is none
     |   |-- TooFewChunks          importance needs at least two
+    |   |-- Unauthorized          a request without a key, or with one nobody knows
+    |   |-- Forbidden             a key that may not do what it asks
+    |   |-- NotFound              nothing of that name or number
+    |   |-- NotConfigured         a part of the service that is not set up
     |   `-- StorageFull           the disk
     `-- TransientError            trying again may work
         |-- IndexBusy             another process owns it
         |-- IndexUnavailable      no answer, or a time-out
         |-- LlmUnavailable        no answer from the chat model
+        |-- OutOfTime             the request's seconds are over
+        |-- NotReady              the service cannot answer yet
+        |-- Overloaded            more is asked for at once than is answered
+        |-- TooManyRequests       one caller asks for more than its share
         `-- WorkerLost            an actor or its node died
 
 An error is built from facts (strings), so it survives pickling between processes.
@@ -199,3 +207,42 @@ class LlmUnavailable(TransientError):
     """No answer from the chat model."""
 
     exit_code = 5
+
+
+class Unauthorized(PermanentError):
+    """A request without a key, or with one nobody knows."""
+
+
+class Forbidden(PermanentError):
+    """A key that may not do what it asks."""
+
+
+class NotFound(PermanentError):
+    """Nothing of that name or number."""
+
+
+class NotConfigured(PermanentError):
+    """A part of the service that is not set up."""
+
+
+class OutOfTime(TransientError):
+    """The request's seconds are over."""
+
+
+class NotReady(TransientError):
+    """The service cannot answer yet."""
+
+
+class Overloaded(TransientError):
+    """More is asked for at once than is answered."""
+
+    def __init__(
+        self, found: str, expected: str = "", fix: str = "", retry_after_s: float = 1.0
+    ) -> None:
+        """The facts, and when to ask again."""
+        super().__init__(found, expected, fix)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(Overloaded):
+    """One caller asks for more than its share."""
