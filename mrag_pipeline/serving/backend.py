@@ -59,8 +59,8 @@ class Backend(Protocol):
             live version, or another encoder built it); ConfigError for what cannot be asked.
         """
 
-    async def chunk(self, chunk_id: int, filter: Filter | None = None) -> ChunkRow | None:
-        """The live version's chunk, None if there is none or the filter does not match it.
+    async def chunk(self, chunk_id: int, only: Filter | None = None) -> ChunkRow | None:
+        """The live version's chunk, None if there is none or it is not `only`'s.
 
         Raises: NotReady.
         """
@@ -97,9 +97,9 @@ class LocalBackend:
         deadline = time.monotonic() + seconds
         return await self._run(lambda: self._answer(asks, deadline), seconds)
 
-    async def chunk(self, chunk_id: int, filter: Filter | None = None) -> ChunkRow | None:
-        """The live version's chunk, None if there is none or the filter does not match it."""
-        return await self._run(lambda: self._chunk(chunk_id, filter), self._spec.timeout_s)
+    async def chunk(self, chunk_id: int, only: Filter | None = None) -> ChunkRow | None:
+        """The live version's chunk, None if there is none or it is not `only`'s."""
+        return await self._run(lambda: self._chunk(chunk_id, only), self._spec.timeout_s)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens the encoder sees in each text."""
@@ -142,9 +142,9 @@ class LocalBackend:
             ]
         )
 
-    def _chunk(self, chunk_id: int, filter: Filter | None) -> ChunkRow | None:
+    def _chunk(self, chunk_id: int, only: Filter | None) -> ChunkRow | None:
         row = self._index.chunks(self._record().chunks_collection(), [chunk_id]).get(chunk_id)
-        return row if row is None or filter is None or matches(filter, row) else None
+        return row if row is None or only is None or matches(only, row) else None
 
     def _record(self) -> VersionRecord:
         state = self._state()
