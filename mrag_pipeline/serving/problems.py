@@ -1,0 +1,238 @@
+"""Every error as RFC 9457 problem details, by the one table from exception to status.
+
+What the table does not name is a 500 that tells its request id and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mrag_pipeline import errors
+from mrag_pipeline.errors import MragError, Overloaded, PermanentError
+from mrag_pipeline.serving.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+# Where the service is only not ready, or an engine behind it does not answer.
+RETRY_AFTER_S = 2.0
+MAX_ERRORS = 20
+CLIENT_LEFT = 499  # as nginx logs it; nobody reads the answer
+
+log = logging.getLogger(__name__)
+
+
+class NotJson(PermanentError):
+    """A body that is not JSON."""
+
+
+class TooLarge(PermanentError):
+    """A body of more bytes than are read."""
+
+
+class WrongMediaType(PermanentError):
+    """A body that does not say it is JSON."""
+
+
+class ClientLeft(PermanentError):
+    """Whoever asked has hung up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    status: int
+    title: str  # the same for every problem of the kind
+
+
+# The one table; the nearest class up an exception's tree counts.
+TABLE: Mapping[type[MragError], Row] = {
+    NotJson: Row(400, "The body is not JSON"),
+    errors.Unauthorized: Row(401, "No valid API key"),
+    errors.Forbidden: Row(403, "Not allowed with this key"),
+    errors.NotFound: Row(404, "Not found"),
+    TooLarge: Row(413, "The body is too large"),
+    WrongMediaType: Row(415, "The body must be application/json"),
+    errors.ConfigError: Row(422, "Cannot be asked like this"),
+    errors.TooManyRequests: Row(429, "Too many requests"),
+    ClientLeft: Row(CLIENT_LEFT, "The client has gone"),
+    errors.NotConfigured: Row(501, "Not configured"),
+    errors.LlmRefused: Row(502, "The chat model's answer is none"),
+    errors.LlmUnavailable: Row(502, "The chat model does not answer"),
+    errors.NotReady: Row(503, "Not ready"),
+    errors.NoLiveVersion: Row(503, "Not ready"),
+    errors.FingerprintMismatch: Row(503, "Not ready"),
+    errors.Overloaded: Row(503, "Overloaded"),
+    errors.IndexBusy: Row(503, "The index does not answer"),
+    errors.IndexUnavailable: Row(503, "The index does not answer"),
+    errors.WorkerLost: Row(503, "A part of the service was lost"),
+    errors.OutOfTime: Row(504, "Out of time"),
+    errors.HeadsMissing: Row(504, "Heads did not answer"),
+}
+INTERNAL = Row(500, "Internal error")
+# Bodies and parameters that do not fit the schema, and pydantic's own word for bad JSON.
+INVALID = TABLE[errors.ConfigError]
+
+
+def row_of(error: type[BaseException]) -> Row:
+    """The table's line for an exception's type; 500 for what it does not name."""
+    for kind in error.__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return INTERNAL
+
+
+def request_id_of(scope: Scope) -> str:
+    """The request's id, given by whoever logs requests; a new one, kept, if nobody did."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    if not state.get("request_id"):
+        state["request_id"] = uuid.uuid4().hex
+    return str(state["request_id"])
+
+
+def problem_of(error: BaseException, request_id: str) -> Problem:
+    """What a caller is told of an error: all of one of ours, nothing of the insides of others."""
+    row = row_of(type(error))
+    if row is INTERNAL or not isinstance(error, MragError):
+        return Problem(
+            title=INTERNAL.title,
+            status=INTERNAL.status,
+            detail="something went wrong inside the service",
+            fix="ask again; if it stays, give the request_id to whoever runs the service",
+            request_id=request_id,
+        )
+    return Problem(
+        title=row.title,
+        status=row.status,
+        detail=printable(error.found),
+        expected=printable(error.expected),
+        fix=printable(error.fix),
+        request_id=request_id,
+    )
+
+
+def response_of(error: BaseException, scope: Scope) -> Response:
+    """An error as the response to its request; what is nobody's fault but ours is logged."""
+    request_id = request_id_of(scope)
+    told = problem_of(error, request_id)
+    if told.status == INTERNAL.status:
+        log.error("request_failed request_id=%s", request_id, exc_info=error)
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif told.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(math.ceil(RETRY_AFTER_S))
+    elif told.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return respond(told, headers)
+
+
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """A problem as a response."""
+    body = problem.model_dump_json(exclude_none=True)
+    return Response(body, problem.status, dict(headers or {}), MEDIA_TYPE)
+
+
+def invalid(found: Sequence[Any], scope: Scope) -> Response:
+    """What pydantic found wrong, place by place; the values themselves are not repeated."""
+    places = [
+        {
+            "at": [part if isinstance(part, int) else shortened(part) for part in one["loc"]],
+            "expected": shortened(one["msg"]),
+            "kind": one["type"],
+        }
+        for one in found[:MAX_ERRORS]
+    ]
+    if any(place["kind"] == "json_invalid" for place in places):
+        return response_of(NotJson(places[0]["expected"], "one JSON object"), scope)
+    more = len(found) - 1
+    where = ".".join(str(part) for part in places[0]["at"]) or "the body"
+    detail = f"{where}: {places[0]['expected']}" + (f", and {more} more" if more else "")
+    return respond(
+        Problem(
+            title=INVALID.title,
+            status=INVALID.status,
+            detail=detail,
+            expected="what the schema at /openapi.json says",
+            request_id=request_id_of(scope),
+            errors=places,
+        )
+    )
+
+
+def printable(text: str) -> str:
+    """A text that can be sent: what is no character (half a surrogate pair) replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def shortened(value: object, longest: int = 200) -> str:
+    """A value as words of bounded length, for problems and logs."""
+    text = printable(str(value))
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+class LastResort:
+    """What no handler took becomes a 500, inside all other middleware: they see the status."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on, and answers for what failed."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if started:  # the status is gone out: all that is left is to break off
+                raise
+            await response_of(error, scope)(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem. Call it before other middleware is added."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        return response_of(error, request.scope)
+
+    async def schema(request: Request, error: Exception) -> Response:
+        assert isinstance(error, (RequestValidationError, ValidationError))
+        return invalid(error.errors(), request.scope)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        status = HTTPStatus(error.status_code)
+        told = Problem(
+            title=status.phrase,
+            status=status,
+            detail=f"{request.method} {shortened(request.url.path)}: {shortened(error.detail)}",
+            expected="an endpoint of /openapi.json" if status in (404, 405) else "",
+            request_id=request_id_of(request.scope),
+        )
+        return respond(told, error.headers)
+
+    app.add_exception_handler(MragError, ours)
+    app.add_exception_handler(RequestValidationError, schema)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, ours)
+    app.add_middleware(LastResort)
