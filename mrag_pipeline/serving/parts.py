@@ -1,0 +1,73 @@
+"""What the API is given besides its backend, as small as it needs it, and stand-ins for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastapi import FastAPI, Request
+
+if TYPE_CHECKING:
+    from mrag_pipeline.stages.retrieve import Answer
+
+
+class Caller(Protocol):
+    """Who asks, as the guard knows them."""
+
+    @property
+    def name(self) -> str:
+        """The key's name."""
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose documents the key is bound to; None: it may name any."""
+
+
+class Guard(Protocol):
+    """Who may ask, and how much at once: a FastAPI dependency."""
+
+    def __call__(self, request: Request) -> Any:
+        """Gives the Caller: at once, awaited, or yielded (what it holds ends with the response).
+
+        Raises: Unauthorized; TooManyRequests.
+        """
+
+
+class Observer(Protocol):
+    """Who watches requests."""
+
+    def install(self, app: FastAPI) -> None:
+        """Adds its middleware and its routes (`/metrics`).
+
+        Its middleware sets `scope["state"]["request_id"]`, which problems then tell.
+        """
+
+    def answered(self, request: Request, answers: Sequence[Answer]) -> None:
+        """A search was answered: by stage, windows, heads missing, version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anybody:
+    """A caller without a key: loopback and tests."""
+
+    name: str = "anybody"
+    tenant: str | None = None
+
+
+class OpenDoor:
+    """A guard that lets everybody in."""
+
+    def __call__(self, request: Request) -> Caller:
+        """Gives the Caller."""
+        return Anybody()
+
+
+class Blind:
+    """An observer that watches nothing."""
+
+    def install(self, app: FastAPI) -> None:
+        """Adds nothing."""
+
+    def answered(self, request: Request, answers: Sequence[Answer]) -> None:
+        """Keeps nothing."""
