@@ -197,6 +197,12 @@ class IndexUnavailable(TransientError):
     exit_code = 5
 
 
+class HeadsMissing(TransientError):
+    """Too few heads answered in time."""
+
+    exit_code = 5
+
+
 class WorkerLost(TransientError):
     """An actor or its node died."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.domain.documents import Chunk, DeadLetter, Document, Metadata
+from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
@@ -234,6 +235,7 @@ class SearchRequest:
     collection: str
     vectors: NDArray[np.float32]  # (W, D)
     limit: int  # c
+    among: NDArray[np.int64] | None = None  # only these ids; None: all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -308,6 +310,29 @@ class VectorIndex(Protocol):
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests; run at the same time where that helps."""
+
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """As `search`; None for what is not answered in so many seconds, or not at all.
+
+        What is late is not waited for, here or by a later call.
+        Raises: NoLiveVersion, PlanRefused: what no waiting helps.
+        """
+
+    def matching(
+        self,
+        collection: str,
+        wanted: Filter,
+        ids: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.int64]:
+        """The ids of a chunks collection's rows that `filters.matches` says yes to, rising.
+
+        Args:
+            ids: only these are asked about; None: all rows.
+            limit: stop at so many, whichever they are.
+        """
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""

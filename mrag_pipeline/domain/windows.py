@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.chunking import Span
 
-Scale = Literal["query", "span", "sentence", "run", "sub-query"]
+Scale = Literal["query", "span", "sentence", "run", "sub-query", "given"]
 
 # Longer runs of characters than any word of a spaced script.
 _LONGEST_WORD_CHARS = 30
@@ -50,7 +50,7 @@ class Window:
     """A piece of the query."""
 
     text: str  # what is embedded: white space made single
-    start: int  # the window is query[start:end], in characters
+    start: int  # the window is query[start:end], in characters; all of it if it is not in there
     end: int
     scale: Scale
 
@@ -90,6 +90,14 @@ def windows_of(query: str, sentences: Sequence[Span], spec: WindowSpec) -> list[
 def whole(query: str) -> Window:
     """The query as one window, its text as it is: what is embedded without windows."""
     return Window(query, 0, len(query), "query")
+
+
+def given(query: str, text: str, scale: Scale) -> Window:
+    """A window that the caller gave, its text as it is; where the query holds it, if it does."""
+    start = query.find(text) if scale == "given" else -1
+    if start < 0:
+        return Window(text, 0, len(query), scale)
+    return Window(text, start, start + len(text), scale)
 
 
 def distinct(standard: NDArray[np.floating], spec: WindowSpec) -> NDArray[np.intp]:

@@ -9,10 +9,12 @@ Shape legend: N texts, W queries, D dimension, c hits per ranking.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.ports import ChunkRow, Encoder, Ranking, SearchRequest
 from mrag_pipeline.stages.retrieve import Searched
@@ -61,7 +63,7 @@ class SharedIndex:
 
     def __init__(self, index: Searched) -> None:
         self._index = index
-        self._hits: dict[tuple[str, bytes], _Hits] = {}
+        self._hits: dict[tuple[str, bytes, bytes], _Hits] = {}
         self._rows: dict[tuple[str, int], ChunkRow | None] = {}
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
@@ -70,11 +72,27 @@ class SharedIndex:
         for request in requests:
             new = [row for row in request.vectors if not self._has(request, row)]
             if new:
-                missing.append(SearchRequest(request.collection, np.stack(new), request.limit))
+                missing.append(replace(request, vectors=np.stack(new)))
         for request, ranking in zip(missing, self._index.search(missing), strict=True):
             for row, ids, scores in zip(request.vectors, ranking.ids, ranking.scores, strict=True):
                 self._hits[_key(request, row)] = (ids, scores)
         return [self._ranking(request) for request in requests]
+
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """Never shared: what came late once may be in time again."""
+        return self._index.search_within(requests, seconds)
+
+    def matching(
+        self,
+        collection: str,
+        wanted: Filter,
+        ids: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.int64]:
+        """Never shared: no evaluation filters."""
+        return self._index.matching(collection, wanted, ids, limit)
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
@@ -102,5 +120,6 @@ class SharedIndex:
         return Ranking(ids, scores)
 
 
-def _key(request: SearchRequest, row: NDArray[np.float32]) -> tuple[str, bytes]:
-    return request.collection, row.tobytes()
+def _key(request: SearchRequest, row: NDArray[np.float32]) -> tuple[str, bytes, bytes]:
+    among = b"all" if request.among is None else request.among.tobytes()
+    return request.collection, row.tobytes(), among
