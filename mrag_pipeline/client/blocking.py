@@ -1,0 +1,124 @@
+"""The client that waits: a method for each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx
+from pydantic import BaseModel
+from tenacity import Retrying
+
+from mrag_pipeline.client import calls
+from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
+from mrag_pipeline.client.connection import LOCAL, Connection
+from mrag_pipeline.client.problems import ServiceUnreachable
+from mrag_pipeline.serving.schemas import (
+    Chunk,
+    IndexState,
+    SearchAnswer,
+    SearchBody,
+    WordedAnswer,
+)
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Client:
+    """Asks a query service; safe to share by threads. Close it, or use it in a `with`.
+
+    Args:
+        url: of the service, up to `/v1`.
+        api_key: None reads MRAG_API_KEY; "" sends none.
+        timeout_s: of one answer, unless the call gives the service its own.
+        attempts: of one call, the first included; only 429, 503 and a connection that never
+            came about are asked again.
+        patience_s: no attempt starts later than this after the first.
+        transport: httpx's, instead of the network.
+    Raises: ConfigError. Every call may raise ServiceProblem (ServiceRefused, ServiceBusy),
+        ServiceUnreachable, AnswerUnreadable, and ConfigError for what cannot be sent.
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 40.0,
+        attempts: int = 4,
+        patience_s: float = 20.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection.of(url, api_key, timeout_s, attempts, patience_s)
+        self._http = httpx.Client(
+            base_url=self._connection.url,
+            headers=self._connection.headers(),
+            timeout=timeout_s,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"Client({self._connection.url!r})"
+
+    def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
+        """The documents that answer the query best, and which windows and heads said so."""
+        return self._ask(calls.search(query, options))
+
+    def search_batch(
+        self, searches: Sequence[str | SearchBody], **options: Unpack[SearchOptions]
+    ) -> list[SearchAnswer]:
+        """The answers in the order of the searches; all from one index version."""
+        return self._ask(calls.search_batch(searches, options)).answers
+
+    def index(self) -> IndexState:
+        """What is served: version, counts, heads, strategies."""
+        return self._ask(calls.index())
+
+    def chunk(self, chunk_id: str | int) -> Chunk:
+        """A passage by its id."""
+        return self._ask(calls.chunk(chunk_id))
+
+    def answer(self, query: str, **options: Unpack[AnswerOptions]) -> WordedAnswer:
+        """An answer in words with its sources; the service needs a chat model for it."""
+        return self._ask(calls.answer(query, options))
+
+    def ready(self) -> bool:
+        """Whether questions are answered now; not where nothing listens (yet). Asks once."""
+        try:
+            with self._connection.told():
+                return calls.is_ready(self._http.get(calls.READY))
+        except ServiceUnreachable:
+            return False
+
+    def close(self) -> None:
+        """Lets go of the connections; a second call does nothing."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, call: Call[T]) -> T:
+        for attempt in Retrying(**self._connection.retrying()):
+            with attempt:
+                return self._ask_once(call)
+        raise AssertionError
+
+    def _ask_once(self, call: Call[T]) -> T:
+        with self._connection.told():
+            response = self._http.request(
+                call.method,
+                call.path,
+                content=call.content(),
+                headers=call.headers(),
+                timeout=self._connection.seconds(call.timeout_s),
+            )
+        return call.read(response)

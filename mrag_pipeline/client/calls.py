@@ -1,0 +1,182 @@
+"""The service's endpoints as data: what is sent, and how the answer is read. No transport.
+
+`Client` and `AsyncClient` differ in how they wait; all else is here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from mrag_pipeline.client.filters import Where, wire_filter
+from mrag_pipeline.client.problems import AnswerUnreadable, problem_of
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.schemas import (
+    AnswerBody,
+    BatchAnswer,
+    BatchBody,
+    Chunk,
+    Filter,
+    IndexState,
+    Schema,
+    SearchAnswer,
+    SearchBody,
+    WordedAnswer,
+)
+
+READY = "/readyz"
+
+T = TypeVar("T", bound=BaseModel)
+B = TypeVar("B", SearchBody, AnswerBody)
+
+
+class SearchOptions(TypedDict, total=False):
+    """How a question is to be answered; what is left out is the service's default."""
+
+    k: int  # documents to fetch
+    strategy: str  # a name in IndexState.strategies
+    filter: Where | Filter | Mapping[str, Any] | None
+    tenant: str
+    windows: Sequence[str]  # the pieces to search by, or a fusion strategy's sub-queries
+    min_heads: int  # answer though some heads did not, if so many did
+    explain: bool  # each hit's votes by voter and window
+    timeout_s: float  # of this request, in the service; the client waits a little longer
+
+
+class AnswerOptions(SearchOptions, total=False):
+    """How a question is to be answered in words."""
+
+    max_context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and the model of its answer."""
+
+    method: str
+    path: str
+    answer: type[T]
+    body: Schema | None = None
+    timeout_s: float | None = None  # what the caller gave the service
+
+    def content(self) -> bytes | None:
+        """The body as JSON, with what was given and nothing else."""
+        if self.body is None:
+            return None
+        return self.body.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+    def headers(self) -> dict[str, str]:
+        """What the request says about itself."""
+        return {"Content-Type": "application/json"} if self.body is not None else {}
+
+    def read(self, response: httpx.Response) -> T:
+        """What the service answered.
+
+        Raises: ServiceProblem, AnswerUnreadable.
+        """
+        refuse(response)
+        return read_as(self.answer, response.content, str(response.url))
+
+
+def search(query: str, options: SearchOptions) -> Call[SearchAnswer]:
+    """`POST /v1/search`."""
+    body = _body(SearchBody, query, options)
+    return Call("POST", "/v1/search", SearchAnswer, body, body.timeout_s)
+
+
+def search_batch(searches: Sequence[str | SearchBody], options: SearchOptions) -> Call[BatchAnswer]:
+    """`POST /v1/search/batch`; the options are those of the searches given as text."""
+    bodies = [
+        one if isinstance(one, SearchBody) else _body(SearchBody, one, options) for one in searches
+    ]
+    try:
+        body = BatchBody(searches=bodies)
+    except ValidationError as error:
+        raise _wrong(error) from None
+    given = [one.timeout_s for one in bodies if one.timeout_s is not None]
+    return Call("POST", "/v1/search/batch", BatchAnswer, body, max(given, default=None))
+
+
+def index() -> Call[IndexState]:
+    """`GET /v1/index`."""
+    return Call("GET", "/v1/index", IndexState)
+
+
+def chunk(chunk_id: str | int) -> Call[Chunk]:
+    """`GET /v1/chunks/{id}`.
+
+    Raises: ConfigError for what is no chunk id: it would become another path.
+    """
+    text = str(chunk_id).strip()
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise ConfigError(f"chunk_id = {chunk_id!r}", "a whole number, as a hit has it")
+    return Call("GET", f"/v1/chunks/{text}", Chunk)
+
+
+def answer(query: str, options: AnswerOptions, stream: bool = False) -> Call[WordedAnswer]:
+    """`POST /v1/answer`."""
+    body = _body(AnswerBody, query, {**options, "stream": True} if stream else options)
+    return Call("POST", "/v1/answer", WordedAnswer, body, body.timeout_s)
+
+
+def is_ready(response: httpx.Response) -> bool:
+    """Whether `GET /readyz` says yes.
+
+    Raises: ServiceProblem for an answer other than yes and not yet.
+    """
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return False
+    refuse(response)
+    return True
+
+
+def refuse(response: httpx.Response) -> None:
+    """Nothing for an answer of 2xx; its content must have been read.
+
+    Raises: ServiceProblem.
+    """
+    if not response.is_success:
+        raise problem_of(
+            response.status_code, response.reason_phrase, response.content, response.headers
+        )
+
+
+def read_as(model: type[T], content: str | bytes, where: str) -> T:
+    """The content as the model; keys that a newer service adds are left out.
+
+    Raises: AnswerUnreadable.
+    """
+    try:
+        return model.model_validate_json(content, extra="ignore")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise AnswerUnreadable(
+            f"{where} does not answer a {model.__name__}: {place} {first['msg']}".rstrip(),
+            "the query service of a version that this client knows",
+            "check the URL; `mrag --version` on both sides",
+        ) from None
+
+
+def _body(kind: type[B], query: str, options: Mapping[str, Any]) -> B:
+    values = {key: value for key, value in options.items() if value is not None}
+    if "filter" in values:
+        values["filter"] = wire_filter(values["filter"])
+    if "windows" in values:
+        values["windows"] = list(values["windows"])
+    try:
+        return kind(query=query, **values)
+    except ValidationError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+    return ConfigError(f"{place} = {shown}", first["msg"], f"correct `{place}` of the call")

@@ -1,0 +1,115 @@
+"""The client for asyncio: a method for each endpoint, as `Client` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx
+from pydantic import BaseModel
+from tenacity import AsyncRetrying
+
+from mrag_pipeline.client import calls
+from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
+from mrag_pipeline.client.connection import LOCAL, Connection
+from mrag_pipeline.client.problems import ServiceUnreachable
+from mrag_pipeline.serving.schemas import (
+    Chunk,
+    IndexState,
+    SearchAnswer,
+    SearchBody,
+    WordedAnswer,
+)
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class AsyncClient:
+    """Asks a query service from coroutines; arguments and errors are `Client`'s.
+
+    For one event loop. Close it, or use it in an `async with`.
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 40.0,
+        attempts: int = 4,
+        patience_s: float = 20.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection.of(url, api_key, timeout_s, attempts, patience_s)
+        self._http = httpx.AsyncClient(
+            base_url=self._connection.url,
+            headers=self._connection.headers(),
+            timeout=timeout_s,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._connection.url!r})"
+
+    async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
+        """The documents that answer the query best, and which windows and heads said so."""
+        return await self._ask(calls.search(query, options))
+
+    async def search_batch(
+        self, searches: Sequence[str | SearchBody], **options: Unpack[SearchOptions]
+    ) -> list[SearchAnswer]:
+        """The answers in the order of the searches; all from one index version."""
+        return (await self._ask(calls.search_batch(searches, options))).answers
+
+    async def index(self) -> IndexState:
+        """What is served: version, counts, heads, strategies."""
+        return await self._ask(calls.index())
+
+    async def chunk(self, chunk_id: str | int) -> Chunk:
+        """A passage by its id."""
+        return await self._ask(calls.chunk(chunk_id))
+
+    async def answer(self, query: str, **options: Unpack[AnswerOptions]) -> WordedAnswer:
+        """An answer in words with its sources; the service needs a chat model for it."""
+        return await self._ask(calls.answer(query, options))
+
+    async def ready(self) -> bool:
+        """Whether questions are answered now; not where nothing listens (yet). Asks once."""
+        try:
+            with self._connection.told():
+                return calls.is_ready(await self._http.get(calls.READY))
+        except ServiceUnreachable:
+            return False
+
+    async def close(self) -> None:
+        """Lets go of the connections; a second call does nothing."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, call: Call[T]) -> T:
+        async for attempt in AsyncRetrying(**self._connection.retrying()):
+            with attempt:
+                return await self._ask_once(call)
+        raise AssertionError
+
+    async def _ask_once(self, call: Call[T]) -> T:
+        with self._connection.told():
+            response = await self._http.request(
+                call.method,
+                call.path,
+                content=call.content(),
+                headers=call.headers(),
+                timeout=self._connection.seconds(call.timeout_s),
+            )
+        return call.read(response)

@@ -1,0 +1,142 @@
+"""Filters written in Python: `(field("metadata.year") >= 2020) & ~field("title").starts_with("x")`.
+
+They become the wire's filters (serving/schemas.py), which the service compiles; nothing here
+is Milvus's language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.schemas import AllOf, AnyOf, Condition, Filter, Not, Op
+
+Scalar = str | bool | int | float
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A filter that can be joined: `a & b`, `a | b`, `~a`."""
+
+    wire: Filter
+
+    def __and__(self, other: Where) -> Where:
+        """Both hold."""
+        return _joined(AllOf, "all", self, other)
+
+    def __or__(self, other: Where) -> Where:
+        """At least one holds."""
+        return _joined(AnyOf, "any", self, other)
+
+    def __invert__(self) -> Where:
+        """It does not hold."""
+        return Where(Not.model_validate({"not": self.wire}))
+
+    def __bool__(self) -> bool:
+        # `a and b` and `1 < field("x") < 3` would keep one of the two without a word.
+        raise TypeError("a filter is not true or false: join filters by &, | and ~, not by words")
+
+
+class Field:
+    """A field of a document, to be compared; see `field`."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __eq__(self, value: Scalar) -> Where:  # type: ignore[override]
+        return self._where("eq", value)
+
+    def __ne__(self, value: Scalar) -> Where:  # type: ignore[override]
+        return self._where("ne", value)
+
+    def __lt__(self, value: Scalar) -> Where:
+        return self._where("lt", value)
+
+    def __le__(self, value: Scalar) -> Where:
+        return self._where("le", value)
+
+    def __gt__(self, value: Scalar) -> Where:
+        return self._where("gt", value)
+
+    def __ge__(self, value: Scalar) -> Where:
+        return self._where("ge", value)
+
+    def is_in(self, values: Iterable[Scalar]) -> Where:
+        """It is one of the values.
+
+        Raises: ConfigError for a string: its characters are hardly meant.
+        """
+        if isinstance(values, str):
+            raise ConfigError(f"is_in({values!r})", "several values", f"is_in([{values!r}])")
+        return self._where("in", list(values))
+
+    def starts_with(self, prefix: str) -> Where:
+        """It is a string that starts so."""
+        return self._where("prefix", prefix)
+
+    def exists(self) -> Where:
+        """The document has it."""
+        return self._where("exists", None)
+
+    def _where(self, op: Op, value: Any) -> Where:
+        if value is None and op != "exists":
+            raise ConfigError(
+                f"{self._name} compared with None",
+                "a value",
+                "`~field(...).exists()` asks for none",
+            )
+        if isinstance(value, (Where, Field, tuple, list, set)) and op != "in":
+            raise ConfigError(
+                f"{self._name} compared with a {type(value).__name__}", "one value", "or use is_in"
+            )
+        try:
+            return Where(Condition(field=self._name, op=op, value=value))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(
+                f"{self._name} {op} {value!r}", f"a string, number or boolean ({first['msg']})"
+            ) from None
+
+
+def field(name: str) -> Field:
+    """A field to compare: `document_id`, `title`, or `metadata.KEY` (`metadata.KEY.KEY`)."""
+    return Field(name)
+
+
+def wire_filter(given: Where | Filter | Mapping[str, Any] | None) -> Filter | None:
+    """The filter as it is sent; a mapping is read as the API's JSON.
+
+    Raises: ConfigError.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Where):
+        return given.wire
+    try:
+        return _FILTER.validate_python(given)
+    except ValidationError as error:
+        raise ConfigError(
+            f"filter {given!r}",
+            error.errors()[-1]["msg"],
+            'write it as field("metadata.year") >= 2020, joined by &, | and ~',
+        ) from None
+
+
+def _joined(kind: type[AllOf] | type[AnyOf], key: str, left: Where, right: Where) -> Where:
+    """One filter of both; a & b & c is one `all` of three, so that depth stays small."""
+    parts: list[Filter] = []
+    for wire in (left.wire, right.wire):
+        parts.extend(getattr(wire, key) if isinstance(wire, kind) else [wire])
+    try:
+        return Where(kind.model_validate({key: parts}))
+    except ValidationError as error:
+        raise ConfigError(
+            f"{len(parts)} filters joined", error.errors()[0]["msg"], "use field(...).is_in([...])"
+        ) from None
