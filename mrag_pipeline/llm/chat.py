@@ -1,11 +1,25 @@
-"""One question to a chat model over HTTP, asked again when the server was only busy."""
+"""Questions to a chat model over HTTP, asked again when the server was only busy.
+
+`ChatModel` waits for a whole answer, `ChatStream` gives it piece by piece as it is written.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from mrag_pipeline.domain.sub_queries import parse, prompt
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable
@@ -13,6 +27,12 @@ from mrag_pipeline.llm.spec import LlmSpec
 
 ATTEMPTS = 3
 BUSY = (408, 425, 429, 500, 502, 503, 504)
+_PATIENCE: Mapping[str, Any] = {
+    "retry": retry_if_exception_type(LlmUnavailable),
+    "stop": stop_after_attempt(ATTEMPTS),
+    "wait": wait_exponential(multiplier=0.5, max=8),
+    "reraise": True,
+}
 
 
 class ChatModel:
@@ -23,17 +43,8 @@ class ChatModel:
 
         Raises: ConfigError if no model is configured.
         """
-        if not spec.url or not spec.model:
-            raise ConfigError(
-                "no chat model is configured",
-                "llm.url (up to /v1) and llm.model",
-                "set them in [llm] of the config, or give the sub-queries yourself",
-            )
-        key = os.environ.get(spec.key_env, "")
-        self._spec = spec
-        self._client = httpx.Client(
-            timeout=spec.timeout_s, headers={"Authorization": f"Bearer {key}"} if key else {}
-        )
+        self._spec = _configured(spec)
+        self._client = httpx.Client(timeout=spec.timeout_s, headers=_headers(spec))
 
     def sub_queries(self, query: str) -> list[str]:
         """The query put in several ways; at least one.
@@ -50,18 +61,13 @@ class ChatModel:
         self._client.close()
 
     def _ask(self, question: str) -> str:
-        for attempt in Retrying(
-            retry=retry_if_exception_type(LlmUnavailable),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(multiplier=0.5, max=8),
-            reraise=True,
-        ):
+        for attempt in Retrying(**_PATIENCE):
             with attempt:
                 return self._ask_once(question)
         raise AssertionError
 
     def _ask_once(self, question: str) -> str:
-        url = f"{self._spec.url.rstrip('/')}/chat/completions"
+        url = _url(self._spec)
         body = {
             "model": self._spec.model,
             "messages": [{"role": "user", "content": question}],
@@ -70,17 +76,172 @@ class ChatModel:
         try:
             response = self._client.post(url, json=body)
         except httpx.HTTPError as error:
-            raise LlmUnavailable(
-                f"no answer from {url}: {type(error).__name__}", "a chat model that answers"
-            ) from None
-        if response.status_code in BUSY:
-            raise LlmUnavailable(f"{url} answers {response.status_code}", "200")
+            raise _silent(url, error) from None
+        _check_busy(response)
+        return _whole(self._spec, response)
+
+
+class ChatStream:
+    """Asks an OpenAI-compatible endpoint for answers that come piece by piece."""
+
+    def __init__(self, spec: LlmSpec) -> None:
+        """Ready to be asked, by one event loop; nothing is sent yet.
+
+        Raises: ConfigError if no model is configured.
+        """
+        self._spec = _configured(spec)
+        self._client = httpx.AsyncClient(timeout=spec.timeout_s, headers=_headers(spec))
+
+    @property
+    def model(self) -> str:
+        """The name it is known by at its endpoint."""
+        return self._spec.model
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that a whole answer may take."""
+        return self._spec.timeout_s
+
+    async def pieces(self, messages: Sequence[Mapping[str, str]]) -> AsyncIterator[str]:
+        """The answer, piece by piece, in order; none empty, one at least.
+
+        Asked again only while nothing was said. An endpoint that does not stream gives one piece.
+        Raises: LlmUnavailable (no answer, none in time, or one that broke off), LlmRefused.
+        """
+        deadline = time.monotonic() + self._spec.timeout_s
+        response = await self._opened(messages, deadline)
+        said = False
         try:
-            response.raise_for_status()
-            return str(response.json()["choices"][0]["message"]["content"])
-        except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-            raise LlmRefused(
-                f"{url} answers {response.status_code}: {response.text[:200]!r}",
-                "choices[0].message.content, as OpenAI's chat completions give it",
-                f"check llm.url, llm.model and the key in {self._spec.key_env}",
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                await self._in_time(response.aread(), deadline)
+                if text := _whole(self._spec, response):
+                    said = True
+                    yield text
+            else:
+                async for piece in self._streamed(response, deadline):
+                    said = True
+                    yield piece
+        finally:
+            await response.aclose()
+        if not said:
+            raise LlmRefused(f"{self._spec.model} wrote nothing", "an answer")
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        await self._client.aclose()
+
+    async def _opened(
+        self, messages: Sequence[Mapping[str, str]], deadline: float
+    ) -> httpx.Response:
+        body = {
+            "model": self._spec.model,
+            "messages": list(messages),
+            "temperature": 0,
+            "stream": True,
+        }
+        url = _url(self._spec)
+        async for attempt in AsyncRetrying(**_PATIENCE):
+            with attempt:
+                request = self._client.build_request("POST", url, json=body)
+                response: httpx.Response = await self._in_time(
+                    self._client.send(request, stream=True), deadline
+                )
+                if response.is_success:
+                    return response
+                try:
+                    _check_busy(response)
+                    await self._in_time(response.aread(), deadline)
+                    _whole(self._spec, response)
+                finally:
+                    await response.aclose()
+        raise AssertionError
+
+    async def _streamed(self, response: httpx.Response, deadline: float) -> AsyncIterator[str]:
+        """The pieces in `data:` lines, up to the end that the format asks for."""
+        lines = aiter(response.aiter_lines())
+        ended = False
+        while (line := await self._in_time(anext(lines, None), deadline)) is not None:
+            field, _, data = line.partition(":")
+            if field != "data":  # a comment, an event's name, or the blank line after one
+                continue
+            if data.strip() == "[DONE]":
+                return
+            piece, reason = _piece(self._spec, data)
+            ended = ended or reason
+            if piece:
+                yield piece
+        if not ended:
+            raise LlmUnavailable(f"{_url(self._spec)} broke off within an answer", "all of it")
+
+    async def _in_time(self, waiting: Any, deadline: float) -> Any:
+        url = _url(self._spec)
+        try:
+            return await asyncio.wait_for(waiting, max(0.001, deadline - time.monotonic()))
+        except TimeoutError:
+            raise LlmUnavailable(
+                f"no whole answer from {url} within {self._spec.timeout_s:g} s",
+                "a chat model that answers in time",
+                "raise llm.timeout_s",
             ) from None
+        except httpx.HTTPError as error:
+            raise _silent(url, error) from None
+
+
+def _configured(spec: LlmSpec) -> LlmSpec:
+    if not spec.url or not spec.model:
+        raise ConfigError(
+            "no chat model is configured",
+            "llm.url (up to /v1) and llm.model",
+            "set them in [llm] of the config, or give the sub-queries yourself",
+        )
+    return spec
+
+
+def _headers(spec: LlmSpec) -> dict[str, str]:
+    key = os.environ.get(spec.key_env, "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _url(spec: LlmSpec) -> str:
+    return f"{spec.url.rstrip('/')}/chat/completions"
+
+
+def _silent(url: str, error: Exception) -> LlmUnavailable:
+    return LlmUnavailable(
+        f"no answer from {url}: {type(error).__name__}", "a chat model that answers"
+    )
+
+
+def _check_busy(response: httpx.Response) -> None:
+    if response.status_code in BUSY:
+        raise LlmUnavailable(f"{response.url} answers {response.status_code}", "200")
+
+
+def _whole(spec: LlmSpec, response: httpx.Response) -> str:
+    """The text of an answer that came in one piece."""
+    try:
+        response.raise_for_status()
+        return str(response.json()["choices"][0]["message"]["content"])
+    except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
+        raise _not_an_answer(spec, response.text, response.status_code) from None
+
+
+def _piece(spec: LlmSpec, data: str) -> tuple[str, bool]:
+    """One event's text, and whether it is the last."""
+    try:
+        event = json.loads(data)
+        if not event["choices"]:  # an event that only counts tokens
+            return "", False
+        choice = event["choices"][0]
+        text = choice.get("delta", {}).get("content") or ""
+        return str(text), choice.get("finish_reason") is not None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise _not_an_answer(spec, data, 200) from None
+
+
+def _not_an_answer(spec: LlmSpec, text: str, status: int) -> LlmRefused:
+    return LlmRefused(
+        f"{_url(spec)} answers {status}: {text[:200]!r}",
+        "choices[0].message.content (streamed: delta.content), as OpenAI's chat completions",
+        f"check llm.url, llm.model and the key in {spec.key_env}",
+    )

@@ -6,6 +6,7 @@ The API knows no Ray: `ray_backend.py` says the same over deployments.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mrag_pipeline.stages.retrieve import Answer, RetrieveSpec
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class LocalBackend:
         try:
             return await self._run(self._state, self._spec.timeout_s)
         except MragError as error:
-            return BackendState(None, False, error.found)
+            log.warning("state_unknown %s: %s", type(error).__name__, error.found)
+            return BackendState(None, False, "the index does not answer")
 
     def close(self) -> None:
         """Lets the threads end; the index stays open."""

@@ -16,7 +16,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,6 +54,8 @@ class Row:
 
     status: int
     title: str  # the same for every problem of the kind
+    # Told in place of what happened, where that names addresses, paths or another's answer.
+    instead: str = ""
 
 
 # The one table; the nearest class up an exception's tree counts.
@@ -69,15 +70,17 @@ TABLE: Mapping[type[MragError], Row] = {
     errors.TooManyRequests: Row(429, "Too many requests"),
     ClientLeft: Row(CLIENT_LEFT, "The client has gone"),
     errors.NotConfigured: Row(501, "Not configured"),
-    errors.LlmRefused: Row(502, "The chat model's answer is none"),
-    errors.LlmUnavailable: Row(502, "The chat model does not answer"),
+    errors.LlmRefused: Row(502, "The chat model's answer is none", "its endpoint refuses"),
+    errors.LlmUnavailable: Row(502, "The chat model does not answer", "its endpoint is silent"),
     errors.NotReady: Row(503, "Not ready"),
     errors.NoLiveVersion: Row(503, "Not ready"),
-    errors.FingerprintMismatch: Row(503, "Not ready"),
+    errors.FingerprintMismatch: Row(
+        503, "Not ready", "the service's encoder did not build the live version"
+    ),
     errors.Overloaded: Row(503, "Overloaded"),
-    errors.IndexBusy: Row(503, "The index does not answer"),
-    errors.IndexUnavailable: Row(503, "The index does not answer"),
-    errors.WorkerLost: Row(503, "A part of the service was lost"),
+    errors.IndexBusy: Row(503, "The index does not answer", "another process owns it"),
+    errors.IndexUnavailable: Row(503, "The index does not answer", "it is down, or too slow"),
+    errors.WorkerLost: Row(503, "A part of the service was lost", "it is being started again"),
     errors.OutOfTime: Row(504, "Out of time"),
     errors.HeadsMissing: Row(504, "Heads did not answer"),
 }
@@ -113,6 +116,14 @@ def problem_of(error: BaseException, request_id: str) -> Problem:
             fix="ask again; if it stays, give the request_id to whoever runs the service",
             request_id=request_id,
         )
+    if row.instead:
+        return Problem(
+            title=row.title,
+            status=row.status,
+            detail=row.instead,
+            fix="ask again in a moment; the service's log has more under the request_id",
+            request_id=request_id,
+        )
     return Problem(
         title=row.title,
         status=row.status,
@@ -123,12 +134,21 @@ def problem_of(error: BaseException, request_id: str) -> Problem:
     )
 
 
-def response_of(error: BaseException, scope: Scope) -> Response:
-    """An error as the response to its request; what is nobody's fault but ours is logged."""
+def reported(error: BaseException, scope: Scope) -> Problem:
+    """The error as a problem; what is not the caller's doing is logged with the request's id."""
     request_id = request_id_of(scope)
     told = problem_of(error, request_id)
     if told.status == INTERNAL.status:
         log.error("request_failed request_id=%s", request_id, exc_info=error)
+    elif told.status > INTERNAL.status:
+        kind = type(error).__name__
+        log.warning("request_failed request_id=%s %s: %s", request_id, kind, shortened(error))
+    return told
+
+
+def response_of(error: BaseException, scope: Scope) -> Response:
+    """An error as the response to its request, logged if it is the service's."""
+    told = reported(error, scope)
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
@@ -216,7 +236,7 @@ def install(app: FastAPI) -> None:
         return response_of(error, request.scope)
 
     async def schema(request: Request, error: Exception) -> Response:
-        assert isinstance(error, (RequestValidationError, ValidationError))
+        assert isinstance(error, RequestValidationError)
         return invalid(error.errors(), request.scope)
 
     async def http(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 # Generous bounds of what is ever taken; `[serve]` sets the ones that hold.
 MAX_K = 1000
@@ -61,7 +61,25 @@ class Not(Schema):
     negated: Filter = Field(alias="not")
 
 
-Filter = Condition | AllOf | AnyOf | Not
+def _kind(value: Any) -> str | None:
+    """Which of the filters a value is, so that it is measured by that one's schema alone."""
+    if isinstance(value, dict):
+        return next((key for key in ("all", "any", "not") if key in value), "condition")
+    kinds = {Condition: "condition", AllOf: "all", AnyOf: "any", Not: "not"}
+    return kinds.get(type(value))
+
+
+Filter = Annotated[
+    Annotated[Condition, Tag("condition")]
+    | Annotated[AllOf, Tag("all")]
+    | Annotated[AnyOf, Tag("any")]
+    | Annotated[Not, Tag("not")],
+    Discriminator(
+        _kind,
+        custom_error_type="not_a_filter",
+        custom_error_message="a filter: {field, op, value}, {all: [...]}, {any: [...]} or {not: ...}",
+    ),
+]
 
 
 # ------------------------------------------------------------------ questions
@@ -108,13 +126,38 @@ class SearchBody(Schema):
 
 
 class BatchBody(Schema):
-    """Several questions, answered in one go."""
+    """Several questions, answered in one go on one version, in the time of the hastiest."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "searches": [
+                        {"query": "compress a folder and mail it", "k": 3},
+                        {"query": "parse dates in two time zones", "k": 3, "strategy": "mrag"},
+                    ]
+                }
+            ]
+        }
+    )
 
     searches: list[SearchBody] = Field(min_length=1, max_length=MAX_QUERIES)
 
 
 class AnswerBody(SearchBody):
-    """A question to be answered in words, from what is found."""
+    """A question to be answered in words, from what is found.
+
+    `timeout_s` bounds the search and the words together.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "How do I fetch a CSV over HTTP and store its rows in SQLite?", "k": 6},
+                {"query": "How do I mail a folder as a ZIP archive?", "k": 6, "stream": True},
+            ]
+        }
+    )
 
     stream: bool = Field(default=False, description="Answer piece by piece: server-sent events.")
     max_context_tokens: int | None = Field(default=None, ge=64, le=1_000_000)
@@ -175,7 +218,7 @@ class BatchAnswer(Schema):
 class Citation(Schema):
     """A passage that the prompt held, as [number]."""
 
-    number: int
+    number: int = Field(description="The hit's place, from 1: a hit left out leaves a gap.")
     hit: SearchHit
 
 
@@ -187,6 +230,28 @@ class WordedAnswer(Schema):
     search: SearchAnswer
     model: str
     prompt_tokens: int = Field(description="Of the passages, by the encoder's tokenizer.")
+
+
+class TextPiece(Schema):
+    """The data of a streamed answer's `text` event: what comes next."""
+
+    text: str
+
+
+class AnswerEnd(Schema):
+    """The data of a streamed answer's `done` event: all but what `search` has told."""
+
+    answer: str
+    citations: list[Citation]
+    model: str
+    prompt_tokens: int
+
+
+class Health(Schema):
+    """How the service is."""
+
+    status: Literal["alive", "ready"]
+    version: str = Field(default="", description="The live version, where it is known.")
 
 
 class HeadState(Schema):
