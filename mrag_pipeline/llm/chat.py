@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from mrag_pipeline.domain.sub_queries import parse, prompt
-from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable
+from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable, OutOfTime
 from mrag_pipeline.llm.spec import LlmSpec
 
 ATTEMPTS = 3
@@ -102,13 +102,19 @@ class ChatStream:
         """Seconds that a whole answer may take."""
         return self._spec.timeout_s
 
-    async def pieces(self, messages: Sequence[Mapping[str, str]]) -> AsyncIterator[str]:
+    async def pieces(
+        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> AsyncIterator[str]:
         """The answer, piece by piece, in order; none empty, one at least.
 
         Asked again only while nothing was said. An endpoint that does not stream gives one piece.
-        Raises: LlmUnavailable (no answer, none in time, or one that broke off), LlmRefused.
+
+        Args:
+            seconds: for the whole answer, if less than `llm.timeout_s`.
+        Raises: LlmUnavailable (no answer, or one that broke off), LlmRefused, OutOfTime.
         """
-        deadline = time.monotonic() + self._spec.timeout_s
+        longest = self._spec.timeout_s
+        deadline = time.monotonic() + (longest if seconds is None else min(seconds, longest))
         response = await self._opened(messages, deadline)
         said = False
         try:
@@ -174,17 +180,16 @@ class ChatStream:
             raise LlmUnavailable(f"{_url(self._spec)} broke off within an answer", "all of it")
 
     async def _in_time(self, waiting: Any, deadline: float) -> Any:
-        url = _url(self._spec)
         try:
             return await asyncio.wait_for(waiting, max(0.001, deadline - time.monotonic()))
         except TimeoutError:
-            raise LlmUnavailable(
-                f"no whole answer from {url} within {self._spec.timeout_s:g} s",
-                "a chat model that answers in time",
-                "raise llm.timeout_s",
+            raise OutOfTime(
+                f"the chat model {self._spec.model} did not end its answer in time",
+                f"within the request's timeout_s, and llm.timeout_s = {self._spec.timeout_s:g}",
+                "give it longer, or fewer passages (max_context_tokens)",
             ) from None
         except httpx.HTTPError as error:
-            raise _silent(url, error) from None
+            raise _silent(_url(self._spec), error) from None
 
 
 def _configured(spec: LlmSpec) -> LlmSpec:

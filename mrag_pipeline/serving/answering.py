@@ -32,10 +32,12 @@ class Chat(Protocol):
     def timeout_s(self) -> float:
         """Seconds that a whole answer may take."""
 
-    def pieces(self, messages: Sequence[Mapping[str, str]]) -> AsyncIterator[str]:
+    def pieces(
+        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> AsyncIterator[str]:
         """The answer, piece by piece; at least one with text.
 
-        Raises: LlmUnavailable, LlmRefused.
+        Raises: LlmUnavailable, LlmRefused; OutOfTime.
         """
 
     async def close(self) -> None:
@@ -67,13 +69,20 @@ class Answerer:
             raise ConfigError(f"max_context_tokens = {asked}", f"at most {self.max_context_tokens}")
         return self.max_context_tokens if asked is None else asked
 
-    async def pieces(self, prompt: Prompt) -> AsyncIterator[str]:
-        """The answer, piece by piece; the model is not asked about nothing."""
+    async def pieces(self, prompt: Prompt, seconds: float) -> AsyncIterator[str]:
+        """The answer, piece by piece; the model is not asked about nothing.
+
+        Raises: LlmUnavailable, LlmRefused; OutOfTime.
+        """
         if not prompt.citations:
             yield NOTHING
             return
-        async for piece in self.chat.pieces(prompt.messages):
+        async for piece in self.chat.pieces(prompt.messages, seconds):
             yield piece
+
+    async def whole(self, prompt: Prompt, seconds: float) -> str:
+        """The answer in one; errors as `pieces`."""
+        return "".join([piece async for piece in self.pieces(prompt, seconds)])
 
 
 def passages(hits: Sequence[SearchHit]) -> list[str]:

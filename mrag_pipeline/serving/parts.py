@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,13 +25,23 @@ class Caller(Protocol):
 
 
 class Guard(Protocol):
-    """Who may ask, and how much at once: a FastAPI dependency."""
+    """Who may ask, and how much at once."""
 
-    def __call__(self, request: Request) -> Any:
-        """Gives the Caller: at once, awaited, or yielded (what it holds ends with the response).
+    @property
+    def __call__(self) -> Callable[..., Any]:
+        """A FastAPI dependency that gives the Caller, while the request is under way.
 
         Raises: Unauthorized; TooManyRequests.
         """
+
+    def spend(self, caller: Any, cost: int) -> None:
+        """Counts more requests as the caller's: a batch is as many as it holds.
+
+        Raises: TooManyRequests; ConfigError if so many can never be let through.
+        """
+
+    def protect(self, app: FastAPI) -> None:
+        """Puts the body limit, the security headers and its other checks around the app."""
 
 
 class Observer(Protocol):
@@ -58,9 +68,15 @@ class Anybody:
 class OpenDoor:
     """A guard that lets everybody in."""
 
-    def __call__(self, request: Request) -> Caller:
+    def __call__(self) -> Caller:
         """Gives the Caller."""
         return Anybody()
+
+    def spend(self, caller: Any, cost: int) -> None:
+        """Counts nothing."""
+
+    def protect(self, app: FastAPI) -> None:
+        """Adds nothing."""
 
 
 class Blind:

@@ -167,19 +167,20 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
 
 def invalid(found: Sequence[Any], scope: Scope) -> Response:
     """What pydantic found wrong, place by place; the values themselves are not repeated."""
+    _tell(scope, RequestValidationError)
     places = [
         {
-            "at": [part if isinstance(part, int) else shortened(part) for part in one["loc"]],
-            "expected": shortened(one["msg"]),
-            "kind": one["type"],
+            "loc": [part if isinstance(part, int) else shortened(part) for part in one["loc"]],
+            "msg": shortened(one["msg"]),
+            "type": one["type"],
         }
         for one in found[:MAX_ERRORS]
     ]
-    if any(place["kind"] == "json_invalid" for place in places):
-        return response_of(NotJson(places[0]["expected"], "one JSON object"), scope)
+    if any(place["type"] == "json_invalid" for place in places):
+        return response_of(NotJson(places[0]["msg"], "one JSON object"), scope)
     more = len(found) - 1
-    where = ".".join(str(part) for part in places[0]["at"]) or "the body"
-    detail = f"{where}: {places[0]['expected']}" + (f", and {more} more" if more else "")
+    where = ".".join(str(part) for part in places[0]["loc"]) or "the body"
+    detail = f"{where}: {places[0]['msg']}" + (f", and {more} more" if more else "")
     return respond(
         Problem(
             title=INVALID.title,
@@ -190,6 +191,11 @@ def invalid(found: Sequence[Any], scope: Scope) -> Response:
             errors=places,
         )
     )
+
+
+def _tell(scope: Scope, error: type[BaseException]) -> None:
+    """Leaves the error's type where whoever watches requests finds it."""
+    scope.setdefault("state", {})["error"] = error.__name__
 
 
 def printable(text: str) -> str:
@@ -242,6 +248,7 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
+        _tell(request.scope, HTTPException)
         told = Problem(
             title=status.phrase,
             status=status,

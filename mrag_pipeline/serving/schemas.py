@@ -65,7 +65,7 @@ def _kind(value: Any) -> str | None:
     """Which of the filters a value is, so that it is measured by that one's schema alone."""
     if isinstance(value, dict):
         return next((key for key in ("all", "any", "not") if key in value), "condition")
-    kinds = {Condition: "condition", AllOf: "all", AnyOf: "any", Not: "not"}
+    kinds: dict[type, str] = {Condition: "condition", AllOf: "all", AnyOf: "any", Not: "not"}
     return kinds.get(type(value))
 
 
@@ -77,7 +77,7 @@ Filter = Annotated[
     Discriminator(
         _kind,
         custom_error_type="not_a_filter",
-        custom_error_message="a filter: {field, op, value}, {all: [...]}, {any: [...]} or {not: ...}",
+        custom_error_message="Input should be a condition (field, op, value), or all, any or not",
     ),
 ]
 

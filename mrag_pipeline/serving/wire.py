@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import JsonValue
+from fastapi.responses import Response
+from pydantic import BaseModel, JsonValue
 
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
@@ -24,6 +25,11 @@ from mrag_pipeline.serving.schemas import (
     WindowPart,
 )
 from mrag_pipeline.stages.retrieve import Answer, Found
+
+
+def json_of(told: BaseModel) -> Response:
+    """A schema as a response; what is sent was built here, and is not checked a second time."""
+    return Response(told.model_dump_json(), media_type="application/json")
 
 
 def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
