@@ -111,7 +111,7 @@ class Guard:
         if self._keys and cost > 0:
             self._allowance(caller).spend(cost)
 
-    def install(self, app: FastAPI) -> None:
+    def protect(self, app: FastAPI) -> None:
         """Puts the body limit, the security headers and, without keys, the host check around it."""
         app.add_middleware(BodyLimit, max_bytes=self._spec.max_body_kb * 1024)
         if not self._keys:
