@@ -5,12 +5,13 @@
     with Client("http://127.0.0.1:8000") as service:
         answer = service.search("parse CSV over HTTP", filter=field("metadata.year") >= 2020)
 
-Needs httpx, pydantic and tenacity, and imports nothing else of this package's: no model, no
-index, no server.
+Imports httpx, httpx-sse, pydantic and tenacity, and nothing else that the package needs: no
+model, no index, no server.
 """
 
 from mrag_pipeline.client.blocking import Client
 from mrag_pipeline.client.coroutines import AsyncClient
+from mrag_pipeline.client.events import AnswerEvent
 from mrag_pipeline.client.filters import Field, Where, field
 from mrag_pipeline.client.problems import (
     AnswerUnreadable,
@@ -20,6 +21,7 @@ from mrag_pipeline.client.problems import (
     ServiceUnreachable,
 )
 from mrag_pipeline.serving.schemas import (
+    AnswerEnd,
     BatchAnswer,
     Chunk,
     Citation,
@@ -28,11 +30,14 @@ from mrag_pipeline.serving.schemas import (
     SearchAnswer,
     SearchBody,
     SearchHit,
+    TextPiece,
     WindowPart,
     WordedAnswer,
 )
 
 __all__ = [
+    "AnswerEnd",
+    "AnswerEvent",
     "AnswerUnreadable",
     "AsyncClient",
     "BatchAnswer",
@@ -49,6 +54,7 @@ __all__ = [
     "ServiceProblem",
     "ServiceRefused",
     "ServiceUnreachable",
+    "TextPiece",
     "Where",
     "WindowPart",
     "WordedAnswer",

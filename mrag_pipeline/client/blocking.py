@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -13,6 +13,7 @@ from tenacity import Retrying
 from mrag_pipeline.client import calls
 from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
+from mrag_pipeline.client.events import AnswerEvent, Reading
 from mrag_pipeline.client.problems import ServiceUnreachable
 from mrag_pipeline.serving.schemas import (
     Chunk,
@@ -31,7 +32,8 @@ class Client:
     Args:
         url: of the service, up to `/v1`.
         api_key: None reads MRAG_API_KEY; "" sends none.
-        timeout_s: of one answer, unless the call gives the service its own.
+        timeout_s: of one answer, unless the call gives the service its own. The service's
+            limits are shorter: 30 s for a search, 60 more for words, if they were not changed.
         attempts: of one call, the first included; only 429, 503 and a connection that never
             came about are asked again.
         patience_s: no attempt starts later than this after the first.
@@ -45,7 +47,7 @@ class Client:
         url: str = LOCAL,
         *,
         api_key: str | None = None,
-        timeout_s: float = 40.0,
+        timeout_s: float = 100.0,
         attempts: int = 4,
         patience_s: float = 20.0,
         transport: httpx.BaseTransport | None = None,
@@ -83,6 +85,18 @@ class Client:
         """An answer in words with its sources; the service needs a chat model for it."""
         return self._ask(calls.answer(query, options))
 
+    def stream_answer(self, query: str, **options: Unpack[AnswerOptions]) -> Iterator[AnswerEvent]:
+        """What was found (SearchAnswer), words (TextPiece), then the end with its citations.
+
+        The search is over before the first is given; what breaks later is raised by then.
+        """
+        response = self._open(calls.answer(query, options, stream=True))
+        try:
+            with self._connection.told():
+                yield from Reading(response).parts()
+        finally:
+            response.close()
+
     def ready(self) -> bool:
         """Whether questions are answered now; not where nothing listens (yet). Asks once."""
         try:
@@ -108,17 +122,26 @@ class Client:
 
     def _ask(self, call: Call[T]) -> T:
         for attempt in Retrying(**self._connection.retrying()):
-            with attempt:
-                return self._ask_once(call)
+            with attempt, self._connection.told():
+                return call.read(self._send(call))
         raise AssertionError
 
-    def _ask_once(self, call: Call[T]) -> T:
-        with self._connection.told():
-            response = self._http.request(
-                call.method,
-                call.path,
-                content=call.content(),
-                headers=call.headers(),
-                timeout=self._connection.seconds(call.timeout_s),
-            )
-        return call.read(response)
+    def _open(self, call: Call[T]) -> httpx.Response:
+        for attempt in Retrying(**self._connection.retrying()):
+            with attempt, self._connection.told():
+                response = self._send(call, stream=True)
+                if not response.is_success:
+                    response.read()
+                calls.refuse(response)
+                return response
+        raise AssertionError
+
+    def _send(self, call: Call[T], stream: bool = False) -> httpx.Response:
+        request = self._http.build_request(
+            call.method,
+            call.path,
+            content=call.content(),
+            headers=call.headers(),
+            timeout=self._connection.seconds(call.timeout_s),
+        )
+        return self._http.send(request, stream=stream)

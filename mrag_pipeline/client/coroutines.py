@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying
 from mrag_pipeline.client import calls
 from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
+from mrag_pipeline.client.events import AnswerEvent, Reading
 from mrag_pipeline.client.problems import ServiceUnreachable
 from mrag_pipeline.serving.schemas import (
     Chunk,
@@ -36,7 +37,7 @@ class AsyncClient:
         url: str = LOCAL,
         *,
         api_key: str | None = None,
-        timeout_s: float = 40.0,
+        timeout_s: float = 100.0,
         attempts: int = 4,
         patience_s: float = 20.0,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -74,6 +75,21 @@ class AsyncClient:
         """An answer in words with its sources; the service needs a chat model for it."""
         return await self._ask(calls.answer(query, options))
 
+    async def stream_answer(
+        self, query: str, **options: Unpack[AnswerOptions]
+    ) -> AsyncIterator[AnswerEvent]:
+        """What was found (SearchAnswer), words (TextPiece), then the end with its citations.
+
+        The search is over before the first is given; what breaks later is raised by then.
+        """
+        response = await self._open(calls.answer(query, options, stream=True))
+        try:
+            with self._connection.told():
+                async for part in Reading(response).aparts():
+                    yield part
+        finally:
+            await response.aclose()
+
     async def ready(self) -> bool:
         """Whether questions are answered now; not where nothing listens (yet). Asks once."""
         try:
@@ -99,17 +115,26 @@ class AsyncClient:
 
     async def _ask(self, call: Call[T]) -> T:
         async for attempt in AsyncRetrying(**self._connection.retrying()):
-            with attempt:
-                return await self._ask_once(call)
+            with attempt, self._connection.told():
+                return call.read(await self._send(call))
         raise AssertionError
 
-    async def _ask_once(self, call: Call[T]) -> T:
-        with self._connection.told():
-            response = await self._http.request(
-                call.method,
-                call.path,
-                content=call.content(),
-                headers=call.headers(),
-                timeout=self._connection.seconds(call.timeout_s),
-            )
-        return call.read(response)
+    async def _open(self, call: Call[T]) -> httpx.Response:
+        async for attempt in AsyncRetrying(**self._connection.retrying()):
+            with attempt, self._connection.told():
+                response = await self._send(call, stream=True)
+                if not response.is_success:
+                    await response.aread()
+                calls.refuse(response)
+                return response
+        raise AssertionError
+
+    async def _send(self, call: Call[T], stream: bool = False) -> httpx.Response:
+        request = self._http.build_request(
+            call.method,
+            call.path,
+            content=call.content(),
+            headers=call.headers(),
+            timeout=self._connection.seconds(call.timeout_s),
+        )
+        return await self._http.send(request, stream=stream)
