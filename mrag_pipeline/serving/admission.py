@@ -30,14 +30,16 @@ class Admission:
         self._check_size("query", len(body.query))
         for at, window in enumerate(body.windows or ()):
             self._check_size(f"windows[{at}]", len(window))
-        if body.k > self.spec.max_k:
-            raise ConfigError(f"k = {body.k}", f"at most {self.spec.max_k}", "ask for fewer")
+        # Nobody is refused for a default.
+        k = body.k if "k" in body.model_fields_set else min(body.k, self.spec.max_k)
+        if k > self.spec.max_k:
+            raise ConfigError(f"k = {k}", f"at most {self.spec.max_k}", "ask for fewer")
         strategy(body.strategy)
         asked = Asked(body.query, body.strategy, tuple(body.windows or ()))
         theirs = None
         if body.filter is not None:
             theirs = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
-        return Ask(asked, body.k, self.narrowed(theirs, body.tenant, caller), body.min_heads)
+        return Ask(asked, k, self.narrowed(theirs, body.tenant, caller), body.min_heads)
 
     def check_batch(self, size: int) -> None:
         """Refuses a batch of more questions than are taken.

@@ -76,7 +76,7 @@ def answer_router(
 
         async def searched() -> tuple[SearchAnswer, Prompt]:
             answers = await backend.answer(asks, seconds)
-            observer.answered(request, answers)
+            observer.answered(request, answers, asks)
             found = wire.search_answer(answers[0], body.explain, time.perf_counter() - began)
             counts = await backend.count_tokens(answering.passages(found.hits))
             return found, answering.prompt(body.query, found.hits, counts, budget)

@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.domain.strategies import STRATEGIES
-from mrag_pipeline.serving.problems import INTERNAL, MEDIA_TYPE, TABLE
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.problems import INTERNAL, MEDIA_TYPE, TABLE, TYPES, type_of
 from mrag_pipeline.serving.schemas import (
     AnswerBody,
     BatchBody,
@@ -33,6 +34,18 @@ event: done
 data: {"answer": "...", "citations": [...], "model": "...", "prompt_tokens": 812}
 
 """
+EXAMPLE_ID = "0f6a3d0c5d6f4c0f9b5f3f1a2b4c6d8e"
+EXAMPLES = {
+    422: Problem(
+        type=type_of(ConfigError),
+        title=TABLE[ConfigError].title,
+        status=422,
+        detail="k = 5000",
+        expected="at most 100",
+        fix="ask for fewer",
+        request_id=EXAMPLE_ID,
+    )
+}
 _HEADERS = {
     401: ("WWW-Authenticate", "The way to send a key.", "string"),
     429: ("Retry-After", "Seconds to wait.", "integer"),
@@ -107,21 +120,21 @@ def _array(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _response(status: int) -> dict[str, Any]:
-    titles = dict.fromkeys(row.title for row in TABLE.values() if row.status == status)
-    title = "; ".join(titles) or INTERNAL.title
-    example = {
-        "type": "about:blank",
-        "title": next(iter(titles), INTERNAL.title),
-        "status": status,
-        "detail": "k = 5000" if status == 422 else "what was found",
-        "expected": "at most 100" if status == 422 else "",
-        "fix": "ask for fewer" if status == 422 else "",
-        "request_id": "0f6a3d0c5d6f4c0f9b5f3f1a2b4c6d8e",
-    }
+    kinds = {kind: row for kind, row in TABLE.items() if row.status == status}
+    titles = list(dict.fromkeys(row.title for row in kinds.values())) or [INTERNAL.title]
+    example = EXAMPLES.get(status) or Problem(
+        type=type_of(next(iter(kinds))) if kinds else f"{TYPES}internal",
+        title=titles[0],
+        status=status,
+        detail=next((row.instead for row in kinds.values()), "") or "what was found",
+        fix="what to do",
+        request_id=EXAMPLE_ID,
+    )
     schema = {"$ref": REF.format(model=Problem.__name__)}
+    shown = example.model_dump(exclude_none=True)
     response: dict[str, Any] = {
-        "description": title,
-        "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
+        "description": "; ".join(titles),
+        "content": {MEDIA_TYPE: {"schema": schema, "example": shown}},
     }
     if status in _HEADERS:
         name, meaning, kind = _HEADERS[status]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastapi import FastAPI, Request
 
 if TYPE_CHECKING:
+    from mrag_pipeline.serving.backend import Ask
     from mrag_pipeline.stages.retrieve import Answer
 
 
@@ -53,8 +54,10 @@ class Observer(Protocol):
         Its middleware sets `scope["state"]["request_id"]`, which problems then tell.
         """
 
-    def answered(self, request: Request, answers: Sequence[Answer]) -> None:
-        """A search was answered: by stage, windows, heads missing, version."""
+    def answered(
+        self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
+    ) -> None:
+        """A request's searches were answered, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +88,7 @@ class Blind:
     def install(self, app: FastAPI) -> None:
         """Adds nothing."""
 
-    def answered(self, request: Request, answers: Sequence[Answer]) -> None:
+    def answered(
+        self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
+    ) -> None:
         """Keeps nothing."""

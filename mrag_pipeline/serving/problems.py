@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ class ClientLeft(PermanentError):
     """Whoever asked has hung up."""
 
 
+TYPES = "urn:mrag:problem:"  # then the error's name in kebab-case: a problem's `type`
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table."""
@@ -84,17 +88,23 @@ TABLE: Mapping[type[MragError], Row] = {
     errors.OutOfTime: Row(504, "Out of time"),
     errors.HeadsMissing: Row(504, "Heads did not answer"),
 }
+ASK_AGAIN = "ask again in a moment; the service's log has more under the request_id"
 INTERNAL = Row(500, "Internal error")
 # Bodies and parameters that do not fit the schema, and pydantic's own word for bad JSON.
 INVALID = TABLE[errors.ConfigError]
 
 
-def row_of(error: type[BaseException]) -> Row:
-    """The table's line for an exception's type; 500 for what it does not name."""
+def row_of(error: type[BaseException]) -> tuple[str, Row]:
+    """The problem's `type` and the table's line for an exception's; 500 if it is not named."""
     for kind in error.__mro__:
         if kind in TABLE:
-            return TABLE[kind]
-    return INTERNAL
+            return type_of(kind), TABLE[kind]
+    return f"{TYPES}internal", INTERNAL
+
+
+def type_of(error: type[BaseException]) -> str:
+    """`urn:mrag:problem:out-of-time` for OutOfTime."""
+    return TYPES + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", error.__name__).lower()
 
 
 def request_id_of(scope: Scope) -> str:
@@ -107,40 +117,34 @@ def request_id_of(scope: Scope) -> str:
 
 def problem_of(error: BaseException, request_id: str) -> Problem:
     """What a caller is told of an error: all of one of ours, nothing of the insides of others."""
-    row = row_of(type(error))
-    if row is INTERNAL or not isinstance(error, MragError):
-        return Problem(
-            title=INTERNAL.title,
-            status=INTERNAL.status,
-            detail="something went wrong inside the service",
-            fix="ask again; if it stays, give the request_id to whoever runs the service",
-            request_id=request_id,
-        )
-    if row.instead:
-        return Problem(
-            title=row.title,
-            status=row.status,
-            detail=row.instead,
-            fix="ask again in a moment; the service's log has more under the request_id",
-            request_id=request_id,
-        )
+    kind, row = row_of(type(error))
+    detail, expected, fix = row.instead, "", ASK_AGAIN
+    if row is INTERNAL:
+        detail = "something went wrong inside the service"
+    elif isinstance(error, MragError) and not row.instead:
+        detail, expected, fix = error.found, error.expected, error.fix
     return Problem(
+        type=kind,
         title=row.title,
         status=row.status,
-        detail=printable(error.found),
-        expected=printable(error.expected),
-        fix=printable(error.fix),
+        detail=printable(detail),
+        expected=printable(expected),
+        fix=printable(fix),
         request_id=request_id,
     )
 
 
 def reported(error: BaseException, scope: Scope) -> Problem:
-    """The error as a problem; what is not the caller's doing is logged with the request's id."""
+    """The error as a problem; what is not the caller's doing is logged with the request's id.
+
+    Its type is left in the request's state, for whoever observes requests.
+    """
     request_id = request_id_of(scope)
+    scope["state"]["error"] = type(error).__name__
     told = problem_of(error, request_id)
     if told.status == INTERNAL.status:
         log.error("request_failed request_id=%s", request_id, exc_info=error)
-    elif told.status > INTERNAL.status:
+    elif told.status > INTERNAL.status and not isinstance(error, errors.NotConfigured):
         kind = type(error).__name__
         log.warning("request_failed request_id=%s %s: %s", request_id, kind, shortened(error))
     return told
@@ -183,6 +187,7 @@ def invalid(found: Sequence[Any], scope: Scope) -> Response:
     detail = f"{where}: {places[0]['msg']}" + (f", and {more} more" if more else "")
     return respond(
         Problem(
+            type=f"{TYPES}invalid",
             title=INVALID.title,
             status=INVALID.status,
             detail=detail,

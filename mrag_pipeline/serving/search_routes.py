@@ -43,7 +43,7 @@ def search_router(
         seconds = admission.seconds(body.timeout_s)
         asks = [admission.ask(body, caller)]
         answers = await unless_left(request, backend.answer(asks, seconds), seconds)
-        observer.answered(request, answers)
+        observer.answered(request, answers, asks)
         told = wire.search_answer(answers[0], body.explain, time.perf_counter() - began)
         return wire.json_of(told)
 
@@ -67,7 +67,7 @@ def search_router(
         asks = [admission.ask(one, caller) for one in searches]
         seconds = min(admission.seconds(one.timeout_s) for one in searches)
         answers = await unless_left(request, backend.answer(asks, seconds), seconds)
-        observer.answered(request, answers)
+        observer.answered(request, answers, asks)
         total = time.perf_counter() - began
         told = [
             wire.search_answer(answer, one.explain, total)
