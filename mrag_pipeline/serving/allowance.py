@@ -29,15 +29,17 @@ class Allowance:
         self._taken: deque[float] = deque()  # when each was let through, oldest first
         self._running = 0
 
-    def spend(self, cost: int = 1) -> None:
+    def spend(self, cost: int = 1, before: int = 0) -> None:
         """Takes so many requests' worth, all or nothing.
 
+        Args:
+            before: how many the same request has already taken.
         Raises: TooManyRequests, with the seconds until it would be let through; ConfigError if
             it never will.
         """
-        if cost > self._per_minute:
+        if cost + before > self._per_minute:
             raise ConfigError(
-                f"a batch that counts as {cost} requests",
+                f"a batch that counts as {cost + before} requests",
                 f"at most {self._per_minute}, the key's requests in a minute",
                 "send fewer searches in one batch",
             )

@@ -3,7 +3,7 @@
 Limits are each replica's own: with n API replicas a key gets up to n times as much.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: FastAPI reads those of an object's __call__.
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -109,7 +109,7 @@ class Guard:
         Raises: TooManyRequests; ConfigError if so many can never be let through.
         """
         if self._keys and cost > 0:
-            self._allowance(caller).spend(cost)
+            self._allowance(caller).spend(cost, before=1)
 
     def protect(self, app: FastAPI) -> None:
         """Puts the body limit, the security headers and, without keys, the host check around it."""

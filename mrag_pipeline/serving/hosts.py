@@ -6,6 +6,7 @@ it, and lets a page whose name is made to point to 127.0.0.1 (DNS rebinding) rea
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mrag_pipeline.serving.keys import is_loopback
 from mrag_pipeline.serving.problems import request_id_of, respond
 from mrag_pipeline.serving.schemas import Problem
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]+)?")
 
 
 class LoopbackHosts:
@@ -34,8 +37,8 @@ class LoopbackHosts:
 
     def _problem(self, headers: Headers, scope: Scope) -> Problem | None:
         host = headers.get("host", "")
-        name = _name(f"//{host}")
-        if name is None or not (name == self._host or is_loopback(name)):
+        named = _HOST.fullmatch(host.lower())
+        if named is None or not (named[1] == self._host or is_loopback(named[1])):
             return Problem(
                 title="Misdirected request",
                 status=421,
@@ -54,13 +57,6 @@ class LoopbackHosts:
                 expected="a request of the service's own page, or of no page",
                 request_id=request_id_of(scope),
             )
-        return None
-
-
-def _name(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
         return None
 
 
