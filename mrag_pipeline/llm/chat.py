@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+from httpx_sse import EventSource
 from tenacity import (
     AsyncRetrying,
     Retrying,
@@ -163,17 +164,14 @@ class ChatStream:
         raise AssertionError
 
     async def _streamed(self, response: httpx.Response, deadline: float) -> AsyncIterator[str]:
-        """The pieces in `data:` lines, up to the end that the format asks for."""
-        lines = aiter(response.aiter_lines())
+        """The pieces, up to the end that the format asks for."""
+        events = EventSource(response).aiter_sse()
         ended = False
-        while (line := await self._in_time(anext(lines, None), deadline)) is not None:
-            field, _, data = line.partition(":")
-            if field != "data":  # a comment, an event's name, or the blank line after one
-                continue
-            if data.strip() == "[DONE]":
+        while (event := await self._in_time(anext(events, None), deadline)) is not None:
+            if event.data.strip() == "[DONE]":
                 return
-            piece, reason = _piece(self._spec, data)
-            ended = ended or reason
+            piece, is_last = _piece(self._spec, event.data)
+            ended = ended or is_last
             if piece:
                 yield piece
         if not ended:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
 
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from mrag_pipeline.serving.schemas import (
     WordedAnswer,
 )
 
+_BREAKS = re.compile("[\x85\u2028\u2029]")
 RESPONSES = problems(400, 403, 413, 415, 422, 501, 502, 504, *ALWAYS) | {
     200: {
         "description": "The answer; as events if `stream` is true",
@@ -119,5 +121,9 @@ def _end(text: str, prompt: Prompt, answerer: Answerer) -> dict[str, Any]:
 
 
 def _event(name: str, data: BaseModel) -> str:
-    """One server-sent event; JSON has no line break outside its escapes."""
-    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
+    """One server-sent event; JSON has no line break but those that only some readers split at."""
+    return f"event: {name}\ndata: {_BREAKS.sub(_escaped, data.model_dump_json())}\n\n"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -16,11 +16,15 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving.problems import INTERNAL, MEDIA_TYPE, TABLE, TYPES, type_of
 from mrag_pipeline.serving.schemas import (
     AnswerBody,
+    AnswerEnd,
     BatchBody,
     Problem,
     SearchBody,
+    TextPiece,
 )
 
+# Bodies (read by `bodies.body_of`), problems and the data of events: no route names them.
+UNROUTED = (SearchBody, BatchBody, AnswerBody, TextPiece, AnswerEnd, Problem)
 REF = "#/components/schemas/{model}"
 # Any request can meet these, whatever it asks for.
 ALWAYS = (401, 429, 500, 503)
@@ -89,7 +93,7 @@ def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    for name, schema in _definitions((SearchBody, BatchBody, AnswerBody, Problem)).items():
+    for name, schema in _definitions(UNROUTED).items():
         schemas.setdefault(name, schema)
     _limit(schemas, spec)
     return made
