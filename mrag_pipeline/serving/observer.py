@@ -89,6 +89,7 @@ class Observer:
         for answer in answers:
             for stage, seconds in _stages(answer).items():
                 metrics.stage_seconds.labels(stage, answer.strategy).observe(seconds)
+            metrics.batched.observe(answer.num_batched)
             metrics.windows.labels(answer.strategy).observe(len(answer.windows))
             if not answer.found:
                 metrics.empty.labels(answer.strategy).inc()

@@ -36,6 +36,7 @@ class EmbeddedQuery:
     windows: tuple[Window, ...]
     embeddings: Embeddings  # of W windows
     seconds: Mapping[str, float]  # by phase: windows, encode; of the whole batch it was in
+    num_batched: int = 1  # queries in that batch
 
 
 class QueryEmbedder:
@@ -75,7 +76,8 @@ class QueryEmbedder:
             if how.windows == "aspects" and not one.windows and len(windows) > 1:
                 kept = distinct(made.standard[rows], self._spec)
                 windows, rows = [windows[at] for at in kept.tolist()], rows[kept]
-            embedded.append(EmbeddedQuery(tuple(windows), _taken(made, rows), seconds))
+            taken = _taken(made, rows)
+            embedded.append(EmbeddedQuery(tuple(windows), taken, seconds, len(asked)))
         return embedded
 
     def _cut(self, asked: Asked, chosen: Strategy) -> list[Window]:

@@ -69,6 +69,7 @@ class Answer:
     num_searches: int  # rankings asked for: V x W
     seconds: Mapping[str, float]  # by phase; of all that was asked together
     missing: tuple[str, ...] = ()  # voters that did not answer in time
+    num_batched: int = 1  # queries that were embedded together
 
     def documents(self) -> list[str]:
         """Document ids, best first, each once."""
@@ -250,6 +251,7 @@ class Searcher:
             len(count.plan.voters.requests) * len(windows),
             {**count.plan.question.embedded.seconds, **clock.seconds},
             count.missing,
+            count.plan.question.embedded.num_batched,
         )
 
 
