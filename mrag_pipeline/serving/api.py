@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving import openapi, problems
+from mrag_pipeline.serving import openapi, pages, problems
 from mrag_pipeline.serving.admission import Admission
 from mrag_pipeline.serving.answer_routes import answer_router
 from mrag_pipeline.serving.answering import Answerer
@@ -60,6 +60,7 @@ def create_api(
     app.include_router(answer_router(backend, admission, guard, observer, answerer))
     app.include_router(index_router(backend, admission, guard, spec))
     app.include_router(health_router(backend))
+    app.include_router(pages.router())
     app.openapi = openapi.document(app, spec)  # type: ignore[method-assign]
     # The last is the outermost: the observer sees what the guard refuses.
     guard.protect(app)
