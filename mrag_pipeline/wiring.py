@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.config import Config
@@ -136,11 +138,32 @@ def chat_model(config: Config) -> ChatModel:
     return ChatModel(config.llm)
 
 
-def run_lock(config: Config, wait_s: float = 0.0) -> AbstractContextManager[None]:
-    """Held while a run changes the index; a second run waits, or is told who holds it."""
-    from mrag_pipeline.staging.lock import run_lock
+@contextmanager
+def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
+    """Held while a run changes the index; a second run waits, or is told who holds it.
 
-    return run_lock(config.staging, config.index, wait_s)
+    A lock file where staging is a disk, or else beside a Lite database; and, where the index is
+    on a server, a lease there, which keeps the runs of several hosts apart too.
+    Raises: IndexBusy, naming the owner; StagingError, StorageFull, IndexUnavailable.
+    """
+    from mrag_pipeline.index.lite import path_of
+    from mrag_pipeline.staging.lock import local_folder
+    from mrag_pipeline.staging.lock import run_lock as file_lock
+
+    until = time.monotonic() + wait_s
+    database = path_of(config.milvus.uri)
+    folder = local_folder(config.staging)
+    if folder is None and database is not None:
+        folder = database.with_name(f"{database.name}.runs")
+    with ExitStack() as held:
+        if folder is not None:
+            held.enter_context(file_lock(folder, config.index, wait_s))
+        if database is None:
+            from mrag_pipeline.index.lease import server_lease
+
+            left = max(0.0, until - time.monotonic())
+            held.enter_context(server_lease(config.milvus, config.index, left))
+        yield
 
 
 def request(config: Config) -> Request:

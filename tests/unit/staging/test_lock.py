@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import IndexBusy, StagingError
-from mrag_pipeline.staging.lock import run_lock
+from mrag_pipeline.staging.lock import local_folder, run_lock
 from mrag_pipeline.staging.spec import StagingSpec
 
 HOLD = """
 import sys, time
+from pathlib import Path
 from mrag_pipeline.staging.lock import run_lock
-from mrag_pipeline.staging.spec import StagingSpec
-with run_lock(StagingSpec(uri=sys.argv[1]), "docs"):
+with run_lock(Path(sys.argv[1]), "docs"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -44,11 +44,11 @@ def test_a_second_run_is_told_who_holds_the_index(tmp_path: Path) -> None:
         for wait_s, told in ((0.0, f"process {process.pid} on"), (0.2, "0.2 s that this one")):
             with (
                 pytest.raises(IndexBusy, match=told) as error,
-                run_lock(_spec(tmp_path), "docs", wait_s),
+                run_lock(tmp_path, "docs", wait_s),
             ):
                 pass
             assert " s ago)" in error.value.found
-        with run_lock(_spec(tmp_path), "other"):
+        with run_lock(tmp_path, "other"):
             pass
     finally:
         process.kill()
@@ -61,7 +61,7 @@ def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert json.loads((tmp_path / "docs" / "run.owner.json").read_text())["pid"] == process.pid
-    with run_lock(_spec(tmp_path), "docs"):
+    with run_lock(tmp_path, "docs"):
         told = json.loads((tmp_path / "docs" / "run.owner.json").read_text())
         assert told["pid"] == os.getpid()
     assert not (tmp_path / "docs" / "run.owner.json").exists()
@@ -72,7 +72,7 @@ def test_a_second_run_may_wait(tmp_path: Path) -> None:
     order = []
 
     def first() -> None:
-        with run_lock(_spec(tmp_path), "docs"):
+        with run_lock(tmp_path, "docs"):
             started.set()
             time.sleep(0.3)
             order.append("first")
@@ -81,7 +81,7 @@ def test_a_second_run_may_wait(tmp_path: Path) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     started.wait()
-    with run_lock(_spec(tmp_path), "docs", wait_s=30):
+    with run_lock(tmp_path, "docs", wait_s=30):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
@@ -92,10 +92,20 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "staging").write_text("not a folder")
     with (
         pytest.raises(StagingError, match="cannot write"),
-        run_lock(_spec(tmp_path / "staging"), "docs"),
+        run_lock(tmp_path / "staging", "docs"),
     ):
         pass
 
 
-def _spec(folder: Path) -> StagingSpec:
-    return StagingSpec(uri=str(folder))
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("/data/staging", Path("/data/staging")),
+        ("file:///data/staging", Path("/data/staging")),
+        ("s3://bucket/staging", None),
+        ("gs://bucket/staging", None),
+    ],
+)
+def test_an_object_store_has_no_lock_file(uri: str, place: Path | None) -> None:
+    """Only a disk has a lock that dies with its owner."""
+    assert local_folder(StagingSpec(uri=uri)) == place

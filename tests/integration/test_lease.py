@@ -1,0 +1,140 @@
+"""Runs of several processes on one index of a server, each with staging of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import IndexBusy
+from tests.milvus_lite_server import lite_server
+
+# A host of its own: its name and its kernel's are not ours, and its staging is not either.
+HOLD = """
+import sys, time
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain import owner
+from mrag_pipeline.index import lease
+from mrag_pipeline.errors import MragError
+if sys.argv[3] == "elsewhere":
+    owner.socket.gethostname = lambda: "elsewhere"
+    owner._birth = lambda pid: f"another kernel/1/{pid}"
+lease.BEAT_S = 0.3
+settings = {"index": sys.argv[4], "staging": {"uri": sys.argv[1]}, "milvus": {"uri": sys.argv[2]}}
+try:
+    with wiring.run_lock(Config.parse(settings)):
+        print("held", flush=True)
+        time.sleep(60)
+except MragError as error:
+    sys.exit(f"{type(error).__name__}: {error.found}")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with lite_server(tmp_path_factory.mktemp("lease")) as uri:
+        yield uri
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrag_pipeline.index.lease.BEAT_S", 0.3)
+    monkeypatch.setattr("mrag_pipeline.index.lease.LOOK_S", 0.2)
+
+
+@pytest.fixture
+def config(server: str, tmp_path: Path) -> Config:
+    """An index of the test's own, and staging that no other run has."""
+    index = f"i{abs(hash(tmp_path)):x}"
+    mine = {"uri": str(tmp_path / "mine")}
+    return Config.parse({"index": index, "staging": mine, "milvus": {"uri": server}})
+
+
+def held_by(config: Config, folder: Path, where: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), config.milvus.uri, where, config.index],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_run_on_another_host_is_refused(config: Config, tmp_path: Path) -> None:
+    """No common disk and no Prefect: it is told whose run it is, at once and after waiting."""
+    process = held_by(config, tmp_path / "theirs", "elsewhere")
+    try:
+        told = f"process {process.pid} on elsewhere, since"
+        for wait_s in (0.0, 0.5):
+            with pytest.raises(IndexBusy, match=told), wiring.run_lock(config, wait_s):
+                pass
+        other = config.model_copy(update={"index": "other"})
+        with wiring.run_lock(other):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_waiting_run_goes_on_when_the_other_has_ended(config: Config, tmp_path: Path) -> None:
+    """Ended by Ctrl-C: its flag is down at once."""
+    process = held_by(config, tmp_path / "theirs", "elsewhere")
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    with wiring.run_lock(config, wait_s=60):
+        waited = time.monotonic() - started
+    process.communicate()
+    assert waited < 10
+
+
+def test_a_run_killed_elsewhere_is_found_dead(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its flag no longer moves."""
+    monkeypatch.setattr("mrag_pipeline.index.lease.Watch.__init__.__defaults__", (5,))
+    process = held_by(config, tmp_path / "theirs", "elsewhere")
+    process.kill()
+    process.communicate()
+    with wiring.run_lock(config):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_run_killed_on_this_host_stops_nobody(config: Config, tmp_path: Path) -> None:
+    """The next command starts without waiting for a minute."""
+    process = held_by(config, tmp_path / "theirs", "here")
+    process.kill()
+    process.communicate()
+    started = time.monotonic()
+    with wiring.run_lock(config):
+        assert time.monotonic() - started < 5
+
+
+def test_a_run_that_was_stopped_for_long_ends(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another has taken over meanwhile: it does not go on, and says why."""
+    monkeypatch.setattr("mrag_pipeline.index.lease.Watch.__init__.__defaults__", (5,))
+    process = held_by(config, tmp_path / "theirs", "elsewhere")
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with wiring.run_lock(config):
+            os.kill(process.pid, signal.SIGCONT)
+            _, err = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 1
+    assert "IndexBusy: this run was silent for so long" in err
