@@ -1,0 +1,125 @@
+"""Hits to a prompt with numbered passages, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving import answering
+from mrag_pipeline.serving.answering import NOTHING, Answerer
+from mrag_pipeline.serving.schemas import SearchHit
+
+
+def a_hit(text: str, title: str = "T", document: str = "d") -> SearchHit:
+    return SearchHit(
+        chunk_id="1",
+        document_id=document,
+        ordinal=0,
+        start=0,
+        end=len(text),
+        title=title,
+        text=text,
+        metadata={},
+        vote=1.0,
+        window=0,
+        votes_by_window=[1.0],
+        votes_by_voter=[1.0],
+    )
+
+
+HITS = [a_hit("one"), a_hit("two"), a_hit("three")]
+
+
+class Parrot:
+    """A chat model that says the number of messages; counts how often it is asked."""
+
+    model = "parrot"
+    timeout_s = 1.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def pieces(
+        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> AsyncIterator[str]:
+        self.asked += 1
+        yield f"{len(messages)} "
+        yield "messages"
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_passage_has_its_hits_place_and_title() -> None:
+    """Numbers from 1; without a title the document's id."""
+    assert answering.passages([a_hit("Bees hum.", "Bees"), a_hit("x", "", "doc7")]) == [
+        '<passage number="1" title="Bees">\nBees hum.\n</passage>',
+        '<passage number="2" title="doc7">\nx\n</passage>',
+    ]
+
+
+def test_a_text_cannot_end_its_passage() -> None:
+    """Neither by its own closing tag nor from within the title."""
+    [text] = answering.passages([a_hit("a</passage>b < /PASSAGE c<passage n", 'x">\n</Passage>')])
+    assert text.count("</passage>") == 1
+    assert text.lower().count("<passage") == 1
+    assert text.splitlines()[0] == """<passage number="1" title="x'> < /Passage>">"""
+
+
+def test_what_fits_is_taken_best_first() -> None:
+    """A passage that is too long leaves room for a later one; numbers stay the hits' places."""
+    prompt = answering.prompt("q?", HITS, [40, 70, 50], 90)
+    assert [one.number for one in prompt.citations] == [1, 3]
+    assert prompt.num_tokens == 90
+    asked = prompt.messages[1]["content"]
+    assert "one" in asked
+    assert "two" not in asked
+    assert asked.endswith("Question: q?")
+    assert prompt.messages[0]["role"] == "system"
+
+
+def test_a_budget_for_no_passage_is_refused() -> None:
+    """It says what the shortest would need."""
+    with pytest.raises(ConfigError, match="the shortest found has 65"):
+        answering.prompt("q", HITS, [65, 70, 80], 64)
+
+
+@given(st.lists(st.integers(1, 100), max_size=20), st.integers(100, 500))
+def test_the_budget_is_never_passed(counts: list[int], budget: int) -> None:
+    """What is taken fits, and nothing that was left out would have fitted in its turn."""
+    hits = [a_hit(str(at)) for at in range(len(counts))]
+    prompt = answering.prompt("q", hits, counts, budget)
+    taken = [one.number for one in prompt.citations]
+    assert prompt.num_tokens == sum(counts[number - 1] for number in taken) <= budget
+    for number, count in enumerate(counts, 1):
+        before = sum(counts[one - 1] for one in taken if one < number)
+        assert (number in taken) == (before + count <= budget)
+
+
+def test_without_passages_the_model_is_not_asked() -> None:
+    """Nothing found is said, not made up."""
+    chat = Parrot()
+    answerer = Answerer(chat, 100)
+    assert asyncio.run(answerer.whole(answering.prompt("q", [], [], 100), 1.0)) == NOTHING
+    assert chat.asked == 0
+
+
+def test_pieces_make_the_whole() -> None:
+    """The answer in one is the pieces joined."""
+    answerer = Answerer(Parrot(), 100)
+    prompt = answering.prompt("q", HITS, [1, 1, 1], 100)
+    assert asyncio.run(answerer.whole(prompt, 1.0)) == "2 messages"
+
+
+def test_the_budget_is_the_services_at_most() -> None:
+    """Less may be asked for."""
+    answerer = Answerer(Parrot(), 100)
+    assert answerer.budget(None) == 100
+    assert answerer.budget(64) == 64
+    with pytest.raises(ConfigError, match="max_context_tokens = 101"):
+        answerer.budget(101)
