@@ -61,7 +61,7 @@ class QueryEmbedder:
             windows where the strategy takes none.
         """
         began = time.perf_counter()
-        chosen = [_checked(one) for one in asked]
+        chosen = [check_asked(one) for one in asked]
         cuts = [self._cut(one, how) for one, how in zip(asked, chosen, strict=True)]
         if not cuts:
             return []
@@ -96,7 +96,12 @@ def _taken(made: Embeddings, rows: np.ndarray) -> Embeddings:
     return Embeddings(made.heads[rows], made.standard[rows], made.num_tokens[rows])
 
 
-def _checked(asked: Asked) -> Strategy:
+def check_asked(asked: Asked) -> Strategy:
+    """The strategy, if the query can be asked by it.
+
+    Raises: ConfigError for a query without text, no such strategy, missing sub-queries, or
+        windows where the strategy takes none.
+    """
     chosen = strategies.strategy(asked.strategy)
     if not asked.query.strip():
         raise ConfigError("a query without text", "some words to look for")
