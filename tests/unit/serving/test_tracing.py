@@ -1,0 +1,109 @@
+"""Spans, kept in memory instead of sent."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from mrag_pipeline.domain.serve import ServeSpec
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.observer import Observer
+from mrag_pipeline.serving.tracing import open_traces
+from tests.unit.serving.asking import got
+from tests.unit.serving.watched import KEY, heard, lines, watched
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+
+
+def _spans(path: str, headers: dict[str, str], method: str = "GET", **more: object) -> list:
+    exporter = InMemorySpanExporter()
+    app, _ = watched(traces=open_traces(exporter))
+    got(app, path, headers, method, **more)
+    return list(exporter.get_finished_spans())
+
+
+def test_a_search_is_a_span_with_its_stages_below() -> None:
+    """In their order, each as long as it took, end to end, the last one ending at the end."""
+    *stages, request = _spans("/search", KEY, "POST")
+    assert request.name == "POST /search"
+    assert request.kind is SpanKind.SERVER
+    assert request.resource.attributes["service.name"] == "mrag"
+    names = [f"mrag.{stage}" for stage in ("windows", "encode", "search", "fetch", "vote")]
+    assert [span.name for span in stages] == names
+    lengths = [(span.end_time - span.start_time) / 1e6 for span in stages]
+    assert lengths == pytest.approx([1, 30, 10, 4, 2], abs=1e-3)
+    assert all(a.end_time == b.start_time for a, b in itertools.pairwise(stages))
+    assert {span.parent.span_id for span in stages} == {request.context.span_id}
+    assert stages[-1].end_time <= request.end_time
+
+
+def test_a_span_belongs_to_the_callers_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """W3C trace context is taken over; the log line names the trace."""
+    heard(caplog)
+    sent = {**KEY, "traceparent": f"00-{TRACE}-{PARENT}-01"}
+    request = _spans("/search", sent, "POST")[-1]
+    assert f"{request.context.trace_id:032x}" == TRACE
+    assert f"{request.parent.span_id:016x}" == PARENT
+    assert lines(caplog)[0]["trace"] == TRACE
+
+
+@pytest.mark.parametrize("odd", ["", "x", f"00-{TRACE}-{PARENT}", f"00-{'0' * 32}-{PARENT}-01"])
+def test_an_odd_traceparent_starts_a_trace_of_its_own(odd: str) -> None:
+    """And breaks nothing."""
+    (request,) = _spans("/who", {**KEY, "traceparent": odd})
+    assert request.parent is None
+    assert request.context.trace_id
+
+
+def test_a_caller_that_samples_nothing_gets_no_span() -> None:
+    """Its flag is heeded: traces are all there or not at all."""
+    assert _spans("/search", {**KEY, "traceparent": f"00-{TRACE}-{PARENT}-00"}, "POST") == []
+
+
+@pytest.mark.parametrize(("path", "failed"), [("/broken", True), ("/forbidden", False)])
+def test_only_our_own_failures_are_errors_of_the_span(path: str, failed: bool) -> None:
+    """As OpenTelemetry has it for servers: 4xx is the caller's."""
+    (request,) = _spans(path, KEY)
+    assert (request.status.status_code is StatusCode.ERROR) == failed
+    assert request.attributes["error.type"] == ("RuntimeError" if failed else "Forbidden")
+
+
+def test_no_span_holds_a_key_or_the_words() -> None:
+    """Attributes are set by name, like the log's."""
+    spans = _spans("/search?q=QzQ", {**KEY, "X-Request-ID": "r-1"}, "POST", content=b"QzQ")
+    told = "".join(span.to_json() for span in spans)
+    assert "r-1" in told
+    assert "QzQ" not in told
+    assert "mrag_secret" not in told
+
+
+def test_probes_are_not_traced() -> None:
+    """They come every few seconds."""
+    assert _spans("/metrics", {}) == []
+
+
+def test_nothing_of_opentelemetry_is_imported_unless_it_is_on() -> None:
+    """Nor is it needed: the module is optional."""
+    program = (
+        "import sys\n"
+        "from mrag_pipeline.domain.serve import ServeSpec\n"
+        "import mrag_pipeline.serving.tracing\n"
+        "import prometheus_client\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_without_the_extra_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Told at the start, not at the first request."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(ConfigError, match=r"mrag-pipeline\[tracing\]"):
+        Observer(ServeSpec(tracing=True))
