@@ -1,22 +1,77 @@
-"""Which documents a question is about: conditions on fields, joined by all, any and not."""
+"""Which documents a question is about: conditions on fields, joined by all, any and not.
+
+`matches` is the one definition of what a filter means. An index may answer faster, never
+differently:
+- A string is compared with strings, by code point; a number with numbers, by value, so 1 is 1.0;
+  true and false with each other, and they are no numbers. What is of another type, an object, a
+  list, null or not there matches no condition, `ne` too.
+- `Not` is plain negation, so what is not there does match a negated condition.
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import lru_cache
+from typing import Any, Literal, Protocol, get_args
+
+from mrag_pipeline.errors import ConfigError
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
 Scalar = str | bool | int | float
 
+MAX_DEPTH = 8  # of all, any and not in each other
+MAX_CONDITIONS = 64
+MAX_VALUES = 256  # of one `in`
+MAX_CHARS = 4_096  # of one string
+EXAMPLE = '{"field": "metadata.year", "op": "ge", "value": 2020}'
+
+_OPS: tuple[str, ...] = get_args(Op)
+_ORDERS = ("lt", "le", "gt", "ge")
+_INT64 = 2**63
+_KEY = re.compile(r"(?:[^.\\]|\\[.\\])+")
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One field compared with a value."""
+    """One field compared with a value.
 
-    field: str  # document_id, title, metadata.KEY or metadata.KEY.KEY...
+    Raises: ConfigError for what could never be meant.
+    """
+
+    # document_id, title, metadata.KEY or metadata.KEY.KEY...; \. is a dot within a key, \\ a \.
+    field: str
     op: Op
     value: Scalar | tuple[Scalar, ...] | None = None  # a tuple for `in`, None for `exists`
+
+    def __post_init__(self) -> None:
+        """Nothing that exists is wrong in itself."""
+        path_of(self.field)
+        _check_op(self.op)
+        if self.op == "exists":
+            if self.value is not None:
+                raise ConfigError(f"exists with the value {_shown(self.value)}", "no value")
+        elif self.op == "in":
+            if not isinstance(self.value, tuple):
+                raise ConfigError(f"in with {_shown(self.value)}", "a list of values")
+            if len(self.value) > MAX_VALUES:
+                raise ConfigError(f"in with {len(self.value)} values", f"{MAX_VALUES} at most")
+            for one in self.value:
+                _check_value(one)
+        elif isinstance(self.value, tuple):
+            raise ConfigError(f"{self.op} with a list", "one value", "for several there is `in`")
+        else:
+            _check_value(self.value)
+            kind = _kind(self.value)
+            if self.op == "prefix" and kind != "string":
+                raise ConfigError(f"prefix with {_shown(self.value)}", "a string")
+            if self.op in _ORDERS and kind == "boolean":
+                raise ConfigError(
+                    f"{self.op} with {_shown(self.value)}", "a number or a string", "use eq or ne"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +115,170 @@ class Filtered(Protocol):
 
 
 def parse(plain: Mapping[str, Any]) -> Filter:
-    """The filter that plain JSON says.
+    """The filter that plain JSON says: a condition, or {"all": [...]}, {"any": ...}, {"not": ...}.
 
-    Raises: ConfigError.
+    Raises: ConfigError, naming the place.
     """
-    raise NotImplementedError
+    conditions = [0]
+    return _parsed(plain, "filter", 1, conditions)
 
 
 def matches(wanted: Filter, row: Filtered) -> bool:
     """Whether the row is meant."""
-    raise NotImplementedError
+    if isinstance(wanted, Condition):
+        return _holds(wanted, value_of(row, wanted.field))
+    if isinstance(wanted, All):
+        return all(matches(one, row) for one in wanted.filters)
+    if isinstance(wanted, AnyOf):
+        return any(matches(one, row) for one in wanted.filters)
+    return not matches(wanted.filter, row)
+
+
+def value_of(row: Filtered, field: str) -> object:
+    """The row's value in a field; None if there is none."""
+    path = path_of(field)
+    if not path:
+        return row.title if field == "title" else row.document_id
+    value: object = row.metadata
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+@lru_cache(maxsize=1024)
+def path_of(field: str) -> tuple[str, ...]:
+    """The keys in the metadata that a field names, none for `document_id` and `title`.
+
+    Raises: ConfigError for a field that is none.
+    """
+    if field in ("document_id", "title"):
+        return ()
+    head, _, rest = field.partition(".")
+    keys = _KEY.findall(rest)
+    if head != "metadata" or ".".join(keys) != rest or not keys:
+        near = difflib.get_close_matches(field, ("document_id", "title"), n=1)
+        suggested = near[0] if near else f"metadata.{field}"
+        raise ConfigError(
+            f"the field {field[:100]!r}",
+            r"document_id, title, or metadata.KEY (metadata.KEY.KEY goes deeper, \. is a dot "
+            "in a key)",
+            f"did you mean `{suggested[:100]}`?" if head != "metadata" else "",
+        )
+    _check_text(field)
+    return tuple(re.sub(r"\\(.)", r"\1", key) for key in keys)
+
+
+def _parsed(plain: object, place: str, depth: int, conditions: list[int]) -> Filter:
+    if not isinstance(plain, Mapping):
+        raise ConfigError(f"{place} is {_shown(plain)}", f"an object such as {EXAMPLE}")
+    if depth > MAX_DEPTH:
+        raise ConfigError(
+            f"{place} is {depth} levels deep", f"{MAX_DEPTH} at most", "ask for less at once"
+        )
+    [*names] = plain
+    if names in (["all"], ["any"]):
+        [joined] = names
+        parts = plain[joined]
+        if not isinstance(parts, list | tuple) or not parts:
+            raise ConfigError(f"{place}.{joined} is {_shown(parts)}", "a list of filters")
+        filters = tuple(
+            _parsed(part, f"{place}.{joined}[{at}]", depth + 1, conditions)
+            for at, part in enumerate(parts)
+        )
+        return All(filters) if joined == "all" else AnyOf(filters)
+    if names == ["not"]:
+        return Not(_parsed(plain["not"], f"{place}.not", depth + 1, conditions))
+    conditions[0] += 1
+    if conditions[0] > MAX_CONDITIONS:
+        raise ConfigError("a filter of too many conditions", f"{MAX_CONDITIONS} at most")
+    return _condition(plain, place)
+
+
+def _condition(plain: Mapping[str, Any], place: str) -> Condition:
+    unknown = sorted(str(name) for name in plain if name not in ("field", "op", "value"))
+    if unknown or "field" not in plain or "op" not in plain:
+        named = ", ".join(unknown) if unknown else "no field or no op"
+        raise ConfigError(
+            f"{place} has {named[:100]}",
+            f"field, op and value, such as {EXAMPLE}; or one of all, any, not",
+        )
+    field, op, value = plain["field"], plain["op"], plain.get("value")
+    try:
+        if not isinstance(field, str):
+            raise ConfigError(f"the field {_shown(field)}", "a string such as metadata.year")
+        return Condition(field, op, tuple(value) if isinstance(value, list) else value)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.found}", error.expected, error.fix) from None
+
+
+def _check_op(op: object) -> None:
+    if op not in _OPS:
+        near = difflib.get_close_matches(str(op), _OPS, n=1)
+        raise ConfigError(
+            f"the op {_shown(op)}",
+            f"one of {', '.join(_OPS)}",
+            f"did you mean `{near[0]}`?" if near else "",
+        )
+
+
+def _check_value(value: object) -> None:
+    if isinstance(value, str):
+        _check_text(value)
+    elif not isinstance(value, bool | int | float):
+        raise ConfigError(f"the value {_shown(value)}", "a string, a number, true or false")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"the value {value}", "a finite number")
+    elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise ConfigError(
+            f"an integer of {value.bit_length()} bits", "one between -2^63 and 2^63 - 1"
+        )
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_CHARS:
+        raise ConfigError(f"a string of {len(text)} characters", f"{MAX_CHARS} at most")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError("half a surrogate pair in a string", "text that UTF-8 can hold")
+
+
+def _holds(condition: Condition, found: object) -> bool:
+    kind = _kind(found)
+    if kind is None or condition.op == "exists":
+        return kind is not None
+    value = condition.value
+    if isinstance(value, tuple):
+        return any(_kind(one) == kind and found == one for one in value)
+    return _kind(value) == kind and _compared(condition.op, found, value)
+
+
+def _compared(op: Op, found: Any, value: Any) -> bool:
+    """Of two strings, two numbers or two booleans."""
+    if op == "eq":
+        return bool(found == value)
+    if op == "ne":
+        return bool(found != value)
+    if op == "prefix":
+        return bool(found.startswith(value))
+    if op == "lt":
+        return bool(found < value)
+    if op == "le":
+        return bool(found <= value)
+    if op == "gt":
+        return bool(found > value)
+    return bool(found >= value)
+
+
+def _kind(value: object) -> Literal["string", "boolean", "number"] | None:
+    """What a value may be compared with; None for what matches nothing."""
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return "number"
+    return None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,14 +5,17 @@ Keeps nothing when it is closed. Shape legend: N rows, D dimension.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.version import (
     VersionRecord,
     check_index_name,
@@ -95,9 +98,33 @@ class ExactIndex:
         rankings = []
         for request in requests:
             held = self._get(request.collection)
-            hits = top_k(held.ids, held.vectors, request.vectors, request.limit)
+            ids, vectors = held.ids, held.vectors
+            if request.among is not None:
+                few = np.isin(ids, request.among)
+                ids, vectors = ids[few], vectors[few]
+            hits = top_k(ids, vectors, request.vectors, request.limit)
             rankings.append(Ranking(hits.ids, hits.scores))
         return rankings
+
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """As `search`, one after the other; None for those whose turn comes too late."""
+        end = time.monotonic() + seconds
+        return [self.search([one])[0] if time.monotonic() < end else None for one in requests]
+
+    def matching(
+        self,
+        collection: str,
+        wanted: Filter,
+        ids: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.int64]:
+        """The ids of the rows that match, rising."""
+        texts = self._get(collection).texts
+        some = texts.keys() if ids is None else texts.keys() & {int(one) for one in ids}
+        found = (one for one in some if matches(wanted, texts[one]))
+        return np.array(sorted(islice(found, limit)), dtype=np.int64)
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""

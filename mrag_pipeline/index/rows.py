@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.ports import ChunkRow
@@ -36,6 +37,20 @@ def of(table: pa.Table) -> list[dict[str, Any]]:
     columns["vector"] = list(vectors.reshape(table.num_rows, -1))
     names = list(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """What a filter reads of a row that Milvus answers."""
+
+    document_id: str
+    title: str
+    metadata: Mapping[str, Any]
+
+
+def filtered(row: Mapping[str, Any]) -> Filtered:
+    """What a filter reads."""
+    return Filtered(row["document_id"], row["title"], row["metadata"])
 
 
 def chunk(row: Mapping[str, Any]) -> ChunkRow:

@@ -41,6 +41,7 @@ _BUILD = {
     "SCANN": {"nlist": 1024},
 }
 
+FILTER_FIELDS = ("chunk_id", "document_id", "title", "metadata")
 HEAD_FIELDS = ("chunk_id", "vector")
 CHUNK_FIELDS = (
     *("chunk_id", "document_id", "ordinal", "start", "end"),
