@@ -40,6 +40,8 @@ OWNERS = {
     "pooch": {"corpus"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
+    "prometheus_client": {"serving"},
+    "opentelemetry": {"serving"},
     "httpx": {"llm", "flows", "cli", "client"},
     "prefect": {"flows"},
     "typer": {"cli"},
