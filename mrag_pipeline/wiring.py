@@ -27,7 +27,7 @@ from mrag_pipeline.stages.staged import StagedVersion
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.check import ModelReport
     from mrag_pipeline.encoder.transformer import TransformerEncoder
-    from mrag_pipeline.llm.chat import ChatModel
+    from mrag_pipeline.llm.chat import ChatModel, ChatStream
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
 
@@ -55,6 +55,16 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     return load_encoder(
         config.encoder, device=workers.device, batch_tokens=workers.batch_tokens, threads=threads
     )
+
+
+def weights_hash(config: Config) -> str:
+    """What tells the config's model from others, as cards have it; nothing is loaded.
+
+    Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
+    """
+    from mrag_pipeline.encoder.source import find_model
+
+    return find_model(config.encoder).weights_hash()
 
 
 def model_report(config: Config) -> ModelReport:
@@ -136,6 +146,16 @@ def chat_model(config: Config) -> ChatModel:
     from mrag_pipeline.llm.chat import ChatModel
 
     return ChatModel(config.llm)
+
+
+def chat_stream(config: Config) -> ChatStream:
+    """The chat model that the config names, answering piece by piece to one event loop.
+
+    Raises: ConfigError if it names none.
+    """
+    from mrag_pipeline.llm.chat import ChatStream
+
+    return ChatStream(config.llm)
 
 
 @contextmanager

@@ -65,6 +65,11 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
             return
 
 
+def stop() -> None:
+    """Leaves the cluster; a local one ends."""
+    ray.shutdown()
+
+
 def describe(address: str) -> str:
     """One line for people: Ray's version and what it has.
 
