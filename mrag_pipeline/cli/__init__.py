@@ -42,7 +42,17 @@ def _root(
 
 
 def _add_commands() -> None:
-    from mrag_pipeline.cli import ask, build, evaluate, health, look, models, update, versions
+    from mrag_pipeline.cli import (
+        ask,
+        build,
+        evaluate,
+        health,
+        look,
+        models,
+        serve,
+        update,
+        versions,
+    )
 
     for command in (
         build.init,
@@ -50,6 +60,7 @@ def _add_commands() -> None:
         build.ingest,
         update.sync,
         ask.search,
+        serve.serve,
         evaluate.evaluate,
         look.status,
         look.inspect,
@@ -65,6 +76,7 @@ def _add_commands() -> None:
     app.command("import")(versions.import_version)
     app.add_typer(update.deadletters, name="deadletters")
     app.add_typer(models.models, name="models")
+    app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Settings, settings_of
-from mrag_pipeline.cli.terminal import err, print_json
+from mrag_pipeline.cli.terminal import print_json
 from mrag_pipeline.errors import ConfigError
 
 keys = typer.Typer(help="API keys of the query service.")
@@ -29,6 +29,9 @@ def new(
     expires: Annotated[
         str | None, typer.Option(help="A time (2027-01-31T00:00:00Z), a date, or days: 90d.")
     ] = None,
+    entry: Annotated[
+        bool, typer.Option("--entry", help="Only the entry on standard output.")
+    ] = False,
     config: ConfigFile = None,
     settings: Settings = None,
     json: AsJson = False,
@@ -38,6 +41,7 @@ def new(
     Examples:
         mrag keys new frontend --expires 90d
         mrag keys new acme-portal --tenant acme --json
+        export MRAG_API_KEYS="$(mrag keys new me --entry)"
     """
     from mrag_pipeline.config import Config
     from mrag_pipeline.serving.keys import new_key
@@ -47,15 +51,19 @@ def new(
     if json:
         print_json({"secret": secret, "entry": key.entry(), "variable": variable})
         return
-    err.print("The secret, for the caller (it is not stored and not shown again):")
-    # Not through the console: it would break a long line in two.
-    sys.stderr.flush()
-    sys.stdout.write(f"{secret}\n")
+    # Written as they are: the console would break long lines in two.
+    _tell("The secret, for the caller; it is not stored and not shown again:")
+    (sys.stderr if entry else sys.stdout).write(f"{secret}\n")
     sys.stdout.flush()
-    err.print(f"The entry for the service, to be added to {variable} (entries are")
-    err.print("separated by `;` or new lines; it holds only a hash):")
-    sys.stderr.flush()
+    _tell(f"The entry for the service's {variable}, which separates several by `;` or lines;")
+    _tell("it holds only a hash:")
     sys.stdout.write(f"{key.entry()}\n")
+
+
+def _tell(words: str) -> None:
+    """For people, on standard error, in order with what goes to standard output."""
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
 
 
 def _expiry(text: str | None) -> datetime | None:

@@ -37,6 +37,13 @@ def test_a_new_key_is_the_secret_and_the_entry_and_nothing_else_on_standard_outp
     assert "MRAG_API_KEYS" in done.stderr
 
 
+def test_the_entry_alone_can_go_into_the_environment() -> None:
+    """The secret is still shown, to people."""
+    done = CliRunner().invoke(_app(), ["keys", "new", "web", "--entry"])
+    (secret,) = [line for line in done.stderr.splitlines() if line.startswith("mrag_")]
+    assert read_keys(ServeSpec(), {"MRAG_API_KEYS": done.stdout}).find(secret)
+
+
 def test_a_new_key_as_json_names_the_configured_variable() -> None:
     """What a secret store is filled from."""
     arguments = ["keys", "new", "web", "--json", "-s", "serve.keys_env=OTHER"]
