@@ -47,6 +47,7 @@ def _add_commands() -> None:
         build,
         evaluate,
         health,
+        keys,
         look,
         models,
         serve,
