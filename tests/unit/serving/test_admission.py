@@ -31,11 +31,7 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
     ask = OPEN.ask(
         body(k=3, strategy="fusion", windows=["a", "b"], filter=RECENT, min_heads=2), FREE
     )
-    assert (ask.asked.query, ask.asked.strategy, ask.asked.windows) == (
-        "bees",
-        "fusion",
-        ("a", "b"),
-    )
+    assert ask.asked == Asked("bees", "fusion", ("a", "b"))
     assert (ask.k, ask.min_heads) == (3, 2)
     assert ask.filter == Condition("metadata.year", "ge", 2020)
 
