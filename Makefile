@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow check format bench clean
+.PHONY: help demo browser test test-slow check format bench clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
+	@echo "make browser    a Chromium for the page's tests, where apt can install it"
 	@echo "make test       the tests (about 10 minutes on 2 idle cores)"
 	@echo "make test-slow  the heavier ones"
 	@echo "make check      ruff, mypy --strict, format"
@@ -31,7 +32,22 @@ demo: $(VENV)/.installed
 	$(BIN)/mrag ingest --config examples/demo.toml
 	$(BIN)/mrag search --config examples/demo.toml -k 6 --compare standard $(DEMO_QUESTIONS)
 
-test: $(VENV)/.installed
+# A minute where it is missing, nothing where it is there. Where it cannot be installed the tests
+# of the page skip and say so.
+CHROMIUM_APT := apt-get install -y -qq --no-install-recommends chromium
+browser:
+	@for name in "$$MRAG_CHROMIUM" chromium chromium-browser google-chrome; do \
+	    if [ -n "$$name" ] && command -v "$$name" >/dev/null; then exit 0; fi; \
+	done; \
+	if ! command -v apt-get >/dev/null; then echo "no apt here: install a Chromium by hand"; \
+	elif [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(CHROMIUM_APT) >/dev/null; \
+	elif sudo -n true 2>/dev/null; then \
+	    sudo -n apt-get update -qq && sudo -n DEBIAN_FRONTEND=noninteractive $(CHROMIUM_APT) >/dev/null; \
+	else echo "not root: install a Chromium by hand (sudo $(CHROMIUM_APT))"; \
+	fi || echo "Chromium could not be installed: the page's tests will skip"
+
+test: $(VENV)/.installed browser
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.installed

@@ -8,6 +8,7 @@ export const NUM_HUES = 8;
 const MAX_LANES = 5;
 // Shared characters by all of both: half-overlapping windows of one length have a third.
 const MIN_LIKENESS = 0.3;
+const MIN_LENGTHS = 0.5; // the shorter one's by the longer one's: a whole query is near no part
 
 /**
  * The aspects of an answer.
@@ -45,12 +46,17 @@ export function aspectsOf(answer) {
 /** How many characters two pieces share. */
 const shared = (a, b) => Math.max(0, Math.min(a.end, b.end) - Math.max(a.start, b.start));
 
+const length = (part) => part.end - part.start;
+
 function nearest(part, aspects) {
   let best = null;
   let most = MIN_LIKENESS;
+  if (part.scale === "sub-query") return null;
   for (const aspect of aspects) {
-    const union = part.end - part.start + aspect.end - aspect.start - shared(part, aspect);
-    const likeness = union > 0 && part.scale !== "sub-query" ? shared(part, aspect) / union : 0;
+    const [short, long] = [length(part), length(aspect)].sort((a, b) => a - b);
+    if (short < MIN_LENGTHS * long) continue;
+    const both = shared(part, aspect);
+    const likeness = both / Math.max(1, short + long - both);
     if (likeness > most) [best, most] = [aspect, likeness];
   }
   return best;
@@ -88,7 +94,7 @@ export function piecesOf(query, aspects) {
   const fitting = aspects
     .filter((one) => one.scale !== "sub-query" && one.start < one.end)
     .filter((one) => one.start >= 0 && one.end <= characters.length)
-    .sort((a, b) => a.end - a.start - (b.end - b.start) || a.start - b.start);
+    .sort((a, b) => length(a) - length(b) || a.start - b.start);
   for (const aspect of fitting) {
     for (let lane = 0; lane < MAX_LANES; lane++) {
       if (placed.some((other) => other.lane === lane && shared(other.aspect, aspect))) continue;

@@ -77,11 +77,12 @@ async function ask(question) {
   at("trouble").replaceChildren();
   const started = performance.now();
   const compared = question.strategy !== STANDARD;
+  const ours = search(bodyOf(question), mine.signal);
   const others = compared
     ? search(bodyOf(question, STANDARD), mine.signal).catch((trouble) => trouble)
     : Promise.resolve(null);
   try {
-    const answer = await search(bodyOf(question), mine.signal);
+    const answer = await ours;
     const seconds = (performance.now() - started) / 1000;
     if (running !== mine) return;
     draw(question, answer, seconds, compared);

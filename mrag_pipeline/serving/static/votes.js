@@ -38,9 +38,9 @@ export function voteTables(answer, { aspects, rest }, importance) {
     el(
       "div",
       { class: "tables" },
-      heatTable("voters", "Voters by hits", voters, answer.hits),
+      heatTable("heat-voters", "Voters by hits", voters, answer.hits),
       answer.windows.length > 1 &&
-        heatTable("windows", "Windows by hits", [...heard, ...others], answer.hits),
+        heatTable("heat-windows", "Windows by hits", [...heard, ...others], answer.hits),
     ),
   );
 }
