@@ -19,6 +19,8 @@ from torch import Tensor
 
 from mrag_pipeline.domain.packing import packed_batches, padded_batches
 from mrag_pipeline.encoder import packing
+from mrag_pipeline.encoder.layout import Layout, texts_in_row
+from mrag_pipeline.encoder.linears import FastLinears
 from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.errors import UnsupportedArchitecture
 
@@ -139,7 +141,7 @@ class SinglePath:
 
 @dataclass(frozen=True, slots=True)
 class _PackedBatch:
-    layout: packing.Layout
+    layout: Layout
 
     def pooled(self, states: Tensor, pooling: str) -> Tensor:
         return self.layout.pooled(states.reshape(-1, states.shape[-1]), pooling)
@@ -156,6 +158,7 @@ class PackedPath:
         self._first_position = first_position
         self._accepts = _parameters(model)
         self._read_in = readout.read_in()
+        packing.cut_queries(readout.last_block)
 
     def batches(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         """Every text in exactly one batch of at most `max_tokens`."""
@@ -166,7 +169,7 @@ class PackedPath:
     def run(self, rows: Rows, want_standard: bool) -> tuple[Tensor, Tensor | None]:
         """(N, H, D) and (N, E) float32."""
         device = self._model.device
-        layout = packing.Layout(
+        layout = Layout(
             tuple(map(len, rows)),
             device,
             self._readout.read_at(want_standard),
@@ -174,7 +177,7 @@ class PackedPath:
         )
         positions = layout.positions + self._first_position
         inputs: dict[str, Any] = {
-            "input_ids": packing.texts_in_row(rows, device),
+            "input_ids": texts_in_row(rows, device),
             "position_ids": positions.unsqueeze(0),
         }
         if "use_cache" in self._accepts:
@@ -212,6 +215,15 @@ def choose_path(
         readout.shortened = False
         log.info("encoder_full_last_layer family=%s reason=%s", family, reason)
     if packed:
+        linears = FastLinears(model)
+        reason = linears.unable()
+        if not reason:
+            linears.on()
+            reason = _unlike(single, rows, expected, model.dtype)
+            if reason:
+                linears.off()
+        if reason and model.device.type == "cpu":
+            log.info("encoder_plain_linears family=%s reason=%s", family, reason)
         reason = _unpackable(model)
         if not reason:
             packing.register()
@@ -248,14 +260,15 @@ def _probe_rows(model: Any, max_tokens: int) -> list[list[int]]:
     ]
 
 
-def _run(path: Path, rows: Rows) -> tuple[Tensor, Tensor]:
+def _run(path: Path, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode():
         heads, standard = path.run(rows, True)
+        alone, _ = path.run(rows, False)
     assert standard is not None
-    return heads, standard
+    return heads, standard, alone
 
 
-def _unlike(path: Path, rows: Rows, expected: tuple[Tensor, Tensor], dtype: torch.dtype) -> str:
+def _unlike(path: Path, rows: Rows, expected: tuple[Tensor, ...], dtype: torch.dtype) -> str:
     """Why the path does not give the expected vectors; empty if it does."""
     try:
         found = _run(path, rows)

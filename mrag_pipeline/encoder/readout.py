@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
-from mrag_pipeline.encoder.packing import ReadAt
+from mrag_pipeline.encoder.layout import ReadAt
 from mrag_pipeline.encoder.rests import RESTS
 
 
@@ -75,9 +75,14 @@ class Readout:
             return ""
         return self._pooling
 
+    @property
+    def last_block(self) -> nn.Module:
+        """The last captured layer."""
+        return self._capture.blocks[-1]
+
     def read_in(self) -> frozenset[int]:
         """The modules of the last captured layer, by id()."""
-        return frozenset(map(id, self._capture.blocks[-1].modules()))
+        return frozenset(map(id, self.last_block.modules()))
 
     def run(
         self, inputs: Mapping[str, Any], batch: Batch, want_standard: bool

@@ -59,12 +59,11 @@ def encode_naively(
     standard: str,
     max_tokens: int,
     model_class: str = "AutoModel",
-    dtype: str = "float32",
 ) -> Naive:
     """Each text alone in a batch of one, no padding, eager attention."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     model = getattr(transformers, model_class).from_pretrained(
-        str(folder), attn_implementation="eager", dtype=getattr(torch, dtype)
+        str(folder), attn_implementation="eager", dtype=torch.float32
     )
     model.eval()
     seen: list[torch.Tensor] = []
@@ -74,6 +73,7 @@ def encode_naively(
     finals, lengths = [], []
     for text in texts:
         ids = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
+        ids = ids or [tokenizer.eos_token_id]  # no special tokens, no words
         with torch.no_grad():
             output = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
         states = getattr(output, "last_hidden_state", None)

@@ -65,6 +65,29 @@ def test_the_last_layer_does_only_what_is_read(folder: str) -> None:
     assert seen == [len(TEXTS)]
 
 
+@pytest.mark.parametrize(
+    ("family", "query"), [("bert", "attention.self.query"), ("qwen3", "self_attn.q_proj")]
+)
+def test_queries_are_made_for_what_is_read(family: str, query: str, tmp_path: Path) -> None:
+    """The last layer's query projection sees one token a text; the one before all of them."""
+    encoder = load_encoder(EncoderSpec(str(save_model(family, tmp_path))))
+    stack = encoder.capture.names[0].split(".2.")[0]
+    seen: dict[int, int] = {}
+    for layer in (1, 2):
+        projection: Any = encoder.model.get_submodule(f"{stack}.{layer}.{query}")
+        original = projection.forward
+
+        def forward(states: Any, layer: int = layer, original: Any = original) -> Any:
+            seen[layer] = states.shape[-2]
+            return original(states)
+
+        vars(projection)["forward"] = forward
+    found = encoder.encode(TEXTS, "document", standard=False)
+    assert seen == {1: found.num_tokens.sum(), 2: len(TEXTS)}
+    plain = load_encoder(EncoderSpec(str(tmp_path)), packed=False).encode(TEXTS, "document")
+    np.testing.assert_allclose(found.heads, plain.heads, atol=1e-5)
+
+
 def test_out_of_memory_halves_the_budget_and_goes_on(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

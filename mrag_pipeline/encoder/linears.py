@@ -1,0 +1,103 @@
+"""Linear layers by oneDNN: weights laid out once, bias and GELU done in the same pass.
+
+What measures fastest on a CPU in float32: torch's own linear layer writes the bias out before
+it multiplies and its GELU reads and writes the widest states of all once more. The model's
+modules stay where they are, with their hooks and weights; only how they multiply changes.
+
+Source: oneDNN's inner product with post-operations, by the operators that torch's compiler
+uses for frozen weights (torch/_inductor/fx_passes/mkldnn_fusion.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# The layout is a second copy of the weights. Who runs larger models on a CPU lacks memory first.
+MOST_BYTES = 2 * 2**30
+# What a layout is made for; any number of rows can be multiplied with it.
+_ROWS = 2_048
+
+
+class FastLinears:
+    """The linear layers of a model, made faster and, if asked, as they were."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._linears = [m for m in model.modules() if type(m) is nn.Linear]
+        self._activated = list(_activated(model)) if self._linears else []
+
+    def unable(self) -> str:
+        """Why they cannot be made faster; empty if they can."""
+        if not self._linears:
+            return "no linear layers"
+        weights = [linear.weight for linear in self._linears]
+        if any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
+            return "not in float32 on a CPU"
+        there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+            return "this torch has no oneDNN"
+        if sum(weight.numel() * 4 for weight in weights) > MOST_BYTES:
+            return f"more than {MOST_BYTES / 2**30:.0f} GiB of weights"
+        return ""
+
+    def on(self) -> None:
+        """Multiplies by oneDNN from now on."""
+        fused = {id(block.dense) for block in self._activated}
+        for linear in self._linears:
+            activation = "gelu" if id(linear) in fused else "none"
+            vars(linear)["forward"] = _multiplier(linear, activation)
+        for block in self._activated:
+            block.intermediate_act_fn = _Done(block.intermediate_act_fn)
+
+    def off(self) -> None:
+        """As the model was."""
+        for linear in self._linears:
+            vars(linear).pop("forward", None)
+        for block in self._activated:
+            if isinstance(block.intermediate_act_fn, _Done):
+                block.intermediate_act_fn = block.intermediate_act_fn.replaced
+
+
+class _Done(nn.Module):
+    """An activation that the layer before has done already."""
+
+    def __init__(self, replaced: nn.Module) -> None:
+        super().__init__()
+        self.replaced = replaced
+
+    def forward(self, states: Tensor) -> Tensor:
+        """What came in."""
+        return states
+
+
+def _multiplier(linear: nn.Linear, activation: str) -> Callable[[Tensor], Tensor]:
+    multiply: Any = torch.ops.mkldnn._linear_pointwise
+    with torch.no_grad():
+        weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
+        bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(states: Tensor) -> Tensor:
+        product: Tensor = multiply(states, weight, bias, activation, [], "none")
+        return product
+
+    return forward
+
+
+def _activated(model: nn.Module) -> Iterator[Any]:
+    """Blocks that are a linear layer and the exact GELU after it: BERT's and its like."""
+    for block in model.modules():
+        dense = getattr(block, "dense", None)
+        activation = getattr(block, "intermediate_act_fn", None)
+        if type(dense) is nn.Linear and _is_exact_gelu(activation):
+            yield block
+
+
+def _is_exact_gelu(activation: Any) -> bool:
+    probe = torch.linspace(-4, 4, 33)
+    if not isinstance(activation, nn.Module) or any(True for _ in activation.parameters()):
+        return False
+    with torch.inference_mode():
+        return bool(torch.equal(activation(probe), nn.functional.gelu(probe)))

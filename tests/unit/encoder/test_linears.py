@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.encoder import linears
+from mrag_pipeline.encoder.linears import FastLinears
+from mrag_pipeline.encoder.transformer import load_encoder
+from tests.tiny_models import save_model
+
+TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model("bert", tmp_path_factory.mktemp("bert")))
+
+
+class Block(nn.Module):
+    """As BERT's intermediate layer."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.dense = nn.Linear(5, 7)
+        self.intermediate_act_fn = activation
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.intermediate_act_fn(self.dense(states))
+        return found
+
+
+def needs_onednn(model: nn.Module) -> FastLinears:
+    fast = FastLinears(model)
+    if fast.unable():
+        pytest.skip(fast.unable())
+    return fast
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Identity()])
+@pytest.mark.parametrize("rows", [1, 3, 17])
+def test_they_multiply_the_same(activation: nn.Module, rows: int) -> None:
+    """Whatever comes after, for any number of rows; off, they are what they were."""
+    torch.manual_seed(1)
+    block, states = Block(activation), torch.randn(2, rows, 5)
+    with torch.inference_mode():
+        expected = block(states)
+        fast = needs_onednn(block)
+        fast.on()
+        torch.testing.assert_close(block(states), expected, atol=1e-6, rtol=1e-5)
+        fast.off()
+        assert torch.equal(block(states), expected)
+    assert block.intermediate_act_fn is activation
+
+
+def test_hooks_still_see_what_goes_in() -> None:
+    """Heads are read by one."""
+    block = Block(nn.GELU())
+    needs_onednn(block).on()
+    seen: list[torch.Tensor] = []
+    block.dense.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    states = torch.randn(3, 5)
+    with torch.inference_mode():
+        block(states)
+    assert torch.equal(seen[0], states)
+
+
+def test_a_layer_without_bias_has_none() -> None:
+    """As all of Llama's."""
+    linear = nn.Sequential(nn.Linear(4, 3, bias=False))
+    states = torch.randn(2, 4)
+    with torch.inference_mode():
+        expected = linear(states)
+        needs_onednn(linear).on()
+        torch.testing.assert_close(linear(states), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [(nn.LayerNorm(3), "no linear"), (nn.Sequential(nn.Linear(2, 2).half()), "float32")],
+)
+def test_what_cannot_be_made_faster_says_why(model: nn.Module, why: str) -> None:
+    """And is left alone."""
+    assert why in FastLinears(model).unable()
+
+
+def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 weights of 4 bytes, 399 allowed."""
+    monkeypatch.setattr(linears, "MOST_BYTES", 399)
+    assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10))).unable()
+
+
+def test_an_encoder_uses_them_unless_they_differ(
+    folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are compared with the model's own before they are used; the log says why not."""
+    expected = load_encoder(EncoderSpec(folder), packed=False).encode(TEXTS, "document")
+    encoder = load_encoder(EncoderSpec(folder))
+    needs_onednn(encoder.model)
+    last: Any = encoder.model.get_submodule("encoder.layer.2.attention.self.key")
+    assert "forward" in vars(last)
+    multiplier = linears._multiplier
+    monkeypatch.setattr(
+        linears, "_multiplier", lambda *args: lambda states: multiplier(*args)(states) * 1.01
+    )
+    with caplog.at_level(logging.INFO):
+        encoder = load_encoder(EncoderSpec(folder))
+    last = encoder.model.get_submodule("encoder.layer.2.attention.self.key")
+    assert "forward" not in vars(last)
+    assert any("encoder_plain_linears" in m and "differ" in m for m in caplog.messages)
+    found = encoder.encode(TEXTS, "document")
+    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
