@@ -1,0 +1,115 @@
+"""The service as a Serve application: what `serve run`, `serve deploy` and `mrag serve` start.
+
+serve run mrag_pipeline.serving.app:application config=mrag.toml
+serve deploy deploy/serve.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.schema import LoggingConfig
+
+from mrag_pipeline.config import Config, merged, setting
+from mrag_pipeline.domain.serve import ServeSpec
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.lite import path_of
+from mrag_pipeline.serving.deployments import HeadSearch, QueryApi, QueryEncoder
+
+# Replicas are looked at so often; one that has died is replaced after that.
+HEALTH_CHECK_S = 2.0
+
+
+def application(args: dict[str, Any]) -> serve.Application:
+    """The application that a config file describes.
+
+    Args:
+        args: `config`, the path of a TOML file that every node can read; and any setting over
+            it, as `serve.max_k: 50` or as a section.
+    Raises: ConfigError.
+    """
+    settings: dict[str, Any] = {}
+    for key, value in args.items():
+        if key == "config":
+            continue
+        if isinstance(value, str) and "." in key:
+            settings = merged(settings, setting(f"{key}={value}"))
+        else:
+            *parents, last = key.split(".")
+            nested: Any = {last: value}
+            for parent in reversed(parents):
+                nested = {parent: nested}
+            settings = merged(settings, nested)
+    path = args.get("config")
+    return build(Config.load(None if path is None else Path(path), settings))
+
+
+def build(config: Config) -> serve.Application:
+    """The three deployments, bound to each other.
+
+    Raises: ConfigError for several searching replicas on Milvus Lite.
+    """
+    spec = config.serve
+    if spec.search_replicas > 1 and path_of(config.milvus.uri) is not None:
+        raise ConfigError(
+            f"serve.search_replicas = {spec.search_replicas} on Milvus Lite",
+            "1: a Lite database has one owner",
+            "set milvus.uri to a server, or `milvus-lite server`",
+        )
+    values = config.to_dict()
+    encoder = _deployment(QueryEncoder, spec, **_encoder_options(spec)).bind(values)
+    search = _deployment(
+        HeadSearch,
+        spec,
+        num_replicas=spec.search_replicas,
+        ray_actor_options={"num_cpus": 1},
+    ).bind(values)
+    # Its own limit lies above theirs: what is too much is to be refused as a problem, by us.
+    most = spec.max_ongoing + spec.max_queued
+    api = _deployment(
+        serve.ingress()(QueryApi),
+        spec,
+        name="QueryApi",
+        num_replicas=spec.api_replicas,
+        ray_actor_options={"num_cpus": 1},
+        max_ongoing_requests=8 * most,
+        max_queued_requests=-1,
+    )
+    return api.bind(values, encoder, search)
+
+
+def _encoder_options(spec: ServeSpec) -> Mapping[str, Any]:
+    # An actor with GPUs and CPUs waits for both, and hangs where CPUs are few.
+    on = {"num_cpus": 0, "num_gpus": spec.encoder_gpus} if spec.encoder_gpus else {"num_cpus": 1}
+    if spec.max_encoder_replicas <= spec.encoder_replicas:
+        return {"num_replicas": spec.encoder_replicas, "ray_actor_options": on}
+    return {
+        "ray_actor_options": on,
+        "autoscaling_config": {
+            "min_replicas": spec.encoder_replicas,
+            "initial_replicas": spec.encoder_replicas,
+            "max_replicas": spec.max_encoder_replicas,
+            # One batch under way and half of the next waiting.
+            "target_ongoing_requests": max(1.0, 1.5 * spec.max_batch),
+        },
+    }
+
+
+def _deployment(part: Any, spec: ServeSpec, **options: Any) -> serve.Deployment:
+    return serve.deployment(
+        part,
+        **{
+            "name": part.__name__,
+            "max_ongoing_requests": spec.max_ongoing,
+            "max_queued_requests": spec.max_queued,
+            "health_check_period_s": HEALTH_CHECK_S,
+            "health_check_timeout_s": 30.0,
+            "graceful_shutdown_wait_loop_s": 0.2,
+            "graceful_shutdown_timeout_s": spec.timeout_s + 5,
+            "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
+            **options,
+        },
+    )
