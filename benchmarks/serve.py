@@ -1,0 +1,296 @@
+"""What the query service costs beside a plain search app: `python benchmarks/serve.py`.
+
+One index of 20,000 chunks of real text (see served.py; built at the first run, then kept in
+--folder), asked over HTTP by callers on the same machine:
+
+(a) the service (`mrag serve`): `mrag`, one window, and `aspect`, questions of just 8 windows;
+(b) the same service, `standard`;
+(c) a plain app, as one writes it in an hour: FastAPI, sentence-transformers, pymilvus, one vector
+    a question, uvicorn. It is this file, started with `--plain`.
+
+Latency: one caller who asks each in turn, so that what else runs on the machine meets all. Ratios
+are medians of medians over eight stretches of the run, with the lowest and the highest. Highest
+QPS: callers who ask again as soon as they are answered, more and more of them. Where the time
+goes is told by the answers themselves (`seconds`); "outside" is the rest of what the caller saw:
+proxy, routing between replicas, JSON, and waiting. Everything here has one thread in torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import served
+from pydantic import BaseModel
+from served import Asked, Contender, Place, Process, Questions
+
+from mrag_pipeline import wiring
+from mrag_pipeline.cli import quiet
+from mrag_pipeline.domain.version import live_alias
+
+K = 10
+CALLERS = (1, 2, 4, 8, 16, 32)
+PLAIN = "(c) plain, one vector"
+# Of the issue: on the server, to (c).
+P50_AT_MOST = {"(a) mrag": 2.5, "(a) aspect, 8 windows": 4.0}
+QPS_AT_LEAST = {"(a) mrag": 0.5}
+BATCHING_AT_LEAST = 3.0
+BATCHING_CALLERS = 16
+
+
+# ------------------------------------------------------------------ the plain app
+class Question(BaseModel):
+    """What the plain app is asked."""
+
+    query: str
+    k: int = K
+
+
+def plain_app(uri: str, port: int) -> None:
+    """The app that is compared with."""
+    import uvicorn
+    from fastapi import FastAPI
+    from pymilvus import MilvusClient
+    from sentence_transformers import SentenceTransformer
+
+    from mrag_pipeline.domain.heads import EncoderSpec
+    from mrag_pipeline.encoder.source import find_model
+
+    model = SentenceTransformer(str(find_model(EncoderSpec(served.MODEL)).root), device="cpu")
+    client = MilvusClient(uri)
+    collection = live_alias(served.INDEX)
+    client.load_collection(collection)
+    app = FastAPI()
+    # Its tokenizer refuses two threads at once.
+    encoding = threading.Lock()
+
+    @app.get("/readyz")
+    def ready() -> bool:
+        return True
+
+    @app.post("/search")
+    def search(question: Question) -> list[dict[str, object]]:
+        with encoding:
+            vector = model.encode(
+                question.query, normalize_embeddings=True, show_progress_bar=False
+            )
+        [hits] = client.search(
+            collection,
+            [vector.tolist()],
+            limit=question.k,
+            output_fields=["document_id", "title", "text"],
+        )
+        return [{"score": hit["distance"], **hit["entity"]} for hit in hits]
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+
+
+@contextmanager
+def plain_process(place: Place) -> Iterator[Process]:
+    """The plain app over the index; on Lite over a copy, since a database has one owner."""
+    uri = place.milvus_uri
+    if "://" not in uri:
+        uri = str(served.copied(Path(uri), "plain.db"))
+    port = served.free_port()
+    command = [sys.executable, __file__, "--plain", uri, "--port", str(port)]
+    log = place.folder / "plain.log"
+    with served.running(command, port, log, served.is_ready) as process:
+        yield process
+
+
+# ------------------------------------------------------------------ what is measured
+def contenders_of(service: str, plain: str, asked: Questions) -> list[Contender]:
+    """All that are asked; the same questions, but for those of 8 windows."""
+
+    def ours(name: str, strategy: str, queries: Sequence[str]) -> Contender:
+        bodies = tuple(served.search_body(query, strategy, K) for query in queries)
+        return Contender(name, f"{service}/v1/search", bodies)
+
+    plain_bodies = tuple(json.dumps({"query": query, "k": K}).encode() for query in asked.short)
+    return [
+        Contender(PLAIN, f"{plain}/search", plain_bodies),
+        ours("(b) standard", "standard", asked.short),
+        ours("(a) mrag", "mrag", asked.short),
+        ours("(a) aspect, 8 windows", "aspect", asked.long),
+    ]
+
+
+def measure(place: Place, asked: Questions, latency_s: float, sweep_s: float) -> None:
+    """The tables of one backend."""
+    with ExitStack() as stack:
+        service = stack.enter_context(served.service(place))
+        plain = stack.enter_context(plain_process(place))
+        contenders = contenders_of(service.url, plain.url, asked)
+        answers = asyncio.run(served.in_turn(contenders, latency_s))
+        show_latency(answers)
+        show_stages({name: found for name, found in answers.items() if name != PLAIN})
+        best = show_throughput(contenders, sweep_s)
+    if "://" in place.milvus_uri:
+        show_targets(answers, best)
+
+
+def show_latency(answers: dict[str, list[Asked]]) -> None:
+    rows = []
+    for name, found in answers.items():
+        middle, high, highest = served.quantiles(found)
+        to_plain, low, top = served.ratio(found, answers[PLAIN])
+        failed = sum(not one.ok for one in found)
+        rows.append(
+            [
+                name,
+                f"{len(found)}" + (f" ({failed} failed)" if failed else ""),
+                f"{middle:.0f}",
+                f"{high:.0f}",
+                f"{highest:.0f}",
+                f"{to_plain:.2f}x [{low:.2f}, {top:.2f}]",
+            ]
+        )
+    print("\nOne caller, in turn:")
+    served.table(["", "asked", "p50 ms", "p95 ms", "p99 ms", "p50 to (c)"], rows)
+
+
+def show_stages(answers: dict[str, list[Asked]]) -> None:
+    """Medians of what the answers tell, and of the rest."""
+    by_name: dict[str, dict[str, float]] = {}
+    for name, found in answers.items():
+        stages: dict[str, list[float]] = {}
+        for one in found:
+            if not one.ok:
+                continue
+            seconds = dict(json.loads(one.body)["seconds"])
+            inside = seconds.pop("total", sum(seconds.values()))
+            seconds["between the stages"] = inside - sum(seconds.values())
+            seconds["outside"] = one.seconds - inside
+            for stage, taken in seconds.items():
+                stages.setdefault(stage, []).append(taken)
+        by_name[name] = {stage: 1e3 * statistics.median(taken) for stage, taken in stages.items()}
+    names = list(dict.fromkeys(stage for stages in by_name.values() for stage in stages))
+    rows = [
+        [name, *(f"{stages.get(stage, 0.0):.1f}" for stage in names)]
+        for name, stages in by_name.items()
+    ]
+    print("\nWhere the time goes, ms (medians):")
+    served.table(["", *names], rows)
+
+
+def show_throughput(contenders: Sequence[Contender], seconds: float) -> dict[str, float]:
+    """The highest answers a second of each, and the table."""
+    rows, best = [], {}
+    for one in contenders:
+        found = []
+        for callers in CALLERS:
+            qps, asked = asyncio.run(served.at_once(one, callers, seconds))
+            failed = sum(not each.ok for each in asked)
+            found.append((qps, callers, served.quantiles(asked), failed))
+            # Past the top: more callers only wait.
+            if len(found) > 2 and qps < 0.9 * max(each[0] for each in found):
+                break
+        qps, callers, (middle, _, highest), failed = max(found)
+        best[one.name] = qps
+        rows.append(
+            [
+                one.name,
+                f"{qps:.1f}",
+                f"{callers}",
+                f"{middle:.0f}",
+                f"{highest:.0f}",
+                f"{failed}",
+                f"{qps / best[PLAIN]:.2f}x",
+                " ".join(f"{each[1]}:{each[0]:.0f}" for each in found),
+            ]
+        )
+    print("\nMost answers a second:")
+    served.table(
+        ["", "QPS", "callers", "p50 ms", "p99 ms", "failed", "to (c)", "callers:QPS"], rows
+    )
+    return best
+
+
+def show_targets(answers: dict[str, list[Asked]], best: dict[str, float]) -> None:
+    """What was promised beside what was measured."""
+    print("\nTargets on the server:")
+    for name, most in P50_AT_MOST.items():
+        found = served.ratio(answers[name], answers[PLAIN])[0]
+        told("p50 of " + name, f"{found:.2f}x (c)", f"at most {most}x", found <= most)
+    for name, least in QPS_AT_LEAST.items():
+        found = best[name] / best[PLAIN]
+        told("highest QPS of " + name, f"{found:.2f}x (c)", f"at least {least}x", found >= least)
+
+
+def told(what: str, found: str, wanted: str, met: bool) -> None:
+    print(f"- {what}: {found}; target {wanted}: {'met' if met else 'NOT met'}", flush=True)
+
+
+# ------------------------------------------------------------------ batching
+def show_batching(place: Place, asked: Questions, seconds: float) -> None:
+    """One encoder replica, asked by 16 callers at once, with and without batches."""
+    found = {}
+    for max_batch in (1, BATCHING_CALLERS):
+        alone = replace(place, serve={**place.serve, "max_batch": max_batch})
+        with served.service(alone) as process:
+            one = contenders_of(process.url, "", asked)[1]
+            qps, _ = asyncio.run(served.at_once(one, BATCHING_CALLERS, seconds))
+            found[max_batch] = qps
+    times = found[BATCHING_CALLERS] / found[1]
+    print(f"\nOne encoder replica, {BATCHING_CALLERS} callers, `standard`:")
+    print(f"- QPS one by one {found[1]:.1f}, in batches {found[BATCHING_CALLERS]:.1f}")
+    told("batching", f"{times:.2f}x", f"at least {BATCHING_AT_LEAST}x", times >= BATCHING_AT_LEAST)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", choices=("server", "lite", "both"), default="both")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".mrag/bench"), help="kept between runs"
+    )
+    parser.add_argument("--chunks", type=int, default=20_000)
+    parser.add_argument("--quick", action="store_true", help="a trial: figures mean little")
+    parser.add_argument("--plain", metavar="URI", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    quiet.settle()
+    if options.plain:
+        plain_app(options.plain, options.port)
+        return
+    folder = options.folder.absolute() / str(options.chunks)
+    latency_s, sweep_s = (8.0, 1.5) if options.quick else (40.0, 4.0)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        lite = Place(folder, options.chunks, str(folder / "index.db"))
+        record = served.prepare(lite)[served.EDITIONS[0]]
+        with closing(wiring.index(lite.config())) as index:
+            asked = served.questions(lite, index, record)
+        print(
+            f"{record.num_chunks:,} chunks of {record.num_documents:,} documents, "
+            f"{len(record.encoder.heads)} heads, k = {K}, {len(asked.short)} questions, "
+            f"{os.cpu_count()} cores"
+        )
+        if options.backend in ("server", "both"):
+            uri = stack.enter_context(served.milvus_server(folder / "milvus"))
+            server = Place(folder, options.chunks, uri)
+            served.prepare(server)
+            print("\n## Milvus 2.3.5 server")
+            measure(server, asked, latency_s, sweep_s)
+            show_batching(server, asked, sweep_s)
+            stack.close()
+        if options.backend in ("lite", "both"):
+            print("\n## Milvus Lite")
+            measure(lite, asked, latency_s, sweep_s)
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()
