@@ -70,7 +70,7 @@ function draw(api) {
 }
 
 const tagOf = (one) => one.tags?.[0] ?? "other";
-const idOf = (one) => `${one.method}-${one.path.replace(/[^a-z0-9]+/gi, "-")}`;
+const idOf = (one) => `${one.method}${one.path.replace(/[^a-z0-9]+/gi, "-")}`;
 
 function operation(one) {
   const body = one.requestBody?.content?.["application/json"];
