@@ -57,7 +57,7 @@ _SHARES = {
 }
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
-    ("gate", "queries"),
+    *(("gate", "queries"), ("serve", "request_log")),
 )
 
 

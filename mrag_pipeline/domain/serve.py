@@ -35,5 +35,6 @@ class ServeSpec:
     tenant_field: str = ""  # the metadata key that says whose a document is; "": no tenants
     max_context_tokens: int = 3000  # of the passages in /v1/answer's prompt
     examples: tuple[str, ...] = ()  # questions to try, told by /v1/index and shown on the page
+    request_log: str = ""  # the file that a line for each request goes to; "": standard output
     log_queries: bool = False  # whether request logs hold the query's text
     tracing: bool = False  # OpenTelemetry, to where OTEL_EXPORTER_OTLP_ENDPOINT says

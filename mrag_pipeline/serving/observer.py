@@ -55,12 +55,13 @@ class Observer:
             replica: tells this process's metrics from others'; its host and number if "".
             door: the guard, if `/metrics` is only for callers with a key.
             traces: instead of those that `spec.tracing` asks for.
-        Raises: ConfigError if `spec.tracing` is on and OpenTelemetry is not installed.
+        Raises: ConfigError if `spec.tracing` is on and OpenTelemetry is not installed, or the
+            request log cannot be written.
         """
         self._spec = spec
         self.metrics = Metrics(replica or f"{socket.gethostname()}-{os.getpid()}")
         self._door = door
-        self._log = RequestLog(spec.log_queries)
+        self._log = RequestLog(spec.log_queries, spec.request_log)
         self._traces = open_traces() if traces is None and spec.tracing else traces
         self._clock = clock
         self._version = ""

@@ -12,6 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from typing import TextIO
+
+from mrag_pipeline.errors import ConfigError
 
 LOGGER = "mrag.requests"
 
@@ -40,17 +44,23 @@ class RequestFacts:
 
 
 class RequestLog:
-    """Writes requests to the logger `mrag.requests`; to standard output if it has no handler."""
+    """Writes requests to the logger `mrag.requests`: appended to a file, or to standard output."""
 
-    def __init__(self, with_queries: bool = False) -> None:
+    def __init__(self, with_queries: bool = False, path: str = "") -> None:
+        """Ready to write; a file that is moved away (logrotate) is opened anew.
+
+        Raises: ConfigError if the file cannot be written.
+        """
         self._with_queries = with_queries
         self._log = logging.getLogger(LOGGER)
-        if not self._log.handlers:
-            handler = logging.StreamHandler(sys.stdout)
+        if path or not self._log.handlers:
+            handler = _file(path) if path else logging.StreamHandler(_standard_output())
             handler.setFormatter(logging.Formatter("%(message)s"))
-            self._log.addHandler(handler)
-            self._log.setLevel(logging.INFO)
-            self._log.propagate = False
+            for before in self._log.handlers:
+                before.close()
+            self._log.handlers = [handler]
+        self._log.setLevel(logging.INFO)
+        self._log.propagate = False
 
     def write(self, facts: RequestFacts, when: datetime | None = None) -> None:
         """One line; failures of ours as errors, the rest as information."""
@@ -84,6 +94,21 @@ class RequestLog:
             values |= _known({"queries": list(facts.queries)})
         # ASCII: a line break of any alphabet stays inside its string, half characters too.
         return json.dumps(values)
+
+
+def _standard_output() -> TextIO:
+    # A Serve replica's sys.stdout leads into Serve's own log, which drops what is no warning.
+    return sys.__stdout__ or sys.stdout
+
+
+def _file(path: str) -> logging.Handler:
+    try:
+        return WatchedFileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"serve.request_log = {path!r} cannot be written: {error.strerror}",
+            "a file in a folder that is there and may be written to",
+        ) from None
 
 
 def _known(values: Mapping[str, object]) -> dict[str, object]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.serve import ServeSpec
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.observer import Observer
+from mrag_pipeline.serving.request_log import LOGGER, RequestFacts, RequestLog
 from tests.unit.serving.asking import got
 from tests.unit.serving.found import answer
 from tests.unit.serving.watched import KEY, heard, lines, watched
@@ -138,3 +143,35 @@ def test_lines_go_to_standard_output_and_nothing_else_does() -> None:
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["route"] == "/x"
     assert done.stderr == ""
+
+
+def test_lines_are_appended_to_a_file_even_after_it_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As logrotate does it; two replicas may share the file."""
+    monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [])
+    path = tmp_path / "requests.jsonl"
+    path.write_text("before\n")
+    log = RequestLog(path=str(path))
+    log.write(RequestFacts("a", "GET"))
+    path.rename(tmp_path / "requests.1")
+    log.write(RequestFacts("b", "GET"))
+    kept = (tmp_path / "requests.1").read_text().splitlines()
+    assert (kept[0], json.loads(kept[1])["request_id"]) == ("before", "a")
+    assert json.loads(path.read_text())["request_id"] == "b"
+
+
+def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    """Not by a service that logs nothing."""
+    with pytest.raises(ConfigError, match="request_log"):
+        Observer(ServeSpec(request_log=str(tmp_path / "no" / "requests.jsonl")))
+
+
+def test_a_redirected_standard_output_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Serve replica's leads into Serve's own log, whose level drops it."""
+    monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [])
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    RequestLog()
+    (handler,) = logging.getLogger(LOGGER).handlers
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.__stdout__
