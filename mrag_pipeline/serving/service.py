@@ -184,8 +184,8 @@ def _readiness(host: str, port: int) -> tuple[int, str]:
 def _holder(port: int) -> psutil.Process | None:
     with contextlib.suppress(psutil.Error):
         for one in psutil.net_connections("tcp"):
-            listens = one.status == psutil.CONN_LISTEN and one.laddr
-            if listens and one.laddr[1] == port and one.pid:
+            listens = one.status == psutil.CONN_LISTEN and len(one.laddr) == 2
+            if listens and tuple(one.laddr)[1:] == (port,) and one.pid:
                 return psutil.Process(one.pid)
     return None
 
