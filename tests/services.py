@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,26 @@ class Bound(OpenDoor):
 
     def __call__(self) -> Any:
         return self._caller
+
+
+class Parrot:
+    """A chat model that says the number of messages; counts how often it is asked."""
+
+    model = "parrot"
+    timeout_s = 1.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def pieces(
+        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> AsyncIterator[str]:
+        self.asked += 1
+        yield f"{len(messages)} "
+        yield "messages"
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
 def found(answer: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from mrag_pipeline.serving.answering import Answerer, Prompt
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.bodies import body_of
 from mrag_pipeline.serving.leaving import EventStream, unless_left
-from mrag_pipeline.serving.openapi import ALWAYS, ANSWER_EVENTS, problems, takes
+from mrag_pipeline.serving.openapi import ALWAYS, ANSWER_EVENT, ANSWER_EVENTS, problems, takes
 from mrag_pipeline.serving.parts import Caller, Guard, Observer
 from mrag_pipeline.serving.problems import printable, reported
 from mrag_pipeline.serving.schemas import (
@@ -33,7 +33,7 @@ _BREAKS = re.compile("[\x85\u2028\u2029]")
 RESPONSES = problems(400, 403, 413, 415, 422, 501, 502, 504, *ALWAYS) | {
     200: {
         "description": "The answer; as events if `stream` is true",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": ANSWER_EVENTS}},
+        "content": {"text/event-stream": {"schema": ANSWER_EVENT, "example": ANSWER_EVENTS}},
     }
 }
 

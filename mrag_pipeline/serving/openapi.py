@@ -28,6 +28,15 @@ UNROUTED = (SearchBody, BatchBody, AnswerBody, TextPiece, AnswerEnd, Problem)
 REF = "#/components/schemas/{model}"
 # Any request can meet these, whatever it asks for.
 ALWAYS = (401, 429, 500, 503)
+ANSWER_EVENT = {
+    "type": "object",
+    "description": "Each event. `data` is JSON: a SearchAnswer, TextPiece, AnswerEnd or Problem.",
+    "properties": {
+        "event": {"type": "string", "enum": ["search", "text", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 ANSWER_EVENTS = """event: search
 data: {"version": "v0123456789ab", "hits": [...], ...}
 

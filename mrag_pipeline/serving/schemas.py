@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 MAX_K = 1000
 MAX_QUERY_CHARS = 1_000_000
 MAX_QUERIES = 1000
+MIN_TIMEOUT_S = 0.01
 MAX_TIMEOUT_S = 600.0
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
@@ -122,7 +123,7 @@ class SearchBody(Schema):
         description="Answer though some heads did not, if so many did. Left out: all must.",
     )
     explain: bool = Field(default=False, description="Each hit's votes by voter and window.")
-    timeout_s: float | None = Field(default=None, gt=0, le=MAX_TIMEOUT_S)
+    timeout_s: float | None = Field(default=None, ge=MIN_TIMEOUT_S, le=MAX_TIMEOUT_S)
 
 
 class BatchBody(Schema):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import answering
 from mrag_pipeline.serving.answering import NOTHING, Answerer
 from mrag_pipeline.serving.schemas import SearchHit
+from tests.services import Parrot
 
 
 def a_hit(text: str, title: str = "T", document: str = "d") -> SearchHit:
@@ -33,26 +33,6 @@ def a_hit(text: str, title: str = "T", document: str = "d") -> SearchHit:
 
 
 HITS = [a_hit("one"), a_hit("two"), a_hit("three")]
-
-
-class Parrot:
-    """A chat model that says the number of messages; counts how often it is asked."""
-
-    model = "parrot"
-    timeout_s = 1.0
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def pieces(
-        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
-    ) -> AsyncIterator[str]:
-        self.asked += 1
-        yield f"{len(messages)} "
-        yield "messages"
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
 
 def test_a_passage_has_its_hits_place_and_title() -> None:
