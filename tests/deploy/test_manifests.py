@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -89,6 +90,18 @@ def test_pods_are_bound(name: str) -> None:
             for variable in container.get("env", []):
                 secret = re.search("TOKEN|KEY|PASSWORD|SECRET", variable["name"])
                 assert not (secret and variable.get("value"))
+
+
+def test_the_ray_service_is_a_serve_config() -> None:
+    """Serve takes it, and the application it names is there."""
+    from ray.serve.schema import ServeDeploySchema
+
+    (service,) = [one for one in RAY.values() if one["kind"] == "RayService"]
+    config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+    module, _, name = config.applications[0].import_path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    mounted = groups(service)[0]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert config.applications[0].args["config"].startswith(mounted[0]["mountPath"])
 
 
 def test_compose_is_a_compose_file() -> None:
