@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from mrag_pipeline.cli import flowing
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import LiveProgress, err, out, print_json, size
 from mrag_pipeline.errors import ConfigError
@@ -120,8 +120,7 @@ def ingest(
     settings_here = settings_of(settings, index, corpus)
     # A wrong config is told at once, before a server is started for the flow.
     Config.load(config, settings_here)
-    if not os.environ.get("PREFECT_API_URL"):
-        err.print("[dim]starting a local Prefect and Ray ...", highlight=False)
+    flowing.announce("Prefect and Ray")
     from flows.ingest import ingest as flow
     from flows.progress import LogProgress, show_with
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
+from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.terminal import LiveProgress, err, out
 from mrag_pipeline.ports import Progress
 
@@ -37,7 +38,8 @@ def run_plain(work: Callable[[Progress], T], json: bool) -> T:
 
 
 def announce(what: str) -> None:
-    """Says what is being started, where nothing runs yet."""
+    """Says what is being started, where nothing runs yet; none of it outlives this process."""
+    orphans.guard()
     if not os.environ.get("PREFECT_API_URL"):
         err.print(f"[dim]starting a local {what} ...", highlight=False)
 
