@@ -58,38 +58,66 @@ class Row:
 
     status: int
     title: str  # the same for every problem of the kind
+    when: str  # for the docs
     # Told in place of what happened, where that names addresses, paths or another's answer.
     instead: str = ""
 
 
 # The one table; the nearest class up an exception's tree counts.
 TABLE: Mapping[type[MragError], Row] = {
-    NotJson: Row(400, "The body is not JSON"),
-    errors.Unauthorized: Row(401, "No valid API key"),
-    errors.Forbidden: Row(403, "Not allowed with this key"),
-    errors.NotFound: Row(404, "Not found"),
-    TooLarge: Row(413, "The body is too large"),
-    WrongMediaType: Row(415, "The body must be application/json"),
-    errors.ConfigError: Row(422, "Cannot be asked like this"),
-    errors.TooManyRequests: Row(429, "Too many requests"),
-    ClientLeft: Row(CLIENT_LEFT, "The client has gone"),
-    errors.NotConfigured: Row(501, "Not configured"),
-    errors.LlmRefused: Row(502, "The chat model's answer is none", "its endpoint refuses"),
-    errors.LlmUnavailable: Row(502, "The chat model does not answer", "its endpoint is silent"),
-    errors.NotReady: Row(503, "Not ready"),
-    errors.NoLiveVersion: Row(503, "Not ready"),
-    errors.FingerprintMismatch: Row(
-        503, "Not ready", "the service's encoder did not build the live version"
+    NotJson: Row(400, "The body is not JSON", "or JSON of a depth that nobody means"),
+    errors.Unauthorized: Row(401, "No valid API key", "no key, or one that nobody knows"),
+    errors.Forbidden: Row(403, "Not allowed with this key", "another tenant's documents"),
+    errors.NotFound: Row(404, "Not found", "no such chunk, or not the caller's to see"),
+    TooLarge: Row(413, "The body is too large", "above `serve.max_body_kb`"),
+    WrongMediaType: Row(415, "The body must be application/json", "the header says otherwise"),
+    errors.ConfigError: Row(
+        422, "Cannot be asked like this", "over a limit, or what no strategy or filter is"
     ),
-    errors.Overloaded: Row(503, "Overloaded"),
-    errors.IndexBusy: Row(503, "The index does not answer", "another process owns it"),
-    errors.IndexUnavailable: Row(503, "The index does not answer", "it is down, or too slow"),
-    errors.WorkerLost: Row(503, "A part of the service was lost", "it is being started again"),
-    errors.OutOfTime: Row(504, "Out of time"),
-    errors.HeadsMissing: Row(504, "Heads did not answer"),
+    errors.TooManyRequests: Row(429, "Too many requests", "more than the key's share"),
+    ClientLeft: Row(CLIENT_LEFT, "The client has gone", "nobody reads it"),
+    errors.NotConfigured: Row(501, "Not configured", "an answer in words without a chat model"),
+    errors.LlmRefused: Row(
+        502,
+        "The chat model's answer is none",
+        "a wrong key, another format, nothing said",
+        "its endpoint refuses, or answers in another format",
+    ),
+    errors.LlmUnavailable: Row(
+        502,
+        "The chat model does not answer",
+        "nobody there, busy, or it broke off",
+        "its endpoint does not answer to the end",
+    ),
+    errors.NotReady: Row(503, "Not ready", "starting, or nothing fit to be asked"),
+    errors.NoLiveVersion: Row(503, "No live version", "nothing was ingested yet"),
+    errors.FingerprintMismatch: Row(
+        503,
+        "Another encoder's version",
+        "the model is not the one that built the live version",
+        "the service's encoder did not build the live version",
+    ),
+    errors.Overloaded: Row(503, "Overloaded", "the queues are full"),
+    errors.IndexBusy: Row(
+        503,
+        "The index is busy",
+        "an ingest has the Milvus Lite database",
+        "another process owns it",
+    ),
+    errors.IndexUnavailable: Row(
+        503, "The index does not answer", "down, or too slow", "it is down, or too slow"
+    ),
+    errors.WorkerLost: Row(
+        503,
+        "A part of the service was lost",
+        "a replica died with the request, twice",
+        "it is being started again",
+    ),
+    errors.OutOfTime: Row(504, "Out of time", "longer than `timeout_s`"),
+    errors.HeadsMissing: Row(504, "Heads did not answer", "fewer in time than `min_heads`, or all"),
 }
 ASK_AGAIN = "ask again in a moment; the service's log has more under the request_id"
-INTERNAL = Row(500, "Internal error")
+INTERNAL = Row(500, "Internal error", "a bug; the log has it under the `request_id`")
 # Bodies and parameters that do not fit the schema, and pydantic's own word for bad JSON.
 INVALID = TABLE[errors.ConfigError]
 
