@@ -71,11 +71,23 @@ function chips(aspects, focus, choose) {
           },
           badge(aspect),
           " ",
-          quoted(aspect.text, { class: "chip-text" }),
+          beginningAndEnd(aspect.text),
           el("span", { class: "chip-count" }, counted(aspect.hits.length, "hit")),
         ),
       ),
     ),
+  );
+}
+
+/** A text whose middle goes where there is no room: windows often begin alike. */
+function beginningAndEnd(text) {
+  const space = text.length > 40 ? text.indexOf(" ", text.length - 20) : -1;
+  const cut = space < 0 ? text.length : space + 1;
+  return el(
+    "bdi",
+    { class: "chip-text", dir: "auto" },
+    el("span", { class: "head" }, text.slice(0, cut)),
+    el("span", { class: "tail" }, text.slice(cut)),
   );
 }
 
