@@ -1,0 +1,241 @@
+"""Batches, settings that change while it runs, and what the application asks of Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.serve import ServeSpec
+from mrag_pipeline.errors import ConfigError, MragError, OutOfTime
+from mrag_pipeline.serving import haproxy, service
+from mrag_pipeline.serving.app import application, build
+from mrag_pipeline.serving.deployments import Current, batched, outcomes
+from mrag_pipeline.serving.settings import API, ENCODER, SEARCH, changed, pinned
+
+
+def doubled(requests: Sequence[int]) -> list[int | MragError]:
+    if 13 in requests:
+        raise ZeroDivisionError
+    return [OutOfTime("late") if one < 0 else 2 * one for one in requests]
+
+
+def test_a_request_that_breaks_a_batch_costs_only_itself() -> None:
+    """The others are answered alone; an error of the caller is a value like any other."""
+    found = outcomes(doubled, [1, 13, -1, 2])
+    assert [found[0], found[3]] == [2, 4]
+    assert isinstance(found[1], ZeroDivisionError)
+    assert isinstance(found[2], OutOfTime)
+
+
+def test_a_fault_is_raised_and_an_error_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Ray wraps only what nobody was to be told."""
+
+    def batch(run: Any, **_: Any) -> Any:  # Serve's needs a replica around it
+        async def alone(request: int) -> Any:
+            return (await run([request]))[0]
+
+        return alone
+
+    monkeypatch.setattr("ray.serve.batch", batch)
+
+    async def ask(number: int) -> Any:
+        return await batched(ThreadPoolExecutor(1), doubled, ServeSpec(), 1)(number)
+
+    assert asyncio.run(ask(4)) == 8
+    assert isinstance(asyncio.run(ask(-1)), OutOfTime)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(ask(13))
+
+
+def test_an_app_is_exchanged_between_requests() -> None:
+    """A request ends on the app that it began on."""
+    told = []
+
+    def an_app(name: str) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0.01)
+            told.append((name, scope))
+
+        return app
+
+    async def run() -> None:
+        current = Current(an_app("old"))
+        first = asyncio.create_task(current("a", None, None))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        current.app = an_app("new")
+        await asyncio.gather(first, current("b", None, None))  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert told == [("old", "a"), ("new", "b")]
+
+
+# ------------------------------------------------------------------ user_config
+def test_user_config_changes_what_it_names() -> None:
+    """What it leaves out, or gives as null, stays as configured."""
+    spec = ServeSpec(max_k=50, timeout_s=7.0)
+    assert changed(spec, {"max_k": 20, "timeout_s": None}, API) == ServeSpec(
+        max_k=20, timeout_s=7.0
+    )
+    assert changed(spec, None, API) == spec
+    assert changed(spec, {"batch_wait_ms": 0}, ENCODER).batch_wait_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "keys", "told"),
+    [
+        ({"max_kk": 5}, API, "max_k"),
+        ({"host": "0.0.0.0"}, API, "host"),
+        ({"max_k": 0}, API, "max_k = 0"),
+        ({"max_k": "many"}, API, "max_k"),
+        ({"max_k": True}, API, "max_k"),
+        ({"timeout_s": float("nan")}, API, "timeout_s"),
+        ({"max_batch": 1.5}, ENCODER, "max_batch"),
+        ({"version": "v1"}, ENCODER, "version"),
+    ],
+)
+def test_a_wrong_user_config_is_refused(given: Any, keys: tuple[str, ...], told: str) -> None:
+    """The service goes on as it was; the error says which key."""
+    with pytest.raises(ConfigError, match=told):
+        changed(ServeSpec(), given, keys)
+
+
+def test_a_pin_is_a_name_or_nothing() -> None:
+    """Null and "" follow the alias."""
+    assert pinned({"version": "v0123456789ab"}) == "v0123456789ab"
+    assert pinned({"version": None}) is pinned({"version": ""}) is pinned(None) is None
+    assert changed(ServeSpec(), {"version": "v0123456789ab"}, SEARCH) == ServeSpec()
+    with pytest.raises(ConfigError):
+        pinned({"version": 3})
+
+
+# ------------------------------------------------------------------ the application
+def deployments(**serve: Any) -> dict[str, Any]:
+    """Each deployment's options, by name."""
+    app = build(Config.parse({"milvus": {"uri": "http://127.0.0.1:19530"}, "serve": serve}))
+    found = {}
+    waiting = [app._bound_deployment]
+    while waiting:
+        one = waiting.pop()
+        found[one.name] = one
+        waiting += [a for a in one.init_args if hasattr(a, "init_args")]
+        waiting += [a._bound_deployment for a in one.init_args if hasattr(a, "_bound_deployment")]
+    return found
+
+
+def test_three_deployments_by_the_config() -> None:
+    """Replicas and limits are [serve]'s; the ingress refuses nothing that they would queue."""
+    found = deployments(search_replicas=3, api_replicas=2, max_ongoing=5, max_queued=7)
+    assert set(found) == {"QueryApi", "QueryEncoder", "HeadSearch"}
+    assert found["HeadSearch"].num_replicas == 3
+    assert found["QueryApi"].num_replicas == 2
+    assert found["HeadSearch"].max_ongoing_requests == 5
+    assert found["HeadSearch"]._deployment_config.max_queued_requests == 7
+    assert found["QueryApi"].max_ongoing_requests > 2 * (5 + 7)
+
+
+def test_the_encoder_grows_where_it_may() -> None:
+    """From the least to the most; with GPUs it takes no CPU, else it would wait for both."""
+    fixed = deployments(encoder_replicas=2)["QueryEncoder"]
+    assert fixed.num_replicas == 2
+    grown = deployments(max_encoder_replicas=4, encoder_gpus=0.5)["QueryEncoder"]
+    scaling = grown._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
+    assert grown.ray_actor_options["num_gpus"] == 0.5
+    assert grown.ray_actor_options["num_cpus"] == 0
+
+
+def test_one_owner_on_lite() -> None:
+    """Several searching replicas would fight for the database."""
+    with pytest.raises(ConfigError, match="one owner"):
+        build(Config.parse({"serve": {"search_replicas": 2}}))
+
+
+def test_the_builder_takes_a_config_and_settings_over_it(tmp_path: Path) -> None:
+    """As a command line's strings, dotted, or as a Serve file's sections."""
+    file = tmp_path / "mrag.toml"
+    file.write_text('index = "tales"\n[serve]\nmax_k = 5\n')
+    app = application(
+        {
+            "config": str(file),
+            "serve.max_queued": "9",
+            "serve": {"api_replicas": 2},
+            "milvus.uri": "http://127.0.0.1:1",
+        }
+    )
+    values = app._bound_deployment.init_args[0]
+    assert (values["index"], values["serve"]["max_k"]) == ("tales", 5)
+    assert (values["serve"]["max_queued"], values["serve"]["api_replicas"]) == (9, 2)
+    assert values["milvus"]["uri"] == "http://127.0.0.1:1"
+    with pytest.raises(ConfigError, match=r"serve\.max_k"):
+        application({"config": str(file), "serve.max_kk": "9"})
+
+
+# ------------------------------------------------------------------ what stands around it
+def test_a_taken_port_is_said_with_who_has_it() -> None:
+    """Before Ray is started."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
+            service.check_port("127.0.0.1", port)
+    service.check_port("127.0.0.1", port)
+
+
+def test_a_host_of_another_machine_is_said() -> None:
+    """192.0.2.1 is nobody's."""
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
+        service.check_port("192.0.2.1", 8000)
+
+
+def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
+    """Its two ports are put on loopback in the file that it is started with; the service's not."""
+    fake = tmp_path / "real haproxy"
+    fake.write_text('#!/bin/sh\ncat "$3"; echo "$@"\n')
+    fake.chmod(0o700)
+    values = haproxy.settings(fake, tmp_path)
+    stats = values["RAY_SERVE_HAPROXY_STATS_PORT"]
+    metrics = values["RAY_SERVE_HAPROXY_METRICS_PORT"]
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
+        f"frontend http_frontend\n    bind *:8000\nlisten stats\n  bind *:{stats}\n"
+    )
+    script = values["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    assert stat.S_IMODE(os.stat(script).st_mode) == 0o700
+    said = subprocess.run(
+        [script, "-db", "-f", str(config), "-dR"], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.splitlines() == [
+        "frontend prometheus",
+        f"    bind 127.0.0.1:{metrics}",
+        "    mode http",
+        "frontend http_frontend",
+        "    bind *:8000",
+        "listen stats",
+        f"  bind 127.0.0.1:{stats}",
+        f"-db -f {config} -dR",
+    ]
+
+
+def test_serves_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user has set counts; what was not set is not set afterwards."""
+    monkeypatch.setenv("RAY_SERVE_LOG_TO_STDERR", "1")
+    monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
+    before = dict(os.environ)
+    with service.environment() as wanted:
+        assert os.environ["RAY_SERVE_LOG_TO_STDERR"] == "1"
+        assert os.environ["RAY_SERVE_USE_GRPC_BY_DEFAULT"] == "1"
+        folder = wanted.get("RAY_SERVE_HAPROXY_SERVER_STATE_BASE")
+    assert dict(os.environ) == before
+    assert folder is None or not Path(folder).exists()
