@@ -2,7 +2,8 @@
 
 An expression never leaves out a row that matches. Where a backend cannot say a condition as
 `filters.matches` means it, the expression is wider and says so: the rest is done in Python.
-- Milvus Lite takes true for 1 and false for 0.
+- Milvus Lite takes true for 1, and for a condition on metadata reads every row with its vector:
+  it is asked about document_id and title alone.
 - Servers compare a double with an integer as doubles: wrong from 2^53 on.
 - What `not` makes of a missing JSON key differs from server to server, so a negated condition on
   metadata is never left to one. `ne` is: smaller or greater.
@@ -62,7 +63,7 @@ def _of(wanted: Filter, negated: bool, lite: bool) -> Expression:
     path = path_of(wanted.field)
     if not path:
         return _text_field(wanted, negated)
-    return _PERHAPS_ALL if negated else _json_field(wanted, path, lite)
+    return _PERHAPS_ALL if negated or lite else _json_field(wanted, path)
 
 
 def _every(parts: Sequence[Expression]) -> Expression:
@@ -116,7 +117,7 @@ def _text_field(condition: Condition, negated: bool) -> Expression:
     return Expression(f"{field} {sign} {quoted(value)}", True)
 
 
-def _json_field(condition: Condition, path: Sequence[str], lite: bool) -> Expression:
+def _json_field(condition: Condition, path: Sequence[str]) -> Expression:
     # An empty key cannot be said; a server takes a number for a place in a list.
     if "" in path:
         return _PERHAPS_ALL
@@ -124,46 +125,46 @@ def _json_field(condition: Condition, path: Sequence[str], lite: bool) -> Expres
     is_exact = not any(key.isdigit() for key in path[1:])
     op, value = condition.op, condition.value
     if op == "exists":
-        parts = [_a_text(field), _a_number(field, lite), _a_boolean(field, lite)]
+        parts = [_a_text(field), _a_number(field), _a_boolean(field)]
     elif isinstance(value, tuple):
-        parts = [_compared(field, "eq", one, lite) for one in value]
+        parts = [_compared(field, "eq", one) for one in value]
     else:
         assert value is not None
-        parts = [_compared(field, op, value, lite)]
+        parts = [_compared(field, op, value)]
     found = _some(parts)
     return Expression(found.text, found.is_exact and is_exact)
 
 
-def _compared(field: str, op: Op, value: Scalar, lite: bool) -> Expression:
+def _compared(field: str, op: Op, value: Scalar) -> Expression:
     if isinstance(value, bool):
         wanted = value if op == "eq" else not value
-        return Expression(f"{field} == {str(wanted).lower()}", not lite)
+        return Expression(f"{field} == {str(wanted).lower()}", True)
     if isinstance(value, str):
         if op == "prefix":
             after = _after(value)
             texts = [f"{field} >= {quoted(value)}"]
             texts += [f"{field} < {quoted(after)}"] if after else []
             return Expression(_joined(texts, "and"), True)
-        literal, is_exact = quoted(value), True
+        literal = quoted(value)
+    elif abs(value) >= _EXACT_NUMBERS:
+        return Expression(_a_number(field).text, False)
     else:
-        if abs(value) >= _EXACT_NUMBERS:
-            return Expression(_a_number(field, lite).text, False)
-        literal, is_exact = repr(value), not lite
+        literal = repr(value)
     if op == "ne":
-        return Expression(f"({field} < {literal} or {field} > {literal})", is_exact)
-    return Expression(f"{field} {_SIGNS[op]} {literal}", is_exact)
+        return Expression(f"({field} < {literal} or {field} > {literal})", True)
+    return Expression(f"{field} {_SIGNS[op]} {literal}", True)
 
 
 def _a_text(field: str) -> Expression:
     return Expression(f'{field} >= ""', True)
 
 
-def _a_number(field: str, lite: bool) -> Expression:
-    return Expression(f"({field} >= 0 or {field} < 0)", not lite)
+def _a_number(field: str) -> Expression:
+    return Expression(f"({field} >= 0 or {field} < 0)", True)
 
 
-def _a_boolean(field: str, lite: bool) -> Expression:
-    return Expression(f"({field} == true or {field} == false)", not lite)
+def _a_boolean(field: str) -> Expression:
+    return Expression(f"({field} == true or {field} == false)", True)
 
 
 def _after(prefix: str) -> str:

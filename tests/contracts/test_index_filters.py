@@ -1,0 +1,229 @@
+"""What every VectorIndex promises of filters, of searches among ids, and of time.
+
+Milvus Lite twice: as it is, and by expressions alone, as a `milvus-lite server` is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.filters import All, Condition, Filter, Not, matches
+from mrag_pipeline.errors import NoLiveVersion
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.index.milvus import MilvusIndex, open_index
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
+from tests.contracts.test_vector_index import HEAD, OLD, SERVER, TEXTS, _empty, texts, vectors
+from tests.fakes_staging import table_of
+from tests.filters import KEYS, NUMBERS, filters
+from tests.filters import TEXTS as STRINGS
+
+NUM_ROWS = 150
+KINDS = ["exact", "lite", "lite expressions", *(["server"] if SERVER else [])]
+EXTRA: list[Any] = [{"b": 1}, {"b": "x"}, ["a", 1], {"0": "x"}]  # no corpus gives these
+
+
+def opened(kind: str, folder: Path) -> VectorIndex:
+    index: Any
+    if kind == "exact":
+        return ExactIndex("docs")
+    if kind == "server":
+        _empty(SERVER)
+        return open_index(MilvusSpec(uri=SERVER), "docs")
+    index = open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
+    if kind == "lite expressions":
+        index._rows = None
+    return index  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=KINDS)
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
+    """An empty index named docs."""
+    made = opened(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def hostile(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[VectorIndex, dict[int, ChunkRow]]]:
+    """Rows of every kind of metadata, and what was put in."""
+    index = opened(request.param, tmp_path_factory.mktemp("hostile"))
+    draw = random.Random(0)
+    values: list[Any] = [*STRINGS, *NUMBERS, True, False, *EXTRA]
+    rows = {}
+    for at in range(NUM_ROWS):
+        metadata = {key: draw.choice(values) for key in draw.sample(KEYS, draw.randrange(4))}
+        # Every value once under the key that most conditions are about.
+        metadata |= {"a": values[at]} if at < len(values) else {}
+        name, title = f"d{draw.choice(STRINGS)}", draw.choice(STRINGS)
+        rows[at + 1] = ChunkRow(at + 1, name, 0, 0, 9, title, "x", metadata)
+    table = texts(
+        [row.document_id for row in rows.values()],
+        title=[row.title for row in rows.values()],
+        metadata=[json.dumps(row.metadata) for row in rows.values()],
+    )
+    index.load(TEXTS, [table])
+    yield index, rows
+    index.close()
+
+
+# ------------------------------------------------------------------ matching
+def expected(rows: dict[int, ChunkRow], wanted: Filter) -> list[int]:
+    return [one for one, row in rows.items() if matches(wanted, row)]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(wanted=filters, some=st.sets(st.integers(1, NUM_ROWS + 9), max_size=20))
+def test_matching_is_what_filters_say(hostile: Any, wanted: Filter, some: set[int]) -> None:
+    """Every filter over every kind of value, for all rows and for some: the same ids."""
+    index, rows = hostile
+    right = expected(rows, wanted)
+    assert index.matching(TEXTS.name, wanted).tolist() == right
+    found = index.matching(TEXTS.name, wanted, sorted(some))
+    assert found.dtype == np.int64
+    assert found.tolist() == [one for one in right if one in some]
+
+
+@pytest.mark.parametrize("op", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_every_value_is_compared_with_every_other(hostile: Any, op: Any) -> None:
+    """Numbers about 2^53 and 2^63, strings of any character, true against 1."""
+    index, rows = hostile
+    values = [*STRINGS, *NUMBERS, *([True, False] if op in ("eq", "ne") else [])]
+    for value in values:
+        wanted = Condition("metadata.a", op, value)
+        assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted), value
+
+
+@pytest.mark.parametrize("field", ["document_id", "title", "metadata.a"])
+def test_every_text_finds_itself_alone(hostile: Any, field: str) -> None:
+    """No character of a value is a part of the expression; a prefix has no wildcards."""
+    index, rows = hostile
+    for text in STRINGS:
+        for wanted in (Condition(field, "eq", text), Condition(field, "prefix", text)):
+            assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted), text
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_can_be_asked_for(hostile: Any, key: str) -> None:
+    """Dots, quotes, brackets, slashes, newlines."""
+    index, rows = hostile
+    field = "metadata." + key.replace("\\", "\\\\").replace(".", "\\.")
+    wanted = Condition(field, "exists")
+    right = expected(rows, wanted)
+    assert right
+    assert index.matching(TEXTS.name, wanted).tolist() == right
+    assert index.matching(TEXTS.name, Not(wanted)).tolist() == expected(rows, Not(wanted))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_more_rows_match_than_one_answer_holds(index: VectorIndex, exact: bool) -> None:
+    """All of them without a limit; with one, so many of them."""
+    ids = [1 + at * 2**50 for at in range(4_600)]
+    metadata = [json.dumps({"n": at}) for at in range(4_600)]
+    index.load(TEXTS, [texts(["d"] * 4_600, chunk_id=ids, metadata=metadata)])
+    wanted: Filter = Condition("metadata.n", "ge", 100)
+    if not exact:
+        wanted = All((wanted, Not(Condition("metadata.n", "eq", 2**60))))
+    right = ids[100:]
+    assert index.matching(TEXTS.name, wanted).tolist() == right
+    few = index.matching(TEXTS.name, wanted, limit=4_100)
+    assert len(few) == 4_100
+    assert set(few.tolist()) <= set(right)
+    assert len(index.matching(TEXTS.name, wanted, limit=5_000)) == 4_500
+    assert index.matching(TEXTS.name, wanted, ids).tolist() == right
+    assert index.matching(TEXTS.name, wanted, []).tolist() == []
+
+
+def test_matching_sees_every_change(index: VectorIndex) -> None:
+    """Rows added, replaced, removed and loaded anew, also through another connection."""
+    wanted = Condition("metadata.tenant", "eq", "us")
+
+    def rows(first: int, *tenants: str) -> pa.Table:
+        metadata = [json.dumps({"tenant": tenant}) for tenant in tenants]
+        return texts(["d"] * len(tenants), first_id=first, metadata=metadata)
+
+    def found() -> list[int]:
+        return index.matching(TEXTS.name, wanted).tolist()
+
+    index.load(TEXTS, [rows(1, "us", "them", "us")])
+    assert found() == [1, 3]
+    index.upsert(TEXTS, rows(3, "them", "us"))
+    assert found() == [1, 4]
+    index.delete(TEXTS.name, [1])
+    assert found() == [4]
+    if isinstance(index, MilvusIndex):
+        other = open_index(index._spec, "docs")
+        other.upsert(TEXTS, rows(5, "us"))
+        other.close()
+        assert found() == [4, 5]
+    index.load(TEXTS, [rows(7, "us")])
+    assert found() == [7]
+    index.drop(TEXTS.name)
+    with pytest.raises(NoLiveVersion):
+        found()
+
+
+# ------------------------------------------------------------------ searching
+def test_a_search_among_ids_knows_no_others(index: VectorIndex) -> None:
+    """As if the collection held them alone; ids that are not there do no harm."""
+    rows = vectors(300)
+    ids = np.random.default_rng(2).permutation(10**6)[:300].astype(np.int64) + 2**62
+    index.load(HEAD, [table_of(ids, rows)])
+    queries = vectors(3, seed=3)
+    few = ids[10:90]
+    among = np.append(few, [5, 2**61])
+    [ranking] = index.search([SearchRequest(HEAD.name, queries, 20, among)])
+    right = top_k(few, rows[10:90], queries, 20)
+    np.testing.assert_array_equal(ranking.ids, right.ids)
+    np.testing.assert_allclose(ranking.scores, right.scores, atol=1e-5)
+    nothing = np.array([], np.int64)
+    short, none = index.search(
+        [
+            SearchRequest(HEAD.name, queries, 4, ids[:2]),
+            SearchRequest(HEAD.name, queries, 4, nothing),
+        ]
+    )
+    assert [set(row) for row in short.ids.tolist()] == [{int(ids[0]), int(ids[1]), -1}] * 3
+    assert none.ids.tolist() == [[-1] * 4] * 3
+
+
+def test_a_search_among_ten_thousand_ids(index: VectorIndex) -> None:
+    """As many as a filter is given at once."""
+    rows = vectors(12_000)
+    ids = np.arange(12_000, dtype=np.int64) + 2**62
+    index.load(HEAD, [table_of(ids, rows)])
+    [ranking] = index.search([SearchRequest(HEAD.name, rows[11_000:11_002], 5, ids[:10_000])])
+    right = top_k(ids[:10_000], rows[:10_000], rows[11_000:11_002], 5)
+    np.testing.assert_array_equal(ranking.ids, right.ids)
+
+
+def test_within_time_a_search_is_a_search(index: VectorIndex) -> None:
+    """The same rankings in the same order; without time there is none."""
+    other = CollectionSpec(f"docs_{OLD}_l05_h01", "head", 8)
+    index.load(HEAD, [table_of(range(30), vectors(30))])
+    index.load(other, [table_of(range(100, 130), vectors(30, seed=1))])
+    requests = [SearchRequest(one.name, vectors(2, seed=4), 5) for one in (HEAD, other, HEAD)]
+    for found, right in zip(
+        index.search_within(requests, 60.0), index.search(requests), strict=True
+    ):
+        assert found is not None
+        np.testing.assert_array_equal(found.ids, right.ids)
+    assert index.search_within(requests, 0.0) == [None, None, None]
+    assert index.search_within([], 5.0) == []
+    with pytest.raises(NoLiveVersion):
+        index.search_within([SearchRequest(f"docs_{OLD}_l05_h07", vectors(1), 3)], 60.0)
