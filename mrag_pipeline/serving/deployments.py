@@ -176,7 +176,7 @@ class QueryApi:
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = Guard(resolved.serve, self._keys)
         door = self._guard if self._keys else None
-        self._observer = Observer(resolved.serve, replica, door)
+        self._observer = Observer(resolved.serve, replica, door, echoes=False)
         self._chat = wiring.chat_stream(resolved) if resolved.llm.url else None
         self._current = Current(self._app(resolved.serve, self._guard))
 

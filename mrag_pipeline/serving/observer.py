@@ -46,6 +46,7 @@ class Observer:
         spec: ServeSpec,
         replica: str = "",
         door: Callable[..., Any] | None = None,
+        echoes: bool = True,
         traces: Traces | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -54,6 +55,8 @@ class Observer:
         Args:
             replica: tells this process's metrics from others'; its host and number if "".
             door: the guard, if `/metrics` is only for callers with a key.
+            echoes: whether responses get X-Request-ID here. Ray Serve adds it to every response
+                itself; twice would read as "id, id".
             traces: instead of those that `spec.tracing` asks for.
         Raises: ConfigError if `spec.tracing` is on and OpenTelemetry is not installed, or the
             request log cannot be written.
@@ -61,6 +64,7 @@ class Observer:
         self._spec = spec
         self.metrics = Metrics(replica or f"{socket.gethostname()}-{os.getpid()}")
         self._door = door
+        self.echoes = echoes
         self._log = RequestLog(spec.log_queries, spec.request_log)
         self._traces = open_traces() if traces is None and spec.tracing else traces
         self._clock = clock
@@ -187,7 +191,8 @@ class _Watched:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 facts.status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = facts.request_id
+                if self._observer.echoes:
+                    MutableHeaders(scope=message)["X-Request-ID"] = facts.request_id
             await send(message)
 
         try:

@@ -192,6 +192,7 @@ def test_the_metrics_are_text_or_openmetrics_as_the_scraper_asks() -> None:
     assert other.headers["content-type"].startswith("application/openmetrics-text")
     families = {family.name for family in text_string_to_metric_families(other.text)}
     assert {"mrag_requests", "mrag_stage_seconds", "mrag_build"} <= families
+    assert "_created" not in plain.text + other.text
 
 
 def test_the_metrics_may_be_for_those_with_a_key() -> None:
@@ -228,6 +229,15 @@ def test_an_odd_request_id_is_replaced(odd: str) -> None:
     told = got(app, "/who", {"X-Request-ID": odd.encode("latin-1")}).headers["x-request-id"]  # type: ignore[dict-item]
     assert told != odd
     assert len(told) == 32
+
+
+def test_a_request_id_is_left_to_whoever_else_adds_it() -> None:
+    """Ray Serve does, to every response; problems and logs still have it."""
+    observer = Observer(ServeSpec(), "r1", echoes=False)
+    app = app_with(Guard(ServeSpec(), KEYS), observer)
+    answer = got(app, "/who", {"X-Request-ID": "mine"})
+    assert "x-request-id" not in answer.headers
+    assert answer.json()["request_id"] == "mine"
 
 
 def test_an_apps_own_request_id_header_is_not_doubled() -> None:
