@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from json import loads
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,9 @@ from mrag_pipeline.cli.look import live_record
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.stages.retrieve import Answer, Found
 
 SNIPPET_CHARS = 160
@@ -38,6 +41,15 @@ def search(
         list[str] | None,
         typer.Option(help="For fusion; repeat it. Without any, the model of [llm] is asked."),
     ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="JSON",
+            help="Only documents that match, such as " + escape(EXAMPLE) + "; `all`, `any` and "
+            "`not` join conditions (docs/api.md).",
+        ),
+    ] = None,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -48,10 +60,12 @@ def search(
     Examples:
         mrag search "read a gzip file and store its rows in SQLite" -k 5
         mrag search "..." --compare standard
+        mrag search "..." --filter '{"field": "metadata.year", "op": "ge", "value": 2020}'
         mrag search "..." --json | jq '.[0].hits[].document_id'
     """
     from mrag_pipeline import wiring
 
+    filter_ = None if wanted is None else _filter(wanted)
     resolved = Config.load(config, settings_of(settings, index))
     with closing(wiring.index(resolved)) as opened:
         record = live_record(opened, resolved.index)
@@ -60,7 +74,9 @@ def search(
         answers = []
         for query in queries:
             subs = sub_query or _asked_for(query, asked, resolved)
-            answers.append([retriever.retrieve(query, k, name, subs) for name in asked])
+            answers.append(
+                [retriever.retrieve(query, k, name, subs, filter=filter_) for name in asked]
+            )
     if json:
         print_json(
             [
@@ -77,6 +93,20 @@ def search(
             _beside(row)
         else:
             _listed(row[0])
+
+
+def _filter(text: str) -> Filter:
+    """The filter that the option says.
+
+    Raises: ConfigError.
+    """
+    try:
+        plain = loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"--filter is no JSON: {error}", EXAMPLE, "put it in single quotes for the shell"
+        ) from error
+    return parse(plain)
 
 
 def _asked_for(query: str, names: list[str], config: Config) -> list[str]:

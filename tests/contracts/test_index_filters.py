@@ -85,9 +85,7 @@ def expected(rows: dict[int, ChunkRow], wanted: Filter) -> list[int]:
     return [one for one, row in rows.items() if matches(wanted, row)]
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None)
 @given(wanted=filters, some=st.sets(st.integers(1, NUM_ROWS + 9), max_size=20))
 def test_matching_is_what_filters_say(hostile: Any, wanted: Filter, some: set[int]) -> None:
     """Every filter over every kind of value, for all rows and for some: the same ids."""

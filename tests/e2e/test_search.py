@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,21 @@ def test_a_short_query_by_the_papers_rule_is_one_window(
     assert answer["num_searches"] == len(answer["voters"]) == 12
 
 
+def test_a_filter_leaves_only_what_matches(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """All that match can be found, and nothing else, whatever the words."""
+    wanted = {"all": [
+        {"field": "metadata.year", "op": "lt", "value": 1806},
+        {"not": {"field": "document_id", "op": "in", "value": ["d1", "d4"]}},
+    ]}  # fmt: skip
+    ended = run(
+        *("search", a_text(17), "-k", "50", "--json", "--filter", json.dumps(wanted)),
+        cwd=undisturbed.project,
+        log=tmp_path / "search",
+    )
+    [answer] = ended.json()
+    assert sorted(hit["document_id"] for hit in answer["hits"]) == ["d0", "d2", "d3", "d5"]
+
+
 def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """For people: both names above one table, no traceback, no log line."""
     ended = run(
@@ -70,6 +86,8 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
         (["bees", "--strategy", "aspcet"], 2, "did you mean `aspect`"),
         (["bees", "--strategy", "fusion"], 2, "sub-queries"),
         (["bees", "--index", "nowhere"], 5, "mrag ingest"),
+        (["bees", "--filter", "year > 1900"], 2, "--filter is no JSON"),
+        (["bees", "--filter", '{"field": "year", "op": "exists"}'], 2, "`metadata.year`"),
     ],
 )
 def test_what_cannot_be_asked_is_said(
