@@ -28,8 +28,10 @@ CONTRAST = """([front, back]) => {
     });
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const root = getComputedStyle(document.documentElement);
-  const named = (name) => root.getPropertyValue(name);
+  const named = (name) => {
+    document.body.style.outlineColor = `var(${name})`;
+    return getComputedStyle(document.body).outlineColor;
+  };
   const [low, high] = [luminance(named(front)), luminance(named(back))].sort((a, b) => a - b);
   return (high + 0.05) / (low + 0.05);
 }"""
