@@ -67,6 +67,7 @@ def events_of(client: TestClient, body: dict[str, Any]) -> list[ServerSentEvent]
     with client.stream("POST", "/v1/answer", json={**body, "stream": True}) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["x-accel-buffering"] == "no"
         return list(EventSource(response).iter_sse())  # type: ignore[arg-type]
 
 
