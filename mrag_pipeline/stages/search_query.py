@@ -7,7 +7,7 @@ Shape legend: V voters, W windows, c hits per ranking.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,7 +126,8 @@ class Searcher:
     def outcomes(self, questions: Sequence[Question]) -> list[Answer | MragError]:
         """Each question's answer, or why there is none; nobody pays for another's error.
 
-        Questions of equal filter and `seconds` search together: the same collections once.
+        Questions of one filter and about the same `seconds` search together, the same collections
+        once, in the time of the one that has least; others after them.
         Their errors: ConfigError for k below 1, no such strategy; FingerprintMismatch for
         another encoder's embeddings; HeadsMissing.
         Raises: IndexBusy, IndexUnavailable, NoLiveVersion if texts cannot be read.
@@ -141,12 +142,13 @@ class Searcher:
                 outcomes[at] = error
             else:
                 # By text: True, 1 and 1.0 are equal in Python, and not what a filter means.
-                key = (repr(question.filter), self._seconds(question))
+                key = (repr(question.filter), _about(self._seconds(question)))
                 groups.setdefault(key, {})[at] = plan
+        deadlines = [Deadline(self._least(group.values())) for group in groups.values()]
         counts: dict[int, _Count] = {}
-        for group in groups.values():
+        for group, deadline in zip(groups.values(), deadlines, strict=True):
             try:
-                ranked = self._ranked(list(group.values()))
+                ranked = self._ranked(list(group.values()), deadline)
             except MragError as error:
                 outcomes.update(dict.fromkeys(group, error))
                 continue
@@ -186,10 +188,13 @@ class Searcher:
             return self._spec.seconds
         return question.seconds
 
-    def _ranked(self, plans: Sequence[_Plan]) -> list[Ranked]:
+    def _least(self, plans: Iterable[_Plan]) -> float | None:
+        given = [self._seconds(plan.question) for plan in plans]
+        return min((one for one in given if one is not None), default=None)
+
+    def _ranked(self, plans: Sequence[_Plan], deadline: Deadline) -> list[Ranked]:
         """The rankings of questions that have filter and time in common."""
         first = plans[0].question
-        deadline = Deadline(self._seconds(first))
         batches = [plan.voters.requests for plan in plans]
         if first.filter is None:
             return search_joined(self._index, batches, deadline)
@@ -253,6 +258,11 @@ class Searcher:
             count.missing,
             count.plan.question.embedded.num_batched,
         )
+
+
+def _about(seconds: float | None) -> int | None:
+    """The same for times that differ by less than half of the shorter one."""
+    return None if seconds is None else math.floor(math.log(max(seconds, 0.001), 1.5))
 
 
 def check_k(k: int) -> None:

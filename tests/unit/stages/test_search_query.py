@@ -255,7 +255,7 @@ def test_an_index_that_answers_too_much_leaks_nothing() -> None:
             st.sampled_from(sorted(STRATEGIES)),
             st.integers(1, 12),
             st.none() | leaves,
-            st.sampled_from([None, 60.0]),
+            st.sampled_from([None, 60.0, 61.5, 200.0]),
         ),
         max_size=5,
     )
@@ -286,6 +286,14 @@ def test_questions_share_the_searches_of_a_collection() -> None:
     assert sorted(one.collection for one in requests) == sorted(names)
     assert {len(one.vectors) for one in requests} == {2}
     assert {one.limit for one in requests} == {36}
+
+
+def test_callers_of_about_the_same_time_share_searches() -> None:
+    """In the time of the one that has least; one with far more is not held to it."""
+    index = Slow(WORLD.index, "no collection")
+    questions = [WORLD.question("dog", "standard", seconds=one) for one in (20.0, 21.0, 60.0)]
+    WORLD.searcher(index).search(questions)
+    assert [round(one) for one in index.asked] == [20, 60]
 
 
 def test_true_and_one_are_two_filters() -> None:
