@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.artifacts import ArtifactProgress, key_of
 from flows.clock import Clock
+from flows.hooks import HOOKS
 from flows.ingest import ingest
 from flows.progress import current
 from mrag_pipeline import wiring
@@ -96,7 +97,7 @@ def report(
     return tuple(write_report(evaluation, paper, command, out))
 
 
-@flow(name="mrag-evaluate", validate_parameters=True)
+@flow(name="mrag-evaluate", validate_parameters=True, **HOOKS)
 def evaluate(
     data_set: str | None = None,
     queries_file: str | None = None,

@@ -1,7 +1,8 @@
 """One command on a real Milvus Lite in a process of its own, killed with SIGKILL at a point.
 
 `python -m tests.killed_process FOLDER COMMAND POINT`; POINT is the number of the write before
-which the process dies, or `none`. Prints the points it passes.
+which the process dies, `none`, or `prepare` for what the command needs to be there. Prints the
+points it passes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.index.milvus import open_index
 from mrag_pipeline.index.spec import MilvusSpec
 from tests.crashes import CHANGED, FIRST, scenarios
@@ -20,10 +22,16 @@ from tests.killing import Killable, Switch
 from tests.living import Living
 
 
-def a_living(folder: Path) -> Living:
-    """The index in the folder; its connection is to be closed."""
-    index = open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
-    return Living(folder / "staging", FIRST, index, shard_bytes=200, num_heads=2)
+def a_living(folder: Path, command: str = "sync", prepares: bool = False) -> Living:
+    """The index in the folder, and what its corpus is; its connection is to be closed."""
+    # What is imported comes from another index.
+    name = "source.db" if command == "import" and prepares else "x.db"
+    index = open_index(MilvusSpec(uri=str(folder / name)), "docs")
+    items = CHANGED if command == "sync" and not prepares else FIRST
+    living = Living(folder / "staging", items, index, shard_bytes=200, num_heads=2)
+    if command in ("retire", "reindex") and not prepares:
+        living.chunking = ChunkingSpec(max_tokens=16)
+    return living
 
 
 def main(folder: Path, command: str, point: str) -> None:
@@ -32,12 +40,16 @@ def main(folder: Path, command: str, point: str) -> None:
     def die(_: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    switch = Switch(None if point == "none" else int(point), die)
+    prepares = point == "prepare"
+    switch = Switch(int(point) if point.isdigit() else None, die)
     [scenario] = [one for one in scenarios() if one.name == command]
-    living = a_living(folder)
-    with closing(living.index), switch.over_staging():
-        living.items = FIRST if command == "ingest" else CHANGED
-        killable = Killable(living.index, switch)
+    living = a_living(folder, command, prepares)
+    index = living.index
+    with closing(index), switch.over_staging():
+        if prepares:
+            scenario.prepare(living)
+            return
+        killable = Killable(index, switch)
         scenario.run(replace(living, index=killable))  # type: ignore[arg-type]
     print("\n".join(switch.points))
 

@@ -77,6 +77,7 @@ class Living:
     chunking: ChunkingSpec = field(default_factory=lambda: ChunkingSpec(max_tokens=8))
     shard_bytes: int = 400
     num_heads: int = 3
+    name: str = "docs"  # of the index
     spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
     ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
@@ -89,11 +90,13 @@ class Living:
         return FakeCorpusReader(self.items, stamp=listing)
 
     def staging(self, version: str) -> Staging:
-        return self.wrap_staging(open_staging(StagingSpec(uri=str(self.folder)), "docs", version))
+        return self.wrap_staging(
+            open_staging(StagingSpec(uri=str(self.folder)), self.name, version)
+        )
 
     def delta(self, record: VersionRecord) -> DeltaStaging:
         opened = open_delta(
-            StagingSpec(uri=str(self.folder)), "docs", record.version, record.syncs + 1
+            StagingSpec(uri=str(self.folder)), self.name, record.version, record.syncs + 1
         )
         return self.wrap_staging(opened)  # type: ignore[return-value]
 
@@ -120,7 +123,7 @@ class Living:
     def build(self) -> Manifest:
         """A version loaded and checked, not yet seen by anybody."""
         request = Request(
-            "docs",
+            self.name,
             {"uri": "fake"},
             self.chunking,
             ShardingSpec(shard_mb=self.shard_bytes / 1e6),
@@ -191,7 +194,7 @@ class Living:
         fresh = replace(
             self,
             folder=folder,
-            index=ExactIndex("docs"),
+            index=ExactIndex(self.name),
             wrap_staging=lambda staging: staging,
             told=Spoken(),
             embedded=0,
@@ -250,7 +253,7 @@ def repaired(living: Living, with_staging: bool = True) -> Repaired:
 
 def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:
     spec = StagingSpec(uri=str(living.folder))
-    base = open_staging(spec, "docs", record.version)
+    base = open_staging(spec, living.name, record.version)
     return StagedVersion.open(
-        record, base, lambda number: open_delta(spec, "docs", record.version, number)
+        record, base, lambda number: open_delta(spec, living.name, record.version, number)
     )

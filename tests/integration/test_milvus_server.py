@@ -1,4 +1,4 @@
-"""A real Milvus server that is killed while a version is built, synced and switched.
+"""A real Milvus server: killed while a version is built and synced, and given one from Lite.
 
 Needs `pip install --no-deps milvus==2.3.5`, which carries the server; skips elsewhere.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,19 +19,32 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from filelock import FileLock
 
-from mrag_pipeline.errors import IndexUnavailable
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.errors import IndexBusy, IndexUnavailable
+from mrag_pipeline.index.lease import server_lease
 from mrag_pipeline.index.milvus import open_index
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.stages.publish import activate
+from mrag_pipeline.stages.retrieve import Retriever
+from mrag_pipeline.stages.sync import live_record
+from mrag_pipeline.stages.transfer import bring_in, export
+from mrag_pipeline.staging.exports import open_export
 from tests.crashes import CHANGED, FIRST
+from tests.fakes_encoder import FakeEncoder, FakeSegmenter
 from tests.killing import Killable, Switch
 from tests.living import Living, assert_same, audited
+from tests.unit.stages.builds import Spoken
 
 milvus = pytest.importorskip("milvus", reason="needs pip install --no-deps milvus==2.3.5")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 POINTS = ["add rows to l00_h01", "add rows to chunks", "delete rows of chunks", "write the record"]
+BUILD_POINTS = ["load l00_h01, after shard 1", "load chunks", "write the record", "flip the alias"]
+QUERIES = ["river bread stone", "lamp tower. garden winter music", "sun"]
+ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 
 
 class Server:
@@ -69,16 +83,18 @@ class Server:
             return False
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path / "milvus")
-    made.start()
-    yield made
-    made.kill()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests: each its own index."""
+    with FileLock(ONE_A_HOST, timeout=600):
+        made = Server(tmp_path_factory.mktemp("milvus"))
+        made.start()
+        yield made
+        made.kill()
 
 
-def opened(server: Server) -> VectorIndex:
-    return open_index(MilvusSpec(uri=server.uri, timeout_s=20), "docs")
+def opened(server: Server, name: str = "docs") -> VectorIndex:
+    return open_index(MilvusSpec(uri=server.uri, timeout_s=20), name)
 
 
 def test_a_server_killed_in_a_sync_costs_nothing(server: Server, tmp_path: Path) -> None:
@@ -98,6 +114,72 @@ def test_a_server_killed_in_a_sync_costs_nothing(server: Server, tmp_path: Path)
             again.sync()
             assert [str(one) for one in audited(again).findings] == [], point
             assert_same(again, again.rebuilt(tmp_path / f"rebuilt-{turn}"))
+
+
+def test_a_server_killed_in_a_build_costs_nothing(server: Server, tmp_path: Path) -> None:
+    """At four points of an ingest, each of a version beside the one before: a reindex."""
+    living = Living(tmp_path / "staging", FIRST, shard_bytes=200, num_heads=2, name="built")
+    for turn, point in enumerate(BUILD_POINTS):
+        living.chunking = ChunkingSpec(max_tokens=4 + turn)
+        with closing(opened(server, "built")) as index:
+            before = index.live()
+            killed = replace(living, index=_killing(server, index, point))
+            with pytest.raises(IndexUnavailable):
+                killed.ingest()
+        server.start()
+        with closing(opened(server, "built")) as index:
+            assert index.live() == before
+            again = replace(living, index=index)
+            again.ingest()
+            assert [str(one) for one in audited(again).findings] == [], point
+            assert_same(again, again.rebuilt(tmp_path / f"rebuilt-{turn}"))
+
+
+def test_a_version_goes_from_lite_to_a_server(server: Server, tmp_path: Path) -> None:
+    """Exported and imported: audit finds nothing; rows, importance and answers are equal."""
+    with (
+        closing(open_index(MilvusSpec(uri=str(tmp_path / "x.db")), "docs")) as lite,
+        closing(opened(server, "moved")) as index,
+    ):
+        living = Living(tmp_path / "staging", FIRST, lite, shard_bytes=200, num_heads=2)
+        living.ingest()
+        living.items = CHANGED
+        living.sync()
+        place = open_export(str(tmp_path / "export"))
+        export(live_record(lite), lite, place, Spoken())
+        record = bring_in(place, "moved", index, Spoken())
+        assert index.live() is None
+        activate(record.version, index)
+        moved = replace(living, index=index)
+        assert [str(one) for one in audited(moved, with_staging=False).findings] == []
+        assert_same(moved, living)
+        for query in QUERIES:
+            for strategy in ("mrag", "aspect", "standard"):
+                there, here = (asked(one, query, strategy) for one in (index, lite))
+                assert there == here, (query, strategy)
+                assert there
+
+
+def test_two_runs_on_a_server_do_not_meet(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is told who holds the lease; when it is let go, it is free at once."""
+    monkeypatch.setattr("mrag_pipeline.index.lease.BEAT_S", 1.0)
+    spec = MilvusSpec(uri=server.uri)
+    with server_lease(spec, "leased"):
+        for _ in range(2):
+            with (
+                pytest.raises(IndexBusy, match=f"process {os.getpid()} on"),
+                server_lease(spec, "leased"),
+            ):
+                pass
+    started = time.monotonic()
+    with server_lease(spec, "leased"):
+        assert time.monotonic() - started < 10
+
+
+def asked(index: VectorIndex, query: str, strategy: str) -> list[tuple[int, str, float]]:
+    retriever = Retriever(FakeEncoder(num_heads=2), FakeSegmenter(), index, live_record(index))
+    found = retriever.retrieve(query, 5, strategy).found
+    return [(one.row.id, one.row.text, round(one.hit.vote, 4)) for one in found]
 
 
 def _killing(server: Server, index: Any, point: str) -> Any:
