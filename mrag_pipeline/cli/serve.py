@@ -87,7 +87,8 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
                 cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
             stopping.listen()  # Ray has put its own handlers in their place
             service.start(config)
-            reason = service.wait_ready(config, stopping.awaited)
+            # A cluster's proxies are where its nodes are, and those may not be reached from here.
+            reason = "" if shared else service.wait_ready(config, stopping.awaited)
             if "another encoder" in reason:
                 raise _another_encoder(config, record)
             if reason:

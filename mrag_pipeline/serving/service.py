@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
+import logging
 import os
 import shutil
 import socket
@@ -85,12 +87,11 @@ def start(config: Config) -> None:
 
     Raises: WorkerLost if it does not come up.
     """
-    import logging
-
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     from ray import serve
 
     from mrag_pipeline.serving.app import build
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set another
 
     spec = config.serve
     app = build(config)
@@ -145,8 +146,11 @@ def stop(shared: bool = False) -> None:
     Args:
         shared: the cluster is others' too; their applications stay.
     """
+    import ray
     from ray import serve
 
+    if not ray.is_initialized():
+        return  # given up before: Serve would start a Ray to look for itself
     if shared:
         serve.delete(NAME)
     else:
@@ -164,8 +168,6 @@ def end(processes: list[psutil.Process], seconds: float = END_S) -> None:
 
 def _readiness(host: str, port: int) -> tuple[int, str]:
     """Status of /readyz and why not; (0, "") if nobody answers."""
-    import json
-
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = http.client.HTTPConnection(name, port, timeout=30)
     try:
