@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ray import serve
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -171,7 +172,8 @@ class QueryApi:
         resolved = Config.parse(config)
         self._configured = resolved.serve
         self._keys = read_keys(resolved.serve)
-        check_exposure(resolved.serve, self._keys)
+        # Serve's proxies listen where Serve was told to: with `serve deploy` not by our config.
+        check_exposure(resolved.serve, self._keys, _proxy_host())
         self._backend = RayBackend(encoder, search)
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = Guard(resolved.serve, self._keys)
@@ -195,6 +197,10 @@ class QueryApi:
     def _app(self, spec: ServeSpec, guard: Guard) -> ASGIApp:
         answerer = Answerer(self._chat, spec.max_context_tokens) if self._chat else None
         return create_api(self._backend, spec, guard, self._observer, answerer)
+
+
+def _proxy_host() -> str:
+    return str(_get_global_client().http_config.host)
 
 
 @dataclass(slots=True)
