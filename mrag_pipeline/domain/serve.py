@@ -19,7 +19,7 @@ class ServeSpec:
     encoder_gpus: float = 0.0  # of each encoder replica
     # Requests whose windows share a forward pass, and how long the first waits for others.
     max_batch: int = 16
-    batch_wait_ms: float = 2.0
+    batch_wait_ms: float = 0.0  # 0: those that come while a batch runs are the next one
     # Requests at once and waiting, for each replica; more are answered 503.
     max_ongoing: int = 64
     max_queued: int = 128
