@@ -29,6 +29,8 @@ from mrag_pipeline.serving.schemas import (
 )
 
 READY = "/readyz"
+# The service's own, a proxy's with nothing behind it, and Ray Serve's while it starts.
+NOT_YET = (404, 502, 503, 504)
 
 T = TypeVar("T", bound=BaseModel)
 B = TypeVar("B", SearchBody, AnswerBody)
@@ -128,7 +130,7 @@ def is_ready(response: httpx.Response) -> bool:
 
     Raises: ServiceProblem for an answer other than yes and not yet.
     """
-    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+    if response.status_code in NOT_YET:
         return False
     refuse(response)
     return True

@@ -141,6 +141,7 @@ def test_a_proxy_s_page_is_a_problem_too(asking: Any) -> None:
     [
         (httpx.Response(200, json={"ready": True}), True),
         (problem(503, "60"), False),
+        (httpx.Response(404, text="Path '/readyz' not found"), False),
         (httpx.ConnectError("nobody"), False),
     ],
 )
@@ -153,9 +154,9 @@ def test_ready_says_yes_or_not_yet(asking: Any, answer: Any, is_ready: bool) -> 
 
 @each_client
 def test_ready_is_no_guess(asking: Any) -> None:
-    """A server without /readyz is not called unready for ever."""
+    """What is neither yes nor not yet is an error."""
     with pytest.raises(ServiceRefused):
-        asking(Scripted(problem(404)), "ready")
+        asking(Scripted(problem(401)), "ready")
 
 
 def test_errors_say_whether_trying_again_can_help() -> None:
