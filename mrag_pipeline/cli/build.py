@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from mrag_pipeline.cli import flowing
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
 from mrag_pipeline.cli.terminal import LiveProgress, err, out, print_json, size
 from mrag_pipeline.errors import ConfigError
 
@@ -104,6 +104,7 @@ def ingest(
     no_gate: Annotated[
         bool, typer.Option("--no-gate", help="Go live without comparing with the live version.")
     ] = False,
+    wait: Wait = 0.0,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -128,10 +129,10 @@ def ingest(
     if err.is_terminal and not json:
         with LiveProgress() as progress:
             show_with(progress)
-            result = flow(file, settings_here, not no_gate)
+            result = flow(file, settings_here, not no_gate, wait)
     else:
         show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
-        result = flow(file, settings_here, not no_gate)
+        result = flow(file, settings_here, not no_gate, wait)
     if json:
         print_json(result)
         return

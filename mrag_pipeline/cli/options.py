@@ -16,6 +16,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Overrides one setting of the file."),
 ]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", min=0, metavar="SECONDS", help="Wait so long for another run on the index to end."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from mrag_pipeline.cli import flowing
 from mrag_pipeline.cli.build import Corpus
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
@@ -25,6 +25,7 @@ def sync(
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Delete past sync.max_deleted_share too.")
     ] = False,
+    wait: Wait = 0.0,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -38,7 +39,7 @@ def sync(
         mrag sync
         mrag sync articles.jsonl --allow-deletes
     """
-    _sync(settings_of(settings, index, corpus), config, allow_deletes, None, json)
+    _sync(settings_of(settings, index, corpus), config, allow_deletes, None, json, wait)
 
 
 @deadletters.command("list")
@@ -117,6 +118,7 @@ def _sync(
     allow_deletes: bool,
     only: list[str] | None,
     json: bool,
+    wait: float = 0.0,
 ) -> None:
     from mrag_pipeline.config import Config
 
@@ -125,7 +127,7 @@ def _sync(
     from flows.sync import sync as flow
 
     file = str(config.absolute()) if config else None
-    result = flowing.run(lambda: flow(file, settings, allow_deletes, only), json)
+    result = flowing.run(lambda: flow(file, settings, allow_deletes, only, wait), json)
     if json:
         print_json(result)
         return

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from mrag_pipeline.cli import flowing
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord, version_in
@@ -109,6 +109,7 @@ def retire(
     keep: Annotated[
         int | None, typer.Option("--keep", min=0, help="Replaced versions that stay.")
     ] = None,
+    wait: Wait = 0.0,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -125,7 +126,7 @@ def retire(
 
     values = settings_of(settings, index)
     file = str(config.absolute()) if config else None
-    result: dict[str, Any] = flowing.run(lambda: flow(file, values, keep, version), json)
+    result: dict[str, Any] = flowing.run(lambda: flow(file, values, keep, version, wait), json)
     if json:
         print_json(result)
         return
