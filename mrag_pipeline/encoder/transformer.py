@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,26 +18,17 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Pooling, Role
-from mrag_pipeline.encoder.architectures import (
-    Capture,
-    Family,
-    ResolvedPooling,
-    family_of,
-    find_capture,
-)
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Role
+from mrag_pipeline.encoder.architectures import Capture, family_of, find_capture
 from mrag_pipeline.encoder.arrivals import Arrivals
+from mrag_pipeline.encoder.cards import card_of, poolings
 from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.paths import PaddedPath, PaddingSide, Path, choose_path
 from mrag_pipeline.encoder.readout import Readout
-from mrag_pipeline.encoder.sentence_folder import (
-    SentenceSettings,
-    sentence_head,
-    sentence_settings,
-)
+from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
-from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
+from mrag_pipeline.errors import BadVectors, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +53,8 @@ def load_encoder(
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.
         batch_tokens: most tokens in one forward pass, padding counted.
         threads: of torch, for the whole process; 0 leaves them as they are.
-        packed: False keeps the padded path even where the packed one serves.
+        packed: False keeps the padded path, and the model's own linear layers, even where
+            what is faster serves.
         padding_side: of the padded path.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
@@ -76,30 +66,20 @@ def load_encoder(
     model = load_model(folder, getattr(torch, spec.dtype))
     model.to(on)  # type: ignore[arg-type]
     settings = sentence_settings(folder)
-    spec = _with_prompts(spec, settings)
     tokenizer = TextTokenizer(
         folder.transformer, model.config.model_type, lower_case=settings.lower_case
     )
     capture = find_capture(model, model.config, spec.layers)
     family = family_of(model, capture)
-    pooling = _resolved(spec.pooling, family.pooling)
-    standard_pooling = _standard_pooling(spec, family, settings)
-    width = int(model.config.hidden_size)
-    head = sentence_head(folder, width) if spec.standard_pooling == "auto" else None
-    card = EncoderCard(
-        spec=spec,
-        family=model.config.model_type,
-        weights_hash=folder.weights_hash(),
-        heads=capture.heads(),
-        head_dim=capture.head_dim,
-        standard_dim=width if head is None else head.width,
-        max_tokens=_max_tokens(spec, model.config, family, tokenizer, settings),
-        pooling=pooling,
-        standard_pooling=standard_pooling,
+    head = None
+    if spec.standard_pooling == "auto":
+        head = sentence_head(folder, int(model.config.hidden_size))
+    pooled_at = poolings(spec, family, settings)
+    card = card_of(
+        spec, folder, model.config, family, capture, tokenizer, settings, head, pooled_at
     )
-    readout = Readout(
-        model, capture, family, pooling, standard_pooling, None if head is None else head.to(on)
-    )
+    after = None if head is None else head.to(on)
+    readout = Readout(model, capture, family, *pooled_at, after)
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
     path = choose_path(model, readout, padded, first_position, card.max_tokens, packed)
@@ -250,64 +230,6 @@ def _device(name: str) -> torch.device:
             "check `encoder.device` and nvidia-smi",
         ) from error
     return device
-
-
-def _resolved(asked: Pooling, default: ResolvedPooling) -> ResolvedPooling:
-    return default if asked == "auto" else asked
-
-
-def _with_prompts(spec: EncoderSpec, settings: SentenceSettings) -> EncoderSpec:
-    """The spec with the model's own prompts where it has none."""
-    return replace(
-        spec,
-        query_prefix=spec.query_prefix or settings.query_prompt,
-        document_prefix=spec.document_prefix or settings.document_prompt,
-    )
-
-
-def _standard_pooling(
-    spec: EncoderSpec, family: Family, settings: SentenceSettings
-) -> ResolvedPooling:
-    if spec.standard_pooling == "auto" and settings.unknown:
-        raise UnsupportedArchitecture(
-            f"{spec.model} makes its sentence embedding with {settings.unknown}",
-            "pooling by cls, mean or last token, then dense layers and norms",
-            "set `encoder.standard_pooling` to one of these: it will differ from the model's own",
-        )
-    return _resolved(spec.standard_pooling, settings.pooling or family.standard)
-
-
-def _max_tokens(
-    spec: EncoderSpec,
-    config: Any,
-    family: Family,
-    tokenizer: TextTokenizer,
-    settings: SentenceSettings,
-) -> int:
-    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        # Beyond it all of a batch turns by other angles because one text is long.
-        original = rope.get("original_max_position_embeddings") or positions
-        positions = min(positions, int(original))
-    if positions > 0 and family.positions_after_pad:
-        positions -= int(config.pad_token_id) + 1
-    if spec.max_tokens > 0:
-        if 0 < positions < spec.max_tokens:
-            raise ConfigError(
-                f"encoder.max_tokens = {spec.max_tokens}",
-                f"at most {positions}: the model has no more positions",
-                "set it to 0 for the model's own limit",
-            )
-        if spec.max_tokens <= tokenizer.num_special:
-            raise ConfigError(
-                f"encoder.max_tokens = {spec.max_tokens}",
-                f"more than the {tokenizer.num_special} special tokens of every text",
-                "set it to 0 for the model's own limit",
-            )
-        return spec.max_tokens
-    limits = [settings.max_tokens or tokenizer.model_limit, positions]
-    return min((limit for limit in limits if limit > 0), default=512)
 
 
 def _checked_heads(heads: NDArray[np.float32]) -> NDArray[np.float32]:

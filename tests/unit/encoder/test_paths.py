@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder import packing, rests, transformer
+from mrag_pipeline.encoder import packing, paths, rests, transformer
 from mrag_pipeline.encoder.paths import PackedPath
 from mrag_pipeline.encoder.transformer import load_encoder
 from tests.tiny_models import save_model
@@ -86,6 +86,24 @@ def test_queries_are_made_for_what_is_read(family: str, query: str, tmp_path: Pa
     assert seen == {1: found.num_tokens.sum(), 2: len(TEXTS)}
     plain = load_encoder(EncoderSpec(str(tmp_path)), packed=False).encode(TEXTS, "document")
     np.testing.assert_allclose(found.heads, plain.heads, atol=1e-5)
+
+
+def test_a_long_row_is_filled_up_to_a_whole_step(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of few different lengths: what fills one up is not among the vectors."""
+    monkeypatch.setattr(paths, "CPU_ROW_STEP", 1)
+    expected = load_encoder(EncoderSpec(folder)).encode(TEXTS * 3, "document")
+    monkeypatch.undo()
+    encoder = load_encoder(EncoderSpec(folder))
+    seen: list[int] = []
+    first: Any = encoder.model.get_submodule("encoder.layer.0")
+    first.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    found = encoder.encode(TEXTS * 3, "document")
+    assert found.num_tokens.sum() % 32
+    assert seen == [-(-found.num_tokens.sum() // 32) * 32]
+    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
+    np.testing.assert_allclose(found.standard, expected.standard, atol=1e-6)
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(
