@@ -11,7 +11,8 @@ from mrag_pipeline.domain.windows import WindowSpec
 class FilterSpec:
     """Where one way of filtering ends and the next begins: its cost, never an answer."""
 
-    most_ids: int = 10_000  # searched among at once
+    few_ids: int = 1_000  # searched among, however small the collection
+    most_ids: int = 10_000  # searched among at once, however large
     first_depth: int = 4  # of the first longer ranking, in c
     most_hits: int = 16_384  # of a ranking: what a Milvus server answers at most
 

@@ -201,6 +201,7 @@ class Searcher:
         return search_filtered(
             self._index,
             self._record.chunks_collection(),
+            self._record.num_chunks,
             first.filter,
             batches,
             deadline,
