@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.look import live_record
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import err, out
@@ -79,6 +80,8 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
         from mrag_pipeline.runtime import cluster
 
         shared = bool(config.workers.address)
+        orphans.guard()
+        others = service.family()
         try:
             if shared:
                 cluster.connect(config.workers.address)
@@ -96,7 +99,7 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
             _say_ready(config, record, json)
             stopping.wait()
         finally:
-            processes = service.family()
+            processes = [one for one in service.family() if one not in others]
             _end(
                 lambda: service.stop(shared),
                 cluster.stop,
