@@ -121,6 +121,8 @@ def _translate(doing: str, error: MilvusException) -> MragError:
             found, "a loaded version", "see `mrag status`; `mrag ingest` builds what is missing"
         )
     unreached = error.code == _CONNECT_FAILED or isinstance(error.code, grpc.StatusCode)
+    # A server that is going down answers that it finds none of its own parts.
+    unreached = unreached or "find no available" in lowered or "not healthy" in lowered
     if unreached or error.retriable or "timeout" in lowered:
         return IndexUnavailable(found, fix=_RETRY)
     return PlanRefused(found, "what this Milvus can hold", "change what the message names")

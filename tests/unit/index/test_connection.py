@@ -35,6 +35,7 @@ class _Refused(grpc.RpcError):
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "[search] gave up"), IndexUnavailable),
         (MilvusException(1, "[load] Retry timeout: 30s"), IndexUnavailable),
         (MilvusException(5, "node is busy", retriable=True), IndexUnavailable),
+        (MilvusException(65535, "find no available rootcoord"), IndexUnavailable),
         (MilvusException(1100, "length of text exceeds max length"), PlanRefused),
         (_Refused(grpc.StatusCode.DEADLINE_EXCEEDED), IndexUnavailable),
         (_Refused(grpc.StatusCode.UNAUTHENTICATED), ConfigError),
