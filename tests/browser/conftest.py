@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.staged import Stage, served
 
@@ -27,6 +27,8 @@ FLAGS = [
     "--disable-sync",
 ]
 Opened = Callable[..., Page]
+PATIENCE_MS = 30_000  # on machines that do much else
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def chromium() -> str | None:
@@ -67,7 +69,7 @@ def open_page(browser: Browser) -> Iterator[Opened]:
         context = browser.new_context(viewport={"width": width, "height": 800}, **given)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.add_init_script(
             "addEventListener('securitypolicyviolation', (e) =>"
             " console.error('CSP ' + e.violatedDirective + ' ' + e.blockedURI))"

@@ -164,3 +164,16 @@ def test_a_hostile_problem_and_address_are_only_text(stage: Stage, open_page: Op
     expect(page.locator("#strategy")).to_have_value("<b>")
     assert page.evaluate("typeof pwned") == "undefined"
     assert page.locator("main img").count() == 0
+
+
+def test_a_phone_has_a_way_to_standard_rags_answer(stage: Stage, open_page: Opened) -> None:
+    """What stands beside on a desk stands below on a phone: a link leads there."""
+    page = open_page(stage.url, width=360)
+    asked(page)
+    before = page.url
+    page.get_by_role("link", name="standard RAG").click()
+    expect(page.locator("#standard-title")).to_be_focused()
+    expect(page.locator("#standard-title")).to_be_in_viewport()
+    assert page.url == before
+    page.set_viewport_size({"width": 1280, "height": 800})
+    expect(page.get_by_role("link", name="standard RAG")).to_be_hidden()

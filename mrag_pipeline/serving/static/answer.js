@@ -24,7 +24,7 @@ export function draw(question, answer, { index, seconds, compared }) {
   const aside = el("aside", { class: "beside", "aria-labelledby": "standard-title" });
   if (compared) {
     aside.append(
-      el("h2", { id: "standard-title" }, "Standard RAG ", el("small", {}, "one vector, whole question")),
+      el("h2", { id: "standard-title", tabindex: -1 }, "Standard RAG ", el("small", {}, "one vector, whole question")),
       el("div", { id: "standard" }, el("p", { class: "note" }, "Searching…")),
     );
   }
@@ -38,7 +38,7 @@ export function draw(question, answer, { index, seconds, compared }) {
             el(
               "section",
               { "aria-labelledby": "ours-title" },
-              el("h2", { id: "ours-title" }, quoted(answer.strategy), " ", order(answer)),
+              el("h2", { id: "ours-title" }, quoted(answer.strategy), " ", order(answer), compared && jump()),
               el("div", { id: "ours" }, hitList(answer, aspects, null, light)),
             ),
             compared && aside,
@@ -53,6 +53,10 @@ export function draw(question, answer, { index, seconds, compared }) {
   const of = answer.windows.length > 1 ? `, ${counted(aspects.aspects.length, "aspect")}` : "";
   return `${found}${of} in ${duration(seconds)}`;
 }
+
+/** Where the two do not stand side by side. */
+const jump = () =>
+  el("a", { class: "jump", href: "#standard-title", "data-to": "standard-title" }, "standard RAG");
 
 const order = (answer) =>
   answer.windows.length > 1 ? el("small", {}, "ordered so that each aspect has its say") : null;

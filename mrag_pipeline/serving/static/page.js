@@ -129,12 +129,12 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", fromAddress);
 results.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-hit]");
+  const link = event.target.closest("a[data-to]");
   if (!link) return;
   event.preventDefault(); // the hash is the question's
-  const hit = at(`hit-${link.dataset.hit}`);
-  hit.scrollIntoView({ block: "center" });
-  hit.focus({ preventScroll: true });
+  const target = at(link.dataset.to);
+  target.scrollIntoView({ block: target.matches("li") ? "center" : "start" });
+  target.focus({ preventScroll: true });
 });
 tips(results, at("tip"));
 

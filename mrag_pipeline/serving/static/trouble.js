@@ -77,7 +77,11 @@ export function keyForm({ problem }, wasHeld, keep) {
         if (input.value.trim()) keep(input.value.trim());
       },
     },
-    el("h2", { role: "alert" }, wasHeld ? "This key was not accepted" : "An API key is needed"),
+    el(
+      "div",
+      { role: "alert" },
+      el("h2", {}, wasHeld ? "This key was not accepted" : "An API key is needed"),
+    ),
     problem.detail && el("p", {}, quoted(problem.detail)),
     el("label", { for: "key" }, "API key"),
     el("div", { class: "row" }, input, el("button", { type: "submit" }, "Use it")),

@@ -10,6 +10,7 @@ export function voteTables(answer, { aspects, rest }, importance) {
   const voters = answer.voters.map((name, row) => ({
     name,
     label: [quoted(name, { class: "id" }), weight(importance.get(name))],
+    hue: "hue-ink",
     values: answer.hits.map((hit) => hit.votes_by_voter[row] ?? 0),
   }));
   const heard = aspects.map((aspect) => ({
@@ -50,59 +51,28 @@ const weight = (value) =>
     ? null
     : el("small", { title: "importance: what its votes weigh" }, ` ${value.toFixed(2)}`);
 
+/** Rows that are extra are only made when they are asked for. */
 function heatTable(id, caption, rows, hits) {
-  const most = Math.max(...rows.flatMap((row) => row.values), Number.MIN_VALUE);
+  const most = Math.max(...rows.map((row) => Math.max(...row.values)), Number.MIN_VALUE);
   const sums = hits.map((_, at) => rows.reduce((sum, row) => sum + row.values[at], 0));
-  const extras = rows.filter((row) => row.isExtra).length;
+  const shown = rows.filter((row) => !row.isExtra);
+  const lines = (some) => some.map((row) => line(row, hits, sums, most));
+  const body = el("tbody", {}, lines(shown));
   const table = el(
     "table",
     { class: "heat", id, "aria-describedby": `${id}-how` },
     el("caption", {}, caption),
-    el(
-      "thead",
-      {},
-      el(
-        "tr",
-        {},
-        el("td", {}),
-        hits.map((hit, at) =>
-          el(
-            "th",
-            { scope: "col", title: hit.title || hit.document_id },
-            hits.length <= LABELLED_COLUMNS &&
-              quoted(hit.title || hit.document_id, { class: "over" }),
-            el("a", { href: `#hit-${at + 1}`, "data-hit": at + 1 }, spoken("hit "), at + 1),
-          ),
-        ),
-      ),
-    ),
-    el(
-      "tbody",
-      {},
-      rows.map((row) =>
-        el(
-          "tr",
-          { class: `${row.hue ?? "hue-ink"}${row.isExtra ? " extra" : ""}` },
-          el("th", { scope: "row" }, row.label),
-          row.values.map((value, at) => {
-            const told = `${vote(value)} (${share(value, sums[at])})`;
-            const cell = el(
-              "td",
-              {
-                tabindex: -1,
-                "data-tip": `${row.name} gave hit ${at + 1}, ${hits[at].title || hits[at].document_id}: ${vote(value)}, ${share(value, sums[at])} of what it got`,
-              },
-              spoken(told),
-            );
-            // The root shows small votes too: most cells are far below the largest.
-            cell.style.setProperty("--heat", `${(100 * Math.sqrt(value / most)).toFixed(1)}%`);
-            return cell;
-          }),
-        ),
-      ),
-    ),
+    el("thead", {}, el("tr", {}, el("td", {}), hits.map((hit, at) => heading(hit, at, hits.length)))),
+    body,
   );
   arrows(table);
+  const unfold = (event) => {
+    const isOpen = body.rows.length > shown.length;
+    if (isOpen) [...body.rows].slice(shown.length).forEach((row) => row.remove());
+    else body.append(...lines(rows.slice(shown.length)));
+    event.currentTarget.setAttribute("aria-expanded", String(!isOpen));
+    event.currentTarget.textContent = isOpen ? `All ${rows.length} windows` : "Only the aspects";
+  };
   return el(
     "figure",
     { class: "heat-figure" },
@@ -110,9 +80,8 @@ function heatTable(id, caption, rows, hits) {
     el(
       "figcaption",
       { id: `${id}-how` },
-      `From none to ${vote(most)}. Point at a cell, or move with the arrow keys, for its value.`,
-      extras > 0 && " ",
-      extras > 0 &&
+      `From none to ${vote(most)}. Point at a cell, or move with the arrow keys, for its value. `,
+      rows.length > shown.length &&
         el(
           "button",
           {
@@ -120,11 +89,7 @@ function heatTable(id, caption, rows, hits) {
             class: "link",
             "aria-expanded": "false",
             "aria-controls": id,
-            onclick: (event) => {
-              const open = table.classList.toggle("open");
-              event.currentTarget.setAttribute("aria-expanded", String(open));
-              event.currentTarget.textContent = open ? "Only the aspects" : `All ${rows.length} windows`;
-            },
+            onclick: unfold,
           },
           `All ${rows.length} windows`,
         ),
@@ -132,12 +97,34 @@ function heatTable(id, caption, rows, hits) {
   );
 }
 
+function heading(hit, at, numHits) {
+  const name = hit.title || hit.document_id;
+  return el(
+    "th",
+    { scope: "col", title: name },
+    numHits <= LABELLED_COLUMNS && quoted(name, { class: "over" }),
+    el("a", { href: `#hit-${at + 1}`, "data-to": `hit-${at + 1}` }, spoken("hit "), at + 1),
+  );
+}
+
+/** One voter's, or one window's, row. */
+function line(row, hits, sums, most) {
+  const cells = row.values.map((value, at) => {
+    const part = share(value, sums[at]);
+    const name = hits[at].title || hits[at].document_id;
+    const tip = `${row.name} gave hit ${at + 1}, ${name}: ${vote(value)}, ${part} of what it got`;
+    const cell = el("td", { tabindex: -1, "data-tip": tip }, spoken(`${vote(value)} (${part})`));
+    // The root shows small votes too: most are far below the largest.
+    cell.style.setProperty("--heat", `${(100 * Math.sqrt(value / most)).toFixed(1)}%`);
+    return cell;
+  });
+  return el("tr", { class: row.hue }, el("th", { scope: "row" }, row.label), cells);
+}
+
 /** One cell is in the Tab order; arrows, Home and End move it. */
 function arrows(table) {
   const cells = () =>
-    [...table.tBodies[0].rows]
-      .filter((row) => row.offsetParent !== null)
-      .map((row) => [...row.querySelectorAll("td")]);
+    [...table.tBodies[0].rows].map((row) => [...row.querySelectorAll("td")]);
   const first = table.querySelector("tbody td");
   if (first) first.tabIndex = 0;
   table.addEventListener("focusin", ({ target }) => {
