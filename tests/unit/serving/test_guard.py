@@ -143,6 +143,22 @@ def test_requests_at_once_are_limited_until_their_last_byte() -> None:
     assert asked(app, asking) == [429, 200, 200]
 
 
+def test_what_is_refused_for_its_number_costs_nothing_of_the_minute() -> None:
+    """Two a minute: one runs, the next is too many at once, and the second is still there."""
+    app = app_with(_guard(concurrent_requests=1, requests_per_minute=2))
+
+    async def asking(client: httpx.AsyncClient) -> list[int]:
+        first = asyncio.create_task(client.get("/stream", headers=_bearer("web-new")))
+        await asyncio.sleep(0.05)
+        refused = await client.get("/who", headers=_bearer("web-new"))
+        app.state.go.set()
+        await first
+        later = [await client.get("/who", headers=_bearer("web-new")) for _ in range(2)]
+        return [refused.status_code, *(one.status_code for one in later)]
+
+    assert asked(app, asking) == [429, 200, 429]
+
+
 def test_a_caller_that_leaves_gives_its_slot_back() -> None:
     """A cancelled request is over."""
     app = app_with(_guard(concurrent_requests=1))
