@@ -234,8 +234,15 @@ def test_a_hits_chunk_can_be_fetched(client: TestClient) -> None:
 
 @pytest.mark.parametrize("number", ["0", "1", str(2**63 - 1), str(2**63), "9" * 19])
 def test_a_chunk_that_is_not_there_is_not_found(client: TestClient, number: str) -> None:
-    """Numbers beyond int64 too: they never reach the index."""
+    """Numbers beyond int64 too."""
     assert number in problem(client.get(f"/v1/chunks/{number}"), 404).detail
+
+
+def test_a_number_beyond_int64_never_reaches_the_index() -> None:
+    """Engines that keep int64 keys would fail on it, or wrap it around."""
+    client = a_client(Failing(ZeroDivisionError()))
+    problem(client.get(f"/v1/chunks/{2**63}"), 404)
+    problem(client.get(f"/v1/chunks/{2**63 - 1}"), 500)
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "1.0", "9" * 20, "%00", "0x10", "١", "1%0A"])
