@@ -62,9 +62,10 @@ def _checked(config: Config) -> VersionRecord:
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.serving.keys import check_exposure, read_keys
-    from mrag_pipeline.serving.service import check_port
+    from mrag_pipeline.serving.service import check_port, check_replicas
 
     check_exposure(config.serve, read_keys(config.serve))
+    check_replicas(config)
     check_port(config.serve.host, config.serve.port)
     with closing(wiring.index(config)) as opened:
         record = live_record(opened, config.index)

@@ -15,9 +15,8 @@ from ray.serve.schema import LoggingConfig
 
 from mrag_pipeline.config import Config, merged, setting
 from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.index.lite import path_of
 from mrag_pipeline.serving.deployments import HeadSearch, QueryApi, QueryEncoder
+from mrag_pipeline.serving.service import check_replicas
 
 # Replicas are looked at so often; one that has died is replaced after that.
 HEALTH_CHECK_S = 2.0
@@ -52,13 +51,8 @@ def build(config: Config) -> serve.Application:
 
     Raises: ConfigError for several searching replicas on Milvus Lite.
     """
+    check_replicas(config)
     spec = config.serve
-    if spec.search_replicas > 1 and path_of(config.milvus.uri) is not None:
-        raise ConfigError(
-            f"serve.search_replicas = {spec.search_replicas} on Milvus Lite",
-            "1: a Lite database has one owner",
-            "set milvus.uri to a server, or `milvus-lite server`",
-        )
     values = config.to_dict()
     encoder = _deployment(QueryEncoder, spec, **_encoder_options(spec)).bind(values)
     search = _deployment(
