@@ -180,6 +180,25 @@ def test_the_builder_takes_a_config_and_settings_over_it(tmp_path: Path) -> None
         application({"config": str(file), "serve.max_kk": "9"})
 
 
+def test_the_serve_file_fits_the_application() -> None:
+    """Its deployments are the application's, on loopback; every user_config key is known."""
+    import yaml
+    from ray.serve.schema import ServeDeploySchema
+
+    file = Path(__file__).parents[3] / "deploy" / "serve.yaml"
+    values = yaml.safe_load(file.read_text("utf-8"))
+    ServeDeploySchema.model_validate(values)
+    [app] = values["applications"]
+    assert app["import_path"] == f"{application.__module__}:{application.__name__}"
+    assert values["http_options"]["host"] == app["args"]["serve"]["host"] == "127.0.0.1"
+    assert {one["name"] for one in app["deployments"]} == set(deployments())
+    spec = ServeSpec()
+    for one in app["deployments"]:
+        keys = {"QueryApi": API, "QueryEncoder": ENCODER, "HeadSearch": SEARCH}[one["name"]]
+        assert changed(spec, one["user_config"], keys) == spec  # what [serve] has by default
+        assert one["graceful_shutdown_timeout_s"] > spec.timeout_s
+
+
 # ------------------------------------------------------------------ what stands around it
 def test_a_taken_port_is_said_with_who_has_it() -> None:
     """Before Ray is started."""
