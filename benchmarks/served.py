@@ -62,6 +62,11 @@ class Place:
     milvus_uri: str
     serve: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def backend(self) -> str:
+        """What is searched: server or lite."""
+        return "server" if "://" in self.milvus_uri else "lite"
+
     def values(self, edition: str = EDITIONS[0]) -> dict[str, Any]:
         """The config, as TOML gives it."""
         return {
@@ -98,7 +103,7 @@ def prepare(place: Place, editions: Sequence[str] = EDITIONS[:1]) -> dict[str, V
     """
     place.folder.mkdir(parents=True, exist_ok=True)
     _write_corpora(place)
-    named = place.folder / f"versions-{'server' if '://' in place.milvus_uri else 'lite'}.json"
+    named = place.folder / f"versions-{place.backend}.json"
     known = json.loads(named.read_text()) if named.exists() else {}
     found = {}
     with closing(wiring.index(place.config())) as index:
@@ -306,26 +311,8 @@ def service(place: Place, name: str = "service") -> Iterator[Process]:
     placed = Place(place.folder, place.num_chunks, place.milvus_uri, {**place.serve, "port": port})
     config = placed.write(place.folder / f"{name}.toml")
     command = [sys.executable, "-m", "mrag_pipeline.cli", "serve", "--config", str(config)]
-    if os.environ.get("BENCH_LOCAL"):  # the same API without Ray, in one process
-        command = [sys.executable, __file__, str(config), str(port)]
     with running(command, port, place.folder / f"{name}.log", is_ready) as process:
         yield process
-
-
-def serve_locally(config_file: Path, port: int) -> None:
-    """The API over one process under uvicorn: what is left of the service without Ray."""
-    import uvicorn
-
-    from mrag_pipeline.serving.api import create_api
-    from mrag_pipeline.serving.backend import LocalBackend
-    from mrag_pipeline.serving.parts import Blind, OpenDoor
-
-    config = Config.load(config_file)
-    encoder = wiring.encoder(config, threads=1)
-    with closing(wiring.index(config)) as index:
-        backend = LocalBackend(encoder, wiring.segmenter(config, encoder), index, config.serve)
-        app = create_api(backend, config.serve, OpenDoor(), Blind(), None)
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 
 
 def copied(database: Path, name: str) -> Path:
@@ -459,7 +446,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         print(f"| {' | '.join(row)} |")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    serve_locally(Path(sys.argv[1]), int(sys.argv[2]))
