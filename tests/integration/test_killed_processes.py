@@ -25,7 +25,7 @@ def run(folder: Path, command: str, point: str) -> subprocess.CompletedProcess[s
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

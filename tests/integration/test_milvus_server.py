@@ -120,7 +120,7 @@ def test_a_server_killed_in_a_build_costs_nothing(server: Server, tmp_path: Path
     """At four points of an ingest, each of a version beside the one before: a reindex."""
     living = Living(tmp_path / "staging", FIRST, shard_bytes=200, num_heads=2, name="built")
     for turn, point in enumerate(BUILD_POINTS):
-        living.chunking = ChunkingSpec(max_tokens=4 + turn)
+        living.chunking = ChunkingSpec(max_tokens=8 + turn)
         with closing(opened(server, "built")) as index:
             before = index.live()
             killed = replace(living, index=_killing(server, index, point))

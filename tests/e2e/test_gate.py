@@ -1,0 +1,69 @@
+"""A worse version meets the gate in the flow: it stops before the flip, whole and ready."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.e2e.project import Mrag, a_text, refused, write_lines
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def artifacts(prefect: str, key: str) -> list[str]:
+    """What a run has left in the Prefect UI under the key, the newest first."""
+    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+    request = Request(
+        f"{prefect}/artifacts/filter",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urlopen(request, timeout=30) as answer:
+        return [str(one["data"]) for one in json.load(answer)]
+
+
+def versions(mrag: Mrag) -> Any:
+    return mrag("versions", "--json").json()
+
+
+def test_a_worse_version_stops_before_the_flip(mrag: Mrag, prefect: str) -> None:
+    """Exit 9 with the figures, in the terminal and in Prefect; by hand it can go live and back."""
+    write_lines(Path("x.jsonl"), range(12))
+    queries = [
+        {"text": a_text(i).split(". ")[0], "relevant": [f"d{i}", f"d{i + 1}"]} for i in range(4)
+    ]
+    Path("queries.jsonl").write_text("\n".join(map(json.dumps, queries)) + "\n")
+    with Path("mrag.toml").open("a") as file:
+        file.write('[workers]\npool = "serial"\n[gate]\nqueries = "queries.jsonl"\n')
+    assert mrag("ingest", "x.jsonl").code == 0
+    before = versions(mrag)["live"]
+
+    lines = [json.dumps({"id": f"d{i}", "text": f"Nothing is left, {i}."}) for i in range(12)]
+    Path("x.jsonl").write_text("\n".join(lines) + "\n")
+    said = mrag("ingest", "x.jsonl")
+    refused(
+        said,
+        9,
+        "whole and was not made live",
+        "success ratio",
+        "on 4 queries",
+        "mrag activate",
+        at_once=False,
+    )
+
+    listed = versions(mrag)
+    assert listed["live"] == before
+    [worse] = [one for one in listed["versions"] if one["version"] != before]
+    assert (worse["state"], worse["documents"]) == ("never live", 12)
+    shown = artifacts(prefect, "bad-gate")[0]
+    assert "**shut**: success ratio" in shown
+    assert worse["version"] in shown
+    assert mrag("audit", "--version", worse["version"]).code == 0
+    assert mrag("activate", worse["version"]).code == 0
+    assert versions(mrag)["live"] == worse["version"]
+    assert mrag("activate", before).code == 0
+    assert versions(mrag)["live"] == before
