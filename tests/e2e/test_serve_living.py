@@ -1,0 +1,182 @@
+"""A service whose index lives: versions come and go, replicas die, settings change, under load.
+
+Milvus Lite is shared through `milvus-lite server`, as docs/operations.md has it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.ports import VectorIndex
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import ROOT, end, environment, family_of, run
+from tests.e2e.served import Load, Service, free_port, lite_server, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A project whose index everybody reaches at a URI."""
+
+    project: Path
+    uri: str
+    index: VectorIndex
+
+    def setting(self) -> tuple[str, str]:
+        return "-s", f"milvus.uri={self.uri}"
+
+    def ingest(self, log: Path, max_tokens: int) -> str:
+        """Another version of the same corpus, live."""
+        ended = run(
+            *("ingest", "--json", *self.setting(), "-s", f"chunking.max_tokens={max_tokens}"),
+            cwd=self.project,
+            log=log,
+        )
+        assert ended.code == 0, ended.err
+        return str(ended.json()["version"])
+
+
+@pytest.fixture(scope="module")
+def shared(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A copy of the built project, served by `milvus-lite server`."""
+    project = tmp_path_factory.mktemp("shared") / "project"
+    shutil.copytree(undisturbed.project, project)
+    with lite_server(project / ".mrag" / "index.db") as uri:
+        config = Config.load(project / "mrag.toml", {"milvus": {"uri": uri}})
+        with closing(wiring.index(config)) as index:
+            yield Shared(project, uri, index)
+
+
+@pytest.fixture(scope="module")
+def service(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the module."""
+    log = tmp_path_factory.mktemp("living") / "serve"
+    # On a busy machine a replica takes longer to start than a caller waits.
+    patient = ("-s", "serve.timeout_s=300", "-s", "serve.head_timeout_s=120")
+    with serving(shared.project, log, *shared.setting(), *patient) as running:
+        yield running
+
+
+def test_an_ingest_and_flips_under_load_drop_nothing_and_mix_nothing(
+    shared: Shared, service: Service, tmp_path: Path
+) -> None:
+    """Every request of three searches is answered, from one version each."""
+    first = service.ready["version"]
+    with Load(service) as load:
+        load.wait_for(5)
+        second = shared.ingest(tmp_path / "ingest", 24)
+        load.wait_until(lambda: load.versions[second] > 0)
+        for flip in range(10):
+            wanted = (first, second)[flip % 2]
+            shared.index.activate(wanted)
+            before = load.versions[wanted]
+            load.wait_until(lambda w=wanted, b=before: load.versions[w] > b)  # type: ignore[misc]
+    assert load.faults == []
+    assert set(load.statuses) == {200}
+    assert set(load.versions) == {first, second}
+    # A flip is followed by the next request, not by the one after a while.
+    shared.index.activate(first)
+    assert service.search()["version"] == first
+
+
+def test_a_version_dropped_right_after_the_flip_costs_nobody_an_answer(
+    shared: Shared, service: Service, tmp_path: Path
+) -> None:
+    """With no grace at all: what was resolved before is asked again of the new one."""
+    first = service.ready["version"]
+    second = shared.ingest(tmp_path / "ingest", 20)
+    record = shared.index.record(second)
+    assert record is not None
+    assert service.search()["version"] == second
+    with Load(service) as load:
+        load.wait_for(5)
+        shared.index.activate(first)
+        for name in (*record.head_collections(), record.chunks_collection()):
+            shared.index.drop(name)
+        shared.index.drop_record(second)
+        load.wait_for(10)
+    assert load.faults == []
+    assert set(load.statuses) == {200}
+
+
+@pytest.mark.parametrize("deployment", ["QueryEncoder", "HeadSearch"])
+def test_a_killed_replica_costs_nobody_an_answer(service: Service, deployment: str) -> None:
+    """Its requests wait for the one that takes its place."""
+    with Load(service) as load:
+        load.wait_for(5)
+        [replica] = service.replicas(deployment)
+        replica.kill()
+        load.wait_for(20)
+    assert load.faults == []
+    assert set(load.statuses) == {200}
+    [fresh] = service.replicas(deployment)
+    assert fresh.pid != replica.pid
+
+
+def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
+    """deploy/serve.yaml deployed, then deployed again with other user_configs: no restart."""
+    first = shared.index.live()
+    second = shared.ingest(tmp_path / "ingest", 28)
+    assert first
+    port = free_port()
+    with (tmp_path / "deploying.err").open("wb") as told:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.e2e.deploying", "deploy/serve.yaml"),
+                *(str(shared.project / "mrag.toml"), str(port), shared.uri),
+            ],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=told,
+        )
+
+    def deployed() -> None:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == b"ready\n", (tmp_path / "deploying.err").read_text()
+
+    def deploy(**user_config: object) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(user_config).encode() + b"\n")
+        process.stdin.flush()
+        deployed()
+
+    try:
+        deployed()
+        service = Service(process, {"url": f"http://127.0.0.1:{port}"}, tmp_path / "deploying")
+        assert service.search()["version"] == second
+        names = ("QueryApi", "QueryEncoder", "HeadSearch")
+        pids = [one.pid for name in names for one in service.replicas(name)]
+        with Load(service) as load:
+            load.wait_for(5)
+            deploy(HeadSearch={"version": first}, QueryApi={"max_k": 5})
+            load.wait_until(lambda: load.versions[first] > 0)
+            load.wait_for(5)
+        assert load.faults == []
+        assert set(load.statuses) == {200}
+        assert service.search()["version"] == first
+        assert service.post("/v1/search", {"query": "x", "k": 6}).status_code == 422
+        deploy(HeadSearch={"version": None}, QueryApi={"max_k": 100})
+        assert service.search(k=6)["version"] == second
+        assert [one.pid for name in names for one in service.replicas(name)] == pids
+        assert process.stdin is not None
+        process.stdin.close()
+        family = family_of(process)
+        assert process.wait(120) == 0
+        assert [one.name() for one in family if one.is_running()] == []
+    finally:
+        end(process, family_of(process))
