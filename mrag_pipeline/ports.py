@@ -201,6 +201,34 @@ class DeltaStaging(Staging, Protocol):
         """Forgets the documents and half-written rest: the sync is applied."""
 
 
+@dataclass(frozen=True, slots=True)
+class BulkFile:
+    """A file that the index's server reads by itself."""
+
+    name: str  # as the server knows it
+    num_rows: int
+
+
+class BulkFiles(Protocol):
+    """Files for a server's bulk import, below a folder that both sides see."""
+
+    def write(self, collection: str, tables: Iterable[pa.Table]) -> Iterator[BulkFile]:
+        """The rows as Parquet files of bounded size, none named as any before it.
+
+        Raises: BadVectors for what a bulk import would take unchecked (NaN, infinite, zero);
+        StorageFull, StagingError.
+        """
+
+    def write_tasks(self, collection: str, tasks: Sequence[str]) -> None:
+        """Keeps by what names the server knows the imports of the files, atomically."""
+
+    def tasks(self, collection: str) -> list[str]:
+        """What `write_tasks` kept last; empty if nothing was since `remove`."""
+
+    def remove(self, collection: str) -> None:
+        """Removes the files and the tasks, if there are any."""
+
+
 class Export(Protocol):
     """A version as a folder of Parquet; its record is what makes it whole."""
 
@@ -285,6 +313,9 @@ class VectorIndex(Protocol):
         Raises: PlanRefused.
         """
 
+    def loads_at_once(self) -> int:
+        """How many collections may be loaded at the same time, by threads of one process."""
+
     def load(
         self,
         collection: CollectionSpec,
@@ -294,7 +325,7 @@ class VectorIndex(Protocol):
         """Builds the collection anew: dropped if there, created, filled, indexed, loaded.
 
         Tables are `Staging.head`'s or `Staging.chunks`'s; `on_rows` is told of rows as they
-        go in.
+        go in (and of 0 now and then while a server works), and what it raises ends the load.
         Returns: the rows counted in it afterwards.
         Raises: PlanRefused if the collection belongs to the live version.
         """

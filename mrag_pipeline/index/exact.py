@@ -56,6 +56,10 @@ class ExactIndex:
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
         """Memory is the only limit, and it is not known from here."""
 
+    def loads_at_once(self) -> int:
+        """One: it is all Python."""
+        return 1
+
     def load(
         self,
         collection: CollectionSpec,

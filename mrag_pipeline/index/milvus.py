@@ -20,6 +20,7 @@ from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.index import lite, rows
 from mrag_pipeline.index.connection import translated
 from mrag_pipeline.index.lite_rows import changing
+from mrag_pipeline.index.messages import insert
 from mrag_pipeline.index.milvus_reader import MilvusReader
 from mrag_pipeline.index.schema import MAX_DIM, METRIC, build_params, schema
 from mrag_pipeline.index.spec import MilvusSpec
@@ -63,6 +64,10 @@ class MilvusIndex(MilvusReader):
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
 
+    def loads_at_once(self) -> int:
+        """How many collections may be loaded at the same time: Lite is Python and takes turns."""
+        return 1 if self._lite else self._spec.load_threads
+
     def load(
         self,
         collection: CollectionSpec,
@@ -85,7 +90,7 @@ class MilvusIndex(MilvusReader):
             )
             for table in tables:
                 for batch in rows.batches(table, self._spec.insert_rows):
-                    self._client.insert(name, rows.of(batch), timeout=self._spec.timeout_s)
+                    insert(self._client, name, batch, self._spec.timeout_s)
                     if on_rows is not None:
                         on_rows(batch.num_rows)
             self._client.flush(name, timeout=self._spec.build_timeout_s)

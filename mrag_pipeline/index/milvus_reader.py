@@ -5,6 +5,7 @@ Shape legend: D dimension.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Lock
@@ -56,7 +57,7 @@ class MilvusReader:
         self._records = RecordStore(self._client, spec, index)
         self._rows = None if self._path is None else LiteRows(self._path, self._filtered)
         self._loaded: set[str] = set()
-        self._loading = Lock()
+        self._loading: defaultdict[str, Lock] = defaultdict(Lock)
         self._searches = Searches(
             self._client,
             spec,
@@ -288,7 +289,7 @@ class MilvusReader:
         if collection in self._loaded:
             return
         # One thread at a time: a second load makes the collection unreadable for the first.
-        with self._loading:
+        with self._loading[collection]:
             if collection not in self._loaded:
                 self._client.load_collection(collection, timeout=self._spec.build_timeout_s)
                 self._loaded.add(collection)

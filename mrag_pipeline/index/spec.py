@@ -17,5 +17,6 @@ class MilvusSpec:
     timeout_s: float = 30  # of one call, the client's own retries included
     build_timeout_s: float = 600  # of one flush, index build or load into memory
     insert_rows: int = 2_000  # rows per insert call
+    load_threads: int = 4  # collections loaded at a time on a server; Lite takes one
     search_threads: int = 8  # searches in flight on a server; Lite takes one at a time
     consistency: Literal["Strong", "Bounded", "Eventually"] = "Bounded"  # of searches

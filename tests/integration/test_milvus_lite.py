@@ -92,7 +92,7 @@ def test_closing_lets_another_process_in(tmp_path: Path) -> None:
     [
         (
             "before the first row",
-            "type(index._client).insert = die",
+            "type(index._client._get_connection()).batch_insert = die",
         ),
         (
             "between two batches",

@@ -6,20 +6,14 @@ Needs `pip install --no-deps milvus==2.3.5`, which carries the server; skips els
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-from filelock import FileLock
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable
@@ -36,61 +30,21 @@ from tests.crashes import CHANGED, FIRST
 from tests.fakes_encoder import FakeEncoder, FakeSegmenter
 from tests.killing import Killable, Switch
 from tests.living import Living, assert_same, audited
+from tests.milvus_server import Server, milvus_server
 from tests.unit.stages.builds import Spoken
 
-milvus = pytest.importorskip("milvus", reason="needs pip install --no-deps milvus==2.3.5")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 POINTS = ["add rows to l00_h01", "add rows to chunks", "delete rows of chunks", "write the record"]
 BUILD_POINTS = ["load l00_h01, after shard 1", "load chunks", "write the record", "flip the alias"]
 QUERIES = ["river bread stone", "lamp tower. garden winter music", "sun"]
-ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
-
-
-class Server:
-    """Milvus in a process of its own, that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._server: Any = None
-        self.uri = ""
-
-    def start(self) -> None:
-        with socket.socket() as free:  # the one before is still waited for
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
-        config = milvus.MilvusServerConfig(data_dir=str(self._folder), proxy_port=port)
-        config.set("common.session.ttl", 5)  # how long a dead one is thought alive
-        self._server = milvus.MilvusServer(config, wait_for_started=False)
-        self._server.start()
-        deadline = time.monotonic() + 240
-        while not self._healthy():
-            assert self._server.server_proc.poll() is None, "the server has ended"
-            assert time.monotonic() < deadline, "the server does not come up"
-            time.sleep(1)
-
-    def kill(self) -> None:
-        os.kill(self._server.server_proc.pid, signal.SIGKILL)
-        self._server.server_proc.wait()
-
-    def _healthy(self) -> bool:
-        url = f"http://127.0.0.1:{self._server.webservice_port}/healthz"
-        try:
-            with urlopen(url, timeout=3) as answer:
-                return b"OK" in answer.read()
-        except (URLError, TimeoutError, ConnectionError):
-            return False
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for all tests: each its own index."""
-    with FileLock(ONE_A_HOST, timeout=600):
-        made = Server(tmp_path_factory.mktemp("milvus"))
-        made.start()
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as made:
         yield made
-        made.kill()
 
 
 def opened(server: Server, name: str = "docs") -> VectorIndex:

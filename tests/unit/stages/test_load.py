@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -227,3 +229,89 @@ def test_the_live_version_is_never_rebuilt_under_its_readers(
     )
     with pytest.raises(PlanRefused, match="live version"):
         run_load(build, index)
+
+
+class ParallelIndex(ScriptedIndex):
+    """Takes three at once; each load waits until it is let go on, or for a second."""
+
+    def __init__(self, at_once: int = 3) -> None:
+        super().__init__()
+        self.at_once = at_once
+        self.most = 0
+        self.running: set[str] = set()
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.together = threading.Barrier(at_once)
+        self.first_fails = False
+        self._lock = threading.Lock()
+
+    def loads_at_once(self) -> int:
+        return self.at_once
+
+    def load(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> int:
+        with self._lock:
+            self.running.add(collection.name)
+            self.begun.append(collection.name)
+            self.most = max(self.most, len(self.running))
+        try:
+            if not collection.name.endswith("_chunks"):
+                self.together.wait(10)
+            if self.first_fails and collection.name.endswith("_h00"):
+                raise IndexUnavailable("the server went away")
+            if self.first_fails and on_rows is not None:
+                deadline = time.monotonic() + 30
+                while time.monotonic() < deadline:
+                    on_rows(0)
+                    time.sleep(0.001)
+            return super().load(collection, tables, on_rows)
+        finally:
+            with self._lock:
+                self.running.discard(collection.name)
+                self.ended.append(collection.name)
+
+
+def test_heads_are_loaded_at_once_and_the_chunks_after_them(
+    build: tuple[Build, Manifest, Staged],
+) -> None:
+    """As many as the index takes, every row told once, the chunks when all heads are there."""
+    index, whole = ParallelIndex(), ScriptedIndex()
+    built, told = run_load(build, index)
+    run_load(build, whole)
+    assert built == 4
+    assert index.most == 3
+    assert index.begun[-1].endswith("_chunks")
+    assert set(index.ended[:3]) == set(names(build)[:3])
+    assert told.done["load"] == 4 * 24
+    for name in names(build):
+        there, wanted = (one.vectors(name, _all_ids(build)) for one in (index, whole))
+        assert {i: v.tobytes() for i, v in there.items()} == {
+            i: v.tobytes() for i, v in wanted.items()
+        }
+
+
+def test_one_failed_load_ends_the_others(build: tuple[Build, Manifest, Staged]) -> None:
+    """Its own error is raised when nothing runs any more; the chunks were never begun."""
+    index = ParallelIndex()
+    index.first_fails = True
+    started = time.monotonic()
+    with pytest.raises(IndexUnavailable, match="went away"):
+        run_load(build, index)
+    assert time.monotonic() - started < 20
+    assert index.running == set()
+    assert sorted(index.begun) == names(build)[:3]
+
+
+def test_what_has_not_begun_when_a_load_fails_never_does(
+    build: tuple[Build, Manifest, Staged],
+) -> None:
+    """Two at once of three heads: the third is not touched."""
+    index = ParallelIndex(at_once=2)
+    index.first_fails = True
+    with pytest.raises(IndexUnavailable, match="went away"):
+        run_load(build, index)
+    assert sorted(index.begun) == names(build)[:2]

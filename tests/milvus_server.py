@@ -1,0 +1,96 @@
+"""A real Milvus 2.3.5 in a process of its own; needs `pip install --no-deps milvus==2.3.5`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from filelock import FileLock, Timeout
+
+# Its parts talk over ports that cannot all be chosen.
+ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
+START_S = 240
+
+
+class Server:
+    """Milvus, that can be killed and started again on the same folder."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        """Not started yet; settings are those of its config.yaml template."""
+        self._folder = folder
+        self._settings = settings
+        self._server: Any = None
+        self.uri = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return int(self._server.server_proc.pid)
+
+    def start(self) -> None:
+        """Up and healthy.
+
+        Raises: RuntimeError if it ends or does not answer in time.
+        """
+        milvus = importlib.import_module("milvus")
+        with socket.socket() as free:  # the one before is still waited for
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{port}"
+        config = milvus.MilvusServerConfig(data_dir=str(self._folder), proxy_port=port)
+        config.set("common.session.ttl", 5)  # how long a dead one is thought alive
+        for name, value in self._settings.items():
+            config.set(name, value)
+        self._server = milvus.MilvusServer(config, wait_for_started=False)
+        self._server.start()
+        deadline = time.monotonic() + START_S
+        while not self._healthy():
+            if self._server.server_proc.poll() is not None:
+                raise RuntimeError("the server has ended")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the server is not up after {START_S} s")
+            time.sleep(1)
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._server.server_proc.wait()
+
+    def _healthy(self) -> bool:
+        url = f"http://127.0.0.1:{self._server.webservice_port}/healthz"
+        try:
+            with urlopen(url, timeout=3) as answer:
+                return b"OK" in answer.read()
+        except (URLError, TimeoutError, ConnectionError):
+            return False
+
+
+@contextmanager
+def milvus_server(folder: Path, **settings: Any) -> Iterator[Server]:
+    """A server while the block runs; skips the test, with the reason, where none can start."""
+    if importlib.util.find_spec("milvus") is None:
+        pytest.skip("needs a server: make test-server, or pip install --no-deps milvus==2.3.5")
+    made = Server(folder, **settings)
+    try:
+        with FileLock(ONE_A_HOST, timeout=600):
+            try:
+                made.start()
+            except (RuntimeError, OSError) as error:
+                pytest.skip(f"no Milvus server can start here: {error}")
+            yield made
+            made.kill()
+    except Timeout:
+        pytest.skip("another Milvus server of the tests has run here for ten minutes")
