@@ -50,6 +50,7 @@ EDITIONS = ("first", "second")  # the second lacks every fifth document of the f
 QUERY_WORDS = (8, 14)  # of a question that is one window
 ASPECT_WINDOWS = 8
 NUM_QUERIES = 64
+PARTS = ("QueryApi", "QueryEncoder", "HeadSearch", "haproxy", "--plain", "milvus")
 
 
 # ------------------------------------------------------------------ the index
@@ -257,6 +258,17 @@ class Process:
             return [own, *own.children(recursive=True)]
         return []
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU seconds spent so far, by part: a deployment, or a program's name."""
+        spent: dict[str, float] = {}
+        for one in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
+                line = " ".join(one.cmdline())
+                name = next((part for part in PARTS if part in line), "the rest")
+                times = one.cpu_times()
+                spent[name] = spent.get(name, 0.0) + times.user + times.system
+        return spent
+
     def rss_bytes(self) -> int:
         """Memory of all of them together."""
         total = 0
@@ -380,21 +392,25 @@ async def in_turn(
     return asked
 
 
-async def at_once(one: Contender, callers: int, seconds: float) -> tuple[float, list[Asked]]:
+async def at_once(
+    one: Contender, callers: int, seconds: float, opens_at: float = 0.1
+) -> tuple[float, list[Asked]]:
     """Callers who each ask again as soon as they are answered: answers a second, and all answers.
 
-    Answers count that came within the time, after a tenth of it has passed.
+    Args:
+        opens_at: answers count from this share of the time on, for as long as `seconds`.
     """
     counted: list[Asked] = []
     async with new_session() as session:
         began = time.monotonic()
-        opens, ends = began + 0.1 * seconds, began + 1.1 * seconds
+        opens = began + opens_at * seconds
+        ends = opens + seconds
 
         async def caller(first: int) -> None:
             at = first
             while time.monotonic() < ends:
                 found = await ask(session, one, at)
-                if opens < time.monotonic() <= ends:
+                if opens <= time.monotonic() and (time.monotonic() <= ends or not opens_at):
                     counted.append(found)
                 at += callers
 
