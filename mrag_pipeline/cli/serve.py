@@ -21,6 +21,8 @@ from mrag_pipeline.config import Config, merged
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, NotReady
 
+INTERRUPTED = 130
+
 
 def serve(
     config: ConfigFile = None,
@@ -52,7 +54,14 @@ def serve(
         over = merged(over, {"serve": {"port": port}})
     resolved = Config.load(config, over)
     record = _checked(resolved)
-    _run(resolved, record, stopping, json)
+    try:
+        _run(resolved, record, stopping, json)
+    except KeyboardInterrupt:
+        # All is ended; what Ray still holds of a start that was cut short breaks at exit (seen:
+        # a segmentation fault), so nothing of this process is taken apart.
+        sys.stderr.write("mrag: interrupted while it started\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def _checked(config: Config) -> VersionRecord:

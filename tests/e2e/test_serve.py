@@ -210,8 +210,9 @@ def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, mi
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_it_starts_leaves_nothing(project: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_it_starts_leaves_nothing(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """At a few moments between the first process and the last."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
     for seconds in (2.0, 6.0, 12.0):
         log = tmp_path / f"after-{seconds:.0f}"
         process = start("serve", "--port", str(free_port()), cwd=project, log=log)
@@ -228,13 +229,14 @@ def test_ctrl_c_while_it_starts_leaves_nothing(project: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_service_leaves_no_proxy(project: Path, tmp_path: Path) -> None:
+def test_a_killed_service_leaves_no_proxy(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Kill -9: Ray's processes see that their driver has gone, and HAProxy its manager."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
     with serving(project, tmp_path / "serve") as service:
         family = family_of(service.process)
         service.process.kill()
         service.process.wait()
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180  # Ray's agents look for their raylet now and then
         while any(one.is_running() for one in family) and time.monotonic() < until:
             time.sleep(0.2)
         assert [one.name() for one in family if one.is_running()] == []
