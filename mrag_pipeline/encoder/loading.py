@@ -75,6 +75,9 @@ def load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrain
         model = model.language_model  # of a model that sees, too
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        # SDPA has none: newer transformers refuse it, older ones leave the capping out silently.
+        model.set_attn_implementation("eager")
     return model.eval()  # type: ignore[no-any-return]
 
 

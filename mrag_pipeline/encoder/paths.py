@@ -38,6 +38,8 @@ _FILLED_FROM = 256
 # Of the largest number of the array; what summing in another order may change.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
 _PROBE_LENGTHS = (24, 17, 9, 9, 5, 2, 1)
+# transformers' name for attention by plain products, as the model's authors wrote it.
+EAGER = "eager"
 # What model code raises when it is run in a way that it was not written for.
 _MODEL_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -205,11 +207,16 @@ def choose_path(
 ) -> Path:
     """The fastest path that gives what the model gives one text at a time; said in the log.
 
+    The yardstick is the model's own attention written out (eager): what fused ones leave out,
+    they leave out silently.
+
     Raises: UnsupportedArchitecture if the model does not run at all.
     """
     family = model.config.model_type
     rows = _probe_rows(model, max_tokens)
     single = SinglePath(model, readout)
+    own = model.config._attn_implementation
+    _attend_by(model, EAGER)
     shortened, readout.shortened = readout.shortened, False
     try:
         expected = _run(single, rows)
@@ -234,19 +241,27 @@ def choose_path(
         reason = _unpackable(model)
         if not reason:
             packing.register()
-            before = model.config._attn_implementation
-            model.set_attn_implementation(packing.NAME)
+            _attend_by(model, packing.NAME)
             path = PackedPath(model, readout, first_position)
             reason = _unlike(path, rows, expected, model.dtype)
             if not reason:
                 return path
-            model.set_attn_implementation(before)
         log.info("encoder_padded family=%s reason=%s", family, reason)
-    if reason := _unlike(padded, rows, expected, model.dtype):
-        # Convolutions and the like, which read across the padding.
-        log.warning("encoder_one_at_a_time family=%s reason=%s", family, reason)
-        return single
-    return padded
+    for attention in dict.fromkeys((own, EAGER)):
+        _attend_by(model, attention)
+        if not (reason := _unlike(padded, rows, expected, model.dtype)):
+            return padded
+        log.info("encoder_unlike family=%s attention=%s reason=%s", family, attention, reason)
+    # Convolutions and the like, which read across the padding.
+    log.warning("encoder_one_at_a_time family=%s reason=%s", family, reason)
+    return single
+
+
+def _attend_by(model: Any, name: str) -> None:
+    """Sets the attention of a model that lets it be chosen; others keep theirs."""
+    chosen = model.config._attn_implementation
+    if chosen != name and getattr(model, "_supports_attention_backend", False):
+        model.set_attn_implementation(name)
 
 
 def _missing(num_tokens: int) -> int:

@@ -10,10 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
 
 from mrag_pipeline.domain.heads import EncoderSpec, Head, Pooling
+from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
 from tests.numerics.naive import CLASSES, PROJECTIONS, Naive, encode_naively
@@ -174,6 +177,51 @@ def test_what_no_table_knows_is_found_out(
     ours = encoder.encode(TEXTS, "document")
     assert difference(ours.heads, expected.heads) < TOLERANCE
     assert difference(ours.standard, expected.standard) < TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+def test_a_cap_on_scores_is_kept_where_sdpa_leaves_it_out(
+    packed: bool,
+    dtype: Literal["float32", "bfloat16"],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Gemma 2 caps its attention scores; SDPA forgets to on transformers 5.17, as here."""
+    sdpa: Any = transformers.AttentionInterface._global_mapping["sdpa"]
+
+    def forgetful(*args: Any, softcap: float | None = None, **kwargs: Any) -> Any:
+        return sdpa(*args, **kwargs)
+
+    monkeypatch.setitem(transformers.AttentionInterface._global_mapping, "sdpa", forgetful)
+    monkeypatch.setattr(Gemma2PreTrainedModel, "_supports_sdpa", True)
+    folder = save_model("gemma2", tmp_path, attn_logit_softcapping=0.7)
+    # In half precision a milder cap would pass for rounding, so it is not left to comparing.
+    model = load_model(find_model(EncoderSpec(str(folder))), getattr(torch, dtype))
+    assert model.config._attn_implementation == "eager"
+    encoder = load_encoder(EncoderSpec(str(folder), dtype=dtype), packed=packed)
+    assert encoder.path == ("packed" if packed else "padded")
+    expected = naive("gemma2", folder, "last", "last")
+    ours = encoder.encode(TEXTS, "document")
+    tolerance = TOLERANCE if dtype == "float32" else 2e-2
+    assert difference(ours.heads, expected.heads) < tolerance
+    assert difference(ours.standard, expected.standard) < tolerance
+
+
+def test_a_fused_attention_that_differs_is_not_used(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it leaves out: the padded path is compared with attention written out."""
+    sdpa: Any = transformers.AttentionInterface._global_mapping["sdpa"]
+
+    def halved(*args: Any, **kwargs: Any) -> Any:
+        return sdpa(*args, **kwargs)[0] / 2, None
+
+    monkeypatch.setitem(transformers.AttentionInterface._global_mapping, "sdpa", halved)
+    encoder = load_encoder(EncoderSpec(str(folders["qwen3"])), packed=False)
+    assert encoder.path == "padded"
+    expected = naive("qwen3", folders["qwen3"], "last", "last")
+    assert difference(encoder.encode(TEXTS, "document").heads, expected.heads) < TOLERANCE
 
 
 def test_attention_sinks_are_left_to_the_padded_path(tmp_path: Path) -> None:
