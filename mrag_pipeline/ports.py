@@ -365,6 +365,9 @@ class VectorIndex(Protocol):
             limit: stop at so many, whichever they are.
         """
 
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """The document of each row that exists, by id: what voting needs, without the texts."""
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
 

@@ -130,6 +130,10 @@ class ExactIndex:
         found = (one for one in some if matches(wanted, texts[one]))
         return np.array(sorted(islice(found, limit)), dtype=np.int64)
 
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """The document of each row that exists, by id."""
+        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
         texts = self._get(collection).texts

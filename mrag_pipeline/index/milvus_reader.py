@@ -167,6 +167,11 @@ class MilvusReader:
             yield from self._blocks(collection, fields, asked.text, level)
 
     # -------------------------------------------------------------- rows
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """The document of each row that exists, by id."""
+        found = self._by_id(collection, ids, ("chunk_id", "document_id"))
+        return {row["chunk_id"]: row["document_id"] for row in found}
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
         found = self._by_id(collection, ids, CHUNK_FIELDS)

@@ -33,6 +33,9 @@ from mrag_pipeline.stages.voters import Voters, voters_of
 class Searched(Filters, Protocol):
     """What is needed of a VectorIndex."""
 
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """The document of each row that exists, by id."""
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
 
@@ -158,11 +161,13 @@ class Searcher:
                 except MragError as error:
                     outcomes[at] = error
         clock.stop("search")
-        wanted = dict.fromkeys(one for count in counts.values() for one in count.listed)
-        rows = self._index.chunks(self._record.chunks_collection(), list(wanted))
+        listed = dict.fromkeys(one for count in counts.values() for one in count.listed)
+        documents = self._index.documents(self._record.chunks_collection(), list(listed))
         clock.stop("fetch")
-        hits = {at: self._elect(count, rows) for at, count in counts.items()}
+        hits = {at: _elect(count, documents, self._spec) for at, count in counts.items()}
         clock.stop("vote")
+        rows = self._texts(counts, documents, hits)
+        clock.stop("fetch")
         for at, count in counts.items():
             outcomes[at] = self._answer(count, hits[at], rows, clock)
         return [outcomes[at] for at in range(len(questions))]
@@ -224,25 +229,36 @@ class Searcher:
         listed = shortlist(ballots, plan.chosen.vote, size)
         return _Count(plan, tuple(names[at] for at in answered), missing, ballots, listed)
 
-    def _elect(self, count: _Count, rows: Mapping[int, ChunkRow]) -> list[Hit]:
-        chosen, k = count.plan.chosen, count.plan.question.k
-        wanted = count.plan.question.filter
-        # The last word on a filter: whatever an index answered, nobody sees another's document.
-        documents = {
-            chunk: rows[chunk].document_id
-            for chunk in count.listed
-            if chunk in rows and (wanted is None or matches(wanted, rows[chunk]))
-        }
-        gone = set(count.listed) - documents.keys()
-        ballots = count.ballots
-        if not chosen.is_fused:
-            return elect(ballots, documents, chosen.vote, k, gone)
-        alone = []
-        for window in range(ballots.ids.shape[1]):
-            at = slice(window, window + 1)
-            one = Ballots(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
-            alone.append(elect(one, documents, chosen.vote, k, gone))
-        return _fused(alone, len(ballots.weights), self._spec.fused_documents)[:k]
+    def _texts(
+        self, counts: Mapping[int, _Count], documents: Mapping[int, str], hits: dict[int, list[Hit]]
+    ) -> dict[int, ChunkRow]:
+        """The rows of the hits' best passages; a hit whose row may not be shown makes way.
+
+        A sync may have taken the row since it was listed. And on a filter this is the last word:
+        whatever an index answered, nobody sees another's document.
+        """
+        rows: dict[int, ChunkRow] = {}
+        refused: dict[int, set[int]] = {at: set() for at in counts}
+        while True:
+            best = {at: [hit.chunk_ids[0] for hit in hits[at]] for at in counts}
+            new = dict.fromkeys(one for some in best.values() for one in some if one not in rows)
+            if new:
+                rows |= self._index.chunks(self._record.chunks_collection(), list(new))
+            settled = True
+            for at, count in counts.items():
+                wanted = count.plan.question.filter
+                shown = {
+                    one
+                    for one in best[at]
+                    if one in rows and (wanted is None or matches(wanted, rows[one]))
+                }
+                if len(shown) < len(best[at]):
+                    settled = False
+                    refused[at] |= set(best[at]) - shown
+                    left = {one: of for one, of in documents.items() if one not in refused[at]}
+                    hits[at] = _elect(count, left, self._spec)
+            if settled:
+                return rows
 
     def _answer(
         self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Clock
@@ -259,6 +275,21 @@ class Searcher:
             count.missing,
             count.plan.question.embedded.num_batched,
         )
+
+
+def _elect(count: _Count, documents: Mapping[int, str], spec: RetrieveSpec) -> list[Hit]:
+    """The k best documents; votes for chunks without one are dropped."""
+    chosen, k, ballots = count.plan.chosen, count.plan.question.k, count.ballots
+    documents = {one: documents[one] for one in count.listed if one in documents}
+    gone = set(count.listed) - documents.keys()
+    if not chosen.is_fused:
+        return elect(ballots, documents, chosen.vote, k, gone)
+    alone = []
+    for window in range(ballots.ids.shape[1]):
+        at = slice(window, window + 1)
+        one = Ballots(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
+        alone.append(elect(one, documents, chosen.vote, k, gone))
+    return _fused(alone, len(ballots.weights), spec.fused_documents)[:k]
 
 
 def _about(seconds: float | None) -> int | None:

@@ -94,6 +94,10 @@ class SharedIndex:
         """Never shared: no evaluation filters."""
         return self._index.matching(collection, wanted, ids, limit)
 
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """The document of each row that exists, by id."""
+        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
         new = [one for one in dict.fromkeys(ids) if (collection, one) not in self._rows]

@@ -273,6 +273,7 @@ def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
     assert found[2**62] == ChunkRow(2**62, "a", 0, 0, 9, "", text, metadata, "print-a")
     assert found[2**62 + 1].text == "x" * 16_000
     assert index.chunks(TEXTS.name, []) == {}
+    assert index.documents(TEXTS.name, [2**62 + 1, 5, 2**62]) == {2**62: "a", 2**62 + 1: "b"}
 
 
 def test_the_longest_chunk_fits(index: VectorIndex) -> None:

@@ -244,6 +244,32 @@ def test_an_index_that_answers_too_much_leaks_nothing() -> None:
     )
     assert answer.found
     assert {one.row.metadata["shelf"] for one in answer.found} == {"a"}
+    # Nor where a question beside it has had the same rows read already.
+    beside, answer = WORLD.searcher(Leaking(WORLD.index)).search(
+        [WORLD.question(QUERIES[1], k=30), WORLD.question(QUERIES[1], k=10, filter=wanted)]
+    )
+    assert {one.row.metadata["shelf"] for one in beside.found} == {"a", "b"}
+    assert {one.row.metadata["shelf"] for one in answer.found} == {"a"}
+
+
+def test_a_row_that_goes_while_it_is_answered_makes_way_for_the_next() -> None:
+    """As if it had never been listed: a sync deletes rows at any moment."""
+    [before] = WORLD.searcher().search([WORLD.question(QUERIES[1], k=5)])
+    gone = {one.row.id for one in before.found[:2]}
+
+    class Losing(Recorded):
+        def chunks(self, collection: str, ids: Sequence[int]) -> Any:
+            return WORLD.index.chunks(collection, [one for one in ids if one not in gone])
+
+    class Without(Recorded):
+        def documents(self, collection: str, ids: Sequence[int]) -> Any:
+            return WORLD.index.documents(collection, [one for one in ids if one not in gone])
+
+    [losing] = WORLD.searcher(Losing(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
+    [without] = WORLD.searcher(Without(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
+    assert [one.row.id for one in losing.found] == [one.row.id for one in without.found]
+    assert not gone & {one.row.id for one in losing.found}
+    assert len(losing.found) == 5
 
 
 # ------------------------------------------------------------------ together

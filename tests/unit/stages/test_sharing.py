@@ -38,6 +38,9 @@ class CountingIndex(ExactIndex):
             rankings.append(Ranking(ids, -ids.astype(np.float32)))
         return rankings
 
+    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         self.looked_up += ids
         return {one: ChunkRow(one, f"d{one}", 0, 0, 1, "", "", {}) for one in ids if one > 0}
