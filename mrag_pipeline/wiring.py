@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -67,11 +67,12 @@ def weights_hash(config: Config) -> str:
     return find_model(config.encoder).weights_hash()
 
 
-def model_report(config: Config) -> ModelReport:
-    """What the config's model is, and whether it proves itself."""
+def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
+    """What the config's model is, and whether it proves itself; `say` is told what is begun."""
+    say("importing torch and transformers")
     from mrag_pipeline.encoder.check import check_model
 
-    return check_model(config.encoder, device=config.workers.device)
+    return check_model(config.encoder, device=config.workers.device, say=say)
 
 
 def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:

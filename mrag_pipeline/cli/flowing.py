@@ -47,6 +47,8 @@ def announce(what: str) -> None:
 def facts(values: Mapping[str, Any]) -> None:
     """A name and a value a line."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in values.items():
         table.add_row(f"[bold]{name}", str(value))
     out.print(table, highlight=False)

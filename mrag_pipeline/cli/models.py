@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mrag_pipeline.cli.flowing import facts
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Settings, settings_of
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.config import Config, merged
 
 models = typer.Typer(help="Models: what they are, and whether they can be used.")
@@ -46,7 +46,12 @@ def check(
     if model is not None:
         folder = os.path.abspath(model) if os.path.isdir(model) else model
         named = merged(named, {"encoder": {"model": folder, "revision": revision}})
-    report = wiring.model_report(Config.load(config, named))
+
+    def say(what: str) -> None:
+        if not json:
+            err.print(f"[dim]{what} ...", highlight=False)
+
+    report = wiring.model_report(Config.load(config, named), say)
     if json:
         print_json(
             {

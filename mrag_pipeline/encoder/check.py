@@ -5,7 +5,7 @@ Shape legend: N texts, T tokens, H heads, D head dimension, E model width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,16 +57,23 @@ class ModelReport:
         return all(proof.holds for proof in self.proofs)
 
 
-def check_model(spec: EncoderSpec, *, device: str = "auto") -> ModelReport:
+def check_model(
+    spec: EncoderSpec, *, device: str = "auto", say: Callable[[str], object] = lambda _: None
+) -> ModelReport:
     """Loads the model, says what it is, and lets it prove itself on sample texts.
 
     Its vectors are compared with one text at a time through the padded path, and what all
     heads give through their columns of the projection with the projection's own output.
 
+    Args:
+        say: is told what is begun, a line each: large models take minutes.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError, BadVectors.
     """
+    say(f"loading {spec.model}, trying its paths on a few texts")
     encoder = load_encoder(spec, device=device)
+    say("loading it once more, to run one text at a time without what makes it fast")
     plain = load_encoder(spec, device=device, packed=False, batch_tokens=1)
+    say(f"encoding {len(SAMPLES)} sample texts both ways")
     ours = encoder.encode(SAMPLES, "document")
     alone = plain.encode(SAMPLES, "document")
     tolerance = TOLERANCES[spec.dtype]
@@ -76,6 +83,7 @@ def check_model(spec: EncoderSpec, *, device: str = "auto") -> ModelReport:
         Proof(f"standard: {same}", _difference(ours.standard, alone.standard), tolerance),
     ]
     for name, projection in zip(plain.capture.names, plain.capture.projections, strict=True):
+        say(f"adding up the heads before {name}")
         proofs.append(Proof(f"heads add up to {name}", _sum_of_heads(plain, projection), tolerance))
     return ModelReport(_facts(encoder), tuple(proofs))
 

@@ -23,6 +23,12 @@ def test_a_model_proves_itself(minilm: EncoderSpec, tmp_path: Path) -> None:
     assert all(0 <= proof["difference"] <= 1e-5 for proof in report["proofs"])
 
 
+def test_what_is_begun_is_said_at_once(tmp_path: Path) -> None:
+    """Before the first slow thing, on standard error."""
+    ended = run("models", "check", "package:no_such_model", cwd=tmp_path, log=tmp_path / "check")
+    assert ended.err.startswith("importing torch and transformers ...\nloading package:no_such_model")
+
+
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     """An empty folder: one message, exit code 4."""
     (tmp_path / "empty").mkdir()

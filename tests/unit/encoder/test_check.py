@@ -14,8 +14,10 @@ from tests.tiny_models import save_model
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3", "gpt2", "mpnet", "t5"])
 def test_a_good_model_proves_itself(family: str, tmp_path: Path) -> None:
     """Its path equals one text at a time; its heads add up to the projection's output."""
-    report = check_model(EncoderSpec(str(save_model(family, tmp_path))))
+    said: list[str] = []
+    report = check_model(EncoderSpec(str(save_model(family, tmp_path))), say=said.append)
     assert report.holds
+    assert str(tmp_path) in said[0]
     assert len(report.proofs) == 3
     facts = dict(report.facts)
     assert facts["family"].startswith(family)
