@@ -25,8 +25,8 @@ def test_a_model_proves_itself(minilm: EncoderSpec, tmp_path: Path) -> None:
 
 def test_what_is_begun_is_said_at_once(tmp_path: Path) -> None:
     """Before the first slow thing, on standard error."""
-    ended = run("models", "check", "package:no_such_model", cwd=tmp_path, log=tmp_path / "check")
-    assert ended.err.startswith("importing torch and transformers ...\nloading package:no_such_model")
+    ended = run("models", "check", "package:none", cwd=tmp_path, log=tmp_path / "check")
+    assert ended.err.startswith("importing torch and transformers ...\nloading package:none")
 
 
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
