@@ -58,7 +58,7 @@ _SHARES = {
 }
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
-    *(("gate", "queries"), ("serve", "request_log")),
+    *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
 )
 
 
@@ -136,6 +136,7 @@ class Config(BaseModel):
             ("corpus.uri", self.corpus.uri),
             ("staging.uri", self.staging.uri),
             ("milvus.uri", self.milvus.uri),
+            ("milvus.bulk_uri", self.milvus.bulk_uri),
             ("llm.url", self.llm.url),
         ):
             parts = urlsplit(uri)

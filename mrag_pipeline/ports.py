@@ -219,14 +219,8 @@ class BulkFiles(Protocol):
         StorageFull, StagingError.
         """
 
-    def write_tasks(self, collection: str, tasks: Sequence[str]) -> None:
-        """Keeps by what names the server knows the imports of the files, atomically."""
-
-    def tasks(self, collection: str) -> list[str]:
-        """What `write_tasks` kept last; empty if nothing was since `remove`."""
-
     def remove(self, collection: str) -> None:
-        """Removes the files and the tasks, if there are any."""
+        """Removes the collection's files, if there are any."""
 
 
 class Export(Protocol):

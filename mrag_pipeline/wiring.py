@@ -127,7 +127,12 @@ def index(config: Config) -> VectorIndex:
     """The vector index; close it."""
     from mrag_pipeline.index.milvus import open_index
 
-    return open_index(config.milvus, config.index)
+    if not config.milvus.bulk_uri:
+        return open_index(config.milvus, config.index)
+    from mrag_pipeline.staging.bulk import BulkFolder
+
+    files = BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path)
+    return open_index(config.milvus, config.index, files)
 
 
 def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retriever:

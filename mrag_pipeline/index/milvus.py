@@ -7,6 +7,7 @@ loaded, counted. One that has no index yet was cut short.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.version import (
@@ -19,12 +20,13 @@ from mrag_pipeline.domain.version import (
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.index import lite, rows
 from mrag_pipeline.index.connection import translated
+from mrag_pipeline.index.importing import FIRST_VERSION, BulkImport, version_of
 from mrag_pipeline.index.lite_rows import changing
 from mrag_pipeline.index.messages import insert
 from mrag_pipeline.index.milvus_reader import MilvusReader
 from mrag_pipeline.index.schema import MAX_DIM, METRIC, build_params, schema
 from mrag_pipeline.index.spec import MilvusSpec
-from mrag_pipeline.ports import CollectionSpec, VectorIndex
+from mrag_pipeline.ports import BulkFiles, CollectionSpec, VectorIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,16 +34,25 @@ if TYPE_CHECKING:
 _IDS_PER_DELETE = 4_096
 
 
-def open_index(spec: MilvusSpec, index: str) -> VectorIndex:
+def open_index(spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> VectorIndex:
     """The index's collections in Milvus Lite or on a server; nothing is created in it yet.
 
+    Args:
+        files: where a server with bulk import finds large collections; None: all is inserted.
     Raises: ConfigError, IndexBusy if another process has the Lite database, IndexUnavailable.
     """
-    return MilvusIndex(spec, check_index_name(index))
+    return MilvusIndex(spec, check_index_name(index), files)
 
 
 class MilvusIndex(MilvusReader):
     """The VectorIndex port on one Milvus database; one connection, safe to share by threads."""
+
+    def __init__(self, spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> None:
+        super().__init__(spec, index)
+        self._import: BulkImport | None = None
+        imports = not self._lite and version_of(self._server_version) >= FIRST_VERSION
+        if files is not None and imports:
+            self._import = BulkImport(self._client, spec, files)
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
         """Refuses what the backend cannot hold.
@@ -85,18 +96,31 @@ class MilvusIndex(MilvusReader):
             self._client.create_collection(
                 name,
                 schema=schema(collection),
+                num_shards=1,  # ours are far smaller than what one of a server's carries
                 consistency_level=self._spec.consistency,
                 timeout=self._spec.timeout_s,
             )
-            for table in tables:
-                for batch in rows.batches(table, self._spec.insert_rows):
-                    insert(self._client, name, batch, self._spec.timeout_s)
-                    if on_rows is not None:
-                        on_rows(batch.num_rows)
-            self._client.flush(name, timeout=self._spec.build_timeout_s)
+            self._fill(name, tables, on_rows or (lambda _: None))
             # Index last: its presence is what makes the collection whole.
             self._build_index(name)
         return self.count(name)
+
+    def _fill(self, name: str, tables: Iterable[pa.Table], on_rows: Callable[[int], None]) -> None:
+        tables = iter(tables)
+        if self._import is not None:
+            first, num_rows = [], 0
+            for table in tables:
+                first.append(table)
+                num_rows += table.num_rows
+                if num_rows >= self._spec.bulk_min_rows:
+                    self._import.fill(name, chain(first, tables), on_rows)
+                    return
+            tables = iter(first)
+        for table in tables:
+            for batch in rows.batches(table, self._spec.insert_rows):
+                insert(self._client, name, batch, self._spec.timeout_s)
+                on_rows(batch.num_rows)
+        self._client.flush(name, timeout=self._spec.build_timeout_s)
 
     # -------------------------------------------------------------- changing
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
@@ -145,6 +169,8 @@ class MilvusIndex(MilvusReader):
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
             self._loaded.discard(collection)
             if self._exists(collection):
+                if self._import is not None:
+                    self._import.settle(collection)
                 self._client.drop_collection(collection, timeout=self._spec.timeout_s)
             elif self._path is not None:
                 lite.remove_leftover(self._path, collection)

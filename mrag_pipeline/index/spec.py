@@ -16,7 +16,10 @@ class MilvusSpec:
     index_type: str = "FLAT"
     timeout_s: float = 30  # of one call, the client's own retries included
     build_timeout_s: float = 600  # of one flush, index build or load into memory
-    insert_rows: int = 2_000  # rows per insert call
-    load_threads: int = 4  # collections loaded at a time on a server; Lite takes one
+    insert_rows: int = 10_000  # rows per insert call
+    load_threads: int = 8  # collections loaded at a time on a server; Lite takes one
     search_threads: int = 8  # searches in flight on a server; Lite takes one at a time
+    bulk_uri: str = ""  # where files for the server's bulk import are written; empty: inserts
+    bulk_path: str = ""  # the same place as the server names it; empty: the same
+    bulk_min_rows: int = 500_000  # of a collection; fewer rows are inserted
     consistency: Literal["Strong", "Bounded", "Eventually"] = "Bounded"  # of searches

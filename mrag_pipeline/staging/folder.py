@@ -34,6 +34,10 @@ class Folder:
         self._root = "/".join([root.rstrip("/"), *below])
         self.name = "/".join([uri.rstrip("/"), *below])
 
+    def path(self) -> str:
+        """As its own filesystem names it: an absolute path, or a key within its bucket."""
+        return self._root if self._local else self._root.partition("/")[2]
+
     def describe(self, path: str) -> str:
         """The file as people would look for it."""
         return f"{self.name}/{path}"

@@ -1,0 +1,135 @@
+"""The server's bulk import, told by a script of task states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pymilvus import BulkInsertState
+
+from mrag_pipeline.errors import IndexUnavailable, PlanRefused
+from mrag_pipeline.index import importing
+from mrag_pipeline.index.importing import BulkImport, version_of
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.ports import BulkFile
+
+PENDING, STARTED = BulkInsertState.ImportPending, BulkInsertState.ImportStarted
+DONE, FAILED = BulkInsertState.ImportCompleted, BulkInsertState.ImportFailed
+
+
+class Server:
+    """Answers each look at a task with its next state; the last one stays."""
+
+    def __init__(self, *scripts: list[int], reason: str = "") -> None:
+        self.scripts = {at: list(script) for at, script in enumerate(scripts)}
+        self.reason = reason
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def client(self) -> Any:
+        return SimpleNamespace(_get_connection=lambda: self, _generate_call_context=lambda: None)
+
+    def do_bulk_insert(self, collection: str, _: str, files: list[str], **__: object) -> int:
+        self.asked.append((collection, files))
+        return len(self.asked) - 1
+
+    def get_bulk_insert_state(self, task: int, **_: object) -> Any:
+        script = self.scripts[task]
+        state = script.pop(0) if len(script) > 1 else script[0]
+        told = {"failed_reason": self.reason}
+        return SimpleNamespace(task_id=task, state=state, state_name=str(state), row_count=0,
+                               infos=told)  # fmt: skip
+
+    def list_bulk_insert_tasks(self, _: int, __: str, **___: object) -> list[Any]:
+        return [self.get_bulk_insert_state(task) for task in self.scripts]
+
+
+class Files:
+    """A file for each table."""
+
+    def __init__(self) -> None:
+        self.removed = 0
+
+    def write(self, collection: str, tables: Iterable[pa.Table]) -> Iterator[BulkFile]:
+        for at, table in enumerate(tables):
+            yield BulkFile(f"/bulk/{collection}/{at}", table.num_rows)
+
+    def remove(self, collection: str) -> None:
+        assert collection == "c"
+        self.removed += 1
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_LOOK_S", 0.0)
+
+
+def a_table(num_rows: int) -> pa.Table:
+    return pa.table({"chunk_id": list(range(num_rows))})
+
+
+def filled(server: Server, *sizes: int) -> tuple[list[int], Files]:
+    files, told = Files(), []
+    imports = BulkImport(server.client(), MilvusSpec(uri="http://x"), files)
+    imports.fill("c", map(a_table, sizes), told.append)
+    return [rows for rows in told if rows], files
+
+
+def test_each_file_is_a_task_that_is_waited_for() -> None:
+    """Rows are told as files are done, whatever their order; the files go last."""
+    server = Server([PENDING, STARTED, STARTED, DONE], [DONE])
+    told, files = filled(server, 3, 5)
+    assert server.asked == [("c", ["/bulk/c/0"]), ("c", ["/bulk/c/1"])]
+    assert told == [5, 3]
+    assert files.removed == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("the file '/bulk/c/0' does not exist", PlanRefused),
+        ("task marked failed as service restarted", IndexUnavailable),
+    ],
+)
+def test_a_failed_task_is_told_with_its_reason(reason: str, error: type[Exception]) -> None:
+    """What waiting helps is transient; a file that cannot be read is not."""
+    with pytest.raises(error, match=f"the import of /bulk/c/0 into c failed: {reason}"):
+        filled(Server([STARTED, FAILED], reason=reason), 3)
+
+
+def test_a_collection_is_settled_when_no_task_is_at_work() -> None:
+    """Ended ones do not count; running ones are looked at until they end."""
+    server = Server([DONE], [FAILED], [PENDING, STARTED, STARTED, DONE])
+    BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
+    assert server.scripts[2] == [DONE]
+
+
+def test_a_server_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the wait and by the settling, as unavailable."""
+    monkeypatch.setattr(importing, "_SILENT_S", 0.02)
+    with pytest.raises(IndexUnavailable, match="have not moved"):
+        filled(Server([PENDING]), 3)
+    with pytest.raises(IndexUnavailable, match="have not moved"):
+        BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files()).settle("c")
+
+
+def test_what_on_rows_raises_ends_the_wait() -> None:
+    """Another load has failed: this one is not waited for."""
+
+    def stop(_: int) -> None:
+        raise KeyError
+
+    imports = BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files())
+    with pytest.raises(KeyError):
+        imports.fill("c", [a_table(3)], stop)
+
+
+@pytest.mark.parametrize(
+    ("told", "version"),
+    [("v2.3.5-lite", (2, 3)), ("2.4.15", (2, 4)), ("v2.10.0-dev", (2, 10)), ("unknown", (0, 0))],
+)
+def test_versions_are_read_from_what_servers_say(told: str, version: tuple[int, int]) -> None:
+    """With and without a v, and with what comes behind."""
+    assert version_of(told) == version
