@@ -74,6 +74,20 @@ class MilvusIndex(MilvusReader):
                 )
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
+        if not self._lite:
+            self._check_room(collections)
+
+    def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
+        with translated("cannot list collections"):
+            there = set(self._client.list_collections(timeout=self._spec.timeout_s))
+        new = {collection.name for collection in collections} - there
+        if len(there) + len(new) > self._spec.max_collections:
+            raise PlanRefused(
+                f"{len(there)} collections are there, and {len(new)} would come",
+                f"{self._spec.max_collections:,} at most (milvus.max_collections)",
+                "drop versions that nobody reads (`mrag retire --keep 0`), or raise the limit "
+                "here and on the server",
+            )
 
     def loads_at_once(self) -> int:
         """How many collections may be loaded at the same time: Lite is Python and takes turns."""
@@ -217,7 +231,7 @@ class MilvusIndex(MilvusReader):
             "vector",
             index_type=self._index_type,
             metric_type=METRIC,
-            params=build_params(self._index_type),
+            params=build_params(self._index_type, self._spec.index_params),
         )
         # Lite builds in `load_collection`; waiting here would only be pymilvus's half second.
         self._client.create_index(

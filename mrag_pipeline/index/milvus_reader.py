@@ -23,7 +23,13 @@ from mrag_pipeline.index.connection import connect, disconnect, translated
 from mrag_pipeline.index.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.lite_rows import LiteRows, Rows
 from mrag_pipeline.index.records import RecordStore
-from mrag_pipeline.index.schema import CHUNK_FIELDS, FILTER_FIELDS, check_index_type, quoted
+from mrag_pipeline.index.schema import (
+    CHUNK_FIELDS,
+    FILTER_FIELDS,
+    check_index_type,
+    check_params,
+    quoted,
+)
 from mrag_pipeline.index.searching import Searches
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
@@ -51,6 +57,7 @@ class MilvusReader:
                 self._server_version = str(self._client.get_server_version(timeout=spec.timeout_s))
             self._lite = self._server_version.startswith("milvus_lite")
             self._index_type = check_index_type(spec.index_type, self._lite)
+            check_params(self._index_type, spec.index_params, spec.search_params)
         except BaseException:
             self.close()
             raise
@@ -296,7 +303,9 @@ class MilvusReader:
         # One thread at a time: a second load makes the collection unreadable for the first.
         with self._loading[collection]:
             if collection not in self._loaded:
-                self._client.load_collection(collection, timeout=self._spec.build_timeout_s)
+                copies = self._spec.replicas
+                more = {"replica_number": copies} if copies > 1 and not self._lite else {}
+                self._client.load_collection(collection, timeout=self._spec.build_timeout_s, **more)
                 self._loaded.add(collection)
 
     def _exists(self, collection: str) -> bool:

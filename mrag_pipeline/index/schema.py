@@ -5,6 +5,7 @@ from __future__ import annotations
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.spec import Params
 from mrag_pipeline.ports import CollectionSpec
 
 MAX_VARCHAR_BYTES = 65_535
@@ -41,6 +42,33 @@ _BUILD = {
     "SCANN": {"nlist": 1024},
 }
 
+# What a config may say of each type, for building and for searching.
+_GRAPH, _LISTS = {"M", "efConstruction"}, {"nlist"}
+_BUILD_KEYS = {
+    "HNSW": _GRAPH,
+    "HNSW_SQ": _GRAPH | {"sq_type", "refine", "refine_type"},
+    "HNSW_PQ": _GRAPH | {"m", "nbits", "refine", "refine_type"},
+    "HNSW_PRQ": _GRAPH | {"m", "nrq", "nbits", "refine", "refine_type"},
+    "IVF_FLAT": _LISTS,
+    "IVF_SQ8": _LISTS,
+    "IVF_PQ": _LISTS | {"m", "nbits"},
+    "IVF_RABITQ": _LISTS | {"refine", "refine_type"},
+    "SCANN": _LISTS | {"with_raw_data"},
+}
+_SEARCH_KEYS = {
+    "HNSW": {"ef"},
+    "HNSW_SQ": {"ef", "refine_k"},
+    "HNSW_PQ": {"ef", "refine_k"},
+    "HNSW_PRQ": {"ef", "refine_k"},
+    "IVF_FLAT": {"nprobe"},
+    "IVF_SQ8": {"nprobe"},
+    "IVF_PQ": {"nprobe"},
+    "IVF_RABITQ": {"nprobe", "refine_k", "rbq_bits_query"},
+    "SCANN": {"nprobe", "reorder_k"},
+    "DISKANN": {"search_list"},
+}
+_AT_LEAST_LIMIT = ("ef", "search_list", "reorder_k")  # a search for more hits asks for more
+
 FILTER_FIELDS = ("chunk_id", "document_id", "title", "metadata")
 HEAD_FIELDS = ("chunk_id", "vector")
 CHUNK_FIELDS = (
@@ -65,20 +93,43 @@ def check_index_type(name: str, lite: bool) -> str:
     return name.upper()
 
 
-def build_params(index_type: str) -> dict[str, int]:
-    """The index type's build parameters."""
-    return dict(_BUILD.get(index_type, {}))
+def check_params(index_type: str, build: Params, search: Params) -> None:
+    """Refuses parameters that the index type does not know: Milvus takes any without a word.
+
+    Raises: ConfigError.
+    """
+    for key, given, known in (
+        ("index_params", build, _BUILD_KEYS),
+        ("search_params", search, _SEARCH_KEYS),
+    ):
+        allowed = known.get(index_type, set())
+        unknown = sorted(given.keys() - allowed)
+        if unknown:
+            raise ConfigError(
+                f"milvus.{key} has {', '.join(unknown)}",
+                f"for {index_type} {', '.join(sorted(allowed)) or 'none'}",
+                f"correct milvus.{key} or milvus.index_type in the config file",
+            )
 
 
-def search_params(index_type: str, limit: int) -> dict[str, object]:
+def build_params(index_type: str, given: Params) -> Params:
+    """The index type's build parameters: what is given, over what is usual."""
+    return {**_BUILD.get(index_type, {}), **given}
+
+
+def search_params(index_type: str, limit: int, given: Params) -> dict[str, object]:
     """How widely to look for `limit` hits; nothing to say for exact search."""
-    params: dict[str, int] = {}
+    params: dict[str, int | float | str | bool] = {}
     if index_type.startswith("HNSW"):
         params["ef"] = max(64, 2 * limit)
     elif index_type.startswith("IVF") or index_type == "SCANN":
         params["nprobe"] = 32
     elif index_type == "DISKANN":
         params["search_list"] = max(100, 2 * limit)
+    params.update(given)
+    for key in _AT_LEAST_LIMIT:
+        if key in params:
+            params[key] = max(limit, int(params[key]))
     return {"metric_type": METRIC, "params": params}
 
 

@@ -128,7 +128,9 @@ class Searches:
                     limit=request.limit,
                     filter=matching,
                     output_fields=["chunk_id"],  # without it Lite sends the vectors along
-                    search_params=search_params(self._index_type, request.limit),
+                    search_params=search_params(
+                        self._index_type, request.limit, self._spec.search_params
+                    ),
                     anns_field="vector",
                     consistency_level=self._spec.consistency,
                     timeout=timeout_s,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+Params = Mapping[str, int | float | str | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,10 @@ class MilvusSpec:
     token_env: str = "MRAG_MILVUS_TOKEN"  # the variable that holds "user:password" or an API key
     db_name: str = ""  # the server's database; empty: its default
     index_type: str = "FLAT"
+    index_params: Params = field(default_factory=dict)  # of building it; empty: the usual ones
+    search_params: Params = field(default_factory=dict)
+    replicas: int = 1  # of each collection in the memory of a server's query nodes
+    max_collections: int = 65_536  # that the server's database takes; it does not tell
     timeout_s: float = 30  # of one call, the client's own retries included
     build_timeout_s: float = 600  # of one flush, index build or load into memory
     insert_rows: int = 10_000  # rows per insert call

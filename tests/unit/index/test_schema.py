@@ -1,0 +1,61 @@
+"""Index types, their parameters, and what of them a config may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.schema import (
+    INDEX_TYPES,
+    build_params,
+    check_index_type,
+    check_params,
+    search_params,
+)
+
+
+def test_what_is_given_goes_over_what_is_usual() -> None:
+    """The rest stays as it is."""
+    assert build_params("HNSW", {"M": 32}) == {"M": 32, "efConstruction": 200}
+    assert build_params("FLAT", {}) == {}
+    assert search_params("IVF_SQ8", 10, {"nprobe": 8})["params"] == {"nprobe": 8}
+
+
+@pytest.mark.parametrize(("limit", "ef"), [(10, 40), (100, 100)])
+def test_a_search_is_never_narrower_than_its_limit(limit: int, ef: int) -> None:
+    """Milvus refuses an ef below the hits asked for."""
+    assert search_params("HNSW", limit, {"ef": 40})["params"] == {"ef": ef}
+
+
+@pytest.mark.parametrize(
+    ("index_type", "build", "search", "told"),
+    [
+        ("FLAT", {"M": 16}, {}, "index_params has M"),
+        ("HNSW", {"m": 16}, {}, "index_params has m"),
+        ("HNSW", {}, {"nprobe": 4}, "search_params has nprobe"),
+        ("AUTOINDEX", {}, {"ef": 4}, "search_params has ef"),
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(
+    index_type: str, build: dict[str, int], search: dict[str, int], told: str
+) -> None:
+    """Milvus would take it without a word."""
+    with pytest.raises(ConfigError, match=told):
+        check_params(index_type, build, search)
+
+
+@pytest.mark.parametrize("lite", [True, False])
+def test_every_type_of_the_list_can_be_used_as_it_is(lite: bool) -> None:
+    """Its usual parameters are among those that may be given."""
+    for name in INDEX_TYPES["lite" if lite else "server"]:
+        assert check_index_type(name.lower(), lite) == name
+        usual = build_params(name, {})
+        wide = search_params(name, 10, {})["params"]
+        assert isinstance(wide, dict)
+        check_params(name, usual, wide)
+
+
+def test_what_bricks_lite_is_refused_there() -> None:
+    """DISKANN on Lite could never be opened again."""
+    with pytest.raises(ConfigError, match="DISKANN"):
+        check_index_type("DISKANN", lite=True)
