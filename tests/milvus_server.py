@@ -7,6 +7,8 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -94,3 +96,23 @@ def milvus_server(folder: Path, **settings: Any) -> Iterator[Server]:
             made.kill()
     except Timeout:
         pytest.skip("another Milvus server of the tests has run here for ten minutes")
+
+
+def main(command: list[str]) -> int:
+    """Runs a command that finds an empty server in MRAG_TEST_MILVUS; its exit status.
+
+    0, and a line that says why, where no server can start.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with milvus_server(Path(place)) as server:
+                return subprocess.run(
+                    command, env={**os.environ, "MRAG_TEST_MILVUS": server.uri}, check=False
+                ).returncode
+        except pytest.skip.Exception as why:
+            print(f"skipped: {why}")
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
