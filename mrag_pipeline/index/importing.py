@@ -32,6 +32,7 @@ _LOOK_S = 0.2
 _MAX_TASKS = 1_024
 # A server gives a task of a lost worker up after 900 s by default (importTaskExpiration).
 _SILENT_S = 1_000.0
+_LOST_S = 60.0  # after which one that was begun before the server was killed is taken for lost
 
 
 def version_of(server_version: str) -> tuple[int, int]:
@@ -68,7 +69,11 @@ class BulkImport:
         self._files.remove(collection)
 
     def settle(self, collection: str) -> None:
-        """No task of the collection is at work any more, whoever asked for it."""
+        """No task of the collection is at work any more, whoever asked for it.
+
+        One that was begun and does not move for a minute is left to the server: killed, 2.3.5 may
+        keep a task in state Started until it expires. No import waits behind such a one.
+        """
         tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
         if tasks:
             log.info("bulk_import_settling collection=%s tasks=%d", collection, len(tasks))
@@ -77,7 +82,12 @@ class BulkImport:
             told = ", ".join(f"{task.task_id} {task.state_name}" for task in tasks)
             if told != last:
                 last, since = told, time.monotonic()
-            if time.monotonic() - since > _SILENT_S:
+            silent_s = time.monotonic() - since
+            waiting = any(task.state == BulkInsertState.ImportPending for task in tasks)
+            if silent_s > _LOST_S and not waiting:
+                log.warning("bulk_import_lost collection=%s tasks=%s", collection, told)
+                return
+            if silent_s > _SILENT_S:
                 raise _stuck(collection, told)
             time.sleep(_LOOK_S)
             tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]

@@ -115,6 +115,20 @@ def test_a_server_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch
         BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files()).settle("c")
 
 
+def test_a_task_that_a_killed_server_lost_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Begun, and silent for long; one that still waits its turn is another matter."""
+    monkeypatch.setattr(importing, "_LOST_S", 0.02)
+    server = Server([STARTED])
+    BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
+    monkeypatch.setattr(importing, "_SILENT_S", 0.1)
+    with pytest.raises(IndexUnavailable, match="have not moved"):
+        BulkImport(
+            Server([STARTED], [PENDING]).client(), MilvusSpec(uri="http://x"), Files()
+        ).settle("c")
+
+
 def test_what_on_rows_raises_ends_the_wait() -> None:
     """Another load has failed: this one is not waited for."""
 
