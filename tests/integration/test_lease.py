@@ -19,7 +19,8 @@ from tests.milvus_lite_server import lite_server
 
 # A host of its own: its name and its kernel's are not ours, and its staging is not either.
 HOLD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain import owner
