@@ -20,7 +20,14 @@ from dataclasses import dataclass, replace
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import ConfigError, MragError, NotReady, OutOfTime
+from mrag_pipeline.errors import (
+    ConfigError,
+    IndexBusy,
+    IndexUnavailable,
+    MragError,
+    NotReady,
+    OutOfTime,
+)
 from mrag_pipeline.ports import ChunkRow, VectorIndex
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.stages.retrieve import Answer, Question, RetrieveSpec, Searcher
@@ -97,6 +104,10 @@ class LiveSearch:
         """What would be asked; never raises for what `reason` can say."""
         try:
             known = self._resolved()
+        except (IndexBusy, IndexUnavailable) as error:
+            # Where the index is stays in the log: whoever asks for readiness has no key.
+            log.warning("state_unknown error=%s", error.found)
+            return LiveState(None, reason="the index does not answer")
         except MragError as error:
             return LiveState(None, reason=error.found)
         return LiveState(known.searcher.record, known.mark)

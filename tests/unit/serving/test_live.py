@@ -327,6 +327,18 @@ def test_an_empty_index_says_what_to_do(tmp_path: Path) -> None:
     assert "no live version" in state.reason
 
 
+def test_where_a_silent_index_is_stays_in_the_log() -> None:
+    """Readiness is told without a key."""
+
+    class Silent(ExactIndex):
+        def live(self) -> str | None:
+            raise IndexUnavailable("no answer from http://10.1.2.3:19530")
+
+    state = LiveSearch(Silent("docs"), 10.0, background=Later()).state()
+    assert state.record is None
+    assert state.reason == "the index does not answer"
+
+
 # ------------------------------------------------------------------ chunks
 def test_a_chunk_is_the_live_versions_and_only_whose_may_see_it(served: Served) -> None:
     """A filter that it does not match hides it."""
