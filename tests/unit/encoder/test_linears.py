@@ -58,6 +58,13 @@ def test_they_multiply_the_same(activation: nn.Module, rows: int) -> None:
     assert block.intermediate_act_fn is activation
 
 
+def test_products_are_made_for_few_numbers_of_rows() -> None:
+    """What is planned for each is kept: 64 up to 256 rows, 56 from there to 2,048."""
+    made = {rows + linears.missing_rows(rows) for rows in range(1, 2_049)}
+    assert len(made) == 120
+    assert all(0 <= linears.missing_rows(rows) < max(4, rows / 8) for rows in range(1, 2_049))
+
+
 def test_hooks_still_see_what_goes_in() -> None:
     """Heads are read by one."""
     block = Block(nn.GELU())
