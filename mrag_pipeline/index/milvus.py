@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.version import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _IDS_PER_DELETE = 4_096
+# Two collections' inserts keep a server busy; the others flush, index and load meanwhile.
+_STREAMS = 2
 
 
 def open_index(spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> VectorIndex:
@@ -49,6 +52,7 @@ class MilvusIndex(MilvusReader):
 
     def __init__(self, spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> None:
         super().__init__(spec, index)
+        self._inserting = Semaphore(_STREAMS)
         self._import: BulkImport | None = None
         imports = not self._lite and version_of(self._server_version) >= FIRST_VERSION
         if files is not None and imports:
@@ -130,10 +134,11 @@ class MilvusIndex(MilvusReader):
                     self._import.fill(name, chain(first, tables), on_rows)
                     return
             tables = iter(first)
-        for table in tables:
-            for batch in rows.batches(table, self._spec.insert_rows):
-                insert(self._client, name, batch, self._spec.timeout_s)
-                on_rows(batch.num_rows)
+        with self._inserting:
+            for table in tables:
+                for batch in rows.batches(table, self._spec.insert_rows):
+                    insert(self._client, name, batch, self._spec.timeout_s)
+                    on_rows(batch.num_rows)
         self._client.flush(name, timeout=self._spec.build_timeout_s)
 
     # -------------------------------------------------------------- changing

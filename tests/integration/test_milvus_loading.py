@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.exact import top_k
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import MilvusIndex
@@ -59,31 +58,30 @@ def opened(
     return MilvusIndex(spec, name, BulkFolder(str(bulk), bulk_path) if bulk else None)
 
 
+@pytest.mark.parametrize("step", STEPS)
 def test_a_server_killed_at_any_step_of_a_load_costs_nothing(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, step: str
 ) -> None:
     """SIGKILL while it works on that call; the same command again: equal counts, audit clean."""
-    living = Living(tmp_path / "staging", FIRST, shard_bytes=200, num_heads=3, name="steps")
-    for turn, step in enumerate(STEPS):
-        bulk = tmp_path / "bulk" if "bulk" in step else None
-        living.chunking = ChunkingSpec(max_tokens=8 + turn)
-        with closing(opened(server, "steps", bulk)) as index:
-            killed = _killing(server, index, step)
-            with pytest.raises(IndexUnavailable):
-                replace(living, index=index).ingest()
-            assert killed.is_set(), step
-        server.start()
-        with closing(opened(server, "steps", bulk)) as index:
-            again = replace(living, index=index)
-            again.ingest()
-            record = live_record(index)
-            counts = {
-                index.count(one.name)
-                for one in collections_of("steps", record.version, record.encoder)
-            }
-            assert counts == {record.num_chunks}, step
-            assert [str(one) for one in audited(again).findings] == [], step
-            assert_same(again, again.rebuilt(tmp_path / f"rebuilt-{turn}"))
+    name = step.replace("_", "")
+    living = Living(tmp_path / "staging", FIRST, shard_bytes=200, num_heads=3, name=name)
+    bulk = tmp_path / "bulk" if "bulk" in step else None
+    with closing(opened(server, name, bulk)) as index:
+        killed = _killing(server, index, step)
+        with pytest.raises(IndexUnavailable):
+            replace(living, index=index).ingest()
+        assert killed.is_set()
+    server.start()
+    with closing(opened(server, name, bulk)) as index:
+        again = replace(living, index=index)
+        again.ingest()
+        record = live_record(index)
+        counts = {
+            index.count(one.name) for one in collections_of(name, record.version, record.encoder)
+        }
+        assert counts == {record.num_chunks}
+        assert [str(one) for one in audited(again).findings] == []
+        assert_same(again, again.rebuilt(tmp_path / "rebuilt"))
 
 
 def test_what_the_server_imports_is_what_inserts_bring(server: Server, tmp_path: Path) -> None:
