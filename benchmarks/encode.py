@@ -309,11 +309,11 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8, help="of the 7B shape, which has 32")
     parser.add_argument("--skip-cores", action="store_true", help="leave out the run on all cores")
     parser.add_argument(
-        "--quick", action="store_true", help="one round of 64 texts: too few for others to sort"
+        "--quick", action="store_true", help="one round of 48 texts: too few for others to sort"
     )
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.texts = 1, 64
+        options.rounds, options.texts = 1, 48
     if options.device == "cpu":
         on_one_core(options.rounds, options.texts)
         if not options.skip_cores:
