@@ -53,7 +53,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
                 spec.uri, token=token, db_name=spec.db_name, timeout=min(spec.timeout_s, 10)
             )
         except MilvusException as error:
-            if "auth" in str(error).lower():
+            if _is_denial(error):
                 raise _denied(spec) from error
             raise IndexUnavailable(
                 f"no Milvus answers at {spec.uri}: {error.message}",
@@ -170,6 +170,16 @@ def _lite_error(path: Path, cause: BaseException) -> MragError:
         "a folder of Milvus Lite 3 that can be read and written",
         "move it away and run `mrag ingest`: staged vectors are loaded again, not embedded again",
     )
+
+
+def _is_denial(error: BaseException | None) -> bool:
+    """Whether a token was refused: only the cause of the error says so."""
+    while error is not None:
+        code = error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
+        if code in _DENIED or "auth" in str(error).lower():
+            return True
+        error = error.__cause__
+    return False
 
 
 def _denied(spec: MilvusSpec) -> ConfigError:
