@@ -149,10 +149,15 @@ def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path:
     ("arguments", "code", "message"),
     [
         ([], 2, "neither a data set nor --queries"),
-        (["nowhere"], 2, "no data set 'nowhere'"),
-        (["toys", "--k", "0"], 2, "--k '0'"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (["nowhere"], 2, "no data set 'nowhere'"),
+                (["toys", "--k", "0"], 2, "--k '0'"),
+                (["--queries", "none.jsonl", "-i", "toys"], 3, "none.jsonl"),
+            )
+        ),
         (["toys", "--strategies", "aspects"], 2, "aspects"),
-        (["--queries", "none.jsonl", "-i", "toys"], 3, "none.jsonl"),
         (["--queries", "toys/queries.json", "-i", "toys"], 3, "queries.json:1"),
     ],
 )

@@ -36,6 +36,7 @@ def actors(family: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_actor(
     undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
 ) -> None:
