@@ -105,6 +105,7 @@ class Config(BaseModel):
         check_index_name(config.index)
         config._check_numbers()
         config._check_secrets()
+        config._check_vectors()
         return config
 
     @classmethod
@@ -147,6 +148,16 @@ class Config(BaseModel):
                     "leave credentials to the environment (AWS_ACCESS_KEY_ID, "
                     f"GOOGLE_APPLICATION_CREDENTIALS, {self.milvus.token_env})",
                 )
+
+    def _check_vectors(self) -> None:
+        # Rounded once, where importance is summed: what is read back is what was summed.
+        stored, staged = self.milvus.vector_dtype, self.staging.vector_dtype
+        if stored not in ("float32", staged):
+            raise ConfigError(
+                f"milvus.vector_dtype = {stored!r} and staging.vector_dtype = {staged!r}",
+                "an index that holds what is staged, number for number",
+                f"set staging.vector_dtype = {stored!r} too (that is a new version)",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; holds no secret, only the names of variables that do."""

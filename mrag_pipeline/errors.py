@@ -128,7 +128,7 @@ class UnsupportedArchitecture(EncoderError):
 
 
 class BadVectors(EncoderError):
-    """NaN, inf or zero where a vector should be."""
+    """NaN, inf or zero where a vector should be, or numbers that its type does not have."""
 
 
 class PlanRefused(PermanentError):

@@ -17,6 +17,7 @@ from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard, Slice
+from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput
 from mrag_pipeline.staging import tables
@@ -143,7 +144,8 @@ class FakeStaging:
 
     def chunks(self, shard: int) -> pa.Table:
         output = self._output(shard)
-        return self._kept(shard, tables.chunk_table(output.chunks, output.standard))
+        dtype = self._need_manifest().vector_dtype
+        return self._kept(shard, tables.chunk_table(output.chunks, output.standard, dtype))
 
     def head(self, shard: int, head: Head) -> pa.Table:
         manifest, output = self._need_manifest(), self._output(shard)
@@ -174,7 +176,7 @@ class FakeStaging:
     def duplicate_vectors(self, shard: int) -> NDArray[np.float32]:
         output, left_out = self._output(shard), self._left_out(shard)
         rows = [i for i, c in enumerate(output.chunks) if c.document_id in left_out]
-        return output.vectors[rows].astype(self._need_manifest().vector_dtype).astype(np.float32)
+        return rounded(output.vectors[rows], self._need_manifest().vector_dtype)
 
     def free_bytes(self) -> int | None:
         return None

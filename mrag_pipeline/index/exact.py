@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact import top_k
 from mrag_pipeline.domain.filters import Filter, matches
+from mrag_pipeline.domain.precision import VectorType, queries
 from mrag_pipeline.domain.version import (
     VersionRecord,
     check_index_name,
@@ -43,8 +44,10 @@ class _Collection:
 class ExactIndex:
     """Every search compares the queries with every row."""
 
-    def __init__(self, index: str) -> None:
+    def __init__(self, index: str, vector_dtype: VectorType = "float32") -> None:
+        """Empty; takes and asks for vectors of that type only, as a Milvus server does."""
         self._index = check_index_name(index)
+        self._dtype = vector_dtype
         self._collections: dict[str, _Collection] = {}
         self._records: dict[str, str] = {}
         self._live: str | None = None
@@ -75,7 +78,7 @@ class ExactIndex:
         texts: dict[int, ChunkRow] = {}
         for table in tables:
             for batch in rows.batches(table, _BATCH_ROWS):
-                for row in rows.of(batch):
+                for row in self._rows(batch):
                     vectors[row["chunk_id"]] = row["vector"]
                     if collection.kind == "chunks":
                         texts[row["chunk_id"]] = rows.chunk(row)
@@ -106,7 +109,7 @@ class ExactIndex:
             if request.among is not None:
                 few = np.isin(ids, request.among)
                 ids, vectors = ids[few], vectors[few]
-            hits = top_k(ids, vectors, request.vectors, request.limit)
+            hits = top_k(ids, vectors, queries(request.vectors, self._dtype), request.limit)
             rankings.append(Ranking(hits.ids, hits.scores))
         return rankings
 
@@ -168,7 +171,7 @@ class ExactIndex:
         held = self._get(collection.name)
         vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
         texts = dict(held.texts)
-        for row in rows.of(table):
+        for row in self._rows(table):
             vectors[row["chunk_id"]] = row["vector"]
             if collection.kind == "chunks":
                 texts[row["chunk_id"]] = rows.chunk(row)
@@ -246,6 +249,14 @@ class ExactIndex:
 
     def close(self) -> None:
         """Nothing to let go of; what was loaded stays until the object is gone."""
+
+    def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Rows whose vectors went through the bytes that a server would be sent."""
+        sent = rows.of(table, self._dtype)
+        if self._dtype != "float32":
+            for row in sent:
+                row["vector"] = rows.answered([row["vector"]], self._dtype)
+        return sent
 
     def _get(self, collection: str) -> _Collection:
         if collection not in self._collections:

@@ -9,7 +9,6 @@ collection is dropped when its tasks have ended, and not before. Decision 0038.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_VERSION = (2, 3)  # 2.2 reads no Parquet
 _FAILED = (BulkInsertState.ImportFailed, BulkInsertState.ImportFailedAndCleaned)
 _ENDED = (*_FAILED, BulkInsertState.ImportCompleted)
 _LOOK_S = 0.2
@@ -33,12 +31,6 @@ _MAX_TASKS = 1_024
 # A server gives a task of a lost worker up after 900 s by default (importTaskExpiration).
 _SILENT_S = 1_000.0
 _LOST_S = 60.0  # after which one that was begun before the server was killed is taken for lost
-
-
-def version_of(server_version: str) -> tuple[int, int]:
-    """The first two numbers of what a server calls its version; (0, 0) if there are none."""
-    found = re.match(r"\D*(\d+)\.(\d+)", server_version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class BulkImport:

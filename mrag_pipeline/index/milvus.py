@@ -21,7 +21,7 @@ from mrag_pipeline.domain.version import (
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.index import lite, rows
 from mrag_pipeline.index.connection import translated
-from mrag_pipeline.index.importing import FIRST_VERSION, BulkImport, version_of
+from mrag_pipeline.index.importing import BulkImport
 from mrag_pipeline.index.lite_rows import changing
 from mrag_pipeline.index.messages import insert
 from mrag_pipeline.index.milvus_reader import MilvusReader
@@ -54,8 +54,8 @@ class MilvusIndex(MilvusReader):
         super().__init__(spec, index)
         self._inserting = Semaphore(_STREAMS)
         self._import: BulkImport | None = None
-        imports = not self._lite and version_of(self._server_version) >= FIRST_VERSION
-        if files is not None and imports:
+        # Vectors of 16 bits would be lists of bytes in the files: not tried on any server.
+        if files is not None and self._backend.imports_files and spec.vector_dtype == "float32":
             self._import = BulkImport(self._client, spec, files)
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
@@ -78,7 +78,7 @@ class MilvusIndex(MilvusReader):
                 )
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
-        if not self._lite:
+        if not self._backend.is_lite:
             self._check_room(collections)
 
     def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
@@ -95,7 +95,7 @@ class MilvusIndex(MilvusReader):
 
     def loads_at_once(self) -> int:
         """How many collections may be loaded at the same time: Lite is Python and takes turns."""
-        return 1 if self._lite else self._spec.load_threads
+        return 1 if self._backend.is_lite else self._spec.load_threads
 
     def load(
         self,
@@ -113,7 +113,7 @@ class MilvusIndex(MilvusReader):
         with changing(self._path, name), translated(f"cannot load {name}"):
             self._client.create_collection(
                 name,
-                schema=schema(collection),
+                schema=schema(collection, self._spec.vector_dtype),
                 num_shards=1,  # ours are far smaller than what one of a server's carries
                 consistency_level=self._spec.consistency,
                 timeout=self._spec.timeout_s,
@@ -137,7 +137,13 @@ class MilvusIndex(MilvusReader):
         with self._inserting:
             for table in tables:
                 for batch in rows.batches(table, self._spec.insert_rows):
-                    insert(self._client, name, batch, self._spec.timeout_s)
+                    insert(
+                        self._client,
+                        name,
+                        batch,
+                        self._spec.timeout_s,
+                        self._spec.vector_dtype,
+                    )
                     on_rows(batch.num_rows)
         self._client.flush(name, timeout=self._spec.build_timeout_s)
 
@@ -146,8 +152,9 @@ class MilvusIndex(MilvusReader):
         """Adds rows to a loaded collection; a row whose id is there is replaced."""
         name = collection.name
         with changing(self._path, name), translated(f"cannot add rows to {name}"):
+            dtype = self._vector_type(name)
             for batch in rows.batches(table, self._spec.insert_rows):
-                self._client.upsert(name, rows.of(batch), timeout=self._spec.timeout_s)
+                self._client.upsert(name, rows.of(batch, dtype), timeout=self._spec.timeout_s)
             self._settle(name)
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
@@ -161,7 +168,7 @@ class MilvusIndex(MilvusReader):
     def _settle(self, collection: str) -> None:
         # Lite searches unflushed rows 10 to 40 times slower. On a server a read at level
         # Strong waits until what was written is served; then weaker reads see it too.
-        if self._lite:
+        if self._backend.is_lite:
             self._client.flush(collection, timeout=self._spec.build_timeout_s)
         self._ready(collection)
         self._client.query(
@@ -187,6 +194,7 @@ class MilvusIndex(MilvusReader):
             )
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
             self._loaded.discard(collection)
+            self._vector_types.pop(collection, None)
             if self._exists(collection):
                 if self._import is not None:
                     self._import.settle(collection)
@@ -240,6 +248,6 @@ class MilvusIndex(MilvusReader):
         )
         # Lite builds in `load_collection`; waiting here would only be pymilvus's half second.
         self._client.create_index(
-            collection, params, sync=not self._lite, timeout=self._spec.build_timeout_s
+            collection, params, sync=not self._backend.is_lite, timeout=self._spec.build_timeout_s
         )
         self._ready(collection)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pymilvus import MilvusException
 
 from mrag_pipeline.domain.filters import Filter, matches
+from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.domain.version import VersionRecord, live_alias, version_in
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index import lite, rows
+from mrag_pipeline.index.capabilities import Backend
 from mrag_pipeline.index.connection import connect, disconnect, translated
 from mrag_pipeline.index.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.lite_rows import LiteRows, Rows
@@ -26,9 +28,9 @@ from mrag_pipeline.index.records import RecordStore
 from mrag_pipeline.index.schema import (
     CHUNK_FIELDS,
     FILTER_FIELDS,
-    check_index_type,
     check_params,
     quoted,
+    vector_type,
 )
 from mrag_pipeline.index.searching import Searches
 from mrag_pipeline.index.spec import MilvusSpec
@@ -54,10 +56,11 @@ class MilvusReader:
         self._closed = False
         try:
             with translated(f"cannot ask {spec.uri} for its version"):
-                self._server_version = str(self._client.get_server_version(timeout=spec.timeout_s))
-            self._lite = self._server_version.startswith("milvus_lite")
-            self._index_type = check_index_type(spec.index_type, self._lite)
+                told = str(self._client.get_server_version(timeout=spec.timeout_s))
+            self._backend = Backend.of(told)
+            self._index_type = self._backend.check_index_type(spec.index_type)
             check_params(self._index_type, spec.index_params, spec.search_params)
+            self._backend.check_vector_dtype(spec.vector_dtype)
         except BaseException:
             self.close()
             raise
@@ -65,20 +68,19 @@ class MilvusReader:
         self._rows = None if self._path is None else LiteRows(self._path, self._filtered)
         self._loaded: set[str] = set()
         self._loading: defaultdict[str, Lock] = defaultdict(Lock)
+        self._vector_types: dict[str, VectorType] = {}
         self._searches = Searches(
             self._client,
             spec,
             self._index_type,
-            1 if self._lite else spec.search_threads,
+            1 if self._backend.is_lite else spec.search_threads,
             self._ready,
+            self._vector_type,
         )
 
     def describe(self) -> str:
         """One line for people: what it is, where."""
-        if self._lite:
-            version = self._server_version.removeprefix("milvus_lite-")
-            return f"Milvus Lite {version} at {self._spec.uri}"
-        return f"Milvus {self._server_version.removeprefix('v')} at {self._spec.uri}"
+        return f"{self._backend} at {self._spec.uri}"
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection is there, indexed, loaded and has just so many rows."""
@@ -138,7 +140,7 @@ class MilvusReader:
             some = known if ids is None else known.keys() & {int(one) for one in ids}
             every = (one for one in some if matches(wanted, known[one]))
             return np.array(sorted(islice(every, limit)), dtype=np.int64)
-        asked = expression(wanted, self._lite)
+        asked = expression(wanted, self._backend.is_lite)
         found: list[int] = []
         for block in self._candidates(collection, asked, ids, limit):
             if asked.is_exact:
@@ -202,7 +204,10 @@ class MilvusReader:
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by id: each (D,)."""
         found = self._by_id(collection, ids, ("chunk_id", "vector"))
-        return {row["chunk_id"]: np.asarray(row["vector"], dtype=np.float32) for row in found}
+        if not found:
+            return {}
+        dtype = self._vector_type(collection)
+        return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in found}
 
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once, in blocks."""
@@ -304,9 +309,20 @@ class MilvusReader:
         with self._loading[collection]:
             if collection not in self._loaded:
                 copies = self._spec.replicas
-                more = {"replica_number": copies} if copies > 1 and not self._lite else {}
+                more = (
+                    {"replica_number": copies} if copies > 1 and not self._backend.is_lite else {}
+                )
                 self._client.load_collection(collection, timeout=self._spec.build_timeout_s, **more)
                 self._loaded.add(collection)
+
+    def _vector_type(self, collection: str) -> VectorType:
+        """What its vectors are stored as, which the config may have changed since; asked once."""
+        if not self._backend.has_halves:
+            return "float32"
+        if collection not in self._vector_types:
+            told = self._client.describe_collection(collection, timeout=self._spec.timeout_s)
+            self._vector_types[collection] = vector_type(told)
+        return self._vector_types[collection]
 
     def _exists(self, collection: str) -> bool:
         return bool(self._client.has_collection(collection, timeout=self._spec.timeout_s))

@@ -10,6 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.precision import VectorType, pack, unpack
 from mrag_pipeline.ports import ChunkRow
 
 if TYPE_CHECKING:
@@ -24,8 +28,11 @@ def batches(table: pa.Table, max_rows: int) -> Iterator[pa.Table]:
         yield from _halved(table.slice(start, max_rows))
 
 
-def of(table: pa.Table) -> list[dict[str, Any]]:
-    """Milvus's rows; vectors stay views of one array, which is half the cost of lists."""
+def of(table: pa.Table, dtype: VectorType = "float32") -> list[dict[str, Any]]:
+    """Milvus's rows; vectors stay views of one array, which is half the cost of lists.
+
+    Raises: BadVectors for a number that the vectors' type does not have.
+    """
     if not table.num_rows:
         return []
     vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -34,9 +41,24 @@ def of(table: pa.Table) -> list[dict[str, Any]]:
     }
     if "metadata" in columns:
         columns["metadata"] = [json.loads(text) for text in columns["metadata"]]
-    columns["vector"] = list(vectors.reshape(table.num_rows, -1))
+    columns["vector"] = sent(vectors.reshape(table.num_rows, -1), dtype)
     names = list(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def sent(vectors: NDArray[np.float32], dtype: VectorType) -> list[Any]:
+    """N vectors as pymilvus takes them: arrays of float32, or the bytes of 16-bit numbers."""
+    if dtype == "float32":
+        return list(vectors)
+    return [row.tobytes() for row in pack(vectors, dtype)]
+
+
+def answered(vector: Any, dtype: VectorType) -> NDArray[np.float32]:
+    """A vector (D,) of a row that Milvus answers."""
+    if dtype == "float32":
+        return np.asarray(vector, dtype=np.float32)
+    [content] = vector  # pymilvus puts bytes into a list
+    return unpack(np.frombuffer(content, dtype="<u2"), dtype)
 
 
 @dataclass(frozen=True, slots=True)

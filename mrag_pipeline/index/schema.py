@@ -1,9 +1,13 @@
-"""What the collections look like, and which index types are safe where."""
+"""What the collections look like."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
+from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.index.spec import Params
 from mrag_pipeline.ports import CollectionSpec
@@ -12,25 +16,12 @@ MAX_VARCHAR_BYTES = 65_535
 MAX_DIM = 32_768
 METRIC = "COSINE"
 
-# Lite takes any name without a word, and one that it does not know (DISKANN) makes the
-# collection unreadable when the database is opened again.
-INDEX_TYPES = {
-    "lite": ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"),
-    "server": (
-        "FLAT",
-        "HNSW",
-        "HNSW_SQ",
-        "HNSW_PQ",
-        "HNSW_PRQ",
-        "IVF_FLAT",
-        "IVF_SQ8",
-        "IVF_PQ",
-        "IVF_RABITQ",
-        "SCANN",
-        "DISKANN",
-        "AUTOINDEX",
-    ),
+VECTOR_TYPES: dict[VectorType, DataType] = {
+    "float32": DataType.FLOAT_VECTOR,
+    "float16": DataType.FLOAT16_VECTOR,
+    "bfloat16": DataType.BFLOAT16_VECTOR,
 }
+
 _BUILD = {
     "HNSW": {"M": 16, "efConstruction": 200},
     "HNSW_SQ": {"M": 16, "efConstruction": 200},
@@ -77,22 +68,6 @@ CHUNK_FIELDS = (
 )
 
 
-def check_index_type(name: str, lite: bool) -> str:
-    """The index type, in capitals.
-
-    Raises: ConfigError if the backend cannot hold it safely.
-    """
-    backend = "lite" if lite else "server"
-    if name.upper() not in INDEX_TYPES[backend]:
-        where = "Milvus Lite" if lite else "a Milvus server"
-        raise ConfigError(
-            f"milvus.index_type {name!r}",
-            f"on {where} one of {', '.join(INDEX_TYPES[backend])}",
-            "change milvus.index_type in the config file",
-        )
-    return name.upper()
-
-
 def check_params(index_type: str, build: Params, search: Params) -> None:
     """Refuses parameters that the index type does not know: Milvus takes any without a word.
 
@@ -133,7 +108,7 @@ def search_params(index_type: str, limit: int, given: Params) -> dict[str, objec
     return {"metric_type": METRIC, "params": params}
 
 
-def schema(collection: CollectionSpec) -> CollectionSchema:
+def schema(collection: CollectionSpec, dtype: VectorType = "float32") -> CollectionSchema:
     """The collection's fields: id and vector, and for chunks what people read."""
     fields = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     fields.add_field("chunk_id", DataType.INT64, is_primary=True)
@@ -146,8 +121,15 @@ def schema(collection: CollectionSpec) -> CollectionSchema:
         fields.add_field("text", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
         fields.add_field("metadata", DataType.JSON)
         fields.add_field("fingerprint", DataType.VARCHAR, max_length=64)
-    fields.add_field("vector", DataType.FLOAT_VECTOR, dim=collection.dim)
+    fields.add_field("vector", VECTOR_TYPES[dtype], dim=collection.dim)
     return fields
+
+
+def vector_type(description: Mapping[str, Any]) -> VectorType:
+    """What a collection's vectors are stored as, from what `describe_collection` answers."""
+    [found] = [field["type"] for field in description["fields"] if field["name"] == "vector"]
+    [dtype] = [name for name, kind in VECTOR_TYPES.items() if kind == found]
+    return dtype
 
 
 def record_schema() -> CollectionSchema:

@@ -12,7 +12,9 @@ from threading import Lock
 import numpy as np
 from pymilvus import MilvusClient
 
+from mrag_pipeline.domain.precision import VectorType, queries
 from mrag_pipeline.errors import TransientError
+from mrag_pipeline.index import rows
 from mrag_pipeline.index.connection import translated
 from mrag_pipeline.index.expressions import ids_in
 from mrag_pipeline.index.schema import search_params
@@ -36,18 +38,21 @@ class Searches:
         index_type: str,
         num_threads: int,
         ready: Callable[[str], None],
+        vector_type: Callable[[str], VectorType],
     ) -> None:
         """Ready to search.
 
         Args:
             num_threads: searches at a time; 1 for Lite, which is Python and would take turns.
             ready: has a collection in memory.
+            vector_type: what a collection's vectors are stored as.
         """
         self._client = client
         self._spec = spec
         self._index_type = index_type
         self._num_threads = num_threads
         self._ready = ready
+        self._vector_type = vector_type
         self._threads: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
@@ -122,9 +127,10 @@ class Searches:
         for start in range(0, len(vectors), step):
             with translated(f"cannot search {request.collection}"):
                 self._ready(request.collection)
+                dtype = self._vector_type(request.collection)
                 answer = self._client.search(
                     request.collection,
-                    data=list(vectors[start : start + step]),
+                    data=rows.sent(queries(vectors[start : start + step], dtype), dtype),
                     limit=request.limit,
                     filter=matching,
                     output_fields=["chunk_id"],  # without it Lite sends the vectors along

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mrag_pipeline.domain.precision import VectorType
+
 Params = Mapping[str, int | float | str | bool]
 
 
@@ -16,6 +18,7 @@ class MilvusSpec:
     uri: str = ".mrag/index.db"  # a path ending in .db: Milvus Lite; http(s)://host:port: a server
     token_env: str = "MRAG_MILVUS_TOKEN"  # the variable that holds "user:password" or an API key
     db_name: str = ""  # the server's database; empty: its default
+    vector_dtype: VectorType = "float32"  # of new collections; 16 bits need a server from 2.4 on
     index_type: str = "FLAT"
     index_params: Params = field(default_factory=dict)  # of building it; empty: the usual ones
     search_params: Params = field(default_factory=dict)

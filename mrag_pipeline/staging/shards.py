@@ -27,6 +27,7 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt, StagedFile
+from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput, Staging
 from mrag_pipeline.staging import tables
@@ -221,15 +222,17 @@ class ShardFolders:
         assert output.vectors.shape == (num_chunks, len(card.heads), card.head_dim)
         assert output.standard.shape == (num_chunks, card.standard_dim)
         ids = np.array([chunk.id for chunk in output.chunks], dtype=np.int64)
-        yield "chunks.parquet", tables.chunk_table(output.chunks, output.standard)
+        yield (
+            "chunks.parquet",
+            tables.chunk_table(output.chunks, output.standard, manifest.vector_dtype),
+        )
         for i, head in enumerate(card.heads):
             table = tables.head_table(ids, output.vectors[:, i], manifest.vector_dtype)
             yield _head(head), table
         sums = output.sums
         if manifest.vector_dtype != "float32":
             # Of what is stored, so that it can be subtracted when it is read back.
-            stored = output.vectors.astype(manifest.vector_dtype).astype(np.float32)
-            sums = ImportanceSums.of(stored)
+            sums = ImportanceSums.of(rounded(output.vectors, manifest.vector_dtype))
         yield "importance.parquet", tables.importance_table(sums, card.heads)
         yield "documents.parquet", tables.document_table(output.documents)
         yield "dead_letters.parquet", tables.dead_letter_table(output.dead_letters)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mrag_pipeline.domain.precision import VectorType
+
 
 @dataclass(frozen=True, slots=True)
 class StagingSpec:
     """The `[staging]` part of the config file."""
 
     uri: str = ".mrag/staging"  # a path, or any filesystem's URI: file://, s3://, gs://, abfs://
-    vector_dtype: Literal["float32", "float16"] = "float32"  # of the staged head vectors
+    vector_dtype: VectorType = "float32"  # of the staged vectors
     compression: Literal["zstd", "lz4", "snappy", "gzip", "none"] = "zstd"  # of the Parquet files

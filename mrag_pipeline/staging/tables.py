@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.documents import Chunk, DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, StagingError
 from mrag_pipeline.ports import DocumentRow
 
@@ -81,8 +82,10 @@ def from_parquet(content: pa.Buffer) -> pa.Table:
     return pq.read_table(pa.BufferReader(content))
 
 
-def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Table:
-    """N chunks with their standard embeddings (N, E).
+def chunk_table(
+    chunks: Sequence[Chunk], standard: NDArray[np.float32], dtype: str = "float32"
+) -> pa.Table:
+    """N chunks with their standard embeddings (N, E), rounded to `dtype`.
 
     Raises: StagingError if a text or the metadata cannot be stored.
     """
@@ -97,7 +100,7 @@ def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Ta
             pa.array([c.text for c in chunks], pa.string()),
             pa.array([_json(c) for c in chunks], pa.string()),
             pa.array([c.fingerprint for c in chunks], pa.string()),
-            lists(standard),
+            lists(rounded(standard, dtype)),
         ]
     except UnicodeEncodeError as error:
         raise _not_unicode(error, [c.document_id for c in chunks]) from error
@@ -105,20 +108,20 @@ def chunk_table(chunks: Sequence[Chunk], standard: NDArray[np.float32]) -> pa.Ta
 
 
 def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str) -> pa.Table:
-    """One head's vectors (N, D), stored as `dtype`.
+    """One head's vectors (N, D), stored as `dtype`; Parquet has no bfloat16, so as float32.
 
     Raises: BadVectors if a vector is not finite, or does not survive `dtype`.
     """
-    with np.errstate(over="ignore"):
-        stored = vectors.astype(dtype)
-    whole = np.isfinite(stored).all(axis=1) & stored.any(axis=1)
-    if not whole.all():
+    stored = rounded(vectors, dtype)
+    num_broken = int(np.sum(~(np.isfinite(stored).all(axis=1) & stored.any(axis=1))))
+    if num_broken:
         raise BadVectors(
-            f"{int((~whole).sum())} of {len(whole)} vectors are zero, NaN or infinite as {dtype}",
+            f"{num_broken} of {len(stored)} vectors are zero, NaN or infinite as {dtype}",
             "finite vectors with a direction",
             "set staging.vector_dtype to float32; if it is that already, check the model",
         )
-    return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(stored)})
+    halved = stored.astype(np.float16) if dtype == "float16" else stored
+    return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(halved)})
 
 
 def importance_table(sums: ImportanceSums, heads: Sequence[Head]) -> pa.Table:

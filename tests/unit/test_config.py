@@ -241,3 +241,15 @@ def test_a_resolved_config_is_read_back_as_it_was(tmp_path: Path) -> None:
     """What a build stores gives the same config, in a worker's process too."""
     config = Config.parse({"corpus": {"uri": "x.jsonl"}, "encoder": {"layers": [-2, -1]}}, tmp_path)
     assert Config.parse(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_index_of_16_bits_holds_what_is_staged(dtype: str) -> None:
+    """Rounding once, where importance is summed; anything may be loaded as float32."""
+    both = Config.parse({"milvus": {"vector_dtype": dtype}, "staging": {"vector_dtype": dtype}})
+    assert both.milvus.vector_dtype == both.staging.vector_dtype == dtype
+    Config.parse({"staging": {"vector_dtype": dtype}})
+    for staged in {"float32", "float16", "bfloat16"} - {dtype}:
+        with pytest.raises(ConfigError, match=r"milvus\.vector_dtype") as caught:
+            Config.parse({"milvus": {"vector_dtype": dtype}, "staging": {"vector_dtype": staged}})
+        assert f"staging.vector_dtype = '{dtype}'" in caught.value.fix

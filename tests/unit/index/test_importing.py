@@ -12,7 +12,7 @@ from pymilvus import BulkInsertState
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index import importing
-from mrag_pipeline.index.importing import BulkImport, version_of
+from mrag_pipeline.index.importing import BulkImport
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import BulkFile
 
@@ -138,12 +138,3 @@ def test_what_on_rows_raises_ends_the_wait() -> None:
     imports = BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files())
     with pytest.raises(KeyError):
         imports.fill("c", [a_table(3)], stop)
-
-
-@pytest.mark.parametrize(
-    ("told", "version"),
-    [("v2.3.5-lite", (2, 3)), ("2.4.15", (2, 4)), ("v2.10.0-dev", (2, 10)), ("unknown", (0, 0))],
-)
-def test_versions_are_read_from_what_servers_say(told: str, version: tuple[int, int]) -> None:
-    """With and without a v, and with what comes behind."""
-    assert version_of(told) == version

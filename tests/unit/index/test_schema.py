@@ -6,9 +6,7 @@ import pytest
 
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.index.schema import (
-    INDEX_TYPES,
     build_params,
-    check_index_type,
     check_params,
     search_params,
 )
@@ -42,20 +40,3 @@ def test_a_parameter_of_another_type_is_refused(
     """Milvus would take it without a word."""
     with pytest.raises(ConfigError, match=told):
         check_params(index_type, build, search)
-
-
-@pytest.mark.parametrize("lite", [True, False])
-def test_every_type_of_the_list_can_be_used_as_it_is(lite: bool) -> None:
-    """Its usual parameters are among those that may be given."""
-    for name in INDEX_TYPES["lite" if lite else "server"]:
-        assert check_index_type(name.lower(), lite) == name
-        usual = build_params(name, {})
-        wide = search_params(name, 10, {})["params"]
-        assert isinstance(wide, dict)
-        check_params(name, usual, wide)
-
-
-def test_what_bricks_lite_is_refused_there() -> None:
-    """DISKANN on Lite could never be opened again."""
-    with pytest.raises(ConfigError, match="DISKANN"):
-        check_index_type("DISKANN", lite=True)

@@ -54,7 +54,8 @@ def client() -> Iterator[Client]:
 
 
 def searches(client: Any, num_threads: int = THREADS) -> Searches:
-    return Searches(client, MilvusSpec(timeout_s=30), "FLAT", num_threads, lambda name: None)
+    spec = MilvusSpec(timeout_s=30)
+    return Searches(client, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32")
 
 
 def request(name: str, *rows: int, width: int = 2, limit: int = 1) -> SearchRequest:

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
 from mrag_pipeline.staging.shards import ShardFolders
 from mrag_pipeline.staging.spec import StagingSpec
@@ -148,7 +150,23 @@ def test_half_precision_halves_the_vectors(tmp_path: Path) -> None:
     assert table.schema.field("vector").type == pa.list_(pa.float32())
     expected = output.vectors[:, 0].astype(np.float16).astype(np.float32)
     np.testing.assert_array_equal(as_matrix(table), expected)
-    np.testing.assert_array_equal(as_matrix(staging.chunks(0)), output.standard)
+    standard = output.standard.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(as_matrix(staging.chunks(0)), standard)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_rounded_is_what_is_summed(tmp_path: Path, dtype: str) -> None:
+    """Heads, standard embeddings and importance are of the same rounded numbers."""
+    staging = planned(tmp_path, vector_dtype=dtype)
+    output = an_output()
+    staging.write_shard(output, PLAN)
+    kept = rounded(output.vectors, dtype)
+    assert not np.array_equal(kept, output.vectors)
+    for place, head in enumerate(HEADS):
+        np.testing.assert_array_equal(as_matrix(staging.head(0, head)), kept[:, place])
+    np.testing.assert_array_equal(as_matrix(staging.chunks(0)), rounded(output.standard, dtype))
+    np.testing.assert_array_equal(staging.sums(0).unit_sum, ImportanceSums.of(kept).unit_sum)
+    np.testing.assert_array_equal(staging.sums(0).norm_sum, ImportanceSums.of(kept).norm_sum)
 
 
 def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:

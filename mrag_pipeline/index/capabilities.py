@@ -1,0 +1,91 @@
+"""What Milvus Lite, and a server of which version, can do: asked once, when it is opened.
+
+Versions are those whose documentation first has the thing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from mrag_pipeline.domain.precision import VectorType
+from mrag_pipeline.errors import ConfigError
+
+_FILES = (2, 3)  # 2.2 imports no Parquet
+_HALVES = (2, 4)
+
+# Lite takes any name without a word, and one that it does not know (DISKANN) makes the
+# collection unreadable when the database is opened again. A server refuses, after all rows.
+_LITE_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
+_SERVER_TYPES = {
+    **dict.fromkeys(("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ"), (0, 0)),
+    **dict.fromkeys(("DISKANN", "AUTOINDEX"), (0, 0)),
+    "SCANN": (2, 3),
+    **dict.fromkeys(("HNSW_SQ", "HNSW_PQ", "HNSW_PRQ"), (2, 5)),
+    "IVF_RABITQ": (2, 6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Which Milvus is at the other end."""
+
+    is_lite: bool
+    version: tuple[int, int]  # the first two numbers; (0, 0) if it does not say
+    told: str = ""  # what it calls its version
+
+    @classmethod
+    def of(cls, told: str) -> Self:
+        """The backend that says so of its version, such as "v2.3.5" or "milvus_lite-3.2.2"."""
+        found = re.match(r"\D*(\d+)\.(\d+)", told)
+        version = (int(found[1]), int(found[2])) if found else (0, 0)
+        return cls(told.startswith("milvus_lite"), version, told)
+
+    def __str__(self) -> str:
+        if self.is_lite:
+            return f"Milvus Lite {self.told.removeprefix('milvus_lite-')}"
+        return f"Milvus {self.told.removeprefix('v')}"
+
+    @property
+    def imports_files(self) -> bool:
+        """Whether it fetches Parquet files by itself."""
+        return not self.is_lite and self.version >= _FILES
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether its vectors may have numbers of 16 bits."""
+        return not self.is_lite and self.version >= _HALVES
+
+    def index_types(self) -> tuple[str, ...]:
+        """The index types that are safe on it."""
+        if self.is_lite:
+            return _LITE_TYPES
+        return tuple(name for name, since in _SERVER_TYPES.items() if self.version >= since)
+
+    def check_index_type(self, name: str) -> str:
+        """The index type, in capitals.
+
+        Raises: ConfigError if the backend cannot hold it safely.
+        """
+        if name.upper() not in self.index_types():
+            since = _SERVER_TYPES.get(name.upper(), (0, 0))
+            newer = f", or a server from {since[0]}.{since[1]} on" if since > self.version else ""
+            raise ConfigError(
+                f"milvus.index_type {name!r}",
+                f"on {self} one of {', '.join(self.index_types())}{newer}",
+                "change milvus.index_type in the config file",
+            )
+        return name.upper()
+
+    def check_vector_dtype(self, dtype: VectorType) -> None:
+        """Refuses vectors that the backend cannot hold.
+
+        Raises: ConfigError.
+        """
+        if dtype != "float32" and not self.has_halves:
+            raise ConfigError(
+                f"milvus.vector_dtype {dtype!r}",
+                f"float32 on {self}; vectors of 16 bits need a Milvus server from 2.4 on",
+                "set milvus.vector_dtype = 'float32'; staging.vector_dtype may stay as it is",
+            )
