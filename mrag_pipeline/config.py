@@ -59,6 +59,7 @@ _SHARES = {
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
     *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
+    *(("milvus", "tls_ca"), ("milvus", "tls_cert"), ("milvus", "tls_key")),
 )
 
 

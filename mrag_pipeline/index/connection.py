@@ -47,10 +47,17 @@ def connect(spec: MilvusSpec) -> MilvusClient:
     if path is not None:
         return _open_lite(path)
     token = os.environ.get(spec.token_env, "") if spec.token_env else ""
+    certificates = _certificates(spec)
     with translated(f"cannot reach Milvus at {spec.uri}"):
         try:
             return MilvusClient(
-                spec.uri, token=token, db_name=spec.db_name, timeout=min(spec.timeout_s, 10)
+                spec.uri,
+                token=token,
+                db_name=spec.db_name,
+                timeout=min(spec.timeout_s, 10),
+                # A connection that is shared by address would be the first one's, whoever signed.
+                dedicated=bool(certificates),
+                **certificates,
             )
         except MilvusException as error:
             if _is_denial(error):
@@ -172,12 +179,50 @@ def _lite_error(path: Path, cause: BaseException) -> MragError:
     )
 
 
+def _certificates(spec: MilvusSpec) -> dict[str, str]:
+    """What pymilvus is told of TLS; it reads the files without a word for who named them.
+
+    Raises: ConfigError.
+    """
+    named = {key: getattr(spec, key) for key in ("tls_ca", "tls_cert", "tls_key")}
+    given = {key: path for key, path in named.items() if path}
+    if given and not spec.uri.startswith("https://"):
+        raise ConfigError(
+            f"{', '.join(f'milvus.{key}' for key in given)}, and no TLS at {spec.uri}",
+            "an https:// address",
+            "change milvus.uri, or leave the certificates out",
+        )
+    if ("tls_cert" in given or "tls_key" in given) and len(given) < 3:
+        raise ConfigError(
+            f"of milvus.tls_ca, tls_cert and tls_key only {', '.join(given)}",
+            "all three where the server asks for a certificate, else tls_ca alone or none",
+            "name the missing ones",
+        )
+    for key, path in given.items():
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read milvus.{key}: {error}", "a PEM file", f"correct milvus.{key}"
+            ) from error
+    if "tls_cert" not in given:
+        return {"server_pem_path": spec.tls_ca} if given else {}
+    return {
+        "ca_pem_path": spec.tls_ca,
+        "client_pem_path": spec.tls_cert,
+        "client_key_path": spec.tls_key,
+    }
+
+
 def _is_denial(error: BaseException | None) -> bool:
     """Whether a token was refused: only the cause of the error says so."""
-    while error is not None:
+    seen: list[BaseException] = []  # gRPC's errors may be causes of themselves
+    while error is not None and error not in seen:
         code = error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
-        if code in _DENIED or "auth" in str(error).lower():
+        # A certificate's unknown authority is another matter.
+        if code in _DENIED or "auth" in str(error).lower().replace("authority", ""):
             return True
+        seen.append(error)
         error = error.__cause__
     return False
 

@@ -308,10 +308,8 @@ class MilvusReader:
         # One thread at a time: a second load makes the collection unreadable for the first.
         with self._loading[collection]:
             if collection not in self._loaded:
-                copies = self._spec.replicas
-                more = (
-                    {"replica_number": copies} if copies > 1 and not self._backend.is_lite else {}
-                )
+                copies = 1 if self._backend.is_lite else self._spec.replicas
+                more = {"replica_number": copies} if copies > 1 else {}
                 self._client.load_collection(collection, timeout=self._spec.build_timeout_s, **more)
                 self._loaded.add(collection)
 

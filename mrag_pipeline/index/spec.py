@@ -18,6 +18,9 @@ class MilvusSpec:
     uri: str = ".mrag/index.db"  # a path ending in .db: Milvus Lite; http(s)://host:port: a server
     token_env: str = "MRAG_MILVUS_TOKEN"  # the variable that holds "user:password" or an API key
     db_name: str = ""  # the server's database; empty: its default
+    tls_ca: str = ""  # a PEM file of who signed the server's certificate; empty: the system's
+    tls_cert: str = ""  # our own certificate and its key, where the server asks for one
+    tls_key: str = ""
     vector_dtype: VectorType = "float32"  # of new collections; 16 bits need a server from 2.4 on
     index_type: str = "FLAT"
     index_params: Params = field(default_factory=dict)  # of building it; empty: the usual ones

@@ -24,7 +24,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus import MilvusIndex, open_index
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
-from tests.contracts.test_vector_index import HEAD, OLD, SERVER, TEXTS, _empty, texts, vectors
+from tests.contracts.test_vector_index import HEAD, OLD, SERVER, TEXTS, empty, texts, vectors
 from tests.fakes_staging import table_of
 from tests.filters import KEYS, NUMBERS, filters
 from tests.filters import TEXTS as STRINGS
@@ -39,7 +39,7 @@ def opened(kind: str, folder: Path) -> VectorIndex:
     if kind == "exact":
         return ExactIndex("docs")
     if kind == "server":
-        _empty(SERVER)
+        empty(SERVER)
         return open_index(MilvusSpec(uri=SERVER), "docs")
     index = open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
     if kind == "lite expressions":

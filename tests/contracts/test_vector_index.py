@@ -55,7 +55,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorInde
     if request.param == "exact":
         opened = ExactIndex("docs")
     elif request.param == "server":
-        _empty(SERVER)
+        empty(SERVER)
         opened = open_index(MilvusSpec(uri=SERVER, insert_rows=100), "docs")
     else:
         opened = open_index(
@@ -65,7 +65,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorInde
     opened.close()
 
 
-def _empty(uri: str) -> None:
+def empty(uri: str) -> None:
     client = MilvusClient(uri)
     for name in client.list_collections():
         for alias in client.list_aliases(name)["aliases"]:

@@ -14,7 +14,7 @@ from mrag_pipeline.errors import (
     PlanRefused,
     StorageFull,
 )
-from mrag_pipeline.index.connection import translated
+from mrag_pipeline.index.connection import _is_denial, translated
 
 
 class _Refused(grpc.RpcError):
@@ -59,3 +59,13 @@ def test_an_error_of_ours_passes_unchanged() -> None:
     with pytest.raises(StorageFull) as caught, translated("outer"):
         raise mine
     assert caught.value is mine
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
+    """gRPC gives such; a refused certificate is no refused token."""
+    error = MilvusException(2, "certificate signed by unknown authority")
+    inner = _Refused(grpc.StatusCode.UNAVAILABLE)
+    error.__cause__, inner.__cause__ = inner, error
+    assert not _is_denial(error)
+    inner.__cause__ = _Refused(grpc.StatusCode.UNAUTHENTICATED)
+    assert _is_denial(error)

@@ -1,0 +1,136 @@
+"""What a Milvus server is told, as one in this process hears it: TLS, users, copies, levels."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from pymilvus.grpc_gen import common_pb2
+
+from mrag_pipeline.errors import ConfigError, IndexUnavailable
+from mrag_pipeline.index.milvus import open_index
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.ports import SearchRequest
+from tests.contracts.test_vector_index import HEAD, vectors
+from tests.fakes_staging import table_of
+from tests.protocol_server import protocol_server
+
+VERSION = "v2.5.13"
+CA = trustme.CA()
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Callable[[str, trustme.Blob], str]:
+    """A certificate or key as a file."""
+
+    def write(name: str, blob: trustme.Blob) -> str:
+        blob.write_to_path(tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
+
+
+def of_server(*, asks: bool = False) -> grpc.ServerCredentials:
+    mine = CA.issue_cert("127.0.0.1")
+    pair = (mine.private_key_pem.bytes(), mine.cert_chain_pems[0].bytes())
+    return grpc.ssl_server_credentials(
+        [pair],
+        root_certificates=CA.cert_pem.bytes() if asks else None,
+        require_client_auth=asks,
+    )
+
+
+def test_a_servers_certificate_is_checked(pem: Callable[[str, trustme.Blob], str]) -> None:
+    """By the CA that is named; by another, or by the system's, there is no connection."""
+    right, wrong = pem("ca.pem", CA.cert_pem), pem("other.pem", trustme.CA().cert_pem)
+    with protocol_server(VERSION, tls=of_server()) as (uri, _):
+        assert uri.startswith("https://")
+        with closing(open_index(MilvusSpec(uri=uri, tls_ca=right), "docs")) as index:
+            assert index.load(HEAD, [table_of(range(10), vectors(10))]) == 10
+        for ca in (wrong, ""):
+            with pytest.raises(IndexUnavailable):
+                open_index(MilvusSpec(uri=uri, tls_ca=ca, timeout_s=2), "docs")
+
+
+def test_a_server_may_ask_for_our_certificate(pem: Callable[[str, trustme.Blob], str]) -> None:
+    """Two-way TLS: with it we are let in, without it not."""
+    ours = CA.issue_cert("mrag@example.org")
+    ca, cert = pem("ca.pem", CA.cert_pem), pem("cert.pem", ours.cert_chain_pems[0])
+    key = pem("key.pem", ours.private_key_pem)
+    with protocol_server(VERSION, tls=of_server(asks=True)) as (uri, _):
+        spec = MilvusSpec(uri=uri, tls_ca=ca, tls_cert=cert, tls_key=key)
+        with closing(open_index(spec, "docs")) as index:
+            assert index.collections() == []
+        with pytest.raises(IndexUnavailable):
+            open_index(MilvusSpec(uri=uri, tls_ca=ca, timeout_s=2), "docs")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tls_ca": "ca.pem", "uri": "http://127.0.0.1:1"}, "no TLS at http://127.0.0.1:1"),
+        ({"tls_ca": "none.pem"}, "cannot read milvus.tls_ca"),
+        ({"tls_cert": "ca.pem"}, "only tls_cert"),
+        ({"tls_ca": "ca.pem", "tls_key": "ca.pem"}, "only tls_ca, tls_key"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_refused(
+    changes: dict[str, str], told: str, tmp_path: Path, pem: Callable[[str, trustme.Blob], str]
+) -> None:
+    """Before anything is connected: what would be ignored, and what is not there."""
+    pem("ca.pem", CA.cert_pem)
+    uri = changes.pop("uri", "https://127.0.0.1:1")
+    files = {key: str(tmp_path / name) for key, name in changes.items()}
+    changes["uri"] = uri  # parametrize shares it
+    with pytest.raises(ConfigError) as caught:
+        open_index(MilvusSpec(uri=uri, timeout_s=1, **files), "docs")
+    assert told in caught.value.found
+
+
+def test_the_token_and_the_database_go_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gRPC metadata; another token is refused as one, and never shown."""
+    monkeypatch.setenv("MRAG_MILVUS_TOKEN", "writer:s3cret")
+    token = base64.b64encode(b"writer:s3cret").decode()
+    with protocol_server(VERSION, token=token) as (uri, server):
+        with closing(open_index(MilvusSpec(uri=uri, db_name="tenant"), "docs")) as index:
+            index.load(HEAD, [table_of(range(10), vectors(10))])
+        assert server.databases == {"tenant"}
+        monkeypatch.setenv("MRAG_MILVUS_TOKEN", "writer:wr0ng")
+        with pytest.raises(ConfigError, match="refuses the token") as caught:
+            open_index(MilvusSpec(uri=uri), "docs")
+        assert "wr0ng" not in str(caught.value)
+
+
+def test_a_collection_has_one_shard_and_as_many_copies_as_asked(tmp_path: Path) -> None:
+    """Heads are small: one of the server's shards; replicas are memory, asked for on loading."""
+    with protocol_server(VERSION) as (uri, server):
+        with closing(open_index(MilvusSpec(uri=uri, replicas=3), "docs")) as index:
+            index.load(HEAD, [table_of(range(10), vectors(10))])
+        assert [one.shards_num for one in server.requests("CreateCollection")] == [1]
+        assert [one.replica_number for one in server.requests("LoadCollection")] == [3]
+
+
+@pytest.mark.parametrize("level", ["Strong", "Bounded", "Eventually"])
+def test_searches_read_at_the_level_that_is_configured(level: str) -> None:
+    """Counts and what a sync compares are always read at Strong."""
+    with protocol_server(VERSION) as (uri, server):
+        with closing(open_index(MilvusSpec(uri=uri, consistency=level), "docs")) as index:
+            index.load(HEAD, [table_of(range(10), vectors(10))])
+            index.search([SearchRequest(HEAD.name, vectors(1), 3)])
+            list(index.ids(HEAD.name))
+            index.vectors(HEAD.name, [1])
+        wanted = common_pb2.ConsistencyLevel.Value(level)
+        strong = common_pb2.ConsistencyLevel.Strong
+        assert {one.consistency_level for one in server.requests("CreateCollection")} == {wanted}
+        assert {one.consistency_level for one in server.requests("Search")} == {wanted}
+        queries = server.requests("Query")
+        by_id = [one for one in queries if one.expr == "chunk_id in [1]"]
+        assert {one.consistency_level for one in by_id} == {wanted}
+        rest = [one for one in queries if one not in by_id]
+        assert rest
+        assert {one.consistency_level for one in rest} == {strong}
