@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,26 @@ from filelock import FileLock, Timeout
 # Its parts talk over ports that cannot all be chosen.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 START_S = 240
+# How often its parts look for work, in milliseconds: the defaults are a second and more, and most of
+# what a test of a small collection waits for. Milvus reads its settings from the environment too.
+QUICK = {
+    "PROXY_TIMETICKINTERVAL": "50",
+    "QUERYCOORD_CHECKINTERVAL": "100",
+    "QUERYCOORD_CHECKHANDOFFINTERVAL": "500",
+    "QUERYCOORD_DISTPULLINTERVAL": "100",
+    "INDEXCOORD_SCHEDULER_INTERVAL": "100",
+}
 
 
 class Server:
     """Milvus, that can be killed and started again on the same folder."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, **settings: Any
+    ) -> None:
         """Not started yet; settings are those of its config.yaml template."""
         self._folder = folder
+        self._environment = dict(environment or {})
         self._settings = settings
         self._server: Any = None
         self.uri = ""
@@ -56,7 +68,13 @@ class Server:
         for name, value in self._settings.items():
             config.set(name, value)
         self._server = milvus.MilvusServer(config, wait_for_started=False)
-        self._server.start()
+        kept = dict(os.environ)
+        os.environ.update(self._environment)
+        try:
+            self._server.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(kept)
         deadline = time.monotonic() + START_S
         while not self._healthy():
             if self._server.server_proc.poll() is not None:
@@ -85,7 +103,7 @@ def milvus_server(folder: Path, **settings: Any) -> Iterator[Server]:
     """A server while the block runs; skips the test, with the reason, where none can start."""
     if importlib.util.find_spec("milvus") is None:
         pytest.skip("needs a server: make test-server, or pip install --no-deps milvus==2.3.5")
-    made = Server(folder, **settings)
+    made = Server(folder, QUICK, **settings)
     try:
         with FileLock(ONE_A_HOST, timeout=600):
             try:
