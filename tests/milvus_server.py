@@ -24,8 +24,8 @@ from filelock import FileLock, Timeout
 # Its parts talk over ports that cannot all be chosen.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 START_S = 240
-# How often its parts look for work, in milliseconds: the defaults are a second and more, and most of
-# what a test of a small collection waits for. Milvus reads its settings from the environment too.
+# How often its parts look for work, in milliseconds: the defaults are a second and more, most of
+# what a test of a small collection waits for. Milvus reads settings from the environment too.
 QUICK = {
     "PROXY_TIMETICKINTERVAL": "50",
     "QUERYCOORD_CHECKINTERVAL": "100",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 import shutil
@@ -11,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from mrag_pipeline.config import Config
+from tests.deploy.kuberay import SCHEMAS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = "1.31"
@@ -61,6 +64,21 @@ def test_kubernetes_takes_each_manifest(name: str) -> None:
     for template in pods(manifest):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **template}
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("name", RAY)
+def test_kuberay_knows_every_field(name: str) -> None:
+    """A field that its API does not have would be dropped without a word."""
+    jsonschema.validate(RAY[name], SCHEMAS[RAY[name]["kind"]])
+
+
+def test_a_misspelt_field_would_be_seen() -> None:
+    """The schemas refuse what they do not know, at every depth."""
+    for manifest in RAY.values():
+        broken = copy.deepcopy(manifest)
+        groups(broken)[1]["minReplica"] = 1
+        with pytest.raises(jsonschema.ValidationError, match="minReplica"):
+            jsonschema.validate(broken, SCHEMAS[manifest["kind"]])
 
 
 @pytest.mark.parametrize("name", RAY)
@@ -143,7 +161,9 @@ def test_the_dockerfile_has_no_fault() -> None:
 @pytest.mark.parametrize("path", sorted((DEPLOY / "config").glob("*.toml")), ids=lambda p: p.stem)
 def test_the_example_configs_are_configs(path: Path) -> None:
     """Every key is one that exists, every value one that is taken."""
-    Config.load(path)
+    config = Config.load(path)
+    # An index that is not exact would never pass the check before publishing.
+    assert config.milvus.index_type == "FLAT" or config.ingest.min_recall < 1
 
 
 def test_milvus_is_one_version() -> None:

@@ -1,0 +1,109 @@
+"""What KubeRay 1.3 and newer take of a RayCluster, RayJob and RayService, as JSON schemas.
+
+Written from the fields of its v1 API, without those that are deprecated, and strict: a field that
+is not here is a mistake. Pods are left to Kubernetes's own schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+STRING, WHOLE, FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+STRINGS = {"type": "object", "additionalProperties": STRING}
+ANYTHING = {"type": "object"}  # Kubernetes's own
+
+
+def record(required: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """An object of these fields and no others."""
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+AUTOSCALER = record(
+    env={"type": "array"},
+    envFrom={"type": "array"},
+    idleTimeoutSeconds=WHOLE,
+    image=STRING,
+    imagePullPolicy=STRING,
+    resources=ANYTHING,
+    securityContext=ANYTHING,
+    upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+    version={"enum": ["v1", "v2"]},
+    volumeMounts={"type": "array"},
+)
+HEAD = record(
+    ("rayStartParams", "template"),
+    enableIngress=FLAG,
+    headService=ANYTHING,
+    rayStartParams=STRINGS,
+    serviceType=STRING,
+    template=ANYTHING,
+)
+WORKERS = record(
+    ("groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"),
+    groupName=STRING,
+    idleTimeoutSeconds=WHOLE,
+    maxReplicas=WHOLE,
+    minReplicas=WHOLE,
+    numOfHosts=WHOLE,
+    rayStartParams=STRINGS,
+    replicas=WHOLE,
+    scaleStrategy=record(workersToDelete={"type": "array", "items": STRING}),
+    suspend=FLAG,
+    template=ANYTHING,
+)
+CLUSTER = record(
+    ("headGroupSpec", "workerGroupSpecs", "rayVersion"),
+    autoscalerOptions=AUTOSCALER,
+    enableInTreeAutoscaling=FLAG,
+    gcsFaultToleranceOptions=ANYTHING,
+    headGroupSpec=HEAD,
+    headServiceAnnotations=STRINGS,
+    managedBy=STRING,
+    rayVersion=STRING,
+    suspend=FLAG,
+    workerGroupSpecs={"type": "array", "items": WORKERS, "minItems": 1},
+)
+JOB = record(
+    ("entrypoint", "rayClusterSpec"),
+    activeDeadlineSeconds=WHOLE,
+    backoffLimit=WHOLE,
+    clusterSelector=STRINGS,
+    entrypoint=STRING,
+    entrypointNumCpus={"type": "number"},
+    entrypointNumGpus={"type": "number"},
+    entrypointResources=STRING,
+    jobId=STRING,
+    metadata=STRINGS,
+    rayClusterSpec=CLUSTER,
+    runtimeEnvYAML=STRING,
+    shutdownAfterJobFinishes=FLAG,
+    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
+    submitterConfig=record(backoffLimit=WHOLE),
+    submitterPodTemplate=ANYTHING,
+    suspend=FLAG,
+    ttlSecondsAfterFinished=WHOLE,
+)
+SERVICE = record(
+    ("serveConfigV2", "rayClusterConfig"),
+    excludeHeadPodFromServeSvc=FLAG,
+    rayClusterConfig=CLUSTER,
+    rayClusterDeletionDelaySeconds=WHOLE,
+    serveConfigV2=STRING,
+    serveService=ANYTHING,
+    upgradeStrategy=record(type=STRING, clusterUpgradeOptions=ANYTHING),
+)
+SCHEMAS = {
+    kind: record(
+        ("apiVersion", "kind", "metadata", "spec"),
+        apiVersion={"const": "ray.io/v1"},
+        kind={"const": kind},
+        metadata=ANYTHING,
+        spec=spec,
+    )
+    for kind, spec in {"RayCluster": CLUSTER, "RayJob": JOB, "RayService": SERVICE}.items()
+}
