@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser test test-slow test-server check format bench clean
+.PHONY: help demo browser test test-slow test-contract test-server check format bench clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
 	@echo "make browser    a Chromium for the page's tests, where apt can install it"
 	@echo "make test       the tests (about 10 minutes on 2 idle cores)"
 	@echo "make test-slow  the heavier ones"
-	@echo "make test-server  the index's contract, and its recovery, on a real Milvus server"
+	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
+	@echo "make test-server  that, and the server killed at every step"
 	@echo "make check      ruff, mypy --strict, format"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      everything that these made"
@@ -56,11 +57,14 @@ test-slow: $(VENV)/.installed
 
 # The package carries the server itself; its own requirements are a client's. Skips, and says why,
 # where it cannot be installed or started.
-test-server: $(VENV)/.installed
+test-contract: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps milvus==2.3.5 \
 	    || echo "milvus==2.3.5 could not be installed: the tests will skip"
-	$(BIN)/python -m tests.milvus_server $(BIN)/python -m pytest -q \
-	    tests/contracts/test_vector_index.py tests/contracts/test_index_filters.py -k server
+	$(BIN)/python -m tests.milvus_server $(BIN)/python -m pytest -q -k server \
+	    tests/contracts/test_vector_index.py tests/contracts/test_index_filters.py \
+	    tests/contracts/test_half_vectors.py
+
+test-server: test-contract
 	$(BIN)/python -m pytest -q -m slow \
 	    tests/integration/test_milvus_server.py tests/integration/test_milvus_loading.py
 
