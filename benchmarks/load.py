@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -49,7 +50,7 @@ from mrag_pipeline.staging.bulk import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
 from mrag_pipeline.staging.spec import StagingSpec
 from tests.fakes_staging import a_card, a_manifest
-from tests.milvus_server import Server
+from tests.milvus_server import ONE_A_HOST, Server
 
 SHARD_ROWS = 20_000
 PLAIN_ROWS = 2_000
@@ -287,12 +288,13 @@ def _server(uri: str, place: Path) -> Iterator[Served]:
     if uri:
         yield Served(uri, None)
         return
-    server = Server(place / "milvus")
-    server.start()
-    try:
-        yield Served(server.uri, psutil.Process(server.pid))
-    finally:
-        server.kill()
+    server = Server(place / "milvus")  # as it is by default, not as the tests hurry it
+    with FileLock(ONE_A_HOST, timeout=600):
+        server.start()
+        try:
+            yield Served(server.uri, psutil.Process(server.pid))
+        finally:
+            server.kill()
 
 
 def _tell(what: str, ratios: Sequence[float]) -> None:
