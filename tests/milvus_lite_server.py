@@ -8,25 +8,37 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 MILVUS_LITE = Path(sys.executable).parent / "milvus-lite"
+START_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class LiteServer:
+    """Where it answers, and what to kill."""
+
+    uri: str
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
-def lite_server(folder: Path) -> Iterator[str]:
-    """Its address on the loopback, while the block runs."""
+def lite_server(database: Path) -> Iterator[LiteServer]:
+    """A server on the loopback over that database, while the block runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [MILVUS_LITE, "server", "--data-dir", folder / "served.db"]
     process = subprocess.Popen(
-        [*map(str, command), "--host", "127.0.0.1", "--port", str(port)],
+        [
+            *(str(MILVUS_LITE), "server", "--data-dir", str(database)),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -35,7 +47,7 @@ def lite_server(folder: Path) -> Iterator[str]:
                 assert process.poll() is None, "the server has ended"
                 assert time.monotonic() < deadline, "the server does not come up"
                 time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield LiteServer(f"http://127.0.0.1:{port}", process)
     finally:
         process.kill()
         process.wait()

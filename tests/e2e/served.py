@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -81,27 +80,6 @@ def serving(project: Path, log: Path, *arguments: str) -> Iterator[Service]:
         end(process, family_of(process))
 
 
-@contextmanager
-def lite_server(database: Path) -> Iterator[str]:
-    """`milvus-lite server` over a database: the URI for everybody who shares it."""
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("milvus-lite")), "server"]
-    process = subprocess.Popen(
-        [*command, "--data-dir", str(database), "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until = time.monotonic() + TIMEOUT_S
-        while not _listens(port):
-            assert process.poll() is None, "milvus-lite server has ended"
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(process, family_of(process))
-
-
 @dataclass
 class Load:
     """Callers that ask without a pause, and what they were told."""
@@ -164,11 +142,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _name(process: psutil.Process) -> str:

@@ -21,7 +21,8 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.ports import VectorIndex
 from tests.e2e.conftest import Undisturbed
 from tests.e2e.project import ROOT, end, environment, family_of, run
-from tests.e2e.served import Load, Service, free_port, lite_server, serving
+from tests.e2e.served import Load, Service, free_port, serving
+from tests.milvus_lite_server import lite_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -53,10 +54,10 @@ def shared(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -
     """A copy of the built project, served by `milvus-lite server`."""
     project = tmp_path_factory.mktemp("shared") / "project"
     shutil.copytree(undisturbed.project, project)
-    with lite_server(project / ".mrag" / "index.db") as uri:
-        config = Config.load(project / "mrag.toml", {"milvus": {"uri": uri}})
+    with lite_server(project / ".mrag" / "index.db") as server:
+        config = Config.load(project / "mrag.toml", {"milvus": {"uri": server.uri}})
         with closing(wiring.index(config)) as index:
-            yield Shared(project, uri, index)
+            yield Shared(project, server.uri, index)
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,8 @@ except MragError as error:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with lite_server(tmp_path_factory.mktemp("lease")) as uri:
-        yield uri
+    with lite_server(tmp_path_factory.mktemp("lease") / "x.db") as server:
+        yield server.uri
 
 
 @pytest.fixture(autouse=True)

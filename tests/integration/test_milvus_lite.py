@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from tests.contracts.test_vector_index import HEAD, OLD, TEXTS, a_record, publish, texts, vectors
 from tests.fakes_staging import table_of
+from tests.milvus_lite_server import lite_server
 
 NUM_ROWS = 3_000
 
@@ -226,19 +226,8 @@ def test_a_record_is_read_old_or_new_while_it_is_replaced(tmp_path: Path) -> Non
 
 def test_the_same_lines_work_on_a_lite_server(tmp_path: Path) -> None:
     """Several processes share a database that `milvus-lite server` holds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1"),
-            *("--port", str(port), "--data-dir", str(tmp_path / "x.db")),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        index = _reached(MilvusSpec(uri=f"http://127.0.0.1:{port}"))
+    with lite_server(tmp_path / "x.db") as server:
+        index = open_index(MilvusSpec(uri=server.uri, timeout_s=2), "docs")
         assert index.describe().startswith("Milvus Lite ")
         assert index.load(HEAD, [table_of(range(10), vectors(10))]) == 10
         publish(index, OLD)
@@ -246,24 +235,11 @@ def test_the_same_lines_work_on_a_lite_server(tmp_path: Path) -> None:
         assert index.live() == OLD
         assert [r.id for r in index.chunks_of_document(TEXTS.name, "a")] == [1]
         assert index.size_bytes() is None
-        server.kill()
-        server.wait()
+        server.process.kill()
+        server.process.wait()
         with pytest.raises(IndexUnavailable):
             index.count(HEAD.name)
         index.close()
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _reached(spec: MilvusSpec) -> VectorIndex:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return open_index(replace(spec, timeout_s=2), "docs")
-        except IndexUnavailable:
-            if time.monotonic() > deadline:
-                raise
 
 
 def test_no_server_is_said(capfd: pytest.CaptureFixture[str]) -> None:
