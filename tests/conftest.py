@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from mrag_pipeline.cli import quiet
 from mrag_pipeline.domain.heads import EncoderSpec
+from tests.s3_server import Server, environment, exported, s3_server
 
 # Before Prefect, Ray and transformers are imported by any test.
 quiet.settle()
@@ -46,3 +48,19 @@ def local_ray() -> Iterator[None]:
     start_local(num_cpus=2, num_gpus=0)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 server for all tests of the session; skips where it is not installed."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: Server) -> Iterator[str]:
+    """The name of an empty bucket, reached as a user's environment says."""
+    name = f"tests-{uuid.uuid4().hex[:12]}"
+    s3.make_bucket(name)
+    with exported(environment(s3.endpoint)):
+        yield name

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from mrag_pipeline.corpus.delimited import DelimitedFiles
@@ -31,6 +32,7 @@ SUFFIXES = {
 }
 _SAMPLE_RECORDS = 50
 _SAMPLE_LOOKED_AT = 1_000  # records and dead letters, to find that many records
+_MAPPINGS_KEPT = 64  # of the files looked at last
 
 
 def open_corpus(spec: CorpusSpec) -> CorpusReader:
@@ -50,8 +52,26 @@ def open_corpus(spec: CorpusSpec) -> CorpusReader:
     return FileCorpus(spec)
 
 
+@dataclass(slots=True)
+class _Group:
+    """The files of one format, as one pass over the listing counts them."""
+
+    num_files: int = 0
+    num_bytes: int = 0
+    first: SourceFile | None = None  # by path; one that holds something, if there is one
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What one pass over the listing tells, in memory that does not grow with it."""
+
+    format: str
+    files: _Group  # of that format
+    num_others: int
+
+
 class FileCorpus:
-    """Documents of files of one format."""
+    """Documents of files of one format. The listing is gone through, never held."""
 
     def __init__(self, spec: CorpusSpec) -> None:
         self._spec = spec
@@ -64,8 +84,10 @@ class FileCorpus:
         Each file's fields are checked before its first piece.
         Raises: CorpusNotFound, EmptyCorpus, BrokenFile, ConfigError.
         """
-        format_name, files, _ = self._listing()
-        for file in files:
+        format_name = self._survey.format
+        for file in self._tree.files(self._spec.include):
+            if not self._is_of(file, format_name):
+                continue
             if not _is_utf8(file.path):
                 yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
                 continue
@@ -94,63 +116,75 @@ class FileCorpus:
 
     def describe(self) -> str:
         """Format, files and the first file's fields, with what was guessed."""
-        format_name, files, others = self._listing()
-        num_bytes = sum(file.num_bytes for file in files)
-        first = next((file for file in files if file.num_bytes and _is_utf8(file.path)), files[0])
-        records = self._format(format_name, first)
+        survey = self._survey
+        first = survey.files.first
+        assert first is not None
+        records = self._format(survey.format, first)
         mapping = self._mapping(records, first)
-        left_out = f", {others} other file(s) left out" if others else ""
+        left_out = f", {survey.num_others} other file(s) left out" if survey.num_others else ""
         return (
-            f"{records.name}, {len(files)} file(s), {num_bytes / 1e6:.1f} MB in {self._tree}"
-            f"{left_out}: {mapping}"
+            f"{records.name}, {survey.files.num_files} file(s), "
+            f"{survey.files.num_bytes / 1e6:.1f} MB in {self._tree}{left_out}: {mapping}"
         )
 
-    def _listing(self) -> tuple[str, list[SourceFile], int]:
+    @cached_property
+    def _survey(self) -> _Survey:
         """The format, its files, and how many others there are."""
         spec = self._spec
-        files = self._tree.files(spec.include)
-        if spec.format != "auto":
-            wanted = [file for file in files if self._takes(file, spec.format)]
-            name = str(spec.format)
-        else:
-            found = Counter(_format_by_name(file) for file in files)
-            found.pop("", None)
-            name = self._choose(found, files)
-            wanted = [file for file in files if _format_by_name(file) == name]
-        if not wanted:
+        found: dict[str, _Group] = {}
+        any_file: SourceFile | None = None
+        for file in self._tree.survey(spec.include):
+            any_file = _earlier(any_file, file)
+            if spec.format == "auto":
+                name = _format_by_name(file)
+            else:
+                name = str(spec.format) if self._takes(file, spec.format) else ""
+            group = found.setdefault(name, _Group())
+            group.num_files += 1
+            group.num_bytes += file.num_bytes
+            group.first = _earlier(group.first, file)
+        num_files = sum(group.num_files for group in found.values())
+        found.pop("", None)
+        name = str(spec.format) if spec.format != "auto" else self._choose(found, any_file)
+        if name not in found:
             raise EmptyCorpus(
-                f"corpus {str(self._tree)!r} holds {len(files)} file(s), none of them {name}",
+                f"corpus {str(self._tree)!r} holds {num_files} file(s), none of them {name}",
                 f"names that end in {', '.join(SUFFIXES[name])}",
                 "check `uri`, `format` and `include`",
             )
-        return name, wanted, len(files) - len(wanted)
+        return _Survey(name, found[name], num_files - found[name].num_files)
+
+    def _is_of(self, file: SourceFile, name: str) -> bool:
+        if self._spec.format != "auto":
+            return self._takes(file, self._spec.format)
+        return _format_by_name(file) == name
 
     def _takes(self, file: SourceFile, name: str) -> bool:
         # Whoever names a format and the files means them, whatever the names end in.
         named = bool(self._spec.include) or self._tree.names_files
         return named or file.suffix in SUFFIXES[name]
 
-    def _choose(self, found: Counter[str], files: Sequence[SourceFile]) -> str:
+    def _choose(self, found: Mapping[str, _Group], any_file: SourceFile | None) -> str:
         data = [name for name in found if name != "text"]
         if len(data) == 1:
             return data[0]  # a README beside the data is not part of it
         if not data and found:
             return "text"
-        if not files:
+        if any_file is None:
             raise EmptyCorpus(
                 f"corpus {str(self._tree)!r} holds no file",
                 "",
                 "check `uri` and `include`",
             )
         if data:
-            counts = ", ".join(f"{number} {name}" for name, number in sorted(found.items()))
+            counts = ", ".join(f"{found[name].num_files} {name}" for name in sorted(found))
             raise ConfigError(
                 f"corpus {str(self._tree)!r} holds files of several formats: {counts}",
                 "one format",
                 "set `format`, or `include` to choose files",
             )
         raise ConfigError(
-            f"corpus {str(self._tree)!r}: no format known for {files[0].path!r}",
+            f"corpus {str(self._tree)!r}: no format known for {any_file.path!r}",
             f"names that end in {', '.join(s for group in SUFFIXES.values() for s in group)}",
             "set `format`",
         )
@@ -182,6 +216,8 @@ class FileCorpus:
             samples = list(islice(found, _SAMPLE_RECORDS))
             place = self._tree.name(file.path)
             known = resolve(self._spec, samples, place, records.fixed_fields)
+            while len(self._mappings) >= _MAPPINGS_KEPT:
+                del self._mappings[next(iter(self._mappings))]
             self._mappings[file.path, file.stamp] = known
         return known
 
@@ -198,6 +234,19 @@ class FileCorpus:
 
 def _format_by_name(file: SourceFile) -> str:
     return next((name for name, ends in SUFFIXES.items() if file.suffix in ends), "")
+
+
+def _earlier(one: SourceFile | None, other: SourceFile) -> SourceFile:
+    """Which of the two is shown: it holds something, is named in UTF-8, and comes first."""
+    if one is None:
+        return other
+    return min(
+        one, other, key=lambda file: (not (file.num_bytes and _is_utf8(file.path)), _bytes(file))
+    )
+
+
+def _bytes(file: SourceFile) -> bytes:
+    return file.path.encode("utf-8", "surrogateescape")
 
 
 def _is_utf8(path: str) -> bool:

@@ -1,8 +1,9 @@
 """A folder on any filesystem in which a file is there whole or not at all.
 
-On a local disk a file is written under another name and renamed. Object stores show an
-object only once its PUT has succeeded, so there the name is written directly. Knows nothing
-of shards or Parquet.
+On a local disk a file is written under another name and renamed. Object stores have no rename,
+and show an object only once its PUT or the last request of its multipart upload has succeeded:
+there the name is written directly, a file below 10 MB in one request. Their client tries a call
+again, nobody else does. Knows nothing of shards or Parquet.
 """
 
 from __future__ import annotations
@@ -20,19 +21,24 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mrag_pipeline.errors import ConfigError, PermanentError, StagingError, StorageFull
+from mrag_pipeline.filesystems.place import open_place, shown
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_FOLDERS = ("s3", "gcs", "abfs")  # a key needs no parent there
+_AGAIN = "check the permissions and the connection, then run the same command again"
 
 
 class Folder:
     """Reads and writes whole files under one root."""
 
     def __init__(self, uri: str, *below: str) -> None:
-        self._fs, root = _open(uri)
-        self._local = isinstance(self._fs, fs.LocalFileSystem)
-        self._root = "/".join([root.rstrip("/"), *below])
-        self.name = "/".join([uri.rstrip("/"), *below])
+        if not uri:
+            raise ConfigError("staging.uri is empty", "a path or a URI", "set staging.uri")
+        self._place = open_place(uri, f"staging.uri {shown(uri)!r}")
+        self._fs = self._place.filesystem
+        self._local = self._place.is_local
+        self._root = "/".join([self._place.root.rstrip("/"), *below])
+        self.name = "/".join([shown(uri).rstrip("/"), *below])
 
     def path(self) -> str:
         """As its own filesystem names it: an absolute path, or a key within its bucket."""
@@ -56,7 +62,7 @@ class Folder:
             if self._fs.type_name not in _NO_FOLDERS:
                 self._fs.create_dir(target.rpartition("/")[0], recursive=True)
             with self._fs.open_output_stream(target) as stream:
-                stream.write(content)
+                stream.write(content)  # at once: nothing that ends it early leaves a part
 
     def read(self, path: str) -> pa.Buffer | None:
         """The file's content, None if there is none.
@@ -69,10 +75,7 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StagingError(
-                f"cannot read {self.describe(path)}: {error}",
-                fix="check the permissions and the connection, then run the same command again",
-            ) from error
+            raise self._failed("read", path, error) from error
 
     def remove(self, path: str) -> None:
         """Removes a file, or a folder with all in it, if it is there.
@@ -81,6 +84,9 @@ class Folder:
         """
         target = f"{self._root}/{path}" if path else self._root
         try:
+            if self._place.objects is not None:
+                self._place.objects.remove(target.partition("/")[2])
+                return
             kind = self._fs.get_file_info(target).type
             if kind == fs.FileType.Directory:
                 self._fs.delete_dir(target)
@@ -89,39 +95,39 @@ class Folder:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StagingError(
-                f"cannot remove {self.describe(path)}: {error}",
-                fix="check the permissions, then run the same command again",
-            ) from error
+            raise self._failed("remove", path, error) from error
 
     def sizes(self, path: str) -> dict[str, int]:
         """Bytes of every file below `path`, by its name relative to it; empty if none is there.
 
         Raises: StagingError.
         """
-        return {name: info.size for name, info in self._files(path).items()}
+        return {name: num_bytes for name, num_bytes, _ in self._files(path)}
 
     def modified(self, path: str) -> dict[str, float]:
         """When every file below `path` was written last, in seconds, by its relative name.
 
         Raises: StagingError.
         """
-        return {name: (info.mtime_ns or 0) / 1e9 for name, info in self._files(path).items()}
+        return {name: modified_s for name, _, modified_s in self._files(path)}
 
-    def _files(self, path: str) -> dict[str, fs.FileInfo]:
+    def _files(self, path: str) -> Iterator[tuple[str, int, float]]:
+        """Relative name, bytes and time of every file below `path`."""
         base = f"{self._root}/{path}".rstrip("/")
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
         try:
-            infos = self._fs.get_file_info(selector)
+            if self._place.objects is not None:
+                below = base.partition("/")[2] + "/"
+                for one in self._place.objects.starting_with(below):
+                    yield one.key[len(below) :], one.num_bytes, one.modified_s
+                return
+            selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
+            prefix = len(base.lstrip("/")) + 1
+            for info in self._fs.get_file_info(selector):
+                if info.type == fs.FileType.File:
+                    name = info.path.lstrip("/")[prefix:]
+                    yield name, info.size, (info.mtime_ns or 0) / 1e9
         except OSError as error:
-            raise StagingError(
-                f"cannot list {self.describe(path)}: {error}",
-                fix="check the permissions and the connection, then run the same command again",
-            ) from error
-        prefix = len(base.lstrip("/")) + 1
-        return {
-            info.path.lstrip("/")[prefix:]: info for info in infos if info.type == fs.FileType.File
-        }
+            raise self._failed("list", path, error) from error
 
     def sweep(self, path: str) -> None:
         """Removes what processes of this machine that are gone left half written in `path`."""
@@ -165,7 +171,8 @@ class Folder:
         except PermanentError:
             raise
         except OSError as error:
-            if error.errno in _NO_SPACE:
+            why = self._place.failure(error)
+            if error.errno in _NO_SPACE or why.is_full:
                 free = self.free_bytes()
                 left = "" if free is None else f" ({free / 1e6:,.1f} MB free)"
                 raise StorageFull(
@@ -174,29 +181,15 @@ class Folder:
                     "free space there or point staging.uri elsewhere, then run the same "
                     "command again: finished shards are kept",
                 ) from error
-            raise StagingError(
-                f"cannot write {self.describe(path)}: {error}",
-                fix="check that the folder can be written, or point staging.uri elsewhere",
-            ) from error
+            raise self._failed("write", path, error) from error
+
+    def _failed(self, doing: str, path: str, error: OSError) -> StagingError:
+        why = self._place.failure(error)
+        found = f"cannot {doing} {self.describe(path)}: {why.found}"
+        return StagingError(found, why.expected, why.fix or _AGAIN)
 
 
 _HOST = socket.gethostname().replace(".", "-").replace("/", "-")
-
-
-def _open(uri: str) -> tuple[fs.FileSystem, str]:
-    if not uri:
-        raise ConfigError("staging.uri is empty", "a path or a URI", "set staging.uri")
-    try:
-        if "://" not in uri:
-            return fs.LocalFileSystem(), os.path.abspath(Path(uri).expanduser())
-        filesystem, root = fs.FileSystem.from_uri(uri)
-        return filesystem, root
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigError(
-            f"staging.uri {uri!r}: {error}",
-            "a path, or a URI such as file:///data/staging, s3://bucket/staging, gs://bucket/x",
-            "change staging.uri in the config file",
-        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every Staging promises; run by the fake, by a local folder and by an object store's path."""
+"""What every Staging promises; run by the fake, a local folder, a remote one and real S3."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pyarrow import fs
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
+from mrag_pipeline.filesystems.place import Place
 from mrag_pipeline.ports import ShardOutput, Staging
 from mrag_pipeline.staging import folder, tables
 from mrag_pipeline.staging.shards import open_staging
@@ -22,7 +23,7 @@ from tests.fakes_staging import HEADS, PLAN, FakeStaging, a_manifest, an_output,
 Opener = Callable[[], Staging]
 
 
-@pytest.fixture(params=["fake", "folder", "file_uri", "object_store"])
+@pytest.fixture(params=["fake", "folder", "file_uri", "object_store", "s3"])
 def reopen(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Opener]:
@@ -34,11 +35,13 @@ def reopen(
     uri = str(tmp_path / "staging")
     if request.param == "file_uri":
         uri = f"file://{uri}"
+    elif request.param == "s3":
+        uri = f"s3://{request.getfixturevalue('bucket')}/staging"
     elif request.param == "object_store":
         from pyarrow._fs import _MockFileSystem
 
         store = _MockFileSystem()
-        monkeypatch.setattr(folder, "_open", lambda uri: (store, "bucket"))
+        monkeypatch.setattr(folder, "open_place", lambda uri, what: Place(store, "bucket"))
         assert not isinstance(store, fs.LocalFileSystem)
     yield lambda: open_staging(StagingSpec(uri=uri), "docs", "vaaaaaaaaaaaa")
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow.fs as pafs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mrag_pipeline.corpus import tree as tree_module
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
-from mrag_pipeline.errors import ConfigError, CorpusNotFound, EmptyCorpus
+from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, EmptyCorpus
+from mrag_pipeline.filesystems.place import Place
 
 LINE = '{"id": "%s", "text": "x"}\n'
 
@@ -122,20 +127,18 @@ def test_an_object_store_is_read_as_a_folder_is(
     tree(tmp_path, "bucket/docs/a.jsonl", "bucket/docs/sub/b.jsonl", "bucket/docs/.c.jsonl")
     store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
 
-    class Stores:
-        @staticmethod
-        def from_uri(uri: str) -> tuple[pafs.FileSystem, str]:
-            return store, uri.removeprefix("s3://").partition("?")[0]
+    def opened(uri: str, what: str) -> Place:
+        return Place(store, uri.removeprefix("gs://").partition("?")[0])
 
-    monkeypatch.setattr(pafs, "FileSystem", Stores)
-    assert listed("s3://bucket/docs") == ["a.jsonl", "sub/b.jsonl"]
-    assert listed("s3://bucket/docs/*.jsonl?region=eu") == ["a.jsonl"]
-    assert listed("s3://bucket/docs/a.jsonl") == ["a.jsonl"]
-    reader = open_corpus(CorpusSpec("s3://bucket/docs"))
+    monkeypatch.setattr(tree_module, "open_place", opened)
+    assert listed("gs://bucket/docs") == ["a.jsonl", "sub/b.jsonl"]
+    assert listed("gs://bucket/docs/*.jsonl?project=eu") == ["a.jsonl"]
+    assert listed("gs://bucket/docs/a.jsonl") == ["a.jsonl"]
+    reader = open_corpus(CorpusSpec("gs://bucket/docs"))
     found = list(reader.read(list(reader.slices(10))))
     assert [item.source for item in found] == ["a.jsonl, byte 0", "sub/b.jsonl, byte 0"]
     with pytest.raises(CorpusNotFound):
-        listed("s3://bucket/nothing")
+        listed("gs://bucket/nothing")
 
 
 def test_a_uris_keys_and_options_are_never_shown(
@@ -143,16 +146,15 @@ def test_a_uris_keys_and_options_are_never_shown(
 ) -> None:
     """Messages and logs are read by others."""
     store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
-    stores = type("Stores", (), {"from_uri": staticmethod(lambda _: (store, "docs"))})
-    monkeypatch.setattr(pafs, "FileSystem", stores)
+    monkeypatch.setattr(tree_module, "open_place", lambda uri, what: Place(store, "docs"))
     tree(tmp_path, "docs/a.jsonl")
-    reader = open_corpus(CorpusSpec("s3://KEY:SECRET@bucket/docs?token=SECRET"))
-    assert " in s3://bucket/docs: " in reader.describe()
+    reader = open_corpus(CorpusSpec("gs://KEY:SECRET@bucket/docs?token=SECRET"))
+    assert " in gs://bucket/docs: " in reader.describe()
     slices = list(reader.slices(10**9))
     (tmp_path / "docs/a.jsonl").unlink()
     with pytest.raises(CorpusNotFound) as caught:
         list(reader.read(slices))
-    assert caught.value.found == "s3://bucket/docs/a.jsonl: the file is not there"
+    assert caught.value.found == "gs://bucket/docs/a.jsonl: the file is not there"
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/docs", "nosuch://x", ""])
@@ -190,3 +192,27 @@ def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
     assert bad.source == "b\\udcff.jsonl"
     assert bad.reason == "a file name that is not UTF-8"
     assert "a.jsonl" in listed(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    """Its documents would be missing without a word, and a sync would take them away."""
+    if os.geteuid() == 0:
+        pytest.skip("root may list every folder")
+    tree(tmp_path, "a.jsonl", "closed/b.jsonl")
+    (tmp_path / "closed").chmod(0)
+    with pytest.raises(CorpusError, match="Permission denied"):
+        listed(tmp_path)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "a.b", "a!", "ab", "é", "Z"]), min_size=1, max_size=3))
+)
+@settings(max_examples=30, deadline=None)
+def test_the_order_is_that_of_the_whole_paths(paths: list[list[str]]) -> None:
+    """A folder's files come where their paths do: `a.b` before `a/c`, as in an object store."""
+    with TemporaryDirectory() as place:
+        tree(Path(place), *("/".join([*(f"{p}d" for p in parts), "x.jsonl"]) for parts in paths))
+        tree(Path(place), *(f"{parts[0]}d.jsonl" for parts in paths))
+        found = listed(place) if paths else []
+    assert found == sorted(found, key=str.encode)
+    assert len(found) == len(set(found)) >= len({"/".join(parts) for parts in paths})

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Low to high; layers of one rank are siblings and don't know each other.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("domain",),
+    ("domain", "filesystems"),
     ("ports",),
     ("stages", "encoder", "corpus", "staging", "index", "llm"),
     ("config",),
@@ -32,7 +32,8 @@ OWNERS = {
     "tokenizers": {"encoder"},
     "safetensors": {"encoder"},
     "huggingface_hub": {"encoder"},
-    "pyarrow": {"corpus", "staging"},
+    "pyarrow": {"corpus", "staging", "filesystems"},
+    "botocore": {"filesystems"},
     "pymilvus": {"index"},
     "milvus_lite": {"index"},
     "ray": {"runtime", "serving"},
