@@ -61,7 +61,7 @@ class Folder:
             target = f"{self._root}/{path}"
             if self._fs.type_name not in _NO_FOLDERS:
                 self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-            with self._fs.open_output_stream(target) as stream:
+            with self._fs.open_output_stream(target, compression=None) as stream:
                 stream.write(content)  # at once: nothing that ends it early leaves a part
 
     def read(self, path: str) -> pa.Buffer | None:

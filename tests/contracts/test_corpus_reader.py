@@ -1,4 +1,4 @@
-"""What every CorpusReader promises, run on the fake and on every format of file."""
+"""What every CorpusReader promises: the fake, every format of file, and files in real S3."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from mrag_pipeline.domain.planning import cut
 from mrag_pipeline.errors import CorpusNotFound, EmptyCorpus, FingerprintMismatch
 from mrag_pipeline.ports import CorpusReader
 from tests.fakes_corpus import FakeCorpusReader
+from tests.s3_server import Server, environment, exported
 
 Texts = Sequence[str]
 Build = Callable[[Path, Texts], CorpusReader]
@@ -116,7 +118,70 @@ BUILDS: list[Build] = [
     parquet,
     text_files,
 ]
-every_reader = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
+IN_S3: list[Build] = [jsonl_in_two_files, csv_gz, parquet, text_files]
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A build whose files are read from a bucket."""
+
+    build: Build
+    s3: Server
+    bucket: str
+
+    def __call__(self, folder: Path, texts: Texts) -> CorpusReader:
+        self.build(folder, texts)
+        self.upload(folder)
+        return open_corpus(CorpusSpec(f"s3://{self.bucket}{folder}"))
+
+    def upload(self, folder: Path) -> None:
+        """Makes the bucket's part what the folder is."""
+        client, place = self.s3.client(), f"{self.bucket}{folder}"
+        client.delete_dir_contents(place, missing_dir_ok=True)
+        for file in folder.rglob("*"):
+            if file.is_file():
+                key = f"{place}/{file.relative_to(folder)}"
+                # pyarrow would compress what is named .gz once more.
+                with client.open_output_stream(key, compression=None) as stream:
+                    stream.write(file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def mirrored(s3: Server) -> Iterator[str]:
+    """A bucket for the module, reached as a user's environment says."""
+    s3.make_bucket("corpus-contract")
+    with exported(environment(s3.endpoint)):
+        yield "corpus-contract"
+
+
+def _parameter(build: Build, in_s3: bool) -> object:
+    slow = [pytest.mark.slow] if in_s3 else []  # the formats do not know where their files are
+    name = f"{build.__name__}{'_in_s3' if in_s3 else ''}"
+    return pytest.param((build, in_s3), id=name, marks=slow)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*(_parameter(one, False) for one in BUILDS), *(_parameter(one, True) for one in IN_S3)],
+)
+def build(request: pytest.FixtureRequest) -> Build:
+    """Makes a corpus of texts in a folder, and its reader."""
+    made, in_s3 = request.param
+    if not in_s3:
+        return made
+    return Mirror(made, request.getfixturevalue("s3"), request.getfixturevalue("mirrored"))
+
+
+def _needs_files(build: Build) -> None:
+    if build is fake:
+        pytest.skip("it has no files")
+
+
+def _altered(build: Build, folder: Path) -> None:
+    """Brings what the test did to the folder to where the reader reads."""
+    if isinstance(build, Mirror):
+        build.upload(folder)
+
 
 # A carriage return or a BOM is the format's own business: files may change them.
 some_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"))
@@ -128,7 +193,6 @@ def _all(reader: CorpusReader, max_bytes: int = 10**9) -> list[Document | DeadLe
     return list(reader.read(list(reader.slices(max_bytes))))
 
 
-@every_reader
 @settings(max_examples=25, deadline=None)
 @given(texts=some_texts, max_bytes=st.integers(1, 300), shard_bytes=st.integers(1, 300))
 def test_every_document_comes_once_in_order_however_the_corpus_is_cut(
@@ -151,7 +215,6 @@ def _shown(text: str) -> str:
     return text.replace("\u200b", "").strip()
 
 
-@every_reader
 def test_slices_are_the_same_every_time_and_never_overlap(build: Build, tmp_path: Path) -> None:
     """The plan of an unchanged corpus is the same plan."""
     texts = [f"text {i}" for i in range(20)]
@@ -164,7 +227,6 @@ def test_slices_are_the_same_every_time_and_never_overlap(build: Build, tmp_path
     assert len({(piece.path, piece.start) for piece in slices}) == len(slices)
 
 
-@every_reader
 def test_one_slice_read_alone_gives_its_part(build: Build, tmp_path: Path) -> None:
     """Reading slices one by one, in any order, gives the same documents."""
     reader = build(tmp_path, [f"text {i}" for i in range(20)])
@@ -173,7 +235,6 @@ def test_one_slice_read_alone_gives_its_part(build: Build, tmp_path: Path) -> No
     assert [item for piece in slices for item in alone[piece]] == _all(reader)
 
 
-@every_reader
 def test_a_blank_document_is_a_dead_letter_and_its_neighbours_live(
     build: Build, tmp_path: Path
 ) -> None:
@@ -186,7 +247,6 @@ def test_a_blank_document_is_a_dead_letter_and_its_neighbours_live(
     ]
 
 
-@every_reader
 def test_ids_are_distinct_and_stay(build: Build, tmp_path: Path) -> None:
     """Reading again gives the same ids."""
     reader = build(tmp_path, [f"text {i}" for i in range(7)])
@@ -195,7 +255,6 @@ def test_ids_are_distinct_and_stay(build: Build, tmp_path: Path) -> None:
     assert ids == [item.id for item in _all(reader, 1) if isinstance(item, Document)]
 
 
-@every_reader
 def test_it_describes_itself_in_one_line(build: Build, tmp_path: Path) -> None:
     """A line for people."""
     line = build(tmp_path, ["a text"]).describe()
@@ -203,22 +262,24 @@ def test_it_describes_itself_in_one_line(build: Build, tmp_path: Path) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("build", BUILDS[1:], ids=lambda build: build.__name__)
 def test_a_file_that_changed_since_planning_is_refused(build: Build, tmp_path: Path) -> None:
     """Ranges of another file would be another corpus."""
+    _needs_files(build)
     slices = list(build(tmp_path, ["one", "two"]).slices(10**9))
     reader = build(tmp_path, ["one", "two", "three"])
     (tmp_path / slices[0].path).write_bytes(b"something else")
+    _altered(build, tmp_path)
     with pytest.raises(FingerprintMismatch, match="has changed"):
         list(reader.read(slices))
 
 
-@pytest.mark.parametrize("build", BUILDS[1:], ids=lambda build: build.__name__)
 def test_a_file_that_is_gone_is_named(build: Build, tmp_path: Path) -> None:
     """A vanished file is an error that names it, never fewer documents."""
+    _needs_files(build)
     reader = build(tmp_path, ["one", "two"])
     slices = list(reader.slices(10**9))
     (tmp_path / slices[0].path).unlink()
+    _altered(build, tmp_path)
     with pytest.raises(CorpusNotFound, match=Path(slices[0].path).name):
         list(reader.read(slices))
 
