@@ -103,9 +103,6 @@ class Objects:
             ),
         )
 
-    def __reduce__(self) -> tuple[type[Objects], tuple[Address]]:
-        return Objects, (self._address,)
-
 
 def _stored(key: str, facts: Any) -> StoredObject:
     modified = facts["LastModified"].timestamp()

@@ -1,0 +1,367 @@
+"""Staging and corpora on a real S3 server: requests, folders, failures, and what they say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.session import get_session
+
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.errors import (
+    ConfigError,
+    CorpusError,
+    CorpusNotFound,
+    EmptyCorpus,
+    FingerprintMismatch,
+    StagingError,
+)
+from mrag_pipeline.filesystems.place import open_place
+from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.shards import open_staging
+from mrag_pipeline.staging.spec import StagingSpec
+from tests.fakes_staging import PLAN, a_manifest, an_output
+from tests.s3_proxy import Asked, Proxy
+from tests.s3_server import SECRET, Server, environment, exported, proxied, s3_server
+
+PART = 10 * 1024 * 1024  # pyarrow's
+
+
+@pytest.fixture
+def proxy(s3: Server, bucket: str) -> Iterator[Proxy]:
+    """The server again, through a proxy; the environment names that one."""
+    with proxied(s3) as made, exported(environment(made.endpoint)):
+        yield made
+
+
+def put(s3: Server, path: str, content: bytes = b'{"id": "a", "text": "x"}\n') -> None:
+    with s3.client().open_output_stream(path, compression=None) as stream:
+        stream.write(content)
+
+
+def listed(uri: str, **spec: object) -> list[str]:
+    reader = open_corpus(CorpusSpec(uri, **spec))  # type: ignore[arg-type]
+    return [piece.path for piece in reader.slices(10**9)]
+
+
+# ------------------------------------------------------------------ requests
+def test_a_small_file_is_one_put(proxy: Proxy, bucket: str) -> None:
+    """A receipt is there whole with one request; nothing is copied or renamed."""
+    Folder(f"s3://{bucket}/staging").write("shards/00000/receipt.json", b"{}")
+    (asked,) = proxy.asked
+    assert (asked.method, asked.path.partition("?")[0]) == (
+        "PUT",
+        f"/{bucket}/staging/shards/00000/receipt.json",
+    )
+
+
+def test_a_shard_costs_a_put_for_each_file_and_its_receipt_last(proxy: Proxy, bucket: str) -> None:
+    """What is written is the files, once each, in the order that the receipt relies on."""
+    staging = open_staging(StagingSpec(uri=f"s3://{bucket}/staging"), "docs", "vaaaaaaaaaaaa")
+    staging.write_manifest(a_manifest())
+    proxy.forget()
+    receipt = staging.write_shard(an_output(), PLAN)
+    written = [one.path for one in proxy.asked if one.method != "GET" and one.method != "HEAD"]
+    assert proxy.count("POST", "DELETE") == 0
+    assert len(written) == len(receipt.files) + 1
+    assert written[-1].endswith("/receipt.json")
+
+
+def test_a_large_file_goes_in_parts_and_is_read_back(proxy: Proxy, bucket: str) -> None:
+    """Above a part's size: several uploads, one object, the same bytes."""
+    content = os.urandom(2 * PART + 12_345)
+    folder = Folder(f"s3://{bucket}/staging")
+    folder.write("large.parquet", content)
+    parts = [one for one in proxy.asked if "partNumber=" in one.path]
+    assert len(parts) == 3
+    assert folder.sizes("") == {"large.parquet": len(content)}
+    found = folder.read("large.parquet")
+    assert found is not None
+    assert found.to_pybytes() == content
+
+
+def test_removing_a_folder_leaves_nothing_not_even_a_marker(
+    s3: Server, proxy: Proxy, bucket: str
+) -> None:
+    """All below the name goes, by pages; a neighbour whose name begins so stays."""
+    folder = Folder(f"s3://{bucket}/staging")
+    for name in ("v1/a", "v1/b/c", "v1", "v1x/d", "v2/e"):
+        folder.write(name, b"x")
+    proxy.forget()
+    folder.remove("v1")
+    assert proxy.count("PUT") == 0
+    assert s3.objects(bucket) == {"staging/v1x/d": 1, "staging/v2/e": 1}
+    folder.remove("v1")
+    folder.remove("")
+    assert s3.objects(bucket) == {}
+
+
+def test_a_files_time_is_known(bucket: str) -> None:
+    """Dead letters are listed by the time of their run."""
+    folder = Folder(f"s3://{bucket}/staging")
+    folder.write("a", b"x")
+    assert time.time() - 60 < folder.modified("")["a"] < time.time() + 60
+
+
+# ------------------------------------------------------------------ a corpus
+def test_a_bucket_is_read_as_a_folder_is(s3: Server, bucket: str) -> None:
+    """Sorted paths whatever the server's order, hidden files and markers left out, globs."""
+    names = ["a/z", "a.b/x", "a!/y", "b", "é", ".hidden", "a/.h/x", "a/y/1"]
+    for name in names:
+        put(s3, f"{bucket}/docs/{name}.jsonl")
+    put(s3, f"{bucket}/docs/README.md")
+    put(s3, f"{bucket}/docs2/other.jsonl")
+    s3.client().create_dir(f"{bucket}/docs/empty")
+    expected = [f"{n}.jsonl" for n in ("a!/y", "a.b/x", "a/y/1", "a/z", "b", "é")]
+    assert listed(f"s3://{bucket}/docs") == listed(f"s3://{bucket}/docs/") == expected
+    assert listed(f"s3://{bucket}/docs/a/**/*.jsonl") == ["y/1.jsonl", "z.jsonl"]
+    assert listed(f"s3://{bucket}/docs/a*/*.jsonl") == ["a!/y.jsonl", "a.b/x.jsonl", "a/z.jsonl"]
+    assert listed(f"s3://{bucket}/docs/b.jsonl") == ["b.jsonl"]
+    assert listed(f"s3://{bucket}", include=("docs2/*",)) == ["docs2/other.jsonl"]
+    line = open_corpus(CorpusSpec(f"s3://{bucket}/docs")).describe()
+    assert f"6 file(s), 0.0 MB in s3://{bucket}/docs, 1 other file(s) left out" in line
+
+
+def test_a_pattern_asks_for_what_begins_like_it(s3: Server, proxy: Proxy, bucket: str) -> None:
+    """A day's files are found without listing the other years'."""
+    put(s3, f"{bucket}/docs/2026-01-01.jsonl")
+    put(s3, f"{bucket}/docs/2025-01-01.jsonl")
+    assert listed(f"s3://{bucket}/docs/2026-*.jsonl") == ["2026-01-01.jsonl"]
+    pages = [one.path for one in proxy.asked if "list-type=2" in one.path]
+    assert any("prefix=docs%2F2026-" in path for path in pages)
+    assert not any("prefix=docs%2F&" in path and "max-keys=1&" not in path for path in pages)
+
+
+def test_a_corpus_is_told_by_its_content(s3: Server, bucket: str) -> None:
+    """The same bytes written again are the same plan; others of the same size are not."""
+    put(s3, f"{bucket}/docs/a.jsonl")
+    uri = f"s3://{bucket}/docs"
+    slices = list(open_corpus(CorpusSpec(uri)).slices(10**9))
+    time.sleep(1.1)  # a server's time is of whole seconds
+    put(s3, f"{bucket}/docs/a.jsonl")
+    assert list(open_corpus(CorpusSpec(uri)).slices(10**9)) == slices
+    (found,) = open_corpus(CorpusSpec(uri)).read(slices)
+    assert found == Document("a", "x", source="a.jsonl, byte 0")
+    put(s3, f"{bucket}/docs/a.jsonl", b'{"id": "a", "text": "y"}\n')
+    with pytest.raises(FingerprintMismatch, match="has changed"):
+        list(open_corpus(CorpusSpec(uri)).read(slices))
+
+
+def test_what_is_not_there_is_told_apart(bucket: str) -> None:
+    """No such folder, no such bucket, a file that has gone."""
+    with pytest.raises(CorpusNotFound, match="no such file or folder"):
+        listed(f"s3://{bucket}/docs")
+    with pytest.raises(CorpusNotFound, match=r"no file matches \*\.csv"):
+        listed(f"s3://{bucket}/*.csv")
+    with pytest.raises(CorpusError, match="has no bucket 'no-such-bucket'"):
+        listed("s3://no-such-bucket/docs")
+    with pytest.raises(StagingError, match="has no bucket 'no-such-bucket'") as caught:
+        Folder("s3://no-such-bucket/staging").write("a", b"x")
+    assert caught.value.fix == "make the bucket, or correct the URI"
+    with pytest.raises(EmptyCorpus):
+        listed(f"s3://{bucket}", format="jsonl")
+
+
+@pytest.mark.slow
+def test_more_keys_than_a_page_are_listed_and_removed(s3: Server, bucket: str) -> None:
+    """2,300 keys come in three pages, once each."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    client = s3.client()
+
+    def one(number: int) -> None:
+        with client.open_output_stream(f"{bucket}/docs/{number:05d}.jsonl") as stream:
+            stream.write(b"{}")
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(one, range(2_300)))
+    objects = open_place(f"s3://{bucket}/docs", "corpus").objects
+    assert objects is not None
+    assert [found.key for found in objects.starting_with("docs/")] == [
+        f"docs/{number:05d}.jsonl" for number in range(2_300)
+    ]
+    objects.remove("docs")
+    assert s3.objects(bucket) == {}
+
+
+# ------------------------------------------------------------------ how it is reached
+def test_the_endpoint_may_stand_in_the_uri(s3: Server, bucket: str) -> None:
+    """For two servers at once; the options are shown nowhere."""
+    host = s3.endpoint.removeprefix("http://")
+    variables = environment("http://127.0.0.1:9")
+    with exported(variables):
+        folder = Folder(f"s3://{bucket}/staging?endpoint_override={host}&scheme=http", "docs")
+        folder.write("a", b"x")
+        assert folder.sizes("") == {"a": 1}
+        assert folder.describe("a") == f"s3://{bucket}/staging/docs/a"
+
+
+def test_credentials_and_endpoint_come_from_the_shared_files(
+    s3: Server, bucket: str, tmp_path: Path
+) -> None:
+    """As `aws configure` writes them, by profile, for both clients."""
+    variables = environment(s3.endpoint)
+    key, secret = variables.pop("AWS_ACCESS_KEY_ID"), variables.pop("AWS_SECRET_ACCESS_KEY")
+    endpoint, region = variables.pop("AWS_ENDPOINT_URL"), variables.pop("AWS_REGION")
+    credentials, config = tmp_path / "credentials", tmp_path / "config"
+    credentials.write_text(
+        f"[default]\naws_access_key_id = none\naws_secret_access_key = none\n"
+        f"[staging]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+    )
+    config.write_text(
+        f"[default]\n[profile staging]\nregion = {region}\nendpoint_url = {endpoint}\n"
+    )
+    files = {"AWS_SHARED_CREDENTIALS_FILE": str(credentials), "AWS_CONFIG_FILE": str(config)}
+    with exported(variables | files | {"AWS_PROFILE": "staging"}):
+        folder = Folder(f"s3://{bucket}/staging")
+        folder.write("a", b"x")
+        assert folder.sizes("") == {"a": 1}
+    with (
+        exported(variables | files | {"AWS_PROFILE": "nobody"}),
+        pytest.raises(ConfigError, match="nobody"),
+    ):
+        Folder(f"s3://{bucket}/staging")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody")],
+)
+def test_wrong_credentials_are_said_and_never_shown(
+    s3: Server, bucket: str, variable: str, value: str
+) -> None:
+    """Writing, reading, listing and removing each say who refuses and where to look."""
+    with exported(environment(s3.endpoint) | {variable: value}):
+        folder = Folder(f"s3://{bucket}/staging")
+        said = []
+        for call in (
+            lambda: folder.write("a", b"x"),
+            lambda: folder.read("a"),
+            lambda: folder.sizes(""),
+            lambda: folder.remove("a"),
+            lambda: listed(f"s3://{bucket}/docs"),
+        ):
+            with pytest.raises((StagingError, CorpusError), match="refuses the credentials") as no:
+                call()
+            said.append(str(no.value))
+        assert all("AWS_PROFILE" in text and s3.endpoint in text for text in said)
+        secrets = environment("")["AWS_ACCESS_KEY_ID"], SECRET, value
+        assert not [text for text in said for secret in secrets if secret in text]
+
+
+# ------------------------------------------------------------------ trouble
+def test_a_busy_server_is_asked_again_by_the_client(proxy: Proxy, bucket: str) -> None:
+    """503 and a cut connection cost a second request, and no one above hears of it."""
+    seen: set[tuple[str, str]] = set()
+
+    def once(asked: Asked) -> str:
+        first = (asked.method, asked.path) not in seen
+        seen.add((asked.method, asked.path))
+        return ("busy" if asked.method == "PUT" else "drop") if first else ""
+
+    proxy.broken = once  # type: ignore[assignment]
+    folder = Folder(f"s3://{bucket}/staging")
+    folder.write("a", b"x")
+    assert folder.read("a").to_pybytes() == b"x"  # type: ignore[union-attr]
+    assert folder.sizes("") == {"a": 1}
+    folder.remove("a")
+    assert folder.sizes("") == {}
+    assert proxy.count("PUT") == 2
+
+
+def test_a_server_that_stays_busy_ends_in_an_error(proxy: Proxy, bucket: str) -> None:
+    """After the client's own attempts and no more."""
+    proxy.broken = lambda asked: "busy"
+    folder = Folder(f"s3://{bucket}/staging")
+    with pytest.raises(StagingError, match="did not carry it out") as caught:
+        folder.write("a", b"x")
+    assert proxy.count("PUT") == 2  # AWS_MAX_ATTEMPTS
+    assert "run the same command again" in caught.value.fix
+
+
+def test_a_server_that_is_gone_is_named(bucket: str) -> None:
+    """For staging and for the corpus, by the address that was asked."""
+    with exported(environment("http://127.0.0.1:9")):
+        with pytest.raises(StagingError, match=r"no answer from .* http://127\.0\.0\.1:9"):
+            Folder(f"s3://{bucket}/staging").read("a")
+        with pytest.raises(StagingError, match="no answer"):
+            Folder(f"s3://{bucket}/staging").sizes("")
+        with pytest.raises(CorpusError, match="no answer"):
+            listed(f"s3://{bucket}/docs")
+
+
+def test_a_server_gone_while_a_file_is_read_is_not_a_broken_file(
+    s3: Server, proxy: Proxy, bucket: str
+) -> None:
+    """The corpus is well: nobody shall fetch its files again."""
+    put(s3, f"{bucket}/docs/a.jsonl")
+    reader = open_corpus(CorpusSpec(f"s3://{bucket}/docs"))
+    slices = list(reader.slices(10**9))
+    proxy.broken = lambda asked: "busy" if asked.method == "GET" else ""
+    reader = open_corpus(CorpusSpec(f"s3://{bucket}/docs"))
+    with pytest.raises(CorpusError, match="did not carry it out") as caught:
+        list(reader.read(slices))
+    assert type(caught.value) is CorpusError
+
+
+UPLOAD = """
+import sys
+from mrag_pipeline.staging.folder import Folder
+Folder(sys.argv[1]).write("large.parquet", bytes(64 * 1024 * 1024))
+"""
+
+
+def test_a_killed_upload_leaves_no_object(s3: Server, bucket: str) -> None:
+    """What is seen is the file before; the parts wait for the bucket's lifecycle rule."""
+    put(s3, f"{bucket}/staging/large.parquet", b"before")
+    with proxied(s3) as proxy:
+        proxy.delay_s = 0.5
+        process = subprocess.Popen(
+            [sys.executable, "-c", UPLOAD, f"s3://{bucket}/staging"],
+            env=os.environ | environment(proxy.endpoint),
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while sum("partNumber=" in one.path for one in proxy.asked) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(1)  # what the proxy still passes on
+    assert s3.objects(bucket) == {"staging/large.parquet": 6}
+    client = get_session().create_client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
+    (upload,) = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert upload["Key"] == "staging/large.parquet"
+    Folder(f"s3://{bucket}/staging").write("large.parquet", b"after")
+    assert s3.objects(bucket) == {"staging/large.parquet": 5}
+
+
+@pytest.mark.slow
+def test_staged_work_outlives_the_server(tmp_path: Path) -> None:
+    """Killed and started again, it has every receipt it said yes to; the rest is done anew."""
+    with s3_server(tmp_path / "s3") as server, exported(environment(server.endpoint)):
+        server.make_bucket("staging")
+        spec = StagingSpec(uri="s3://staging/here")
+        staging = open_staging(spec, "docs", "vaaaaaaaaaaaa")
+        staging.write_manifest(a_manifest())
+        staging.write_shard(an_output(0), PLAN)
+        server.kill()
+        with pytest.raises(StagingError, match="no answer") as caught:
+            staging.write_shard(an_output(1), PLAN)
+        assert "finished work is kept" in caught.value.fix
+        server.start()
+        again = open_staging(spec, "docs", "vaaaaaaaaaaaa")
+        assert again.receipt(0, PLAN) is not None
+        assert again.receipt(1, PLAN) is None
+        again.write_shard(an_output(1), PLAN)
+        assert again.receipt(1, PLAN) is not None
