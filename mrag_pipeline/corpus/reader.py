@@ -30,6 +30,7 @@ SUFFIXES = {
     "csv": (".csv", ".tsv"),
     "text": (".txt", ".md", ".markdown", ".rst", ".html", ".htm"),
 }
+_FORMATS = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 _SAMPLE_RECORDS = 50
 _SAMPLE_LOOKED_AT = 1_000  # records and dead letters, to find that many records
 _MAPPINGS_KEPT = 64  # of the files looked at last
@@ -233,7 +234,7 @@ class FileCorpus:
 
 
 def _format_by_name(file: SourceFile) -> str:
-    return next((name for name, ends in SUFFIXES.items() if file.suffix in ends), "")
+    return _FORMATS.get(file.suffix, "")
 
 
 def _earlier(one: SourceFile | None, other: SourceFile) -> SourceFile:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
@@ -45,13 +45,13 @@ class SourceFile:
     @property
     def compression(self) -> str | None:
         """The compression as pyarrow names it, by the file's name."""
-        return COMPRESSIONS.get(PurePosixPath(self.path).suffix.lower())
+        return COMPRESSIONS.get(posixpath.splitext(self.path)[1].lower())
 
     @property
     def suffix(self) -> str:
         """The lower-case suffix that tells the format: `.jsonl` of `a.jsonl.gz`."""
-        path = PurePosixPath(self.path)
-        return (path.with_suffix("") if self.compression else path).suffix.lower()
+        path, suffix = posixpath.splitext(self.path)
+        return posixpath.splitext(path)[1].lower() if self.compression else suffix.lower()
 
 
 class Tree:

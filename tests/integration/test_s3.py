@@ -29,6 +29,7 @@ from mrag_pipeline.staging.folder import Folder
 from mrag_pipeline.staging.shards import open_staging
 from mrag_pipeline.staging.spec import StagingSpec
 from tests.fakes_staging import PLAN, a_manifest, an_output
+from tests.s3_listing import Listing
 from tests.s3_proxy import Asked, Proxy
 from tests.s3_server import SECRET, Server, environment, exported, proxied, s3_server
 
@@ -190,6 +191,29 @@ def test_more_keys_than_a_page_are_listed_and_removed(s3: Server, bucket: str) -
     ]
     objects.remove("docs")
     assert s3.objects(bucket) == {}
+
+
+PLANNED = """
+import resource, sys
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.spec import CorpusSpec
+
+pieces = open_corpus(CorpusSpec("s3://keys/docs")).slices(1 << 24)
+print(sum(1 for _ in pieces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_listings_memory_does_not_grow_with_the_keys() -> None:
+    """A hundred pages take what five take; pyarrow's own listing takes 60 MB more for them."""
+    peaks = {}
+    for keys in (5_000, 100_000):
+        with Listing(keys) as server:
+            command = [sys.executable, "-c", PLANNED]
+            said = subprocess.check_output(command, env=os.environ | environment(server.endpoint))
+        count, peaks[keys] = map(int, said.split())
+        assert count == keys
+    assert peaks[100_000] - peaks[5_000] < 15, peaks
 
 
 # ------------------------------------------------------------------ how it is reached

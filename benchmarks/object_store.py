@@ -1,0 +1,155 @@
+"""What an object store costs: listing a corpus of many keys, and staging shards there.
+
+    python benchmarks/object_store.py [--keys 200000] [--shards 40]
+
+Listing: our reader's plan of a bucket of text files beside pyarrow's whole listing, each in a
+process of its own; the keys are a stub's that speaks S3's listing (filling a real server takes
+minutes), so its time is the client's. Staging: the same shards (12 heads x 32, 1,000 chunks)
+written and read in a real S3 server (SeaweedFS) and on the local disk it stands on, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mrag_pipeline.domain.documents import Chunk, chunk_id
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.ports import DocumentRow, ShardOutput
+from mrag_pipeline.staging.shards import open_staging
+from mrag_pipeline.staging.spec import StagingSpec
+from tests.fakes_staging import PLAN, a_card, a_manifest
+from tests.s3_listing import Listing
+from tests.s3_server import environment, exported, s3_server
+
+ROUNDS = 3
+CHUNKS, HEADS, DIM, STANDARD = 1_000, 12, 32, 6
+
+MEASURE = """
+import json, resource, sys, time
+from pyarrow import fs
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.filesystems.place import open_place
+
+began = time.process_time()
+if sys.argv[1] == "ours":
+    count = sum(1 for _ in open_corpus(CorpusSpec("s3://keys/docs")).slices(1 << 24))
+else:
+    store = open_place("s3://keys/docs", "corpus").filesystem
+    infos = store.get_file_info(fs.FileSelector("keys/docs", recursive=True))
+    count = sum(info.is_file for info in infos)
+spent = time.process_time() - began
+print(json.dumps([count, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+def listing(num_keys: int) -> None:
+    """Ours goes over the keys twice: which formats there are, then the plan."""
+    print("listing | keys | CPU seconds | peak MB")
+    for who in ("ours", "pyarrow"):
+        for keys in (num_keys // 100, num_keys // 10, num_keys):
+            count, spent, peak = measured(who, keys)
+            assert count == keys, (who, count)
+            print(f"{who} | {keys:,} | {spent:.1f} | {peak:.0f}", flush=True)
+
+
+def measured(who: str, keys: int) -> tuple[int, float, float]:
+    """Keys seen, CPU seconds, and the process's peak megabytes."""
+    with Listing(keys) as server:
+        said = subprocess.run(
+            [sys.executable, "-c", MEASURE, who],
+            env=os.environ | environment(server.endpoint),
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+    count, spent, peak = json.loads(said)
+    return count, spent, peak
+
+
+def a_shard(number: int) -> ShardOutput:
+    rng = np.random.default_rng(number)
+    texts = [f"chunk {number}-{i} " + "word " * 60 for i in range(CHUNKS)]
+    chunks = [
+        Chunk(chunk_id(f"d{number}", i, i + 1, t), f"d{number}", i, i, i + 1, "", t, {}, "p")
+        for i, t in enumerate(texts)
+    ]
+    vectors = rng.standard_normal((CHUNKS, HEADS, DIM), np.float32)
+    return ShardOutput(
+        shard=number,
+        chunks=chunks,
+        vectors=vectors,
+        standard=rng.standard_normal((CHUNKS, STANDARD), np.float32),
+        sums=ImportanceSums.of(vectors),
+        documents=[DocumentRow(f"d{number}", "p", "a", CHUNKS)],
+        dead_letters=[],
+        num_tokens=1,
+        num_bytes=1,
+    )
+
+
+def staged(uri: str, version: str, shards: int) -> tuple[float, float, int]:
+    """Seconds to write and to read all, and the bytes."""
+    heads = [Head(5, i) for i in range(HEADS)]
+    staging = open_staging(StagingSpec(uri=uri), "bench", version)
+    manifest = a_manifest(num_shards=shards, card=a_card(heads, DIM))
+    staging.write_manifest(manifest)
+    outputs = [a_shard(number) for number in range(shards)]
+    began = time.perf_counter()
+    receipts = [staging.write_shard(output, PLAN) for output in outputs]
+    wrote = time.perf_counter() - began
+    staging = open_staging(StagingSpec(uri=uri), "bench", version)
+    began = time.perf_counter()
+    for number in range(shards):
+        staging.chunks(number)
+        for head in heads:
+            staging.head(number, head)
+    read = time.perf_counter() - began
+    return wrote, read, sum(file.num_bytes for one in receipts for file in one.files)
+
+
+def ratios(shards: int) -> None:
+    with tempfile.TemporaryDirectory() as place, s3_server(Path(place) / "s3") as server:
+        server.make_bucket("bench")
+        uris = {"disk": f"{place}/staging", "S3": "s3://bench/staging"}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in uris}
+        with exported(environment(server.endpoint)):
+            for turn in range(ROUNDS):
+                for name, uri in uris.items():
+                    wrote, read, num_bytes = staged(uri, f"v{turn:012d}", shards)
+                    times[name].append((wrote, read))
+    print(f"staging | {shards} shards, {num_bytes / 1e6:.0f} MB | write MB/s | read MB/s")
+    for name, found in times.items():
+        rates = [" ".join(f"{num_bytes / 1e6 / one[at]:.0f}" for one in found) for at in (0, 1)]
+        print(f"{name} | | {rates[0]} | {rates[1]}")
+    for at, what in enumerate(("write", "read")):
+        each = [s3[at] / disk[at] for s3, disk in zip(times["S3"], times["disk"], strict=True)]
+        print(
+            f"S3's time over the disk's, {what}: median {statistics.median(each):.2f} "
+            f"({min(each):.2f} to {max(each):.2f})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=200_000)
+    parser.add_argument("--shards", type=int, default=40)
+    asked = parser.parse_args()
+    steps: list[Callable[[], None]] = [lambda: listing(asked.keys), lambda: ratios(asked.shards)]
+    for step in steps:
+        step()
+
+
+if __name__ == "__main__":
+    main()
