@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser test test-slow test-contract test-server check format bench clean
+.PHONY: help demo browser test test-slow test-contract test-server test-s3 check format bench clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the heavier ones"
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
 	@echo "make test-server  that, and the server killed at every step"
+	@echo "make test-s3    staging, corpora and whole runs in a real S3 server"
 	@echo "make check      ruff, mypy --strict, format"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      everything that these made"
@@ -67,6 +68,13 @@ test-contract: $(VENV)/.installed
 test-server: test-contract
 	$(BIN)/python -m pytest -q -m slow \
 	    tests/integration/test_milvus_server.py tests/integration/test_milvus_loading.py
+
+# The server comes with the development requirements on Linux; skips, and says why, elsewhere.
+test-s3: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m "slow or not slow" \
+	    tests/integration/test_s3.py tests/e2e/test_s3.py
+	$(BIN)/python -m pytest -q -m "slow or not slow" -k s3 \
+	    tests/contracts/test_staging.py tests/contracts/test_corpus_reader.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
