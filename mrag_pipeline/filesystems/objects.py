@@ -64,6 +64,7 @@ class Objects:
 
         Raises: StoreError.
         """
+        assert key  # never a whole bucket
         with _telling():
             self._client.delete_object(Bucket=self._bucket, Key=key)
         for page in self._pages(f"{key}/"):

@@ -116,7 +116,8 @@ class Folder:
         base = f"{self._root}/{path}".rstrip("/")
         try:
             if self._place.objects is not None:
-                below = base.partition("/")[2] + "/"
+                key = base.partition("/")[2]
+                below = f"{key}/" if key else ""
                 for one in self._place.objects.starting_with(below):
                     yield one.key[len(below) :], one.num_bytes, one.modified_s
                 return

@@ -1,0 +1,90 @@
+"""What a URI and the environment say of a bucket's server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.filesystems.place import open_place, shown
+from mrag_pipeline.filesystems.s3 import ATTEMPTS, Address, address
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+
+
+def test_aws_needs_nothing() -> None:
+    """No endpoint, and a region that is looked up when it is opened."""
+    assert address("s3://bucket/a/b/", "corpus") == Address("bucket", "a/b")
+    assert address("s3://bucket", "corpus").path == "bucket"
+    assert address("s3://bucket/a%20b", "corpus").path == "bucket/a b"
+    assert address("s3://bucket", "corpus").attempts == ATTEMPTS
+
+
+def test_the_environment_names_server_region_and_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every tool of AWS reads it; what is said for S3 alone comes first."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000/")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    found = address("s3://bucket/x", "corpus")
+    assert (found.endpoint, found.region, found.attempts) == ("http://minio:9000", "eu-west-1", 3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://s3.example.org")
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    found = address("s3://bucket/x", "corpus")
+    assert (found.endpoint, found.region) == ("https://s3.example.org", "eu-west-2")
+
+
+def test_a_uris_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For two servers in one run."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000")
+    uri = "s3://bucket/x?endpoint_override=other:1&scheme=http&region=r&tls_ca_file_path=/ca.pem"
+    found = address(f"{uri}&force_virtual_addressing=true", "corpus")
+    assert found == Address("bucket", "x", "http://other:1", "r", virtual=True, ca_file="/ca.pem")
+    assert address("s3://bucket?endpoint_override=other:1", "corpus").endpoint == "https://other:1"
+
+
+def test_the_shared_config_file_names_server_and_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the profile that is in use; one that is not there is an error that names it."""
+    file = tmp_path / "config"
+    file.write_text("[profile mrag]\nregion = eu-west-3\nendpoint_url = http://minio:9000\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "mrag")
+    found = address("s3://bucket", "corpus")
+    assert (found.endpoint, found.region) == ("http://minio:9000", "eu-west-3")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(ConfigError, match="nobody"):
+        address("s3://bucket", "corpus")
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("s3://KEY:hidden@bucket/x", "credentials in the URI"),
+        ("s3://bucket/x?secret_key=hidden", "unknown options secret_key"),
+        ("s3://bucket/x?allow_bucket_creation=true", "unknown options allow_bucket_creation"),
+        ("s3://", "no bucket is named"),
+        ("s3://bucket?endpoint_override=ftp://x", "endpoint 'ftp://x'"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_not_repeated(uri: str, found: str) -> None:
+    """A URI is stored with every version; what was wrong in it is not shown again."""
+    with pytest.raises(ConfigError) as caught:
+        open_place(uri, f"staging.uri {shown(uri)!r}")
+    assert found in caught.value.found
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_wrong_uris_password_is_not_repeated() -> None:
+    """Nor where pyarrow quotes the whole of it."""
+    with pytest.raises(ConfigError) as caught:
+        open_place("nosuch://user:hidden@host/x?key=hidden", "corpus")
+    assert "nosuch://host/x" in caught.value.found
+    assert "hidden" not in str(caught.value)
