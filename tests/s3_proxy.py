@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -28,15 +29,18 @@ class Asked(NamedTuple):
 class Proxy:
     """Listens while the block runs; the signed Host header passes unchanged."""
 
-    def __init__(self, port: int) -> None:
-        """Before the server at that port of loopback."""
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Before the server at that port of loopback; by TLS with a certificate of the test's."""
         self.asked: list[Asked] = []
         self.broken: Callable[[Asked], Break] = lambda asked: ""
         self.delay_s = 0.0
         self._ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(port))
         self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Proxy:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

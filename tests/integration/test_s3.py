@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from botocore.session import get_session
 
 from mrag_pipeline.corpus.reader import open_corpus
@@ -25,6 +27,8 @@ from mrag_pipeline.errors import (
     StagingError,
 )
 from mrag_pipeline.filesystems.place import open_place
+from mrag_pipeline.ports import Mark
+from mrag_pipeline.staging.deltas import open_delta
 from mrag_pipeline.staging.folder import Folder
 from mrag_pipeline.staging.shards import open_staging
 from mrag_pipeline.staging.spec import StagingSpec
@@ -110,6 +114,22 @@ def test_a_files_time_is_known(bucket: str) -> None:
     folder = Folder(f"s3://{bucket}/staging")
     folder.write("a", b"x")
     assert time.time() - 60 < folder.modified("")["a"] < time.time() + 60
+
+
+def test_a_sync_keeps_and_forgets_its_plan_there(s3: Server, bucket: str) -> None:
+    """Documents come back as they were; what is discarded or finished leaves no object."""
+    spec = StagingSpec(uri=f"s3://{bucket}/staging")
+    delta = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
+    documents = [Document(f"d{i}", f"text {i}", metadata={"year": 1900 + i}) for i in range(3)]
+    piece = delta.write_documents(documents)
+    delta.write_removed([Mark(7, "d9", "print")])
+    again = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
+    assert list(again.reader().read([piece])) == documents
+    assert again.removed() == [Mark(7, "d9", "print")]
+    again.discard()
+    assert list(s3.objects(bucket)) == [f"staging/docs/vaaaaaaaaaaaa/syncs/00001/{piece.path}"]
+    again.finish()
+    assert s3.objects(bucket) == {}
 
 
 # ------------------------------------------------------------------ a corpus
@@ -255,6 +275,28 @@ def test_credentials_and_endpoint_come_from_the_shared_files(
         Folder(f"s3://{bucket}/staging")
 
 
+def test_tls_is_checked_by_a_ca_of_ones_own(s3: Server, bucket: str, tmp_path: Path) -> None:
+    """AWS_CA_BUNDLE is heeded by both clients; without it the server is not believed."""
+    authority = trustme.CA()
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with Proxy(s3.port, tls) as proxy:
+        variables = environment(proxy.endpoint)
+        with exported(variables | {"AWS_CA_BUNDLE": str(bundle)}):
+            folder = Folder(f"s3://{bucket}/staging")
+            folder.write("a", b"x")
+            assert folder.sizes("") == {"a": 1}
+        with exported(variables):
+            folder = Folder(f"s3://{bucket}/staging")
+            with pytest.raises(StagingError, match="no answer"):
+                folder.write("b", b"x")
+            with pytest.raises(StagingError, match="no answer"):
+                folder.sizes("")
+    assert s3.objects(bucket) == {"staging/a": 1}
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody")],
@@ -338,6 +380,8 @@ def test_a_server_gone_while_a_file_is_read_is_not_a_broken_file(
 
 UPLOAD = """
 import sys
+from mrag_pipeline.ports import Mark
+from mrag_pipeline.staging.deltas import open_delta
 from mrag_pipeline.staging.folder import Folder
 Folder(sys.argv[1]).write("large.parquet", bytes(64 * 1024 * 1024))
 """
