@@ -124,6 +124,9 @@ class Staging(Protocol):
         Raises: FingerprintMismatch if the receipt belongs to another plan.
         """
 
+    def receipts(self, shards: Iterable[int], fingerprint: str) -> Iterator[Receipt | None]:
+        """What `receipt` says of each, in order; asked at once where an answer is waited for."""
+
     def write_shard(self, output: ShardOutput, fingerprint: str) -> Receipt:
         """Stores a shard whole or not at all; the receipt last. Same output, same bytes.
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +124,9 @@ class FakeStaging:
         if found is not None:
             self._check(found.fingerprint, fingerprint)
         return found
+
+    def receipts(self, shards: Iterable[int], fingerprint: str) -> Iterator[Receipt | None]:
+        yield from (self.receipt(shard, fingerprint) for shard in shards)
 
     def write_shard(self, output: ShardOutput, fingerprint: str) -> Receipt:
         manifest = self._need_manifest()

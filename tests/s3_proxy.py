@@ -6,7 +6,8 @@ import http.client
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -34,6 +35,9 @@ class Proxy:
         self.asked: list[Asked] = []
         self.broken: Callable[[Asked], Break] = lambda asked: ""
         self.delay_s = 0.0
+        self.most_at_once = 0
+        self._at_once = 0
+        self._counting = threading.Lock()
         self._ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(port))
         self._server.daemon_threads = True
@@ -64,6 +68,15 @@ class Proxy:
         """Counts from here on."""
         self.asked.clear()
 
+    @contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        with self._counting:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        yield
+        with self._counting:
+            self._at_once -= 1
+
     def _handler(self, port: int) -> type[BaseHTTPRequestHandler]:
         proxy = self
 
@@ -77,7 +90,8 @@ class Proxy:
                 body = self._body()
                 asked = Asked(self.command, self.path, len(body))
                 proxy.asked.append(asked)
-                time.sleep(proxy.delay_s)
+                with proxy._waited_for():
+                    time.sleep(proxy.delay_s)
                 broken = proxy.broken(asked)
                 if broken == "hang":
                     proxy._ended.wait(60)

@@ -6,11 +6,11 @@ botocore does neither. It is imported, and its client made, when first asked (a 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from mrag_pipeline.filesystems.failures import StoreError
@@ -33,6 +33,8 @@ class Objects:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._bucket = address.bucket
+        self._making = threading.Lock()
+        self._made: Any = None
 
     def starting_with(self, prefix: str) -> Iterator[StoredObject]:
         """Every object whose key starts so, in the server's order; no markers of folders.
@@ -82,8 +84,14 @@ class Objects:
             for page in asked.paginate(Bucket=self._bucket, Prefix=prefix):
                 yield page.get("Contents", [])
 
-    @cached_property
+    @property
     def _client(self) -> Any:
+        with self._making:
+            if self._made is None:
+                self._made = self._new_client()
+        return self._made
+
+    def _new_client(self) -> Any:
         from botocore.config import Config
         from botocore.session import get_session
 

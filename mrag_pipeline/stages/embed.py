@@ -176,8 +176,9 @@ def embed(
     totals = EmbedTotals()
     missing: list[Shard] = []
     progress.phase("embed", len(manifest.shards), "shards")
-    for shard in manifest.shards:
-        receipt = staging.receipt(shard.index, manifest.fingerprint)
+    indexes = (shard.index for shard in manifest.shards)
+    receipts = staging.receipts(indexes, manifest.fingerprint)
+    for shard, receipt in zip(manifest.shards, receipts, strict=True):
         if receipt is None:
             missing.append(shard)
         else:

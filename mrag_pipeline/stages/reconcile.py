@@ -38,8 +38,9 @@ def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> Stage
     Raises: StagingError if a shard is missing or two passages share a chunk id.
     """
     receipts = []
-    for shard in manifest.shards:
-        receipt = staging.receipt(shard.index, manifest.fingerprint)
+    indexes = (shard.index for shard in manifest.shards)
+    found = staging.receipts(indexes, manifest.fingerprint)
+    for shard, receipt in zip(manifest.shards, found, strict=True):
         if receipt is None:
             raise StagingError(
                 f"shard {shard.index} is not staged in {staging.describe()}",

@@ -36,13 +36,13 @@ class Folder:
             raise ConfigError("staging.uri is empty", "a path or a URI", "set staging.uri")
         self._place = open_place(uri, f"staging.uri {shown(uri)!r}")
         self._fs = self._place.filesystem
-        self._local = self._place.is_local
+        self.is_local = self._place.is_local
         self._root = "/".join([self._place.root.rstrip("/"), *below])
         self.name = "/".join([shown(uri).rstrip("/"), *below])
 
     def path(self) -> str:
         """As its own filesystem names it: an absolute path, or a key within its bucket."""
-        return self._root if self._local else self._root.partition("/")[2]
+        return self._root if self.is_local else self._root.partition("/")[2]
 
     def describe(self, path: str) -> str:
         """The file as people would look for it."""
@@ -55,7 +55,7 @@ class Folder:
         Raises: StorageFull; StagingError if it cannot be written for another reason.
         """
         with self._writing(path):
-            if self._local:
+            if self.is_local:
                 self._write_local(Path(self._root, path), content)
                 return
             target = f"{self._root}/{path}"
@@ -132,7 +132,7 @@ class Folder:
 
     def sweep(self, path: str) -> None:
         """Removes what processes of this machine that are gone left half written in `path`."""
-        if not self._local:
+        if not self.is_local:
             return
         for leftover in Path(self._root, path).rglob(f".*.{_HOST}.*.tmp"):
             pid = int(leftover.name.split(".")[-3])
@@ -141,7 +141,7 @@ class Folder:
 
     def free_bytes(self) -> int | None:
         """Free space on a local disk, None where there is no such thing."""
-        if not self._local:
+        if not self.is_local:
             return None
         existing = Path(self._root)
         while not existing.exists():

@@ -15,7 +15,9 @@ Shape legend: N chunks, n rows left out, H heads, D head dimension.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +39,7 @@ from mrag_pipeline.staging.spec import StagingSpec
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
 _RECEIPT = "receipt.json"
+_AT_ONCE = 16  # of an object store's answers that are waited for
 
 
 def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
@@ -105,6 +108,16 @@ class ShardFolders:
         if any(sizes.get(file.name) != file.num_bytes for file in found.files):
             return None
         return found
+
+    def receipts(self, shards: Iterable[int], fingerprint: str) -> Iterator[Receipt | None]:
+        """What `receipt` says of each, in order; from an object store some at a time."""
+        if self._folder.is_local:
+            yield from (self.receipt(shard, fingerprint) for shard in shards)
+            return
+        left = iter(shards)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            while some := list(islice(left, 8 * _AT_ONCE)):
+                yield from threads.map(lambda shard: self.receipt(shard, fingerprint), some)
 
     def write_shard(self, output: ShardOutput, fingerprint: str) -> Receipt:
         """Stores a shard whole or not at all; the receipt last. Same output, same bytes.

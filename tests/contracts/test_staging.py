@@ -110,6 +110,15 @@ def test_a_receipt_for_another_plan_is_refused(planned: Opener) -> None:
         planned().receipt(0, "b" * 32)
 
 
+def test_receipts_come_in_the_order_that_is_asked(planned: Opener) -> None:
+    """One for each, None for what is not done; a plan's own only."""
+    written = {shard: planned().write_shard(an_output(shard), PLAN) for shard in (0, 1)}
+    asked = [1, 5, 0, 1]
+    assert list(planned().receipts(asked, PLAN)) == [written.get(shard) for shard in asked]
+    with pytest.raises(FingerprintMismatch):
+        list(planned().receipts([0], "b" * 32))
+
+
 def test_chunks_come_back_in_order(planned: Opener) -> None:
     """Every field of every chunk is as it was, the metadata as JSON."""
     output = an_output()
