@@ -101,3 +101,26 @@ def test_one_chunk_has_no_spread(n: int) -> None:
     sums = ImportanceSums.of(random_vectors(4, (n, 2, 3)))
     with pytest.raises(TooFewChunks, match=rf"^{n} chunk"):
         sums.importance()
+
+
+@pytest.mark.parametrize("num_chunks", [63, 64, 65, 500])
+def test_many_chunks_are_summed_as_few_are(num_chunks: int) -> None:
+    """Sums are taken in blocks; what lies at their edges counts once."""
+    vectors = random_vectors(1, (num_chunks, 3, 5))
+    wide = vectors.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=2)
+    found = ImportanceSums.of(vectors)
+    assert found.num_chunks == num_chunks
+    np.testing.assert_allclose(found.norm_sum, norms.sum(axis=0), rtol=1e-12)
+    unit = (wide / norms[:, :, None]).sum(axis=0)
+    np.testing.assert_allclose(found.unit_sum, unit, rtol=1e-12, atol=1e-12)
+
+
+def test_bad_vectors_are_counted_wherever_they_are() -> None:
+    """One early, two late: the message tells of all three."""
+    vectors = random_vectors(2, (500, 2, 4))
+    vectors[3, 0] = np.nan
+    vectors[490, 0] = 0.0
+    vectors[499, 1] = np.inf
+    with pytest.raises(BadVectors, match="3 of 1000 head vectors"):
+        ImportanceSums.of(vectors)
