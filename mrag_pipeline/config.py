@@ -45,7 +45,7 @@ _POSITIVE = {
     *("sharding.max_files", "workers.threads", "workers.gpus_per_worker", "workers.in_flight"),
     *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
     *("milvus.insert_rows", "milvus.search_threads", "milvus.load_threads", "ingest.verify_k"),
-    *("milvus.replicas", "milvus.max_collections", "corpus.max_document_mb"),
+    *("ingest.verify_among", "milvus.replicas", "milvus.max_collections", "corpus.max_document_mb"),
     *("gate.overlap_k", "notify.timeout_s", "serve.port", "serve.api_replicas"),
     *("serve.encoder_replicas", "serve.max_encoder_replicas", "serve.search_replicas"),
     *("serve.max_batch", "serve.max_ongoing", "serve.timeout_s", "serve.head_timeout_s"),

@@ -13,6 +13,7 @@ class IngestSpec:
     min_dead_letters: int = 10  # the share is not judged below this many
     verify_sample: int = 32  # chunks whose rankings are checked against exact search
     verify_k: int = 10  # hits compared for each
+    verify_among: int = 4_000_000  # chunks they are compared with; of more, evenly spaced shards
     min_recall: float = 1.0  # 1.0: what an exact (FLAT) index gives; lower for others
 
 

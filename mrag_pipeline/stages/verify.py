@@ -1,8 +1,13 @@
-"""A loaded version compared with what was staged, before anybody can see it."""
+"""A loaded version compared with what was staged, before anybody can see it.
+
+Rankings of a sample are held against exact search over the staged vectors; of a large corpus, over
+some of its shards: whatever is nearer there than a ranking's last hit has to be in the ranking.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +25,14 @@ from mrag_pipeline.ports import (
     Staging,
     VectorIndex,
 )
+from mrag_pipeline.stages.ahead import ahead
 from mrag_pipeline.stages.load import collections_of
 
 log = logging.getLogger(__name__)
 
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
+_SHARDS_AT_ONCE = 4  # in memory, widened to float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ def verify(
     """
     collections = collections_of(manifest.index, manifest.version, manifest.encoder)
     progress.phase("verify", len(collections), "collections")
+    shards = _with_chunks(manifest, staging)
     checks = []
     for at, collection in enumerate(collections):
         rows = index.count(collection.name)
@@ -60,7 +68,7 @@ def verify(
                 f"{num_chunks}, as the shards' receipts say",
                 "run `mrag ingest` again: the collection is dropped and loaded anew",
             )
-        recall = _check_sample(manifest, staging, index, collection, at, spec)
+        recall = _check_sample(manifest, staging, index, collection, shards, at, spec)
         checks.append(CollectionCheck(collection.name, rows, recall))
         if recall < spec.min_recall:
             raise VerifyFailed(
@@ -73,16 +81,33 @@ def verify(
     return checks
 
 
+def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
+    """How many chunks each shard holds that holds one; all of them may be duplicates."""
+    shards = (shard.index for shard in manifest.shards)
+    receipts = staging.receipts(shards, manifest.fingerprint)
+    return {one.shard: one.num_chunks for one in receipts if one is not None and one.num_chunks}
+
+
+def _among(shards: Mapping[int, int], sampled: Sequence[int], most: int) -> list[int]:
+    """The shards to compare with: all, or as many as hold about `most` chunks, the sample's too."""
+    total = sum(shards.values())
+    if total <= most:
+        return list(shards)
+    return sorted({*_some(list(shards), len(shards) * most // total), *sampled})
+
+
 def _check_sample(
     manifest: Manifest,
     staging: Staging,
     index: VectorIndex,
     collection: CollectionSpec,
+    shards: Mapping[int, int],
     at: int,
     spec: IngestSpec,
 ) -> float:
     """Recall on a sample of the staged chunks, evenly spaced, each asking for its neighbours."""
-    ids, queries = _sample(manifest, staging, at, spec.verify_sample)
+    chosen = _some(list(shards), spec.verify_sample)
+    ids, queries = _sample(manifest, staging, chosen, at, spec.verify_sample)
     if not len(ids):
         return 1.0
     stored = index.vectors(collection.name, ids.tolist())
@@ -94,9 +119,12 @@ def _check_sample(
                 "run `mrag ingest` again after dropping the collection",
             )
     exact = Hits(np.zeros((len(ids), 0), np.int64), np.zeros((len(ids), 0), np.float32))
-    for shard in manifest.shards:
-        part_ids, part = _vectors(manifest, staging, shard.index, at)
-        found = top_k(part_ids, part, queries, spec.verify_k)
+
+    def nearest(shard: int) -> Hits:
+        return top_k(*_vectors(manifest, staging, shard, at), queries, spec.verify_k)
+
+    among = _among(shards, chosen, spec.verify_among)
+    for found in ahead(nearest, among, _SHARDS_AT_ONCE):
         exact = merge([exact, found], spec.verify_k)
     request = SearchRequest(collection.name, queries, spec.verify_k)
     [ranking] = index.search([request])
@@ -104,17 +132,19 @@ def _check_sample(
 
 
 def _recall(ranking: Ranking, exact: Hits) -> float:
-    """Share of the exact hits that were found; one as near as the last exact hit counts too."""
+    """Share of the nearest that were found, as far as exact search has looked.
+
+    As far as is known from it, a ranking lacks what is nearer than its last hit; one as near is
+    as good.
+    """
     wanted = found = 0
     for row in range(len(exact.ids)):
         there = exact.ids[row] >= 0
-        if not there.any():
-            continue
-        floor = exact.scores[row][there].min() - SCORE_TOLERANCE
-        close = (ranking.scores[row] >= floor) & (ranking.ids[row] >= 0)
-        known = np.isin(ranking.ids[row], exact.ids[row][there])
-        wanted += int(there.sum())
-        found += min(int(there.sum()), int(np.sum(close | known)))
+        known = there & np.isin(exact.ids[row], ranking.ids[row])
+        is_full = bool(np.all(ranking.ids[row] >= 0))
+        floor = float(ranking.scores[row].min()) + SCORE_TOLERANCE if is_full else -np.inf
+        wanted += int(np.sum(known | (there & (exact.scores[row] > floor))))
+        found += int(known.sum())
     return found / wanted if wanted else 1.0
 
 
@@ -138,14 +168,12 @@ def _vectors(
 
 
 def _sample(
-    manifest: Manifest, staging: Staging, at: int, size: int
+    manifest: Manifest, staging: Staging, shards: Sequence[int], at: int, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Evenly spaced rows of evenly spaced shards: the same in every run."""
-    shards = [shard.index for shard in manifest.shards if len(staging.chunk_ids(shard.index))]
-    chosen = [shards[i] for i in _spread(len(shards), size)]
-    each = -(-size // max(1, len(chosen)))
+    """Evenly spaced rows of the shards: the same in every run."""
+    each = -(-size // max(1, len(shards)))
     ids, vectors = [], []
-    for shard in chosen:
+    for shard in shards:
         shard_ids, shard_vectors = _vectors(manifest, staging, shard, at)
         rows = _spread(len(shard_ids), each)
         ids.append(shard_ids[rows])
@@ -153,6 +181,10 @@ def _sample(
     if not ids:
         return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
     return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
+
+
+def _some(shards: Sequence[int], wanted: int) -> list[int]:
+    return [shards[at] for at in _spread(len(shards), wanted)]
 
 
 def _spread(length: int, wanted: int) -> list[int]:

@@ -39,6 +39,7 @@ class ScriptedIndex(ExactIndex):
         self.turns_vector_of = ""
         self.spoils_vector_of = ""
         self.finds_little_in = ""
+        self.passes_over_in = ""
 
     def load(
         self,
@@ -63,6 +64,10 @@ class ScriptedIndex(ExactIndex):
         for request, ranking in zip(requests, found, strict=True):
             if request.collection.endswith(self.finds_little_in or "\0"):
                 ranking.ids[:, 1:], ranking.scores[:, 1:] = -1, -np.inf
+            if request.collection.endswith(self.passes_over_in or "\0"):
+                deeper = dataclasses.replace(request, limit=2 * request.limit - 1)
+                [whole] = super().search([deeper])
+                ranking.ids[:], ranking.scores[:] = whole.ids[:, ::2], whole.scores[:, ::2]
         return found
 
 
@@ -205,6 +210,28 @@ def test_low_recall_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
         run_verify(build, index)
     lenient = IngestSpec(min_recall=0.1)
     assert run_verify(build, index, lenient) == [1.0, 1.0, 0.1, 1.0]
+
+
+@pytest.mark.parametrize("among", [1, 6, 12, 4_000_000])
+def test_some_shards_are_enough_to_see_a_bad_index(
+    build: tuple[Build, Manifest, Staged], among: int
+) -> None:
+    """Every second neighbour is passed over: about half is found, whatever part is looked at."""
+    made, manifest, _ = build
+    index = ScriptedIndex()
+    index.passes_over_in = "_h01"
+    run_load(build, index)
+    read: list[int] = []
+    head, made.staging.head = made.staging.head, lambda n, h: (read.append(n), head(n, h))[1]
+    try:
+        spec = IngestSpec(verify_sample=3, verify_among=among, min_recall=0.1)
+        recalls = run_verify(build, index, spec)
+    finally:
+        made.staging.head = head
+    assert [recalls[0], *recalls[2:]] == [1.0] * 3
+    assert 0.4 < recalls[1] < 0.8
+    looked_at = len(set(read))
+    assert looked_at == len(manifest.shards) if among > 24 else looked_at < len(manifest.shards)
 
 
 def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, Staged]) -> None:
