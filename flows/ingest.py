@@ -26,6 +26,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import GateClosed, StagingError
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
+from mrag_pipeline.stages.ahead import ahead
 from mrag_pipeline.stages.embed import EmbedTotals
 from mrag_pipeline.stages.embed import embed as embed_stage
 from mrag_pipeline.stages.gate import compare_versions
@@ -213,7 +214,8 @@ def ingest(
 
 def _letters(config: Config, version: str) -> list[DeadLetter]:
     staging, manifest = wiring.staging(config, version), _manifest(config, version)
-    found = [one for shard in manifest.shards for one in staging.dead_letters(shard.index)]
+    letters = ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
+    found = [one for own in letters for one in own]
     return [*found, *(one for own in (staging.duplicates() or {}).values() for one in own)]
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.errors import StagingError, WorkerLost
+from mrag_pipeline.ports import DocumentRow
 from mrag_pipeline.stages import reconcile as module
 from mrag_pipeline.stages.reconcile import reconcile
-from tests.unit.stages.builds import Build, a_document
+from tests.fakes_staging import FakeStaging, a_manifest
+from tests.unit.stages.builds import Build, Spoken, a_document
 
 DOCUMENTS = [a_document(i) for i in range(12)]
 
@@ -86,15 +93,87 @@ def test_a_missing_shard_is_told() -> None:
 
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
-def test_chunk_ids_that_meet_are_told(ids_in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two passages of one id would be one row in a Milvus Lite, two on a server."""
+def test_a_document_whose_chunk_id_is_anothers_is_left_out(
+    ids_in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be one row in a Milvus Lite, two on a server: the later one is a dead letter."""
     monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
 
     def colliding(document: str, start: int, _end: int, _text: str) -> int:
-        if document in ("d1", "d9") and start == 0:
+        if document in ("d1", "d4", "d9") and start == 0:
             return 7
         return 1_000 * (1 + int(document[1:])) + start
 
     monkeypatch.setattr("mrag_pipeline.domain.chunking.chunk_id", colliding)
-    with pytest.raises(StagingError, match=r"1 chunk ids are shared .* is 7"):
-        Build(DOCUMENTS).staged()
+    build = Build(with_duplicates())
+    manifest, staged = build.staged()
+    clean = Build([one for one in DOCUMENTS if one.id not in ("d4", "d9")])
+    _, expected = clean.staged()
+    kept = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
+    assert len(kept) == len(set(kept.tolist())) == staged.num_chunks == 20
+    assert (staged.num_documents, staged.num_dead_letters) == (10, 5)
+    np.testing.assert_allclose(staged.sums.importance(), expected.sums.importance(), rtol=1e-12)
+    letters = [one for own in (build.staging.duplicates() or {}).values() for one in own]
+    met = {one.document_id: one.reason for one in letters if "chunk id 7" in one.reason}
+    assert set(met) == {"d4", "d9"}
+    assert len(letters) == 5
+    again = reconcile(manifest, build.staging, build.told)
+    assert (again.num_documents, again.num_chunks) == (10, 20)
+
+
+@pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
+def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ids there are: a second pass for each bucket would be the corpus squared."""
+    monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
+    build = Build(DOCUMENTS)
+    manifest = build.planned()
+    build.embed(manifest)
+    read: list[str] = []
+    for name in ("documents", "sums", "chunk_ids"):
+        real = getattr(build.staging, name)
+        monkeypatch.setattr(
+            build.staging,
+            name,
+            lambda shard, n=name, r=real: (read.append(f"{n} {shard}"), r(shard))[1],
+        )
+    reconcile(manifest, build.staging, build.told)
+    assert len(read) == 3 * len(manifest.shards)
+    assert len(set(read)) == len(read)
+
+
+def test_ids_whose_hashes_meet_are_no_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids themselves tell: all documents stay, and a real duplicate still goes."""
+    monkeypatch.setattr(module, "_key", lambda _row: 7)
+    build = Build(with_duplicates())
+    _, staged = build.staged()
+    assert (staged.num_documents, staged.num_dead_letters) == (12, 3)
+
+
+class Generated(FakeStaging):
+    """Shards of 2,000 chunks of 100 documents, made when they are asked for."""
+
+    def receipt(self, shard: int, fingerprint: str) -> Receipt:
+        return Receipt(shard, fingerprint, 100, 2_000, 0, 0, 0, ())
+
+    def documents(self, shard: int) -> list[DocumentRow]:
+        return [DocumentRow(f"{shard} {at}", "", "", 20) for at in range(100)]
+
+    def sums(self, shard: int) -> ImportanceSums:
+        return ImportanceSums(2_000, np.ones(2), np.ones((2, 4)))
+
+    def chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        return np.random.default_rng(shard).integers(0, 2**63, 2_000)
+
+
+def test_memory_does_not_grow_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the shards: the same memory at most."""
+    monkeypatch.setattr(module, "IDS_IN_MEMORY", 10_000)
+    peaks = []
+    for num_shards in (20, 160):
+        manifest, staging = a_manifest(num_shards=num_shards), Generated()
+        tracemalloc.start()
+        staged = reconcile(manifest, staging, Spoken())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert staged.num_chunks == 2_000 * num_shards
+    assert peaks[1] < 1.3 * peaks[0]

@@ -20,6 +20,7 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
+from mrag_pipeline.staging import shards
 from mrag_pipeline.staging.shards import ShardFolders
 from mrag_pipeline.staging.spec import StagingSpec
 from tests.fakes_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
@@ -297,3 +298,20 @@ def test_zero_rows_and_no_compression_can_be_read(tmp_path: Path) -> None:
         staging.write_manifest(a_manifest())
         staging.write_shard(an_output(), PLAN)
         assert staging.chunks(0).num_rows == 4
+
+
+def test_receipts_that_are_no_longer_in_memory_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many shards there are, so many receipts are held; all can be read all the same."""
+    monkeypatch.setattr(shards, "_RECEIPTS", 2)
+    staging = opened(tmp_path)
+    staging.write_manifest(a_manifest(num_shards=5))
+    outputs = [an_output(shard, names=(f"a{shard}", f"b{shard}")) for shard in range(5)]
+    for output in outputs:
+        staging.write_shard(output, PLAN)
+    for _ in range(2):
+        for output in outputs:
+            wanted = [chunk.id for chunk in output.chunks]
+            assert staging.chunk_ids(output.shard).tolist() == wanted
+            assert len(staging._receipts) <= 2

@@ -1,0 +1,107 @@
+"""Keys of more rows than memory holds, those that are equal brought together.
+
+Rows wait in buckets by their key; what is too much for memory is appended to a file a bucket in
+the system's folder for temporary files. Each bucket is then looked at by itself: a 256th of all.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.errors import StorageFull
+
+Keys = NDArray[np.uint64]
+Places = NDArray[np.int64]  # (n, 2): a shard, and a row of it
+
+_BUCKETS = 256
+_ROW = np.dtype([("key", np.uint64), ("shard", np.int64), ("row", np.int64)])
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Buckets:
+    """Rows of a key and a place; a key's bucket is its remainder, so keys should be hashes."""
+
+    def __init__(self, rows_in_memory: int) -> None:
+        """No row yet; nothing is written before more than `rows_in_memory` are held."""
+        self._limit = rows_in_memory
+        self._held: list[NDArray[np.void]] = []
+        self._num_held = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Buckets:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, shard: int, keys: Keys) -> None:
+        """The keys of a shard's rows, in order.
+
+        Raises: StorageFull.
+        """
+        rows = np.empty(len(keys), _ROW)
+        rows["key"], rows["shard"], rows["row"] = keys, shard, np.arange(len(keys))
+        self._held.append(rows)
+        self._num_held += len(rows)
+        if self._num_held > self._limit:
+            self._spill()
+
+    def repeated(self) -> Iterator[tuple[Keys, Places]]:
+        """The rows whose key another row has too, bucket by bucket; none is empty.
+
+        Within one, in the order of the keys, and of one key in the order they were added.
+        """
+        if self._folder is None:
+            buckets: Iterator[NDArray[np.void]] = iter([self._taken()])
+        else:
+            self._spill()
+            files = sorted(Path(self._folder.name).iterdir())
+            buckets = (np.fromfile(file, _ROW) for file in files)
+        for rows in buckets:
+            rows = rows[np.argsort(rows["key"], kind="stable")]
+            same = rows["key"][1:] == rows["key"][:-1]
+            both = np.append(same, False) | np.append(False, same)
+            if both.any():
+                rows = rows[both]
+                yield rows["key"], np.stack([rows["shard"], rows["row"]], axis=1)
+
+    def _taken(self) -> NDArray[np.void]:
+        rows = np.concatenate([np.empty(0, _ROW), *self._held])
+        self._held.clear()
+        self._num_held = 0
+        return rows
+
+    def _spill(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="mrag-ids-")
+        rows = self._taken()
+        bucket = rows["key"] % np.uint64(_BUCKETS)
+        rows = rows[np.argsort(bucket, kind="stable")]
+        ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=_BUCKETS))
+        try:
+            for number, own in enumerate(np.split(rows, ends[:-1])):
+                if len(own):
+                    with Path(self._folder.name, f"{number:03d}").open("ab") as file:
+                        file.write(own.tobytes())
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            raise StorageFull(
+                f"no space left in {self._folder.name} for the ids of the corpus",
+                "24 bytes for each document, then for each chunk",
+                "free space there, or name another folder in the variable TMPDIR; then run the "
+                "same command again: finished shards are kept",
+            ) from error
