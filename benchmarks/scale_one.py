@@ -1,0 +1,289 @@
+"""One size of `scale.py`, in a process of its own, so that its memory is its own.
+
+    python benchmarks/scale_one.py --chunks 10000 --folder DIR [--backend server|lite]
+
+Every phase of an ingest by the product's own stages, on Ray actors; only the model, the tokenizer
+and Prefect are left out. Prints one JSON object: seconds, and the highest memory of the driver, of
+a worker and of the server, by phase; what the driver asked of staging; bytes on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+from filelock import FileLock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, questions
+
+from flows.progress import LogProgress
+from mrag_pipeline.cli import quiet
+from mrag_pipeline.config import Config
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.index.milvus import open_index
+from mrag_pipeline.ports import SearchRequest, Staging, VectorIndex
+from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.stages.embed import embed
+from mrag_pipeline.stages.load import collections_of, load
+from mrag_pipeline.stages.plan import plan
+from mrag_pipeline.stages.publish import publish
+from mrag_pipeline.stages.reconcile import reconcile
+from mrag_pipeline.stages.verify import verify
+from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.shards import open_staging
+from mrag_pipeline.wiring import request
+from tests.milvus_server import ONE_A_HOST, Server
+
+SILENT = LogProgress(lambda _: None)
+LOOK_S = 0.1
+QUESTIONS = 20
+WINDOWS = 8
+HITS = 64  # of each ranking, as a query asks by default
+
+T = TypeVar("T")
+
+
+@dataclass
+class Phases:
+    """Seconds and highest memory of each phase; memory is looked at ten times a second."""
+
+    server: psutil.Process | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory_mb: dict[str, dict[str, float]] = field(default_factory=dict)
+    requests: dict[str, dict[str, int]] = field(default_factory=dict)
+    _now: str = ""
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Memory is looked at while the block runs."""
+        thread = threading.Thread(target=self._watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def run(self, phase: str, work: Callable[[], T]) -> T:
+        """The work's result."""
+        self._now = phase
+        self.memory_mb.setdefault(phase, {})
+        self._look(phase)
+        before = dict(_ASKED)
+        started = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.seconds[phase] = time.monotonic() - started
+            self._look(phase)
+            self._now = ""
+            self.requests[phase] = {what: _ASKED[what] - before.get(what, 0) for what in _ASKED}
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK_S):
+            if phase := self._now:
+                self._look(phase)
+
+    def _look(self, phase: str) -> None:
+        own = psutil.Process()
+        seen = {"driver": own.memory_info().rss, "worker": 0, "server": 0}
+        for child in own.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.name().startswith("ray::") or "EmbedActor" in " ".join(child.cmdline()):
+                    seen["worker"] = max(seen["worker"], child.memory_info().rss)
+        if self.server is not None:
+            seen["server"] = self.server.memory_info().rss
+        highest = self.memory_mb[phase]
+        for who, num_bytes in seen.items():
+            highest[who] = max(highest.get(who, 0.0), num_bytes / 1e6)
+
+
+_ASKED: Counter[str] = Counter()
+
+
+def _count_requests() -> None:
+    """What the driver asks of staging: on an object store each is a request, or a few."""
+    lock = threading.Lock()
+
+    def counted(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            with lock:
+                _ASKED[what] += 1
+            return real(*args)
+
+        return run
+
+    for name, what in (("read", "GET"), ("write", "PUT"), ("sizes", "LIST")):
+        setattr(Folder, name, counted(what, getattr(Folder, name)))
+
+
+def main() -> None:
+    """Prints the figures as JSON."""
+    asked = _arguments()
+    quiet.settle()
+    _count_requests()
+    # Ray's workers import what this does.
+    os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], str(Path(__file__).parent)])
+    place = Path(asked.folder)
+    shape = Shape(asked.heads, asked.dim)
+    with ExitStack() as held:
+        uri, process, data = str(place / "index.db"), None, place / "index.db"
+        if asked.backend == "server":
+            data = place / "milvus"
+            held.enter_context(FileLock(ONE_A_HOST))
+            server = Server(data)
+            server.start()
+            held.callback(server.kill)
+            uri, process = server.uri, psutil.Process(server.pid)
+        runs = [_run(asked, shape, place, uri, process, number) for number in range(asked.repeats)]
+        result = runs[0]
+        for phase in result["seconds"]:
+            every = [run["seconds"][phase] for run in runs]
+            result["seconds"][phase] = statistics.median(every)
+        result["disk_bytes"]["index"] = _num_bytes(data)
+        result["repeats"] = asked.repeats
+    print(json.dumps(result))
+
+
+def _run(
+    asked: Any, shape: Shape, place: Path, uri: str, server: psutil.Process | None, number: int
+) -> dict[str, Any]:
+    config = Config.parse(
+        {
+            "index": f"scale{number}",
+            "corpus": {"uri": asked.corpus},
+            "chunking": {"title": "none"},
+            "workers": {"count": asked.workers},
+            "staging": {"uri": str(place / "staging")},
+            "milvus": {"uri": uri, "index_type": asked.index_type},
+            "ingest": {"min_recall": 1.0 if asked.index_type == "FLAT" else 0.0},
+        }
+    )
+    phases = Phases(server)
+    encoder = SyntheticEncoder(shape)
+    with closing(open_index(config.milvus, config.index)) as index, phases.watched():
+        manifest, staging = phases.run("plan", partial(_plan, config, encoder, index))
+        phases.run("embed", partial(_embed, config, shape, manifest, staging, place))
+        # Not the staging's time: Ray's processes and the actors' imports.
+        ready = min(float(one.read_text()) for one in place.glob("ready-*"))
+        phases.seconds["start of actors"] = max(0.0, ready - _BEGUN[-1])
+        phases.seconds["embed"] -= phases.seconds["start of actors"]
+        # As the flow does: a task of its own has no receipt in memory.
+        staging = open_staging(config.staging, config.index, manifest.version)
+        staged = phases.run("reconcile", lambda: reconcile(manifest, staging, SILENT))
+        chunks = staged.num_chunks
+        phases.run("load", lambda: load(manifest, staging, index, chunks, SILENT))
+        checks = phases.run(
+            "verify", lambda: verify(manifest, staging, index, chunks, config.ingest, SILENT)
+        )
+        phases.run("publish", lambda: publish(manifest, staged, index))
+        search = phases.run("search", lambda: _search(index, manifest, shape))
+    return {
+        "chunks": chunks,
+        "shards": len(manifest.shards),
+        "heads": shape.heads,
+        "dim": shape.dim,
+        "backend": asked.backend,
+        "index_type": asked.index_type,
+        "workers": asked.workers,
+        "seconds": phases.seconds,
+        "memory_mb": phases.memory_mb,
+        "requests": phases.requests,
+        "search_ms": search,
+        "recall": min(check.recall for check in checks),
+        "disk_bytes": {
+            "corpus": Path(asked.corpus).stat().st_size,
+            "staging": _num_bytes(place / "staging" / config.index),
+        },
+        "files": sum(one.is_file() for one in (place / "staging" / config.index).rglob("*")),
+    }
+
+
+_BEGUN: list[float] = []
+
+
+def _plan(
+    config: Config, encoder: SyntheticEncoder, index: VectorIndex
+) -> tuple[Manifest, Staging]:
+    opener = partial(open_staging, config.staging, config.index)
+    reader = open_corpus(config.corpus)
+    made = plan(request(config), reader, encoder, LineSegmenter(), opener, index)  # type: ignore[arg-type]
+    staging = opener(made.manifest.version)
+    staging.write_manifest(made.manifest)
+    return made.manifest, staging
+
+
+def _embed(config: Config, shape: Shape, manifest: Manifest, staging: Staging, place: Path) -> None:
+    for old in place.glob("ready-*"):
+        old.unlink()
+    _BEGUN.append(time.time())
+    opener = partial(_opened, shape, place)
+    embed(manifest, staging, lambda: RayPool(config, manifest, opener), config.ingest, SILENT)
+
+
+def _opened(shape: Shape, place: Path, config: Config, version: str, fingerprint: str) -> Any:
+    embedder = open_synthetic(shape, config, version, fingerprint)
+    (place / f"ready-{os.getpid()}").write_text(str(time.time()))
+    return embedder
+
+
+def _search(index: VectorIndex, manifest: Manifest, shape: Shape) -> dict[str, float]:
+    """Milliseconds of a query's searches in all heads, by its windows: the median."""
+    heads = collections_of(manifest.index, manifest.version, manifest.encoder)[:-1]
+    found = {}
+    for windows in (1, WINDOWS):
+        spent = []
+        for vectors in questions(shape, QUESTIONS, windows):
+            requests = [
+                SearchRequest(one.name, np.ascontiguousarray(vectors[at]), HITS)
+                for at, one in enumerate(heads)
+            ]
+            started = time.perf_counter()
+            index.search(requests)
+            spent.append((time.perf_counter() - started) * 1e3)
+        found[str(windows)] = statistics.median(spent)
+    return found
+
+
+def _num_bytes(folder: Path) -> int:
+    total = 0
+    for one in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the server removes what it has merged
+            total += one.stat().st_size if one.is_file() else 0
+    return total
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--heads", type=int, default=12)
+    parser.add_argument("--dim", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--backend", choices=("server", "lite"), default="server")
+    parser.add_argument("--index-type", default="FLAT")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""A plan for a corpus nobody here could hold, from what was measured and what is assumed.
+
+    python benchmarks/scale_plan.py [--chunks 1000000000] [--heads 32] [--dim 128]
+
+Prints the tables of docs/scaling.md. Measured figures come from `benchmarks/figures/` (written by
+scale.py and index_types.py); every other number is an assumption and stands in `Assumed`, so that
+it can be changed: `--set gpu_tokens_s=12000 --set tokens=256`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FIGURES = Path(__file__).parent / "figures"
+TB, GB = 1e12, 1e9
+RECEIPTS = 1_024  # staging/shards.py
+WORKER_GETS = 2  # a worker looks whether a shard is done before it embeds, and before it writes
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What nothing here has measured. Prices are of public lists, US dollars."""
+
+    tokens: float = 128  # of a chunk
+    chars: float = 540  # of a chunk
+    gpu_tokens_s: float = 20_000  # a 7B encoder in bf16 on one H100; not measured
+    gpus: int = 64
+    gpu_hour: float = 3.0
+    shard_mb: float = 64.0  # sharding.shard_mb, as in deploy/config/cluster-32-gpus.toml
+    put_thousand: float = 0.005  # PUT, LIST
+    get_thousand: float = 0.0004
+    storage_gb_month: float = 0.023
+    request_s: float = 0.030  # of one small request to the object store
+    node_gb: float = 512  # a query node's memory,
+    node_use: float = 0.75  # of which so much is for collections
+    node_hour: float = 4.0
+    disk_node_hour: float = 5.5  # the same with 15 TB of NVMe, for DISKANN
+    disk_factor: float = 1.6  # DISKANN's files over the vectors, while they are built
+    part_mb: float = 10.0  # of a multipart upload
+    driver_mb_s: float = 1_000.0  # staged bytes that one load process reads, checks and sends
+    segment_gb: float = 8.0  # dataCoord.segment.maxSize; the default is 1
+    versions: int = 2  # kept
+
+
+def main() -> None:
+    """Prints the tables."""
+    asked = _arguments()
+    assumed = dataclasses.replace(Assumed(), **_settings(asked.set))
+    scale: dict[str, Any] = json.loads((FIGURES / "scale.json").read_text())
+    types: dict[str, Any] = json.loads((FIGURES / "index_types.json").read_text())
+    shape = [v for v in scale.values() if (v["heads"], v["dim"]) == (asked.heads, asked.dim)]
+    if not shape:
+        raise SystemExit(f"run scale.py --heads {asked.heads} --dim {asked.dim} first")
+    one = max(shape, key=lambda run: run["chunks"])
+    plan = Plan(asked.chunks, asked.heads, asked.dim, assumed, one, types)
+    plan.staging()
+    plan.embedding()
+    plan.driver()
+    plan.requests()
+    plan.milvus()
+    plan.cost()
+
+
+@dataclass
+class Plan:
+    """The sums."""
+
+    chunks: int
+    heads: int
+    dim: int
+    assumed: Assumed
+    one: dict[str, Any]  # the largest measured run of the shape
+    types: dict[str, Any]
+
+    @property
+    def width(self) -> int:
+        """Numbers of a chunk's heads; its standard embedding has as many."""
+        return self.heads * self.dim
+
+    @property
+    def shards(self) -> float:
+        """Shards of the corpus."""
+        return self.chunks * self.assumed.chars / (self.assumed.shard_mb * 1e6)
+
+    def staging(self) -> None:
+        """Bytes."""
+        measured = self.one["disk_bytes"]["staging"] / self.one["chunks"]
+        half = measured - self.width * 4
+        _title("Corpus and staging")
+        _row("corpus", f"{self.chunks * self.assumed.chars / TB:.2f} TB")
+        _row(f"shards of {self.assumed.shard_mb:g} MB", f"{self.shards:,.0f}")
+        each = self.chunks / self.shards
+        _row("chunks of a shard", f"{each:,.0f}, {each * self.width * 8 / GB:.1f} GB of vectors")
+        _row("files", f"{self.shards * (self.heads + 5):,.0f} (H + 5 a shard)")
+        _row("staged, float32", f"{self.chunks * measured / TB:.1f} TB ({measured:,.0f} B a chunk)")
+        _row("staged, vectors in float16", f"{self.chunks * half / TB:.1f} TB")
+
+    def embedding(self) -> None:
+        """GPU hours, and what staging adds."""
+        tokens = self.chunks * self.assumed.tokens
+        hours = tokens / self.assumed.gpu_tokens_s / 3600
+        seconds = self.one["seconds"]["embed"] * self.one["workers"] / self.one["chunks"]
+        _title("Embedding")
+        _row("tokens", f"{tokens / 1e9:,.0f} billion")
+        _row("GPU hours", f"{hours:,.0f}")
+        _row(f"on {self.assumed.gpus} GPUs", f"{hours / self.assumed.gpus:.1f} h")
+        share = seconds / (self.assumed.tokens / self.assumed.gpu_tokens_s)
+        _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
+        per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
+        _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
+
+    def driver(self) -> None:
+        """The phases of one process."""
+        run = self.one["seconds"]
+        n = self.chunks / self.one["chunks"]
+        _title("One process, hours, as measured and in proportion")
+        for phase in ("reconcile", "load"):
+            _row(phase, f"{run[phase] * n / 3600:.1f} h here, 2 cores, local disk")
+        gigabytes = self.chunks * self.width * 8 / GB
+        hours = gigabytes * 1e3 / self.assumed.driver_mb_s / 3600
+        _row("load, bytes through it", f"{gigabytes / 1e3:.1f} TB: {hours:.1f} h at assumed speed")
+
+    def requests(self) -> None:
+        """What the object store is asked."""
+        gets = lists = 0.0  # a shard
+        for phase, found in self.one["requests"].items():
+            lists += found.get("LIST", 0) / self.one["shards"]
+            if phase != "verify":  # whose reads are of a fixed number of chunks
+                gets += found.get("GET", 0) / self.one["shards"]
+        if self.shards > RECEIPTS:
+            gets += self.heads + 2  # a receipt that is no longer in memory is read with each file
+        each = self.chunks / self.shards
+        worker = self.heads * self._puts(each * self.dim * 4) + 4
+        worker += self._puts(each * (self.width * 4 + self.assumed.chars))
+        gets = (gets + WORKER_GETS) * self.shards
+        puts = (lists + worker) * self.shards
+        _title("Object store")
+        _row("PUT and LIST, multipart counted", f"{puts / 1e6:.2f} million")
+        _row("GET", f"{gets / 1e6:.2f} million")
+        price = puts / 1e3 * self.assumed.put_thousand + gets / 1e3 * self.assumed.get_thousand
+        _row("price", f"${price:,.0f}")
+        waits = gets * self.assumed.request_s / 16 / 3600
+        _row("of GETs alone, 16 at once", f"{waits:.1f} h of waiting")
+
+    def _puts(self, num_bytes: float) -> float:
+        """Requests that write a file: one, or a multipart upload's."""
+        parts = num_bytes / (self.assumed.part_mb * 1e6)
+        return 1 if parts < 1 else 2 + -(-parts // 1)
+
+    def milvus(self) -> None:
+        """Memory by index type."""
+        vectors = 2 * self.chunks * self.width * 4
+        _title("Milvus, one version")
+        _row("vectors, float32", f"{vectors / TB:.1f} TB: heads and standard, half each")
+        per_segment = self.assumed.segment_gb * GB / (self.dim * 4)
+        _row(
+            "segments",
+            f"{self.chunks / per_segment:,.0f} a head, of {self.assumed.segment_gb:g} GB",
+        )
+        for name, found in self.types.items():
+            memory = vectors * found["memory_factor"]
+            nodes = memory / (self.assumed.node_gb * GB * self.assumed.node_use)
+            note = f"{memory / TB:.1f} TB, {nodes:,.0f} nodes ({found['memory_factor']:.2f}x)"
+            if name == "DISKANN":
+                note += f", {vectors * self.assumed.disk_factor / TB:.0f} TB of NVMe"
+            _row(name, note)
+
+    def cost(self) -> None:
+        """Dollars."""
+        hours = self.chunks * self.assumed.tokens / self.assumed.gpu_tokens_s / 3600
+        measured = self.one["disk_bytes"]["staging"] / self.one["chunks"]
+        stored = self.chunks * (measured - self.width * 4) / GB * self.assumed.storage_gb_month
+        vectors = 2 * self.chunks * self.width * 4
+        _title("Cost")
+        _row("GPUs, once", f"${hours * self.assumed.gpu_hour:,.0f}")
+        _row("staging, vectors in float16, a month", f"${stored:,.0f}")
+        for name, found in self.types.items():
+            usable = self.assumed.node_gb * GB * self.assumed.node_use
+            nodes = -(-vectors * found["memory_factor"] // usable)
+            price = self.assumed.disk_node_hour if name == "DISKANN" else self.assumed.node_hour
+            _row(f"query nodes, {name}, a month", f"${nodes * price * 730:,.0f} ({nodes:,.0f})")
+
+
+def _title(text: str) -> None:
+    print(f"\n| {text} | |\n|---|---|")
+
+
+def _row(what: str, value: str) -> None:
+    print(f"| {what} | {value} |")
+
+
+def _settings(given: list[str]) -> dict[str, float]:
+    known = {one.name for one in dataclasses.fields(Assumed)}
+    settings: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise SystemExit(f"{name!r} is no assumption; there are: {', '.join(sorted(known))}")
+        settings[name] = float(value)
+    return settings
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chunks", type=int, default=1_000_000_000)
+    parser.add_argument("--heads", type=int, default=32)
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
