@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from mrag_pipeline.corpus.bookmark import Bookmark
 from mrag_pipeline.corpus.fields import rejected
 from mrag_pipeline.corpus.lines import buffered
 from mrag_pipeline.corpus.records import Record
@@ -51,8 +52,9 @@ class DelimitedFiles:
     name = "CSV"
     fixed_fields = True
 
-    def __init__(self, max_record_bytes: int) -> None:
+    def __init__(self, max_record_bytes: int, bookmark: Bookmark | None = None) -> None:
         self._limit = max_record_bytes
+        self._bookmark = bookmark or Bookmark()
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one piece."""
@@ -96,15 +98,15 @@ class DelimitedFiles:
     def _numbered(
         self, tree: Tree, file: SourceFile, piece: Slice
     ) -> Iterator[Record | DeadLetter]:
+        for number, (header, row) in self._bookmark.read(piece, lambda: self._all(tree, file)):
+            yield from self._record(row, header, f"{piece.path}#{number + 1}")
+
+    def _all(self, tree: Tree, file: SourceFile) -> Iterator[tuple[_Header, _Row]]:
         with tree.stream(file) as opened:
             stream = buffered(opened)
-            header = self._header(stream, tree.name(piece.path))
-            rows = _rows(stream, header.num_bytes, self._limit, header.delimiter)
-            for number, row in enumerate(rows):
-                if number >= piece.stop:
-                    return
-                if number >= piece.start:
-                    yield from self._record(row, header, f"{piece.path}#{number + 1}")
+            header = self._header(stream, tree.name(file.path))
+            for row in _rows(stream, header.num_bytes, self._limit, header.delimiter):
+                yield header, row
 
     def _record(self, row: _Row, header: _Header, source: str) -> Iterator[Record | DeadLetter]:
         if row.too_long or row.open_quote:

@@ -1,7 +1,8 @@
 """A file that is one JSON array of objects, read as a stream (ijson).
 
 Such a file cannot be entered in the middle: it is cut by records, counted in one pass that
-also shows it to be JSON to its end, and a piece is reached by parsing what lies before it.
+also shows it to be JSON to its end, and a piece is reached by parsing what lies before it, once
+where pieces are read in order.
 Memory is bounded by the largest object of the array.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import ijson  # type: ignore[import-untyped]
 
+from mrag_pipeline.corpus.bookmark import Bookmark
 from mrag_pipeline.corpus.fields import rejected
 from mrag_pipeline.corpus.records import Record
 from mrag_pipeline.corpus.tree import READ_BYTES, SourceFile, Tree
@@ -26,6 +28,9 @@ class JsonArray:
 
     name = "JSON array"
     fixed_fields = False
+
+    def __init__(self, bookmark: Bookmark | None = None) -> None:
+        self._bookmark = bookmark or Bookmark()
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one piece."""
@@ -44,11 +49,8 @@ class JsonArray:
 
     def records(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
         """The objects of the piece."""
-        for number, _, values in self._items(tree, tree.find(piece.path)):
-            if number > piece.stop:
-                return
-            if number <= piece.start:
-                continue
+        items = self._bookmark.read(piece, lambda: self._items(tree, tree.find(piece.path)))
+        for _, (number, _, values) in items:
             source = f"{piece.path}#{number}"
             if isinstance(values, dict):
                 yield Record(values, source)

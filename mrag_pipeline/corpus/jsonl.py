@@ -2,7 +2,7 @@
 
 A line belongs to the range of bytes in which it begins. A compressed file cannot be entered
 in the middle: it is cut by lines, counted in one pass, and a piece is reached by
-decompressing what lies before it.
+decompressing what lies before it, once where pieces are read in order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from mrag_pipeline.corpus.bookmark import Bookmark
 from mrag_pipeline.corpus.fields import rejected
 from mrag_pipeline.corpus.lines import Line, buffered, lines, skip_line
 from mrag_pipeline.corpus.records import Record
@@ -27,8 +28,9 @@ class JsonLines:
     name = "JSON Lines"
     fixed_fields = False
 
-    def __init__(self, max_record_bytes: int) -> None:
+    def __init__(self, max_record_bytes: int, bookmark: Bookmark | None = None) -> None:
         self._limit = max_record_bytes
+        self._bookmark = bookmark or Bookmark()
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one piece."""
@@ -72,15 +74,12 @@ class JsonLines:
                 yield from self._record(line, f"{piece.path}, byte {line.start}")
 
     def _numbered(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
-        with tree.stream(tree.find(piece.path)) as opened:
-            stream = buffered(opened)
-            for _ in range(piece.start):
-                skip_line(stream)
-            start = 1 if piece.start else 0  # only the first line may begin with a BOM
-            for number, line in enumerate(lines(stream, start, self._limit), piece.start):
-                if number >= piece.stop:
-                    return
-                yield from self._record(line, f"{piece.path}:{number + 1}")
+        for number, line in self._bookmark.read(piece, lambda: self._lines(tree, piece.path)):
+            yield from self._record(line, f"{piece.path}:{number + 1}")
+
+    def _lines(self, tree: Tree, path: str) -> Iterator[Line]:
+        with tree.stream(tree.find(path)) as stream:
+            yield from lines(buffered(stream), 0, self._limit)
 
     def _record(self, line: Line, source: str) -> Iterator[Record | DeadLetter]:
         data = line.data.removeprefix(_BOM) if line.start == 0 else line.data

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
+from mrag_pipeline.corpus.bookmark import Bookmark
 from mrag_pipeline.corpus.delimited import DelimitedFiles
 from mrag_pipeline.corpus.fields import FieldMapping, rejected, resolve
 from mrag_pipeline.corpus.json_array import JsonArray, begins_array
@@ -78,6 +79,7 @@ class FileCorpus:
         self._spec = spec
         self._tree = Tree(spec.uri)
         self._mappings: dict[tuple[str, str], FieldMapping] = {}
+        self._bookmark = Bookmark()
 
     def slices(self, max_bytes: int) -> Iterator[Slice]:
         """Every file once, sorted by path, in pieces of about `max_bytes`.
@@ -200,12 +202,12 @@ class FileCorpus:
             named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields)
             return ParquetFiles(frozenset(named))
         if name == "csv":
-            return DelimitedFiles(limit)
+            return DelimitedFiles(limit, self._bookmark)
         if name == "text":
             return TextFiles(limit)
         if name == "json" and begins_array(self._tree, file):
-            return JsonArray()
-        return JsonLines(limit)
+            return JsonArray(self._bookmark)
+        return JsonLines(limit, self._bookmark)
 
     def _mapping(self, records: RecordFormat, file: SourceFile) -> FieldMapping:
         if isinstance(records, TextFiles):

@@ -1,0 +1,89 @@
+"""Files that can only be read from their start: once where their pieces are read in order."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.corpus.tree import SourceFile, Tree
+from mrag_pipeline.domain.planning import Slice
+
+ROWS = [{"id": f"d{i}", "text": f"Text {i} of them."} for i in range(40)]
+
+
+@pytest.fixture(params=["a.jsonl.gz", "a.csv.gz", "a.json", "a.json.gz"])
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Forty documents in one file."""
+    path = tmp_path / str(request.param)
+    if ".csv" in path.name:
+        text = "id,text\n" + "".join(f"{row['id']},{row['text']}\n" for row in ROWS)
+    elif ".jsonl" in path.name:
+        text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    else:
+        # More than one buffer, so that there are several pieces.
+        text = json.dumps([row | {"pad": "x" * 10_000} for row in ROWS])
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were opened from their start."""
+    found: list[str] = []
+    stream = Tree.stream
+
+    @contextmanager
+    def counted(tree: Tree, file: SourceFile) -> Iterator[IO[bytes]]:
+        found.append(file.path)
+        with stream(tree, file) as one:
+            yield one
+
+    monkeypatch.setattr(Tree, "stream", counted)
+    return found
+
+
+def pieces_of(path: Path) -> list[Slice]:
+    pieces = list(open_corpus(CorpusSpec(str(path))).slices(200))
+    assert len(pieces) >= 4
+    return pieces
+
+
+def ids(documents: object) -> list[str]:
+    return [document.id for document in documents]  # type: ignore[attr-defined]
+
+
+def test_pieces_in_order_read_the_file_once(corpus: Path, opened: list[str]) -> None:
+    """One reader, piece by piece: every document once, and the file is entered once more only.
+
+    That once is the look at its fields; a JSON file is also looked at for being an array.
+    """
+    pieces = pieces_of(corpus)
+    reader = open_corpus(CorpusSpec(str(corpus)))
+    first = ids(reader.read(pieces[:1]))
+    opened.clear()
+    rest = [one for piece in pieces[1:] for one in ids(reader.read([piece]))]
+    assert first + rest == [row["id"] for row in ROWS]
+    looks = len(pieces) - 1 if ".json" in corpus.suffixes else 0
+    assert len(opened) == looks
+
+
+def test_pieces_in_any_order_hold_the_same(corpus: Path) -> None:
+    """Backwards, twice the same, with gaps, after one that was given up: as read by a new reader."""
+    pieces = pieces_of(corpus)
+    expected = [ids(open_corpus(CorpusSpec(str(corpus))).read([piece])) for piece in pieces]
+    reader = open_corpus(CorpusSpec(str(corpus)))
+    order = [3, 2, 2, 0, 1, 3, 0, 2, *range(len(pieces))]
+    for number in order:
+        given_up = reader.read([pieces[number]])
+        if number % 2:
+            next(given_up)
+        assert ids(reader.read([pieces[number]])) == expected[number]
