@@ -116,4 +116,5 @@ class Killable:
 def _plain(name: str) -> str:
     """Without what differs from run to run: versions, and files named by their content."""
     name = re.sub(r"[a-z]+_v[0-9a-f]{12}_", "", name)
+    name = re.sub(r"-[0-9a-f]{12}(?=\.parquet)", "", name)
     return re.sub(r"[0-9a-f]{32}", "…", name)

@@ -2,12 +2,17 @@
 
     {uri}/{index}/{version}/manifest.json
                             duplicates.parquet
-                            shards/00017/chunks.parquet
-                                         heads/l05_h07.parquet
-                                         importance.parquet
-                                         documents.parquet
-                                         dead_letters.parquet
-                                         receipt.json           written last
+                            shards/00017/chunks-3f09ab41c2d7.parquet
+                                         heads/l05_h07-81d0c6e27f4a.parquet
+                                         importance-....parquet
+                                         documents-....parquet
+                                         dead_letters-....parquet
+                                         receipt.json           written last; names the files
+
+A file's name ends in the beginning of its content's sha256. Two workers at one shard (one of them
+slow, or cut off from the cluster but not from here) write the same files where they compute the
+same bits, and files beside each other's where they don't: neither spoils what the other's receipt
+speaks for.
 
 Shape legend: N chunks, n rows left out, H heads, D head dimension.
 """
@@ -15,6 +20,7 @@ Shape legend: N chunks, n rows left out, H heads, D head dimension.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -42,6 +48,8 @@ _DUPLICATES = "duplicates.parquet"
 _RECEIPT = "receipt.json"
 _AT_ONCE = 16  # of an object store's answers that are waited for
 _RECEIPTS = 1_024  # held in memory: 10 MB with 32 heads
+_TAG_DIGITS = 12
+_TAG = re.compile(rf"-[0-9a-f]{{{_TAG_DIGITS}}}\.parquet$")
 
 
 def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
@@ -139,8 +147,10 @@ class ShardFolders:
         files = []
         for name, table in self._tables(output, manifest):
             content = tables.parquet(table, self._compression)
-            self._folder.write(f"{place}/{name}", content)
-            files.append(StagedFile(name, content.size, hashlib.sha256(content).hexdigest()))
+            digest = hashlib.sha256(content).hexdigest()
+            own_name = name.replace(".parquet", f"-{digest[:_TAG_DIGITS]}.parquet")
+            self._folder.write(f"{place}/{own_name}", content)
+            files.append(StagedFile(own_name, content.size, digest))
         receipt = Receipt(
             shard=output.shard,
             fingerprint=fingerprint,
@@ -151,6 +161,10 @@ class ShardFolders:
             num_bytes=output.num_bytes,
             files=tuple(files),
         )
+        # Another may have been faster: its receipt stays.
+        done = self.receipt(output.shard, fingerprint)
+        if done is not None:
+            return done
         # Receipt last: its presence is what makes the shard done.
         self._folder.write(f"{place}/{_RECEIPT}", receipt.to_json().encode())
         self._receipts.set(output.shard, receipt)
@@ -271,14 +285,14 @@ class ShardFolders:
         return receipt
 
     def _read(self, shard: int, name: str, columns: list[str] | None = None) -> pa.Table:
-        path = f"{_shard(shard)}/{name}"
         receipt = self._receipt_of(shard)
+        promised = next((file for file in receipt.files if _without_tag(file.name) == name), None)
+        if promised is None:
+            raise self._damaged(f"{_shard(shard)}/{name}", "the shard's receipt does not know it")
+        path = f"{_shard(shard)}/{promised.name}"
         content = self._folder.read(path)
         if content is None:
             raise self._damaged(path, "it is missing")
-        promised = next((file for file in receipt.files if file.name == name), None)
-        if promised is None:
-            raise self._damaged(path, "the shard's receipt does not know it")
         if hashlib.sha256(content).hexdigest() != promised.sha256:
             raise self._damaged(path, "its content is not what the receipt says")
         return self._parse(path, content, columns)
@@ -329,6 +343,10 @@ class ShardFolders:
             "the file as its receipt describes it",
             f"{redo} and run the same command again: only that is done anew",
         )
+
+
+def _without_tag(name: str) -> str:
+    return _TAG.sub(".parquet", name)
 
 
 def _shard(shard: int) -> str:

@@ -62,10 +62,7 @@ def ids(documents: object) -> list[str]:
 
 
 def test_pieces_in_order_read_the_file_once(corpus: Path, opened: list[str]) -> None:
-    """One reader, piece by piece: every document once, and the file is entered once more only.
-
-    That once is the look at its fields; a JSON file is also looked at for being an array.
-    """
+    """After the first piece the file is not opened again, but to look whether it is an array."""
     pieces = pieces_of(corpus)
     reader = open_corpus(CorpusSpec(str(corpus)))
     first = ids(reader.read(pieces[:1]))
@@ -77,7 +74,7 @@ def test_pieces_in_order_read_the_file_once(corpus: Path, opened: list[str]) -> 
 
 
 def test_pieces_in_any_order_hold_the_same(corpus: Path) -> None:
-    """Backwards, twice the same, with gaps, after one that was given up: as read by a new reader."""
+    """Backwards, twice, with gaps, after one that was given up: as a new reader reads them."""
     pieces = pieces_of(corpus)
     expected = [ids(open_corpus(CorpusSpec(str(corpus))).read([piece])) for piece in pieces]
     reader = open_corpus(CorpusSpec(str(corpus)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
 from mrag_pipeline.staging import shards
+from mrag_pipeline.staging.folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
 from mrag_pipeline.staging.spec import StagingSpec
 from tests.fakes_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
@@ -38,16 +41,27 @@ def planned(uri: Path | str, **changes: str) -> ShardFolders:
     return staging
 
 
+def staged(root: Path, name: str, shard: int = 0) -> Path:
+    """The file that holds what the name says."""
+    place = root / "docs" / VERSION / f"shards/{shard:05d}"
+    [found] = place.glob(name.replace(".parquet", "-*.parquet"))
+    return found
+
+
 def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
-    """People and Milvus's bulk import find each file where it is described."""
+    """People find each file where it is described, its name ending in its content's sha256."""
     staging = planned(tmp_path)
     staging.write_shard(an_output(shard=17), PLAN)
     staging.write_duplicates({})
-    assert sorted(contents(tmp_path / "docs" / VERSION)) == [
+    found = contents(tmp_path / "docs" / VERSION)
+    for name, content in found.items():
+        if tag := re.search(r"-(.{12})\.parquet", name):
+            assert hashlib.sha256(content).hexdigest().startswith(tag[1])
+    assert sorted(re.sub("-.{12}[.]", ".", name) for name in found) == [
         "duplicates.parquet",
         "manifest.json",
         "shards/00017/chunks.parquet",
@@ -63,7 +77,7 @@ def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
 def test_vectors_are_variable_lists(tmp_path: Path) -> None:
     """Milvus's bulk import reads list<float> and no fixed-size list."""
     planned(tmp_path).write_shard(an_output(), PLAN)
-    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    file = staged(tmp_path, "heads/l05_h00.parquet")
     assert pq.read_schema(file).field("vector").type == pa.list_(pa.float32())
 
 
@@ -94,7 +108,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
 def test_a_shard_with_a_missing_or_short_file_is_not_done(tmp_path: Path, name: str) -> None:
     """The receipt speaks for its files: without one of them it says nothing."""
     planned(tmp_path).write_shard(an_output(), PLAN)
-    file = tmp_path / "docs" / VERSION / "shards/00000" / name
+    file = staged(tmp_path, name)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     assert opened(tmp_path).receipt(0, PLAN) is None
@@ -115,11 +129,11 @@ def test_a_receipt_cut_short_is_no_receipt(tmp_path: Path) -> None:
 def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
     """A damaged file is named, and the message says what to delete."""
     planned(tmp_path).write_shard(an_output(), PLAN)
-    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    file = staged(tmp_path, "heads/l05_h00.parquet")
     hurt = bytearray(file.read_bytes())
     hurt[40] ^= 1
     file.write_bytes(hurt)
-    with pytest.raises(StagingError, match=r"l05_h00\.parquet is missing or damaged") as caught:
+    with pytest.raises(StagingError, match=r"l05_h00-\w+\.parquet is missing or damaged") as caught:
         opened(tmp_path).head(0, HEADS[0])
     assert "delete" in caught.value.fix
     assert "shards/00000 " in caught.value.fix
@@ -145,7 +159,7 @@ def test_half_precision_halves_the_vectors(tmp_path: Path) -> None:
     staging = planned(tmp_path, vector_dtype="float16")
     output = an_output()
     staging.write_shard(output, PLAN)
-    file = tmp_path / "docs" / VERSION / "shards/00000/heads/l05_h00.parquet"
+    file = staged(tmp_path, "heads/l05_h00.parquet")
     assert pq.read_schema(file).field("vector").type == pa.list_(pa.float16())
     table = staging.head(0, HEADS[0])
     assert table.schema.field("vector").type == pa.list_(pa.float32())
@@ -223,6 +237,52 @@ def test_two_processes_may_write_the_same_shards(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0] * 3
     _write(str(tmp_path / "one"))
     assert contents(tmp_path / "both") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_workers_with_other_bits_do_not_spoil_each_others_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Two machines round differently: whoever is when how far, what the receipt names is there.
+
+    The slow one writes some files, then the fast one its whole shard, then the slow one goes on.
+    """
+    fast, slow = planned(tmp_path), opened(tmp_path)
+    mine, others = an_output(seed=1), an_output(seed=2)
+    assert [chunk.id for chunk in mine.chunks] == [chunk.id for chunk in others.chunks]
+    write, written = Folder.write, []
+
+    def counted(folder: Folder, path: str, content: bytes) -> None:
+        if len(written) == steps:
+            monkeypatch.setattr(Folder, "write", write)
+            fast.write_shard(others, PLAN)
+        written.append(path)
+        write(folder, path, content)
+
+    monkeypatch.setattr(Folder, "write", counted)
+    receipt = slow.write_shard(mine, PLAN)
+    monkeypatch.setattr(Folder, "write", write)
+    staging = opened(tmp_path)
+    assert staging.receipt(0, PLAN) == receipt
+    # Six files and the receipt. Before that is written, the other's is looked for.
+    wins = others if steps < 6 else mine
+    for i, head in enumerate(HEADS):
+        np.testing.assert_array_equal(as_matrix(staging.head(0, head)), wins.vectors[:, i])
+    np.testing.assert_array_equal(as_matrix(staging.chunks(0)), wins.standard)
+
+
+def test_shards_of_an_earlier_layout_are_read(tmp_path: Path) -> None:
+    """Names without the content's hash: what was staged before is not embedded again."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    place = tmp_path / "docs" / VERSION / "shards/00000"
+    for file in place.rglob("*.parquet"):
+        file.rename(file.with_name(re.sub("-.{12}[.]", ".", file.name)))
+    receipt = place / "receipt.json"
+    receipt.write_text(re.sub(r"-\w{12}\.parquet", ".parquet", receipt.read_text()))
+    staging = opened(tmp_path)
+    assert staging.receipt(0, PLAN) is not None
+    assert staging.chunks(0).num_rows == 4
+    assert staging.head(0, HEADS[0]).num_rows == 4
 
 
 def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
