@@ -18,6 +18,7 @@ class WorkersSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     in_flight: int = 2  # shards given to a worker ahead of time
     attempts: int = 3  # a shard is given up after so many lost workers
+    late_factor: float = 3.0  # times the median: then an idle worker gets the shard too; 0: never
     batch_tokens: int = 16_384  # tokens in one forward pass
 
 

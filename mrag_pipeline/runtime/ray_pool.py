@@ -2,69 +2,37 @@
 
 An actor loads the model once. It is given shards only when it is up, so actors that the
 cluster has no room for cost nothing. When one dies, the shard it was at gets another try on a
-new actor; embedding a shard twice is harmless, since a finished one is found by its receipt.
+new actor; one that is far behind the others shares its shards with an actor that has none left.
+Embedding a shard twice is harmless: a finished one is found by its receipt, and the first
+receipt is the one that counts.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.dispatch import Pace, ShardQueue
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.workers import WorkerPlan, plan_workers
-from mrag_pipeline.errors import ConfigError, MragError, TransientError, WorkerLost
+from mrag_pipeline.domain.workers import WorkerPlan, WorkersSpec
+from mrag_pipeline.errors import MragError, TransientError, WorkerLost
 from mrag_pipeline.runtime.cluster import connect
 from mrag_pipeline.runtime.pools import OpenEmbedder
+from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 
 log = logging.getLogger(__name__)
 
-WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overrides
 WAIT_S = 1.0
 START_TIMEOUT_S = 300.0  # an autoscaler may need minutes for a first node
-
-
-class EmbedActor:
-    """Holds a model and embeds the shards it is given. Decides nothing."""
-
-    def __init__(
-        self, config: dict[str, Any], version: str, fingerprint: str, open_embedder: OpenEmbedder
-    ) -> None:
-        self._config = Config.parse(config)
-        self._version = version
-        self._fingerprint = fingerprint
-        self._open = open_embedder
-        self._embedder: Any = None
-
-    def up(self) -> None:
-        """Answers once the actor has its place."""
-
-    def embed(self, shard: Shard) -> Receipt:
-        """The shard's receipt, with the model loaded at the first call."""
-        # Not in __init__: a failure to load would come back as a dead actor, not as its error.
-        if self._embedder is None:
-            self._embedder = self._open(self._config, self._version, self._fingerprint)
-        return self._embedder.embed(shard)  # type: ignore[no-any-return]
-
-
-@dataclass(slots=True)
-class _Worker:
-    """An actor and what it was given, in that order: the first is what it is at."""
-
-    actor: Any
-    starting: Any  # the reference that is ready when the actor is up; then None
-    flight: deque[tuple[Any, Shard]] = field(default_factory=deque)
 
 
 class RayPool:
@@ -80,22 +48,17 @@ class RayPool:
 
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
-        self._config = config
-        self._manifest = manifest
-        self._open_embedder = open_embedder
-        self._workers: list[_Worker] = []
-        self._suspects: set[int] = set()
+        self._spec = config.workers
         self._started_ray = connect(config.workers.address)
         try:
-            self._plan, self._num_cpus = self._planned()
+            self._group = WorkerGroup(config, manifest, open_embedder)
         except BaseException:
-            self.close()
+            self._leave()
             raise
 
     def describe(self) -> str:
         """One line for people."""
-        each = f"{self._plan.gpus:g} GPU" if self._plan.on_gpu else f"{self._plan.threads} thread"
-        return f"{self._plan.count} Ray actors, {each} each"
+        return self._group.describe()
 
     def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
         """A receipt for each shard, as they finish.
@@ -104,149 +67,158 @@ class RayPool:
         its error is transient.
         Raises: WorkerLost, the shard's own last error, or at once its permanent error.
         """
-        waiting = deque(shards)
-        failed: Counter[int] = Counter()
-        unborn = 0
-        self._workers = [self._hired() for _ in range(min(self._plan.count, len(waiting)))]
-        idle_since = time.monotonic()
-        while waiting or any(worker.flight for worker in self._workers):
-            self._give(waiting)
-            awaited = {
-                ref: worker
-                for worker in self._workers
-                for ref in (worker.starting, *(ref for ref, _ in worker.flight))
-                if ref is not None
-            }
-            ready, _ = ray.wait(list(awaited), num_returns=1, timeout=WAIT_S)
-            if ready or any(worker.flight for worker in self._workers):
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > START_TIMEOUT_S:
-                raise _no_place(self._plan)
-            for ref in ready:
-                worker = awaited[ref]
-                try:
-                    receipt = ray.get(ref)
-                except RayTaskError as error:
-                    cause = _own(error)
-                    if not isinstance(cause, TransientError):
-                        raise cause from None
-                    shard = _taken(worker, ref)
-                    self._again(shard, failed, cause, waiting)
-                except RayError as error:
-                    if ref == worker.starting:
-                        unborn += 1
-                        if unborn >= self._config.workers.attempts:
-                            raise _lost(f"{unborn} workers died at their start", error) from None
-                    else:
-                        shard = worker.flight[0][1]
-                        self._suspects.update(own.index for _, own in worker.flight)
-                        lost = _lost(f"shard {shard.index} has lost its worker", error)
-                        waiting.extendleft(other for _, other in list(worker.flight)[:0:-1])
-                        self._again(shard, failed, lost, waiting)
-                    self._replace(worker)
-                else:
-                    if ref == worker.starting:
-                        worker.starting = None
-                        continue
-                    self._suspects.discard(_taken(worker, ref).index)
-                    yield receipt
+        yield from _Run(self._group, shards, self._spec).receipts()
 
     def close(self) -> None:
         """Ends the actors, and the Ray that was started for them."""
-        for worker in self._workers:
-            ray.kill(worker.actor)
-        self._workers.clear()
+        self._group.end()
+        self._leave()
+
+    def _leave(self) -> None:
         if self._started_ray:
             self._started_ray = False
             ray.shutdown()
 
-    def _give(self, waiting: deque[Shard]) -> None:
+
+class _Run:
+    """What is to be done, what is being done, and what has failed."""
+
+    def __init__(self, group: WorkerGroup, shards: Iterable[Shard], spec: WorkersSpec) -> None:
+        todo = list(shards)
+        self._group = group
+        self._spec = spec
+        self._queue = ShardQueue(todo)
+        self._missing = {shard.index for shard in todo}  # without a receipt
+        self._failed: Counter[int] = Counter()
+        self._suspects: set[int] = set()  # were with a worker when it died
+        self._pace = Pace(spec.late_factor)
+        self._unborn = 0  # workers that died at their start, since one came up
+
+    def receipts(self) -> Iterator[Receipt]:
+        """See RayPool.run."""
+        group = self._group
+        group.hire(len(self._missing))
+        idle_since = time.monotonic()
+        while self._missing:
+            self._give()
+            self._give_again()
+            awaited = {ref: worker for worker in group.workers for ref in worker.references()}
+            ready, _ = ray.wait(list(awaited), num_returns=1, timeout=WAIT_S)
+            if ready or any(worker.flight for worker in group.workers):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > START_TIMEOUT_S:
+                raise _no_place(group.plan)
+            for ref in ready:
+                receipt = self._answer(ref, awaited[ref])
+                if receipt is not None:
+                    yield receipt
+        # Whoever is still at a shard that another has finished.
+        group.end()
+
+    def _answer(self, ref: Any, worker: Worker) -> Receipt | None:
+        """What the reference has come to: a receipt that was missing, or None."""
+        try:
+            answer = ray.get(ref)
+        except RayTaskError as error:
+            cause = _own(error)
+            if not isinstance(cause, TransientError):
+                raise cause from None
+            shard, _ = worker.taken(ref)
+            self._again(shard, cause)
+            return None
+        except RayError as error:
+            self._lost_worker(ref, worker, error)
+            return None
+        if ref == worker.starting:
+            worker.starting = None
+            self._unborn = 0
+            log.info("worker_up node=%s", answer)
+            return None
+        shard, seconds = worker.taken(ref)
+        self._suspects.discard(shard.index)
+        self._pace.add(shard, seconds)
+        if shard.index not in self._missing:  # another was given it too, and was faster
+            return None
+        self._missing.remove(shard.index)
+        receipt: Receipt = answer
+        return receipt
+
+    def _lost_worker(self, ref: Any, worker: Worker, error: RayError) -> None:
+        if ref == worker.starting:
+            self._unborn += 1
+            # A node takes all that were starting on it along.
+            if self._unborn >= self._spec.attempts * len(self._group.workers):
+                raise _lost(f"{self._unborn} workers died at their start", error) from None
+            self._group.replace(worker)
+            return
+        shards = worker.shards()
+        self._group.replace(worker)
+        self._suspects.update(shard.index for shard in shards)
+        log.warning("worker_lost shards=%s", [shard.index for shard in shards])
+        for shard in reversed(shards[1:]):
+            self._put_back(shard)
+        self._again(shards[0], _lost(f"shard {shards[0].index} has lost its worker", error))
+
+    def _give(self) -> None:
         """Shards to the workers that are up: one each, then ahead of time if enough are left."""
-        for held in range(max(1, self._config.workers.in_flight)):
-            for worker in self._workers:
-                without = sum(not other.flight for other in self._workers)
+        workers = self._group.workers
+        for held in range(max(1, self._spec.in_flight)):
+            without = sum(not worker.flight for worker in workers)
+            for worker in workers:
                 # The last shards are not queued behind another where a worker has none.
-                spare = len(waiting) if held == 0 else len(waiting) - without
-                if worker.starting is not None or len(worker.flight) != held or spare <= 0:
+                spare = len(self._queue) - (without if held else 0)
+                if spare <= 0:
+                    break
+                if worker.starting is not None or len(worker.flight) != held:
                     continue
+                shard = self._queue.take(worker.last)
                 # What was with a worker when it died goes alone: a worker may die before its
                 # last receipt is out, and then only being alone tells who is to blame.
-                if held and {waiting[0].index, worker.flight[0][1].index} & self._suspects:
+                if held and {shard.index, worker.shards()[0].index} & self._suspects:
+                    self._queue.put_back(shard)
                     continue
-                shard = waiting.popleft()
-                worker.flight.append((worker.actor.embed.remote(shard), shard))
+                worker.give(shard)
 
-    def _again(
-        self, shard: Shard, failed: Counter[int], error: MragError, waiting: deque[Shard]
-    ) -> None:
-        failed[shard.index] += 1
-        times = failed[shard.index]
+    def _give_again(self) -> None:
+        """When nothing waits: what late workers are at, to those that have nothing to do."""
+        idle = [worker for worker in self._group.workers if worker.is_idle]
+        if not idle or len(self._queue):
+            return
+        for shard in self._late()[: len(idle)]:
+            log.warning("shard_late shard=%d given to a second worker", shard.index)
+            idle.pop().give(shard)
+
+    def _late(self) -> list[Shard]:
+        """What is with one worker alone, and that one far behind; what it has not begun first."""
+        now = time.monotonic()
+        holders = Counter(s.index for worker in self._group.workers for s in worker.shards())
+        found = [
+            shard
+            for worker in self._group.workers
+            if worker.flight and self._pace.is_late(worker.shards()[0], now - worker.since)
+            for shard in reversed(worker.shards())
+        ]
+        return [s for s in found if s.index in self._missing and holders[s.index] == 1]
+
+    def _again(self, shard: Shard, error: MragError) -> None:
+        self._failed[shard.index] += 1
+        times = self._failed[shard.index]
         log.warning("shard_failed shard=%d times=%d error=%s", shard.index, times, error.found)
-        if times >= self._config.workers.attempts:
+        if times >= self._spec.attempts and self._is_nobodys(shard):
             raise error from None
-        waiting.appendleft(shard)
+        self._put_back(shard)
 
-    def _replace(self, worker: _Worker) -> None:
-        # It may only be out of reach: then its place is needed for the next.
-        ray.kill(worker.actor)
-        fresh = self._hired()
-        worker.actor, worker.starting = fresh.actor, fresh.starting
-        worker.flight.clear()
+    def _put_back(self, shard: Shard) -> None:
+        if self._is_nobodys(shard):
+            self._queue.put_back(shard)
 
-    def _hired(self) -> _Worker:
-        options: dict[str, Any] = {
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "num_cpus": self._num_cpus,
-        }
-        if self._plan.on_gpu:
-            options["num_gpus"] = self._plan.gpus
-        else:
-            variables = {"OMP_NUM_THREADS": str(self._plan.threads)}
-            options["runtime_env"] = {"env_vars": variables}
-        actor = (
-            ray.remote(EmbedActor)
-            .options(**options)
-            .remote(
-                self._config.to_dict(),
-                self._manifest.version,
-                self._manifest.fingerprint,
-                self._open_embedder,
-            )
+    def _is_nobodys(self, shard: Shard) -> bool:
+        """Whether the shard is without a receipt, and no worker is at it."""
+        return shard.index in self._missing and not any(
+            shard.index == other.index
+            for worker in self._group.workers
+            for other in worker.shards()
         )
-        return _Worker(actor, actor.up.remote())
-
-    def _planned(self) -> tuple[WorkerPlan, float]:
-        """The workers, and how many CPUs Ray is asked for each."""
-        spec = self._config.workers
-        resources = ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
-        # A cluster's memory is not this machine's; there, the cores decide.
-        memory = math.inf if spec.address else float(psutil.virtual_memory().available)
-        plan = plan_workers(spec, cpus, gpus, memory, WORKER_BYTES)
-        if plan.on_gpu:
-            if not spec.address and plan.gpus > gpus:
-                raise ConfigError(
-                    f"workers.device = {spec.device!r} with {plan.gpus:g} GPU for each worker, "
-                    f"and this machine shows Ray {gpus:g}",
-                    "a GPU that Ray can see",
-                    "set workers.device = 'cpu', or check nvidia-smi and CUDA_VISIBLE_DEVICES",
-                )
-            # 0: on a machine with few cores a GPU actor would wait for one for ever.
-            return plan, 0.0
-        if spec.address or plan.count * plan.threads <= cpus:
-            return plan, float(plan.threads)
-        # More than the machine has, because the config says so: Ray is told a smaller share,
-        # or some of them would never start. Above 1, it wants whole numbers.
-        share = cpus / plan.count
-        return plan, math.floor(share) if share >= 1 else share
-
-
-def _taken(worker: _Worker, ref: Any) -> Shard:
-    """The shard that the reference was for, taken out of the worker's flight."""
-    [shard] = [shard for own, shard in worker.flight if own == ref]
-    worker.flight = deque(item for item in worker.flight if item[0] != ref)
-    return shard
 
 
 def _own(error: RayTaskError) -> BaseException:

@@ -1,0 +1,186 @@
+"""The actors of a pool: planned for what the cluster has, hired, replaced, ended."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import ray
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.manifest import Manifest, Receipt
+from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.workers import WorkerPlan, plan_workers
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.runtime.pools import OpenEmbedder
+
+log = logging.getLogger(__name__)
+
+WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overrides
+
+
+class EmbedActor:
+    """Holds a model and embeds the shards it is given. Decides nothing."""
+
+    def __init__(
+        self, config: dict[str, Any], version: str, fingerprint: str, open_embedder: OpenEmbedder
+    ) -> None:
+        self._config = Config.parse(config)
+        self._version = version
+        self._fingerprint = fingerprint
+        self._open = open_embedder
+        self._embedder: Any = None
+
+    def up(self) -> str:
+        """Where the actor has its place: answers once it has one."""
+        return str(ray.util.get_node_ip_address())
+
+    def embed(self, shard: Shard) -> Receipt:
+        """The shard's receipt, with the model loaded at the first call."""
+        # Not in __init__: a failure to load would come back as a dead actor, not as its error.
+        if self._embedder is None:
+            self._embedder = self._open(self._config, self._version, self._fingerprint)
+        return self._embedder.embed(shard)  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Worker:
+    """An actor and what it was given, in that order: the first is what it is at."""
+
+    actor: Any
+    starting: Any  # the reference that is ready when the actor is up; then None
+    flight: deque[tuple[Any, Shard]] = field(default_factory=deque)
+    last: Shard | None = None  # that it was given
+    since: float = 0.0  # when it began what it is at, by the monotonic clock
+
+    @property
+    def is_idle(self) -> bool:
+        """Up, with nothing to do."""
+        return self.starting is None and not self.flight
+
+    def shards(self) -> list[Shard]:
+        """What it was given and has not answered."""
+        return [shard for _, shard in self.flight]
+
+    def references(self) -> Iterator[Any]:
+        """What is awaited of it."""
+        if self.starting is not None:
+            yield self.starting
+        yield from (ref for ref, _ in self.flight)
+
+    def give(self, shard: Shard) -> None:
+        """One more shard, behind those that it has."""
+        if not self.flight:
+            self.since = time.monotonic()
+        self.flight.append((self.actor.embed.remote(shard), shard))
+        self.last = shard
+
+    def taken(self, ref: Any) -> tuple[Shard, float]:
+        """The shard that the reference was for, no longer in flight; and its seconds."""
+        [shard] = [shard for own, shard in self.flight if own == ref]
+        self.flight = deque(item for item in self.flight if item[0] != ref)
+        now = time.monotonic()
+        seconds, self.since = now - self.since, now
+        return shard, seconds
+
+
+class WorkerGroup:
+    """The workers of one run at a time."""
+
+    def __init__(self, config: Config, manifest: Manifest, open_embedder: OpenEmbedder) -> None:
+        """Plans for the cluster that this process is connected to; hires nobody yet.
+
+        Raises: ConfigError (a GPU is asked for and there is none).
+        """
+        self._config = config
+        self._manifest = manifest
+        self._open_embedder = open_embedder
+        self.plan, self._num_cpus = planned(config)
+        self.workers: list[Worker] = []
+
+    def describe(self) -> str:
+        """One line for people."""
+        plan = self.plan
+        each = f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} thread"
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        on = f" on {nodes} nodes" if nodes > 1 else ""
+        return f"{plan.count} Ray actors, {each} each{on}"
+
+    def hire(self, at_most: int) -> None:
+        """As many workers as are planned; those that the cluster has no room for wait."""
+        self.workers = [self._hired() for _ in range(min(self.plan.count, at_most))]
+
+    def replace(self, worker: Worker) -> None:
+        """Another actor in the place of one that is gone."""
+        # It may only be out of reach: then its place is needed for the next.
+        ray.kill(worker.actor)
+        fresh = self._hired()
+        worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
+        worker.flight.clear()
+
+    def end(self) -> None:
+        """Ends the actors, whatever they are at."""
+        for worker in self.workers:
+            ray.kill(worker.actor)
+        self.workers = []
+
+    def _hired(self) -> Worker:
+        options: dict[str, Any] = {
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "num_cpus": self._num_cpus,
+            # Over the nodes: each has its own network and disk to read and write shards by, and
+            # a node that is lost takes fewer of them along.
+            "scheduling_strategy": "SPREAD",
+        }
+        if self.plan.on_gpu:
+            options["num_gpus"] = self.plan.gpus
+        else:
+            variables = {"OMP_NUM_THREADS": str(self.plan.threads)}
+            options["runtime_env"] = {"env_vars": variables}
+        actor = (
+            ray.remote(EmbedActor)
+            .options(**options)
+            .remote(
+                self._config.to_dict(),
+                self._manifest.version,
+                self._manifest.fingerprint,
+                self._open_embedder,
+            )
+        )
+        return Worker(actor, actor.up.remote())
+
+
+def planned(config: Config) -> tuple[WorkerPlan, float]:
+    """The workers, and how many CPUs Ray is asked for each.
+
+    Raises: ConfigError (a GPU is asked for and there is none).
+    """
+    spec = config.workers
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    # A cluster's memory is not this machine's; there, the cores decide.
+    memory = math.inf if spec.address else float(psutil.virtual_memory().available)
+    plan = plan_workers(spec, cpus, gpus, memory, WORKER_BYTES)
+    if plan.on_gpu:
+        if not spec.address and plan.gpus > gpus:
+            raise ConfigError(
+                f"workers.device = {spec.device!r} with {plan.gpus:g} GPU for each worker, "
+                f"and this machine shows Ray {gpus:g}",
+                "a GPU that Ray can see",
+                "set workers.device = 'cpu', or check nvidia-smi and CUDA_VISIBLE_DEVICES",
+            )
+        # 0: on a machine with few cores a GPU actor would wait for one for ever.
+        return plan, 0.0
+    if spec.address or plan.count * plan.threads <= cpus:
+        return plan, float(plan.threads)
+    # More than the machine has, because the config says so: Ray is told a smaller share,
+    # or some of them would never start. Above 1, it wants whole numbers.
+    share = cpus / plan.count
+    return plan, math.floor(share) if share >= 1 else share

@@ -1,0 +1,149 @@
+"""Which shard goes to which worker: every one once; some files from their start to their end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.dispatch import Pace, ShardQueue, reads_on
+from mrag_pipeline.domain.planning import Shard, Slice, SliceUnit
+
+
+def a_file(path: str, count: int, first: int = 0, unit: SliceUnit = "records") -> list[Shard]:
+    """A file cut into so many shards of ten records, or bytes."""
+    return [
+        Shard(first + i, (Slice(path, unit, 10 * i, 10 * i + 10, 100, "s"),)) for i in range(count)
+    ]
+
+
+def taken(queue: ShardQueue, order: list[int]) -> dict[int, list[int]]:
+    """By worker, the shards it got, when the workers ask in this order, again and again."""
+    found: dict[int, list[int]] = {worker: [] for worker in order}
+    last: dict[int, Shard] = {}
+    while len(queue):
+        for worker in order[: len(queue)]:
+            last[worker] = queue.take(last.get(worker))
+            found[worker].append(last[worker].index)
+    return found
+
+
+def jumps(shards: list[int]) -> int:
+    """How often a worker did not go on where it stopped."""
+    return sum(after != before + 1 for before, after in pairwise(shards))
+
+
+def test_shards_of_files_that_can_be_entered_are_taken_in_order() -> None:
+    """Whoever asks: bytes are read as cheaply by one worker as by another."""
+    queue = ShardQueue(a_file("a", 6, unit="bytes"))
+    assert taken(queue, [1, 2]) == {1: [0, 2, 4], 2: [1, 3, 5]}
+
+
+def test_a_worker_reads_on_where_it_stopped() -> None:
+    """Two compressed files and two workers: a file each, from its start to its end."""
+    queue = ShardQueue(a_file("a", 3) + a_file("b", 3, first=3))
+    assert taken(queue, [1, 2]) == {1: [0, 1, 2], 2: [3, 4, 5]}
+
+
+def test_two_workers_share_one_file_by_halves() -> None:
+    """The second begins in the middle of what is left, and both go on in order."""
+    queue = ShardQueue(a_file("a", 9))
+    assert taken(queue, [1, 2]) == {1: [0, 1, 2, 3, 4], 2: [5, 6, 7, 8]}
+
+
+def test_what_is_put_back_is_the_next() -> None:
+    """Whoever asks first gets it; the run it came from goes on behind it."""
+    queue = ShardQueue(a_file("a", 4))
+    first = queue.take(None)
+    queue.put_back(first)
+    assert len(queue) == 4
+    assert queue.take(None) == first
+    assert [queue.take(first).index, len(queue)] == [1, 2]
+
+
+def test_an_empty_queue_gives_nothing() -> None:
+    """Nothing is made up."""
+    with pytest.raises(IndexError):
+        ShardQueue([]).take(None)
+
+
+def test_what_reads_on() -> None:
+    """The same file as it was, from the record where the last shard stopped."""
+    first, second, third = a_file("a", 3)
+    assert reads_on(first, second)
+    assert not reads_on(first, third)
+    assert not reads_on(first, a_file("b", 2)[1])
+    assert not reads_on(*a_file("a", 2, unit="bytes"))
+    other = Shard(1, (Slice("a", "records", 10, 20, 100, "changed"),))
+    assert not reads_on(first, other)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=8),
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+)
+def test_every_shard_comes_out_once(
+    files: list[tuple[int, bool]], workers: int, random: object
+) -> None:
+    """Whatever the files, the workers, who asks when, and what comes back."""
+    shards: list[Shard] = []
+    for number, (count, whole) in enumerate(files):
+        unit: SliceUnit = "bytes" if whole else "records"
+        shards += a_file(f"f{number}", count, first=len(shards), unit=unit)
+    queue = ShardQueue(shards)
+    last: dict[int, Shard] = {}
+    done: list[int] = []
+    put_back: set[int] = set()
+    while len(queue):
+        worker = random.randrange(workers)  # type: ignore[attr-defined]
+        before = len(queue)
+        shard = last[worker] = queue.take(last.get(worker))
+        assert len(queue) == before - 1
+        if shard.index not in put_back and random.random() < 0.2:  # type: ignore[attr-defined]
+            put_back.add(shard.index)
+            queue.put_back(shard)
+        else:
+            done.append(shard.index)
+    assert sorted(done) == [shard.index for shard in shards]
+
+
+@given(st.integers(1, 200), st.integers(1, 8))
+def test_a_large_file_is_entered_few_times(count: int, workers: int) -> None:
+    """Workers that are equally fast enter it about once each, never once a shard."""
+    found = taken(ShardQueue(a_file("a", count)), list(range(workers)))
+    assert sum(jumps(shards) for shards in found.values()) <= 2 * workers
+
+
+def a_pace(*seconds: float, factor: float = 3.0) -> Pace:
+    pace = Pace(factor)
+    for shard, own in zip(a_file("a", len(seconds)), seconds, strict=True):
+        pace.add(shard, own)
+    return pace
+
+
+def test_late_is_a_multiple_of_the_median() -> None:
+    """One slow shard before does not move what is usual."""
+    [shard] = a_file("b", 1)
+    pace = a_pace(1, 1, 1, 60, 1)
+    assert not pace.is_late(shard, 3.0)
+    assert pace.is_late(shard, 3.1)
+
+
+def test_a_larger_shard_may_take_longer() -> None:
+    """Seconds are counted by source byte."""
+    pace = a_pace(1, 1, 1)
+    large = Shard(9, (Slice("b", "bytes", 0, 1000, 1000, "s"),))
+    assert not pace.is_late(large, 29)
+    assert pace.is_late(large, 31)
+
+
+def test_too_little_is_known_to_call_a_shard_late() -> None:
+    """Before three are finished, below two seconds, and where the config says never."""
+    [shard] = a_file("b", 1)
+    assert not a_pace(1, 1).is_late(shard, 1000)
+    assert not a_pace(0.01, 0.01, 0.01).is_late(shard, 1.9)
+    assert a_pace(0.01, 0.01, 0.01).is_late(shard, 2.1)
+    assert not a_pace(1, 1, 1, factor=0).is_late(shard, 1000)
