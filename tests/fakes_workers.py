@@ -16,6 +16,8 @@ from mrag_pipeline.runtime.pools import Embedder
 from tests.fakes_staging import a_manifest
 
 OK, SLOW, DIES, BROKEN, BUSY = "ok", "slow", "dies", "broken", "busy"
+LONG, HANGS = "long", "hangs"  # seconds; for ever, as far as a test goes
+_SECONDS = {SLOW: 0.5, LONG: 8.0, HANGS: 3_600.0}
 
 
 def a_shard(index: int, orders: Sequence[str] = ()) -> Shard:
@@ -45,14 +47,26 @@ class ScriptedEmbedder:
             raise BrokenFile(f"shard {shard.index} is broken", "a whole one", "mend it")
         if order == BUSY:
             raise IndexUnavailable(f"shard {shard.index}: no answer")
-        if order == SLOW:
-            time.sleep(0.5)
+        time.sleep(_SECONDS.get(order, 0.0))
         return Receipt(shard.index, "f", 1, 2, 3, 0, 4, ())
 
 
 def open_scripted(folder: Path, _config: Config, _version: str, _plan: str) -> Embedder:
     """To be bound to its folder with functools.partial."""
     return ScriptedEmbedder(folder)
+
+
+class SeeingEmbedder(ScriptedEmbedder):
+    """Writes, for its process, which devices it may see."""
+
+    def embed(self, shard: Shard) -> Receipt:
+        (self._folder / f"devices.{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        return super().embed(shard)
+
+
+def open_seeing(folder: Path, _config: Config, _version: str, _plan: str) -> Embedder:
+    """To be bound to its folder with functools.partial."""
+    return SeeingEmbedder(folder)
 
 
 class dies_where_it_is_opened:  # noqa: N801  # stands where a function does

@@ -9,7 +9,15 @@ import typer
 from rich.table import Table
 
 from mrag_pipeline.cli import flowing
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
+from mrag_pipeline.cli.options import (
+    Address,
+    AsJson,
+    ConfigFile,
+    Index,
+    Settings,
+    Wait,
+    settings_of,
+)
 from mrag_pipeline.cli.terminal import LiveProgress, err, out, print_json, size
 from mrag_pipeline.errors import ConfigError
 
@@ -104,6 +112,7 @@ def ingest(
     no_gate: Annotated[
         bool, typer.Option("--no-gate", help="Go live without comparing with the live version.")
     ] = False,
+    address: Address = None,
     wait: Wait = 0.0,
     config: ConfigFile = None,
     index: Index = None,
@@ -115,13 +124,14 @@ def ingest(
     Examples:
         mrag ingest pydoc: --index python
         mrag ingest articles.jsonl -s corpus.id_field=url -s workers.count=4
+        mrag ingest s3://bucket/corpus/ --address ray://head:10001
     """
     from mrag_pipeline.config import Config
 
-    settings_here = settings_of(settings, index, corpus)
+    settings_here = settings_of(settings, index, corpus, address)
     # A wrong config is told at once, before a server is started for the flow.
-    Config.load(config, settings_here)
-    flowing.announce("Prefect and Ray")
+    resolved = Config.load(config, settings_here)
+    flowing.announce("Prefect" if resolved.workers.address else "Prefect and Ray")
     from flows.ingest import ingest as flow
     from flows.progress import LogProgress, show_with
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import Address, AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json, size
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import MragError, PlanRefused
@@ -20,6 +20,7 @@ LOW_DISK_BYTES = 1_000_000_000
 
 
 def doctor(
+    address: Address = None,
     config: ConfigFile = None,
     index: Index = None,
     settings: Settings = None,
@@ -29,7 +30,7 @@ def doctor(
 
     Example: mrag doctor
     """
-    resolved = Config.load(config, settings_of(settings, index))
+    resolved = Config.load(config, settings_of(settings, index, address=address))
     checks: dict[str, Callable[[Config], str]] = {
         "python": _python,
         "disk": _disk,

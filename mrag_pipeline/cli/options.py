@@ -22,11 +22,22 @@ Wait = Annotated[
         "--wait", min=0, metavar="SECONDS", help="Wait so long for another run on the index to end."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="RAY",
+        help='A Ray cluster to embed on: HOST:PORT or "auto" on its nodes, ray://HOST:10001.',
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
 
 
 def settings_of(
-    settings: list[str] | None, index: str | None = None, corpus: str | None = None
+    settings: list[str] | None,
+    index: str | None = None,
+    corpus: str | None = None,
+    address: str | None = None,
 ) -> dict[str, Any]:
     """What a command line says, nested like the config file.
 
@@ -41,4 +52,6 @@ def settings_of(
         values["index"] = index
     if corpus is not None:
         values = merged(values, {"corpus": {"uri": corpus}})
+    if address is not None:
+        values = merged(values, {"workers": {"address": address}})
     return values

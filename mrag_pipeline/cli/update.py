@@ -9,7 +9,15 @@ import typer
 
 from mrag_pipeline.cli import flowing
 from mrag_pipeline.cli.build import Corpus
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
+from mrag_pipeline.cli.options import (
+    Address,
+    AsJson,
+    ConfigFile,
+    Index,
+    Settings,
+    Wait,
+    settings_of,
+)
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
@@ -25,6 +33,7 @@ def sync(
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Delete past sync.max_deleted_share too.")
     ] = False,
+    address: Address = None,
     wait: Wait = 0.0,
     config: ConfigFile = None,
     index: Index = None,
@@ -39,7 +48,8 @@ def sync(
         mrag sync
         mrag sync articles.jsonl --allow-deletes
     """
-    _sync(settings_of(settings, index, corpus), config, allow_deletes, None, json, wait)
+    values = settings_of(settings, index, corpus, address)
+    _sync(values, config, allow_deletes, None, json, wait)
 
 
 @deadletters.command("list")

@@ -82,10 +82,17 @@ def describe(address: str) -> str:
     """
     started = connect(address)
     try:
-        resources = ray.cluster_resources()
+        resources, nodes = ray.cluster_resources(), num_nodes()
     finally:
         if started:
             ray.shutdown()
     if not resources.get("CPU"):
         raise WorkerLost("a Ray without CPUs", "at least one", "check the head node")
-    return f"{ray.__version__}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    on = f" on {nodes} nodes" if nodes > 1 else ""
+    found = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return f"{ray.__version__}: {found}{on}"
+
+
+def num_nodes() -> int:
+    """The cluster's nodes that are alive."""
+    return sum(bool(node["Alive"]) for node in ray.nodes())

@@ -18,6 +18,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.domain.workers import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.runtime.cluster import num_nodes
 from mrag_pipeline.runtime.pools import OpenEmbedder
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class EmbedActor:
 
     def up(self) -> str:
         """Where the actor has its place: answers once it has one."""
-        return str(ray.util.get_node_ip_address())
+        node_id = ray.get_runtime_context().get_node_id()
+        return f"{ray.util.get_node_ip_address()}/{node_id[:8]}"
 
     def embed(self, shard: Shard) -> Receipt:
         """The shard's receipt, with the model loaded at the first call."""
@@ -108,7 +110,7 @@ class WorkerGroup:
         """One line for people."""
         plan = self.plan
         each = f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} thread"
-        nodes = sum(node["Alive"] for node in ray.nodes())
+        nodes = num_nodes()
         on = f" on {nodes} nodes" if nodes > 1 else ""
         return f"{plan.count} Ray actors, {each} each{on}"
 

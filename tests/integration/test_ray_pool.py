@@ -18,6 +18,8 @@ from mrag_pipeline.runtime import ray_pool
 from mrag_pipeline.runtime.ray_pool import RayPool
 from tests.fakes_workers import (
     DIES,
+    HANGS,
+    LONG,
     SLOW,
     a_plan,
     a_shard,
@@ -105,6 +107,43 @@ def test_a_killer_behind_a_fast_shard_is_found(tmp_path: Path) -> None:
     finally:
         pool.close()
     assert attempts(tmp_path, 0) <= 2
+
+
+def test_a_worker_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    """What it is at and what waits behind it is done by another; each is counted once."""
+    pool = a_pool(tmp_path)
+    try:
+        found = shards_of(pool.run([a_shard(0), a_shard(1, [HANGS]), *map(a_shard, range(2, 9))]))
+    finally:
+        pool.close()
+    assert found == list(range(9))
+    assert attempts(tmp_path, 1) == 2
+
+
+@pytest.mark.slow
+def test_the_first_receipt_of_a_late_shard_counts(tmp_path: Path) -> None:
+    """The late worker comes to an end of its own while the run goes on, and is not heard."""
+    pool = a_pool(tmp_path, count=3, in_flight=1, late_factor=2)
+    # Both are late, and the second with its second worker too: the first's late end is seen.
+    late = [a_shard(0, [LONG]), a_shard(1, [HANGS, LONG])]
+    try:
+        found = shards_of(pool.run([*late, *map(a_shard, range(2, 12))]))
+    finally:
+        pool.close()
+    assert found == list(range(12))
+    assert attempts(tmp_path, 0) == 2
+
+
+@pytest.mark.slow
+def test_nothing_is_late_where_the_config_says_so(tmp_path: Path) -> None:
+    """workers.late_factor = 0: every shard is tried once, however long one takes."""
+    pool = a_pool(tmp_path, late_factor=0)
+    try:
+        found = shards_of(pool.run([a_shard(0, [LONG]), *map(a_shard, range(1, 9))]))
+    finally:
+        pool.close()
+    assert found == list(range(9))
+    assert attempts(tmp_path, 0) == 1
 
 
 def test_workers_end_when_the_pool_is_closed(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""The command on a Ray cluster that is there already: as a job on it, from its node, from afar."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import TIMEOUT_S, contents, run, staged_files
+from tests.ray_head import RAY, Head, ray_head
+
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with ray_head(tmp_path_factory.mktemp("head") / "ray.log") as started:
+        yield started
+
+
+def test_a_job_that_is_submitted(
+    undisturbed: Undisturbed, disturbed: Path, head: Head, prefect: str
+) -> None:
+    """`ray job submit` runs the driver on the head: the index of a local run, byte for byte."""
+    command = [sys.executable, "-m", "mrag_pipeline.cli", "ingest", "--json", "--address", "auto"]
+    submitted = subprocess.run(
+        [
+            *(RAY, "job", "submit", "--address", head.jobs),
+            *("--runtime-env-json", json.dumps({"env_vars": {"PREFECT_API_URL": prefect}}), "--"),
+            *(*command, "--config", str(disturbed / "mrag.toml")),
+        ],
+        env=dict(head.env),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    said = submitted.stdout + submitted.stderr
+    assert submitted.returncode == 0, said
+    assert "succeeded" in said
+    assert staged_files(disturbed) == undisturbed.files
+    assert contents(disturbed) == undisturbed.rows
+
+
+def test_a_job_that_fails_says_why(head: Head, disturbed: Path) -> None:
+    """The job's exit code is the command's failure, and its log our message."""
+    command = [sys.executable, "-m", "mrag_pipeline.cli", "ingest", "/no/such/corpus"]
+    submitted = subprocess.run(
+        [RAY, "job", "submit", "--address", head.jobs, "--", *command, "-i", "nothing"],
+        env=dict(head.env),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert submitted.returncode != 0
+    assert "no such file or folder" in submitted.stdout + submitted.stderr
+
+
+@pytest.mark.parametrize("where", ["address", "client"])
+def test_a_driver_outside_of_the_cluster(
+    undisturbed: Undisturbed,
+    disturbed: Path,
+    head: Head,
+    where: str,
+    prefect: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`--address HOST:PORT` on one of its nodes, `--address ray://...` from anywhere else."""
+    ended = run(
+        *("ingest", "--json", "--address", getattr(head, where)),
+        cwd=disturbed,
+        log=tmp_path / "run",
+        prefect=prefect,
+    )
+    assert ended.code == 0, ended.err
+    assert "starting a local Ray" not in ended.err
+    assert staged_files(disturbed) == undisturbed.files
+    assert contents(disturbed) == undisturbed.rows
+
+
+def test_no_cluster_where_it_should_be(disturbed: Path, prefect: str, tmp_path: Path) -> None:
+    """Told with the address, by exit code 8, and nothing is left half done."""
+    ended = run(
+        *("ingest", "--address", "ray://127.0.0.1:9"),
+        cwd=disturbed,
+        log=tmp_path / "run",
+        prefect=prefect,
+    )
+    assert ended.code == 8, ended.err
+    assert "no Ray cluster at 'ray://127.0.0.1:9'" in ended.err
+    assert "Traceback" not in ended.err

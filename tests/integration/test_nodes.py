@@ -1,0 +1,148 @@
+"""Nodes that are lost, cut off or slow in the middle of a run: the same index, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clustered import SHARDS, Came, undisturbed, write_project
+from tests.namespaces import Machines, machines
+from tests.ray_head import RAY, ROOT, ended_with
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# A lost node is noticed within seconds; Ray's defaults are for busier networks.
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Came:
+    """What one process makes of the corpus, undisturbed."""
+    return undisturbed(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_project(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def only_their_shards_were_done_again(came: dict[str, Any], lost: list[str]) -> None:
+    """Each shard counted once; begun twice only where the first was on a node that was lost."""
+    assert (came["shards"], came["reused"]) == (SHARDS, 0)
+    tries = came["tries"]
+    assert sorted(tries) == [f"{i:05d}" for i in range(SHARDS)]
+    again = {shard: nodes for shard, nodes in tries.items() if len(nodes) > 1}
+    for shard, nodes in again.items():
+        for node in nodes[:-1]:
+            assert any(name in node for name in lost), (shard, nodes, lost)
+    # An actor is at one shard; the one behind it was not begun.
+    assert 1 <= len(again) <= len(lost)
+
+
+def test_a_simulated_node_that_is_removed_costs_its_shards_only(
+    project: Path, whole: Came, tmp_path: Path
+) -> None:
+    """Three nodes by Ray's own simulation, one gone at the eighth receipt."""
+    with ended_with("MRAG_TEST_NODES") as mark:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.clustered", str(project), "simulated"],
+            env=os.environ | HEALTH | mark,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    *_, lost, last = ended.stdout.splitlines()
+    came = json.loads(last)
+    assert came["content"] == whole.content
+    nodes = {node for nodes in came["tries"].values() for node in nodes}
+    assert len(nodes) == 3, "the actors were not spread over the nodes"
+    only_their_shards_were_done_again(came, [lost.removeprefix("lost ")])
+
+
+@pytest.fixture
+def three() -> Iterator[Machines]:
+    with machines(3) as made:
+        yield made
+
+
+def started(three: Machines, folder: Path) -> dict[str, str]:
+    """A Ray of one CPU on each of the machines; its environment."""
+    env = os.environ | HEALTH
+    each = [
+        *(RAY, "start", "--block", "--num-cpus=1", "--disable-usage-stats"),
+        "--object-store-memory=100000000",
+    ]
+    head = ["--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}/ray"]
+    address = f"{three.address(0)}:6379"
+    for i in range(3):
+        where = head if i == 0 else [f"--address={address}"]
+        command = [*each, *where, f"--node-ip-address={three.address(i)}"]
+        three.start(i, command, env, folder / f"ray{i}.log")
+    count = (
+        "import ray, sys\n"
+        f"ray.init({address!r}, logging_level='ERROR', log_to_driver=False)\n"
+        "sys.exit(sum(node['Alive'] for node in ray.nodes()) != 3)\n"
+    )
+    until = time.monotonic() + 240
+    while True:
+        asking = three.start(0, [sys.executable, "-c", count], env, folder / "asking.log")
+        if asking.wait(120) == 0:
+            return env
+        said = [file.read_text()[-1000:] for file in sorted(folder.glob("*.log"))]
+        assert time.monotonic() < until, "\n".join(said)
+        time.sleep(1)
+
+
+def test_of_three_machines_one_killed_and_one_cut_off(
+    three: Machines, project: Path, whole: Came
+) -> None:
+    """Three networks of their own: the power of one goes, then the cable of another is pulled.
+
+    The one that is cut off still reaches staging, and may go on writing there.
+    """
+    # A short path: the names of Ray's sockets are long.
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        env = started(three, folder)
+        log = folder / "driver.log"
+        address = f"{three.address(0)}:6379"
+        driver = three.start(
+            0, [sys.executable, "-m", "tests.clustered", str(project), address], env, log
+        )
+        receipts(log, 6, driver)
+        three.kill(1)
+        assert three.processes(1) == []
+        receipts(log, 12, driver)
+        three.cut_off(2)
+        assert driver.wait(600) == 0, log.read_text()[-3000:]
+        came = json.loads(log.read_text().splitlines()[-1])
+    assert came["content"] == whole.content
+    only_their_shards_were_done_again(came, [f"{three.address(i)} " for i in (1, 2)])
+
+
+def receipts(log: Path, number: int, driver: subprocess.Popen[bytes]) -> None:
+    """Until the driver has so many."""
+    until = time.monotonic() + 300
+    while f"receipt {number}\n" not in log.read_text():
+        assert driver.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.05)
