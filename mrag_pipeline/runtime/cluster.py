@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 
@@ -68,6 +70,19 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                 ) from None
         else:
             return
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turns what Ray says when a cluster has gone away into an error that says what to do."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise WorkerLost(
+            f"the Ray cluster does not answer any more: {error}",
+            "its head node, reached by the network",
+            "run the same command again when it is back: finished shards are kept",
+        ) from None
 
 
 def stop() -> None:

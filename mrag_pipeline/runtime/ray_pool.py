@@ -25,7 +25,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.domain.workers import WorkerPlan, WorkersSpec
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
-from mrag_pipeline.runtime.cluster import connect
+from mrag_pipeline.runtime.cluster import answering, connect
 from mrag_pipeline.runtime.pools import OpenEmbedder
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 
@@ -67,7 +67,8 @@ class RayPool:
         its error is transient.
         Raises: WorkerLost, the shard's own last error, or at once its permanent error.
         """
-        yield from _Run(self._group, shards, self._spec).receipts()
+        with answering():
+            yield from _Run(self._group, shards, self._spec).receipts()
 
     def close(self) -> None:
         """Ends the actors, and the Ray that was started for them."""
@@ -171,10 +172,12 @@ class _Run:
                     break
                 if worker.starting is not None or len(worker.flight) != held:
                     continue
-                shard = self._queue.take(worker.last)
                 # What was with a worker when it died goes alone: a worker may die before its
                 # last receipt is out, and then only being alone tells who is to blame.
-                if held and {shard.index, worker.shards()[0].index} & self._suspects:
+                if held and worker.shards()[0].index in self._suspects:
+                    continue
+                shard = self._queue.take(worker.last)
+                if held and shard.index in self._suspects:
                     self._queue.put_back(shard)
                     continue
                 worker.give(shard)

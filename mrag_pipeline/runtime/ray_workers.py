@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,8 +129,9 @@ class WorkerGroup:
 
     def end(self) -> None:
         """Ends the actors, whatever they are at."""
-        for worker in self.workers:
-            ray.kill(worker.actor)
+        with suppress(ConnectionError):  # a cluster that has gone away has ended them
+            for worker in self.workers:
+                ray.kill(worker.actor)
         self.workers = []
 
     def _hired(self) -> Worker:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -323,7 +324,10 @@ class ShardFolders:
         manifest = self.manifest()
         if manifest is None:
             raise StagingError(
-                f"no plan in {self.describe()}", "manifest.json", "run `mrag ingest` from its start"
+                f"no plan in {self.describe()}, seen from {socket.gethostname()}",
+                "manifest.json",
+                "run `mrag ingest` from its start; on a cluster, staging.uri must be a place that "
+                "every node reaches",
             )
         return manifest
 
