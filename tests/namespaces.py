@@ -68,13 +68,9 @@ class Machines:
                 start_new_session=True,
             )
 
-    def processes(self, machine: int) -> list[int]:
-        return _pids(self.names[machine])
-
     def kill(self, machine: int) -> None:
         """As when the power goes: everything on it, at once."""
-        for pid in self.processes(machine):
-            _signal(pid)
+        assert _ended(self.names[machine])
 
     def cut_off(self, machine: int) -> None:
         """Its cable is pulled; what runs on it goes on running."""
@@ -85,11 +81,7 @@ class Machines:
         for name in (*self.names, self._switch):
             if not Path("/run/netns", name).exists():
                 continue
-            until = time.monotonic() + 20
-            while (pids := _pids(name)) and time.monotonic() < until:
-                for pid in pids:
-                    _signal(pid)
-                time.sleep(0.1)
+            _ended(name)
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
@@ -120,15 +112,31 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
-def _pids(name: str) -> list[int]:
+def _ended(name: str) -> bool:
+    """Whether nothing runs in the namespace any more, all there was having been killed."""
+    until = time.monotonic() + 20
+    while running := _running(name):
+        for one in running:
+            try:
+                one.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _running(name: str) -> list[psutil.Process]:
     found = subprocess.run(
         ["ip", "netns", "pids", name], check=False, capture_output=True, text=True
     )
-    return [int(pid) for pid in found.stdout.split()]
-
-
-def _signal(pid: int) -> None:
-    try:
-        psutil.Process(pid).send_signal(signal.SIGKILL)
-    except psutil.NoSuchProcess:
-        return
+    running = []
+    for pid in found.stdout.split():
+        try:
+            one = psutil.Process(int(pid))
+            if one.status() != psutil.STATUS_ZOMBIE:
+                running.append(one)
+        except psutil.NoSuchProcess:
+            continue
+    return running

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -37,12 +37,16 @@ class Head:
 def ray_head(log: Path, num_cpus: int = 2) -> Iterator[Head]:
     """A head node on the loopback, as `ray start` starts it, while the block runs."""
     ports = _free_ports(5)
-    env = os.environ | {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-        # As an installed package would be, on every node.
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
+    env = (
+        os.environ
+        | a_token()
+        | {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+            # As an installed package would be, on every node.
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
+    )
     env.pop("RAY_ADDRESS", None)
     # A short path: the names of Ray's sockets are long.
     with (
@@ -64,16 +68,22 @@ def ray_head(log: Path, num_cpus: int = 2) -> Iterator[Head]:
             )
         jobs = f"http://127.0.0.1:{ports[1]}"
         until = time.monotonic() + START_S
-        while not _answers(jobs):
+        while not _answers(jobs, env["RAY_AUTH_TOKEN"]):
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.3)
         yield Head(f"127.0.0.1:{ports[0]}", f"ray://127.0.0.1:{ports[2]}", jobs, env)
 
 
-def _answers(jobs: str) -> bool:
+def a_token() -> dict[str, str]:
+    """What nodes and drivers of a cluster need to know each other."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
+
+
+def _answers(jobs: str, token: str) -> bool:
+    asked = Request(f"{jobs}/api/version", headers={"Authorization": f"Bearer {token}"})
     try:
-        urlopen(f"{jobs}/api/version", timeout=5).close()
+        urlopen(asked, timeout=5).close()
     except OSError:
         return False
     return True

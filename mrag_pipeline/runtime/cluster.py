@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline.errors import WorkerLost
 
@@ -30,12 +31,28 @@ def connect(address: str) -> bool:
 def _join(address: str) -> None:
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        if _is_refused(error):
+            raise WorkerLost(
+                f"the Ray cluster at {address!r} refuses this process: no token, or a wrong one",
+                "the token that the cluster was started with",
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH "
+                "(`ray get-auth-token` on the head node prints it)",
+            ) from None
         raise WorkerLost(
             f"no Ray cluster at {address!r}: {error}",
             "a running head node",
             "start one with `ray start --head`, or leave workers.address empty for a local one",
         ) from None
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether the cluster's authentication is behind it; Ray tells only in the cause."""
+    while error is not None:
+        if isinstance(error, AuthenticationError) or "InvalidAuthToken" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:

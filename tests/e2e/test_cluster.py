@@ -71,6 +71,8 @@ def test_a_driver_outside_of_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`--address HOST:PORT` on one of its nodes, `--address ray://...` from anywhere else."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, head.env[name])
     ended = run(
         *("ingest", "--json", "--address", getattr(head, where)),
         cwd=disturbed,
@@ -81,6 +83,22 @@ def test_a_driver_outside_of_the_cluster(
     assert "starting a local Ray" not in ended.err
     assert staged_files(disturbed) == undisturbed.files
     assert contents(disturbed) == undisturbed.rows
+
+
+@pytest.mark.parametrize("where", ["address", "client"])
+def test_a_driver_without_the_clusters_token(
+    disturbed: Path, head: Head, where: str, prefect: str, tmp_path: Path
+) -> None:
+    """Refused, with the names of what is to be set."""
+    ended = run(
+        *("ingest", "--address", getattr(head, where)),
+        cwd=disturbed,
+        log=tmp_path / "run",
+        prefect=prefect,
+    )
+    assert ended.code == 8, ended.err
+    assert "RAY_AUTH_TOKEN" in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_no_cluster_where_it_should_be(disturbed: Path, prefect: str, tmp_path: Path) -> None:
