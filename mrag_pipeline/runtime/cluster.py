@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline.errors import WorkerLost
+
+_TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
 
 def connect(address: str) -> bool:
@@ -30,20 +33,35 @@ def connect(address: str) -> bool:
 
 def _join(address: str) -> None:
     try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        with warnings.catch_warnings(action="ignore"):  # the error says it all
+            _reach(address)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if _is_refused(error):
             raise WorkerLost(
                 f"the Ray cluster at {address!r} refuses this process: no token, or a wrong one",
                 "the token that the cluster was started with",
-                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH "
-                "(`ray get-auth-token` on the head node prints it)",
+                f"{_TOKEN} (`ray get-auth-token` on the head node prints it)",
             ) from None
+        # Ray's may hold another process's traceback; its last line is the error.
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise WorkerLost(
-            f"no Ray cluster at {address!r}: {error}",
-            "a running head node",
-            "start one with `ray start --head`, or leave workers.address empty for a local one",
+            f"no Ray cluster at {address!r}: {said}",
+            "a running head node that this one reaches",
+            "start one with `ray start --head`, or leave workers.address empty for a local one; "
+            f"if it wants a token, {_TOKEN}",
         ) from None
+
+
+def _reach(address: str) -> None:
+    for last in (False, True):
+        try:
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        except (ConnectionError, RuntimeError) as error:
+            # A remote driver's own server on a busy head: once more, as with a local Ray.
+            if last or "Starting Ray client server failed" not in str(error):
+                raise
+        else:
+            return
 
 
 def _is_refused(error: BaseException | None) -> bool:

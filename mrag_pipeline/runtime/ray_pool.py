@@ -201,7 +201,13 @@ class _Run:
             if worker.flight and self._pace.is_late(worker.shards()[0], now - worker.since)
             for shard in reversed(worker.shards())
         ]
-        return [s for s in found if s.index in self._missing and holders[s.index] == 1]
+        return [
+            shard
+            for shard in found
+            if shard.index in self._missing
+            and holders[shard.index] == 1
+            and self._failed[shard.index] < self._spec.attempts
+        ]
 
     def _again(self, shard: Shard, error: MragError) -> None:
         self._failed[shard.index] += 1
