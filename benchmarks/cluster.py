@@ -316,10 +316,11 @@ def on_nodes(config: Config, manifest: Manifest, rounds: int, wait_s: float) -> 
             for count, rates in found.items():
                 up = ratios(rates, found[1])
                 share = [one / min(count, of) for one in up]
-                about = f"{name}, {min(count, of)} cores" if of == cores else name
+                about = f"{name}, on {min(count, of)} of {cores} cores" if not wait else name
                 print(
                     f"{about:30} {count:6} {statistics.median(rates):8.1f}   {spread(up):20} "
-                    f"{spread(share)}"
+                    f"{spread(share)}",
+                    flush=True,
                 )
         print(f"\n3. one of three nodes ten times slower, {len(manifest.shards)} shards")
         for factor in (0.0, 3.0):
@@ -359,7 +360,7 @@ def on_a_gzip_file(folder: Path, megabytes: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=4, help="of table 1; half of it of the rest")
+    parser.add_argument("--rounds", type=int, default=3, help="of table 1; half as many of 2 and 3")
     parser.add_argument("--documents", type=int, default=160)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--quick", action="store_true", help="one round of little")
@@ -373,7 +374,7 @@ def main() -> None:
         write_corpus(folder / "corpus.jsonl", options.documents)
         config, manifest = planned(folder, options.shards)
         on_actors(config, manifest, options.rounds, 0.5 if options.quick else 3.0)
-        rounds = max(1, options.rounds // 2)
+        rounds = (options.rounds + 1) // 2
         on_nodes(config, manifest, rounds, 0.1 if options.quick else 0.3)
         (folder / "alone").mkdir()
         on_a_gzip_file(folder / "alone", 4 if options.quick else 32)
