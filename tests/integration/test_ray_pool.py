@@ -77,7 +77,7 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_shard_that_always_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     """After `workers.attempts` lost workers, with advice; it says which shard it was."""
-    pool = a_pool(tmp_path, attempts=2)
+    pool = a_pool(tmp_path, attempts=2, in_flight=1)
     try:
         with pytest.raises(WorkerLost, match="shard 1 has lost its worker") as caught:
             list(pool.run([a_shard(0), a_shard(1, [DIES] * 9), a_shard(2)]))
