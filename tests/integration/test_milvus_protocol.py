@@ -12,13 +12,14 @@ import pytest
 import trustme
 from pymilvus.grpc_gen import common_pb2
 
-from mrag_pipeline.errors import ConfigError, IndexUnavailable
+from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import open_index
+from mrag_pipeline.index.schema import schema
 from mrag_pipeline.index.spec import MilvusSpec
-from mrag_pipeline.ports import SearchRequest
-from tests.contracts.test_vector_index import HEAD, vectors
+from mrag_pipeline.ports import CollectionSpec, SearchRequest
+from tests.contracts.test_vector_index import HEAD, NEW, OLD, vectors
 from tests.fakes_staging import table_of
-from tests.protocol_server import protocol_server
+from tests.protocol_server import Held, protocol_server
 
 VERSION = "v2.5.13"
 CA = trustme.CA()
@@ -134,3 +135,23 @@ def test_searches_read_at_the_level_that_is_configured(level: str) -> None:
         rest = [one for one in queries if one not in by_id]
         assert rest
         assert {one.consistency_level for one in rest} == {strong}
+
+
+def test_planning_counts_the_versions_that_are_kept() -> None:
+    """32 heads and their chunks, twice there and once to come, in a database that takes so many."""
+
+    def of(version: str) -> list[CollectionSpec]:
+        heads = [CollectionSpec(f"docs_{version}_l31_h{h:02d}", "head", 8) for h in range(32)]
+        return [*heads, CollectionSpec(f"docs_{version}_chunks", "chunks", 8)]
+
+    with protocol_server(VERSION) as (uri, server):
+        for version in (OLD, NEW):
+            server.collections |= {one.name: Held(schema(one)) for one in of(version)}
+        coming = of("v" + "5" * 12)
+        with closing(open_index(MilvusSpec(uri=uri, max_collections=99), "docs")) as index:
+            index.check_limits(coming, 10)
+            index.check_limits(of(NEW), 10)
+        with closing(open_index(MilvusSpec(uri=uri, max_collections=98), "docs")) as index:
+            with pytest.raises(PlanRefused, match="66 collections are there, and 33 would come"):
+                index.check_limits(coming, 10)
+            index.check_limits(of(NEW), 10)
