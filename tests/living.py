@@ -18,6 +18,7 @@ from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import ShardingSpec
+from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.domain.sync import SyncSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
@@ -78,6 +79,7 @@ class Living:
     shard_bytes: int = 400
     num_heads: int = 3
     name: str = "docs"  # of the index
+    vector_dtype: VectorType = "float32"  # of staging
     spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
     ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
@@ -127,8 +129,8 @@ class Living:
             {"uri": "fake"},
             self.chunking,
             ShardingSpec(shard_mb=self.shard_bytes / 1e6),
-            "float32",
-            {},
+            self.vector_dtype,
+            {"staging": {"vector_dtype": self.vector_dtype}},
         )
         reader = self.reader()
         encoder = FakeEncoder(num_heads=self.num_heads)

@@ -37,13 +37,16 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-@pytest.fixture(params=["exact", "lite"])
+@pytest.fixture(params=["exact", "bfloat16", "lite"])
 def living(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Living]:
     """Ten documents, live, and synced once: one new, one changed, one gone."""
     index: VectorIndex = ExactIndex("docs")
     if request.param == "lite":
         index = open_index(MilvusSpec(uri=str(tmp_path / "x.db")), "docs")
     made = Living(tmp_path / "staging", TEN, index)
+    if request.param == "bfloat16":
+        made.vector_dtype = request.param
+        made.index = index = ExactIndex("docs", request.param)
     made.ingest()
     made.items = [a_document(0, edition=1), *TEN[2:], a_document(10)]
     made.sync()
