@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import psutil
 import pytest
 from pymilvus import MilvusClient
 
+from mrag_pipeline.config import merged
 from mrag_pipeline.domain.heads import EncoderSpec
 from tests.e2e.project import ROOT, THINGS, a_text
 from tests.e2e.served import free_port
@@ -147,18 +149,15 @@ def answers(url: str) -> Callable[[], bool]:
     return asked
 
 
-def configured(shell: Shell, folder: Path, **settings: dict[str, object]) -> None:
+def configured(folder: Path, **settings: dict[str, object]) -> None:
     """mrag.toml with what this machine has otherwise: no hub, no port 8000, another address."""
-    text = (folder / "mrag.toml").read_text()
-    for section, values in settings.items():
-        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-        for key in values:
-            text = re.sub(rf"(?m)^{key} = .*\n", "", text) if f"[{section}]" in text else text
-        if f"[{section}]\n" in text:
-            text = text.replace(f"[{section}]\n", f"[{section}]\n{lines}")
-        else:
-            text += f"\n[{section}]\n{lines}"
-    (folder / "mrag.toml").write_text(text)
+    file = folder / "mrag.toml"
+    values = merged(tomllib.loads(file.read_text()), settings)
+    lines = [f"{key} = {json.dumps(one)}" for key, one in values.items() if type(one) is not dict]
+    for section, table in values.items():
+        if isinstance(table, dict):
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in table.items())]
+    file.write_text("\n".join(lines) + "\n")
 
 
 def test_from_a_laptop_to_one_server(
@@ -172,7 +171,7 @@ def test_from_a_laptop_to_one_server(
     for line in LAPTOP:
         told = laptop.run(line)
         if line.startswith("cp "):
-            configured(laptop, here, encoder={"model": minilm.model}, serve={"port": free_port()})
+            configured(here, encoder={"model": minilm.model}, serve={"port": free_port()})
         if line.startswith("mrag search"):
             answer = told
     assert "txt" in answer
@@ -186,7 +185,6 @@ def test_from_a_laptop_to_one_server(
         client.grant_role("mrag", "admin")
         client.close()
         configured(
-            server,
             there,
             encoder={"model": minilm.model},
             corpus={"uri": "documents"},
