@@ -1,4 +1,4 @@
-"""What another actor and another node bring, beside what the machine allows; about 7 minutes.
+"""What another actor and another node bring, beside what the machine allows; about 5 minutes.
 
     python benchmarks/cluster.py            all tables
     python benchmarks/cluster.py --quick    one short round of each: to see that it runs
@@ -361,8 +361,8 @@ def on_a_gzip_file(folder: Path, megabytes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=3, help="of table 1; half as many of 2 and 3")
-    parser.add_argument("--documents", type=int, default=160)
-    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--documents", type=int, default=128)
+    parser.add_argument("--shards", type=int, default=32)
     parser.add_argument("--quick", action="store_true", help="one round of little")
     options = parser.parse_args()
     if options.quick:
@@ -373,11 +373,11 @@ def main() -> None:
         folder = Path(name)
         write_corpus(folder / "corpus.jsonl", options.documents)
         config, manifest = planned(folder, options.shards)
-        on_actors(config, manifest, options.rounds, 0.5 if options.quick else 3.0)
-        rounds = (options.rounds + 1) // 2
+        on_actors(config, manifest, options.rounds, 0.5 if options.quick else 2.0)
+        rounds = max(1, options.rounds // 2)
         on_nodes(config, manifest, rounds, 0.1 if options.quick else 0.3)
         (folder / "alone").mkdir()
-        on_a_gzip_file(folder / "alone", 4 if options.quick else 32)
+        on_a_gzip_file(folder / "alone", 4 if options.quick else 16)
 
 
 if __name__ == "__main__":
