@@ -246,6 +246,8 @@ class Tree:
         names: list[str] = []
         if self._at.is_local and os.path.isdir(parent):
             names = difflib.get_close_matches(name, os.listdir(parent), n=3, cutoff=0.6)
+        if not self._at.is_local:
+            return "check `uri`"
         if not names:
             return "check `uri`; a relative path starts at the folder the command runs in"
         near = ", ".join(f"{os.path.join(parent, one)!r}" for one in names)

@@ -35,7 +35,7 @@ _ELSEWHERE = {
     "authorizationheadermalformed",
     "illegallocationconstraint",
 }
-_FULL = {"xminiostoragefull", "quotaexceeded", "insufficientstorage", "entitytoolarge", "507"}
+_FULL = {"xminiostoragefull", "quotaexceeded", "insufficientstorage", "507"}
 
 
 class StoreError(OSError):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import trustme
-from botocore.session import get_session
 
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.corpus.spec import CorpusSpec
@@ -417,8 +416,7 @@ def test_a_killed_upload_leaves_no_object(s3: Server, bucket: str) -> None:
             process.wait()
         time.sleep(1)  # what the proxy still passes on
     assert s3.objects(bucket) == {"staging/large.parquet": 6}
-    client = get_session().create_client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
-    (upload,) = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    (upload,) = s3.sdk().list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert upload["Key"] == "staging/large.parquet"
     Folder(f"s3://{bucket}/staging").write("large.parquet", b"after")
     assert s3.objects(bucket) == {"staging/large.parquet": 5}
