@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,10 @@ class Server:
 
     def objects(self, bucket: str) -> dict[str, int]:
         """Every key with its bytes, markers of folders among them."""
-        pages = self.sdk().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        pages = self.sdk.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return {one["Key"]: one["Size"] for page in pages for one in page.get("Contents", [])}
 
+    @cached_property
     def sdk(self) -> Any:
         """AWS's own client."""
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}

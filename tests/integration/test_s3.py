@@ -416,7 +416,7 @@ def test_a_killed_upload_leaves_no_object(s3: Server, bucket: str) -> None:
             process.wait()
         time.sleep(1)  # what the proxy still passes on
     assert s3.objects(bucket) == {"staging/large.parquet": 6}
-    (upload,) = s3.sdk().list_multipart_uploads(Bucket=bucket)["Uploads"]
+    (upload,) = s3.sdk.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert upload["Key"] == "staging/large.parquet"
     Folder(f"s3://{bucket}/staging").write("large.parquet", b"after")
     assert s3.objects(bucket) == {"staging/large.parquet": 5}
