@@ -28,7 +28,7 @@ from tests.s3_proxy import Proxy
 KEY = "TESTSACCESSKEY"
 SECRET = "tests-s3cret/never+shown"
 REGION = "us-east-1"
-START_S = 60
+START_S = 180  # after a kill its parts wait for each other, 25 s on an idle machine
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
 
 
@@ -90,6 +90,16 @@ class Server:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """SIGSTOP while the block runs: connections are taken, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def make_bucket(self, name: str) -> None:
         """A bucket, there or made."""
