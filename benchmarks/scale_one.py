@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 @dataclass
 class Phases:
-    """Seconds and highest memory of each phase; memory is looked at ten times a second."""
+    """Seconds and highest memory of each phase, looked at ten times a second; workers once."""
 
     server: psutil.Process | None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -99,14 +99,17 @@ class Phases:
             self.requests[phase] = {what: _ASKED[what] - before.get(what, 0) for what in _ASKED}
 
     def _watch(self) -> None:
+        looks = 0
         while not self._stopped.wait(LOOK_S):
             if phase := self._now:
-                self._look(phase)
+                looks += 1
+                # To find one's children all processes of the machine are read: not so often.
+                self._look(phase, looks % 10 == 0)
 
-    def _look(self, phase: str) -> None:
+    def _look(self, phase: str, workers: bool = False) -> None:
         own = psutil.Process()
         seen = {"driver": own.memory_info().rss, "worker": 0, "server": 0}
-        for child in own.children(recursive=True):
+        for child in own.children(recursive=True) if workers else ():
             with contextlib.suppress(psutil.Error):
                 if child.name().startswith("ray::") or "EmbedActor" in " ".join(child.cmdline()):
                     seen["worker"] = max(seen["worker"], child.memory_info().rss)
