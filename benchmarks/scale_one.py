@@ -153,7 +153,8 @@ def main() -> None:
         if asked.backend == "server":
             data = place / "milvus"
             held.enter_context(FileLock(ONE_A_HOST))
-            server = Server(data)
+            # On a busy machine a part of it may be silent for longer than the tests' 5 s.
+            server = Server(data, **{"common.session.ttl": 60})
             server.start()
             held.callback(server.kill)
             uri, process = server.uri, psutil.Process(server.pid)
