@@ -79,7 +79,7 @@ def _tell(name: str, runs: Sequence[Figures]) -> None:
     first = runs[0]
     print(f"\n## {name}, {first['workers']} workers")
     chunks = [int(run["chunks"]) for run in runs]
-    _row("chunks", [f"{n:,}" for n in chunks], "slope", "marginal, last : before")
+    _row("chunks", [f"{n:,}" for n in chunks], "slope", "marginal (last : before)")
     for phase in PHASES:
         seconds = [run["seconds"][phase] for run in runs]
         _row(f"{phase}, s", [f"{s:.2f}" for s in seconds], *_growth(chunks, seconds))
@@ -143,7 +143,7 @@ def _disk_mb(run: Figures, what: str) -> float:
 
 
 def _row(what: str, cells: Sequence[str], slope: str = "", steps: str = "") -> None:
-    print(f"{what:<40}" + "".join(f"{cell:>13}" for cell in cells) + f"{slope:>9}{steps:>9}")
+    print(f"{what:<40}" + "".join(f"{cell:>13}" for cell in cells) + f"{slope:>8}{steps:>24}")
 
 
 def _draw(runs: Sequence[Figures], path: Path) -> None:

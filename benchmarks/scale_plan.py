@@ -21,6 +21,7 @@ TB, GB = 1e12, 1e9
 # Where nothing was measured: numbers of 4 bytes; with a graph of 2 x 16 neighbours; of 1 byte; a
 # compressed copy in memory and the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
+ENOUGH = 100_000  # chunks of a run whose seconds are told in proportion; of fewer they are waits
 RECEIPTS = 1_024  # staging/shards.py
 WORKER_GETS = 2  # a worker looks whether a shard is done before it embeds, and before it writes
 
@@ -108,13 +109,14 @@ class Plan:
         """GPU hours, and what staging adds."""
         tokens = self.chunks * self.assumed.tokens
         hours = tokens / self.assumed.gpu_tokens_s / 3600
-        seconds = self.one["seconds"]["embed"] * self.one["workers"] / self.one["chunks"]
         _title("Embedding")
         _row("tokens", f"{tokens / 1e9:,.0f} billion")
         _row("GPU hours", f"{hours:,.0f}")
         _row(f"on {self.assumed.gpus} GPUs", f"{hours / self.assumed.gpus:.1f} h")
-        share = seconds / (self.assumed.tokens / self.assumed.gpu_tokens_s)
-        _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
+        if self.one["chunks"] >= ENOUGH:
+            seconds = self.one["seconds"]["embed"] * self.one["workers"] / self.one["chunks"]
+            share = seconds / (self.assumed.tokens / self.assumed.gpu_tokens_s)
+            _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
         per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
         _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
 
@@ -122,8 +124,8 @@ class Plan:
         """The phases of one process."""
         run = self.one["seconds"]
         n = self.chunks / self.one["chunks"]
-        _title("One process, hours, as measured and in proportion")
-        for phase in ("reconcile", "load"):
+        _title("One process")
+        for phase in ("reconcile", "load") if self.one["chunks"] >= ENOUGH else ():
             _row(phase, f"{run[phase] * n / 3600:.1f} h here, 2 cores, local disk")
         gigabytes = self.chunks * self.width * 8 / GB
         hours = gigabytes * 1e3 / self.assumed.driver_mb_s / 3600
@@ -168,7 +170,7 @@ class Plan:
         )
         for name, factor in self.types.items():
             memory = vectors * factor
-            nodes = memory / (self.assumed.node_gb * GB * self.assumed.node_use)
+            nodes = -(-memory // (self.assumed.node_gb * GB * self.assumed.node_use))
             note = f"{memory / TB:.1f} TB, {nodes:,.0f} nodes ({factor:.2f}x)"
             if name == "DISKANN":
                 note += f", {vectors * self.assumed.disk_factor / TB:.0f} TB of NVMe"
