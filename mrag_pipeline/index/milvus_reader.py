@@ -5,12 +5,14 @@ Shape legend: D dimension.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import MilvusException
@@ -22,6 +24,7 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index import lite, rows
 from mrag_pipeline.index.capabilities import Backend
 from mrag_pipeline.index.connection import connect, disconnect, translated
+from mrag_pipeline.index.direct import Direct, Late
 from mrag_pipeline.index.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.lite_rows import LiteRows, Rows
 from mrag_pipeline.index.records import RecordStore
@@ -69,8 +72,10 @@ class MilvusReader:
         self._loaded: set[str] = set()
         self._loading: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
+        self._direct = Direct(self._client, spec, self._index_type)
         self._searches = Searches(
             self._client,
+            self._direct,
             spec,
             self._index_type,
             1 if self._backend.is_lite else spec.search_threads,
@@ -287,17 +292,26 @@ class MilvusReader:
         limit: int | None = None,
         consistency: str = "",
     ) -> list[dict[str, Any]]:
-        bound = {} if limit is None else {"limit": limit}
+        level = consistency or self._spec.consistency
         with translated(f"cannot read {collection}"):
             self._ready(collection)
+            until = time.monotonic() + self._spec.timeout_s
+            rows = self._direct.query(
+                collection, matching, fields, limit, level, self._spec.timeout_s
+            )
+            if rows is Late.LATE:
+                raise grpc.FutureTimeoutError
+            if rows is not None:
+                return rows
+            bound = {} if limit is None else {"limit": limit}
             return list(
                 self._client.query(
                     collection,
                     filter=matching,
                     output_fields=list(fields),
                     **bound,
-                    consistency_level=consistency or self._spec.consistency,
-                    timeout=self._spec.timeout_s,
+                    consistency_level=level,
+                    timeout=max(0.001, until - time.monotonic()),
                 )
             )
 
