@@ -75,7 +75,8 @@ def _checked(config: Config) -> VersionRecord:
 
     check_exposure(config.serve, read_keys(config.serve))
     check_replicas(config)
-    check_port(config.serve.host, config.serve.port)
+    if not config.workers.address:  # a cluster's Serve may listen already
+        check_port(config.serve.host, config.serve.port)
     with closing(wiring.index(config)) as opened:
         record = live_record(opened, config.index)
     if not config.workers.address and wiring.weights_hash(config) != record.encoder.weights_hash:
@@ -99,14 +100,14 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
                 # Of Ray's tokens, not of cores: three parts fit on one core too.
                 cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
             stopping.listen()  # Ray has put its own handlers in their place
-            service.start(config)
+            url = service.start(config)
             # A cluster's proxies are where its nodes are, and those may not be reached from here.
             reason = "" if shared else service.wait_ready(config, stopping.awaited)
             if "another encoder" in reason:
                 raise _another_encoder(config, record)
             if reason:
                 raise NotReady(reason, "a live version that is answered from")
-            _say_ready(config, record, json)
+            _say_ready(url, config.index, record, json)
             stopping.wait()
         finally:
             processes = [one for one in service.family() if one not in others]
@@ -127,14 +128,12 @@ def _end(*steps: object) -> None:
                 err.print(f"[dim]while stopping: {error!r}")
 
 
-def _say_ready(config: Config, record: VersionRecord, json: bool) -> None:
-    from mrag_pipeline.serving.service import url
-
+def _say_ready(url: str, index: str, record: VersionRecord, json: bool) -> None:
     if json:
         ready = {
             "event": "ready",
-            "url": url(config),
-            "index": config.index,
+            "url": url,
+            "index": index,
             "version": record.version,
             "pid": os.getpid(),
         }
@@ -142,11 +141,11 @@ def _say_ready(config: Config, record: VersionRecord, json: bool) -> None:
         sys.stdout.flush()
         return
     out.print(
-        f"Serving {record.version} of {config.index}: {record.num_documents:,} documents, "
+        f"Serving {record.version} of {index}: {record.num_documents:,} documents, "
         f"{len(record.encoder.heads)} heads",
         highlight=False,
     )
-    out.print(f"[bold]{url(config)}[/]   the API: {url(config)}/docs   Ctrl-C ends it")
+    out.print(f"[bold]{url}[/]   the API: {url}/docs   Ctrl-C ends it")
 
 
 class Stopping:

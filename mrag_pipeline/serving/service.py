@@ -96,12 +96,15 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def start(config: Config) -> None:
-    """The application deployed on the Ray that runs, and listening.
+def start(config: Config) -> str:
+    """The application deployed on the Ray that runs, and listening; where, for this machine.
+
+    A Serve that runs there already listens where it did.
 
     Raises: WorkerLost if it does not come up.
     """
     from ray import serve
+    from ray.serve.context import _get_global_client
 
     from mrag_pipeline.serving.app import build
 
@@ -122,6 +125,8 @@ def start(config: Config) -> None:
             "three deployments that run",
             "MRAG_DEBUG=1 shows all of it",
         ) from error
+    listens = _get_global_client().http_config
+    return _url(str(listens.host), listens.port)
 
 
 def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY_S) -> str:
@@ -211,12 +216,9 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def url(config: Config) -> str:
-    """Where it can be asked from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(
-        config.serve.host, config.serve.host
-    )
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.serve.port}"
+def _url(host: str, port: int) -> str:
+    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def log_folder() -> Path:

@@ -1,0 +1,98 @@
+"""`mrag serve` on a Ray that runs already, with somebody else's application on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Undisturbed
+from tests.e2e.project import ROOT, end, environment, family_of, run
+from tests.e2e.served import QUERY, free_port, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingRay:
+    """Somebody else's, whose Serve listens on a port of its own."""
+
+    address: str
+    port: int
+    look: Callable[[], dict[str, Any]]
+
+
+@contextmanager
+def existing_ray(log: Path) -> Iterator[ExistingRay]:
+    """One that was started without our settings."""
+    port = free_port()
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.existing_ray", str(port)],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=told,
+        )
+
+    def said() -> dict[str, Any]:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def look() -> dict[str, Any]:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        return said()
+
+    try:
+        yield ExistingRay(said()["address"], port, look)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(60)
+        finally:
+            end(process, family_of(process))
+
+
+def test_it_joins_a_ray_that_runs_and_leaves_it_as_it_was(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Answers of `mrag search`, at the port of that cluster's Serve; the other application stays.
+
+    Its own processes end with it, and the next command has the database.
+    """
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    searched = run("search", QUERY, "-k", "3", "--json", cwd=project, log=tmp_path / "search")
+    assert searched.code == 0, searched.err
+    with existing_ray(tmp_path / "ray.err") as other:
+        before = other.look()
+        assert before == {"applications": {"another": "RUNNING"}, "answer": "another"}
+        joined = ("-s", f"workers.address={other.address}")
+        with serving(project, tmp_path / "serve", *joined) as service:
+            assert service.url == f"http://127.0.0.1:{other.port}"
+            told = service.search(k=3)
+            assert [hit["document_id"] for hit in told["hits"]] == [
+                hit["document_id"] for hit in searched.json()[0]["hits"]
+            ]
+            assert other.look()["applications"] == {"another": "RUNNING", "mrag": "RUNNING"}
+            assert httpx.get(f"{service.url}/another", timeout=30).text == "another"
+            code, left = service.stop()
+            assert (code, left) == (0, [])
+        assert other.look() == before
+        again = run("search", QUERY, "--json", cwd=project, log=tmp_path / "after")
+        assert again.code == 0, again.err
