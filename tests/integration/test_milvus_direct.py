@@ -1,0 +1,91 @@
+"""Lite, and a server where there is one, answer direct calls as they answer pymilvus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.index.milvus import MilvusIndex, open_index
+from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.ports import SearchRequest
+from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, _empty, texts, vectors
+from tests.fakes_staging import table_of
+
+NUM_ROWS = 300
+
+
+@pytest.fixture(params=["lite", *(["server"] if SERVER else [])])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MilvusIndex]:
+    """A head of 300 chunks, and the texts of as many as there are hostile ones."""
+    if request.param == "server":
+        _empty(SERVER)
+    uri = SERVER if request.param == "server" else str(tmp_path / "x.db")
+    with closing(open_index(MilvusSpec(uri=uri), "docs")) as opened:
+        opened.load(HEAD, [table_of(range(NUM_ROWS), vectors(NUM_ROWS))])
+        years = [f'{{"year": {1900 + at}, "by": ["ü", null]}}' for at in range(len(HOSTILE))]
+        opened.load(TEXTS, [texts(HOSTILE, text=HOSTILE, title=HOSTILE, metadata=years)])
+        yield opened
+
+
+def requests() -> list[SearchRequest]:
+    few = np.array([3, 5, 250])
+    return [
+        SearchRequest(HEAD.name, vectors(4, seed=9), 10),
+        SearchRequest(HEAD.name, vectors(1, seed=8), NUM_ROWS + 5),  # more than there are
+        SearchRequest(HEAD.name, vectors(2, seed=7), 7, few),  # fewer match than are asked for
+        SearchRequest(HEAD.name, vectors(2, seed=7), 7, np.array([], np.int64)),
+        SearchRequest(TEXTS.name, vectors(3, dim=4, seed=6), 5),
+    ]
+
+
+def refused(*_: Any, **__: Any) -> Any:
+    raise AssertionError("pymilvus was asked")
+
+
+def test_searches_are_those_of_pymilvus(
+    index: MilvusIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids and scores to the last bit; pymilvus is asked the first time only."""
+    theirs = index.search(requests())
+    monkeypatch.setattr(index._client, "search", refused)
+    for ours in (index.search(requests()), index.search_within(requests(), 20.0)):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine is not None
+            assert mine.ids.tobytes() == other.ids.tobytes()
+            assert mine.scores.tobytes() == other.scores.tobytes()
+
+
+def test_rows_are_those_of_pymilvus(index: MilvusIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of every row; what is not there is left out; vectors to the last bit."""
+
+    def read() -> Sequence[Any]:
+        wanted = [*range(1, len(HOSTILE) + 1), 10**15]
+        rows = index.vectors(HEAD.name, range(NUM_ROWS))
+        return [
+            index.chunks(TEXTS.name, wanted),
+            index.documents(TEXTS.name, wanted),
+            {one: row.tobytes() for one, row in rows.items()},
+            [sorted(map(repr, block)) for block in index.marks(TEXTS.name)],
+            index.chunks_of_document(TEXTS.name, HOSTILE[0]),
+        ]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index._direct, "query", lambda *_: None)
+        theirs = read()
+    with monkeypatch.context() as patch:
+        query = index._client.query
+
+        def only_counts(*arguments: Any, **options: Any) -> Any:
+            assert options["output_fields"] == ["count(*)"]
+            return query(*arguments, **options)
+
+        patch.setattr(index._client, "query", only_counts)
+        ours = read()
+    assert ours == theirs
+    assert len(ours[0]) == len(HOSTILE)
+    assert ours[0][1].metadata == {"year": 1900, "by": ["ü", None]}
