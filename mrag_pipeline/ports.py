@@ -365,6 +365,14 @@ class VectorIndex(Protocol):
     def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
         """The document of each row that exists, by id: what voting needs, without the texts."""
 
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """`documents` of the ids; and rows of the likely ones, where that costs no waiting.
+
+        A likely row that is not among them may exist or not.
+        """
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
 

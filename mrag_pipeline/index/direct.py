@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -102,17 +102,15 @@ class Direct:
         limit: int | None,
         consistency: str,
         timeout_s: float,
-    ) -> list[dict[str, Any]] | Late | None:
-        """The rows that match, as pymilvus gives them."""
+    ) -> Callable[[], list[dict[str, Any]] | Late | None]:
+        """Asks for the rows that match; what it gives waits for them, as pymilvus reads them."""
         try:
             message = query_message(collection, matching, fields, limit, consistency)
             stub = self._client._get_connection()._stub
-            answer = stub.Query(message, timeout=timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            return _late(error)
+            coming = stub.Query.future(message, timeout=timeout_s, metadata=self._metadata())
         except _CLOSED:
-            return None
-        return _rows(answer)
+            coming = None
+        return lambda: _rows(coming)
 
     # -------------------------------------------------------------- inside
     def _sent(self, call: Call, timeout_s: float) -> Any:
@@ -174,30 +172,31 @@ def query_message(
     )
 
 
-def _late(error: Any) -> Late | None:
-    return Late.LATE if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED else None
-
-
-def _is_right(status: Any) -> bool:
-    return bool(status.code == 0 and status.error_code == 0)
-
-
-def _ranking(call: Call, coming: Any) -> Ranking | Late | None:
+def _answer(coming: Any) -> Any:
+    """What was answered rightly; Late, or None."""
     if coming is None:
         return None
     try:
         answer = coming.result()
     except grpc.RpcError as error:
-        return _late(error)
+        return Late.LATE if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED else None
     except grpc.FutureCancelledError:
         return None
+    status = answer.status
+    return answer if status.code == 0 and status.error_code == 0 else None
+
+
+def _ranking(call: Call, coming: Any) -> Ranking | Late | None:
+    answer = _answer(coming)
+    if not isinstance(answer, milvus_pb2.SearchResults):
+        return answer  # type: ignore[no-any-return]
     found = answer.results
     ids, scores, counts = found.ids.int_id.data, found.scores, found.topks
     num_queries = len(call.vectors)
     # What is none of these is an answer that is not known, as grouped or nested hits are.
     flat = len(counts) == num_queries and len(ids) == len(scores) == sum(counts)
     nothing = not counts and not ids and not scores
-    if not _is_right(answer.status) or not (flat or nothing) or max(counts, default=0) > call.limit:
+    if not (flat or nothing) or max(counts, default=0) > call.limit:
         return None
     shape = (num_queries, call.limit)
     ranking = Ranking(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
@@ -208,8 +207,11 @@ def _ranking(call: Call, coming: Any) -> Ranking | Late | None:
     return ranking
 
 
-def _rows(answer: Any) -> list[dict[str, Any]] | None:
-    if not _is_right(answer.status) or answer.element_indices or not answer.fields_data:
+def _rows(coming: Any) -> list[dict[str, Any]] | Late | None:
+    answer = _answer(coming)
+    if not isinstance(answer, milvus_pb2.QueryResults):
+        return answer  # type: ignore[no-any-return]
+    if answer.element_indices or not answer.fields_data:
         return None
     columns = {}
     for field in answer.fields_data:

@@ -137,6 +137,12 @@ class ExactIndex:
         """The document of each row that exists, by id."""
         return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
 
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document of each row that exists, and the likely rows that do."""
+        return self.documents(collection, ids), self.chunks(collection, likely)
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
         texts = self._get(collection).texts

@@ -186,6 +186,25 @@ class MilvusReader:
         found = self._by_id(collection, ids, ("chunk_id", "document_id"))
         return {row["chunk_id"]: row["document_id"] for row in found}
 
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document of each row that exists, and some likely rows, read meanwhile.
+
+        Lite takes one call at a time: there nothing is read before it is wanted.
+        """
+        if self._lite or not likely or collection not in self._loaded:
+            return self.documents(collection, ids), {}
+        spec, wanted = self._spec, ids_in(likely[:_IDS_PER_QUERY])
+        coming = self._direct.query(
+            collection, wanted, CHUNK_FIELDS, None, spec.consistency, spec.timeout_s
+        )
+        documents = self.documents(collection, ids)
+        rows_found = coming()
+        if not isinstance(rows_found, list):
+            return documents, {}
+        return documents, {row["chunk_id"]: rows.chunk(row) for row in rows_found}
+
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
         found = self._by_id(collection, ids, CHUNK_FIELDS)
@@ -296,9 +315,10 @@ class MilvusReader:
         with translated(f"cannot read {collection}"):
             self._ready(collection)
             until = time.monotonic() + self._spec.timeout_s
-            rows = self._direct.query(
+            coming = self._direct.query(
                 collection, matching, fields, limit, level, self._spec.timeout_s
             )
+            rows = coming()
             if rows is Late.LATE:
                 raise grpc.FutureTimeoutError
             if rows is not None:

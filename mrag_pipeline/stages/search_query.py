@@ -33,8 +33,10 @@ from mrag_pipeline.stages.voters import Voters, voters_of
 class Searched(Filters, Protocol):
     """What is needed of a VectorIndex."""
 
-    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        """The document of each row that exists, by id."""
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document of each row that exists, and rows of the likely ones."""
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
@@ -162,11 +164,14 @@ class Searcher:
                     outcomes[at] = error
         clock.stop("search")
         listed = dict.fromkeys(one for count in counts.values() for one in count.listed)
-        documents = self._index.documents(self._record.chunks_collection(), list(listed))
+        likely = dict.fromkeys(one for count in counts.values() for one in self._likely(count))
+        documents, rows = self._index.look_up(
+            self._record.chunks_collection(), list(listed), list(likely)
+        )
         clock.stop("fetch")
         hits = {at: _elect(count, documents, self._spec) for at, count in counts.items()}
         clock.stop("vote")
-        rows = self._texts(counts, documents, hits)
+        self._read(counts, documents, hits, rows)
         clock.stop("fetch")
         for at, count in counts.items():
             outcomes[at] = self._answer(count, hits[at], rows, clock)
@@ -229,15 +234,22 @@ class Searcher:
         listed = shortlist(ballots, plan.chosen.vote, size)
         return _Count(plan, tuple(names[at] for at in answered), missing, ballots, listed)
 
-    def _texts(
-        self, counts: Mapping[int, _Count], documents: Mapping[int, str], hits: dict[int, list[Hit]]
-    ) -> dict[int, ChunkRow]:
-        """The rows of the hits' best passages; a hit whose row may not be shown makes way.
+    def _likely(self, count: _Count) -> list[int]:
+        """Chunks among which the best passages of what will be elected nearly always are."""
+        return count.listed[: self._spec.read_early * count.plan.question.k]
+
+    def _read(
+        self,
+        counts: Mapping[int, _Count],
+        documents: Mapping[int, str],
+        hits: dict[int, list[Hit]],
+        rows: dict[int, ChunkRow],
+    ) -> None:
+        """All rows of the hits' best passages; a hit whose row may not be shown makes way.
 
         A sync may have taken the row since it was listed. And on a filter this is the last word:
         whatever an index answered, nobody sees another's document.
         """
-        rows: dict[int, ChunkRow] = {}
         refused: dict[int, set[int]] = {at: set() for at in counts}
         while True:
             best = {at: [hit.chunk_ids[0] for hit in hits[at]] for at in counts}
@@ -258,7 +270,7 @@ class Searcher:
                     left = {one: of for one, of in documents.items() if one not in refused[at]}
                     hits[at] = _elect(count, left, self._spec)
             if settled:
-                return rows
+                return
 
     def _answer(
         self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Clock

@@ -94,9 +94,15 @@ class SharedIndex:
         """Never shared: no evaluation filters."""
         return self._index.matching(collection, wanted, ids, limit)
 
-    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        """The document of each row that exists, by id."""
-        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
+    def look_up(
+        self,
+        collection: str,
+        ids: Sequence[int],
+        likely: Sequence[int],  # noqa: ARG002  # all rows are known
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document of each row that exists, and all these rows."""
+        rows = self.chunks(collection, ids)
+        return {one: row.document_id for one, row in rows.items()}, rows
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""

@@ -75,7 +75,7 @@ def test_rows_are_those_of_pymilvus(index: MilvusIndex, monkeypatch: pytest.Monk
         ]
 
     with monkeypatch.context() as patch:
-        patch.setattr(index._direct, "query", lambda *_: None)
+        patch.setattr(index._direct, "query", lambda *_: lambda: None)
         theirs = read()
     with monkeypatch.context() as patch:
         query = index._client.query

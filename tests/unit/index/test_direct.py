@@ -143,7 +143,7 @@ def test_a_read_is_the_message_that_pymilvus_sends(
         **bound,
     )
     direct = Direct(client, MilvusSpec(), "FLAT")
-    assert direct.query("chunks", matching, CHUNK_FIELDS, limit, level, 5) == []
+    assert direct.query("chunks", matching, CHUNK_FIELDS, limit, level, 5)() == []
     theirs, ours = milvus.asked
     assert ours[0] == theirs[0]
     assert without_time(ours[1]) == without_time(theirs[1])
@@ -176,7 +176,7 @@ def test_rows_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus
     field.float_vector.data.extend([0.5, 1.5, -2.0, 0.1])
     milvus.answers["chunks"] = lambda request, context: answer
     theirs = list(client.query("chunks", filter="chunk_id > 0", output_fields=["*"]))
-    ours = Direct(client, MilvusSpec(), "FLAT").query("chunks", "", ["*"], None, "Bounded", 5)
+    ours = Direct(client, MilvusSpec(), "FLAT").query("chunks", "", ["*"], None, "Bounded", 5)()
     assert isinstance(ours, list)
     plain = [{**row, "vector": [float(one) for one in row["vector"]]} for row in ours]
     assert plain == [
@@ -227,7 +227,7 @@ def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) ->
     assert [one if one is Late.LATE else type(one) for one in found] == [
         *(Late.LATE, type(None), Ranking, type(None), type(None))
     ]
-    read = [direct.query(name, "", ["chunk_id"], None, "Bounded", 0.5) for name in names[:3]]
+    read = [direct.query(name, "", ["chunk_id"], None, "Bounded", 0.5)() for name in names[:3]]
     assert read == [Late.LATE, None, []]
 
 
@@ -241,5 +241,5 @@ def test_a_closed_client_answers_nothing() -> None:
     client.close()
     direct = Direct(client, MilvusSpec(), "FLAT")
     assert direct.search([Call("heads", vectors(1), 2, "")], 1, 1) == [None]
-    assert direct.query("chunks", "", ["chunk_id"], None, "Bounded", 1) is None
+    assert direct.query("chunks", "", ["chunk_id"], None, "Bounded", 1)() is None
     server.stop(None)

@@ -48,6 +48,7 @@ class SmallIndex:
             for at, (document, text) in enumerate(CHUNKS)
         }
         self.requests: list[SearchRequest] = []
+        self.early: list[Sequence[int]] = []
         self.fetched: list[Sequence[int]] = []
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
@@ -58,8 +59,11 @@ class SmallIndex:
             for one in requests
         ]
 
-    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        return {one: self.rows[one].document_id for one in ids if one in self.rows}
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        self.early.append(likely)
+        return {one: self.rows[one].document_id for one in ids if one in self.rows}, {}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         self.fetched.append(ids)

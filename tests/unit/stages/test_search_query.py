@@ -258,18 +258,50 @@ def test_a_row_that_goes_while_it_is_answered_makes_way_for_the_next() -> None:
     gone = {one.row.id for one in before.found[:2]}
 
     class Losing(Recorded):
+        def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
+            return WORLD.index.documents(collection, ids), self.chunks(collection, likely)
+
         def chunks(self, collection: str, ids: Sequence[int]) -> Any:
             return WORLD.index.chunks(collection, [one for one in ids if one not in gone])
 
     class Without(Recorded):
-        def documents(self, collection: str, ids: Sequence[int]) -> Any:
-            return WORLD.index.documents(collection, [one for one in ids if one not in gone])
+        def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
+            left = [one for one in ids if one not in gone]
+            return WORLD.index.look_up(collection, left, [one for one in likely if one in left])
 
     [losing] = WORLD.searcher(Losing(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
     [without] = WORLD.searcher(Without(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
     assert [one.row.id for one in losing.found] == [one.row.id for one in without.found]
     assert not gone & {one.row.id for one in losing.found}
     assert len(losing.found) == 5
+
+
+@pytest.mark.parametrize("strategy", ["aspect", "mrag", "fusion-mrag"])
+def test_rows_that_are_read_early_change_no_answer(strategy: str) -> None:
+    """All of them, none, or those of another question: what is missing is read when it is known."""
+
+    class Early(Recorded):
+        def __init__(self, share: int) -> None:
+            super().__init__(WORLD.index)
+            self.share = share
+            self.late: list[int] = []
+
+        def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
+            some = WORLD.index.chunks(collection, list(likely)[:: self.share] if self.share else [])
+            return WORLD.index.documents(collection, ids), some
+
+        def chunks(self, collection: str, ids: Sequence[int]) -> Any:
+            self.late += ids
+            return WORLD.index.chunks(collection, ids)
+
+    answers, late = [], []
+    for share in (1, 2, 0):
+        index = Early(share)
+        answers.append(WORLD.searcher(index).search([WORLD.question(QUERIES[1], strategy, k=5)])[0])
+        late.append(len(index.late))
+    shown = [[(one.hit.vote, one.row) for one in answer.found] for answer in answers]
+    assert shown[0] == shown[1] == shown[2]
+    assert late[0] < late[1] < late[2] == 5
 
 
 # ------------------------------------------------------------------ together
