@@ -43,6 +43,10 @@ _PLACES: dict[VectorType, int] = {
     "float16": PlaceholderType.FLOAT16_VECTOR,
     "bfloat16": PlaceholderType.BFLOAT16_VECTOR,
 }
+_HALVES = {
+    DataType.FLOAT16_VECTOR: "float16_vector",
+    DataType.BFLOAT16_VECTOR: "bfloat16_vector",
+}
 _PARTS = {
     DataType.INT32: "int_data",
     DataType.INT64: "long_data",
@@ -227,6 +231,10 @@ def _column(field: Any) -> Iterable[Any] | None:
     if field.type == DataType.FLOAT_VECTOR:
         numbers = np.array(field.vectors.float_vector.data, np.float32)
         return numbers.reshape(-1, field.vectors.dim)
+    if field.type in _HALVES:
+        content = getattr(field.vectors, _HALVES[field.type])
+        width = 2 * field.vectors.dim
+        return [[content[at : at + width]] for at in range(0, len(content), width)]
     part = _PARTS.get(field.type)
     if part is None:
         return None

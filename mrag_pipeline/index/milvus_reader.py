@@ -193,7 +193,7 @@ class MilvusReader:
 
         Lite takes one call at a time: there nothing is read before it is wanted.
         """
-        if self._lite or not likely or collection not in self._loaded:
+        if self._backend.is_lite or not likely or collection not in self._loaded:
             return self.documents(collection, ids), {}
         spec, wanted = self._spec, ids_in(likely[:_IDS_PER_QUERY])
         coming = self._direct.query(

@@ -206,7 +206,6 @@ class Searches:
             self._known.add(call.collection)
         return ranking
 
-
     def _calls(self, request: SearchRequest) -> Iterator[Call]:
         """The request in pieces that a server takes; none if nothing can match."""
         if request.among is not None and not len(request.among):

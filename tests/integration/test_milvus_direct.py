@@ -1,4 +1,7 @@
-"""Lite, and a server where there is one, answer direct calls as they answer pymilvus."""
+"""Lite, and a server where there is one, answer direct calls as they answer pymilvus.
+
+Vectors of 16 bits are asked of a server in this process that speaks Milvus 2.4's protocol.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrag_pipeline.domain.precision import VectorType, rounded
 from mrag_pipeline.index.milvus import MilvusIndex, open_index
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import SearchRequest
-from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, _empty, texts, vectors
+from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, empty, texts, vectors
 from tests.fakes_staging import table_of
+from tests.protocol_server import protocol_server
 
 NUM_ROWS = 300
+
+
+HALVES: list[VectorType] = ["float16", "bfloat16"]
 
 
 @pytest.fixture(params=["lite", *(["server"] if SERVER else [])])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MilvusIndex]:
     """A head of 300 chunks, and the texts of as many as there are hostile ones."""
     if request.param == "server":
-        _empty(SERVER)
+        empty(SERVER)
     uri = SERVER if request.param == "server" else str(tmp_path / "x.db")
     with closing(open_index(MilvusSpec(uri=uri), "docs")) as opened:
         opened.load(HEAD, [table_of(range(NUM_ROWS), vectors(NUM_ROWS))])
@@ -58,6 +66,33 @@ def test_searches_are_those_of_pymilvus(
             assert mine is not None
             assert mine.ids.tobytes() == other.ids.tobytes()
             assert mine.scores.tobytes() == other.scores.tobytes()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_vectors_of_16_bits_are_those_of_pymilvus(
+    dtype: VectorType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for in the collection's own type, and read as it is."""
+    with protocol_server("v2.4.15") as (uri, _):
+        spec = MilvusSpec(uri=uri, vector_dtype=dtype)
+        with closing(open_index(spec, "docs")) as opened:
+            opened.load(HEAD, [table_of(range(50), rounded(vectors(50), dtype))])
+            asked = [SearchRequest(HEAD.name, 100 * vectors(4, seed=9), 10)]
+            [theirs] = opened.search(asked)
+            with monkeypatch.context() as patch:
+                patch.setattr(opened._client, "search", refused)
+                [ours] = opened.search(asked)
+            assert ours.ids.tobytes() == theirs.ids.tobytes()
+            assert ours.scores.tobytes() == theirs.scores.tobytes()
+            with monkeypatch.context() as patch:
+                patch.setattr(opened._client, "query", refused)
+                found = opened.vectors(HEAD.name, range(50))
+            with monkeypatch.context() as patch:
+                patch.setattr(opened._direct, "query", lambda *_: lambda: None)
+                expected = opened.vectors(HEAD.name, range(50))
+            assert {one: row.tobytes() for one, row in found.items()} == {
+                one: row.tobytes() for one, row in expected.items()
+            }
 
 
 def test_rows_are_those_of_pymilvus(index: MilvusIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,10 @@ def vectors(num_rows: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(num_rows, 6)).astype(np.float32)
 
 
+def call(name: str, num_rows: int, limit: int) -> Call:
+    return Call(name, vectors(num_rows), "float32", limit, "")
+
+
 def without_time(metadata: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metadata.items() if name != "client-request-unixmsec"}
 
@@ -118,8 +122,8 @@ def test_a_search_is_the_message_that_pymilvus_sends(
         timeout=5,
     )
     direct = Direct(client, spec, index_type)
-    direct.search([Call("heads", vectors(2), 9, "")], 5, 1)  # a template for what follows
-    direct.search([Call("heads", rows, 9, matching)], 5, 1)
+    direct.search([call("heads", 2, 9)], 5, 1)  # a template for what follows
+    direct.search([Call("heads", rows, "float32", 9, matching)], 5, 1)
     theirs, _, ours = milvus.asked
     assert ours[0] == theirs[0]
     assert without_time(ours[1]) == without_time(theirs[1])
@@ -152,7 +156,7 @@ def test_a_read_is_the_message_that_pymilvus_sends(
 def test_hits_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus) -> None:
     """Rankings of different lengths, filled up; ids beyond 2**53."""
     found = client.search("heads", data=list(vectors(3)), limit=3, anns_field="vector")
-    [ours] = Direct(client, MilvusSpec(), "FLAT").search([Call("heads", vectors(3), 3, "")], 5, 1)
+    [ours] = Direct(client, MilvusSpec(), "FLAT").search([call("heads", 3, 3)], 5, 1)
     assert isinstance(ours, Ranking)
     assert ours.ids.tolist() == [[7, 2**62, -1], [-1] * 3, [5, -1, -1]]
     for query, theirs in enumerate(found):
@@ -196,7 +200,7 @@ def test_calls_are_under_way_together_and_no_more_than_allowed(
         return hits(request, context)
 
     milvus.answers["heads"] = meet
-    calls = [Call("heads", vectors(1), 2, "")] * 6
+    calls = [call("heads", 1, 2)] * 6
     found = Direct(client, MilvusSpec(), "FLAT").search(calls, 10, 3)
     assert [isinstance(one, Ranking) for one in found] == [True] * 6
 
@@ -223,7 +227,7 @@ def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) ->
     milvus.answers = {"hangs": hang, "down": abort, "gone": refused, "odd": odd}
     names = ["hangs", "down", "heads", "gone", "odd"]
     direct = Direct(client, MilvusSpec(), "FLAT")
-    found = direct.search([Call(name, vectors(1), 2, "") for name in names], 0.5, 8)
+    found = direct.search([call(name, 1, 2) for name in names], 0.5, 8)
     assert [one if one is Late.LATE else type(one) for one in found] == [
         *(Late.LATE, type(None), Ranking, type(None), type(None))
     ]
@@ -240,6 +244,6 @@ def test_a_closed_client_answers_nothing() -> None:
     client = MilvusClient(f"http://127.0.0.1:{port}", timeout=10)
     client.close()
     direct = Direct(client, MilvusSpec(), "FLAT")
-    assert direct.search([Call("heads", vectors(1), 2, "")], 1, 1) == [None]
+    assert direct.search([call("heads", 1, 2)], 1, 1) == [None]
     assert direct.query("chunks", "", ["chunk_id"], None, "Bounded", 1)() is None
     server.stop(None)

@@ -89,9 +89,7 @@ def client() -> Iterator[Client]:
 def searches(client: Any, num_threads: int = THREADS, direct: Any = None) -> Searches:
     asked = direct or Silent()
     spec = MilvusSpec(timeout_s=30)
-    return Searches(
-        client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32"
-    )
+    return Searches(client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32")
 
 
 def request(name: str, *rows: int, width: int = 2, limit: int = 1) -> SearchRequest:
