@@ -357,6 +357,13 @@ def main() -> None:
     )
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--quick", action="store_true", help="a trial: figures mean little")
+    parser.add_argument(
+        "--serve",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of [serve], such as remember_s=0",
+    )
     parser.add_argument("--plain", metavar="URI", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -368,7 +375,9 @@ def main() -> None:
     latency_s, sweep_s = (8.0, 1.5) if options.quick else (40.0, 4.0)
     began = time.monotonic()
     with ExitStack() as stack:
-        lite = Place(folder, options.chunks, str(folder / "index.db"))
+        settings = dict(one.split("=", 1) for one in options.serve)
+        asked_for = {key: json.loads(value) for key, value in settings.items()}
+        lite = Place(folder, options.chunks, str(folder / "index.db"), asked_for)
         record = served.prepare(lite)[served.EDITIONS[0]]
         with closing(wiring.index(lite.config())) as index:
             asked = served.questions(lite, index, record)
@@ -379,7 +388,7 @@ def main() -> None:
         )
         if options.backend in ("server", "both"):
             uri = stack.enter_context(served.milvus_server(folder / "milvus"))
-            server = Place(folder, options.chunks, uri)
+            server = Place(folder, options.chunks, uri, asked_for)
             served.prepare(server)
             print("\n## Milvus 2.3.5 server")
             measure(server, asked, latency_s, sweep_s)

@@ -17,6 +17,7 @@ class ServeSpec:
     max_encoder_replicas: int = 1
     search_replicas: int = 1  # one on Milvus Lite: it has one owner
     encoder_gpus: float = 0.0  # of each encoder replica
+    encoder_threads: int = 0  # of each on a CPU, for a request alone; 0: as many as cores, up to 4
     # Requests whose windows share a forward pass, and how long the first waits for others.
     max_batch: int = 16
     batch_wait_ms: float = 0.0  # 0: those that come while a batch runs are the next one
@@ -25,6 +26,7 @@ class ServeSpec:
     max_queued: int = 128
     timeout_s: float = 30.0  # of a whole request, unless it asks for less
     head_timeout_s: float = 10.0  # of one head's search
+    remember_s: float = 60.0  # for how long which document a chunk is of is remembered; 0: never
     max_k: int = 100
     max_query_chars: int = 20_000
     max_batch_queries: int = 32

@@ -143,6 +143,11 @@ class TransformerEncoder:
         """Most tokens in a forward pass; halves each time the memory does not suffice."""
         return self._batch_tokens
 
+    def use_threads(self, threads: int) -> None:
+        """Has torch compute in so many threads from now on, if called in the one that encodes."""
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
     def encode(self, texts: Sequence[str], role: Role, *, standard: bool = True) -> Embeddings:
         """Head and standard embeddings, in the order of the texts, prefix of the role added.
 

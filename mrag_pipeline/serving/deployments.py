@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,8 @@ UserConfig = Mapping[str, Any] | None
 
 # A replica that takes another's place waits this long for it to let go of a Lite database.
 HANDOVER_S = 20.0
+# More gain nothing on queries, and there may be other replicas.
+MOST_THREADS = 4
 # Batches that a server searches at once; Lite is Python and takes one.
 SERVER_BATCHES = 4
 
@@ -62,7 +65,10 @@ class QueryEncoder:
         """
         resolved = Config.parse(config)
         self._configured = resolved.serve
-        loaded = wiring.encoder(resolved, threads=resolved.workers.threads)
+        # Threads that wait for each other are not to spin: the cores are the index's too.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self._threads = resolved.serve.encoder_threads or min(MOST_THREADS, os.cpu_count() or 1)
+        loaded = self._encoder = wiring.encoder(resolved, threads=self._threads)
         self._segmenter = wiring.segmenter(resolved, loaded)
         self._embedder = QueryEmbedder(loaded, self._segmenter)
         self._mark = mark_of(loaded.card)
@@ -90,6 +96,8 @@ class QueryEncoder:
         return self._mark
 
     def _embed(self, requests: Sequence[tuple[Asked, ...]]) -> list[list[EmbeddedQuery]]:
+        # One request alone may have all cores; where several wait, others need them.
+        self._encoder.use_threads(self._threads if len(requests) == 1 else 1)
         made = iter(self._embedder.embed([asked for request in requests for asked in request]))
         return [[next(made) for _ in request] for request in requests]
 
@@ -106,7 +114,11 @@ class HeadSearch:
         spec = self._configured = resolved.serve
         batches = 1 if path_of(resolved.milvus.uri) is not None else SERVER_BATCHES
         self._index = _opened(resolved)
-        self._live = LiveSearch(self._index, spec.head_timeout_s)
+        # Who asks for strong reads is to see a row gone the moment it is.
+        strong = resolved.milvus.consistency == "Strong"
+        self._live = LiveSearch(
+            self._index, spec.head_timeout_s, remember_s=0.0 if strong else spec.remember_s
+        )
         self._threads = ThreadPoolExecutor(batches + 2, "search")  # two for chunks and states
         self._batched = batched(self._threads, self._live.answer, spec, batches)
         self._warm_up()

@@ -30,11 +30,14 @@ from mrag_pipeline.errors import (
 )
 from mrag_pipeline.ports import ChunkRow, VectorIndex
 from mrag_pipeline.serving.backend import out_of_time
+from mrag_pipeline.stages.remembering import RememberingIndex
 from mrag_pipeline.stages.retrieve import Answer, Question, RetrieveSpec, Searcher
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 1.0  # a record is never older than this and one reading
+REFRESH_S = 1.0  # a record is never older than this and one reading, while it is asked
+# Documents are remembered while the record is no older, and tells of no sync under way.
+BELIEVED_S = 3.0
 # Errors that another version would give too.
 THE_CALLERS = (ConfigError, OutOfTime)
 
@@ -60,7 +63,8 @@ class LiveState:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
     version: str
-    searcher: Searcher
+    searcher: Searcher  # that remembers documents, if it may
+    strict: Searcher  # that reads them
     mark: str
     read_at: float
 
@@ -75,17 +79,23 @@ class LiveSearch:
         retrieve: RetrieveSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
         background: Executor | None = None,
+        remember_s: float = 60.0,
     ) -> None:
         """Ready to be asked; nothing is read yet.
 
         Args:
             head_timeout_s: of one head's search.
             background: where records are read again; a thread of its own if None.
+            remember_s: for how long documents of chunks are remembered; 0 has them read each time.
         """
         self._index = index
         self._head_timeout_s = head_timeout_s
         self._retrieve = retrieve
         self._clock = clock
+        self._remembering = (
+            RememberingIndex(index, remember_s, clock=clock) if remember_s > 0 else None
+        )
+        self._state = ""  # of the record that what is remembered belongs to
         self._background = background or ThreadPoolExecutor(1, "refresh-record")
         self._lock = threading.Lock()
         self._known: _Known | None = None
@@ -171,8 +181,10 @@ class LiveSearch:
                 outcomes[at] = []
                 questions += [replace(question, seconds=left) for question in search.questions]
                 owners += [at] * len(search.questions)
+        fresh = now - known.read_at <= BELIEVED_S
+        searcher = known.searcher if fresh else known.strict
         try:
-            found = known.searcher.outcomes(questions) if questions else []
+            found = searcher.outcomes(questions) if questions else []
         except MragError as error:
             return known, [error if at in owners else outcomes[at] for at in range(len(searches))]
         for at, one in zip(owners, found, strict=True):
@@ -209,8 +221,16 @@ class LiveSearch:
                 "one that `mrag versions` lists",
                 "pin another, or none to follow the live version",
             )
-        searcher = Searcher(self._index, record, self._retrieve)
-        return _Known(version, searcher, mark_of(record.encoder), read_at)
+        strict = Searcher(self._index, record, self._retrieve)
+        searcher = strict
+        if self._remembering is not None:
+            state = f"{record.version} {record.syncs} {record.pending} {record.num_chunks}"
+            if state != self._state:
+                self._remembering.forget()
+                self._state = state
+            if not record.pending:
+                searcher = Searcher(self._remembering, record, self._retrieve)
+        return _Known(version, searcher, strict, mark_of(record.encoder), read_at)
 
     def _refresh(self, version: str) -> None:
         """Reads a known version's record again; one that is gone is forgotten."""

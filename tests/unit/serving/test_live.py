@@ -15,9 +15,10 @@ from mrag_pipeline.domain.filters import parse
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.serving.live import REFRESH_S, LiveSearch, Search, mark_of
+from mrag_pipeline.serving.live import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
 from mrag_pipeline.stages.embed_query import Asked, QueryEmbedder
-from mrag_pipeline.stages.retrieve import Answer, Question
+from mrag_pipeline.stages.load import collections_of
+from mrag_pipeline.stages.retrieve import Answer, Question, Searcher
 from tests.fakes_encoder import FakeEncoder, FakeSegmenter
 from tests.living import Living, a_document
 from tests.services import QUERY, TEXTS, a_living
@@ -58,6 +59,7 @@ class Watched:
     def __init__(self, index: ExactIndex) -> None:
         self._index = index
         self.reads = 0
+        self.looked_up: list[int] = []  # how many ids, call by call
         self.before_search: Callable[[], None] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
@@ -66,6 +68,10 @@ class Watched:
     def record(self, version: str) -> VersionRecord | None:
         self.reads += 1
         return self._index.record(version)
+
+    def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
+        self.looked_up.append(len(ids))
+        return self._index.look_up(collection, ids, likely)
 
     def search_within(self, requests: Sequence[Any], seconds: float) -> Any:
         self.before_search()
@@ -356,3 +362,61 @@ def _documents(served: Served) -> int:
     record = served.live.state().record
     assert record is not None
     return record.num_documents
+
+
+# ------------------------------------------------------------------ documents, remembered
+def test_documents_are_read_once_while_nothing_changes(served: Served) -> None:
+    """The same question asked again reads rows of winners alone, and is answered the same."""
+    first = answers(served.live.answer([a_search()])[0])
+    served.clock.now += REFRESH_S / 2
+    again = answers(served.live.answer([a_search()])[0])
+    assert served.index.looked_up[0] > 0
+    assert served.index.looked_up[1:] == [0]
+    assert [one.documents() for one in again] == [one.documents() for one in first]
+
+
+@pytest.mark.parametrize("change", [{"pending": "x"}, {"syncs": 1}])
+def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> None:
+    """From when its record is seen: while it is under way each time, after it once."""
+    served.live.answer([a_search()])
+    record = served.living.index.record(served.first)
+    assert record is not None
+    served.living.index.write_record(replace(record, **change))
+    served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.later.run()
+    served.index.looked_up.clear()
+    served.live.answer([a_search()])
+    served.live.answer([a_search()])
+    wanted = [True, True] if "pending" in change else [True, False]
+    assert [bool(count) for count in served.index.looked_up] == wanted
+
+
+def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
+    """After a pause nobody knows yet whether a sync has begun."""
+    served.live.answer([a_search()])
+    served.clock.now += BELIEVED_S + 0.1
+    served.live.answer([a_search()])
+    assert served.index.looked_up[1] > 0
+    served.later.run()
+    served.live.answer([a_search()])
+    assert served.index.looked_up[2] == 0
+
+
+def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
+    served: Served,
+) -> None:
+    """It makes way for the next, as if it had never been listed."""
+    [before] = answers(served.live.answer([a_search(k=3)])[0])
+    gone = before.found[0]
+    record = served.living.index.record(served.first)
+    assert record is not None
+    *_, chunks = collections_of(record.index, record.version, record.encoder)
+    served.living.index.delete(chunks.name, [gone.row.id])
+    [after] = answers(served.live.answer([a_search(k=3)])[0])
+    assert served.index.looked_up[1] == 0
+    assert gone.row.id not in {one.row.id for one in after.found}
+    expected = Searcher(served.living.index, record).search(
+        [replace(one, seconds=None) for one in a_search(k=3).questions]
+    )
+    assert [one.row for one in after.found] == [one.row for one in expected[0].found]
