@@ -5,14 +5,12 @@ Shape legend: D dimension.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import MilvusException
@@ -24,9 +22,10 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index import lite, rows
 from mrag_pipeline.index.capabilities import Backend
 from mrag_pipeline.index.connection import connect, disconnect, translated
-from mrag_pipeline.index.direct import Direct, Late
+from mrag_pipeline.index.direct import Direct
 from mrag_pipeline.index.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.lite_rows import LiteRows, Rows
+from mrag_pipeline.index.reading import Reads
 from mrag_pipeline.index.records import RecordStore
 from mrag_pipeline.index.schema import (
     CHUNK_FIELDS,
@@ -39,12 +38,9 @@ from mrag_pipeline.index.searching import Searches
 from mrag_pipeline.index.spec import MilvusSpec
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
 
-_IDS_PER_QUERY = 512  # texts of 64 KB at most: 32 MB an answer
 _MATCHED_PER_QUERY = 4_096  # without texts
 _ORDINALS_PER_QUERY = 4_096  # a server answers 16,384 rows at most
-_BLOCK_ROWS = 4_000  # ids or marks of one answer; a server answers 16,384 rows at most
-_MOST_ROWS = 16_000  # the same, of ids alone
-_IDS = 2**63  # chunk ids are below it, and spread evenly
+_MOST_ROWS = 16_000  # the same, of an answer of ids
 _ALIAS_NOT_FOUND = (100, 1600)  # Lite, server
 
 
@@ -73,6 +69,7 @@ class MilvusReader:
         self._loading: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
         self._direct = Direct(self._client, spec, self._index_type)
+        self._reads = Reads(self._client, self._direct, spec, self._ready)
         self._searches = Searches(
             self._client,
             self._direct,
@@ -158,7 +155,7 @@ class MilvusReader:
         return np.unique(np.array(found[:limit], dtype=np.int64))
 
     def _filtered(self, collection: str) -> Rows:
-        blocks = self._blocks(collection, FILTER_FIELDS)
+        blocks = self._reads.blocks(collection, FILTER_FIELDS, self.count(collection))
         return {row["chunk_id"]: rows.filtered(row) for block in blocks for row in block}
 
     def _candidates(
@@ -173,17 +170,18 @@ class MilvusReader:
         if ids is not None:
             for at in range(0, len(ids), _MATCHED_PER_QUERY):
                 some = both(ids_in(ids[at : at + _MATCHED_PER_QUERY]), asked.text)
-                yield self._query(collection, some, fields)
+                yield self._reads.rows(collection, some, fields)
         elif asked.is_exact and limit is not None and limit <= _MOST_ROWS and asked.text:
-            yield self._query(collection, asked.text, fields, limit)
+            yield self._reads.rows(collection, asked.text, fields, limit)
         else:
             level = self._spec.consistency  # that of searches: they read the same rows
-            yield from self._blocks(collection, fields, asked.text, level)
+            total = 0 if asked.text else self.count(collection)  # who knows how many match
+            yield from self._reads.blocks(collection, fields, total, asked.text, level)
 
     # -------------------------------------------------------------- rows
     def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
         """The document of each row that exists, by id."""
-        found = self._by_id(collection, ids, ("chunk_id", "document_id"))
+        found = self._reads.by_id(collection, ids, ("chunk_id", "document_id"))
         return {row["chunk_id"]: row["document_id"] for row in found}
 
     def look_up(
@@ -195,19 +193,13 @@ class MilvusReader:
         """
         if self._backend.is_lite or not likely or collection not in self._loaded:
             return self.documents(collection, ids), {}
-        spec, wanted = self._spec, ids_in(likely[:_IDS_PER_QUERY])
-        coming = self._direct.query(
-            collection, wanted, CHUNK_FIELDS, None, spec.consistency, spec.timeout_s
-        )
+        early = self._reads.begun(collection, likely, CHUNK_FIELDS)
         documents = self.documents(collection, ids)
-        rows_found = coming()
-        if not isinstance(rows_found, list):
-            return documents, {}
-        return documents, {row["chunk_id"]: rows.chunk(row) for row in rows_found}
+        return documents, {row["chunk_id"]: rows.chunk(row) for row in early()}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
-        found = self._by_id(collection, ids, CHUNK_FIELDS)
+        found = self._reads.by_id(collection, ids, CHUNK_FIELDS)
         return {row["chunk_id"]: rows.chunk(row) for row in found}
 
     def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
@@ -217,7 +209,7 @@ class MilvusReader:
         start = 0
         while True:
             stop = start + _ORDINALS_PER_QUERY
-            page = self._query(
+            page = self._reads.rows(
                 collection, f"{mine} and ordinal >= {start} and ordinal < {stop}", CHUNK_FIELDS
             )
             found += [rows.chunk(row) for row in page]
@@ -227,7 +219,7 @@ class MilvusReader:
 
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by id: each (D,)."""
-        found = self._by_id(collection, ids, ("chunk_id", "vector"))
+        found = self._reads.by_id(collection, ids, ("chunk_id", "vector"))
         if not found:
             return {}
         dtype = self._vector_type(collection)
@@ -235,12 +227,13 @@ class MilvusReader:
 
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once, in blocks."""
-        for block in self._blocks(collection, ("chunk_id",)):
+        for block in self._reads.blocks(collection, ("chunk_id",), self.count(collection)):
             yield np.array([row["chunk_id"] for row in block], dtype=np.int64)
 
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once, in blocks."""
-        for block in self._blocks(collection, ("chunk_id", "document_id", "fingerprint")):
+        fields = ("chunk_id", "document_id", "fingerprint")
+        for block in self._reads.blocks(collection, fields, self.count(collection)):
             yield [Mark(row["chunk_id"], row["document_id"], row["fingerprint"]) for row in block]
 
     # -------------------------------------------------------------- versions
@@ -270,71 +263,6 @@ class MilvusReader:
             disconnect(self._client, self._spec)
 
     # -------------------------------------------------------------- inside
-    def _by_id(
-        self, collection: str, ids: Sequence[int], fields: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for at in range(0, len(ids), _IDS_PER_QUERY):
-            wanted = ", ".join(str(int(i)) for i in ids[at : at + _IDS_PER_QUERY])
-            found += self._query(collection, f"chunk_id in [{wanted}]", fields)
-        return found
-
-    def _blocks(
-        self,
-        collection: str,
-        fields: Sequence[str],
-        wanted: str = "",
-        consistency: str = "Strong",
-    ) -> Iterator[list[dict[str, Any]]]:
-        """All rows by ranges of ids, which neither Lite's nor any server's limits touch."""
-        total = 0 if wanted else self.count(collection)  # who knows how many are wanted
-        width = max(1, _IDS * _BLOCK_ROWS // (2 * max(1, total)))
-        ranges = [(at, min(at + width, _IDS)) for at in range(0, _IDS, width)][::-1]
-        while ranges:
-            start, stop = ranges.pop()
-            between = f"chunk_id >= {start} and chunk_id < {stop}"
-            if stop == _IDS:  # no int64 itself
-                between = f"chunk_id >= {start}"
-            matching = both(between, wanted)
-            block = self._query(collection, matching, fields, _BLOCK_ROWS, consistency)
-            if len(block) >= _BLOCK_ROWS and stop - start > 1:
-                middle = (start + stop) // 2
-                ranges += [(middle, stop), (start, middle)]
-            elif block:
-                yield block
-
-    def _query(
-        self,
-        collection: str,
-        matching: str,
-        fields: Sequence[str],
-        limit: int | None = None,
-        consistency: str = "",
-    ) -> list[dict[str, Any]]:
-        level = consistency or self._spec.consistency
-        with translated(f"cannot read {collection}"):
-            self._ready(collection)
-            until = time.monotonic() + self._spec.timeout_s
-            coming = self._direct.query(
-                collection, matching, fields, limit, level, self._spec.timeout_s
-            )
-            rows = coming()
-            if rows is Late.LATE:
-                raise grpc.FutureTimeoutError
-            if rows is not None:
-                return rows
-            bound = {} if limit is None else {"limit": limit}
-            return list(
-                self._client.query(
-                    collection,
-                    filter=matching,
-                    output_fields=list(fields),
-                    **bound,
-                    consistency_level=level,
-                    timeout=max(0.001, until - time.monotonic()),
-                )
-            )
-
     def _ready(self, collection: str) -> None:
         """In memory: Lite forgets that when it is opened again."""
         if collection in self._loaded:
