@@ -94,11 +94,12 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
         orphans.guard()
         others = service.family()
         try:
-            if shared:
-                cluster.connect(config.workers.address)
-            else:
-                # Of Ray's tokens, not of cores: three parts fit on one core too.
-                cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
+            with service.imported():
+                if shared:
+                    cluster.connect(config.workers.address)
+                else:
+                    # Of Ray's tokens, not of cores: three parts fit on one core too.
+                    cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
             stopping.listen()  # Ray has put its own handlers in their place
             url = service.start(config)
             # A cluster's proxies are where its nodes are, and those may not be reached from here.

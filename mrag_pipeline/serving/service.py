@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -27,7 +29,7 @@ READY_S = 600.0
 PATIENCE_S = 10.0
 END_S = 10.0
 
-# What Serve reads from the environment when it is imported, here and in every process of its own.
+# What Ray and Serve read from the environment, here and in every process of their own.
 _FAST = {
     # Calls between replicas go by gRPC, in the loop that has them: measured, docs/decisions/0031.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
@@ -35,6 +37,8 @@ _FAST = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    # Ray starts its workers at nice 15, as batch jobs: a service would wait for all else here.
+    "RAY_worker_niceness": "0",
 }
 
 
@@ -60,6 +64,18 @@ def environment() -> Iterator[Mapping[str, str]]:
             else:
                 os.environ[name] = value
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def imported() -> Iterator[None]:
+    """By the end of the block Serve and the application are imported, meanwhile, in a thread.
+
+    Starting a Ray is mostly waiting for its processes.
+    """
+    with ThreadPoolExecutor(1, "import-serve") as thread:
+        importing = thread.submit(importlib.import_module, "mrag_pipeline.serving.app")
+        yield
+        importing.result()
 
 
 def check_replicas(config: Config) -> None:
@@ -105,6 +121,7 @@ def start(config: Config) -> str:
     """
     from ray import serve
     from ray.serve.context import _get_global_client
+    from ray.serve.exceptions import RayServeException
 
     from mrag_pipeline.serving.app import build
 
@@ -112,14 +129,23 @@ def start(config: Config) -> str:
 
     spec = config.serve
     app = build(config)
-    serve.start(
-        http_options={"host": spec.host, "port": spec.port},
-        proxy_location="HeadOnly",
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
-    )
     try:
-        serve.run(app, name=NAME, route_prefix="/", blocking=False)
-    except RuntimeError as error:
+        with ThreadPoolExecutor(1, "start-serve") as thread:
+            starting = thread.submit(
+                serve.start,
+                http_options={"host": spec.host, "port": spec.port},
+                proxy_location="HeadOnly",
+                logging_config={"log_level": "WARNING", "enable_access_log": False},
+            )
+            # It waits for the proxies; once there is a controller, replicas start beside them.
+            while not starting.done():
+                with contextlib.suppress(RayServeException):
+                    _get_global_client()
+                    break
+                time.sleep(0.05)
+            serve.run(app, name=NAME, route_prefix="/", blocking=False)
+            starting.result()
+    except (RuntimeError, TimeoutError) as error:
         raise WorkerLost(
             f"the service did not start: {_last_line(error)}",
             "three deployments that run",
