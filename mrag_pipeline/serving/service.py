@@ -12,8 +12,9 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -72,10 +73,9 @@ def imported() -> Iterator[None]:
 
     Starting a Ray is mostly waiting for its processes.
     """
-    with ThreadPoolExecutor(1, "import-serve") as thread:
-        importing = thread.submit(importlib.import_module, "mrag_pipeline.serving.app")
-        yield
-        importing.result()
+    importing = _beside(importlib.import_module, "mrag_pipeline.serving.app")
+    yield
+    importing.result()
 
 
 def check_replicas(config: Config) -> None:
@@ -129,22 +129,20 @@ def start(config: Config) -> str:
 
     spec = config.serve
     app = build(config)
+    http = {"host": spec.host, "port": spec.port}
+    logs = {"log_level": "WARNING", "enable_access_log": False}
+    starting = _beside(
+        serve.start, proxy_location="HeadOnly", http_options=http, logging_config=logs
+    )
     try:
-        with ThreadPoolExecutor(1, "start-serve") as thread:
-            starting = thread.submit(
-                serve.start,
-                http_options={"host": spec.host, "port": spec.port},
-                proxy_location="HeadOnly",
-                logging_config={"log_level": "WARNING", "enable_access_log": False},
-            )
-            # It waits for the proxies; once there is a controller, replicas start beside them.
-            while not starting.done():
-                with contextlib.suppress(RayServeException):
-                    _get_global_client()
-                    break
-                time.sleep(0.05)
-            serve.run(app, name=NAME, route_prefix="/", blocking=False)
-            starting.result()
+        # It waits for the proxies; once there is a controller, replicas start beside them.
+        while not starting.done():
+            with contextlib.suppress(RayServeException):
+                _get_global_client()
+                break
+            time.sleep(0.05)
+        serve.run(app, name=NAME, route_prefix="/", blocking=False)
+        starting.result()
     except (RuntimeError, TimeoutError) as error:
         raise WorkerLost(
             f"the service did not start: {_last_line(error)}",
@@ -209,6 +207,14 @@ def end(processes: list[psutil.Process], seconds: float = END_S) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     psutil.wait_procs(alive, timeout=seconds)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
+    """The work in a thread, which nobody who is interrupted has to wait for."""
+    thread = ThreadPoolExecutor(1, "start")
+    done = thread.submit(work, *arguments, **options)
+    thread.shutdown(wait=False)
+    return done
 
 
 def _readiness(host: str, port: int) -> tuple[int, str]:
