@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import Undisturbed
@@ -153,6 +154,13 @@ def test_only_this_machine_reaches_it(laptop: Laptop) -> None:
                 c.laddr for c in one.net_connections("tcp") if c.laddr and c.laddr[0] != "127.0.0.1"
             ]
     assert open_to_all == []
+
+
+def test_its_parts_are_no_batch_jobs(laptop: Laptop) -> None:
+    """As ready to run as the command itself: Ray's workers are at nice 15 unless told."""
+    own = psutil.Process(laptop.service.process.pid).nice()
+    for name in ("QueryApi", "QueryEncoder", "HeadSearch"):
+        assert [one.nice() for one in laptop.service.replicas(name)] == [own]
 
 
 def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
