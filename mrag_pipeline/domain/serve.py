@@ -17,7 +17,7 @@ class ServeSpec:
     max_encoder_replicas: int = 1
     search_replicas: int = 1  # one on Milvus Lite: it has one owner
     encoder_gpus: float = 0.0  # of each encoder replica
-    encoder_threads: int = 0  # of each on a CPU, for a request alone; 0: as many as cores, up to 4
+    encoder_threads: int = 1  # of each on a CPU, for a request alone; 0: as many as cores, up to 4
     # Requests whose windows share a forward pass, and how long the first waits for others.
     max_batch: int = 16
     batch_wait_ms: float = 0.0  # 0: those that come while a batch runs are the next one

@@ -96,7 +96,7 @@ class QueryEncoder:
         return self._mark
 
     def _embed(self, requests: Sequence[tuple[Asked, ...]]) -> list[list[EmbeddedQuery]]:
-        # One request alone may have all cores; where several wait, others need them.
+        # One request alone may have several cores; where several wait, others need them.
         self._encoder.use_threads(self._threads if len(requests) == 1 else 1)
         made = iter(self._embedder.embed([asked for request in requests for asked in request]))
         return [[next(made) for _ in request] for request in requests]
