@@ -12,6 +12,8 @@ Shape legend: W queries, D dimension, c hits per ranking.
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -79,6 +81,7 @@ class Direct:
         self._client = client
         self._spec = spec
         self._index_type = index_type
+        self._places = threading.BoundedSemaphore(spec.search_threads)
         self._template = lru_cache(_TEMPLATES)(self._search_message)
 
     def search(
@@ -86,17 +89,39 @@ class Direct:
     ) -> list[Ranking | Late | None]:
         """Each call's ranking, or why there is none; in order.
 
+        All callers together have no more than `milvus.search_threads` under way.
         Args:
             at_once: calls under way at a time, from this one thread.
         """
-        given: deque[Any] = deque()
+        until = time.monotonic() + timeout_s
+        given: deque[tuple[Call, Any]] = deque()
         found: list[Ranking | Late | None] = []
-        for call in calls:
-            if len(given) >= at_once:
-                found.append(_ranking(*given.popleft()))
-            given.append((call, self._sent(call, timeout_s)))
-        found += [_ranking(call, answer) for call, answer in given]
+        try:
+            for call in calls:
+                if len(given) >= at_once:
+                    found.append(self._taken(given))
+                has_place = self._places.acquire(blocking=False)
+                while given and not has_place:
+                    found.append(self._taken(given))
+                    has_place = self._places.acquire(blocking=False)
+                if has_place or self._places.acquire(timeout=max(0.0, until - time.monotonic())):
+                    given.append((call, self._sent(call, timeout_s)))
+                else:
+                    found.append(Late.LATE)  # nothing is given: all before it are in their place
+            while given:
+                found.append(self._taken(given))
+        finally:
+            if given:
+                self._places.release(len(given))
         return found
+
+    def _taken(self, given: deque[tuple[Call, Any]]) -> Ranking | Late | None:
+        """What the oldest came to; its place is free."""
+        call, coming = given.popleft()
+        try:
+            return _ranking(call, coming)
+        finally:
+            self._places.release()
 
     def query(
         self,

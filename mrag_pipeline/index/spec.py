@@ -31,7 +31,7 @@ class MilvusSpec:
     build_timeout_s: float = 600  # of one flush, index build or load into memory
     insert_rows: int = 10_000  # rows per insert call
     load_threads: int = 8  # collections loaded at a time on a server; Lite takes one
-    search_threads: int = 8  # searches of a batch in flight on a server; Lite takes one at a time
+    search_threads: int = 8  # searches in flight on a server; Lite takes one at a time
     bulk_uri: str = ""  # where files for the server's bulk import are written; empty: inserts
     bulk_path: str = ""  # the same place as the server names it; empty: the same
     bulk_min_rows: int = 500_000  # of a collection; fewer rows are inserted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -203,6 +204,51 @@ def test_calls_are_under_way_together_and_no_more_than_allowed(
     calls = [call("heads", 1, 2)] * 6
     found = Direct(client, MilvusSpec(), "FLAT").search(calls, 10, 3)
     assert [isinstance(one, Ranking) for one in found] == [True] * 6
+
+
+def test_all_callers_together_ask_no_more_at_a_time_than_the_server_is_to_have(
+    client: MilvusClient, milvus: Milvus
+) -> None:
+    """Each is answered; none waits for a place that is its own."""
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def counted(request: Any, context: Any) -> Any:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.005)
+        with lock:
+            under_way -= 1
+        return hits(request, context)
+
+    milvus.answers["heads"] = counted
+    direct = Direct(client, MilvusSpec(search_threads=3), "FLAT")
+    calls = [call("heads", 1, 2)] * 12
+    with ThreadPoolExecutor(4) as callers:
+        found = list(callers.map(lambda _: direct.search(calls, 20, 8), range(6)))
+    assert all(isinstance(one, Ranking) for some in found for one in some)
+    assert most == 3
+
+
+def test_who_gets_no_place_in_time_is_late(client: MilvusClient, milvus: Milvus) -> None:
+    """And holds up nobody after it."""
+    hold = threading.Event()
+
+    def held(request: Any, context: Any) -> Any:
+        hold.wait(20)
+        return hits(request, context)
+
+    milvus.answers["slow"] = held
+    direct = Direct(client, MilvusSpec(search_threads=1), "FLAT")
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(direct.search, [call("slow", 1, 2)], 20, 8)
+        while not milvus.asked:
+            time.sleep(0.01)
+        assert direct.search([call("heads", 1, 2)] * 2, 0.1, 8) == [Late.LATE, Late.LATE]
+        hold.set()
+        assert isinstance(first.result()[0], Ranking)
+    assert isinstance(direct.search([call("heads", 1, 2)], 5, 8)[0], Ranking)
 
 
 def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) -> None:
