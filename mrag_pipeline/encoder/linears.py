@@ -1,8 +1,12 @@
-"""Linear layers by oneDNN: weights laid out once, bias and GELU done in the same pass.
+"""Linear layers as they measure fastest on a CPU in float32.
 
-What measures fastest on a CPU in float32: torch's own linear layer writes the bias out before
-it multiplies and its GELU reads and writes the widest states of all once more. The model's
-modules stay where they are, with their hooks and weights; only how they multiply changes.
+With AVX-512 by oneDNN: weights laid out once, bias and GELU done in the same pass. torch's own
+products use 256 bits on an AMD CPU whatever it has, so where there is no more than AVX2 they are
+the faster ones, and oneDNN's GELU takes twice as long as torch's: there GELU is only done in
+place. The model's modules stay where they are, with their hooks and weights.
+
+Which way is taken depends on the CPU alone, never on a measurement: the same texts give the same
+bytes in every process of a machine (docs/decisions/0037).
 
 Source: oneDNN's inner product with post-operations, by the operators that torch's compiler
 uses for frozen weights (torch/_inductor/fx_passes/mkldnn_fusion.py).
@@ -25,10 +29,17 @@ STEP, LONG, SHORT_STEP = 32, 256, 4
 _ROWS = 2_048
 
 
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies faster than torch by itself on this CPU."""
+    return torch.backends.cpu.get_cpu_capability() != "AVX2"
+
+
 class FastLinears:
     """The linear layers of a model, made faster and, if asked, as they were."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, onednn: bool | None = None) -> None:
+        """`onednn`: None leaves it to the CPU."""
+        self._onednn = onednn_is_faster() if onednn is None else onednn
         self._linears = [m for m in model.modules() if type(m) is nn.Linear]
         self._activated = list(_activated(model)) if self._linears else []
 
@@ -39,6 +50,8 @@ class FastLinears:
         weights = [linear.weight for linear in self._linears]
         if any(w.device.type != "cpu" or w.dtype != torch.float32 for w in weights):
             return "not in float32 on a CPU"
+        if not self._onednn:
+            return "" if self._activated else "nothing is faster on a CPU with AVX2"
         there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
             return "this torch has no oneDNN"
@@ -47,11 +60,14 @@ class FastLinears:
         return ""
 
     def on(self) -> None:
-        """Multiplies by oneDNN from now on."""
+        """The faster way from now on."""
         fused = {id(block.dense) for block in self._activated}
         for linear in self._linears:
-            activation = "gelu" if id(linear) in fused else "none"
-            vars(linear)["forward"] = _multiplier(linear, activation)
+            if self._onednn:
+                activation = "gelu" if id(linear) in fused else "none"
+                vars(linear)["forward"] = _multiplier(linear, activation)
+            elif id(linear) in fused:
+                vars(linear)["forward"] = _gelu_in_place(linear)
         for block in self._activated:
             block.intermediate_act_fn = _Done(block.intermediate_act_fn)
 
@@ -74,6 +90,14 @@ class _Done(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """What came in."""
         return states
+
+
+def _gelu_in_place(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
+    def forward(states: Tensor) -> Tensor:
+        product = nn.functional.linear(states, linear.weight, linear.bias)
+        return torch.ops.aten.gelu_(product)  # type: ignore[no-any-return]
+
+    return forward
 
 
 def _multiplier(linear: nn.Linear, activation: str) -> Callable[[Tensor], Tensor]:

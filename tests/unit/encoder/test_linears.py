@@ -35,22 +35,23 @@ class Block(nn.Module):
         return found
 
 
-def needs_onednn(model: nn.Module) -> FastLinears:
-    fast = FastLinears(model)
-    if fast.unable():
+def needs_onednn(model: nn.Module, onednn: bool = True) -> FastLinears:
+    fast = FastLinears(model, onednn)
+    if onednn and fast.unable():
         pytest.skip(fast.unable())
     return fast
 
 
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Identity()])
 @pytest.mark.parametrize("rows", [1, 3, 17])
-def test_they_multiply_the_same(activation: nn.Module, rows: int) -> None:
+@pytest.mark.parametrize("onednn", [True, False])
+def test_they_multiply_the_same(activation: nn.Module, rows: int, onednn: bool) -> None:
     """Whatever comes after, for any number of rows; off, they are what they were."""
     torch.manual_seed(1)
     block, states = Block(activation), torch.randn(2, rows, 5)
     with torch.inference_mode():
         expected = block(states)
-        fast = needs_onednn(block)
+        fast = needs_onednn(block, onednn)
         fast.on()
         torch.testing.assert_close(block(states), expected, atol=1e-6, rtol=1e-5)
         fast.off()
@@ -96,28 +97,48 @@ def test_what_cannot_be_made_faster_says_why(model: nn.Module, why: str) -> None
     assert why in FastLinears(model).unable()
 
 
+def test_without_avx512_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then only GELU is done otherwise: in place, and only where a block ends in it."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert "AVX2" in FastLinears(nn.Sequential(nn.Linear(2, 2))).unable()
+    model = nn.Sequential(Block(nn.GELU()), nn.Linear(7, 7))
+    fast = FastLinears(model)
+    assert not fast.unable()
+    fast.on()
+    changed = [name for name, module in model.named_modules() if "forward" in vars(module)]
+    assert changed == ["0.dense"]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert linears.onednn_is_faster()
+
+
 def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 weights of 4 bytes, 399 allowed."""
     monkeypatch.setattr(linears, "MOST_BYTES", 399)
-    assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10))).unable()
+    assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10)), onednn=True).unable()
 
 
+@pytest.mark.parametrize(
+    ("onednn", "way"), [(True, "_multiplier"), (False, "_gelu_in_place")], ids=["onednn", "torch"]
+)
 def test_an_encoder_uses_them_unless_they_differ(
-    folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    onednn: bool,
+    way: str,
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """They are compared with the model's own before they are used; the log says why not."""
     expected = load_encoder(EncoderSpec(folder), packed=False).encode(TEXTS, "document")
+    monkeypatch.setattr(linears, "onednn_is_faster", lambda: onednn)
     encoder = load_encoder(EncoderSpec(folder))
-    needs_onednn(encoder.model)
-    last: Any = encoder.model.get_submodule("encoder.layer.2.attention.self.key")
+    needs_onednn(encoder.model, onednn)
+    last: Any = encoder.model.get_submodule("encoder.layer.2.intermediate.dense")
     assert "forward" in vars(last)
-    multiplier = linears._multiplier
-    monkeypatch.setattr(
-        linears, "_multiplier", lambda *args: lambda states: multiplier(*args)(states) * 1.01
-    )
+    multiplier = getattr(linears, way)
+    monkeypatch.setattr(linears, way, lambda *args: lambda states: multiplier(*args)(states) * 1.01)
     with caplog.at_level(logging.INFO):
         encoder = load_encoder(EncoderSpec(folder))
-    last = encoder.model.get_submodule("encoder.layer.2.attention.self.key")
+    last = encoder.model.get_submodule("encoder.layer.2.intermediate.dense")
     assert "forward" not in vars(last)
     assert any("encoder_plain_linears" in m and "differ" in m for m in caplog.messages)
     found = encoder.encode(TEXTS, "document")
