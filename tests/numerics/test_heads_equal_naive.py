@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
 
 from mrag_pipeline.domain.heads import EncoderSpec, Head, Pooling
+from mrag_pipeline.encoder import linears
 from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
@@ -82,6 +83,20 @@ def test_a_batch_equals_one_text_at_a_time(
     card = encoder.card
     expected = naive(family, folders[family], card.pooling, card.standard_pooling)
     assert ours.num_tokens.tolist() == expected.num_tokens
+    assert difference(ours.heads, expected.heads) < TOLERANCE
+    assert difference(ours.standard, expected.standard) < TOLERANCE
+
+
+@pytest.mark.parametrize("onednn", [True, False], ids=["onednn", "torch"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "qwen3"])
+def test_however_this_cpu_multiplies(
+    family: str, onednn: bool, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By oneDNN, as with AVX-512, and by torch, as without."""
+    monkeypatch.setattr(linears, "onednn_is_faster", lambda: onednn)
+    encoder = load_encoder(EncoderSpec(str(folders[family])))
+    ours = encoder.encode(TEXTS, "document")
+    expected = naive(family, folders[family], encoder.card.pooling, encoder.card.standard_pooling)
     assert difference(ours.heads, expected.heads) < TOLERANCE
     assert difference(ours.standard, expected.standard) < TOLERANCE
 

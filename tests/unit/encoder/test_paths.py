@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder import packing, paths, rests, transformer
 from mrag_pipeline.encoder.paths import PackedPath
+from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
 from tests.tiny_models import save_model
 
@@ -150,6 +152,47 @@ def test_windows_of_texts_do_not_show(folder: str, monkeypatch: pytest.MonkeyPat
     found = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
     np.testing.assert_array_equal(found.num_tokens, expected.num_tokens)
+
+
+def test_the_next_texts_are_tokenized_while_a_pass_runs(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pass does not end here before the second window's tokenizing has begun."""
+    monkeypatch.setattr(transformer, "WINDOW_TEXTS", len(TEXTS) // 2)
+    encoder = load_encoder(EncoderSpec(folder))
+    run, ids = PackedPath.run, TextTokenizer.ids
+    begun, windows = threading.Event(), []
+
+    def tokenize(self: TextTokenizer, texts: Any, max_tokens: int) -> Any:
+        windows.append(threading.current_thread() is threading.main_thread())
+        if len(windows) == 2:
+            begun.set()
+        return ids(self, texts, max_tokens)
+
+    def wait(self: PackedPath, rows: Any, want_standard: bool) -> Any:
+        assert begun.wait(timeout=60)
+        return run(self, rows, want_standard)
+
+    monkeypatch.setattr(TextTokenizer, "ids", tokenize)
+    monkeypatch.setattr(PackedPath, "run", wait)
+    encoder.encode(TEXTS, "document")
+    assert windows == [False] * len(windows)
+
+
+def test_an_architecture_outside_the_interface_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MPNet is padded, exactly; one line when it is loaded and none for each batch."""
+    folder = str(save_model("mpnet", tmp_path))
+    with caplog.at_level(logging.INFO):
+        encoder = load_encoder(EncoderSpec(folder))
+        for _ in range(3):
+            encoder.encode(TEXTS, "document")
+    assert encoder.path == "padded"
+    assert [m for m in caplog.messages if "encoder_padded family=mpnet" in m] == [
+        "encoder_padded family=mpnet "
+        "reason=MPNetModel does not use transformers' attention interface"
+    ]
 
 
 def test_packing_one_model_leaves_others_alone(folder: str, tmp_path: Path) -> None:
