@@ -59,7 +59,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def naive(family: str, folder: Path, pooling: str, standard: str) -> Naive:
+def naive(
+    family: str,
+    folder: Path,
+    pooling: str,
+    standard: str,
+    dtype: torch.dtype = torch.float32,
+) -> Naive:
     return encode_naively(
         folder,
         TEXTS,
@@ -68,6 +74,7 @@ def naive(family: str, folder: Path, pooling: str, standard: str) -> Naive:
         standard=standard,
         max_tokens=MAX_POSITIONS,
         model_class=CLASSES.get(family, "AutoModel"),
+        dtype=dtype,
     )
 
 
@@ -149,7 +156,8 @@ def test_half_precision_stays_near(
 ) -> None:
     """Within 2e-2 of the naive loop in full precision over the same rounded weights.
 
-    Some families' own naive loop in half precision is not; what comes out is float32.
+    Where a family's own naive loop in half precision is further off than that on this CPU, as
+    Phi 3's with AVX2, never further than it. What comes out is float32.
     """
     folder = Path(shutil.copytree(folders[family], tmp_path / family))
     weights = load_file(folder / "model.safetensors")
@@ -158,10 +166,14 @@ def test_half_precision_stays_near(
     encoder = load_encoder(EncoderSpec(str(folder), dtype=dtype))
     assert encoder.path == ("padded" if family in NOT_PACKED else "packed")
     ours = encoder.encode(TEXTS, "document")
-    expected = naive(family, folder, encoder.card.pooling, encoder.card.standard_pooling)
+    pooled_at = encoder.card.pooling, encoder.card.standard_pooling
+    expected = naive(family, folder, *pooled_at)
+    half = naive(family, folder, *pooled_at, getattr(torch, dtype))
     assert (ours.heads.dtype, ours.standard.dtype) == (np.float32, np.float32)
-    assert difference(ours.heads, expected.heads) < 2e-2
-    assert difference(ours.standard, expected.standard) < 2e-2
+    for name in ("heads", "standard"):
+        exact = getattr(expected, name)
+        apart = difference(getattr(ours, name), exact)
+        assert apart < max(2e-2, difference(getattr(half, name), exact))
 
 
 @pytest.mark.parametrize(
