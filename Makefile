@@ -50,8 +50,9 @@ browser:
 	else echo "not root: install a Chromium by hand (sudo $(CHROMIUM_APT))"; \
 	fi || echo "Chromium could not be installed: the page's tests will skip"
 
+# In two processes: most tests keep one core busy.
 test: $(VENV)/.installed browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

