@@ -16,6 +16,8 @@ _DEFAULTS = {
     "PREFECT_CLI_COLORS": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # It would replace builtins.print, which is a document of `pydoc:`.
+    "RAY_TQDM_PATCH_PRINT": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -154,11 +154,11 @@ def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path:
             for case in (
                 (["nowhere"], 2, "no data set 'nowhere'"),
                 (["toys", "--k", "0"], 2, "--k '0'"),
+                (["toys", "--strategies", "aspects"], 2, "aspects"),
                 (["--queries", "none.jsonl", "-i", "toys"], 3, "none.jsonl"),
+                (["--queries", "toys/queries.json", "-i", "toys"], 3, "queries.json:1"),
             )
         ),
-        (["toys", "--strategies", "aspects"], 2, "aspects"),
-        (["--queries", "toys/queries.json", "-i", "toys"], 3, "queries.json:1"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(

@@ -168,12 +168,16 @@ class Generated(FakeStaging):
 def test_memory_does_not_grow_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight times the shards: the same memory at most."""
     monkeypatch.setattr(module, "IDS_IN_MEMORY", 10_000)
-    peaks = []
-    for num_shards in (20, 160):
+
+    def peak(num_shards: int) -> int:
         manifest, staging = a_manifest(num_shards=num_shards), Generated()
         tracemalloc.start()
         staged = reconcile(manifest, staging, Spoken())
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert staged.num_chunks == 2_000 * num_shards
-    assert peaks[1] < 1.3 * peaks[0]
+        return found
+
+    # The least of three: other threads of the process may take memory meanwhile.
+    small, large = (min(peak(num_shards) for _ in range(3)) for num_shards in (20, 160))
+    assert large < 1.3 * small
