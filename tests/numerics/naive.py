@@ -59,12 +59,11 @@ def encode_naively(
     standard: str,
     max_tokens: int,
     model_class: str = "AutoModel",
-    dtype: torch.dtype = torch.float32,
 ) -> Naive:
     """Each text alone in a batch of one, no padding, eager attention."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     model = getattr(transformers, model_class).from_pretrained(
-        str(folder), attn_implementation="eager", dtype=dtype
+        str(folder), attn_implementation="eager", dtype=torch.float32
     )
     model.eval()
     seen: list[torch.Tensor] = []

