@@ -1,4 +1,4 @@
-"""What another actor and another node bring, beside what the machine allows; about 5 minutes.
+"""What another actor and another node bring, beside what the machine allows; about 8 minutes.
 
     python benchmarks/cluster.py            all tables
     python benchmarks/cluster.py --quick    one short round of each: to see that it runs

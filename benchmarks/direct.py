@@ -17,6 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import callers
 import numpy as np
 import psutil
 import served
@@ -117,7 +118,7 @@ def main() -> None:
             assert isinstance(index, MilvusIndex)
             times = Times()
             measure(index, record, times)
-    served.table(["", "wall ms", "least", "our CPU ms", "Milvus's CPU ms"], times.rows)
+    callers.table(["", "wall ms", "least", "our CPU ms", "Milvus's CPU ms"], times.rows)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ import torch
 import transformers
 
 from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.encoder.linears import multiplies_bfloat16
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
 
@@ -199,11 +200,6 @@ def cpu_contenders() -> tuple[TransformerEncoder, dict[str, Contender]]:
         "one text at a time": one_at_a_time(folder),
     }
     return encoder, {name: run for name, run in found.items() if run is not None}
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU does; without it bfloat16 takes many times as long as float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def in_bfloat16(spec: EncoderSpec) -> Contender:

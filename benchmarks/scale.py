@@ -104,10 +104,7 @@ def _tell(name: str, runs: Sequence[Figures]) -> None:
         own = [run["memory_mb"][phase]["driver"] for run in runs]
         _row(f"driver's in {phase}, MB", [f"{mb:,.0f}" for mb in own])
     for what in ("corpus", "staging", "index"):
-        disk = [
-            run["disk_bytes"][what] / 1e6 / (run["repeats"] if what == "index" else 1)
-            for run in runs
-        ]
+        disk = [_disk_mb(run, what) for run in runs]
         _row(f"{what} on disk, MB", [f"{mb:,.1f}" for mb in disk], *_growth(chunks, disk))
     _row("shards", [str(run["shards"]) for run in runs])
     _row("staged files", [str(run["files"]) for run in runs])
@@ -143,7 +140,7 @@ def _disk_mb(run: Figures, what: str) -> float:
 
 
 def _row(what: str, cells: Sequence[str], slope: str = "", steps: str = "") -> None:
-    print(f"{what:<40}" + "".join(f"{cell:>13}" for cell in cells) + f"{slope:>8}{steps:>24}")
+    print(f"{what:<40}" + "".join(f"{cell:>13}" for cell in cells) + f"{slope:>8}{steps:>26}")
 
 
 def _draw(runs: Sequence[Figures], path: Path) -> None:
@@ -162,11 +159,7 @@ def _draw(runs: Sequence[Figures], path: Path) -> None:
             memory.plot(chunks, most, marker="o", label=who)
     memory.set(title="memory at most, MB", yscale="log")
     for what in ("corpus", "staging", "index"):
-        each = [
-            run["disk_bytes"][what] / 1e6 / (run["repeats"] if what == "index" else 1)
-            for run in runs
-        ]
-        disk.plot(chunks, each, marker="o", label=what)
+        disk.plot(chunks, [_disk_mb(run, what) for run in runs], marker="o", label=what)
     disk.set(title="disk, MB", yscale="log")
     for axes in (time, memory, disk):
         axes.set(xscale="log", xlabel="chunks")

@@ -6,7 +6,7 @@ One index of 20,000 chunks of real text (see served.py; built at the first run, 
 (a) the service (`mrag serve`): `mrag`, one window, and `aspect`, questions of just 8 windows;
 (b) the same service, `standard`;
 (c) a plain app, as one writes it in an hour: FastAPI, sentence-transformers, pymilvus, one vector
-    a question, uvicorn. It is this file, started with `--plain`.
+    a question, uvicorn: plain_search.py.
 
 Latency: one caller who asks each in turn, so that what else runs on the machine meets all. Ratios
 are medians of medians over eight stretches of the run, with the lowest and the highest. Highest
@@ -24,24 +24,22 @@ import json
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import callers
 import psutil
 import served
-from pydantic import BaseModel
-from served import Asked, Contender, Place, Process, Questions
+from batching import show_batching
+from callers import Asked, Contender, told
+from served import Place, Process, Questions
 
 from mrag_pipeline import wiring
 from mrag_pipeline.cli import quiet
-from mrag_pipeline.domain.version import live_alias
-from mrag_pipeline.stages.embed_query import Asked as Asking
 
 K = 10
 CPU_CALLERS = 4
@@ -50,57 +48,9 @@ PLAIN = "(c) plain, one vector"
 # Of the issue: on the server, to (c).
 P50_AT_MOST = {"(a) mrag": 2.5, "(a) aspect, 8 windows": 4.0}
 QPS_AT_LEAST = {"(a) mrag": 0.5}
-BATCHING_AT_LEAST = 3.0
-BATCHING_CALLERS = 16
 
 
 # ------------------------------------------------------------------ the plain app
-class Question(BaseModel):
-    """What the plain app is asked."""
-
-    query: str
-    k: int = K
-
-
-def plain_app(uri: str, port: int) -> None:
-    """The app that is compared with."""
-    import uvicorn
-    from fastapi import FastAPI
-    from pymilvus import MilvusClient
-    from sentence_transformers import SentenceTransformer
-
-    from mrag_pipeline.domain.heads import EncoderSpec
-    from mrag_pipeline.encoder.source import find_model
-
-    model = SentenceTransformer(str(find_model(EncoderSpec(served.MODEL)).root), device="cpu")
-    client = MilvusClient(uri)
-    collection = live_alias(served.INDEX)
-    client.load_collection(collection)
-    app = FastAPI()
-    # Its tokenizer refuses two threads at once.
-    encoding = threading.Lock()
-
-    @app.get("/readyz")
-    def ready() -> bool:
-        return True
-
-    @app.post("/search")
-    def search(question: Question) -> list[dict[str, object]]:
-        with encoding:
-            vector = model.encode(
-                question.query, normalize_embeddings=True, show_progress_bar=False
-            )
-        [hits] = client.search(
-            collection,
-            [vector.tolist()],
-            limit=question.k,
-            output_fields=["document_id", "title", "text"],
-        )
-        return [{"score": hit["distance"], **hit["entity"]} for hit in hits]
-
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
-
-
 @contextmanager
 def plain_process(place: Place) -> Iterator[Process]:
     """The plain app over the index; on Lite over a copy, since a database has one owner."""
@@ -108,7 +58,8 @@ def plain_process(place: Place) -> Iterator[Process]:
     if place.backend == "lite":
         uri = str(served.copied(Path(uri), "plain.db"))
     port = served.free_port()
-    command = [sys.executable, __file__, "--plain", uri, "--port", str(port)]
+    app = str(Path(__file__).with_name("plain_search.py"))
+    command = [sys.executable, app, uri, "--port", str(port), "--index-type", place.index_type]
     log = place.folder / "plain.log"
     with served.running(command, port, log, served.is_ready) as process:
         yield process
@@ -119,7 +70,7 @@ def contenders_of(service: str, plain: str, asked: Questions) -> list[Contender]
     """All that are asked; the same questions, but for those of 8 windows."""
 
     def ours(name: str, strategy: str, queries: Sequence[str]) -> Contender:
-        bodies = tuple(served.search_body(query, strategy, K) for query in queries)
+        bodies = tuple(callers.search_body(query, strategy, K) for query in queries)
         return Contender(name, f"{service}/v1/search", bodies)
 
     plain_bodies = tuple(json.dumps({"query": query, "k": K}).encode() for query in asked.short)
@@ -137,7 +88,7 @@ def measure(place: Place, asked: Questions, latency_s: float, sweep_s: float) ->
         service = stack.enter_context(served.service(place))
         plain = stack.enter_context(plain_process(place))
         contenders = contenders_of(service.url, plain.url, asked)
-        answers = asyncio.run(served.in_turn(contenders, latency_s))
+        answers = asyncio.run(callers.in_turn(contenders, latency_s))
         show_latency(answers)
         show_stages({name: found for name, found in answers.items() if name != PLAIN})
         show_cpu(contenders, [service, plain], sweep_s)
@@ -149,8 +100,8 @@ def measure(place: Place, asked: Questions, latency_s: float, sweep_s: float) ->
 def show_latency(answers: dict[str, list[Asked]]) -> None:
     rows = []
     for name, found in answers.items():
-        middle, high, highest = served.quantiles(found)
-        to_plain, low, top = served.ratio(found, answers[PLAIN])
+        middle, high, highest = callers.quantiles(found)
+        to_plain, low, top = callers.ratio(found, answers[PLAIN])
         failed = sum(not one.ok for one in found)
         rows.append(
             [
@@ -163,7 +114,7 @@ def show_latency(answers: dict[str, list[Asked]]) -> None:
             ]
         )
     print("\nOne caller, in turn:")
-    served.table(["", "asked", "p50 ms", "p95 ms", "p99 ms", "p50 to (c)"], rows)
+    callers.table(["", "asked", "p50 ms", "p95 ms", "p99 ms", "p50 to (c)"], rows)
 
 
 def show_stages(answers: dict[str, list[Asked]]) -> None:
@@ -187,7 +138,7 @@ def show_stages(answers: dict[str, list[Asked]]) -> None:
         for name, stages in by_name.items()
     ]
     print("\nWhere the time goes, ms (medians):")
-    served.table(["", *names], rows)
+    callers.table(["", *names], rows)
 
 
 def show_cpu(contenders: Sequence[Contender], processes: Sequence[Process], seconds: float) -> None:
@@ -207,7 +158,7 @@ def show_cpu(contenders: Sequence[Contender], processes: Sequence[Process], seco
     by_name: dict[str, dict[str, float]] = {}
     for one in contenders:
         before, began = spent(), time.monotonic()
-        _, asked = asyncio.run(served.at_once(one, CPU_CALLERS, seconds, opens_at=0.0))
+        _, asked = asyncio.run(callers.at_once(one, CPU_CALLERS, seconds, opens_at=0.0))
         took = time.monotonic() - began
         by_name[one.name] = {
             part: 1e3 * (after - before.get(part, 0.0) - took * idle[part]) / max(len(asked), 1)
@@ -219,8 +170,8 @@ def show_cpu(contenders: Sequence[Contender], processes: Sequence[Process], seco
         for name, parts in by_name.items()
     ]
     print(f"\nCPU ms of an answer, {CPU_CALLERS} callers, without what the parts take when idle:")
-    names = ["plain app" if part == "--plain" else part for part in idle]
-    served.table(["", *names, "sum"], rows)
+    names = ["plain app" if part == "plain_search" else part for part in idle]
+    callers.table(["", *names, "sum"], rows)
     print(f"\nIdle, all together: {100 * sum(idle.values()):.0f}% of a core")
 
 
@@ -231,17 +182,17 @@ def show_throughput(
     rows, best = [], {}
     for one in contenders:
         found = []
-        for callers in steps:
-            qps, asked = asyncio.run(served.at_once(one, callers, seconds))
+        for count in steps:
+            qps, asked = asyncio.run(callers.at_once(one, count, seconds))
             failed = sum(not each.ok for each in asked)
-            found.append((qps, callers, served.quantiles(asked), failed))
-        qps, callers, (middle, _, highest), failed = max(found)
+            found.append((qps, count, callers.quantiles(asked), failed))
+        qps, count, (middle, _, highest), failed = max(found)
         best[one.name] = qps
         rows.append(
             [
                 one.name,
                 f"{qps:.1f}",
-                f"{callers}",
+                f"{count}",
                 f"{middle:.0f}",
                 f"{highest:.0f}",
                 f"{failed}",
@@ -250,7 +201,7 @@ def show_throughput(
             ]
         )
     print("\nMost answers a second:")
-    served.table(
+    callers.table(
         ["", "QPS", "callers", "p50 ms", "p99 ms", "failed", "to (c)", "callers:QPS"], rows
     )
     return best
@@ -260,92 +211,11 @@ def show_targets(answers: dict[str, list[Asked]], best: dict[str, float]) -> Non
     """What was promised beside what was measured."""
     print("\nTargets on the server:")
     for name, most in P50_AT_MOST.items():
-        found = served.ratio(answers[name], answers[PLAIN])[0]
+        found = callers.ratio(answers[name], answers[PLAIN])[0]
         told("p50 of " + name, f"{found:.2f}x (c)", f"at most {most}x", found <= most)
     for name, least in QPS_AT_LEAST.items():
         found = best[name] / best[PLAIN]
         told("highest QPS of " + name, f"{found:.2f}x (c)", f"at least {least}x", found >= least)
-
-
-def told(what: str, found: str, wanted: str, met: bool) -> None:
-    print(f"- {what}: {found}; target {wanted}: {'met' if met else 'NOT met'}", flush=True)
-
-
-# ------------------------------------------------------------------ batching
-def show_batching(place: Place, asked: Questions, seconds: float) -> None:
-    """What the encoder's replica gives 16 callers, one by one and in batches.
-
-    The very same replica, with its own batching; the callers are in its process, so that routing
-    to it is not in the figures. A batch saves the fixed cost of a forward pass, and nothing else
-    on a core that computes all the time: short questions gain most, and a GPU would gain more.
-    """
-    from mrag_pipeline.serving import service
-
-    keywords = list(dict.fromkeys(" ".join(query.split()[:3]) for query in asked.short))
-    kinds = {"3 words": keywords, "8 to 13 words": list(asked.short)}
-    os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "1"  # there is no loop here
-    os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
-    with service.environment():
-        from ray import serve
-
-        from mrag_pipeline.runtime import cluster
-        from mrag_pipeline.serving.deployments import QueryEncoder
-
-        class Measured(QueryEncoder):
-            """A replica with callers of its own."""
-
-            async def rate(self, queries: list[str], max_batch: int, seconds: float) -> float:
-                self.reconfigure({"max_batch": max_batch})
-                return await embedded_a_second(self.embed, queries, seconds)
-
-        cluster.start_local(num_cpus=4)
-        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        try:
-            part = serve.deployment(Measured).options(max_ongoing_requests=64)
-            app = part.bind(place.config().to_dict())
-            handle = serve.run(app, name="encoder", route_prefix=None)
-            found = {
-                kind: [
-                    [
-                        handle.rate.remote(queries, max_batch, seconds / 2).result()
-                        for max_batch in (1, BATCHING_CALLERS)
-                    ]
-                    for _ in range(5)
-                ]
-                for kind, queries in kinds.items()
-            }
-        finally:
-            serve.shutdown()
-            cluster.stop()
-    print(f"\nOne encoder replica, {BATCHING_CALLERS} callers:")
-    for kind, pairs in found.items():
-        alone, together = (statistics.median(rates) for rates in zip(*pairs, strict=True))
-        ratios = [batched / single for single, batched in pairs]
-        times = statistics.median(ratios)
-        told(
-            f"batching questions of {kind}",
-            f"{alone:.0f} QPS one by one, {together:.0f} in batches, "
-            f"{times:.2f}x [{min(ratios):.2f}, {max(ratios):.2f}]",
-            f"at least {BATCHING_AT_LEAST}x",
-            times >= BATCHING_AT_LEAST,
-        )
-
-
-async def embedded_a_second(embed: Any, queries: Sequence[str], seconds: float) -> float:
-    """Answers a second to callers who ask again as soon as they are answered."""
-    count = 0
-    opens = time.monotonic() + 0.2 * seconds
-    ends = opens + seconds
-
-    async def caller(at: int) -> None:
-        nonlocal count
-        while time.monotonic() < ends:
-            await embed((Asking(queries[at % len(queries)], "mrag"),))
-            count += opens < time.monotonic() <= ends
-            at += BATCHING_CALLERS
-
-    await asyncio.gather(*(caller(first) for first in range(BATCHING_CALLERS)))
-    return count / seconds
 
 
 def main() -> None:
@@ -356,6 +226,9 @@ def main() -> None:
         "--folder", type=Path, default=Path(".mrag/bench"), help="kept between runs"
     )
     parser.add_argument("--chunks", type=int, default=20_000)
+    parser.add_argument(
+        "--index-type", choices=("FLAT", "HNSW"), default="FLAT", help="of all, on the server"
+    )
     parser.add_argument("--quick", action="store_true", help="a trial: figures mean little")
     parser.add_argument(
         "--serve",
@@ -364,13 +237,8 @@ def main() -> None:
         default=[],
         help="a setting of [serve], such as remember_s=0",
     )
-    parser.add_argument("--plain", metavar="URI", help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     quiet.settle()
-    if options.plain:
-        plain_app(options.plain, options.port)
-        return
     folder = options.folder.absolute() / str(options.chunks)
     latency_s, sweep_s = (8.0, 1.5) if options.quick else (40.0, 4.0)
     began = time.monotonic()
@@ -387,10 +255,12 @@ def main() -> None:
             f"{os.cpu_count()} cores"
         )
         if options.backend in ("server", "both"):
-            uri = stack.enter_context(served.milvus_server(folder / "milvus"))
-            server = Place(folder, options.chunks, uri, asked_for)
+            kind = options.index_type
+            data = folder / ("milvus" if kind == "FLAT" else f"milvus-{kind}")
+            uri = stack.enter_context(served.milvus_server(data))
+            server = Place(folder, options.chunks, uri, asked_for, kind)
             served.prepare(server)
-            print("\n## Milvus 2.3.5 server")
+            print(f"\n## Milvus 2.3.5 server, {kind}")
             measure(server, asked, latency_s, sweep_s)
             stack.close()
         if options.backend in ("lite", "both"):

@@ -1,27 +1,25 @@
-"""What serve.py and soak.py share: an index of real text, the servers, and callers in a loop.
+"""What serve.py, soak.py and direct.py share: an index of real text, questions, the servers.
 
 The text is the documentation of Python's standard library, cut small (24 tokens) until there are
 as many chunks as asked, embedded with MiniLM by the product's own stages, once: the folder keeps
-it. Callers speak HTTP through aiohttp, which takes less of the machine than httpx does.
+it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -29,7 +27,6 @@ from urllib.request import urlopen
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import aiohttp
 import numpy as np
 import psutil
 from filelock import FileLock
@@ -54,7 +51,7 @@ EDITIONS = ("first", "second")  # the second lacks every fifth document of the f
 QUERY_WORDS = (8, 14)  # of a question that is one window
 ASPECT_WINDOWS = 8
 NUM_QUERIES = 64
-PARTS = ("QueryApi", "QueryEncoder", "HeadSearch", "haproxy", "--plain", "milvus")
+PARTS = ("QueryApi", "QueryEncoder", "HeadSearch", "haproxy", "plain_search", "milvus")
 
 
 # ------------------------------------------------------------------ the index
@@ -66,6 +63,7 @@ class Place:
     num_chunks: int
     milvus_uri: str
     serve: dict[str, Any] = field(default_factory=dict)
+    index_type: str = "FLAT"
 
     @property
     def backend(self) -> str:
@@ -81,7 +79,7 @@ class Place:
             "encoder": {"model": MODEL},
             "workers": {"pool": "serial", "device": "cpu"},
             "staging": {"uri": str(self.folder / "staging")},
-            "milvus": {"uri": self.milvus_uri},
+            "milvus": {"uri": self.milvus_uri, "index_type": self.index_type},
             # No key, so no limit of a key's; what waits must be seen waiting, not refused.
             "serve": {"max_ongoing": 256, "max_queued": 512, "timeout_s": 60.0, **self.serve},
         }
@@ -108,7 +106,7 @@ def prepare(place: Place, editions: Sequence[str] = EDITIONS[:1]) -> dict[str, V
     """
     place.folder.mkdir(parents=True, exist_ok=True)
     _write_corpora(place)
-    named = place.folder / f"versions-{place.backend}.json"
+    named = place.folder / f"versions-{place.backend}-{place.index_type}.json"
     known = json.loads(named.read_text()) if named.exists() else {}
     found = {}
     with closing(wiring.index(place.config())) as index:
@@ -325,7 +323,7 @@ def is_ready(url: str) -> bool:
 def service(place: Place, name: str = "service") -> Iterator[Process]:
     """`mrag serve` over a prepared index."""
     port = free_port()
-    placed = Place(place.folder, place.num_chunks, place.milvus_uri, {**place.serve, "port": port})
+    placed = replace(place, serve={**place.serve, "port": port})
     config = placed.write(place.folder / f"{name}.toml")
     command = [sys.executable, "-m", "mrag_pipeline.cli", "serve", "--config", str(config)]
     with running(command, port, place.folder / f"{name}.log", is_ready) as process:
@@ -338,132 +336,3 @@ def copied(database: Path, name: str) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(database, path)
     return path
-
-
-# ------------------------------------------------------------------ the callers
-@dataclass(frozen=True)
-class Asked:
-    """One request as its caller saw it."""
-
-    seconds: float
-    status: int  # 0: no answer
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was answered."""
-        return self.status == 200
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Who is asked what."""
-
-    name: str
-    url: str
-    bodies: tuple[bytes, ...]
-
-
-async def ask(session: aiohttp.ClientSession, one: Contender, at: int) -> Asked:
-    """One request."""
-    body = one.bodies[at % len(one.bodies)]
-    began = time.perf_counter()
-    try:
-        async with session.post(
-            one.url, data=body, headers={"Content-Type": "application/json"}
-        ) as answer:
-            content = await answer.read()
-            return Asked(time.perf_counter() - began, answer.status, content)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return Asked(time.perf_counter() - began, 0, type(error).__name__.encode())
-
-
-async def in_turn(
-    contenders: Sequence[Contender], seconds: float, warm_up: int = 5
-) -> dict[str, list[Asked]]:
-    """One caller who asks each contender in turn: the same machine, the same moments."""
-    asked: dict[str, list[Asked]] = {one.name: [] for one in contenders}
-    async with new_session() as session:
-        for at in range(warm_up):
-            for one in contenders:
-                found = await ask(session, one, at)
-                if not found.ok:
-                    raise SystemExit(f"{one.name}: {found.status} {found.body[:500]!r}")
-        ends, at = time.monotonic() + seconds, 0
-        while time.monotonic() < ends:
-            for one in contenders:
-                asked[one.name].append(await ask(session, one, at))
-            at += 1
-    return asked
-
-
-async def at_once(
-    one: Contender, callers: int, seconds: float, opens_at: float = 0.1
-) -> tuple[float, list[Asked]]:
-    """Callers who each ask again as soon as they are answered: answers a second, and all answers.
-
-    Args:
-        opens_at: answers count from this share of the time on, for as long as `seconds`.
-    """
-    counted: list[Asked] = []
-    async with new_session() as session:
-        began = time.monotonic()
-        opens = began + opens_at * seconds
-        ends = opens + seconds
-
-        async def caller(first: int) -> None:
-            at = first
-            while time.monotonic() < ends:
-                found = await ask(session, one, at)
-                if opens <= time.monotonic() and (time.monotonic() <= ends or not opens_at):
-                    counted.append(found)
-                at += callers
-
-        await asyncio.gather(*(caller(first) for first in range(callers)))
-    return sum(found.ok for found in counted) / seconds, counted
-
-
-def new_session() -> aiohttp.ClientSession:
-    """As many connections as callers."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=90)
-    )
-
-
-def search_body(query: str, strategy: str, k: int = 10) -> bytes:
-    """Of `POST /v1/search`."""
-    return json.dumps({"query": query, "strategy": strategy, "k": k}).encode()
-
-
-# ------------------------------------------------------------------ figures
-def quantiles(asked: Sequence[Asked]) -> tuple[float, float, float]:
-    """p50, p95 and p99 of what was answered, in milliseconds."""
-    found = np.quantile(
-        [1e3 * one.seconds for one in asked if one.ok] or [np.nan], [0.5, 0.95, 0.99]
-    )
-    return float(found[0]), float(found[1]), float(found[2])
-
-
-def ratio(
-    ours: Sequence[Asked], theirs: Sequence[Asked], blocks: int = 8
-) -> tuple[float, float, float]:
-    """Median of the blocks' ratios of medians, with the lowest and the highest.
-
-    A block is the same moments for both: they took turns.
-    """
-    size = max(1, min(len(ours), len(theirs)) // blocks)
-    ratios = [
-        statistics.median(one.seconds for one in ours[at : at + size])
-        / statistics.median(one.seconds for one in theirs[at : at + size])
-        for at in range(0, min(len(ours), len(theirs)) - size + 1, size)
-    ]
-    return statistics.median(ratios), min(ratios), max(ratios)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A Markdown table; the first column is words."""
-    print(f"\n| {' | '.join(head)} |")
-    print("| --- |" + " ---: |" * (len(head) - 1))
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-    sys.stdout.flush()

@@ -33,9 +33,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import aiohttp
+import callers
 import psutil
 import served
-from served import Asked, Contender, Place, Process, Questions
+from callers import Asked, Contender
+from served import Place, Process, Questions
 
 from mrag_pipeline import wiring
 from mrag_pipeline.cli import quiet
@@ -112,7 +114,7 @@ def expected(
             place_of.setdefault(record.version, set()).add(tuple(answer.documents()))
     return [
         Question(
-            served.search_body(query, strategy, K),
+            callers.search_body(query, strategy, K),
             {version: frozenset(orders) for version, orders in by_version.items()},
         )
         for (strategy, query), by_version in zip(kinds, found, strict=True)
@@ -186,7 +188,7 @@ async def soak(
         run.outcomes.append(Outcome(began, time.monotonic(), asked, tries, told))
 
     async def load() -> None:
-        async with served.new_session() as session:
+        async with callers.new_session() as session:
             for at in range(int(qps * seconds)):
                 await asyncio.sleep(max(0.0, run.began + at / qps - time.monotonic()))
                 if len(under_way) >= MOST_UNDER_WAY:
@@ -245,7 +247,7 @@ def show(run: Soak, seconds: float, qps: float) -> None:
         low, high = seconds * part / parts, seconds * (part + 1) / parts
         within = [one for one in run.outcomes if low <= one.began - run.began < high]
         answered = [one.asked for one in within if one.asked.ok]
-        middle, _, highest = served.quantiles(answered)
+        middle, _, highest = callers.quantiles(answered)
         memory = [size for at, size in run.memory if low <= at < high]
         flips = sum(low <= life.asked - run.began < high for life in run.lives[1:])
         rows.append(
@@ -263,7 +265,7 @@ def show(run: Soak, seconds: float, qps: float) -> None:
             ]
         )
     head = ["", "asked", "QPS", "p50 ms", "p99 ms", "asked again", "failed", "wrong", "flips"]
-    served.table([*head, "RSS MB"], rows)
+    callers.table([*head, "RSS MB"], rows)
     counts = Counter(one.verdict for one in run.outcomes)
     total = len(run.outcomes)
     failed = sum(is_failed(one) for one in run.outcomes)
@@ -331,7 +333,7 @@ def main() -> None:
             with served.service(place, "soak") as service:
                 bodies = tuple(one.body for one in questions)
                 contender = Contender("all", f"{service.url}/v1/search", bodies)
-                highest, _ = asyncio.run(served.at_once(contender, 16, min(20.0, seconds / 10)))
+                highest, _ = asyncio.run(callers.at_once(contender, 16, min(20.0, seconds / 10)))
                 qps = options.qps or SHARE * highest
                 print(
                     f"{records[0].num_chunks:,} and {records[1].num_chunks:,} chunks; `mrag` and "

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DECIMALS = 7
-_BLOCK_ROWS = 65_536  # rows compared at a time: bounds memory at W x 0.5 MB
+_BLOCK_NUMBERS = 2**21  # of rows compared at a time, 16 MB in float64; no more than
+_BLOCK_ROWS = 65_536  # rows: bounds memory at W x 0.5 MB
 
 
 class Hits(NamedTuple):
@@ -41,8 +42,9 @@ def top_k(
     best = Hits(
         np.full((len(queries), 0), -1, dtype=np.int64), np.zeros((len(queries), 0), np.float32)
     )
-    for start in range(0, max(len(ids), 1), _BLOCK_ROWS):
-        stop = start + _BLOCK_ROWS
+    step = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // vectors.shape[1]))
+    for start in range(0, max(len(ids), 1), step):
+        stop = start + step
         # To float32's own precision at 1: below it only the order of additions speaks, and what
         # is at right angles to a query must tie whatever its numbers.
         scores = np.round(unit @ _unit(vectors[start:stop]).T, _DECIMALS).astype(np.float32)

@@ -34,6 +34,11 @@ def onednn_is_faster() -> bool:
     return torch.backends.cpu.get_cpu_capability() != "AVX2"
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU does; one that does not takes 7.6 times as long as in float32 (0040)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 class FastLinears:
     """The linear layers of a model, made faster and, if asked, as they were."""
 

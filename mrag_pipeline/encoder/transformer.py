@@ -22,6 +22,7 @@ from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Rol
 from mrag_pipeline.encoder.architectures import Capture, family_of, find_capture
 from mrag_pipeline.encoder.arrivals import Arrivals
 from mrag_pipeline.encoder.cards import card_of, poolings
+from mrag_pipeline.encoder.linears import multiplies_bfloat16
 from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.paths import PaddedPath, PaddingSide, Path, choose_path
 from mrag_pipeline.encoder.readout import Readout
@@ -63,6 +64,11 @@ def load_encoder(
         torch.set_num_threads(threads)
     folder = find_model(spec)
     on = _device(device)
+    if on.type == "cpu" and spec.dtype == "bfloat16" and not multiplies_bfloat16():
+        log.warning(
+            "encoder_slow dtype=bfloat16: this CPU does not multiply in it; "
+            "encoder.dtype = 'float32' is several times faster"
+        )
     model = load_model(folder, getattr(torch, spec.dtype))
     model.to(on)  # type: ignore[arg-type]
     settings = sentence_settings(folder)

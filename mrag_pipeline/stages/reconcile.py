@@ -23,7 +23,7 @@ from mrag_pipeline.stages.ahead import ahead
 from mrag_pipeline.stages.buckets import Buckets
 from mrag_pipeline.stages.embed import duplicate
 
-IDS_IN_MEMORY = 2_000_000  # 48 MB; more wait on disk
+IDS_IN_MEMORY = 250_000  # 6 MB; more wait on disk
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,11 +17,12 @@ from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.voting import Ballots, Hit, elect, fuse, shortlist
+from mrag_pipeline.domain.voting import Ballots, Hit, shortlist
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing, MragError
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.stages.clock import Clock, Deadline
+from mrag_pipeline.stages.electing import elected
 from mrag_pipeline.stages.embed_query import Asked, EmbeddedQuery
 from mrag_pipeline.stages.filtered import Filters, search_filtered
 from mrag_pipeline.stages.joining import Ranked, search_joined
@@ -169,7 +170,7 @@ class Searcher:
             self._record.chunks_collection(), list(listed), list(likely)
         )
         clock.stop("fetch")
-        hits = {at: _elect(count, documents, self._spec) for at, count in counts.items()}
+        hits = {at: self._elected(count, documents) for at, count in counts.items()}
         clock.stop("vote")
         self._read(counts, documents, hits, rows)
         clock.stop("fetch")
@@ -268,9 +269,16 @@ class Searcher:
                     settled = False
                     refused[at] |= set(best[at]) - shown
                     left = {one: of for one, of in documents.items() if one not in refused[at]}
-                    hits[at] = _elect(count, left, self._spec)
+                    hits[at] = self._elected(count, left)
             if settled:
                 return
+
+    def _elected(self, count: _Count, documents: Mapping[int, str]) -> list[Hit]:
+        """The k best documents; chunks that have none (any more) are left out."""
+        known = {one: documents[one] for one in count.listed if one in documents}
+        gone = set(count.listed) - known.keys()
+        depth = self._spec.fused_documents
+        return elected(count.plan.chosen, count.ballots, known, gone, count.plan.question.k, depth)
 
     def _answer(
         self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Clock
@@ -287,21 +295,6 @@ class Searcher:
             count.missing,
             count.plan.question.embedded.num_batched,
         )
-
-
-def _elect(count: _Count, documents: Mapping[int, str], spec: RetrieveSpec) -> list[Hit]:
-    """The k best documents; votes for chunks without one are dropped."""
-    chosen, k, ballots = count.plan.chosen, count.plan.question.k, count.ballots
-    documents = {one: documents[one] for one in count.listed if one in documents}
-    gone = set(count.listed) - documents.keys()
-    if not chosen.is_fused:
-        return elect(ballots, documents, chosen.vote, k, gone)
-    alone = []
-    for window in range(ballots.ids.shape[1]):
-        at = slice(window, window + 1)
-        one = Ballots(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
-        alone.append(elect(one, documents, chosen.vote, k, gone))
-    return _fused(alone, len(ballots.weights), spec.fused_documents)[:k]
 
 
 def _about(seconds: float | None) -> int | None:
@@ -332,18 +325,3 @@ def _check_missing(missing: Sequence[str], names: Sequence[str], min_heads: int 
             f"{allowed} of them",
             "ask again; or allow fewer with min_heads, and the answer says which are missing",
         )
-
-
-def _fused(alone: Sequence[Sequence[Hit]], num_voters: int, depth: int) -> list[Hit]:
-    """One list of hits from each window's own, by reciprocal rank fusion."""
-    by_document: list[dict[str, Hit]] = [{hit.document_id: hit for hit in hits} for hits in alone]
-    fused = []
-    for document, vote in fuse([list(hits) for hits in by_document], depth):
-        parts = np.zeros((num_voters, len(alone)))
-        chunk_ids: dict[int, None] = {}
-        for window, hits in enumerate(by_document):
-            if document in hits:
-                parts[:, window] = hits[document].parts[:, 0]
-                chunk_ids.update(dict.fromkeys(hits[document].chunk_ids))
-        fused.append(Hit(document, tuple(chunk_ids), vote, vote, parts))
-    return fused

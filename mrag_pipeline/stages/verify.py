@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
-_SHARDS_AT_ONCE = 4  # in memory, widened to float64
+# In memory at a time, being read ahead of their comparing: shards, as far as they have no more
+# numbers together.
+_SHARDS_AT_ONCE = 4
+_NUMBERS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,9 @@ def _check_sample(
         return top_k(*_vectors(manifest, staging, shard, at), queries, spec.verify_k)
 
     among = _among(shards, chosen, spec.verify_among)
-    for found in ahead(nearest, among, _SHARDS_AT_ONCE):
+    largest = max(shards[one] for one in among) * queries.shape[1]
+    at_once = max(1, min(_SHARDS_AT_ONCE, _NUMBERS_AT_ONCE // largest))
+    for found in ahead(nearest, among, at_once):
         exact = merge([exact, found], spec.verify_k)
     request = SearchRequest(collection.name, queries, spec.verify_k)
     [ranking] = index.search([request])
@@ -161,10 +166,10 @@ def _vectors(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     heads = manifest.encoder.heads
     table = staging.head(shard, heads[at]) if at < len(heads) else staging.chunks(shard)
-    ids = table.column("chunk_id").to_numpy().astype(np.int64)
+    ids = table.column("chunk_id").to_numpy().astype(np.int64, copy=False)
     flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     dim = manifest.encoder.head_dim if at < len(heads) else manifest.encoder.standard_dim
-    return ids, flat.astype(np.float32).reshape(len(ids), dim)
+    return ids, flat.astype(np.float32, copy=False).reshape(len(ids), dim)
 
 
 def _sample(
@@ -177,7 +182,7 @@ def _sample(
         shard_ids, shard_vectors = _vectors(manifest, staging, shard, at)
         rows = _spread(len(shard_ids), each)
         ids.append(shard_ids[rows])
-        vectors.append(shard_vectors[rows])
+        vectors.append(shard_vectors[rows])  # copies: the shard itself is let go
     if not ids:
         return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
     return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]

