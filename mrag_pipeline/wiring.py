@@ -49,12 +49,18 @@ def reader(config: Config) -> CorpusReader:
 
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     """The encoder, loaded and ready; threads 0 leaves torch's own choice."""
-    from mrag_pipeline.encoder.transformer import load_encoder
+    from mrag_pipeline.encoder.lean import lean_imports
 
     workers = config.workers
-    return load_encoder(
-        config.encoder, device=workers.device, batch_tokens=workers.batch_tokens, threads=threads
-    )
+    with lean_imports():
+        from mrag_pipeline.encoder.transformer import load_encoder
+
+        return load_encoder(
+            config.encoder,
+            device=workers.device,
+            batch_tokens=workers.batch_tokens,
+            threads=threads,
+        )
 
 
 def weights_hash(config: Config) -> str:
@@ -70,7 +76,10 @@ def weights_hash(config: Config) -> str:
 def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
     """What the config's model is, and whether it proves itself; `say` is told what is begun."""
     say("importing torch and transformers")
-    from mrag_pipeline.encoder.check import check_model
+    from mrag_pipeline.encoder.lean import lean_imports
+
+    with lean_imports():
+        from mrag_pipeline.encoder.check import check_model
 
     return check_model(config.encoder, device=config.workers.device, say=say)
 

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ASKED = """
+import gc, sys
+from mrag_pipeline.encoder.lean import lean_imports
+with lean_imports():
+    assert not gc.isenabled()
+    import mrag_pipeline.encoder.transformer
+import importlib.util
+from transformers import utils
+print(gc.isenabled(), "scipy" in sys.modules)
+assert utils.is_scipy_available() == (importlib.util.find_spec("scipy") is not None)
+"""
+
+
+def test_the_encoder_is_imported_without_scipy_and_all_is_as_before() -> None:
+    """In a process of its own: this one has imported it already."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "False"]
