@@ -80,6 +80,8 @@ class Place:
             "workers": {"pool": "serial", "device": "cpu"},
             "staging": {"uri": str(self.folder / "staging")},
             "milvus": {"uri": self.milvus_uri, "index_type": self.index_type},
+            # An approximate index's recall is a question of retrieval, not of what a query costs.
+            "ingest": {"min_recall": 1.0 if self.index_type == "FLAT" else 0.9},
             # No key, so no limit of a key's; what waits must be seen waiting, not refused.
             "serve": {"max_ongoing": 256, "max_queued": 512, "timeout_s": 60.0, **self.serve},
         }

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from mrag_pipeline.index.lite import path_of
 from mrag_pipeline.ports import ChunkRow, VectorIndex
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.api import create_api
+from mrag_pipeline.serving.batches import Batches
 from mrag_pipeline.serving.guard import Guard
 from mrag_pipeline.serving.keys import check_exposure, read_keys
 from mrag_pipeline.serving.live import LiveSearch, LiveState, Search, mark_of
@@ -43,7 +44,6 @@ from mrag_pipeline.stages.retrieve import Answer, Question
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R")
 A = TypeVar("A")
 UserConfig = Mapping[str, Any] | None
 
@@ -51,8 +51,9 @@ UserConfig = Mapping[str, Any] | None
 HANDOVER_S = 20.0
 # More gain nothing on queries, and there may be other replicas.
 MOST_THREADS = 4
-# Batches that a server searches at once; Lite is Python and takes one.
-SERVER_BATCHES = 4
+# Batches that a server searches at once: one is searched while another votes; with more they are
+# smaller (docs/decisions/0063). Lite is Python and takes one.
+SERVER_BATCHES = 2
 
 
 class QueryEncoder:
@@ -75,11 +76,11 @@ class QueryEncoder:
         # One: fast tokenizers refuse two threads, and a forward pass takes the whole device.
         self._thread = ThreadPoolExecutor(1, "encode")
         self._embedder.embed([Asked("warm up")])
-        self._batched = batched(self._thread, self._embed, resolved.serve, 1)
+        self._batched = Batches(self._thread, self._embed, resolved.serve, 1)
 
     def reconfigure(self, user_config: UserConfig) -> None:
         """Takes what settings.ENCODER names; None: as configured."""
-        _set_batches(self._batched, changed(self._configured, user_config, ENCODER))
+        self._batched.configure(changed(self._configured, user_config, ENCODER))
 
     async def embed(self, asked: tuple[Asked, ...]) -> Embedded | MragError:
         """One request's queries, and whose vectors they are."""
@@ -120,7 +121,7 @@ class HeadSearch:
             self._index, spec.head_timeout_s, remember_s=0.0 if strong else spec.remember_s
         )
         self._threads = ThreadPoolExecutor(batches + 2, "search")  # two for chunks and states
-        self._batched = batched(self._threads, self._live.answer, spec, batches)
+        self._batched = Batches(self._threads, self._live.answer, spec, batches)
         self._warm_up()
 
     def reconfigure(self, user_config: UserConfig) -> None:
@@ -128,7 +129,7 @@ class HeadSearch:
         spec = changed(self._configured, user_config, SEARCH)
         self._live.pin(pinned(user_config))
         self._live.allow(spec.head_timeout_s)
-        _set_batches(self._batched, spec)
+        self._batched.configure(spec)
 
     async def search(
         self, questions: tuple[Question, ...], mark: str, seconds: float
@@ -224,58 +225,6 @@ class Current:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on to the app of this moment."""
         await self.app(scope, receive, send)
-
-
-def batched(
-    threads: ThreadPoolExecutor,
-    work: Callable[[Sequence[R]], Sequence[A | MragError]],
-    spec: ServeSpec,
-    num_batches: int,
-) -> Callable[[R], Awaitable[A | MragError]]:
-    """The work, on the requests that come while it is busy with others, together.
-
-    A request that breaks the work costs only itself: then each is run alone.
-    Args:
-        num_batches: how many may run at once.
-    """
-
-    async def run(requests: list[R]) -> list[A | MragError | Exception]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, lambda: outcomes(work, requests))
-
-    together = serve.batch(
-        run,
-        max_batch_size=spec.max_batch,
-        batch_wait_timeout_s=spec.batch_wait_ms / 1000,
-        max_concurrent_batches=num_batches,
-    )
-
-    async def one(request: R) -> A | MragError:
-        outcome = await together(request)
-        if isinstance(outcome, Exception) and not isinstance(outcome, MragError):
-            raise outcome
-        return outcome  # type: ignore[no-any-return]
-
-    one.together = together  # type: ignore[attr-defined]
-    return one
-
-
-def outcomes(
-    work: Callable[[Sequence[R]], Sequence[A | MragError]], requests: Sequence[R]
-) -> list[A | MragError | Exception]:
-    """What the work gives for each request; alone, if together it gives an error."""
-    try:
-        return list(work(requests))
-    except Exception as error:  # each caller is answered with its own
-        if len(requests) == 1:
-            return [error]
-        log.warning("batch_failed requests=%d error=%s", len(requests), type(error).__name__)
-        return [one for request in requests for one in outcomes(work, [request])]
-
-
-def _set_batches(one: Any, spec: ServeSpec) -> None:
-    one.together.set_max_batch_size(spec.max_batch)
-    one.together.set_batch_wait_timeout_s(spec.batch_wait_ms / 1000)
 
 
 def _opened(config: Config) -> VectorIndex:

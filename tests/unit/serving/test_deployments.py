@@ -7,8 +7,6 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +14,11 @@ import pytest
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.errors import ConfigError, MragError, OutOfTime
+from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import haproxy, service
 from mrag_pipeline.serving.app import application, build
-from mrag_pipeline.serving.deployments import Current, batched, outcomes
+from mrag_pipeline.serving.deployments import Current
 from mrag_pipeline.serving.settings import API, ENCODER, SEARCH, changed, pinned
-
-
-def doubled(requests: Sequence[int]) -> list[int | MragError]:
-    if 13 in requests:
-        raise ZeroDivisionError
-    return [OutOfTime("late") if one < 0 else 2 * one for one in requests]
-
-
-def test_a_request_that_breaks_a_batch_costs_only_itself() -> None:
-    """The others are answered alone; an error of the caller is a value like any other."""
-    found = outcomes(doubled, [1, 13, -1, 2])
-    assert [found[0], found[3]] == [2, 4]
-    assert isinstance(found[1], ZeroDivisionError)
-    assert isinstance(found[2], OutOfTime)
-
-
-def test_a_fault_is_raised_and_an_error_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that Ray wraps only what nobody was to be told."""
-
-    def batch(run: Any, **_: Any) -> Any:  # Serve's needs a replica around it
-        async def alone(request: int) -> Any:
-            return (await run([request]))[0]
-
-        return alone
-
-    monkeypatch.setattr("ray.serve.batch", batch)
-
-    async def ask(number: int) -> Any:
-        return await batched(ThreadPoolExecutor(1), doubled, ServeSpec(), 1)(number)
-
-    assert asyncio.run(ask(4)) == 8
-    assert isinstance(asyncio.run(ask(-1)), OutOfTime)
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(ask(13))
 
 
 def test_an_app_is_exchanged_between_requests() -> None:
