@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.conftest import Undisturbed
 from tests.e2e.project import ROOT, end, environment, family_of, run
 from tests.e2e.served import QUERY, free_port, serving
+from tests.ray_head import a_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -70,7 +71,7 @@ def existing_ray(log: Path) -> Iterator[ExistingRay]:
 
 
 def test_it_joins_a_ray_that_runs_and_leaves_it_as_it_was(
-    undisturbed: Undisturbed, tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answers of `mrag search`, at the port of that cluster's Serve; the other application stays.
 
@@ -79,6 +80,8 @@ def test_it_joins_a_ray_that_runs_and_leaves_it_as_it_was(
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     searched = run("search", QUERY, "-k", "3", "--json", cwd=project, log=tmp_path / "search")
     assert searched.code == 0, searched.err
+    for name, value in a_token().items():  # Ray asks for one unless told otherwise
+        monkeypatch.setenv(name, value)
     with existing_ray(tmp_path / "ray.err") as other:
         before = other.look()
         assert before == {"applications": {"another": "RUNNING"}, "answer": "another"}
