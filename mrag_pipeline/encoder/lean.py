@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+_LOCK = threading.RLock()  # what is changed meanwhile is the whole process's
 
 
 @contextmanager
@@ -19,15 +22,16 @@ def lean_imports() -> Iterator[None]:
     transformers has scipy imported, where it is installed, for the losses of object detectors,
     which nothing here trains. A process that does has to import transformers before.
     """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        utils: Any = importlib.import_module("transformers.utils")
-        has_scipy, utils.is_scipy_available = utils.is_scipy_available, lambda: False
+    with _LOCK:
+        collects = gc.isenabled()
+        gc.disable()
         try:
-            yield
+            utils: Any = importlib.import_module("transformers.utils")
+            has_scipy, utils.is_scipy_available = utils.is_scipy_available, lambda: False
+            try:
+                yield
+            finally:
+                utils.is_scipy_available = has_scipy
         finally:
-            utils.is_scipy_available = has_scipy
-    finally:
-        if collects:
-            gc.enable()
+            if collects:
+                gc.enable()
