@@ -53,9 +53,9 @@ def serve(
     if port is not None:
         over = merged(over, {"serve": {"port": port}})
     resolved = Config.load(config, over)
-    _check_place(resolved)
+    record = _checked(resolved)
     try:
-        _run(resolved, stopping, json)
+        _run(resolved, record, stopping, json)
     except KeyboardInterrupt:
         # All is ended; what Ray still holds of a start that was cut short breaks at exit (seen:
         # a segmentation fault), so nothing of this process is taken apart.
@@ -64,11 +64,12 @@ def serve(
         os._exit(INTERRUPTED)
 
 
-def _check_place(config: Config) -> None:
-    """That it may listen where it is to, known before anything is started.
+def _checked(config: Config) -> VersionRecord:
+    """The live version, and that it can be served from here: known before anything is started.
 
-    Raises: ConfigError.
+    Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
     """
+    from mrag_pipeline import wiring
     from mrag_pipeline.serving.keys import check_exposure, read_keys
     from mrag_pipeline.serving.service import check_port, check_replicas
 
@@ -76,15 +77,6 @@ def _check_place(config: Config) -> None:
     check_replicas(config)
     if not config.workers.address:  # a cluster's Serve may listen already
         check_port(config.serve.host, config.serve.port)
-
-
-def _servable(config: Config) -> VersionRecord:
-    """The live version, which can be served from here.
-
-    Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
-    """
-    from mrag_pipeline import wiring
-
     with closing(wiring.index(config)) as opened:
         record = live_record(opened, config.index)
     if not config.workers.address and wiring.weights_hash(config) != record.encoder.weights_hash:
@@ -92,7 +84,7 @@ def _servable(config: Config) -> VersionRecord:
     return record
 
 
-def _run(config: Config, stopping: Stopping, json: bool) -> None:
+def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
     from mrag_pipeline.serving import service
 
     with service.environment():
@@ -102,8 +94,6 @@ def _run(config: Config, stopping: Stopping, json: bool) -> None:
         orphans.guard()
         others = service.family()
         try:
-            # Starting a Ray is mostly waiting for its processes: the index is looked at meanwhile.
-            looked = service.beside(_servable, config)
             with service.imported():
                 if shared:
                     cluster.connect(config.workers.address)
@@ -111,7 +101,6 @@ def _run(config: Config, stopping: Stopping, json: bool) -> None:
                     # Of Ray's tokens, not of cores: three parts fit on one core too.
                     cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
             stopping.listen()  # Ray has put its own handlers in their place
-            record = looked.result()
             url = service.start(config)
             # A cluster's proxies are where its nodes are, and those may not be reached from here.
             reason = "" if shared else service.wait_ready(config, stopping.awaited)

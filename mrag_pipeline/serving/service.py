@@ -73,17 +73,9 @@ def imported() -> Iterator[None]:
 
     Starting a Ray is mostly waiting for its processes.
     """
-    importing = beside(importlib.import_module, "mrag_pipeline.serving.app")
+    importing = _beside(importlib.import_module, "mrag_pipeline.serving.app")
     yield
     importing.result()
-
-
-def beside(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-    """The work in a thread, which nobody who is interrupted has to wait for."""
-    thread = ThreadPoolExecutor(1, "start")
-    done = thread.submit(work, *arguments, **options)
-    thread.shutdown(wait=False)
-    return done
 
 
 def check_replicas(config: Config) -> None:
@@ -139,7 +131,7 @@ def start(config: Config) -> str:
     app = build(config)
     http = {"host": spec.host, "port": spec.port}
     logs = {"log_level": "WARNING", "enable_access_log": False}
-    starting = beside(
+    starting = _beside(
         serve.start, proxy_location="HeadOnly", http_options=http, logging_config=logs
     )
     try:
@@ -215,6 +207,14 @@ def end(processes: list[psutil.Process], seconds: float = END_S) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     psutil.wait_procs(alive, timeout=seconds)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
+    """The work in a thread, which nobody who is interrupted has to wait for."""
+    thread = ThreadPoolExecutor(1, "start")
+    done = thread.submit(work, *arguments, **options)
+    thread.shutdown(wait=False)
+    return done
 
 
 def _readiness(host: str, port: int) -> tuple[int, str]:
