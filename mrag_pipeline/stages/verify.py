@@ -32,8 +32,7 @@ log = logging.getLogger(__name__)
 
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
-# In memory at a time, being read ahead of their comparing: shards, as far as they have no more
-# numbers together.
+# Shards in memory at a time: so many, or fewer where they have more numbers than that together.
 _SHARDS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 4_000_000
 

@@ -71,6 +71,9 @@ def test_blocks_and_parts_do_not_change_the_answer(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(exact, "_BLOCK_ROWS", block)
         whole = top_k(ids, vectors, query, k)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exact, "_BLOCK_NUMBERS", 2 * block)  # the same rows, of two numbers each
+        assert top_k(ids, vectors, query, k).ids[0].tolist() == expected
     middle = len(rows) // 2
     parts = [
         top_k(ids[cut], vectors[cut], query, k) for cut in (slice(middle, None), slice(0, middle))
