@@ -62,7 +62,7 @@ test-slow: $(VENV)/.installed
 test-contract: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps milvus==2.3.5 \
 	    || echo "milvus==2.3.5 could not be installed: the tests will skip"
-	$(BIN)/python -m tests.milvus_server $(BIN)/python -m pytest -q -k server \
+	$(BIN)/python -m tests.support.milvus_server $(BIN)/python -m pytest -q -k server \
 	    tests/contracts/test_vector_index.py tests/contracts/test_index_filters.py \
 	    tests/contracts/test_half_vectors.py
 

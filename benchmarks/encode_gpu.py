@@ -139,7 +139,7 @@ def sentence_transformers(model: str, device: str, longest: int) -> Callable[...
         return None
     from sentence_transformers import SentenceTransformer
 
-    from mrag_pipeline.encoder.source import find_model
+    from mrag_pipeline.encoder.model_source import find_model
 
     folder = str(find_model(EncoderSpec(model)).root)
     theirs = SentenceTransformer(folder, device=device, model_kwargs={"dtype": torch.bfloat16})

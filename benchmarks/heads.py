@@ -30,21 +30,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.config import Config
-from mrag_pipeline.corpus.datasets import open_data_set
+from mrag_pipeline.corpus.labelled.data_set import open_data_set
 from mrag_pipeline.domain.chunking import chunks_of, embedded_text
-from mrag_pipeline.domain.comparison import Resamples, success
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.labelled import LabelledSet
+from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.strategies import STRATEGIES
+from mrag_pipeline.domain.success import Resamples, success
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.voting import Ballots, VoteSpec, elect, shortlist, weights_of
 from mrag_pipeline.errors import CorpusNotFound
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder, Ranking, SearchRequest
-from mrag_pipeline.stages.retrieve import Retriever, RetrieveSpec
+from mrag_pipeline.query.retriever import Retriever, RetrieveSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 
 VOTE = STRATEGIES["aspect"].vote
@@ -306,7 +306,7 @@ def main() -> None:
     names = options.sets.split(",")
     if len(names) != 2:
         parser.error("--sets takes two names: what is learned on one is tried on the other")
-    quiet.settle()
+    library_settings.settle()
     try:
         for name in names:
             open_data_set(name)

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic import Shape, SyntheticEncoder
 
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.errors import MragError
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging import tables
-from tests.milvus_server import ONE_A_HOST, Server
+from tests.support.milvus_server import ONE_A_HOST, Server
 
 BLOCK = 20_000
 QUERIES, HITS, RECALL_AT = 64, 64, 10

@@ -36,21 +36,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pymilvus import MilvusClient
 
-from flows.progress import LogProgress
 from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.index import milvus as milvus_index
-from mrag_pipeline.index.schema import schema
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.flows.progress import LogProgress
+from mrag_pipeline.index.milvus.adapter import adapter as milvus_index
+from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, ShardOutput, Staging
-from mrag_pipeline.stages.load import collections_of, load
-from mrag_pipeline.staging.bulk import BulkFolder
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
-from mrag_pipeline.staging.spec import StagingSpec
-from tests.fakes_staging import a_card, a_manifest
-from tests.milvus_server import ONE_A_HOST, Server
+from tests.support.fake_staging import a_card, a_manifest
+from tests.support.milvus_server import ONE_A_HOST, Server
 
 SHARD_ROWS = 20_000
 PLAIN_ROWS = 2_000

@@ -26,11 +26,11 @@ from mrag_pipeline.domain.documents import Chunk, chunk_id
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.ports import DocumentRow, ShardOutput
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.shards import open_staging
-from mrag_pipeline.staging.spec import StagingSpec
-from tests.fakes_staging import PLAN, a_card, a_manifest
-from tests.s3_listing import Listing
-from tests.s3_server import environment, exported, s3_server
+from tests.support.fake_staging import PLAN, a_card, a_manifest
+from tests.support.s3_listing import Listing
+from tests.support.s3_server import environment, exported, s3_server
 
 ROUNDS = 3
 CHUNKS, HEADS, DIM, STANDARD = 1_000, 12, 32, 6
@@ -39,8 +39,8 @@ MEASURE = """
 import json, resource, sys, time
 from pyarrow import fs
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
-from mrag_pipeline.filesystems.place import open_place
+from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.filesystems.location import open_place
 
 began = time.process_time()
 if sys.argv[1] == "ours":

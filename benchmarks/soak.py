@@ -40,11 +40,11 @@ from callers import Asked, Contender
 from served import Place, Process, Questions
 
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.client.problems import RETRIED, seconds_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import VectorIndex
-from mrag_pipeline.stages.retrieve import Retriever
+from mrag_pipeline.query.retriever import Retriever
 
 K = 10
 SHARE = 0.7  # of the highest QPS
@@ -319,7 +319,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--qps", type=float, default=0.0, help="instead of 70% of the highest")
     options = parser.parse_args()
-    quiet.settle()
+    library_settings.settle()
     folder = options.folder.absolute() / str(options.chunks)
     seconds = 60 * options.minutes
     with served.milvus_server(folder / "milvus") as uri:

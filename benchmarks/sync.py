@@ -18,20 +18,20 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from flows.progress import LogProgress
 from mrag_pipeline import wiring
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.runtime.serial import SerialPool
-from mrag_pipeline.stages.compare import Wanted, compare
-from mrag_pipeline.stages.embed import embed
-from mrag_pipeline.stages.load import load
-from mrag_pipeline.stages.plan import plan
-from mrag_pipeline.stages.publish import publish
-from mrag_pipeline.stages.reconcile import reconcile
-from mrag_pipeline.stages.sync import apply, live_record
-from mrag_pipeline.stages.verify import verify
+from mrag_pipeline.stages.ingest.embed import embed
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.publish import publish
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.sync.apply import apply, live_record
+from mrag_pipeline.stages.sync.compare import Wanted, compare
 
 CHANGED_SHARE = 0.01
 WORDS = ("river", "violin", "engine", "bakery", "glacier", "market", "lantern", "library")
@@ -101,7 +101,7 @@ def sync(config: Config) -> int:
 
 def main(documents: int) -> None:
     """Prints the figures."""
-    quiet.settle()
+    library_settings.settle()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         corpus = folder / "corpus.jsonl"

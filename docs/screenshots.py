@@ -27,11 +27,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import LocalBackend
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import Keys
-from mrag_pipeline.serving.parts import Blind
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import Keys
 
 HERE = Path(__file__).parent
 FETCH = (

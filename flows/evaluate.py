@@ -13,24 +13,24 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.artifacts import ArtifactProgress, key_of
-from flows.clock import Clock
-from flows.hooks import HOOKS
-from flows.ingest import ingest
-from flows.progress import current
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged
-from mrag_pipeline.corpus.datasets import open_data_set
-from mrag_pipeline.corpus.labelled_queries import read_labelled
-from mrag_pipeline.corpus.published import cache_folder, local_folder
+from mrag_pipeline.corpus.labelled.data_set import open_data_set
+from mrag_pipeline.corpus.labelled.download import cache_folder, local_folder
+from mrag_pipeline.corpus.labelled.query_file import read_labelled
 from mrag_pipeline.domain.evaluation import DEFAULT_KS, Evaluation
-from mrag_pipeline.domain.labelled import LabelledSet
+from mrag_pipeline.domain.labelled_queries import LabelledSet
+from mrag_pipeline.flows.artifacts import ArtifactProgress, key_of
+from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.ingest import ingest
+from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.progress import current
 from mrag_pipeline.report.folder import write_report
 from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures, published
-from mrag_pipeline.stages.evaluate import SharingFinder, strategies_for
-from mrag_pipeline.stages.evaluate import evaluate as evaluate_stage
-from mrag_pipeline.stages.sync import live_record
+from mrag_pipeline.stages.evaluate.evaluate import SharingFinder, strategies_for
+from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
+from mrag_pipeline.stages.sync.apply import live_record
 
 BASELINES = ("standard", "standard-windows")  # of the paired differences
 

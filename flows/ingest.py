@@ -10,34 +10,34 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import artifacts
-from flows.clock import Clock
-from flows.hooks import HOOKS
-from flows.letters import keep_letters
-from flows.progress import current
-from flows.retries import AGAIN
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.corpus.labelled_queries import read_labelled
+from mrag_pipeline.corpus.labelled.query_file import read_labelled
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict, judge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import GateClosed, StagingError
+from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.dead_letters import keep_letters
+from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
-from mrag_pipeline.stages.ahead import ahead
-from mrag_pipeline.stages.embed import EmbedTotals
-from mrag_pipeline.stages.embed import embed as embed_stage
-from mrag_pipeline.stages.gate import compare_versions
-from mrag_pipeline.stages.load import load as load_stage
-from mrag_pipeline.stages.plan import Plan
-from mrag_pipeline.stages.plan import plan as plan_stage
-from mrag_pipeline.stages.publish import keep_ready
-from mrag_pipeline.stages.publish import publish as publish_stage
-from mrag_pipeline.stages.reconcile import Staged, reconcile
-from mrag_pipeline.stages.verify import CollectionCheck
-from mrag_pipeline.stages.verify import verify as verify_stage
+from mrag_pipeline.stages.ingest.embed import EmbedTotals
+from mrag_pipeline.stages.ingest.embed import embed as embed_stage
+from mrag_pipeline.stages.ingest.gate import compare_versions
+from mrag_pipeline.stages.ingest.load import load as load_stage
+from mrag_pipeline.stages.ingest.plan import Plan
+from mrag_pipeline.stages.ingest.plan import plan as plan_stage
+from mrag_pipeline.stages.ingest.publish import keep_ready
+from mrag_pipeline.stages.ingest.publish import publish as publish_stage
+from mrag_pipeline.stages.ingest.read_ahead import ahead
+from mrag_pipeline.stages.ingest.reconcile import Staged, reconcile
+from mrag_pipeline.stages.ingest.verify import CollectionCheck
+from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 
 
 @dataclass(frozen=True, slots=True)

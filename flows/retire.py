@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect import flow, task
 
-from flows import artifacts
-from flows.hooks import HOOKS
-from flows.progress import current
-from flows.retries import AGAIN
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.stages import retire as retire_stage
-from mrag_pipeline.stages.retire import Retired
+from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.retries import AGAIN
+from mrag_pipeline.stages.versions import retire as retire_stage
+from mrag_pipeline.stages.versions.retire import Retired
 
 
 @task(**AGAIN)

@@ -11,25 +11,25 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import artifacts
-from flows.clock import Clock
-from flows.hooks import HOOKS
-from flows.letters import keep_letters
-from flows.progress import current
-from flows.retries import AGAIN
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.dead_letters import keep_letters
+from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
-from mrag_pipeline.stages import compare as compare_stage
-from mrag_pipeline.stages import sync as sync_stage
-from mrag_pipeline.stages.compare import Compared, Wanted
-from mrag_pipeline.stages.embed import EmbedTotals
-from mrag_pipeline.stages.embed import embed as embed_stage
-from mrag_pipeline.stages.sync import Applied
+from mrag_pipeline.stages.ingest.embed import EmbedTotals
+from mrag_pipeline.stages.ingest.embed import embed as embed_stage
+from mrag_pipeline.stages.sync import apply as sync_stage
+from mrag_pipeline.stages.sync import compare as compare_stage
+from mrag_pipeline.stages.sync.apply import Applied
+from mrag_pipeline.stages.sync.compare import Compared, Wanted
 
 
 @dataclass(frozen=True, slots=True)

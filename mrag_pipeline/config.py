@@ -19,22 +19,22 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.corpus_difference import SyncSpec
 from mrag_pipeline.domain.gate import GateSpec
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.domain.ingest import IngestSpec
-from mrag_pipeline.domain.notify import NotifySpec
 from mrag_pipeline.domain.planning import ShardingSpec
 from mrag_pipeline.domain.retirement import RetireSpec
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.domain.sync import SyncSpec
 from mrag_pipeline.domain.version import check_index_name
-from mrag_pipeline.domain.workers import WorkersSpec
+from mrag_pipeline.domain.worker_plan import WorkersSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.index.spec import MilvusSpec
-from mrag_pipeline.llm.spec import LlmSpec
-from mrag_pipeline.staging.spec import StagingSpec
+from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.llm import LlmSpec
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.notify import NotifySpec
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.settings.staging import StagingSpec
 
 DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"

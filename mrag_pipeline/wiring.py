@@ -19,13 +19,13 @@ from mrag_pipeline.ports import (
     Staging,
     VectorIndex,
 )
-from mrag_pipeline.stages.embed import ShardEmbedder
-from mrag_pipeline.stages.plan import Request
-from mrag_pipeline.stages.retrieve import Retriever
-from mrag_pipeline.stages.staged import StagedVersion
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.stages.ingest.embed import ShardEmbedder
+from mrag_pipeline.stages.ingest.plan import Request
+from mrag_pipeline.stages.versions.staged_version import StagedVersion
 
 if TYPE_CHECKING:
-    from mrag_pipeline.encoder.check import ModelReport
+    from mrag_pipeline.encoder.model_check import ModelReport
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.llm.chat import ChatModel, ChatStream
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
@@ -49,7 +49,7 @@ def reader(config: Config) -> CorpusReader:
 
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     """The encoder, loaded and ready; threads 0 leaves torch's own choice."""
-    from mrag_pipeline.encoder.lean import lean_imports
+    from mrag_pipeline.encoder.lean_imports import lean_imports
 
     workers = config.workers
     with lean_imports():
@@ -68,7 +68,7 @@ def weights_hash(config: Config) -> str:
 
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
-    from mrag_pipeline.encoder.source import find_model
+    from mrag_pipeline.encoder.model_source import find_model
 
     return find_model(config.encoder).weights_hash()
 
@@ -76,17 +76,17 @@ def weights_hash(config: Config) -> str:
 def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
     """What the config's model is, and whether it proves itself; `say` is told what is begun."""
     say("importing torch and transformers")
-    from mrag_pipeline.encoder.lean import lean_imports
+    from mrag_pipeline.encoder.lean_imports import lean_imports
 
     with lean_imports():
-        from mrag_pipeline.encoder.check import check_model
+        from mrag_pipeline.encoder.model_check import check_model
 
     return check_model(config.encoder, device=config.workers.device, say=say)
 
 
 def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:
     """Cuts texts by the encoder's tokens."""
-    from mrag_pipeline.encoder.segments import open_segmenter
+    from mrag_pipeline.encoder.segmenter import open_segmenter
 
     return open_segmenter(encoder, config.chunking)
 
@@ -134,11 +134,11 @@ def dead_letters(config: Config) -> DeadLetterFiles:
 
 def index(config: Config) -> VectorIndex:
     """The vector index; close it."""
-    from mrag_pipeline.index.milvus import open_index
+    from mrag_pipeline.index.milvus.adapter import open_index
 
     if not config.milvus.bulk_uri:
         return open_index(config.milvus, config.index)
-    from mrag_pipeline.staging.bulk import BulkFolder
+    from mrag_pipeline.staging.bulk_files import BulkFolder
 
     files = BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path)
     return open_index(config.milvus, config.index, files)
@@ -181,9 +181,9 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
     on a server, a lease there, which keeps the runs of several hosts apart too.
     Raises: IndexBusy, naming the owner; StagingError, StorageFull, IndexUnavailable.
     """
-    from mrag_pipeline.index.lite import path_of
-    from mrag_pipeline.staging.lock import local_folder
-    from mrag_pipeline.staging.lock import run_lock as file_lock
+    from mrag_pipeline.index.milvus.lite import path_of
+    from mrag_pipeline.locking.file_lock import local_folder
+    from mrag_pipeline.locking.file_lock import run_lock as file_lock
 
     until = time.monotonic() + wait_s
     database = path_of(config.milvus.uri)
@@ -194,7 +194,7 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
         if folder is not None:
             held.enter_context(file_lock(folder, config.index, wait_s))
         if database is None:
-            from mrag_pipeline.index.lease import server_lease
+            from mrag_pipeline.locking.index_lease import server_lease
 
             left = max(0.0, until - time.monotonic())
             held.enter_context(server_lease(config.milvus, config.index, left))

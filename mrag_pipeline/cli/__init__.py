@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mrag_pipeline import __version__
-from mrag_pipeline.cli import quiet
+from mrag_pipeline.cli import library_settings
 from mrag_pipeline.errors import MragError
 
 EPILOG = """
@@ -43,46 +43,46 @@ def _root(
 
 def _add_commands() -> None:
     from mrag_pipeline.cli import (
-        ask,
-        build,
+        doctor,
         evaluate,
-        health,
+        ingest,
         keys,
-        look,
         models,
+        search,
         serve,
-        update,
+        status,
+        sync,
         versions,
     )
 
     for command in (
-        build.init,
-        build.plan,
-        build.ingest,
-        update.sync,
-        ask.search,
+        ingest.init,
+        ingest.plan,
+        ingest.ingest,
+        sync.sync,
+        search.search,
         serve.serve,
         evaluate.evaluate,
-        look.status,
-        look.inspect,
+        status.status,
+        status.inspect,
         versions.versions,
         versions.activate,
         versions.retire,
         versions.audit,
         versions.repair,
         versions.export,
-        health.doctor,
+        doctor.doctor,
     ):
         app.command()(command)
     app.command("import")(versions.import_version)
-    app.add_typer(update.deadletters, name="deadletters")
+    app.add_typer(sync.deadletters, name="deadletters")
     app.add_typer(models.models, name="models")
     app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:
     """Runs the command line; errors become one message and an exit code."""
-    quiet.settle()
+    library_settings.settle()
     _add_commands()
     try:
         app()

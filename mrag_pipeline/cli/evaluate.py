@@ -12,16 +12,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mrag_pipeline.cli.flowing import announce, run
+from mrag_pipeline.cli.flow_runs import announce, run
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.evaluation import AT_N, DEFAULT_KS
 from mrag_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from flows.evaluate import EvaluateResult
-    from mrag_pipeline.domain.comparison import Interval
     from mrag_pipeline.domain.evaluation import Evaluation, Measure
+    from mrag_pipeline.domain.success import Interval
+    from mrag_pipeline.flows.evaluate import EvaluateResult
     from mrag_pipeline.report.paper import PaperFigures
 
 MAX_K = 1_000
@@ -83,7 +83,7 @@ def evaluate(
 
     Config.load(config, settings_here)  # a wrong config is told before a server is started
     announce("Prefect")
-    from flows.evaluate import evaluate as flow
+    from mrag_pipeline.flows.evaluate import evaluate as flow
 
     result: EvaluateResult = run(
         lambda: flow(

@@ -44,7 +44,7 @@ def new(
         export MRAG_API_KEYS="$(mrag keys new me --entry)"
     """
     from mrag_pipeline.config import Config
-    from mrag_pipeline.serving.keys import new_key
+    from mrag_pipeline.serving.security.keys import new_key
 
     variable = Config.load(config, settings_of(settings)).serve.keys_env
     secret, key = new_key(name, tenant, _expiry(expires))

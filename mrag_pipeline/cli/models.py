@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mrag_pipeline.cli.flowing import facts
+from mrag_pipeline.cli.flow_runs import facts
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Settings, settings_of
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.config import Config, merged

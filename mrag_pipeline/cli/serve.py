@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from mrag_pipeline.cli import orphans
-from mrag_pipeline.cli.look import live_record
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.status import live_record
 from mrag_pipeline.cli.terminal import err, out
 from mrag_pipeline.config import Config, merged
 from mrag_pipeline.domain.version import VersionRecord
@@ -70,8 +70,8 @@ def _checked(config: Config) -> VersionRecord:
     Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.serving.keys import check_exposure, read_keys
-    from mrag_pipeline.serving.service import check_port, check_replicas
+    from mrag_pipeline.serving.ray.launcher import check_port, check_replicas
+    from mrag_pipeline.serving.security.keys import check_exposure, read_keys
 
     check_exposure(config.serve, read_keys(config.serve))
     check_replicas(config)
@@ -85,25 +85,25 @@ def _checked(config: Config) -> VersionRecord:
 
 
 def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
-    from mrag_pipeline.serving import service
+    from mrag_pipeline.serving.ray import launcher
 
-    with service.environment():
+    with launcher.environment():
         from mrag_pipeline.runtime import cluster
 
         shared = bool(config.workers.address)
         orphans.guard()
-        others = service.family()
+        others = launcher.family()
         try:
-            with service.imported():
+            with launcher.imported():
                 if shared:
                     cluster.connect(config.workers.address)
                 else:
                     # Of Ray's tokens, not of cores: three parts fit on one core too.
                     cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
             stopping.listen()  # Ray has put its own handlers in their place
-            url = service.start(config)
+            url = launcher.start(config)
             # A cluster's proxies are where its nodes are, and those may not be reached from here.
-            reason = "" if shared else service.wait_ready(config, stopping.awaited)
+            reason = "" if shared else launcher.wait_ready(config, stopping.awaited)
             if "another encoder" in reason:
                 raise _another_encoder(config, record)
             if reason:
@@ -111,11 +111,11 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
             _say_ready(url, config.index, record, json)
             stopping.wait()
         finally:
-            processes = [one for one in service.family() if one not in others]
+            processes = [one for one in launcher.family() if one not in others]
             _end(
-                lambda: service.stop(shared),
+                lambda: launcher.stop(shared),
                 cluster.stop,
-                lambda: service.end(processes),
+                lambda: launcher.end(processes),
             )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mrag_pipeline.cli import flowing
+from mrag_pipeline.cli import flow_runs
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, Wait, settings_of
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.config import Config
@@ -90,7 +90,7 @@ def activate(
     Example: mrag activate v0123456789ab
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.publish import activate as activate_stage
+    from mrag_pipeline.stages.ingest.publish import activate as activate_stage
 
     resolved = Config.load(config, settings_of(settings, index))
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
@@ -121,12 +121,12 @@ def retire(
         mrag retire --keep 2
         mrag retire v0123456789ab
     """
-    flowing.announce("Prefect")
-    from flows.retire import retire as flow
+    flow_runs.announce("Prefect")
+    from mrag_pipeline.flows.retire import retire as flow
 
     values = settings_of(settings, index)
     file = str(config.absolute()) if config else None
-    result: dict[str, Any] = flowing.run(lambda: flow(file, values, keep, version, wait), json)
+    result: dict[str, Any] = flow_runs.run(lambda: flow(file, values, keep, version, wait), json)
     if json:
         print_json(result)
         return
@@ -148,13 +148,13 @@ def audit(
     Example: mrag audit
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.audit import audit as audit_stage
+    from mrag_pipeline.stages.versions.audit import audit as audit_stage
 
     resolved = Config.load(config, settings_of(settings, index))
     with closing(wiring.index(resolved)) as opened:
         record = _record(opened, version)
         staged = wiring.staged_version(resolved, record)
-        found = flowing.run_plain(lambda told: audit_stage(record, staged, opened, told), json)
+        found = flow_runs.run_plain(lambda told: audit_stage(record, staged, opened, told), json)
     if json:
         print_json(asdict(found))
     else:
@@ -187,13 +187,13 @@ def repair(
     Example: mrag repair
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.repair import repair as repair_stage
+    from mrag_pipeline.stages.versions.repair import repair as repair_stage
 
     resolved = Config.load(config, settings_of(settings, index))
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
         record = _record(opened, version)
         staged = wiring.staged_version(resolved, record)
-        done = flowing.run_plain(lambda told: repair_stage(record, staged, opened, told), json)
+        done = flow_runs.run_plain(lambda told: repair_stage(record, staged, opened, told), json)
     facts = {
         "version": record.version,
         "restored_rows": done.restored,
@@ -204,7 +204,7 @@ def repair(
     if json:
         print_json(facts)
     else:
-        flowing.facts(facts)
+        flow_runs.facts(facts)
 
 
 def export(
@@ -220,13 +220,13 @@ def export(
     Example: mrag export s3://backups/docs
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.transfer import export as export_stage
+    from mrag_pipeline.stages.versions.transfer import export as export_stage
 
     resolved = Config.load(config, settings_of(settings, index))
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
         record = _record(opened, version)
         place = wiring.export(folder)
-        chunks = flowing.run_plain(lambda told: export_stage(record, opened, place, told), json)
+        chunks = flow_runs.run_plain(lambda told: export_stage(record, opened, place, told), json)
     if json:
         print_json({"version": record.version, "chunks": chunks, "folder": folder})
         return
@@ -246,9 +246,9 @@ def import_version(
     Example: mrag import backups/docs --activate -s milvus.uri=http://localhost:19530
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.publish import activate as activate_stage
-    from mrag_pipeline.stages.transfer import bring_in, exported
-    from mrag_pipeline.stages.verify import verify
+    from mrag_pipeline.stages.ingest.publish import activate as activate_stage
+    from mrag_pipeline.stages.ingest.verify import verify
+    from mrag_pipeline.stages.versions.transfer import bring_in, exported
 
     resolved = Config.load(config, settings_of(settings, index))
     place = wiring.export(folder)
@@ -260,7 +260,7 @@ def import_version(
             verify(manifest, place.staging, opened, record.num_chunks, resolved.ingest, told)
             return activate_stage(record.version, opened) if activate else record
 
-        record = flowing.run_plain(work, json)
+        record = flow_runs.run_plain(work, json)
         live = opened.live()
     if json:
         print_json({"version": record.version, "chunks": record.num_chunks, "live": live})
@@ -270,7 +270,7 @@ def import_version(
 
 
 def _record(index: VectorIndex, version: str | None) -> VersionRecord:
-    from mrag_pipeline.stages.sync import live_record
+    from mrag_pipeline.stages.sync.apply import live_record
 
     if version is None:
         return live_record(index)

@@ -20,7 +20,7 @@ from mrag_pipeline.client.problems import (
     ServiceRefused,
     ServiceUnreachable,
 )
-from mrag_pipeline.serving.schemas import (
+from mrag_pipeline.wire.schemas import (
     AnswerEnd,
     BatchAnswer,
     Chunk,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from mrag_pipeline.client.filters import Where, wire_filter
 from mrag_pipeline.client.problems import AnswerUnreadable, problem_of
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.schemas import (
+from mrag_pipeline.wire.schemas import (
     AnswerBody,
     BatchAnswer,
     BatchBody,

@@ -15,7 +15,7 @@ from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
 from mrag_pipeline.client.events import AnswerEvent, Reading
 from mrag_pipeline.client.problems import ServiceUnreachable
-from mrag_pipeline.serving.schemas import (
+from mrag_pipeline.wire.schemas import (
     Chunk,
     IndexState,
     SearchAnswer,

@@ -9,7 +9,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from mrag_pipeline.client.calls import read_as
 from mrag_pipeline.client.problems import AnswerUnreadable, ServiceUnreachable, problem_of
-from mrag_pipeline.serving.schemas import AnswerEnd, Problem, SearchAnswer, TextPiece
+from mrag_pipeline.wire.schemas import AnswerEnd, Problem, SearchAnswer, TextPiece
 
 AnswerEvent = SearchAnswer | TextPiece | AnswerEnd
 

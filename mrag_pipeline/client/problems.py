@@ -17,7 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 from mrag_pipeline.errors import MragError, PermanentError, TransientError
-from mrag_pipeline.serving.schemas import Problem
+from mrag_pipeline.wire.schemas import Problem
 
 # Too early, too often, timed out on the way, not ready or overloaded. 500 and 501 stay as they are.
 TRANSIENT = (408, 425, 429, 502, 503, 504)

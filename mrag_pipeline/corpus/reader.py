@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from mrag_pipeline.corpus.bookmark import Bookmark
-from mrag_pipeline.corpus.delimited import DelimitedFiles
-from mrag_pipeline.corpus.fields import FieldMapping, rejected, resolve
-from mrag_pipeline.corpus.json_array import JsonArray, begins_array
-from mrag_pipeline.corpus.jsonl import JsonLines
-from mrag_pipeline.corpus.parquet import ParquetFiles
-from mrag_pipeline.corpus.pydocs import SCHEME, PythonDocs
-from mrag_pipeline.corpus.records import Record, RecordFormat
-from mrag_pipeline.corpus.spec import FORMATS, CorpusSpec
-from mrag_pipeline.corpus.texts import MAPPING as TEXT_MAPPING
-from mrag_pipeline.corpus.texts import TextFiles
-from mrag_pipeline.corpus.tree import SourceFile, Tree
+from mrag_pipeline.corpus.field_mapping import FieldMapping, rejected, resolve
+from mrag_pipeline.corpus.file_tree import SourceFile, Tree
+from mrag_pipeline.corpus.formats.delimited import DelimitedFiles
+from mrag_pipeline.corpus.formats.json_array import JsonArray, begins_array
+from mrag_pipeline.corpus.formats.jsonl import JsonLines
+from mrag_pipeline.corpus.formats.open_file_position import Bookmark
+from mrag_pipeline.corpus.formats.parquet import ParquetFiles
+from mrag_pipeline.corpus.formats.pydoc_pages import SCHEME, PythonDocs
+from mrag_pipeline.corpus.formats.record_format import Record, RecordFormat
+from mrag_pipeline.corpus.formats.text_files import MAPPING as TEXT_MAPPING
+from mrag_pipeline.corpus.formats.text_files import TextFiles
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, FingerprintMismatch
 from mrag_pipeline.ports import CorpusReader
+from mrag_pipeline.settings.corpus import FORMATS, CorpusSpec
 
 SUFFIXES = {
     "parquet": (".parquet", ".pq", ".parq"),

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.comparison import Interval, Resamples, Success, success
-from mrag_pipeline.domain.labelled import Flaw, LabelledSet
+from mrag_pipeline.domain.labelled_queries import Flaw, LabelledSet
+from mrag_pipeline.domain.success import Interval, Resamples, Success, success
 
 Measure = Literal["success_ratio", "category_success_ratio", "all_found"]
 MEASURES: tuple[Measure, ...] = ("success_ratio", "category_success_ratio", "all_found")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
-from mrag_pipeline.encoder.layout import ReadAt
-from mrag_pipeline.encoder.rests import RESTS
+from mrag_pipeline.encoder.packed_rows import ReadAt
+from mrag_pipeline.encoder.pooled_layer import RESTS
 
 
 class Batch(Protocol):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mrag_pipeline.encoder.architectures import ResolvedPooling
-from mrag_pipeline.encoder.source import WEIGHTS, ModelFolder
+from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder
 from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
 
 # Dividing a mean by a length's root changes its length only, and ours is of unit length.

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Role
 from mrag_pipeline.encoder.architectures import Capture, family_of, find_capture
-from mrag_pipeline.encoder.arrivals import Arrivals
-from mrag_pipeline.encoder.cards import card_of, poolings
-from mrag_pipeline.encoder.linears import multiplies_bfloat16
-from mrag_pipeline.encoder.loading import load_model
-from mrag_pipeline.encoder.paths import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.device_copies import Arrivals
+from mrag_pipeline.encoder.encoder_card import card_of, poolings
+from mrag_pipeline.encoder.forward import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
+from mrag_pipeline.encoder.model_loading import load_model
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
-from mrag_pipeline.encoder.source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import BadVectors, ConfigError
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.precision import VectorType, queries
 from mrag_pipeline.domain.version import (
@@ -24,7 +24,7 @@ from mrag_pipeline.domain.version import (
     version_in,
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
-from mrag_pipeline.index import rows
+from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from tenacity import (
 
 from mrag_pipeline.domain.sub_queries import parse, prompt
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable, OutOfTime
-from mrag_pipeline.llm.spec import LlmSpec
+from mrag_pipeline.settings.llm import LlmSpec
 
 ATTEMPTS = 3
 BUSY = (408, 425, 429, 500, 502, 503, 504)

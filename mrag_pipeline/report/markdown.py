@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mrag_pipeline.domain.comparison import LEVEL, RESAMPLES
 from mrag_pipeline.domain.evaluation import (
     AT_N,
     BASELINE,
@@ -12,6 +11,7 @@ from mrag_pipeline.domain.evaluation import (
     Figure,
     Measure,
 )
+from mrag_pipeline.domain.success import LEVEL, RESAMPLES
 from mrag_pipeline.report.paper import PaperFigures
 
 _TITLES: dict[Measure, str] = {

@@ -23,7 +23,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import Pace, ShardQueue
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.workers import WorkerPlan, WorkersSpec
+from mrag_pipeline.domain.worker_plan import WorkerPlan, WorkersSpec
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
 from mrag_pipeline.runtime.cluster import answering, connect
 from mrag_pipeline.runtime.pools import OpenEmbedder

@@ -17,7 +17,7 @@ import ray
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.workers import WorkerPlan, plan_workers
+from mrag_pipeline.domain.worker_plan import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.runtime.cluster import num_nodes
 from mrag_pipeline.runtime.pools import OpenEmbedder

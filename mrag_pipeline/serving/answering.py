@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.schemas import Citation, SearchHit
+from mrag_pipeline.wire.schemas import Citation, SearchHit
 
 RULES = (
     "You answer a question from numbered passages, and from nothing else. After each statement "

@@ -14,9 +14,9 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from mrag_pipeline.config import Config, merged, setting
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.deployments import HeadSearch, QueryApi, QueryEncoder
-from mrag_pipeline.serving.service import check_replicas
+from mrag_pipeline.serving.ray.deployments import HeadSearch, QueryApi, QueryEncoder
+from mrag_pipeline.serving.ray.launcher import check_replicas
+from mrag_pipeline.settings.serve import ServeSpec
 
 # Replicas are looked at so often; one that has died is replaced after that.
 HEALTH_CHECK_S = 2.0

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError, NotReady, OutOfTime
 from mrag_pipeline.ports import ChunkRow, Encoder, Segmenter, VectorIndex
-from mrag_pipeline.stages.embed_query import Asked, QueryEmbedder
-from mrag_pipeline.stages.retrieve import Question, Searcher
+from mrag_pipeline.query.embed import Asked, QueryEmbedder
+from mrag_pipeline.query.retriever import Question, Searcher
+from mrag_pipeline.settings.serve import ServeSpec
 
 if TYPE_CHECKING:
-    from mrag_pipeline.stages.retrieve import Answer, RetrieveSpec
+    from mrag_pipeline.query.retriever import Answer, RetrieveSpec
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
-from mrag_pipeline.staging.folder import Folder
-from mrag_pipeline.staging.spec import StagingSpec
+from mrag_pipeline.staging.atomic_folder import Folder
 
 _ENDING = ".parquet"
 

@@ -21,10 +21,10 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
-from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
-from mrag_pipeline.staging.spec import StagingSpec
 
 _REMOVED = "removed.parquet"
 _REMOVED_SUMS = "removed_sums.parquet"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Export, Staging
-from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
-from mrag_pipeline.staging.spec import StagingSpec
 
 _RECORD = "record.json"
 

@@ -39,10 +39,10 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt, StagedFile
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput, Staging
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
-from mrag_pipeline.staging.folder import Folder
-from mrag_pipeline.staging.recent import Recent
-from mrag_pipeline.staging.spec import StagingSpec
+from mrag_pipeline.staging.atomic_folder import Folder
+from mrag_pipeline.staging.recently_read import Recent
 
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"

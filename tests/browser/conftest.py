@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.staged import Stage, served
+from tests.support.staged_page import Stage, served
 
 FLAGS = [
     "--headless",

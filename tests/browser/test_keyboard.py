@@ -5,8 +5,8 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened
-from tests.browser.staged import QUERY, Stage
 from tests.browser.test_search import asked
+from tests.support.staged_page import QUERY, Stage
 
 
 def test_slash_goes_to_the_box_and_enter_asks(stage: Stage, open_page: Opened) -> None:

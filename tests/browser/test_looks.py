@@ -8,8 +8,17 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opened
-from tests.browser.staged import INDEX, PARTS, QUERY, Stage, a_hit, a_problem, a_window, an_answer
 from tests.browser.test_search import asked
+from tests.support.staged_page import (
+    INDEX,
+    PARTS,
+    QUERY,
+    Stage,
+    a_hit,
+    a_problem,
+    a_window,
+    an_answer,
+)
 
 HOSTILE = (
     '<img src="x" onerror="pwned=1"><script>pwned=1</script>',

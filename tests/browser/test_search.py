@@ -8,9 +8,9 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from mrag_pipeline.serving.schemas import SearchAnswer
+from mrag_pipeline.wire.schemas import SearchAnswer
 from tests.browser.conftest import Opened
-from tests.browser.staged import QUERY, Stage, a_hit, a_problem, a_window, an_answer
+from tests.support.staged_page import QUERY, Stage, a_hit, a_problem, a_window, an_answer
 
 
 def asked(page: Page, query: str = QUERY) -> None:

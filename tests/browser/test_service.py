@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import LocalBackend
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import ApiKey, Keys, digest
-from mrag_pipeline.serving.parts import Blind
-from tests import services
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
+from mrag_pipeline.settings.serve import ServeSpec
 from tests.browser.conftest import Opened
-from tests.browser.staged import served
+from tests.support import query_service
+from tests.support.staged_page import served
 
 # Long enough for windows.
 TWO_SUBJECTS = (
@@ -26,7 +26,7 @@ TWO_SUBJECTS = (
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBackend]:
-    backend = services.a_backend(services.a_living(tmp_path_factory.mktemp("index")))
+    backend = query_service.a_backend(query_service.a_living(tmp_path_factory.mktemp("index")))
     yield backend
     backend.close()
 
@@ -67,7 +67,7 @@ def test_a_filter_is_the_services_own(url: str, open_page: Opened) -> None:
     page.fill("#field", "metadata.year")
     page.select_option("#op", "ge")
     page.fill("#value", "2020")
-    page.fill("#query", services.QUERY)
+    page.fill("#query", query_service.QUERY)
     page.press("#query", "Enter")
     expect(page.locator(".others li").first).to_be_visible()
     assert sorted(page.locator(".hit h3 bdi").all_inner_texts()) == ["Reed", "Sword"]

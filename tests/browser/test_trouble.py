@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened
-from tests.browser.staged import QUERY, Stage, a_problem, an_answer
+from tests.support.staged_page import QUERY, Stage, a_problem, an_answer
 
 
 def test_a_refused_question_is_told_why_and_what_to_do(stage: Stage, open_page: Opened) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened
-from tests.browser.staged import Stage
 from tests.browser.test_search import asked
+from tests.support.staged_page import Stage
 
 
 def test_pointing_at_a_cell_shows_its_value(stage: Stage, open_page: Opened) -> None:

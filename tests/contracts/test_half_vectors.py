@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.precision import VectorType, queries, rounded
 from mrag_pipeline.errors import BadVectors, ConfigError
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, SERVER, empty, vectors
-from tests.fakes_staging import table_of
-from tests.protocol_server import protocol_server
+from tests.support.fake_staging import table_of
+from tests.support.milvus_protocol_server import protocol_server
 
 HALVES: list[VectorType] = ["float16", "bfloat16"]
 

@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import All, Condition, Filter, Not, matches
 from mrag_pipeline.errors import NoLiveVersion
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus import MilvusIndex, open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, OLD, SERVER, TEXTS, empty, texts, vectors
-from tests.fakes_staging import table_of
-from tests.filters import KEYS, NUMBERS, filters
-from tests.filters import TEXTS as STRINGS
+from tests.support.fake_staging import table_of
+from tests.support.filter_examples import KEYS, NUMBERS, filters
+from tests.support.filter_examples import TEXTS as STRINGS
 
 NUM_ROWS = 150
 KINDS = ["exact", "lite", "lite expressions", *(["server"] if SERVER else [])]

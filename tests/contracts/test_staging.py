@@ -13,12 +13,12 @@ from pyarrow import fs
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
-from mrag_pipeline.filesystems.place import Place
+from mrag_pipeline.filesystems.location import Place
 from mrag_pipeline.ports import ShardOutput, Staging
-from mrag_pipeline.staging import folder, tables
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging import atomic_folder, tables
 from mrag_pipeline.staging.shards import open_staging
-from mrag_pipeline.staging.spec import StagingSpec
-from tests.fakes_staging import HEADS, PLAN, FakeStaging, a_manifest, an_output, as_matrix
+from tests.support.fake_staging import HEADS, PLAN, FakeStaging, a_manifest, an_output, as_matrix
 
 Opener = Callable[[], Staging]
 
@@ -41,7 +41,7 @@ def reopen(
         from pyarrow._fs import _MockFileSystem
 
         store = _MockFileSystem()
-        monkeypatch.setattr(folder, "open_place", lambda uri, what: Place(store, "bucket"))
+        monkeypatch.setattr(atomic_folder, "open_place", lambda uri, what: Place(store, "bucket"))
         assert not isinstance(store, fs.LocalFileSystem)
     yield lambda: open_staging(StagingSpec(uri=uri), "docs", "vaaaaaaaaaaaa")
 

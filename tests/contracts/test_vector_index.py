@@ -14,17 +14,17 @@ import pytest
 from pymilvus import MilvusClient
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import CHUNKS, lists
-from tests.fakes_staging import a_card, table_of
+from tests.support.fake_staging import a_card, table_of
 
 OLD, NEW = "v0123456789ab", "vba9876543210"
 HEAD = CollectionSpec(f"docs_{OLD}_l05_h00", "head", 8)

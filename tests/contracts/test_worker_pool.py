@@ -14,7 +14,7 @@ from mrag_pipeline.errors import BrokenFile, IndexUnavailable
 from mrag_pipeline.ports import WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.runtime.serial import SerialPool
-from tests.fakes_workers import BROKEN, BUSY, a_plan, a_shard, attempts, open_scripted
+from tests.support.fake_workers import BROKEN, BUSY, a_plan, a_shard, attempts, open_scripted
 
 Open = Callable[..., WorkerPool]
 

@@ -102,7 +102,9 @@ def test_the_context_installs_into_a_fresh_environment(context: Path, tmp_path: 
     )
     assert said.returncode == 0, said.stderr
     assert "ingest" in said.stdout
-    script = "import flows.ingest, mrag_pipeline as m; print(flows.ingest.__file__, m.__file__)"
+    script = (
+        "import mrag_pipeline as m, mrag_pipeline.flows.ingest as f; print(f.__file__, m.__file__)"
+    )
     where = subprocess.run(
         [python, "-c", script], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=120
     )

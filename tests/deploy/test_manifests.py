@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from mrag_pipeline.config import Config
-from tests.deploy.kuberay import SCHEMAS
+from tests.support.kuberay import SCHEMAS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = "1.31"

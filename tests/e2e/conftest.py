@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import Ended, Mrag, Said, contents, run, staged_files, write_project
-from tests.prefect_server import prefect_server
+from tests.support.prefect_server import prefect_server
+from tests.support.project_folder import (
+    Ended,
+    Mrag,
+    Said,
+    contents,
+    run,
+    staged_files,
+    write_project,
+)
 
 
 @dataclass(frozen=True, slots=True)

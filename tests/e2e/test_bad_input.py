@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from flows.ingest import make_plan
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.errors import StorageFull
+from mrag_pipeline.flows.ingest import make_plan
 from mrag_pipeline.runtime.serial import SerialPool
-from mrag_pipeline.stages.embed import embed
-from mrag_pipeline.stages.load import load
-from mrag_pipeline.stages.reconcile import reconcile
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.embed import embed
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.reconcile import reconcile
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import GOOD, Mrag, fill, refused, run, write_lines
-from tests.unit.stages.builds import Spoken
+from tests.support.builds import Spoken
+from tests.support.project_folder import GOOD, Mrag, fill, refused, run, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
 

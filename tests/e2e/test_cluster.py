@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import TIMEOUT_S, contents, run, staged_files
-from tests.ray_head import RAY, Head, ray_head
+from tests.support.project_folder import TIMEOUT_S, contents, run, staged_files
+from tests.support.ray_head import RAY, Head, ray_head
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
 

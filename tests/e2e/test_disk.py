@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import Mrag, fill, refused, write_lines
+from tests.support.project_folder import Mrag, fill, refused, write_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

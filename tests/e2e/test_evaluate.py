@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import Ended, run
+from tests.support.project_folder import Ended, run
 
 pytestmark = pytest.mark.timeout(1800)
 

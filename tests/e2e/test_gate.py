@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.e2e.project import Mrag, a_text, refused, write_lines
+from tests.support.project_folder import Mrag, a_text, refused, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import (
+from tests.support.project_folder import (
     TIMEOUT_S,
     contents,
     end,

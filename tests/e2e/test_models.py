@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import run
+from tests.support.project_folder import run
 
 pytestmark = pytest.mark.timeout(900)
 

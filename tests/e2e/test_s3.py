@@ -11,8 +11,16 @@ import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import contents, end, family_of, run, start, wait_for, write_project
-from tests.s3_server import SECRET, Server, environment, exported, s3_server
+from tests.support.project_folder import (
+    contents,
+    end,
+    family_of,
+    run,
+    start,
+    wait_for,
+    write_project,
+)
+from tests.support.s3_server import SECRET, Server, environment, exported, s3_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import a_text, run
+from tests.support.project_folder import a_text, run
 
 pytestmark = pytest.mark.timeout(1800)
 

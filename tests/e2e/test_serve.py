@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import GOOD, a_text, end, family_of, run, start
-from tests.e2e.served import QUERY, Service, free_port, serving
+from tests.support.project_folder import GOOD, a_text, end, family_of, run, start
+from tests.support.served_project import QUERY, Service, free_port, serving
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_served_is_said(
 
 def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, minilm: Any) -> None:
     """Exit 6: its vectors are not the version's."""
-    from mrag_pipeline.encoder.source import find_model
+    from mrag_pipeline.encoder.model_source import find_model
 
     model = tmp_path / "model"
     shutil.copytree(find_model(minilm).root, model)

@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import ROOT, end, environment, family_of, run
-from tests.e2e.served import QUERY, free_port, serving
-from tests.ray_head import a_token
+from tests.support.project_folder import ROOT, end, environment, family_of, run
+from tests.support.ray_head import a_token
+from tests.support.served_project import QUERY, free_port, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -38,7 +38,7 @@ def existing_ray(log: Path) -> Iterator[ExistingRay]:
     port = free_port()
     with log.open("wb") as told:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.existing_ray", str(port)],
+            [sys.executable, "-m", "tests.support.existing_ray", str(port)],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,

@@ -20,9 +20,9 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.ports import VectorIndex
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import ROOT, end, environment, family_of, run
-from tests.e2e.served import Load, Service, free_port, serving
-from tests.milvus_lite_server import lite_server
+from tests.support.milvus_lite_server import lite_server
+from tests.support.project_folder import ROOT, end, environment, family_of, run
+from tests.support.served_project import Load, Service, free_port, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -135,7 +135,7 @@ def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
     with (tmp_path / "deploying.err").open("wb") as told:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.e2e.deploying", "deploy/serve.yaml"),
+                *(sys.executable, "-m", "tests.support.prefect_deployment", "deploy/serve.yaml"),
                 *(str(shared.project / "mrag.toml"), str(port), shared.uri),
             ],
             cwd=ROOT,

@@ -11,9 +11,9 @@ import pytest
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.stages.sync import live_record
+from mrag_pipeline.stages.sync.apply import live_record
 from tests.e2e.conftest import Undisturbed
-from tests.e2e.project import end, family_of, run, start, wait_for
+from tests.support.project_folder import end, family_of, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -24,9 +24,9 @@ from pymilvus import MilvusClient
 
 from mrag_pipeline.config import merged
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import ROOT, THINGS, a_text
-from tests.e2e.served import free_port
-from tests.milvus_server import milvus_server
+from tests.support.milvus_server import milvus_server
+from tests.support.project_folder import ROOT, THINGS, a_text
+from tests.support.served_project import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from tests.e2e.project import Ended, run
+from tests.support.project_folder import Ended, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
 

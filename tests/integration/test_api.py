@@ -14,25 +14,34 @@ import pytest
 from starlette.testclient import TestClient
 
 from mrag_pipeline import errors
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.serving.api import create_api
+from mrag_pipeline.query.retriever import Answer
 from mrag_pipeline.serving.backend import Ask, BackendState, LocalBackend
-from mrag_pipeline.serving.parts import Blind, OpenDoor
-from mrag_pipeline.serving.problems import MEDIA_TYPE, TABLE, Row
-from mrag_pipeline.serving.schemas import (
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE, TABLE, Row
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import (
     BatchAnswer,
     Chunk,
     IndexState,
     Problem,
     SearchAnswer,
 )
-from mrag_pipeline.stages.retrieve import Answer
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.living import Living, a_document
-from tests.services import QUERY, TENANTS, TEXTS, Bound, a_backend, a_client, a_living, found
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, a_document
+from tests.support.query_service import (
+    QUERY,
+    TENANTS,
+    TEXTS,
+    Bound,
+    a_backend,
+    a_client,
+    a_living,
+    found,
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import pytest
 from httpx_sse import EventSource, ServerSentEvent
 from starlette.testclient import TestClient
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.llm.chat import ChatStream
-from mrag_pipeline.llm.spec import LlmSpec
 from mrag_pipeline.serving.answering import NOTHING, Answerer
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import Backend
-from mrag_pipeline.serving.parts import Blind, OpenDoor
-from mrag_pipeline.serving.problems import MEDIA_TYPE
-from mrag_pipeline.serving.schemas import (
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
+from mrag_pipeline.settings.llm import LlmSpec
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import (
     AnswerEnd,
     Problem,
     SearchAnswer,
@@ -36,8 +36,8 @@ from tests.integration.test_chat_stream import (
     plain,
     streaming,
 )
-from tests.living import Living
-from tests.services import QUERY, TENANTS, Bound, a_backend, a_client, a_living
+from tests.support.living_index import Living
+from tests.support.query_service import QUERY, TENANTS, Bound, a_backend, a_client, a_living
 
 ASKED = {"query": QUERY, "k": 3}
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import Unauthorized
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import Keys
-from mrag_pipeline.serving.parts import OpenDoor
-from mrag_pipeline.serving.problems import MEDIA_TYPE
-from tests.services import a_backend, a_client, a_living
+from mrag_pipeline.serving.http.api_ports import OpenDoor
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import Keys
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.query_service import a_backend, a_client, a_living
 
 JSON = {"content-type": "application/json"}
 PATHS = ("/v1/search", "/v1/search/batch", "/v1/answer")

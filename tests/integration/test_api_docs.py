@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.problems import CLIENT_LEFT, INTERNAL, TABLE, row_of, type_of
-from mrag_pipeline.serving.schemas import Problem, SearchAnswer
-from tests.services import TENANTS, Parrot, a_backend, a_client, a_living
+from mrag_pipeline.serving.http.problems import CLIENT_LEFT, INTERNAL, TABLE, row_of, type_of
+from mrag_pipeline.wire.schemas import Problem, SearchAnswer
+from tests.support.query_service import TENANTS, Parrot, a_backend, a_client, a_living
 
 DOC = Path(__file__).parents[2] / "docs" / "api.md"
 TEXT = DOC.read_text("utf-8")

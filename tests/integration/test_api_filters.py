@@ -13,14 +13,14 @@ from starlette.testclient import TestClient
 
 from mrag_pipeline.domain import filters
 from mrag_pipeline.domain.documents import Document
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import VectorIndex
-from tests.living import Living
-from tests.services import Bound, a_backend, a_client, found
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.living_index import Living
+from tests.support.query_service import Bound, a_backend, a_client, found
 
 # What breaks out of a string, ends a comment, is a wildcard, an operator or an escape somewhere.
 HOSTILE = (

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.headers import HEADERS
-from mrag_pipeline.serving.keys import ApiKey, Keys, digest
-from mrag_pipeline.serving.observer import Observer
-from mrag_pipeline.serving.request_log import LOGGER
-from tests.living import Living
-from tests.services import QUERY, TENANTS, a_backend, a_client, a_living, found
-from tests.unit.serving.watched import heard, lines, samples, value
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
+from mrag_pipeline.serving.security.security_headers import HEADERS
+from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.request_log import LOGGER
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.living_index import Living
+from tests.support.query_service import QUERY, TENANTS, a_backend, a_client, a_living, found
+from tests.support.telemetry_readers import heard, lines, samples, value
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 KEYS = Keys(

@@ -11,15 +11,15 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from starlette.testclient import TestClient
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import LocalBackend
-from mrag_pipeline.serving.parts import Blind, OpenDoor
-from mrag_pipeline.serving.problems import CLIENT_LEFT, MEDIA_TYPE, TABLE
-from mrag_pipeline.serving.schemas import Problem, SearchBody
-from tests.services import Parrot, a_backend, a_client, a_living
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
+from mrag_pipeline.serving.http.problems import CLIENT_LEFT, MEDIA_TYPE, TABLE
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import Problem, SearchBody
+from tests.support.query_service import Parrot, a_backend, a_client, a_living
 
 SPEC = ServeSpec(max_k=7, max_query_chars=900, max_batch_queries=3, tenant_field="owner.name")
 OPERATIONS = (

@@ -18,20 +18,20 @@ import pytest
 import uvicorn
 from httpx_sse import EventSource
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.llm.chat import ChatStream
-from mrag_pipeline.llm.spec import LlmSpec
+from mrag_pipeline.query.retriever import Answer
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import Ask, LocalBackend
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import Keys
-from mrag_pipeline.serving.observer import Observer
-from mrag_pipeline.stages.retrieve import Answer
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import Keys
+from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.settings.llm import LlmSpec
+from mrag_pipeline.settings.serve import ServeSpec
 from tests.integration.test_chat_stream import DONE, a_chat_server, a_chunk, streaming
-from tests.living import Living
-from tests.services import QUERY, a_living
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living
+from tests.support.query_service import QUERY, a_living
 
 SPEC = ServeSpec()
 

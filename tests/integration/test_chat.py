@@ -13,7 +13,7 @@ import pytest
 
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable
 from mrag_pipeline.llm.chat import ChatModel
-from mrag_pipeline.llm.spec import LlmSpec
+from mrag_pipeline.settings.llm import LlmSpec
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable, OutOfTime
 from mrag_pipeline.llm.chat import ChatStream
-from mrag_pipeline.llm.spec import LlmSpec
+from mrag_pipeline.settings.llm import LlmSpec
 
 MESSAGES = [{"role": "user", "content": "bees?"}]
 Turn = Callable[[BaseHTTPRequestHandler], None]

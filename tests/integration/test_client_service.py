@@ -26,16 +26,16 @@ from mrag_pipeline.client import (
     field,
 )
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import LlmUnavailable
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.api import create_api
 from mrag_pipeline.serving.backend import LocalBackend
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import Keys, new_key
-from mrag_pipeline.serving.parts import Blind, OpenDoor
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.living import Living, a_document
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import Keys, new_key
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, a_document
 
 DOCS = Path(__file__).parents[2] / "docs" / "client.md"
 WORDS = "A saying of [1]."

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.corpus import tree as tree_module
+from mrag_pipeline.corpus import file_tree as tree_module
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, EmptyCorpus
-from mrag_pipeline.filesystems.place import Place
+from mrag_pipeline.filesystems.location import Place
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 LINE = '{"id": "%s", "text": "x"}\n'
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import CorpusNotFound, FingerprintMismatch
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 
 def read(uri: str) -> list[Document]:
@@ -119,7 +119,7 @@ def test_another_pythons_plan_is_refused() -> None:
 _DIGEST = """
 import hashlib, sys
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.settings.corpus import CorpusSpec
 reader = open_corpus(CorpusSpec("pydoc:"))
 texts = repr([(one.id, one.text) for one in reader.read(list(reader.slices(1)))])
 assert "hidden-in-the-environment" not in texts

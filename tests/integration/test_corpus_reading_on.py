@@ -11,10 +11,10 @@ from typing import IO
 
 import pytest
 
+from mrag_pipeline.corpus.file_tree import SourceFile, Tree
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
-from mrag_pipeline.corpus.tree import SourceFile, Tree
 from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 ROWS = [{"id": f"d{i}", "text": f"Text {i} of them."} for i in range(40)]
 

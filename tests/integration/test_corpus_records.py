@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.corpus.delimited import DelimitedFiles
+from mrag_pipeline.corpus.file_tree import Tree
+from mrag_pipeline.corpus.formats.delimited import DelimitedFiles
+from mrag_pipeline.corpus.formats.record_format import Record
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.records import Record
-from mrag_pipeline.corpus.spec import CorpusSpec
-from mrag_pipeline.corpus.tree import Tree
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import BrokenFile, ConfigError
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 Item = Document | DeadLetter
 

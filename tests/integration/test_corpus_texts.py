@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 
 def read(path: Path, data: bytes | str, limit_mb: float = 10.0) -> Document | DeadLetter:

@@ -8,9 +8,9 @@ import pytest
 
 from mrag_pipeline.errors import IndexUnavailable, StorageFull
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.stages.sync import live_record
-from tests.crashes import BEGIN, END, PAGE, Outcome, outcomes, table, torn
-from tests.living import Living, a_document
+from mrag_pipeline.stages.sync.apply import live_record
+from tests.support.crash_table import BEGIN, END, PAGE, Outcome, outcomes, table, torn
+from tests.support.living_index import Living, a_document
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_there_are_many_points(found: list[Outcome]) -> None:
 
 
 def test_the_page_shows_this_table(found: list[Outcome]) -> None:
-    """`python -m tests.crashes` writes it anew."""
+    """`python -m tests.support.crash_table` writes it anew."""
     shown = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
     assert shown == table(found)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.filters import AnyOf, Condition, Not
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.unit.stages.test_search_query import QUERIES, SPEC, WAYS, WORLD
 

@@ -9,9 +9,9 @@ import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import ingest
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError, VerifyFailed
+from mrag_pipeline.flows import ingest
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from mrag_pipeline.config import Config
 from mrag_pipeline.runtime.cluster import start_local, stop
 from mrag_pipeline.runtime.ray_pool import RayPool
-from tests.fakes_workers import SLOW, a_plan, a_shard, open_seeing
+from tests.support.fake_workers import SLOW, a_plan, a_shard, open_seeing
 
 pytestmark = pytest.mark.slow
 

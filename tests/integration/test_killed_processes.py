@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.version import version_in
-from mrag_pipeline.stages.sync import live_record
-from tests.killed_process import a_living
-from tests.living import assert_same, audited
+from mrag_pipeline.stages.sync.apply import live_record
+from tests.support.killed_process import a_living
+from tests.support.living_index import assert_same, audited
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run(folder: Path, command: str, point: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.killed_process", str(folder), command, point],
+        [sys.executable, "-m", "tests.support.killed_process", str(folder), command, point],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ import pytest
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy
-from tests.milvus_lite_server import lite_server
+from tests.support.milvus_lite_server import lite_server
 
 # A host of its own: its name and its kernel's are not ours, and its staging is not either.
 HOLD = """
@@ -48,8 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrag_pipeline.index.lease.BEAT_S", 0.3)
-    monkeypatch.setattr("mrag_pipeline.index.lease.LOOK_S", 0.2)
+    monkeypatch.setattr("mrag_pipeline.locking.index_lease.BEAT_S", 0.3)
+    monkeypatch.setattr("mrag_pipeline.locking.index_lease.LOOK_S", 0.2)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_run_killed_elsewhere_is_found_dead(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its flag no longer moves."""
-    monkeypatch.setattr("mrag_pipeline.index.lease.Watch.__init__.__defaults__", (5,))
+    monkeypatch.setattr("mrag_pipeline.locking.index_lease.Watch.__init__.__defaults__", (5,))
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     process.kill()
     process.communicate()
@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_for_long_ends(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another has taken over meanwhile: it does not go on, and says why."""
-    monkeypatch.setattr("mrag_pipeline.index.lease.Watch.__init__.__defaults__", (5,))
+    monkeypatch.setattr("mrag_pipeline.locking.index_lease.Watch.__init__.__defaults__", (5,))
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     os.kill(process.pid, signal.SIGSTOP)
     try:

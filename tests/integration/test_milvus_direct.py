@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.precision import VectorType, rounded
-from mrag_pipeline.index.milvus import MilvusIndex, open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import SearchRequest
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, empty, texts, vectors
-from tests.fakes_staging import table_of
-from tests.protocol_server import protocol_server
+from tests.support.fake_staging import table_of
+from tests.support.milvus_protocol_server import protocol_server
 
 NUM_ROWS = 300
 

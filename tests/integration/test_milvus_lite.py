@@ -15,22 +15,22 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.errors import ConfigError, IndexBusy, IndexUnavailable, PlanRefused
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, OLD, TEXTS, a_record, publish, texts, vectors
-from tests.fakes_staging import table_of
-from tests.milvus_lite_server import lite_server
+from tests.support.fake_staging import table_of
+from tests.support.milvus_lite_server import lite_server
 
 NUM_ROWS = 3_000
 
 # Runs in another process: opens the database and does what the test appended.
 _PRELUDE = """
 import os, signal, sys, time
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, OLD, a_record, publish, vectors
-from tests.fakes_staging import table_of
+from tests.support.fake_staging import table_of
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 index = open_index(MilvusSpec(uri=sys.argv[1], insert_rows=500), "docs")

@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
-from mrag_pipeline.index.milvus import MilvusIndex
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import SearchRequest
-from mrag_pipeline.stages.load import collections_of
-from mrag_pipeline.stages.sync import live_record
-from mrag_pipeline.staging.bulk import BulkFolder
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.staging.bulk_files import BulkFolder
 from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
-from tests.crashes import FIRST
-from tests.fakes_staging import table_of
-from tests.living import Living, assert_same, audited
-from tests.milvus_server import Server, milvus_server
+from tests.support.crash_table import FIRST
+from tests.support.fake_staging import table_of
+from tests.support.living_index import Living, assert_same, audited
+from tests.support.milvus_server import Server, milvus_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

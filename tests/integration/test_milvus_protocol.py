@@ -13,13 +13,13 @@ import trustme
 from pymilvus.grpc_gen import common_pb2
 
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.schema import schema
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, SearchRequest
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, NEW, OLD, vectors
-from tests.fakes_staging import table_of
-from tests.protocol_server import Held, protocol_server
+from tests.support.fake_staging import table_of
+from tests.support.milvus_protocol_server import Held, protocol_server
 
 VERSION = "v2.5.13"
 CA = trustme.CA()

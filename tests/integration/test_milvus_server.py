@@ -17,21 +17,21 @@ import pytest
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable
-from mrag_pipeline.index.lease import server_lease
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.locking.index_lease import server_lease
 from mrag_pipeline.ports import VectorIndex
-from mrag_pipeline.stages.publish import activate
-from mrag_pipeline.stages.retrieve import Retriever
-from mrag_pipeline.stages.sync import live_record
-from mrag_pipeline.stages.transfer import bring_in, export
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export
-from tests.crashes import CHANGED, FIRST
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.killing import Killable, Switch
-from tests.living import Living, assert_same, audited
-from tests.milvus_server import Server, milvus_server
-from tests.unit.stages.builds import Spoken
+from tests.support.builds import Spoken
+from tests.support.crash_table import CHANGED, FIRST
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, assert_same, audited
+from tests.support.milvus_server import Server, milvus_server
+from tests.support.scripted_kills import Killable, Switch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -116,7 +116,7 @@ def test_a_version_goes_from_lite_to_a_server(server: Server, tmp_path: Path) ->
 
 def test_two_runs_on_a_server_do_not_meet(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is told who holds the lease; when it is let go, it is free at once."""
-    monkeypatch.setattr("mrag_pipeline.index.lease.BEAT_S", 1.0)
+    monkeypatch.setattr("mrag_pipeline.locking.index_lease.BEAT_S", 1.0)
     spec = MilvusSpec(uri=server.uri)
     with server_lease(spec, "leased"):
         for _ in range(2):

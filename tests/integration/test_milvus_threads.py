@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.contracts.test_vector_index import HEAD, vectors
-from tests.fakes_staging import table_of
+from tests.support.fake_staging import table_of
 
 NUM_ROWS = 50
 THREADS = 4

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.clustered import SHARDS, Came, undisturbed, write_project
-from tests.namespaces import Machines, machines
-from tests.ray_head import RAY, ROOT, a_token, ended_with
+from tests.support.cluster_ingest import SHARDS, Came, undisturbed, write_project
+from tests.support.network_namespaces import Machines, machines
+from tests.support.ray_head import RAY, ROOT, a_token, ended_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -63,7 +63,7 @@ def test_a_simulated_node_that_is_removed_costs_its_shards_only(
     """Three nodes by Ray's own simulation, one gone at the eighth receipt."""
     with ended_with("MRAG_TEST_NODES") as mark:
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.clustered", str(project), "simulated"],
+            [sys.executable, "-m", "tests.support.cluster_ingest", str(project), "simulated"],
             env=os.environ | HEALTH | mark,
             capture_output=True,
             text=True,
@@ -124,7 +124,10 @@ def test_of_three_machines_one_killed_and_one_cut_off(
         log = folder / "driver.log"
         address = f"{three.address(0)}:6379"
         driver = three.start(
-            0, [sys.executable, "-m", "tests.clustered", str(project), address], env, log
+            0,
+            [sys.executable, "-m", "tests.support.cluster_ingest", str(project), address],
+            env,
+            log,
         )
         receipts(log, 6, driver)
         three.kill(1)

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.corpus.datasets import open_data_set
+from mrag_pipeline.corpus.labelled.data_set import open_data_set
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Head, Role
@@ -31,9 +31,9 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder
-from mrag_pipeline.stages.retrieve import Retriever
+from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.staging.tables import chunk_table, head_table
-from tests.fakes_encoder import FakeSegmenter
+from tests.support.fake_encoder import FakeSegmenter
 
 MOST = 25  # documents compared: as many as any query of the paper asks for
 VERSION = "v0123456789ab"

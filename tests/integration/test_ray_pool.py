@@ -16,7 +16,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, WorkerLost
 from mrag_pipeline.runtime import ray_pool
 from mrag_pipeline.runtime.ray_pool import RayPool
-from tests.fakes_workers import (
+from tests.support.fake_workers import (
     DIES,
     HANGS,
     LONG,

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import VectorIndex
-from mrag_pipeline.stages.publish import activate
-from mrag_pipeline.stages.retrieve import Retriever
-from mrag_pipeline.stages.sync import live_record
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.living import Living, a_document
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.sync.apply import live_record
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, a_document
 
 FLIPS = 20
 QUERIES = ["river bread stone", "lamp tower. garden winter music", "sun"]

@@ -15,7 +15,6 @@ import pytest
 import trustme
 
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.errors import (
     ConfigError,
@@ -25,16 +24,17 @@ from mrag_pipeline.errors import (
     FingerprintMismatch,
     StagingError,
 )
-from mrag_pipeline.filesystems.place import open_place
+from mrag_pipeline.filesystems.location import open_place
 from mrag_pipeline.ports import Mark
+from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.deltas import open_delta
-from mrag_pipeline.staging.folder import Folder
 from mrag_pipeline.staging.shards import open_staging
-from mrag_pipeline.staging.spec import StagingSpec
-from tests.fakes_staging import PLAN, a_manifest, an_output
-from tests.s3_listing import Listing
-from tests.s3_proxy import Asked, Proxy
-from tests.s3_server import SECRET, Server, environment, exported, proxied, s3_server
+from tests.support.fake_staging import PLAN, a_manifest, an_output
+from tests.support.s3_listing import Listing
+from tests.support.s3_proxy import Asked, Proxy
+from tests.support.s3_server import SECRET, Server, environment, exported, proxied, s3_server
 
 PART = 10 * 1024 * 1024  # pyarrow's
 
@@ -225,7 +225,7 @@ def test_more_keys_than_a_page_are_listed_and_removed(s3: Server, bucket: str) -
 PLANNED = """
 import resource, sys
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.corpus.spec import CorpusSpec
+from mrag_pipeline.settings.corpus import CorpusSpec
 
 pieces = open_corpus(CorpusSpec("s3://keys/docs")).slices(1 << 24)
 print(sum(1 for _ in pieces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -391,7 +391,7 @@ UPLOAD = """
 import sys
 from mrag_pipeline.ports import Mark
 from mrag_pipeline.staging.deltas import open_delta
-from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.atomic_folder import Folder
 Folder(sys.argv[1]).write("large.parquet", bytes(64 * 1024 * 1024))
 """
 

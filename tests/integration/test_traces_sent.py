@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from mrag_pipeline.serving.tracing import open_traces
-from tests.unit.serving.asking import got
-from tests.unit.serving.watched import KEY, watched
+from mrag_pipeline.serving.telemetry.tracing import open_traces
+from tests.support.http_requests import got
+from tests.support.telemetry_readers import KEY, watched
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
 
 from mrag_pipeline.domain.heads import EncoderSpec, Head, Pooling
-from mrag_pipeline.encoder import linears
-from mrag_pipeline.encoder.linears import multiplies_bfloat16
-from mrag_pipeline.encoder.loading import load_model
-from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder import linear_layers
+from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
+from mrag_pipeline.encoder.model_loading import load_model
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
-from tests.numerics.naive import CLASSES, PROJECTIONS, Naive, encode_naively
-from tests.tiny_models import CONFIGS, MAX_POSITIONS, save_model
+from tests.support.naive_heads import CLASSES, PROJECTIONS, Naive, encode_naively
+from tests.support.tiny_models import CONFIGS, MAX_POSITIONS, save_model
 
 torch.set_num_threads(1)
 
@@ -94,7 +94,7 @@ def test_however_this_cpu_multiplies(
     family: str, onednn: bool, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By oneDNN, as with AVX-512, and by torch, as without."""
-    monkeypatch.setattr(linears, "onednn_is_faster", lambda: onednn)
+    monkeypatch.setattr(linear_layers, "onednn_is_faster", lambda: onednn)
     encoder = load_encoder(EncoderSpec(str(folders[family])))
     ours = encoder.encode(TEXTS, "document")
     expected = naive(family, folders[family], encoder.card.pooling, encoder.card.standard_pooling)

@@ -14,12 +14,12 @@ import yaml
 from fastapi import APIRouter
 
 from mrag_pipeline import errors
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.api import create_api
-from mrag_pipeline.serving.parts import Blind, OpenDoor
-from tests.unit.serving.asking import got
-from tests.unit.serving.found import answer
-from tests.unit.serving.watched import KEY, samples, watched
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.found_answers import answer
+from tests.support.http_requests import got
+from tests.support.telemetry_readers import KEY, samples, watched
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BOARD = json.loads((DEPLOY / "grafana" / "mrag.json").read_text("utf-8"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.evaluate import Labels, _settings
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.labelled import LabelledSet
+from mrag_pipeline.domain.labelled_queries import LabelledSet
+from mrag_pipeline.flows.evaluate import Labels, _settings
 
 
 def labels(name: str, corpus: str | None = "/sets/it.jsonl") -> Labels:

@@ -9,7 +9,7 @@ from mrag_pipeline.cli import evaluate as command
 from mrag_pipeline.cli.evaluate import ks_of, names_of, show
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.report.paper import PaperFigures
-from tests.unit.report.made import evaluation
+from tests.support.made_evaluation import evaluation
 
 
 def test_k_is_n_or_numbers() -> None:

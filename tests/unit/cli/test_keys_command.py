@@ -8,9 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from mrag_pipeline.cli.keys import keys
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.keys import read_keys
+from mrag_pipeline.serving.security.keys import read_keys
+from mrag_pipeline.settings.serve import ServeSpec
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 
 from mrag_pipeline.client import AnswerUnreadable, AsyncClient, Chunk, Client, SearchBody, field
 from mrag_pipeline.errors import ConfigError
-from tests.unit.client.service import ANSWER, URL, Scripted, each_client
+from tests.support.client_service import ANSWER, URL, Scripted, each_client
 
 
 @each_client

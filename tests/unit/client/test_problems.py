@@ -23,7 +23,7 @@ from mrag_pipeline.client import (
 )
 from mrag_pipeline.client.problems import problem_of, seconds_in
 from mrag_pipeline.errors import ConfigError, PermanentError, TransientError
-from tests.unit.client.service import ANSWER, URL, Scripted, each_client, problem
+from tests.support.client_service import ANSWER, URL, Scripted, each_client, problem
 
 GOOD = httpx.Response(200, json=ANSWER)
 KEY = "mrag_secret_of_a_caller"

@@ -20,7 +20,7 @@ from mrag_pipeline.client import (
     TextPiece,
     WordedAnswer,
 )
-from tests.unit.client.service import ANSWER, URL, Scripted, each_client, problem
+from tests.support.client_service import ANSWER, URL, Scripted, each_client, problem
 
 END: dict[str, Any] = {
     "answer": "Bees hum [1].",

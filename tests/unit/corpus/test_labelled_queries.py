@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.corpus.labelled_queries import read_labelled
+from mrag_pipeline.corpus.labelled.query_file import read_labelled
 from mrag_pipeline.errors import BrokenFile, CorpusNotFound
 
 GOOD = '{"text": "q", "relevant": ["a"]}'

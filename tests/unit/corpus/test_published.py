@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.corpus import catalogue
-from mrag_pipeline.corpus.catalogue import PAPER_SETS, PublishedFile
-from mrag_pipeline.corpus.published import fetch
+from mrag_pipeline.corpus.labelled import paper_sets
+from mrag_pipeline.corpus.labelled.download import fetch
+from mrag_pipeline.corpus.labelled.paper_sets import PAPER_SETS, PublishedFile
 from mrag_pipeline.errors import CorpusNotFound, FingerprintMismatch
 
 
@@ -28,7 +28,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    monkeypatch.setattr(catalogue, "_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(paper_sets, "_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
     yield root / "abc" / "datasets"
     server.shutdown()
     server.server_close()

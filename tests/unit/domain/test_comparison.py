@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.comparison import Resamples, Success, distinct, success
-from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.domain.success import Resamples, Success, distinct, success
 
 CATEGORIES = {"lion": "animals", "cat": "animals", "oak": "trees", "rome": "cities"}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mrag_pipeline.domain.evaluation import Evaluation, Subject, curve_of, depth, figures_of
-from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet, flaw
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
 
 A, B, C = (Aspect(frozenset([name]), name, name.upper()) for name in "abc")
 LABELLED = LabelledSet(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain import exact
-from mrag_pipeline.domain.exact import Hits, merge, top_k
+from mrag_pipeline.domain import exact_search
+from mrag_pipeline.domain.exact_search import Hits, merge, top_k
 
 
 def test_the_nearest_by_angle_comes_first() -> None:
@@ -69,10 +69,11 @@ def test_blocks_and_parts_do_not_change_the_answer(
     plain = sorted((-cosine(row), i) for row, i in zip(rows, ids.tolist(), strict=True))[:k]
     expected = [i for _, i in plain] + [-1] * (k - len(plain))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exact, "_BLOCK_ROWS", block)
+        patched.setattr(exact_search, "_BLOCK_ROWS", block)
         whole = top_k(ids, vectors, query, k)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exact, "_BLOCK_NUMBERS", 2 * block)  # the same rows, of two numbers each
+        # The same rows, of two numbers each.
+        patched.setattr(exact_search, "_BLOCK_NUMBERS", 2 * block)
         assert top_k(ids, vectors, query, k).ids[0].tolist() == expected
     middle = len(rows) // 2
     parts = [

@@ -22,7 +22,7 @@ from mrag_pipeline.domain.filters import (
     parse,
 )
 from mrag_pipeline.errors import ConfigError
-from tests.filters import filters, metadata, texts
+from tests.support.filter_examples import filters, metadata, texts
 
 
 @dataclass

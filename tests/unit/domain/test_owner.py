@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mrag_pipeline.domain.owner import Owner
+from mrag_pipeline.locking.owner import Owner
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -39,7 +39,7 @@ def test_a_process_that_has_ended_is_gone() -> None:
     """And one that runs is not."""
     code = """
 import json
-from mrag_pipeline.domain.owner import Owner
+from mrag_pipeline.locking.owner import Owner
 print(json.dumps(Owner.here().facts()))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.windows import Window, WindowSpec, distinct, windows_of
-from tests.fakes_encoder import FakeSegmenter
+from tests.support.fake_encoder import FakeSegmenter
 
 SPEC = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=16)
 LETTERS = "a b c. d e f g h. i j k l m n."  # sentences of 3, 5 and 6 words

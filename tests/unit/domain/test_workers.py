@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.ingest import IngestSpec, too_many_dead
-from mrag_pipeline.domain.workers import WorkersSpec, plan_workers
+from mrag_pipeline.domain.worker_plan import WorkersSpec, plan_workers
+from mrag_pipeline.settings.ingest import IngestSpec, too_many_dead
 
 GB = 1e9
 

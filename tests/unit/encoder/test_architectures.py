@@ -10,7 +10,7 @@ from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder import architectures
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
-from tests.tiny_models import CONFIGS, MAX_POSITIONS, save_model
+from tests.support.tiny_models import CONFIGS, MAX_POSITIONS, save_model
 
 _NEXT: dict[str, Any] = {
     "vocab_size": 80,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder import check
-from mrag_pipeline.encoder.check import check_model
-from tests.tiny_models import save_model
+from mrag_pipeline.encoder import model_check
+from mrag_pipeline.encoder.model_check import check_model
+from tests.support.tiny_models import save_model
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3", "gpt2", "mpnet", "t5"])
@@ -34,7 +34,7 @@ def test_each_layer_read_is_proved(tmp_path: Path) -> None:
 def test_wrong_heads_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packed path whose heads are a tenth too long is found out."""
     folder = save_model("bert", tmp_path)
-    load = check.load_encoder
+    load = model_check.load_encoder
 
     def scaled(*args: Any, **kwargs: Any) -> Any:
         encoder = load(*args, **kwargs)
@@ -43,6 +43,6 @@ def test_wrong_heads_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             projection.register_forward_pre_hook(lambda _, args: (args[0] * 1.1,), prepend=True)
         return encoder
 
-    monkeypatch.setattr(check, "load_encoder", scaled)
+    monkeypatch.setattr(model_check, "load_encoder", scaled)
     report = check_model(EncoderSpec(str(folder)))
     assert not report.holds

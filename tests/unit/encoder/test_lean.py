@@ -5,7 +5,7 @@ import sys
 
 ASKED = """
 import gc, sys
-from mrag_pipeline.encoder.lean import lean_imports
+from mrag_pipeline.encoder.lean_imports import lean_imports
 with lean_imports(), lean_imports():
     assert not gc.isenabled()
     import mrag_pipeline.encoder.transformer

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder import linears, transformer
-from mrag_pipeline.encoder.linears import FastLinears
+from mrag_pipeline.encoder import linear_layers, transformer
+from mrag_pipeline.encoder.linear_layers import FastLinears
 from mrag_pipeline.encoder.transformer import load_encoder
-from tests.tiny_models import save_model
+from tests.support.tiny_models import save_model
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9"]
 
@@ -61,9 +61,9 @@ def test_they_multiply_the_same(activation: nn.Module, rows: int, onednn: bool) 
 
 def test_products_are_made_for_few_numbers_of_rows() -> None:
     """What is planned for each is kept: 64 up to 256 rows, 56 from there to 2,048."""
-    made = {rows + linears.missing_rows(rows) for rows in range(1, 2_049)}
+    made = {rows + linear_layers.missing_rows(rows) for rows in range(1, 2_049)}
     assert len(made) == 120
-    assert all(0 <= linears.missing_rows(rows) < max(4, rows / 8) for rows in range(1, 2_049))
+    assert all(0 <= linear_layers.missing_rows(rows) < max(4, rows / 8) for rows in range(1, 2_049))
 
 
 def test_hooks_still_see_what_goes_in() -> None:
@@ -108,12 +108,12 @@ def test_without_avx512_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> Non
     changed = [name for name, module in model.named_modules() if "forward" in vars(module)]
     assert changed == ["0.dense"]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert linears.onednn_is_faster()
+    assert linear_layers.onednn_is_faster()
 
 
 def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 weights of 4 bytes, 399 allowed."""
-    monkeypatch.setattr(linears, "MOST_BYTES", 399)
+    monkeypatch.setattr(linear_layers, "MOST_BYTES", 399)
     assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10)), onednn=True).unable()
 
 
@@ -129,13 +129,15 @@ def test_an_encoder_uses_them_unless_they_differ(
 ) -> None:
     """They are compared with the model's own before they are used; the log says why not."""
     expected = load_encoder(EncoderSpec(folder), packed=False).encode(TEXTS, "document")
-    monkeypatch.setattr(linears, "onednn_is_faster", lambda: onednn)
+    monkeypatch.setattr(linear_layers, "onednn_is_faster", lambda: onednn)
     encoder = load_encoder(EncoderSpec(folder))
     needs_onednn(encoder.model, onednn)
     last: Any = encoder.model.get_submodule("encoder.layer.2.intermediate.dense")
     assert "forward" in vars(last)
-    multiplier = getattr(linears, way)
-    monkeypatch.setattr(linears, way, lambda *args: lambda states: multiplier(*args)(states) * 1.01)
+    multiplier = getattr(linear_layers, way)
+    monkeypatch.setattr(
+        linear_layers, way, lambda *args: lambda states: multiplier(*args)(states) * 1.01
+    )
     with caplog.at_level(logging.INFO):
         encoder = load_encoder(EncoderSpec(folder))
     last = encoder.model.get_submodule("encoder.layer.2.intermediate.dense")

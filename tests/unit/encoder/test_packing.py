@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mrag_pipeline.encoder import kernels
-from mrag_pipeline.encoder.kernels import Rules, by_padding, by_runs, by_varlen
-from mrag_pipeline.encoder.layout import Layout
+from mrag_pipeline.encoder import attention
+from mrag_pipeline.encoder.attention import Rules, by_padding, by_runs, by_varlen
+from mrag_pipeline.encoder.packed_rows import Layout
 
 CPU = torch.device("cpu")
 
@@ -123,8 +123,10 @@ def test_the_flash_kernel_is_asked_for_the_same(problem: Any, read_at: Any) -> N
     rules = Rules(rules.causal, rules.window, None, rules.scale)
     layout = Layout(tuple(lengths), CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "_varlen", lambda: flash)
-        patch.setattr(kernels, "_varlen_parameters", lambda: {"scale", "window_size", "enable_gqa"})
+        patch.setattr(attention, "_varlen", lambda: flash)
+        patch.setattr(
+            attention, "_varlen_parameters", lambda: {"scale", "window_size", "enable_gqa"}
+        )
         found = by_varlen(q, k, v, layout, rules, read_at)
     rows = {"": slice(None), "cls": layout.first, "last": layout.last}[read_at]
     expected = one_by_one(q, k, v, lengths, rules)
@@ -143,8 +145,8 @@ def test_an_older_flash_kernel_is_asked_in_its_own_words() -> None:
     q, (k, v) = torch.randn(4, 9, 4), torch.randn(2, 2, 9, 4)
     rules = Rules(causal=True, window=None, softcap=None, scale=0.3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "_varlen", lambda: old)
-        patch.setattr(kernels, "_varlen_parameters", lambda: {"is_causal"})
+        patch.setattr(attention, "_varlen", lambda: old)
+        patch.setattr(attention, "_varlen_parameters", lambda: {"is_causal"})
         found = by_varlen(q, k, v, Layout((4, 5), CPU), rules)
     assert seen == {"causal": True, "heads": 4}
     expected = one_by_one(q, k, v, [4, 5], rules)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder import packing, paths, rests, transformer
-from mrag_pipeline.encoder.paths import PackedPath
+from mrag_pipeline.encoder import forward, packed_attention, pooled_layer, transformer
+from mrag_pipeline.encoder.forward import PackedPath
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
-from tests.tiny_models import save_model
+from tests.support.tiny_models import save_model
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9", "w1 w2 w3", *(f"w{n} w{n + 1}" for n in range(30))]
 
@@ -30,15 +30,17 @@ def test_a_packed_attention_that_differs_is_not_used(
     """A model is packed only after its vectors have been compared; the log says why not."""
 
     def doubled(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
-        return packing.packed_attention(*args, **kwargs)[0] * 2, None
+        return packed_attention.packed_attention(*args, **kwargs)[0] * 2, None
 
     monkeypatch.setattr(
-        packing, "register", lambda: packing.AttentionInterface.register(packing.NAME, doubled)
+        packed_attention,
+        "register",
+        lambda: packed_attention.AttentionInterface.register(packed_attention.NAME, doubled),
     )
     with caplog.at_level(logging.INFO):
         encoder = load_encoder(EncoderSpec(folder))
     monkeypatch.undo()
-    packing.register()
+    packed_attention.register()
     assert encoder.path == "padded"
     assert any("encoder_padded" in m and "differ" in m for m in caplog.messages)
     expected = load_encoder(EncoderSpec(folder), packed=False).encode(TEXTS, "document")
@@ -50,7 +52,7 @@ def test_a_layer_that_goes_on_differently_runs_in_full(
 ) -> None:
     """The short cut is compared with the whole layer before it is taken."""
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
-    monkeypatch.setitem(rests.RESTS, "bert", lambda layer, entered, attended: entered)
+    monkeypatch.setitem(pooled_layer.RESTS, "bert", lambda layer, entered, attended: entered)
     found = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     np.testing.assert_allclose(found.standard, expected.standard, atol=1e-6)
 
@@ -94,7 +96,7 @@ def test_a_long_row_is_filled_up_to_a_whole_step(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of few different lengths: what fills one up is not among the vectors."""
-    monkeypatch.setattr(paths, "CPU_ROW_STEP", 1)
+    monkeypatch.setattr(forward, "CPU_ROW_STEP", 1)
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS * 3, "document")
     monkeypatch.undo()
     encoder = load_encoder(EncoderSpec(folder))

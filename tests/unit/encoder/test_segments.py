@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder.segments import TokenSegmenter, open_segmenter
+from mrag_pipeline.encoder.segmenter import TokenSegmenter, open_segmenter
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import ConfigError
-from tests.tiny_models import save_byte_tokenizer, save_model
+from tests.support.tiny_models import save_byte_tokenizer, save_model
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.encoder.source import find_model
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import (
     ConfigError,
@@ -19,7 +19,7 @@ from mrag_pipeline.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
-from tests.tiny_models import save_model
+from tests.support.tiny_models import save_model
 
 COMMIT = "0123456789" * 4
 

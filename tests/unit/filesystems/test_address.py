@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.filesystems.place import open_place, shown
-from mrag_pipeline.filesystems.s3 import ATTEMPTS, Address, address
+from mrag_pipeline.filesystems.location import open_place, shown
+from mrag_pipeline.filesystems.s3_address import ATTEMPTS, Address, address
 
 
 @pytest.fixture(autouse=True)

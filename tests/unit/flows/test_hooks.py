@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.hooks import tell
+from mrag_pipeline.flows.failure_hooks import tell
 
 
 @pytest.fixture

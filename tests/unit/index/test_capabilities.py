@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.index.capabilities import Backend
-from mrag_pipeline.index.schema import build_params, check_params, search_params
+from mrag_pipeline.index.milvus.schema import build_params, check_params, search_params
+from mrag_pipeline.index.milvus.server import Backend
 
 LITE = Backend.of("milvus_lite-3.2.2")
 NEWEST = Backend.of("v99.0")

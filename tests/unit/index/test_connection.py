@@ -14,7 +14,7 @@ from mrag_pipeline.errors import (
     PlanRefused,
     StorageFull,
 )
-from mrag_pipeline.index.connection import _is_denial, translated
+from mrag_pipeline.index.milvus.connection import _is_denial, translated
 
 
 class _Refused(grpc.RpcError):

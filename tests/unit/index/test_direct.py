@@ -16,10 +16,10 @@ import pytest
 from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
-from mrag_pipeline.index.direct import Call, Direct, Late
-from mrag_pipeline.index.schema import CHUNK_FIELDS, search_params
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.direct_calls import Call, Direct, Late
+from mrag_pipeline.index.milvus.schema import CHUNK_FIELDS, search_params
 from mrag_pipeline.ports import Ranking
+from mrag_pipeline.settings.milvus import MilvusSpec
 
 TOKEN = "root:Milvus"
 HITS = {0: ([7, 2**62], [0.75, 0.5]), 1: ([], []), 2: ([5], [-0.25])}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not
-from mrag_pipeline.index.expressions import Expression, expression
-from tests.filters import field_of, filters
+from mrag_pipeline.index.milvus.expressions import Expression, expression
+from tests.support.filter_examples import field_of, filters
 
 # Milvus's own lexer: no bare quote, backslash, carriage return or newline in a literal.
 LITERAL = re.compile(r'"(?:[^"\\\r\n]|\\["\\nr])*"')

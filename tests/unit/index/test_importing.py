@@ -11,10 +11,10 @@ import pytest
 from pymilvus import BulkInsertState
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
-from mrag_pipeline.index import importing
-from mrag_pipeline.index.importing import BulkImport
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus import bulk_import
+from mrag_pipeline.index.milvus.bulk_import import BulkImport
 from mrag_pipeline.ports import BulkFile
+from mrag_pipeline.settings.milvus import MilvusSpec
 
 PENDING, STARTED = BulkInsertState.ImportPending, BulkInsertState.ImportStarted
 DONE, FAILED = BulkInsertState.ImportCompleted, BulkInsertState.ImportFailed
@@ -63,7 +63,7 @@ class Files:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_LOOK_S", 0.0)
+    monkeypatch.setattr(bulk_import, "_LOOK_S", 0.0)
 
 
 def a_table(num_rows: int) -> pa.Table:
@@ -108,7 +108,7 @@ def test_a_collection_is_settled_when_no_task_is_at_work() -> None:
 
 def test_a_server_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the wait and by the settling, as unavailable."""
-    monkeypatch.setattr(importing, "_SILENT_S", 0.02)
+    monkeypatch.setattr(bulk_import, "_SILENT_S", 0.02)
     with pytest.raises(IndexUnavailable, match="have not moved"):
         filled(Server([PENDING]), 3)
     with pytest.raises(IndexUnavailable, match="have not moved"):
@@ -119,10 +119,10 @@ def test_a_task_that_a_killed_server_lost_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Begun, and silent for long; one that still waits its turn is another matter."""
-    monkeypatch.setattr(importing, "_LOST_S", 0.02)
+    monkeypatch.setattr(bulk_import, "_LOST_S", 0.02)
     server = Server([STARTED])
     BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
-    monkeypatch.setattr(importing, "_SILENT_S", 0.1)
+    monkeypatch.setattr(bulk_import, "_SILENT_S", 0.1)
     with pytest.raises(IndexUnavailable, match="have not moved"):
         BulkImport(
             Server([STARTED], [PENDING]).client(), MilvusSpec(uri="http://x"), Files()

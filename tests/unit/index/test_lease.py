@@ -8,9 +8,9 @@ from itertools import combinations
 
 import pytest
 
-from mrag_pipeline.domain.owner import Owner
 from mrag_pipeline.errors import IndexBusy
-from mrag_pipeline.index.lease import Claim, Flag, Watch, acquire
+from mrag_pipeline.locking.index_lease import Claim, Flag, Watch, acquire
+from mrag_pipeline.locking.owner import Owner
 
 ELSEWHERE = Owner(7, "elsewhere", "2026-01-01T00:00:00+00:00")
 

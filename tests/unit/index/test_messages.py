@@ -16,12 +16,12 @@ from pymilvus.client.types import HybridExtraList
 
 from mrag_pipeline.domain.precision import VectorType, queries, rounded
 from mrag_pipeline.errors import BadVectors
-from mrag_pipeline.index import rows
-from mrag_pipeline.index.messages import insert_message
-from mrag_pipeline.index.schema import schema
+from mrag_pipeline.index.milvus import rows
+from mrag_pipeline.index.milvus.insert import insert_message
+from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec
 from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
-from tests.fakes_staging import table_of
+from tests.support.fake_staging import table_of
 
 HALVES: list[VectorType] = ["float16", "bfloat16"]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.index import rows
+from mrag_pipeline.index.milvus import rows
 from tests.contracts.test_vector_index import texts, vectors
-from tests.fakes_staging import table_of
+from tests.support.fake_staging import table_of
 
 
 @given(num_rows=st.integers(0, 40), max_rows=st.integers(1, 10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.index.schema import (
+from mrag_pipeline.index.milvus.schema import (
     build_params,
     check_params,
     search_params,

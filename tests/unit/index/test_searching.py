@@ -12,10 +12,10 @@ import pytest
 from pymilvus import MilvusException
 
 from mrag_pipeline.errors import IndexUnavailable, NoLiveVersion
-from mrag_pipeline.index.direct import Call, Late
-from mrag_pipeline.index.searching import Searches
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.direct_calls import Call, Late
+from mrag_pipeline.index.milvus.search import Searches
 from mrag_pipeline.ports import Ranking, SearchRequest
+from mrag_pipeline.settings.milvus import MilvusSpec
 
 THREADS = 4
 

@@ -8,7 +8,7 @@ import pytest
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.report.folder import write_report
 from mrag_pipeline.report.paper import PaperFigures
-from tests.unit.report.made import evaluation
+from tests.support.made_evaluation import evaluation
 
 PAPER = (PaperFigures("toy", "Giant (7B)", {"standard": 0.1}, {}, {"standard": {1: 0.1, 2: 0.1}}),)
 

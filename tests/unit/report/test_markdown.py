@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures, published
-from tests.unit.report.made import evaluation
+from tests.support.made_evaluation import evaluation
 
 THEIRS = PaperFigures("toy", "Giant (7B)", {"standard": 0.111, "fusion": 0.222}, {})
 

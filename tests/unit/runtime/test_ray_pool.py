@@ -14,11 +14,11 @@ from ray.exceptions import ActorDiedError
 
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.workers import WorkersSpec
+from mrag_pipeline.domain.worker_plan import WorkersSpec
 from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.runtime import ray_pool, ray_workers
 from mrag_pipeline.runtime.ray_workers import Worker
-from tests.fakes_workers import a_shard
+from tests.support.fake_workers import a_shard
 
 NEVER = float("inf")
 DIES = "dies"

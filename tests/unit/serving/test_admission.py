@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.domain.filters import All, Condition
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError, Forbidden
-from mrag_pipeline.serving.admission import Admission
-from mrag_pipeline.serving.parts import Anybody
-from mrag_pipeline.serving.schemas import SearchBody
-from mrag_pipeline.stages.embed_query import Asked
+from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.serving.http.api_ports import Anybody
+from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import SearchBody
 
 FREE = Anybody()
 BOUND = Anybody("key", "acme")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.errors import ConfigError, TooManyRequests
-from mrag_pipeline.serving.allowance import MINUTE_S, Allowance
+from mrag_pipeline.serving.security.rate_limit import MINUTE_S, Allowance
 
 
 class Clock:

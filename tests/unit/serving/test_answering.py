@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import answering
 from mrag_pipeline.serving.answering import NOTHING, Answerer
-from mrag_pipeline.serving.schemas import SearchHit
-from tests.services import Parrot
+from mrag_pipeline.wire.schemas import SearchHit
+from tests.support.query_service import Parrot
 
 
 def a_hit(text: str, title: str = "T", document: str = "d") -> SearchHit:

@@ -12,13 +12,13 @@ import pytest
 
 from mrag_pipeline.domain.filters import Condition
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, NotReady, OutOfTime
-from mrag_pipeline.serving import wire
+from mrag_pipeline.query.embed import Asked
 from mrag_pipeline.serving.backend import Ask, LocalBackend
-from mrag_pipeline.serving.schemas import SearchAnswer
-from mrag_pipeline.stages.embed_query import Asked
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.living import Living
-from tests.services import QUERY, a_backend, a_living
+from mrag_pipeline.serving.http import wire_format
+from mrag_pipeline.wire.schemas import SearchAnswer
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living
+from tests.support.query_service import QUERY, a_backend, a_living
 
 OLD = Condition("metadata.year", "lt", 2005)
 
@@ -152,7 +152,7 @@ def test_an_index_that_does_not_answer_is_a_reason(living: Living) -> None:
 def test_an_answer_keeps_its_numbers_on_the_wire(backend: LocalBackend, explain: bool) -> None:
     """Votes, windows, voters and rows as the stages have them; valid by the schema."""
     [answer] = asyncio.run(backend.answer([Ask(Asked(QUERY, windows=("dog", "star")), 3)], 5.0))
-    told = wire.search_answer(answer, explain, 1.5)
+    told = wire_format.search_answer(answer, explain, 1.5)
     read = SearchAnswer.model_validate_json(told.model_dump_json(), strict=True)
     assert read.seconds == {**answer.seconds, "total": 1.5}
     assert read.voters == list(answer.voters)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import MragError, OutOfTime
-from mrag_pipeline.serving.batches import Batches, outcomes
+from mrag_pipeline.serving.ray.batching import Batches, outcomes
+from mrag_pipeline.settings.serve import ServeSpec
 
 
 def doubled(requests: Sequence[int]) -> list[int | MragError]:

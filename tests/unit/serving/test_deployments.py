@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving import haproxy, service
 from mrag_pipeline.serving.app import application, build
-from mrag_pipeline.serving.deployments import Current
-from mrag_pipeline.serving.settings import API, ENCODER, SEARCH, changed, pinned
+from mrag_pipeline.serving.ray import haproxy, launcher
+from mrag_pipeline.serving.ray.deployments import Current
+from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
+from mrag_pipeline.settings.serve import ServeSpec
 
 
 def test_an_app_is_exchanged_between_requests() -> None:
@@ -171,14 +171,14 @@ def test_a_taken_port_is_said_with_who_has_it() -> None:
         holder.listen()
         port = holder.getsockname()[1]
         with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
-            service.check_port("127.0.0.1", port)
-    service.check_port("127.0.0.1", port)
+            launcher.check_port("127.0.0.1", port)
+    launcher.check_port("127.0.0.1", port)
 
 
 def test_a_host_of_another_machine_is_said() -> None:
     """192.0.2.1 is nobody's."""
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
-        service.check_port("192.0.2.1", 8000)
+        launcher.check_port("192.0.2.1", 8000)
 
 
 def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_serves_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RAY_SERVE_LOG_TO_STDERR", "1")
     monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
     before = dict(os.environ)
-    with service.environment() as wanted:
+    with launcher.environment() as wanted:
         assert os.environ["RAY_SERVE_LOG_TO_STDERR"] == "1"
         assert os.environ["RAY_SERVE_USE_GRPC_BY_DEFAULT"] == "1"
         folder = wanted.get("RAY_SERVE_HAPROXY_SERVER_STATE_BASE")

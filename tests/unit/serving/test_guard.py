@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import ApiKey, Keys, digest
-from tests.unit.serving.asking import app_with, asked, got
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.http_requests import app_with, asked, got
 from tests.unit.serving.test_allowance import Clock
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

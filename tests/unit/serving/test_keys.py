@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving import keys as keys_module
-from mrag_pipeline.serving.keys import (
+from mrag_pipeline.serving.security import keys as keys_module
+from mrag_pipeline.serving.security.keys import (
     ApiKey,
     Keys,
     check_exposure,
@@ -23,6 +22,7 @@ from mrag_pipeline.serving.keys import (
     new_key,
     read_keys,
 )
+from mrag_pipeline.settings.serve import ServeSpec
 
 SPEC = ServeSpec()
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from fastapi import Request
 
 from mrag_pipeline.errors import ConfigError, OutOfTime
-from mrag_pipeline.serving.leaving import EventStream, unless_left
-from mrag_pipeline.serving.problems import ClientLeft
+from mrag_pipeline.serving.http.disconnects import EventStream, unless_left
+from mrag_pipeline.serving.http.problems import ClientLeft
 
 
 def a_request(*messages: dict[str, Any], then: float | None = None) -> Request:

@@ -15,13 +15,13 @@ from mrag_pipeline.domain.filters import parse
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.serving.live import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
-from mrag_pipeline.stages.embed_query import Asked, QueryEmbedder
-from mrag_pipeline.stages.load import collections_of
-from mrag_pipeline.stages.retrieve import Answer, Question, Searcher
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.living import Living, a_document
-from tests.services import QUERY, TEXTS, a_living
+from mrag_pipeline.query.embed import Asked, QueryEmbedder
+from mrag_pipeline.query.retriever import Answer, Question, Searcher
+from mrag_pipeline.serving.live_version import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
+from mrag_pipeline.stages.ingest.load import collections_of
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, a_document
+from tests.support.query_service import QUERY, TEXTS, a_living
 
 ENCODER = FakeEncoder(num_heads=3)
 MARK = mark_of(ENCODER.card)

@@ -9,13 +9,13 @@ import pytest
 from fastapi.responses import PlainTextResponse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.keys import Keys
-from mrag_pipeline.serving.observer import Observer
-from tests.unit.serving.asking import app_with, asked, got
-from tests.unit.serving.found import answer
-from tests.unit.serving.watched import KEY, KEYS, samples, value, watched
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import Keys
+from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.found_answers import answer
+from tests.support.http_requests import app_with, asked, got
+from tests.support.telemetry_readers import KEY, KEYS, samples, value, watched
 
 
 def test_a_request_is_counted_by_its_routes_pattern() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from mrag_pipeline.serving import pages
+from mrag_pipeline.serving.http import pages
 
 
 @pytest.fixture

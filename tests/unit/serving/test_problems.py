@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from mrag_pipeline import errors
 from mrag_pipeline.errors import MragError, TooManyRequests
-from mrag_pipeline.serving import problems
-from mrag_pipeline.serving.problems import MEDIA_TYPE, TABLE, Row
-from mrag_pipeline.serving.schemas import Problem
+from mrag_pipeline.serving.http import problems
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE, TABLE, Row
+from mrag_pipeline.wire.schemas import Problem
 
 FACTS = ("what was found", "what was expected", "what to do")
 

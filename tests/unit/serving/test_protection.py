@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI, Response
 from starlette.types import Message
 
-from mrag_pipeline.domain.serve import ServeSpec
-from mrag_pipeline.serving.guard import Guard
-from mrag_pipeline.serving.headers import HEADERS
-from mrag_pipeline.serving.keys import ApiKey, Keys, digest
-from tests.unit.serving.asking import app_with, asked, got
+from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
+from mrag_pipeline.serving.security.security_headers import HEADERS
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.http_requests import app_with, asked, got
 
 KEY = {"X-API-Key": "secret"}
 

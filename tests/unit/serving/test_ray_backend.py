@@ -12,7 +12,6 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import (
     ConfigError,
     HeadsMissing,
@@ -21,12 +20,13 @@ from mrag_pipeline.errors import (
     Overloaded,
     WorkerLost,
 )
+from mrag_pipeline.query.embed import Asked, QueryEmbedder
 from mrag_pipeline.serving.backend import Ask
-from mrag_pipeline.serving.live import LiveSearch, LiveState, Search, mark_of
-from mrag_pipeline.serving.ray_backend import Embedded, RayBackend
-from mrag_pipeline.stages.embed_query import Asked, QueryEmbedder
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
-from tests.services import QUERY, a_living
+from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search, mark_of
+from mrag_pipeline.serving.ray.backend import Embedded, RayBackend
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.query_service import QUERY, a_living
 
 ENCODER = FakeEncoder(num_heads=3)
 MARK = mark_of(ENCODER.card)

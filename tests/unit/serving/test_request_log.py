@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.observer import Observer
-from mrag_pipeline.serving.request_log import LOGGER, RequestFacts, RequestLog
-from tests.unit.serving.asking import got
-from tests.unit.serving.found import answer
-from tests.unit.serving.watched import KEY, heard, lines, watched
+from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.request_log import LOGGER, RequestFacts, RequestLog
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.found_answers import answer
+from tests.support.http_requests import got
+from tests.support.telemetry_readers import KEY, heard, lines, watched
 
 
 def test_a_search_is_one_line_with_its_figures(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,7 +134,7 @@ def test_no_words_keys_paths_or_headers_get_into_the_log(
 def test_lines_go_to_standard_output_and_nothing_else_does() -> None:
     """In a process that configures no logging: one line, JSON, no prefix."""
     program = (
-        "from mrag_pipeline.serving.request_log import *\n"
+        "from mrag_pipeline.serving.telemetry.request_log import *\n"
         "RequestLog(); RequestLog().write(RequestFacts('r', 'GET', '/x', 200))"
     )
     done = subprocess.run(

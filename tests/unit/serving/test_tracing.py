@@ -10,12 +10,12 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from mrag_pipeline.domain.serve import ServeSpec
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.observer import Observer
-from mrag_pipeline.serving.tracing import open_traces
-from tests.unit.serving.asking import got
-from tests.unit.serving.watched import KEY, heard, lines, watched
+from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.tracing import open_traces
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.http_requests import got
+from tests.support.telemetry_readers import KEY, heard, lines, watched
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -92,8 +92,8 @@ def test_nothing_of_opentelemetry_is_imported_unless_it_is_on() -> None:
     """Nor is it needed: the module is optional."""
     program = (
         "import sys\n"
-        "from mrag_pipeline.domain.serve import ServeSpec\n"
-        "import mrag_pipeline.serving.tracing\n"
+        "from mrag_pipeline.settings.serve import ServeSpec\n"
+        "import mrag_pipeline.serving.telemetry.tracing\n"
         "import prometheus_client\n"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )

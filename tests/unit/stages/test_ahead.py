@@ -7,7 +7,7 @@ from threading import Lock
 
 import pytest
 
-from mrag_pipeline.stages.ahead import ahead
+from mrag_pipeline.stages.ingest.read_ahead import ahead
 
 
 def test_answers_come_in_order_whatever_their_time() -> None:

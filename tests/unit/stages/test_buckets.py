@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.errors import StorageFull
-from mrag_pipeline.stages.buckets import Buckets
+from mrag_pipeline.stages.ingest.hash_buckets import Buckets
 
 
 def found(buckets: Buckets) -> list[tuple[int, int, int]]:

@@ -7,7 +7,6 @@ import pytest
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.errors import (
     EmptyCorpus,
     FingerprintMismatch,
@@ -15,8 +14,9 @@ from mrag_pipeline.errors import (
     TooManyDeadLetters,
     WorkerLost,
 )
-from tests.fakes_staging import as_matrix
-from tests.unit.stages.builds import Build, CountingEncoder, a_document
+from mrag_pipeline.settings.ingest import IngestSpec
+from tests.support.builds import Build, CountingEncoder, a_document
+from tests.support.fake_staging import as_matrix
 
 DOCUMENTS = [a_document(i) for i in range(9)]
 

@@ -9,14 +9,14 @@ import pytest
 from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.evaluation import Evaluation, Example, WindowVote
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.stages.evaluate import evaluate
-from tests.fakes_encoder import FakeEncoder
-from tests.unit.stages.builds import Spoken
+from mrag_pipeline.stages.evaluate.evaluate import evaluate
+from tests.support.builds import Spoken
+from tests.support.fake_encoder import FakeEncoder
 
 ONE = LabelledQuery("one", (Aspect(frozenset("a"), "a"),), 1)
 TWO = LabelledQuery("two", (Aspect(frozenset("b"), "b"), Aspect(frozenset("c"), "c")), 2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.gate import Compared, GateSpec
-from mrag_pipeline.domain.labelled import Aspect, LabelledQuery, LabelledSet
-from mrag_pipeline.stages.gate import compare_versions
-from tests.unit.stages.builds import Spoken
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.stages.ingest.gate import compare_versions
+from tests.support.builds import Spoken
 
 
 @dataclass

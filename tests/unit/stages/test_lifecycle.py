@@ -14,17 +14,24 @@ from mrag_pipeline.domain.retirement import RetireSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus import open_index
-from mrag_pipeline.index.spec import MilvusSpec
+from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
-from mrag_pipeline.stages.publish import activate, keep_ready
-from mrag_pipeline.stages.retire import drop, retire
-from mrag_pipeline.stages.sync import live_record
-from mrag_pipeline.stages.transfer import bring_in, export
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.ingest.publish import activate, keep_ready
+from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.retire import drop, retire
+from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export
-from tests.fakes_staging import table_of
-from tests.living import Living, a_document, assert_same, audited, content_of, repaired
-from tests.unit.stages.builds import Spoken
+from tests.support.builds import Spoken
+from tests.support.fake_staging import table_of
+from tests.support.living_index import (
+    Living,
+    a_document,
+    assert_same,
+    audited,
+    content_of,
+    repaired,
+)
 
 TEN = [a_document(i) for i in range(10)]
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -164,8 +171,8 @@ def test_what_is_not_whole_is_not_activated(living: Living) -> None:
 
 def test_a_version_kept_ready_is_not_seen(living: Living) -> None:
     """It has a record and can be activated; readers still see the one before."""
-    from mrag_pipeline.stages.load import load
-    from mrag_pipeline.stages.reconcile import reconcile
+    from mrag_pipeline.stages.ingest.load import load
+    from mrag_pipeline.stages.ingest.reconcile import reconcile
 
     old = live_record(living.index)
     living.items = TEN[:5]

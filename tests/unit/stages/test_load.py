@@ -12,15 +12,15 @@ import pyarrow as pa
 import pytest
 
 from mrag_pipeline.domain.documents import Document
-from mrag_pipeline.domain.ingest import IngestSpec
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest
-from mrag_pipeline.stages.load import collections_of, load
-from mrag_pipeline.stages.reconcile import Staged
-from mrag_pipeline.stages.verify import verify
-from tests.unit.stages.builds import Build, Spoken, a_document
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.reconcile import Staged
+from mrag_pipeline.stages.ingest.verify import verify
+from tests.support.builds import Build, Spoken, a_document
 
 DOCUMENTS = [
     *(a_document(i) for i in range(12)),

@@ -11,9 +11,9 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
-from mrag_pipeline.stages.plan import SAMPLE_DOCUMENTS, SAMPLE_SHARDS, plan
-from tests.fakes_staging import FakeStaging
-from tests.unit.stages.builds import Build, a_document
+from mrag_pipeline.stages.ingest.plan import SAMPLE_DOCUMENTS, SAMPLE_SHARDS, plan
+from tests.support.builds import Build, a_document
+from tests.support.fake_staging import FakeStaging
 
 DOCUMENTS = [a_document(i) for i in range(9)]
 

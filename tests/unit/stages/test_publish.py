@@ -9,10 +9,10 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexUnavailable, TooFewChunks
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.stages.load import load
-from mrag_pipeline.stages.publish import publish
-from mrag_pipeline.stages.reconcile import Staged
-from tests.unit.stages.builds import Build, Spoken, a_document
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.publish import publish
+from mrag_pipeline.stages.ingest.reconcile import Staged
+from tests.support.builds import Build, Spoken, a_document
 
 
 class Watched(ExactIndex):

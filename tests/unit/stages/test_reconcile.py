@@ -13,10 +13,10 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.errors import StagingError, WorkerLost
 from mrag_pipeline.ports import DocumentRow
-from mrag_pipeline.stages import reconcile as module
-from mrag_pipeline.stages.reconcile import reconcile
-from tests.fakes_staging import FakeStaging, a_manifest
-from tests.unit.stages.builds import Build, Spoken, a_document
+from mrag_pipeline.stages.ingest import reconcile as module
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from tests.support.builds import Build, Spoken, a_document
+from tests.support.fake_staging import FakeStaging, a_manifest
 
 DOCUMENTS = [a_document(i) for i in range(12)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mrag_pipeline.stages.remembering import RememberingIndex
+from mrag_pipeline.query.document_cache import RememberingIndex
 
 SECONDS = 60.0
 

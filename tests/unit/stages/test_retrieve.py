@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.exact import top_k
+from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.strategies import STRATEGIES
@@ -16,8 +16,8 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import WindowSpec
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
-from mrag_pipeline.stages.retrieve import STANDARD, Answer, Retriever, RetrieveSpec
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
+from mrag_pipeline.query.retriever import STANDARD, Answer, Retriever, RetrieveSpec
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
 TEXTS = {
     "dog": ["a shaggy herding dog of the hills", "the dog guards sheep by night"],

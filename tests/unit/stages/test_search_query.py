@@ -22,8 +22,8 @@ from mrag_pipeline.domain.windows import WindowSpec
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest, VectorIndex
-from mrag_pipeline.stages.embed_query import Asked, QueryEmbedder
-from mrag_pipeline.stages.retrieve import (
+from mrag_pipeline.query.embed import Asked, QueryEmbedder
+from mrag_pipeline.query.retriever import (
     STANDARD,
     Answer,
     Question,
@@ -31,9 +31,9 @@ from mrag_pipeline.stages.retrieve import (
     RetrieveSpec,
     Searcher,
 )
-from mrag_pipeline.stages.retrieve_spec import FilterSpec
+from mrag_pipeline.settings.retrieve import FilterSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
-from tests.fakes_encoder import FakeEncoder, FakeSegmenter
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
 WORDS = [
     *("dog", "star", "cake", "sword", "reed", "river"),

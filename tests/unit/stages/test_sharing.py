@@ -7,8 +7,8 @@ import numpy as np
 from mrag_pipeline.domain.heads import Embeddings, Role
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
-from mrag_pipeline.stages.sharing import SharedEncoder, SharedIndex
-from tests.fakes_encoder import FakeEncoder
+from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
+from tests.support.fake_encoder import FakeEncoder
 
 
 class CountingEncoder(FakeEncoder):

@@ -22,11 +22,11 @@ from mrag_pipeline.errors import (
     TooManyDeleted,
     VerifyFailed,
 )
-from mrag_pipeline.stages.compare import Wanted
-from mrag_pipeline.stages.sync import live_record
-from tests import living as living_module
-from tests.fakes_corpus import FakeCorpusReader
-from tests.living import Living, a_document, assert_same
+from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.sync.compare import Wanted
+from tests.support import living_index as living_module
+from tests.support.fake_corpus import FakeCorpusReader
+from tests.support.living_index import Living, a_document, assert_same
 
 TEN = [a_document(i) for i in range(10)]
 

@@ -9,8 +9,8 @@ import pytest
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.dead_letters import DeadLetterFiles
-from mrag_pipeline.staging.spec import StagingSpec
 
 LETTERS = [
     DeadLetter("a", "c.jsonl:3", "no text", "0" * 32),

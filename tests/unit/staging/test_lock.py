@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import IndexBusy, StagingError
-from mrag_pipeline.staging.lock import local_folder, run_lock
-from mrag_pipeline.staging.spec import StagingSpec
+from mrag_pipeline.locking.file_lock import local_folder, run_lock
+from mrag_pipeline.settings.staging import StagingSpec
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mrag_pipeline.staging.lock import run_lock
+from mrag_pipeline.locking.file_lock import run_lock
 with run_lock(Path(sys.argv[1]), "docs"):
     print("held", flush=True)
     time.sleep(60)

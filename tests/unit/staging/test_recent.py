@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrag_pipeline.staging.recent import Recent
+from mrag_pipeline.staging.recently_read import Recent
 
 
 def test_what_was_used_least_lately_goes() -> None:

@@ -22,11 +22,11 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import shards
-from mrag_pipeline.staging.folder import Folder
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
-from mrag_pipeline.staging.spec import StagingSpec
-from tests.fakes_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
+from tests.support.fake_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
 
 VERSION = "vaaaaaaaaaaaa"
 
@@ -292,7 +292,7 @@ def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     ended = subprocess.Popen(["true"])
     ended.wait()
-    from mrag_pipeline.staging.folder import _HOST
+    from mrag_pipeline.staging.atomic_folder import _HOST
 
     dead = place / f".l05_h00.parquet.{_HOST}.{ended.pid}.0123abcd.tmp"
     alive = place / f".l05_h00.parquet.{_HOST}.{os.getpid()}.0123abcd.tmp"

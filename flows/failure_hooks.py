@@ -1,0 +1,61 @@
+"""Who is told of a run that failed, crashed or was cancelled: the log, and a webhook if named.
+
+What such a run has done stays: the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.notify import NotifySpec
+
+log = logging.getLogger(__name__)
+
+
+def tell(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Says which run ended how; Prefect wants just these parameter names."""
+    facts = {
+        "flow": flow.name,
+        "run": flow_run.name,
+        "run_id": str(flow_run.id),
+        "state": str(state.name),
+        "message": state.message or "",
+    }
+    # A run from the command line has told it there already.
+    level = logging.ERROR if flow_run.deployment_id is not None else logging.DEBUG
+    log.log(level, "run_ended flow=%(flow)s run=%(run)s state=%(state)s message=%(message)s", facts)
+    _post(_spec(flow_run.parameters), facts)
+
+
+def _spec(parameters: dict[str, Any]) -> NotifySpec:
+    file = parameters.get("config_file")
+    try:
+        return Config.load(Path(file) if file else None, parameters.get("settings")).notify
+    except ConfigError:
+        return NotifySpec()  # a wrong config is itself what the run failed of
+
+
+def _post(spec: NotifySpec, facts: dict[str, str]) -> None:
+    url = os.environ.get(spec.webhook_env, "")
+    if not url.startswith(("http://", "https://")):
+        return
+    headers = {"Content-Type": "application/json"}
+    try:
+        request = Request(url, json.dumps(facts).encode(), headers)
+        urlopen(request, timeout=spec.timeout_s).close()
+    except (URLError, TimeoutError, ValueError) as error:
+        log.warning("webhook_failed variable=%s error=%s", spec.webhook_env, error)
+
+
+HOOKS: dict[str, Any] = {"on_failure": [tell], "on_crashed": [tell], "on_cancellation": [tell]}

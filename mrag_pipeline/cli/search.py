@@ -1,0 +1,203 @@
+"""`mrag search`: what the live version answers, and which heads said so."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from json import loads
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.status import live_record
+from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
+from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.query.retriever import Answer, Found
+
+SNIPPET_CHARS = 160
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def search(
+    queries: Annotated[list[str], typer.Argument(help="One or more queries.", metavar="QUERY...")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Documents to fetch.")] = 8,
+    strategy_name: Annotated[
+        str,
+        typer.Option(
+            "--strategy",
+            help="aspect, mrag, standard, standard-windows, split, mrag-unweighted, ...",
+        ),
+    ] = "aspect",
+    compare: Annotated[
+        str | None, typer.Option(help="Another strategy, shown beside: `--compare standard`.")
+    ] = None,
+    sub_query: Annotated[
+        list[str] | None,
+        typer.Option(help="For fusion; repeat it. Without any, the model of [llm] is asked."),
+    ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="JSON",
+            help="Only documents that match, such as " + escape(EXAMPLE) + "; `all`, `any` and "
+            "`not` join conditions (docs/api.md).",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    index: Index = None,
+    settings: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Search the live version: hits with title, passage, vote and a bar per head.
+
+    Examples:
+        mrag search "read a gzip file and store its rows in SQLite" -k 5
+        mrag search "..." --compare standard
+        mrag search "..." --filter '{"field": "metadata.year", "op": "ge", "value": 2020}'
+        mrag search "..." --json | jq '.[0].hits[].document_id'
+    """
+    from mrag_pipeline import wiring
+
+    filter_ = None if wanted is None else _filter(wanted)
+    resolved = Config.load(config, settings_of(settings, index))
+    with closing(wiring.index(resolved)) as opened:
+        record = live_record(opened, resolved.index)
+        retriever = wiring.retriever(resolved, opened, record)
+        asked = [name for name in (compare, strategy_name) if name]
+        answers = []
+        for query in queries:
+            subs = sub_query or _asked_for(query, asked, resolved)
+            answers.append(
+                [retriever.retrieve(query, k, name, subs, filter=filter_) for name in asked]
+            )
+    if json:
+        print_json(
+            [
+                _plain(answer, query)
+                for query, row in zip(queries, answers, strict=True)
+                for answer in row
+            ]
+        )
+        return
+    for query, row in zip(queries, answers, strict=True):
+        out.rule(style="dim")
+        out.print(f"[bold]{escape(query)}[/]", highlight=False)
+        if compare:
+            _beside(row)
+        else:
+            _listed(row[0])
+
+
+def _filter(text: str) -> Filter:
+    """The filter that the option says.
+
+    Raises: ConfigError.
+    """
+    try:
+        plain = loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"--filter is no JSON: {error}", EXAMPLE, "put it in single quotes for the shell"
+        ) from error
+    return parse(plain)
+
+
+def _asked_for(query: str, names: list[str], config: Config) -> list[str]:
+    """Sub-queries from the chat model, if a strategy needs some and a model is configured."""
+    from mrag_pipeline import wiring
+
+    if not config.llm.url or all(strategy(name).windows != "sub-queries" for name in names):
+        return []
+    with closing(wiring.chat_model(config)) as model:
+        return model.sub_queries(query)
+
+
+def _listed(answer: Answer) -> None:
+    if not answer.found:
+        out.print("nothing found")
+        return
+    for place, one in enumerate(answer.found, 1):
+        row, hit = one.row, one.hit
+        name = row.title or row.document_id
+        out.print(
+            f"[bold]{place:>2}. {escape(name)}[/]  [dim]{escape(row.document_id)}  "
+            f"vote {hit.vote:.3g}[/]",
+            highlight=False,
+        )
+        told = f"[cyan]{_bar(one)}[/] [dim]{escape(_loudest(answer, one))}"
+        out.print(Padding(f"{escape(_snippet(row.text))}\n{told}", (0, 0, 0, 4)))
+    spent = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
+    out.print(
+        f"[dim]{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
+        f"bars are {answer.voters[0]} to {answer.voters[-1]}; {spent}",
+        highlight=False,
+    )
+
+
+def _beside(answers: list[Answer]) -> None:
+    table = Table(*(f"{answer.strategy}" for answer in answers), expand=True)
+    longest = max(len(answer.found) for answer in answers)
+    for place in range(longest):
+        cells = []
+        for answer in answers:
+            if place >= len(answer.found):
+                cells.append("")
+                continue
+            row = answer.found[place].row
+            title = escape(row.title or row.document_id)
+            cells.append(f"[bold]{place + 1}. {title}[/]\n[dim]{escape(_snippet(row.text, 90))}")
+        table.add_row(*cells)
+    out.print(table)
+
+
+def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= chars else line[: chars - 3].rstrip() + "..."
+
+
+def _bar(one: Found) -> str:
+    """One character a voter, as high as its share of the hit's loudest voter."""
+    by_voter = one.hit.parts.sum(axis=1)
+    top = float(by_voter.max()) or 1.0
+    return "".join(BARS[round(float(part) / top * (len(BARS) - 1))] for part in by_voter)
+
+
+def _loudest(answer: Answer, one: Found) -> str:
+    """The window that brought the hit, and how many others spoke for it."""
+    by_window = one.hit.parts.sum(axis=0)
+    window = answer.windows[int(by_window.argmax())]
+    others = int((by_window > 0).sum()) - 1
+    more = f" and {others} more windows" if others > 0 else ""
+    return f"for “{_snippet(window.text, 60)}”{more}" if len(answer.windows) > 1 else ""
+
+
+def _plain(answer: Answer, query: str) -> dict[str, Any]:
+    return {
+        "query": query,
+        "strategy": answer.strategy,
+        "version": answer.version,
+        "windows": [window.text for window in answer.windows],
+        "voters": list(answer.voters),
+        "hits": [
+            {
+                "document_id": one.hit.document_id,
+                "title": one.row.title,
+                "chunk_id": one.row.id,
+                "text": one.row.text,
+                "metadata": dict(one.row.metadata),
+                "vote": one.hit.vote,
+                "votes_by_voter": one.hit.parts.sum(axis=1).tolist(),
+                "votes_by_window": one.hit.parts.sum(axis=0).tolist(),
+            }
+            for one in answer.found
+        ],
+        "num_searches": answer.num_searches,
+        "seconds": dict(answer.seconds),
+    }

@@ -1,0 +1,1 @@
+"""A file per corpus format; `corpus/reader.py` registers them."""

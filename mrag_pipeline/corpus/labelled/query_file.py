@@ -1,0 +1,103 @@
+"""One's own labelled queries: JSON Lines of {text, relevant, sub_queries}.
+
+    {"text": "read a gzipped CSV over HTTP", "relevant": ["gzip.open", ["csv.reader", "csv"]]}
+
+Each entry of `relevant` is one aspect: an id, or a list of ids any of which will do.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
+from mrag_pipeline.errors import BrokenFile, CorpusNotFound
+
+_RELEVANCE = "an aspect is found when any of its documents is fetched"
+
+
+class _Line(BaseModel):
+    """What one line may hold; anything else in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str
+    relevant: list[str | list[str]]
+    sub_queries: list[str] = []
+
+
+def read_labelled(path: Path) -> LabelledSet:
+    """The queries of the file, in order; blank lines are passed over.
+
+    Raises: CorpusNotFound; BrokenFile, naming the line and what is wrong with it.
+    """
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise CorpusNotFound(
+            f"{path}: {error.strerror}", "a JSONL file of labelled queries", "check --queries"
+        ) from None
+    queries, repeated = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        query, twice = _query(line, f"{path}:{number}")
+        queries.append(query)
+        if twice:
+            repeated.append(f"line {number}")
+    if not queries:
+        raise BrokenFile(f"{path} holds no query", "a JSON object on each line")
+    flaws = flaw("queries that name an aspect twice: counted once", repeated)
+    return LabelledSet(path.stem, tuple(queries), _RELEVANCE, flaws=flaws)
+
+
+def _query(line: bytes, place: str) -> tuple[LabelledQuery, bool]:
+    try:
+        values = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _broken(place, f"not UTF-8: {error.reason} at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise _broken(place, f"not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise _broken(place, f"a JSON {type(values).__name__}, expected an object")
+    try:
+        checked = _Line.model_validate(values)
+    except ValidationError as error:
+        raise _broken(place, _reason(error)) from None
+    if not checked.text.strip():
+        raise _broken(place, "`text` is empty")
+    groups = [frozenset([one] if isinstance(one, str) else one) for one in checked.relevant]
+    if not groups:
+        raise _broken(place, "`relevant` is empty: nothing can be found")
+    if any(not group or not all(one.strip() for one in group) for group in groups):
+        raise _broken(place, "`relevant` has an empty id or group")
+    distinct = list(dict.fromkeys(groups))
+    aspects = tuple(Aspect(group, " | ".join(sorted(group))) for group in distinct)
+    subs = tuple(one for one in checked.sub_queries if one.strip())
+    query = LabelledQuery(checked.text, aspects, len(aspects), subs)
+    return query, len(distinct) < len(groups)
+
+
+def _reason(error: ValidationError) -> str:
+    """The first complaint, about a place as the file has it."""
+    first = error.errors()[0]
+    where, *deeper = [str(part) for part in first["loc"]]
+    index = f"[{deeper[0]}]" if deeper else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key `{where}`"
+    if first["type"] == "missing":
+        return f"no `{where}`"
+    if where == "relevant" and index:
+        return f"`relevant{index}` is neither an id nor a list of ids"
+    return f"`{where}{index}`: {first['msg']}"
+
+
+def _broken(place: str, reason: str) -> BrokenFile:
+    return BrokenFile(
+        f"{place}: {reason}",
+        '{"text": "...", "relevant": ["id", ["one id", "or another"]], "sub_queries": ["..."]}, '
+        "sub_queries optional",
+        "correct the line",
+    )

@@ -1,0 +1,110 @@
+"""What an encoder is: its spec, its model's config and its folder's own settings, resolved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec, Pooling
+from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.model_source import ModelFolder
+from mrag_pipeline.encoder.sentence_folder import SentenceHead, SentenceSettings
+from mrag_pipeline.encoder.tokenizer import TextTokenizer
+from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture
+
+
+def card_of(
+    spec: EncoderSpec,
+    folder: ModelFolder,
+    config: Any,
+    family: Family,
+    capture: Capture,
+    tokenizer: TextTokenizer,
+    settings: SentenceSettings,
+    head: SentenceHead | None,
+    pooled_at: tuple[ResolvedPooling, ResolvedPooling],
+) -> EncoderCard:
+    """The card: every "auto" decided, the model's own prompts where the spec has none.
+
+    Raises: ConfigError for a longest text that the model cannot read.
+    """
+    return EncoderCard(
+        spec=_with_prompts(spec, settings),
+        family=config.model_type,
+        weights_hash=folder.weights_hash(),
+        heads=capture.heads(),
+        head_dim=capture.head_dim,
+        standard_dim=int(config.hidden_size) if head is None else head.width,
+        max_tokens=_max_tokens(spec, config, family, tokenizer, settings),
+        pooling=pooled_at[0],
+        standard_pooling=pooled_at[1],
+    )
+
+
+def poolings(
+    spec: EncoderSpec, family: Family, settings: SentenceSettings
+) -> tuple[ResolvedPooling, ResolvedPooling]:
+    """Of the heads and of the standard embedding.
+
+    Raises: UnsupportedArchitecture if the folder pools in a way that is not reproduced.
+    """
+    heads = _resolved(spec.pooling, family.pooling)
+    return heads, _standard_pooling(spec, family, settings)
+
+
+def _resolved(asked: Pooling, default: ResolvedPooling) -> ResolvedPooling:
+    return default if asked == "auto" else asked
+
+
+def _with_prompts(spec: EncoderSpec, settings: SentenceSettings) -> EncoderSpec:
+    """The spec with the model's own prompts where it has none."""
+    return replace(
+        spec,
+        query_prefix=spec.query_prefix or settings.query_prompt,
+        document_prefix=spec.document_prefix or settings.document_prompt,
+    )
+
+
+def _standard_pooling(
+    spec: EncoderSpec, family: Family, settings: SentenceSettings
+) -> ResolvedPooling:
+    if spec.standard_pooling == "auto" and settings.unknown:
+        raise UnsupportedArchitecture(
+            f"{spec.model} makes its sentence embedding with {settings.unknown}",
+            "pooling by cls, mean or last token, then dense layers and norms",
+            "set `encoder.standard_pooling` to one of these: it will differ from the model's own",
+        )
+    return _resolved(spec.standard_pooling, settings.pooling or family.standard)
+
+
+def _max_tokens(
+    spec: EncoderSpec,
+    config: Any,
+    family: Family,
+    tokenizer: TextTokenizer,
+    settings: SentenceSettings,
+) -> int:
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Beyond it all of a batch turns by other angles because one text is long.
+        original = rope.get("original_max_position_embeddings") or positions
+        positions = min(positions, int(original))
+    if positions > 0 and family.positions_after_pad:
+        positions -= int(config.pad_token_id) + 1
+    if spec.max_tokens > 0:
+        if 0 < positions < spec.max_tokens:
+            raise ConfigError(
+                f"encoder.max_tokens = {spec.max_tokens}",
+                f"at most {positions}: the model has no more positions",
+                "set it to 0 for the model's own limit",
+            )
+        if spec.max_tokens <= tokenizer.num_special:
+            raise ConfigError(
+                f"encoder.max_tokens = {spec.max_tokens}",
+                f"more than the {tokenizer.num_special} special tokens of every text",
+                "set it to 0 for the model's own limit",
+            )
+        return spec.max_tokens
+    limits = [settings.max_tokens or tokenizer.model_limit, positions]
+    return min((limit for limit in limits if limit > 0), default=512)

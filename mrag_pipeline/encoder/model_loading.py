@@ -1,0 +1,92 @@
+"""A model folder to a transformers model, whole or refused; no code of the folder's ever runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from mrag_pipeline.encoder.model_source import ModelFolder
+from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
+
+# Encoder-decoder families whose checkpoints may hold the encoder alone.
+ENCODER_CLASSES = {
+    "mt5": "MT5EncoderModel",
+    "t5": "T5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+}
+
+
+def load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    """The folder's encoder without its pooler, ready to read.
+
+    Raises: UnsupportedArchitecture (a type transformers does not know by itself, or weights
+    that do not belong to it), ModelNotFound (files that cannot be read).
+    """
+    config = folder.config()
+    model_type = config.get("model_type", "")
+    if model_type not in transformers.CONFIG_MAPPING:
+        own = " (it brings its own code, which is never run)" if "auto_map" in config else ""
+        raise UnsupportedArchitecture(
+            f"model_type {model_type!r} in {folder.transformer / 'config.json'}{own}",
+            f"a model that transformers {transformers.__version__} knows by itself",
+            "use another model, or a newer transformers if it has learned this one",
+        )
+    loader: Any = transformers.AutoModel
+    if model_type == "dpr":
+        loader = getattr(transformers, (config.get("architectures") or ["DPRQuestionEncoder"])[0])
+    elif model_type in ENCODER_CLASSES:
+        loader = getattr(transformers, ENCODER_CLASSES[model_type])
+    try:
+        with _no_progress_bar():
+            model, report = loader.from_pretrained(
+                str(folder.transformer),
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise ModelNotFound(
+            f"{folder.transformer} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            "whole weights and the config.json that belongs to them",
+            "fetch or save the model again",
+        ) from error
+    missing = [key for key in report["missing_keys"] if "pooler" not in key]
+    if missing:
+        raise UnsupportedArchitecture(
+            f"{len(missing)} weights of {type(model).__name__} are not in {folder.transformer}, "
+            f"such as {missing[0]}",
+            "all of them: the rest would be random",
+            "check that config.json belongs to these weights",
+        )
+    if model_type == "dpr":
+        # Two wrappers around a BERT, which drop its hidden states.
+        model = model.base_model.bert_model
+        model.config.model_type = "dpr"
+    elif model.config.is_encoder_decoder and model_type not in ENCODER_CLASSES:
+        model = model.get_encoder()
+    elif hasattr(model, "language_model") and hasattr(model.config, "text_config"):
+        model = model.language_model  # of a model that sees, too
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        # SDPA has none: newer transformers refuse it, older ones leave the capping out silently.
+        model.set_attn_implementation("eager")
+    return model.eval()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,241 @@
+"""Searches of one Milvus, several at once, each within its time.
+
+All are asked directly at first, from the caller's own thread (`direct.py`). What that gives nothing
+for, pymilvus is asked in threads that are lent out, with its retries and its errors.
+Shape legend: W queries, D dimension, c hits per ranking.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import Protocol
+
+import grpc  # type: ignore[import-untyped]  # it ships no types
+import numpy as np
+from pymilvus import MilvusClient
+
+from mrag_pipeline.domain.precision import VectorType, queries
+from mrag_pipeline.errors import TransientError
+from mrag_pipeline.index.milvus import rows
+from mrag_pipeline.index.milvus.connection import translated
+from mrag_pipeline.index.milvus.direct_calls import Call, Late
+from mrag_pipeline.index.milvus.expressions import ids_in
+from mrag_pipeline.index.milvus.schema import search_params
+from mrag_pipeline.ports import Ranking, SearchRequest
+from mrag_pipeline.settings.milvus import MilvusSpec
+
+# Of one call: what a server takes and answers at most is 64 MB and more.
+_QUERIES = 8_192
+_QUERY_BYTES = 16 * 1024 * 1024
+_HITS = 2_000_000
+_LEAST_S = 0.001
+
+
+class Directly(Protocol):
+    """What asks without pymilvus's retries."""
+
+    def search(
+        self, calls: Sequence[Call], timeout_s: float, at_once: int
+    ) -> list[Ranking | Late | None]:
+        """Each call's ranking, or why there is none; None: for pymilvus to say."""
+
+
+class Searches:
+    """Runs searches, as many at a time as the index takes; safe to share."""
+
+    def __init__(
+        self,
+        client: MilvusClient,
+        direct: Directly,
+        spec: MilvusSpec,
+        index_type: str,
+        num_threads: int,
+        ready: Callable[[str], None],
+        vector_type: Callable[[str], VectorType],
+    ) -> None:
+        """Ready to search.
+
+        Args:
+            num_threads: searches at a time; 1 for Lite, which is Python and would take turns.
+            ready: has a collection in memory.
+            vector_type: what a collection's vectors are stored as.
+        """
+        self._client = client
+        self._direct = direct
+        self._spec = spec
+        self._index_type = index_type
+        self._num_threads = num_threads
+        self._ready = ready
+        self._vector_type = vector_type
+        self._known: set[str] = set()  # collections that have been searched
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = Lock()
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        """The rankings, in the order of the requests."""
+        limit = self._spec.timeout_s
+        until = time.monotonic() + limit
+        found = self._asked(requests, limit)
+        for request, one in zip(requests, found, strict=True):
+            if one is Late.LATE:
+                with translated(f"cannot search {request.collection}"):
+                    raise grpc.FutureTimeoutError
+        left = [request for request, one in zip(requests, found, strict=True) if one is None]
+        others = iter(self._by_pymilvus(left, max(_LEAST_S, until - time.monotonic())))
+        return [one if isinstance(one, Ranking) else next(others) for one in found]
+
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """The rankings; None for what came too late, or found no server while others did.
+
+        Raises: IndexBusy, IndexUnavailable if none was answered and not for want of time.
+        """
+        if seconds <= 0 or not requests:
+            return [None] * len(requests)
+        until = time.monotonic() + seconds
+        found = self._asked(requests, max(_LEAST_S, min(seconds, self._spec.timeout_s)))
+        left = [request for request, one in zip(requests, found, strict=True) if one is None]
+        others: Iterator[Ranking | None] = iter(())
+        if left:
+            none_yet = len(left) == len(requests)
+            others = iter(self._within(left, until - time.monotonic(), none_yet))
+        rankings = [next(others) if one is None else one for one in found]
+        return [one if isinstance(one, Ranking) else None for one in rankings]
+
+    def close(self) -> None:
+        """Waits for no search."""
+        with self._lock:
+            if self._threads is not None:
+                self._threads.shutdown(wait=False, cancel_futures=True)
+                self._threads = None
+
+    # -------------------------------------------------------------- directly
+    def _asked(
+        self, requests: Sequence[SearchRequest], timeout_s: float
+    ) -> list[Ranking | Late | None]:
+        """What is answered at once; None for what is not, and where a collection is new.
+
+        pymilvus asks first of a collection: it may have to be loaded, the others meanwhile.
+        """
+        if not self._known.issuperset(request.collection for request in requests):
+            return [None] * len(requests)
+        calls = [list(self._calls(request)) for request in requests]
+        flat = [call for some in calls for call in some]
+        answers = iter(self._direct.search(flat, timeout_s, self._num_threads))
+        return [
+            _joined(request, [next(answers) for _ in some])
+            for request, some in zip(requests, calls, strict=True)
+        ]
+
+    # -------------------------------------------------------------- by pymilvus
+    def _by_pymilvus(self, requests: Sequence[SearchRequest], timeout_s: float) -> list[Ranking]:
+        if self._num_threads < 2 or len(requests) < 2:
+            return [self._search(request, timeout_s) for request in requests]
+        _, futures = self._started(requests, timeout_s)
+        return [future.result() for future in futures]
+
+    def _within(
+        self, requests: Sequence[SearchRequest], seconds: float, all_of_them: bool
+    ) -> list[Ranking | None]:
+        limit = max(_LEAST_S, min(seconds, self._spec.timeout_s))
+        threads, futures = self._started(requests, limit)
+        late = wait(futures, timeout=max(0.0, seconds)).not_done
+        for future in late:
+            future.cancel()
+        if late:
+            self._leave(threads)
+        rankings: list[Ranking | None] = []
+        failed: TransientError | None = None
+        for future in futures:
+            try:
+                rankings.append(None if future in late else future.result())
+            except TransientError as error:
+                rankings.append(None)
+                failed = error
+        nothing = all_of_them and all(ranking is None for ranking in rankings)
+        if failed is not None and not late and nothing:
+            raise failed
+        return rankings
+
+    def _started(
+        self, requests: Sequence[SearchRequest], timeout_s: float
+    ) -> tuple[ThreadPoolExecutor, list[Future[Ranking]]]:
+        # Under the lock, so that nobody leaves these threads between two requests.
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._num_threads, "milvus-search")
+            threads = self._threads
+            return threads, [threads.submit(self._search, one, timeout_s) for one in requests]
+
+    def _leave(self, threads: ThreadPoolExecutor) -> None:
+        """The next search gets new threads; these end when what they wait for does."""
+        with self._lock:
+            if self._threads is threads:
+                self._threads = None
+        threads.shutdown(wait=False)
+
+    def _search(self, request: SearchRequest, timeout_s: float) -> Ranking:
+        ranking = _empty(request)
+        start = 0
+        with translated(f"cannot search {request.collection}"):
+            self._ready(request.collection)
+            calls = list(self._calls(request))
+        for call in calls:
+            with translated(f"cannot search {call.collection}"):
+                answer = self._client.search(
+                    call.collection,
+                    data=rows.sent(call.vectors, call.dtype),
+                    limit=call.limit,
+                    filter=call.matching,
+                    output_fields=["chunk_id"],  # without it Lite sends the vectors along
+                    search_params=search_params(
+                        self._index_type, call.limit, self._spec.search_params
+                    ),
+                    anns_field="vector",
+                    consistency_level=self._spec.consistency,
+                    timeout=timeout_s,
+                )
+            for w, hits in enumerate(answer, start):
+                ranking.ids[w, : len(hits)] = hits.ids
+                ranking.scores[w, : len(hits)] = hits.distances
+            start += len(call.vectors)
+            self._known.add(call.collection)
+        return ranking
+
+    def _calls(self, request: SearchRequest) -> Iterator[Call]:
+        """The request in pieces that a server takes; none if nothing can match."""
+        if request.among is not None and not len(request.among):
+            return
+        dtype = self._vector_type(request.collection)
+        matching = "" if request.among is None else ids_in(request.among.tolist())
+        vectors = np.ascontiguousarray(request.vectors, dtype=np.float32)
+        width = 4 * vectors.shape[1]
+        step = max(1, min(_QUERIES, _QUERY_BYTES // width, _HITS // request.limit))
+        for start in range(0, len(vectors), step):
+            some = queries(vectors[start : start + step], dtype)
+            yield Call(request.collection, some, dtype, request.limit, matching)
+
+
+def _joined(
+    request: SearchRequest, answers: Sequence[Ranking | Late | None]
+) -> Ranking | Late | None:
+    if not answers:
+        return _empty(request)
+    rankings = [one for one in answers if isinstance(one, Ranking)]
+    if len(rankings) < len(answers):
+        return None if None in answers else Late.LATE
+    if len(rankings) == 1:
+        return rankings[0]
+    return Ranking(
+        np.concatenate([one.ids for one in rankings]),
+        np.concatenate([one.scores for one in rankings]),
+    )
+
+
+def _empty(request: SearchRequest) -> Ranking:
+    shape = (len(request.vectors), request.limit)
+    return Ranking(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))

@@ -1,0 +1,130 @@
+"""`/v1/answer`: what is found, put in words by a chat model, whole or as server-sent events."""
+
+# No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
+
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from mrag_pipeline.errors import NotConfigured
+from mrag_pipeline.serving import answering
+from mrag_pipeline.serving.answering import Answerer, Prompt
+from mrag_pipeline.serving.backend import Backend
+from mrag_pipeline.serving.http import wire_format
+from mrag_pipeline.serving.http.api_ports import Caller, Guard, Observer
+from mrag_pipeline.serving.http.disconnects import EventStream, unless_left
+from mrag_pipeline.serving.http.json_body import body_of
+from mrag_pipeline.serving.http.openapi import ALWAYS, ANSWER_EVENT, ANSWER_EVENTS, problems, takes
+from mrag_pipeline.serving.http.problems import printable, reported
+from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.wire.schemas import (
+    AnswerBody,
+    AnswerEnd,
+    SearchAnswer,
+    TextPiece,
+    WordedAnswer,
+)
+
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+RESPONSES = problems(400, 403, 413, 415, 422, 501, 502, 504, *ALWAYS) | {
+    200: {
+        "description": "The answer; as events if `stream` is true",
+        "content": {"text/event-stream": {"schema": ANSWER_EVENT, "example": ANSWER_EVENTS}},
+    }
+}
+
+
+def answer_router(
+    backend: Backend,
+    admission: Admission,
+    guard: Guard,
+    observer: Observer,
+    answerer: Answerer | None,
+) -> APIRouter:
+    """The route over a backend; without an answerer it says that none is configured."""
+    router = APIRouter(prefix="/v1", tags=["answer"])
+
+    @router.post(
+        "/answer",
+        summary="An answer in words, with its sources",
+        response_model=WordedAnswer,
+        responses=RESPONSES,
+        openapi_extra=takes(AnswerBody),
+    )
+    async def answer(
+        request: Request,
+        caller: Annotated[Caller, Depends(guard)],
+        body: Annotated[AnswerBody, Depends(body_of(AnswerBody))],
+    ) -> Response:
+        """The passages found go to the chat model within a budget of tokens; it cites them.
+
+        Events, if streamed: `search` (a SearchAnswer), `text` (a TextPiece) as often as it
+        takes, then `done` (an AnswerEnd) or `error` (a Problem).
+        """
+        began = time.perf_counter()
+        asks = [admission.ask(body, caller)]
+        if answerer is None:
+            raise NotConfigured(
+                "this service has no chat model",
+                "an OpenAI-compatible endpoint",
+                "set llm.url and llm.model in the config; /v1/search needs none",
+            )
+        budget = answerer.budget(body.max_context_tokens)
+        seconds = admission.seconds(body.timeout_s)
+
+        async def searched() -> tuple[SearchAnswer, Prompt]:
+            answers = await backend.answer(asks, seconds)
+            observer.answered(request, answers, asks)
+            found = wire_format.search_answer(answers[0], body.explain, time.perf_counter() - began)
+            counts = await backend.count_tokens(answering.passages(found.hits))
+            return found, answering.prompt(body.query, found.hits, counts, budget)
+
+        # Searched before the first event, so that what goes wrong has a status of its own.
+        found, prompt = await unless_left(request, searched(), seconds)
+        left = answerer.chat.timeout_s
+        if body.timeout_s is not None:
+            left = min(left, max(0.0, body.timeout_s - (time.perf_counter() - began)))
+        if not body.stream:
+            text = await unless_left(request, answerer.whole(prompt, left), left)
+            told = {**_end(text, prompt, answerer), "search": found}
+            return wire_format.json_of(WordedAnswer.model_construct(**told))
+
+        async def events() -> AsyncIterator[str]:
+            yield _event("search", found)
+            said = []
+            try:
+                async for piece in answerer.pieces(prompt, left):
+                    said.append(piece)
+                    yield _event("text", TextPiece(text=printable(piece)))
+            except Exception as error:  # the status is sent: an event is all that can tell it
+                yield _event("error", reported(error, request.scope))
+                return
+            end = _end("".join(said), prompt, answerer)
+            yield _event("done", AnswerEnd.model_construct(**end))
+
+        return EventStream(events())
+
+    return router
+
+
+def _end(text: str, prompt: Prompt, answerer: Answerer) -> dict[str, Any]:
+    return {
+        "answer": printable(text),
+        "citations": list(prompt.citations),
+        "model": answerer.chat.model,
+        "prompt_tokens": prompt.num_tokens,
+    }
+
+
+def _event(name: str, data: BaseModel) -> str:
+    """One server-sent event; JSON has no line break but those that only some readers split at."""
+    return f"event: {name}\ndata: {_BREAKS.sub(_escaped, data.model_dump_json())}\n\n"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

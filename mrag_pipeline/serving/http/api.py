@@ -1,0 +1,68 @@
+"""The HTTP API over a backend: routes, problems, and what stands around them. Knows no Ray."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from mrag_pipeline.serving.answering import Answerer
+from mrag_pipeline.serving.backend import Backend
+from mrag_pipeline.serving.http import openapi, pages, problems
+from mrag_pipeline.serving.http.answer_routes import answer_router
+from mrag_pipeline.serving.http.api_ports import Guard, Observer
+from mrag_pipeline.serving.http.health_routes import health_router
+from mrag_pipeline.serving.http.index_routes import index_router
+from mrag_pipeline.serving.http.search_routes import search_router
+from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.serve import ServeSpec
+
+DESCRIPTION = """\
+Multi-Head RAG (arXiv 2406.05085): every attention head of the embedding model is searched in a
+space of its own, for every aspect of the query, and heads and aspects vote.
+
+Every error is a problem (RFC 9457, `application/problem+json`): what was found, what was
+expected, and what to do. `Retry-After` comes with 429 and 503.
+"""
+TAGS = [
+    {"name": "search", "description": "Find documents."},
+    {"name": "answer", "description": "Find documents, and have a chat model answer from them."},
+    {"name": "index", "description": "What is served, and its passages."},
+    {"name": "health", "description": "For machines that watch."},
+]
+
+
+def create_api(
+    backend: Backend,
+    spec: ServeSpec,
+    guard: Guard,
+    observer: Observer,
+    answerer: Answerer | None = None,
+) -> FastAPI:
+    """The app. Whoever builds the parts closes them.
+
+    Args:
+        answerer: None: /v1/answer says that no chat model is configured.
+    """
+    app = FastAPI(
+        title="Multi-Head RAG",
+        summary="Finds the documents of questions that have several aspects.",
+        description=DESCRIPTION,
+        version=version("mrag-pipeline"),
+        openapi_tags=TAGS,
+        docs_url=None,  # FastAPI's page loads its parts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    admission = Admission(spec)
+    app.include_router(search_router(backend, admission, guard, observer))
+    app.include_router(answer_router(backend, admission, guard, observer, answerer))
+    app.include_router(index_router(backend, admission, guard, spec))
+    app.include_router(health_router(backend))
+    app.include_router(pages.router())
+    app.openapi = openapi.document(app, spec)  # type: ignore[method-assign]
+    # The last is the outermost: the observer sees what the guard refuses.
+    guard.protect(app)
+    observer.install(app)
+    return app

@@ -1,0 +1,75 @@
+"""`/v1/index` and `/v1/chunks/{chunk_id}`."""
+
+# No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from mrag_pipeline.errors import NotFound, NotReady
+from mrag_pipeline.serving.backend import Backend
+from mrag_pipeline.serving.http import wire_format
+from mrag_pipeline.serving.http.api_ports import Caller, Guard
+from mrag_pipeline.serving.http.disconnects import unless_left
+from mrag_pipeline.serving.http.openapi import ALWAYS, problems
+from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import Chunk, IndexState
+
+INT64_MAX = 2**63 - 1
+
+
+def index_router(
+    backend: Backend, admission: Admission, guard: Guard, spec: ServeSpec
+) -> APIRouter:
+    """The routes over a backend."""
+    router = APIRouter(prefix="/v1", tags=["index"])
+
+    @router.get(
+        "/index",
+        summary="What is served",
+        response_model=IndexState,
+        responses=problems(504, *ALWAYS),
+        dependencies=[Depends(guard)],
+    )
+    async def index(request: Request) -> Response:
+        """The live version, its heads, and the strategies that can be asked for."""
+        state = await unless_left(request, backend.state(), spec.timeout_s)
+        if state.record is None:
+            raise NotReady(state.reason, "a live version")
+        return wire_format.json_of(wire_format.index_state(state.record, spec.examples))
+
+    @router.get(
+        "/chunks/{chunk_id}",
+        summary="One passage",
+        response_model=Chunk,
+        responses=problems(403, 404, 422, 504, *ALWAYS),
+    )
+    async def chunk(
+        request: Request,
+        caller: Annotated[Caller, Depends(guard)],
+        chunk_id: Annotated[
+            str,
+            Path(pattern="^[0-9]{1,19}$", description="As a hit has it.", examples=["42"]),
+        ],
+        tenant: Annotated[
+            str | None,
+            Query(max_length=512, description="Only if it is this tenant's."),
+        ] = None,
+    ) -> Response:
+        """Of the live version; another tenant's is not found."""
+        only = admission.narrowed(None, tenant, caller)
+        number = int(chunk_id)
+        row = None
+        if number <= INT64_MAX:
+            row = await unless_left(request, backend.chunk(number, only), spec.timeout_s)
+        if row is None:
+            raise NotFound(
+                f"no chunk {chunk_id} in the live version",
+                "a chunk_id from a search of this version",
+                "search again: a sync or a new version may have replaced it",
+            )
+        return wire_format.json_of(wire_format.chunk(row))
+
+    return router

@@ -1,0 +1,155 @@
+"""The OpenAPI document: what FastAPI knows of the routes, the bodies, the problems, the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from mrag_pipeline.domain.strategies import STRATEGIES
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.http.problems import INTERNAL, MEDIA_TYPE, TABLE, TYPES, type_of
+from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wire.schemas import (
+    AnswerBody,
+    AnswerEnd,
+    BatchBody,
+    Problem,
+    SearchBody,
+    TextPiece,
+)
+
+# Bodies (read by `bodies.body_of`), problems and the data of events: no route names them.
+UNROUTED = (SearchBody, BatchBody, AnswerBody, TextPiece, AnswerEnd, Problem)
+REF = "#/components/schemas/{model}"
+# Any request can meet these, whatever it asks for.
+ALWAYS = (401, 429, 500, 503)
+ANSWER_EVENT = {
+    "type": "object",
+    "description": "Each event. `data` is JSON: a SearchAnswer, TextPiece, AnswerEnd or Problem.",
+    "properties": {
+        "event": {"type": "string", "enum": ["search", "text", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
+ANSWER_EVENTS = """event: search
+data: {"version": "v0123456789ab", "hits": [...], ...}
+
+event: text
+data: {"text": "Open the URL with urllib.request [1]"}
+
+event: done
+data: {"answer": "...", "citations": [...], "model": "...", "prompt_tokens": 812}
+
+"""
+EXAMPLE_ID = "0f6a3d0c5d6f4c0f9b5f3f1a2b4c6d8e"
+EXAMPLES = {
+    422: Problem(
+        type=type_of(ConfigError),
+        title=TABLE[ConfigError].title,
+        status=422,
+        detail="k = 5000",
+        expected="at most 100",
+        fix="ask for fewer",
+        request_id=EXAMPLE_ID,
+    )
+}
+_HEADERS = {
+    401: ("WWW-Authenticate", "The way to send a key.", "string"),
+    429: ("Retry-After", "Seconds to wait.", "integer"),
+    503: ("Retry-After", "Seconds to wait.", "integer"),
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses`: each status with the problems it may tell."""
+    return {status: _response(status) for status in sorted(statuses)}
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """A route's `openapi_extra`: the JSON body that `bodies.body_of` reads."""
+    examples = model.model_config.get("json_schema_extra") or {}
+    assert isinstance(examples, dict)
+    named = {f"example {at}": {"value": one} for at, one in enumerate(examples["examples"], 1)}  # type: ignore[arg-type]
+    schema = {"$ref": REF.format(model=model.__name__)}
+    content = {"application/json": {"schema": schema, "examples": named}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def document(app: FastAPI, spec: ServeSpec) -> Callable[[], dict[str, Any]]:
+    """What `app.openapi` is set to: built once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _built(app, spec)
+        return app.openapi_schema
+
+    return openapi
+
+
+def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in _definitions(UNROUTED).items():
+        schemas.setdefault(name, schema)
+    _limit(schemas, spec)
+    return made
+
+
+def _definitions(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    _, made = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+    definitions: dict[str, Any] = made["$defs"]
+    return definitions
+
+
+def _limit(schemas: dict[str, Any], spec: ServeSpec) -> None:
+    """The limits that this service has in place of those that any may have."""
+    for name in ("SearchBody", "AnswerBody"):
+        fields = schemas[name]["properties"]
+        fields["query"]["maxLength"] = spec.max_query_chars
+        fields["k"]["maximum"] = spec.max_k
+        fields["k"]["default"] = min(fields["k"]["default"], spec.max_k)
+        fields["strategy"]["enum"] = list(STRATEGIES)
+        _array(fields["windows"])["items"]["maxLength"] = spec.max_query_chars
+    tokens = schemas["AnswerBody"]["properties"]["max_context_tokens"]
+    tokens["anyOf"][0]["maximum"] = spec.max_context_tokens
+    schemas["BatchBody"]["properties"]["searches"]["maxItems"] = spec.max_batch_queries
+
+
+def _array(field: dict[str, Any]) -> dict[str, Any]:
+    return next(one for one in field["anyOf"] if one.get("type") == "array")
+
+
+def _response(status: int) -> dict[str, Any]:
+    kinds = {kind: row for kind, row in TABLE.items() if row.status == status}
+    titles = list(dict.fromkeys(row.title for row in kinds.values())) or [INTERNAL.title]
+    example = EXAMPLES.get(status) or Problem(
+        type=type_of(next(iter(kinds))) if kinds else f"{TYPES}internal",
+        title=titles[0],
+        status=status,
+        detail=next((row.instead for row in kinds.values()), "") or "what was found",
+        fix="what to do",
+        request_id=EXAMPLE_ID,
+    )
+    schema = {"$ref": REF.format(model=Problem.__name__)}
+    shown = example.model_dump(exclude_none=True)
+    response: dict[str, Any] = {
+        "description": "; ".join(titles),
+        "content": {MEDIA_TYPE: {"schema": schema, "example": shown}},
+    }
+    if status in _HEADERS:
+        name, meaning, kind = _HEADERS[status]
+        response["headers"] = {name: {"description": meaning, "schema": {"type": kind}}}
+    return response

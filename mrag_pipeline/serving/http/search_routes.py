@@ -1,0 +1,78 @@
+"""`/v1/search` and `/v1/search/batch`."""
+
+# No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from mrag_pipeline.serving.backend import Backend
+from mrag_pipeline.serving.http import wire_format
+from mrag_pipeline.serving.http.api_ports import Caller, Guard, Observer
+from mrag_pipeline.serving.http.disconnects import unless_left
+from mrag_pipeline.serving.http.json_body import body_of
+from mrag_pipeline.serving.http.openapi import ALWAYS, problems, takes
+from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.wire.schemas import BatchAnswer, BatchBody, SearchAnswer, SearchBody
+
+RESPONSES = problems(400, 403, 413, 415, 422, 504, *ALWAYS)
+
+
+def search_router(
+    backend: Backend, admission: Admission, guard: Guard, observer: Observer
+) -> APIRouter:
+    """The routes over a backend."""
+    router = APIRouter(prefix="/v1", tags=["search"])
+
+    @router.post(
+        "/search",
+        summary="Documents that answer a question of several aspects",
+        response_model=SearchAnswer,
+        responses=RESPONSES,
+        openapi_extra=takes(SearchBody),
+    )
+    async def search(
+        request: Request,
+        caller: Annotated[Caller, Depends(guard)],
+        body: Annotated[SearchBody, Depends(body_of(SearchBody))],
+    ) -> Response:
+        """Every aspect of the query is searched in every head's space; heads and windows vote."""
+        began = time.perf_counter()
+        seconds = admission.seconds(body.timeout_s)
+        asks = [admission.ask(body, caller)]
+        answers = await unless_left(request, backend.answer(asks, seconds), seconds)
+        observer.answered(request, answers, asks)
+        told = wire_format.search_answer(answers[0], body.explain, time.perf_counter() - began)
+        return wire_format.json_of(told)
+
+    @router.post(
+        "/search/batch",
+        summary="Several questions at once",
+        response_model=BatchAnswer,
+        responses=RESPONSES,
+        openapi_extra=takes(BatchBody),
+    )
+    async def batch(
+        request: Request,
+        caller: Annotated[Caller, Depends(guard)],
+        body: Annotated[BatchBody, Depends(body_of(BatchBody))],
+    ) -> Response:
+        """All answered from one version; the shortest `timeout_s` counts for all."""
+        began = time.perf_counter()
+        searches = body.searches
+        admission.check_batch(len(searches))
+        guard.spend(caller, len(searches) - 1)
+        asks = [admission.ask(one, caller) for one in searches]
+        seconds = min(admission.seconds(one.timeout_s) for one in searches)
+        answers = await unless_left(request, backend.answer(asks, seconds), seconds)
+        observer.answered(request, answers, asks)
+        total = time.perf_counter() - began
+        told = [
+            wire_format.search_answer(answer, one.explain, total)
+            for one, answer in zip(searches, answers, strict=True)
+        ]
+        return wire_format.json_of(BatchAnswer.model_construct(answers=told))
+
+    return router

@@ -1,0 +1,117 @@
+"""What the stages found, as the schemas that go over the wire.
+
+Shape legend: V voters, W windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.responses import Response
+from pydantic import BaseModel, JsonValue
+
+from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.query.retriever import Answer, Found
+from mrag_pipeline.serving.http.problems import printable
+from mrag_pipeline.wire.schemas import (
+    Chunk,
+    HeadState,
+    IndexState,
+    SearchAnswer,
+    SearchHit,
+    WindowPart,
+)
+
+
+def json_of(told: BaseModel) -> Response:
+    """A schema as a response; what is sent was built here, and is not checked a second time."""
+    return Response(told.model_dump_json(), media_type="application/json")
+
+
+def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
+    """An answer, with each hit's votes by voter and window if they are to be explained.
+
+    Args:
+        total: seconds that the caller waited, queues included.
+    """
+    return SearchAnswer.model_construct(
+        version=answer.version,
+        strategy=answer.strategy,
+        windows=[
+            WindowPart.model_construct(
+                text=printable(one.text), start=one.start, end=one.end, scale=one.scale
+            )
+            for one in answer.windows
+        ],
+        voters=list(answer.voters),
+        missing_voters=list(answer.missing),
+        hits=[_hit(one, explain) for one in answer.found],
+        seconds={**answer.seconds, "total": total},
+    )
+
+
+def chunk(row: ChunkRow) -> Chunk:
+    """A passage."""
+    return Chunk.model_construct(**_passage(row))
+
+
+def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
+    """A version, as callers see it."""
+    return IndexState(
+        index=record.index,
+        version=record.version,
+        created=record.created_at,
+        num_documents=record.num_documents,
+        num_chunks=record.num_chunks,
+        model=record.encoder.spec.model,
+        heads=[
+            HeadState(name=str(head), importance=float(weight))
+            for head, weight in zip(record.encoder.heads, record.importance(), strict=True)
+        ],
+        strategies={name: one.summary for name, one in STRATEGIES.items()},
+        default_strategy=DEFAULT,
+        examples=list(examples),
+    )
+
+
+def _hit(one: Found, explain: bool) -> SearchHit:
+    parts = one.hit.parts  # (V, W)
+    by_window = parts.sum(axis=0)
+    return SearchHit.model_construct(
+        **_passage(one.row),
+        vote=float(one.hit.vote),
+        window=int(by_window.argmax()),
+        votes_by_window=by_window.tolist(),
+        votes_by_voter=parts.sum(axis=1).tolist(),
+        votes=parts.tolist() if explain else None,
+    )
+
+
+def _passage(row: ChunkRow) -> dict[str, Any]:
+    return {
+        "chunk_id": str(row.id),
+        "document_id": printable(row.document_id),
+        "ordinal": row.ordinal,
+        "start": row.start,
+        "end": row.end,
+        "title": printable(row.title),
+        "text": printable(row.text),
+        "metadata": _plain(row.metadata),
+    }
+
+
+def _plain(value: Any) -> JsonValue:
+    """Metadata as JSON can say it: what is no character replaced, what is no number null."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {printable(str(key)): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value  # type: ignore[no-any-return]

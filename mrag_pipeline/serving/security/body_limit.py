@@ -1,0 +1,63 @@
+"""No request body is read past the limit, whether it says its length or not."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mrag_pipeline.serving.http.problems import TooLarge, response_of
+
+
+class BodyLimit:
+    """Answers 413 before reading where the length is said, else as soon as it is passed."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on a request whose body stays within the limit."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+        over = False
+
+        async def counted() -> Message:
+            nonlocal seen, over
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                over = True
+                raise self._refusal()
+            return message
+
+        async def closing(message: Message) -> None:
+            # What the caller still sends is not read: the connection cannot be used again.
+            if over and message["type"] == "http.response.start":
+                _close(scope, message)
+            await send(message)
+
+        if self._said_too_long(scope):
+            over = True
+            await response_of(self._refusal(), scope)(scope, receive, closing)
+            return
+        await self._app(scope, counted, closing)
+
+    def _said_too_long(self, scope: Scope) -> bool:
+        length = Headers(scope=scope).get("content-length", "")
+        # A length that is no number is the server's to refuse; here it is counted as it comes.
+        return length.isdecimal() and int(length[:20]) > self._max_bytes
+
+    def _refusal(self) -> TooLarge:
+        return TooLarge(
+            "the body is larger than this service reads",
+            f"at most {self._max_bytes:,} bytes",
+            "send less, or several requests",
+        )
+
+
+def _close(scope: Scope, message: Message) -> None:
+    # HTTP/2 and later forbid the header.
+    if scope.get("http_version", "1.1").startswith("1"):
+        MutableHeaders(scope=message)["connection"] = "close"

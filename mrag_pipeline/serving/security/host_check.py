@@ -1,0 +1,68 @@
+"""A service without keys is for this machine's people, not for the pages their browsers show.
+
+Loopback keeps other machines out, but a browser on this one lets any web page send requests to
+it, and lets a page whose name is made to point to 127.0.0.1 (DNS rebinding) read the answers.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mrag_pipeline.serving.http.problems import request_id_of, respond
+from mrag_pipeline.serving.security.keys import is_loopback
+from mrag_pipeline.wire.schemas import Problem
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]+)?")
+
+
+class LoopbackHosts:
+    """Answers only requests that name this machine, and no other site's page."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._host = host.lower()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what is asked of this machine by itself."""
+        if scope["type"] in ("http", "websocket"):
+            problem = self._problem(Headers(scope=scope), scope)
+            if problem is not None:
+                await respond(problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _problem(self, headers: Headers, scope: Scope) -> Problem | None:
+        host = headers.get("host", "")
+        named = _HOST.fullmatch(host.lower())
+        if named is None or not (named[1] == self._host or is_loopback(named[1])):
+            return Problem(
+                title="Misdirected request",
+                status=421,
+                detail="the request names another host than this machine",
+                expected="http://127.0.0.1 or http://localhost",
+                fix="a service for other hosts needs API keys: `mrag keys new NAME`",
+                request_id=request_id_of(scope),
+            )
+        origin = headers.get("origin")
+        # Browsers name the asking page's origin in every POST; "null" is a page without one.
+        if origin is not None and _netloc(origin) != host.lower():
+            return Problem(
+                title="Not for other sites",
+                status=403,
+                detail="a page of another site asks",
+                expected="a request of the service's own page, or of no page",
+                request_id=request_id_of(scope),
+            )
+        return None
+
+
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL, None if it is none."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return None

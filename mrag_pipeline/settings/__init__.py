@@ -1,0 +1,1 @@
+"""The config's tables, one file each: plain dataclasses with their bounds. Readable by any room."""

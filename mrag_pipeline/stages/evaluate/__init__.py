@@ -1,0 +1,1 @@
+"""Labelled queries asked of a version, and what they found."""

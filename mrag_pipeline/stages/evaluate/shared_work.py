@@ -1,0 +1,135 @@
+"""An encoder and an index that do the same work once, for strategies that ask alike.
+
+Several strategies embed the same query and search the same collections; asked one after the
+other about one query, each text is embedded once and each vector searched once. `forget` keeps
+the memory of one query from growing into that of all.
+Shape legend: N texts, W queries, D dimension, c hits per ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
+from mrag_pipeline.ports import ChunkRow, Encoder, Ranking, SearchRequest
+from mrag_pipeline.query.retriever import Searched
+
+_Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
+
+
+class SharedEncoder:
+    """Embeds a text again only after it was told to forget."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._known: dict[tuple[str, Role], tuple[NDArray[np.float32], ...]] = {}
+        self._tokens: dict[tuple[str, Role], int] = {}
+
+    @property
+    def card(self) -> EncoderCard:
+        """What the model is."""
+        return self._encoder.card
+
+    def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
+        """Head and standard embeddings, in the order of the texts."""
+        new = [text for text in dict.fromkeys(texts) if (text, role) not in self._known]
+        if new or not texts:
+            made = self._encoder.encode(new, role)
+            if not texts:
+                return made
+            for at, text in enumerate(new):
+                self._known[text, role] = (made.heads[at], made.standard[at])
+                self._tokens[text, role] = int(made.num_tokens[at])
+        found = [self._known[text, role] for text in texts]
+        return Embeddings(
+            np.stack([heads for heads, _ in found]),
+            np.stack([standard for _, standard in found]),
+            np.array([self._tokens[text, role] for text in texts], np.int64),
+        )
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._known.clear()
+        self._tokens.clear()
+
+
+class SharedIndex:
+    """Answers a search or a look-up again only after it was told to forget."""
+
+    def __init__(self, index: Searched) -> None:
+        self._index = index
+        self._hits: dict[tuple[str, bytes, bytes], _Hits] = {}
+        self._rows: dict[tuple[str, int], ChunkRow | None] = {}
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        """The rankings, in the order of the requests; a longer one known before serves too."""
+        missing = []
+        for request in requests:
+            new = [row for row in request.vectors if not self._has(request, row)]
+            if new:
+                missing.append(replace(request, vectors=np.stack(new)))
+        for request, ranking in zip(missing, self._index.search(missing), strict=True):
+            for row, ids, scores in zip(request.vectors, ranking.ids, ranking.scores, strict=True):
+                self._hits[_key(request, row)] = (ids, scores)
+        return [self._ranking(request) for request in requests]
+
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """Never shared: what came late once may be in time again."""
+        return self._index.search_within(requests, seconds)
+
+    def matching(
+        self,
+        collection: str,
+        wanted: Filter,
+        ids: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.int64]:
+        """Never shared: no evaluation filters."""
+        return self._index.matching(collection, wanted, ids, limit)
+
+    def look_up(
+        self,
+        collection: str,
+        ids: Sequence[int],
+        likely: Sequence[int],  # noqa: ARG002  # all rows are known
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document of each row that exists, and all these rows."""
+        rows = self.chunks(collection, ids)
+        return {one: row.document_id for one, row in rows.items()}, rows
+
+    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
+        """The rows that exist, by id."""
+        new = [one for one in dict.fromkeys(ids) if (collection, one) not in self._rows]
+        if new:
+            found = self._index.chunks(collection, new)
+            self._rows.update({(collection, one): found.get(one) for one in new})
+        rows = {one: self._rows[collection, one] for one in ids}
+        return {one: row for one, row in rows.items() if row is not None}
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._hits.clear()
+        self._rows.clear()
+
+    def _has(self, request: SearchRequest, row: NDArray[np.float32]) -> bool:
+        known = self._hits.get(_key(request, row))
+        return known is not None and len(known[0]) >= request.limit
+
+    def _ranking(self, request: SearchRequest) -> Ranking:
+        found = [self._hits[_key(request, row)] for row in request.vectors]
+        shape = (len(found), request.limit)
+        ids = np.array([ids[: request.limit] for ids, _ in found], np.int64).reshape(shape)
+        scores = np.array([one[: request.limit] for _, one in found], np.float32).reshape(shape)
+        return Ranking(ids, scores)
+
+
+def _key(request: SearchRequest, row: NDArray[np.float32]) -> tuple[str, bytes, bytes]:
+    among = b"all" if request.among is None else request.among.tobytes()
+    return request.collection, row.tobytes(), among

@@ -1,0 +1,1 @@
+"""A new version by phases: plan, embed, reconcile, load, verify, gate, publish."""

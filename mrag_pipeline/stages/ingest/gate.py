@@ -1,0 +1,46 @@
+"""The last look before the flip: labelled queries asked of the live version and the new one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mrag_pipeline.domain.gate import Compared, GateSpec
+from mrag_pipeline.domain.labelled_queries import LabelledSet
+from mrag_pipeline.domain.success import distinct, success
+from mrag_pipeline.ports import Progress
+
+
+class Answered(Protocol):
+    """What a retriever answers."""
+
+    def documents(self) -> list[str]:
+        """Document ids, best first."""
+
+
+class Asked(Protocol):
+    """A version that can be asked, with its own encoder."""
+
+    def retrieve(self, query: str, k: int = 10, strategy: str = "") -> Answered:
+        """The k documents that answer the query best."""
+
+
+def compare_versions(
+    live: Asked, new: Asked, labelled: LabelledSet, spec: GateSpec, progress: Progress
+) -> Compared:
+    """Each query asked of both versions: how much each finds, and how much they agree."""
+    progress.phase("gate", len(labelled.queries), "queries")
+    totals = [0.0, 0.0, 0.0]
+    for query in labelled.queries:
+        k = len(query.aspects)
+        depth = max(k, spec.overlap_k)
+        before = distinct(live.retrieve(query.text, depth, spec.strategy).documents())
+        after = distinct(new.retrieve(query.text, depth, spec.strategy).documents())
+        totals[0] += success(query, before[:k], labelled).ratio
+        totals[1] += success(query, after[:k], labelled).ratio
+        wanted = set(before[: spec.overlap_k])
+        again = wanted & set(after[: spec.overlap_k])
+        totals[2] += len(again) / len(wanted) if wanted else 1.0
+        progress.advance(1)
+    progress.finish()
+    count = len(labelled.queries)
+    return Compared(count, *(total / max(1, count) for total in totals))

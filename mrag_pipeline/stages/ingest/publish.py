@@ -1,0 +1,97 @@
+"""The one switch: a verified version's record is written, then its alias is flipped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.stages.ingest.reconcile import Staged
+
+log = logging.getLogger(__name__)
+
+
+def publish(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+    """The version is live: readers that resolve the alias from now on see it, whole.
+
+    The record is written first, so a version that can be seen can be read. Publishing the
+    live version again changes nothing.
+    Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
+    """
+    return _switch(_record(manifest, staged, index), index)
+
+
+def keep_ready(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+    """The version's record is written and nothing is switched: it can be looked at, or activated.
+
+    Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
+    """
+    record = _record(manifest, staged, index)
+    index.write_record(record)
+    return record
+
+
+def activate(version: str, index: VectorIndex) -> VersionRecord:
+    """A version that is there becomes live: going back is one flip.
+
+    Raises: PlanRefused if it is unknown, not whole or in the middle of a sync.
+    """
+    record = index.record(version)
+    if record is None:
+        known = ", ".join(one.version for one in index.records()) or "none"
+        raise PlanRefused(f"no version {version}", f"one of: {known}", "see `mrag versions`")
+    names = (*record.head_collections(), record.chunks_collection())
+    rows = {name: index.count(name) for name in names}
+    if not record.pending and set(rows.values()) != {record.num_chunks}:
+        wrong = {name: count for name, count in rows.items() if count != record.num_chunks}
+        raise PlanRefused(
+            f"version {version} is not whole: {wrong}",
+            f"{record.num_chunks} rows in each collection",
+            "run `mrag repair --version " + version + "`, or `mrag ingest` to build it again",
+        )
+    return _switch(record, index)
+
+
+def _switch(record: VersionRecord, index: VectorIndex) -> VersionRecord:
+    before = index.live()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    wanted = replace(record, published_at=record.published_at or now, replaced_at="")
+    known = index.record(record.version)
+    if known is None or known.to_json() != wanted.to_json():
+        index.write_record(wanted)
+    if before == record.version:
+        return wanted
+    index.activate(record.version)
+    log.info("version_published version=%s before=%s", record.version, before)
+    # After the flip: a version is never said to be replaced while it is live. If this is not
+    # reached, `retire` starts the grace period when it first sees the version.
+    old = index.record(before) if before is not None else None
+    if old is not None:
+        index.write_record(replace(old, replaced_at=now))
+    return wanted
+
+
+def _record(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+    staged.sums.importance()
+    record = index.record(manifest.version)
+    # What was synced and is not live has been loaded anew from its first shards.
+    if record is not None and not (record.syncs or record.pending):
+        return record
+    return VersionRecord(
+        index=manifest.index,
+        version=manifest.version,
+        fingerprint=manifest.fingerprint,
+        encoder=manifest.encoder,
+        chunking=manifest.chunking,
+        sums=staged.sums,
+        num_documents=staged.num_documents,
+        num_chunks=staged.num_chunks,
+        num_dead_letters=staged.num_dead_letters,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        corpus=str(manifest.corpus.get("uri", "")),
+        config=manifest.config,
+    )

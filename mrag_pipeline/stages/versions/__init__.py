@@ -1,0 +1,1 @@
+"""What is done with built versions: audit, repair, retire, export, import."""

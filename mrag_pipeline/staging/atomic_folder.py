@@ -1,0 +1,212 @@
+"""A folder on any filesystem in which a file is there whole or not at all.
+
+On a local disk a file is written under another name and renamed. Object stores have no rename,
+and show an object only once its PUT or the last request of its multipart upload has succeeded:
+there the name is written directly, a file below 10 MB in one request. Their client tries a call
+again, nobody else does. Knows nothing of shards or Parquet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from mrag_pipeline.errors import ConfigError, PermanentError, StagingError, StorageFull
+from mrag_pipeline.filesystems.location import open_place, shown
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_FOLDERS = ("s3", "gcs", "abfs")  # a key needs no parent there
+_AGAIN = "check the permissions and the connection, then run the same command again"
+
+
+class Folder:
+    """Reads and writes whole files under one root."""
+
+    def __init__(self, uri: str, *below: str) -> None:
+        if not uri:
+            raise ConfigError("staging.uri is empty", "a path or a URI", "set staging.uri")
+        self._place = open_place(uri, f"staging.uri {shown(uri)!r}")
+        self._fs = self._place.filesystem
+        self.is_local = self._place.is_local
+        self._root = "/".join([self._place.root.rstrip("/"), *below])
+        self.name = "/".join([shown(uri).rstrip("/"), *below])
+
+    def path(self) -> str:
+        """As its own filesystem names it: an absolute path, or a key within its bucket."""
+        return self._root if self.is_local else self._root.partition("/")[2]
+
+    def describe(self, path: str) -> str:
+        """The file as people would look for it."""
+        return f"{self.name}/{path}"
+
+    def write(self, path: str, content: bytes | pa.Buffer) -> None:
+        """Stores the file whole, replacing an earlier one.
+
+        On a local disk it outlives a power cut.
+        Raises: StorageFull; StagingError if it cannot be written for another reason.
+        """
+        with self._writing(path):
+            if self.is_local:
+                self._write_local(Path(self._root, path), content)
+                return
+            target = f"{self._root}/{path}"
+            if self._fs.type_name not in _NO_FOLDERS:
+                self._fs.create_dir(target.rpartition("/")[0], recursive=True)
+            with self._fs.open_output_stream(target, compression=None) as stream:
+                stream.write(content)  # at once: nothing that ends it early leaves a part
+
+    def read(self, path: str) -> pa.Buffer | None:
+        """The file's content, None if there is none.
+
+        Raises: StagingError.
+        """
+        try:
+            with self._fs.open_input_file(f"{self._root}/{path}") as stream:
+                return stream.read_buffer()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._failed("read", path, error) from error
+
+    def remove(self, path: str) -> None:
+        """Removes a file, or a folder with all in it, if it is there.
+
+        Raises: StagingError.
+        """
+        target = f"{self._root}/{path}" if path else self._root
+        try:
+            if self._place.objects is not None:
+                self._place.objects.remove(target.partition("/")[2])
+                return
+            kind = self._fs.get_file_info(target).type
+            if kind == fs.FileType.Directory:
+                self._fs.delete_dir(target)
+            elif kind == fs.FileType.File:
+                self._fs.delete_file(target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed("remove", path, error) from error
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of every file below `path`, by its name relative to it; empty if none is there.
+
+        Raises: StagingError.
+        """
+        return {name: num_bytes for name, num_bytes, _ in self._files(path)}
+
+    def modified(self, path: str) -> dict[str, float]:
+        """When every file below `path` was written last, in seconds, by its relative name.
+
+        Raises: StagingError.
+        """
+        return {name: modified_s for name, _, modified_s in self._files(path)}
+
+    def _files(self, path: str) -> Iterator[tuple[str, int, float]]:
+        """Relative name, bytes and time of every file below `path`."""
+        base = f"{self._root}/{path}".rstrip("/")
+        try:
+            if self._place.objects is not None:
+                key = base.partition("/")[2]
+                below = f"{key}/" if key else ""
+                for one in self._place.objects.starting_with(below):
+                    yield one.key[len(below) :], one.num_bytes, one.modified_s
+                return
+            selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
+            prefix = len(base.lstrip("/")) + 1
+            for info in self._fs.get_file_info(selector):
+                if info.type == fs.FileType.File:
+                    name = info.path.lstrip("/")[prefix:]
+                    yield name, info.size, (info.mtime_ns or 0) / 1e9
+        except OSError as error:
+            raise self._failed("list", path, error) from error
+
+    def sweep(self, path: str) -> None:
+        """Removes what processes of this machine that are gone left half written in `path`."""
+        if not self.is_local:
+            return
+        for leftover in Path(self._root, path).rglob(f".*.{_HOST}.*.tmp"):
+            pid = int(leftover.name.split(".")[-3])
+            if not _alive(pid):
+                leftover.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int | None:
+        """Free space on a local disk, None where there is no such thing."""
+        if not self.is_local:
+            return None
+        existing = Path(self._root)
+        while not existing.exists():
+            existing = existing.parent
+        return shutil.disk_usage(existing).free
+
+    def _write_local(self, target: Path, content: bytes | pa.Buffer) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Named for its writer: two of them never share one, and a dead one's can be told.
+        tag = f"{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        temporary = target.with_name(f".{target.name}.{tag}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                # A receipt that outlives a power cut must not speak of files that did not.
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except PermanentError:
+            raise
+        except OSError as error:
+            why = self._place.failure(error)
+            if error.errno in _NO_SPACE or why.is_full:
+                free = self.free_bytes()
+                left = "" if free is None else f" ({free / 1e6:,.1f} MB free)"
+                raise StorageFull(
+                    f"no space left to write {self.describe(path)}{left}",
+                    "room for the staged vectors: `mrag plan` says how much",
+                    "free space there or point staging.uri elsewhere, then run the same "
+                    "command again: finished shards are kept",
+                ) from error
+            raise self._failed("write", path, error) from error
+
+    def _failed(self, doing: str, path: str, error: OSError) -> StagingError:
+        why = self._place.failure(error)
+        found = f"cannot {doing} {self.describe(path)}: {why.found}"
+        return StagingError(found, why.expected, why.fix or _AGAIN)
+
+
+_HOST = socket.gethostname().replace(".", "-").replace("/", "-")
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is in the folder's own block.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

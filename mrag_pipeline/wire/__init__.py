@@ -1,0 +1,1 @@
+"""What the service and its clients exchange over HTTP; both import it, it imports neither."""

@@ -1,0 +1,272 @@
+"""The crash table: every write of every command, a kill before each, the same command again.
+
+`python -m tests.support.crash_table` writes the table into docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.retirement import RetireSpec
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.retire import retire
+from mrag_pipeline.stages.versions.transfer import bring_in, export
+from mrag_pipeline.staging.exports import open_export
+from mrag_pipeline.staging.shards import ShardFolders
+from tests.support.builds import Spoken
+from tests.support.living_index import Living, a_document, audited, content_of
+from tests.support.scripted_kills import Killable, Killed, Switch
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- crash table: begin -->", "<!-- crash table: end -->"
+FIRST = [a_document(i) for i in range(6)]
+CHANGED = [a_document(0, edition=1), *FIRST[2:], a_document(7)]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, and the state it starts from."""
+
+    name: str
+    prepare: Callable[[Living], None]
+    run: Callable[[Living], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One kill and what came of it."""
+
+    scenario: str
+    point: str
+    problems: tuple[str, ...]  # empty: as if nothing had happened
+
+
+def scenarios() -> list[Scenario]:
+    """What can be killed."""
+    return [
+        Scenario("ingest", lambda _: None, lambda living: living.ingest()),
+        Scenario("sync", _with_changes, lambda living: living.sync()),
+        Scenario("reindex", _with_other_chunking, lambda living: living.ingest()),
+        Scenario("activate", _with_two, lambda living: activate(_older(living), living.index)),
+        Scenario("retire", _with_two, _retire),
+        Scenario("export", _ingested, _export),
+        Scenario("import", _exported, _import),
+    ]
+
+
+def outcomes(end: BaseException | None = None) -> Iterator[Outcome]:
+    """Every scenario ended before each of its writes, then run again.
+
+    Args:
+        end: what ends it; a kill if None.
+    """
+    with tempfile.TemporaryDirectory() as place, _no_fsync():
+        for scenario in scenarios():
+            yield from _ended_everywhere(scenario, Path(place) / scenario.name, end or Killed())
+
+
+def _ended_everywhere(scenario: Scenario, place: Path, end: BaseException) -> Iterator[Outcome]:
+    def ended(_: str) -> None:
+        raise end
+
+    start = Living(place / "start" / "staging", FIRST, shard_bytes=200, num_heads=2)
+    scenario.prepare(start)
+    undisturbed = _copied(start, place / "undisturbed")
+    switch = Switch()
+    with _killable(undisturbed, switch):
+        scenario.run(undisturbed)
+    wanted = _state(undisturbed)
+    for at, point in enumerate(switch.points):
+        living = _copied(start, place / f"killed-{at:03d}")
+        problems = []
+        killed = False
+        try:
+            with _killable(living, Switch(at, ended)):
+                scenario.run(living)
+        except type(end):
+            killed = True
+        if not killed:
+            problems.append("this point was not reached")
+        problems += torn(living.index)
+        # Another process: new objects over the same stores. Then the same command.
+        again = replace(living, told=Spoken(), embedded=0)
+        scenario.run(again)
+        problems += torn(again.index)
+        if again.index.live() is not None:
+            problems += [str(finding) for finding in audited(again).findings]
+        if _state(again) != wanted:
+            problems.append("not what an undisturbed run gives")
+        shutil.rmtree(place / f"killed-{at:03d}")
+        yield Outcome(scenario.name, point, tuple(problems))
+
+
+def torn(index: VectorIndex) -> list[str]:
+    """Chunks that a reader of the live version would find in some heads only."""
+    if index.live() is None:
+        return []
+    record = live_record(index)
+    chunks = _ids(index, record.chunks_collection())
+    return [
+        f"{name} lacks chunks that can be seen"
+        for name in record.head_collections()
+        if chunks - _ids(index, name)
+    ]
+
+
+def _state(living: Living) -> object:
+    """All that a run leaves: versions, records without their times, rows, export."""
+    index = living.index
+    records = [
+        (
+            record.version,
+            record.num_documents,
+            record.num_chunks,
+            record.syncs,
+            record.pending,
+            [round(float(weight), 9) for weight in record.importance()],
+        )
+        for record in sorted(index.records(), key=lambda record: record.version)
+    ]
+    content = content_of(index) if index.live() is not None else {}
+    place = living.folder.parent / "export"
+    exported = sorted(str(f.relative_to(place)) for f in place.rglob("*") if f.is_file())
+    return records, index.live(), index.collections(), content, exported
+
+
+@contextmanager
+def _killable(living: Living, switch: Switch) -> Iterator[None]:
+    inner = living.index
+    living.index = Killable(inner, switch)  # type: ignore[assignment]
+    try:
+        with switch.over_staging():
+            yield
+    finally:
+        living.index = inner
+
+
+def _copied(living: Living, place: Path) -> Living:
+    base = living.folder.parent
+    if base.exists():
+        shutil.copytree(base, place)
+    index = copy.deepcopy(living.index)
+    return replace(living, folder=place / "staging", index=index, told=Spoken(), embedded=0)
+
+
+# ------------------------------------------------------------------ the commands
+def _ingested(living: Living) -> None:
+    living.ingest()
+
+
+def _with_changes(living: Living) -> None:
+    living.ingest()
+    living.items = CHANGED
+
+
+def _with_other_chunking(living: Living) -> None:
+    living.ingest()
+    living.chunking = ChunkingSpec(max_tokens=16)
+
+
+def _with_two(living: Living) -> None:
+    _with_other_chunking(living)
+    living.ingest()
+
+
+def _older(living: Living) -> str:
+    [older] = [r.version for r in living.index.records() if r.chunking.max_tokens == 8]
+    return older
+
+
+def _retire(living: Living) -> None:
+    spec = RetireSpec(grace_hours=0, keep=0)
+
+    def forget(version: str) -> None:
+        ShardFolders(StagingSpec(uri=str(living.folder)), "docs", version).remove()
+
+    retire(living.index, "docs", spec, datetime(2099, 1, 1, tzinfo=UTC), forget, Spoken())
+
+
+def _export(living: Living) -> None:
+    place = open_export(str(living.folder.parent / "export"))
+    export(live_record(living.index), living.index, place, Spoken())
+
+
+def _exported(living: Living) -> None:
+    living.ingest()
+    _export(living)
+    living.index = ExactIndex("docs")
+
+
+def _import(living: Living) -> VersionRecord:
+    place = open_export(str(living.folder.parent / "export"))
+    record = bring_in(place, "docs", living.index, Spoken())
+    return activate(record.version, living.index)
+
+
+def _ids(index: VectorIndex, name: str) -> set[int]:
+    return {int(i) for block in index.ids(name) for i in block}
+
+
+@contextmanager
+def _no_fsync() -> Iterator[None]:
+    # No power is cut here.
+    fsync = os.fsync
+    os.fsync = lambda _: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.fsync = fsync
+
+
+# ------------------------------------------------------------------ the page
+def table(found: list[Outcome]) -> str:
+    """One row a command and kind of write: how many kills, how many went wrong."""
+    rows: dict[tuple[str, str], list[Outcome]] = {}
+    for one in found:
+        rows.setdefault((one.scenario, _kind(one.point)), []).append(one)
+    lines = [
+        "| command | killed before | points | not as undisturbed |",
+        "|---|---|---:|---:|",
+    ]
+    for (scenario, kind), own in rows.items():
+        wrong = sum(bool(one.problems) for one in own)
+        lines.append(f"| {scenario} | {kind} | {len(own)} | {wrong} |")
+    wrong = sum(bool(one.problems) for one in found)
+    lines.append(f"| **all** | | **{len(found)}** | **{wrong}** |")
+    return "\n".join(lines)
+
+
+def _kind(point: str) -> str:
+    return re.sub(r"\d+", "N", point)
+
+
+def main() -> None:
+    """Writes the table between its marks."""
+    found = list(outcomes())
+    for one in found:
+        for problem in one.problems:
+            print(f"{one.scenario}, before {one.point}: {problem}")
+    page = PAGE.read_text("utf-8")
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}", "utf-8")
+    print(f"{len(found)} kill points, {sum(bool(one.problems) for one in found)} not recovered")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""A living index over fakes: a corpus, a folder of staging, an index, and every stage on them.
+
+The encoder is a fake and the pool is this process; staging is a real folder, and the index is
+what the test gives. Nothing is kept between calls but the folder and the index: each call is a
+new process as far as the stages can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from mrag_pipeline.domain.chunking import ChunkingSpec
+from mrag_pipeline.domain.corpus_difference import SyncSpec
+from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.planning import ShardingSpec
+from mrag_pipeline.domain.precision import VectorType
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.stages.ingest.embed import ShardEmbedder, embed
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.plan import Request, plan
+from mrag_pipeline.stages.ingest.publish import publish
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.sync.apply import Applied, apply, live_record, unfinished
+from mrag_pipeline.stages.sync.compare import Compared, Wanted, check_same_version, compare
+from mrag_pipeline.stages.versions.audit import Audit, audit
+from mrag_pipeline.stages.versions.repair import Repaired, repair
+from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.staging.deltas import open_delta
+from mrag_pipeline.staging.shards import open_staging
+from tests.support.builds import WORDS, InlinePool, Spoken
+from tests.support.fake_corpus import FakeCorpusReader
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+
+
+def a_document(number: int, edition: int = 0, words: int = 12) -> Document:
+    """Words of its own: two chunks of at most eight tokens; another edition has other words."""
+    random = np.random.default_rng((number, edition))
+    text = " ".join(str(random.choice(WORDS)) for _ in range(words))
+    return Document(
+        f"d{number}",
+        text,
+        title=f"Title {number}",
+        metadata={"n": number, "edition": edition},
+        source=f"corpus:{number}",
+    )
+
+
+class CountingEncoder(FakeEncoder):
+    """Counts the documents' chunks that it embeds."""
+
+    def __init__(self, num_heads: int = 3) -> None:
+        super().__init__(num_heads=num_heads)
+        self.count = 0
+
+    def encode(self, texts, role):  # type: ignore[no-untyped-def]
+        if role == "document":
+            self.count += len(texts)
+        return super().encode(texts, role)
+
+
+@dataclass
+class Living:
+    """An index and what it is made from."""
+
+    folder: Path
+    items: Sequence[Document | DeadLetter]
+    index: VectorIndex = field(default_factory=lambda: ExactIndex("docs"))
+    chunking: ChunkingSpec = field(default_factory=lambda: ChunkingSpec(max_tokens=8))
+    shard_bytes: int = 400
+    num_heads: int = 3
+    name: str = "docs"  # of the index
+    vector_dtype: VectorType = "float32"  # of staging
+    spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
+    ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
+    wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
+    told: Spoken = field(default_factory=Spoken)
+    embedded: int = 0  # chunks, in all calls
+
+    # ---------------------------------------------------------- parts
+    def reader(self) -> FakeCorpusReader:
+        listing = text_hash(repr(list(self.items)))
+        return FakeCorpusReader(self.items, stamp=listing)
+
+    def staging(self, version: str) -> Staging:
+        return self.wrap_staging(
+            open_staging(StagingSpec(uri=str(self.folder)), self.name, version)
+        )
+
+    def delta(self, record: VersionRecord) -> DeltaStaging:
+        opened = open_delta(
+            StagingSpec(uri=str(self.folder)), self.name, record.version, record.syncs + 1
+        )
+        return self.wrap_staging(opened)  # type: ignore[return-value]
+
+    def pool(self, staging: Staging, fingerprint: str, reader: object) -> InlinePool:
+        encoder = CountingEncoder(self.num_heads)
+        outer = self
+
+        class Counted(InlinePool):
+            def close(self) -> None:
+                outer.embedded += encoder.count
+
+        return Counted(
+            ShardEmbedder(
+                reader,  # type: ignore[arg-type]
+                encoder,
+                FakeSegmenter(self.chunking),
+                staging,
+                self.chunking,
+                fingerprint,
+            )
+        )
+
+    # ---------------------------------------------------------- runs
+    def build(self) -> Manifest:
+        """A version loaded and checked, not yet seen by anybody."""
+        request = Request(
+            self.name,
+            {"uri": "fake"},
+            self.chunking,
+            ShardingSpec(shard_mb=self.shard_bytes / 1e6),
+            self.vector_dtype,
+            {"staging": {"vector_dtype": self.vector_dtype}},
+        )
+        reader = self.reader()
+        encoder = FakeEncoder(num_heads=self.num_heads)
+        segmenter = FakeSegmenter(self.chunking)
+        made = plan(request, reader, encoder, segmenter, self.staging, self.index)
+        manifest = made.manifest
+        staging = self.staging(manifest.version)
+        staging.write_manifest(manifest)
+        embed(
+            manifest,
+            staging,
+            lambda: self.pool(staging, manifest.fingerprint, reader),
+            self.ingest_spec,
+            self.told,
+        )
+        return manifest
+
+    def ingest(self) -> VersionRecord:
+        """What `mrag ingest` does."""
+        manifest = self.build()
+        staging = self.staging(manifest.version)
+        staged = reconcile(manifest, staging, self.told)
+        load(manifest, staging, self.index, staged.num_chunks, self.told)
+        verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.told)
+        return publish(manifest, staged, self.index)
+
+    def sync(self, wanted: Wanted | None = None) -> tuple[Compared, Applied | None]:
+        """What `mrag sync` does: finishes a sync that was cut short, then looks for more."""
+        record = live_record(self.index)
+        check_same_version(record, self.chunking, FakeEncoder(num_heads=self.num_heads).card)
+        delta = self.delta(record)
+        cut_short = unfinished(record, delta)
+        if cut_short is not None:
+            record = apply(record, cut_short, delta, self.index, None, self.told).record
+            delta = self.delta(record)
+        compared = compare(
+            record,
+            self.reader(),
+            self.index,
+            delta,
+            self.spec,
+            self.ingest_spec,
+            wanted or Wanted(),
+            self.told,
+        )
+        manifest = compared.manifest
+        if manifest is None:
+            return compared, None
+        embed(
+            manifest,
+            delta,
+            lambda: self.pool(delta, manifest.fingerprint, delta.reader()),
+            self.ingest_spec,
+            self.told,
+            may_be_empty=True,
+        )
+        dead = compared.difference.num_dead_letters
+        return compared, apply(record, manifest, delta, self.index, dead, self.told)
+
+    # ---------------------------------------------------------- looking
+    def rebuilt(self, folder: Path) -> Living:
+        """The same corpus, built from nothing elsewhere."""
+        fresh = replace(
+            self,
+            folder=folder,
+            index=ExactIndex(self.name),
+            wrap_staging=lambda staging: staging,
+            told=Spoken(),
+            embedded=0,
+        )
+        fresh.ingest()
+        return fresh
+
+    def content(self) -> dict[str, dict[int, bytes]]:
+        """All that the live version holds: by head, each chunk's vector; and the chunks' rows."""
+        return content_of(self.index)
+
+
+def content_of(index: VectorIndex) -> dict[str, dict[int, bytes]]:
+    """Every row of the live version, by collection without the version's name, to the bit."""
+    record = live_record(index)
+    found: dict[str, dict[int, bytes]] = {}
+    for name in (*record.head_collections(), record.chunks_collection()):
+        ids = [int(i) for block in index.ids(name) for i in block]
+        assert len(ids) == len(set(ids)), f"{name} holds a row twice"
+        vectors = index.vectors(name, ids)
+        found[name.removeprefix(f"{record.index}_{record.version}_")] = {
+            i: vectors[i].tobytes() for i in sorted(ids)
+        }
+        if name == record.chunks_collection():
+            rows = index.chunks(name, ids)
+            found["texts"] = {i: repr(rows[i]).encode() for i in sorted(ids)}
+    return found
+
+
+def assert_same(living: Living, other: Living) -> None:
+    """Both live versions hold the same ids, vectors, texts, counts and importance (1e-9)."""
+    mine, theirs = living.content(), other.content()
+    assert mine.keys() == theirs.keys()
+    for name, rows in theirs.items():
+        assert mine[name].keys() == rows.keys(), name
+        assert mine[name] == rows, name
+    a, b = live_record(living.index), live_record(other.index)
+    assert (a.num_documents, a.num_chunks) == (b.num_documents, b.num_chunks)
+    assert a.num_dead_letters == b.num_dead_letters
+    np.testing.assert_allclose(a.importance(), b.importance(), rtol=1e-9, atol=0)
+
+
+def audited(living: Living, with_staging: bool = True) -> Audit:
+    """What `mrag audit` finds in the live version."""
+    record = live_record(living.index)
+    staged = _staged(living, record) if with_staging else None
+    return audit(record, staged, living.index, living.told)
+
+
+def repaired(living: Living, with_staging: bool = True) -> Repaired:
+    """What `mrag repair` does."""
+    record = live_record(living.index)
+    staged = _staged(living, record) if with_staging else None
+    return repair(record, staged, living.index, living.told)
+
+
+def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:
+    spec = StagingSpec(uri=str(living.folder))
+    base = open_staging(spec, living.name, record.version)
+    return StagedVersion.open(
+        record, base, lambda number: open_delta(spec, living.name, record.version, number)
+    )

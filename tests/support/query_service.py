@@ -1,0 +1,104 @@
+"""A whole query service without Ray or a model: exact search over words, asked in process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.serving.answering import Answerer
+from mrag_pipeline.serving.backend import Backend, LocalBackend
+from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.http.api_ports import Anybody, Blind, Guard, Observer, OpenDoor
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living
+
+TEXTS = {
+    "dog": ("a shaggy herding dog of the hills guards sheep by night", "acme", 2001),
+    "star": ("a cool giant star rich in carbon", "acme", 2010),
+    "cake": ("layered butter cake from brittany", "umbrella", 2015),
+    "sword": ("a curved sword of hammered steel", "umbrella", 2020),
+    "reed": ("a small flute cut from river reed", "", 2024),
+}
+QUERY = "a shaggy herding dog of the hills. a cool giant star rich in carbon."
+TENANTS = ServeSpec(tenant_field="owner.name")
+
+
+def documents() -> list[Document]:
+    """Five documents; two of each tenant, one of nobody's."""
+    return [
+        Document(
+            name,
+            text,
+            title=name.title(),
+            metadata={"year": year} | ({"owner": {"name": owner}} if owner else {}),  # type: ignore[dict-item]
+            source=f"toy:{name}",
+        )
+        for name, (text, owner, year) in TEXTS.items()
+    ]
+
+
+def a_living(folder: Path) -> Living:
+    """The documents as a live version of an exact index."""
+    living = Living(folder, documents())
+    living.ingest()
+    return living
+
+
+def a_backend(living: Living, spec: ServeSpec | None = None) -> LocalBackend:
+    """Answers from the living index's live version."""
+    encoder = FakeEncoder(num_heads=living.num_heads)
+    return LocalBackend(encoder, FakeSegmenter(), living.index, spec)
+
+
+def a_client(
+    backend: Backend,
+    spec: ServeSpec | None = None,
+    guard: Guard | None = None,
+    observer: Observer | None = None,
+    answerer: Answerer | None = None,
+) -> TestClient:
+    """Asks a service over the backend; its errors are answers, as over a network."""
+    app = create_api(
+        backend, spec or ServeSpec(), guard or OpenDoor(), observer or Blind(), answerer
+    )
+    return TestClient(app, raise_server_exceptions=False)
+
+
+class Bound(OpenDoor):
+    """A guard whose only key is bound to a tenant."""
+
+    def __init__(self, tenant: str | None) -> None:
+        self._caller = Anybody("key", tenant)
+
+    def __call__(self) -> Any:
+        return self._caller
+
+
+class Parrot:
+    """A chat model that says the number of messages; counts how often it is asked."""
+
+    model = "parrot"
+    timeout_s = 1.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def pieces(
+        self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> AsyncIterator[str]:
+        self.asked += 1
+        yield f"{len(messages)} "
+        yield "messages"
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def found(answer: dict[str, Any]) -> list[str]:
+    """The documents of a search's answer, best first."""
+    return [hit["document_id"] for hit in answer["hits"]]

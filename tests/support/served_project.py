@@ -1,0 +1,151 @@
+"""`mrag serve` as people start it: a process, its answers over HTTP, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.support.project_folder import TIMEOUT_S, end, family_of, start
+
+QUERY = "Person number 17 paints the river. Nobody loses a market without telling others."
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that has said it is ready."""
+
+    process: subprocess.Popen[bytes]
+    ready: dict[str, Any]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return str(self.ready["url"])
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=60)
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60)
+
+    def search(self, query: str = QUERY, **body: Any) -> dict[str, Any]:
+        answered = self.post("/v1/search", {"query": query, **body})
+        assert answered.status_code == 200, answered.text
+        found: dict[str, Any] = answered.json()
+        return found
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of one deployment, by the names that Ray gives them."""
+        wanted = f"ray::ServeReplica:mrag:{deployment}"
+        return [one for one in family_of(self.process) if _name(one).startswith(wanted)]
+
+    def stop(self) -> tuple[int, list[str]]:
+        """SIGTERM: its exit code, and the processes that are left of it."""
+        family = family_of(self.process)
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(TIMEOUT_S)
+        gone, alive = psutil.wait_procs(family, timeout=2)
+        del gone
+        return code, [_name(one) for one in alive]
+
+
+@contextmanager
+def serving(project: Path, log: Path, *arguments: str) -> Iterator[Service]:
+    """`mrag serve --json` on a free port; ended, whatever happens."""
+    port = str(free_port())
+    process = start("serve", "--port", port, "--json", *arguments, cwd=project, log=log)
+    out = log.with_suffix(".out")
+    try:
+        until = time.monotonic() + TIMEOUT_S
+        while not out.read_bytes().endswith(b"\n"):
+            told = log.with_suffix(".err").read_text("utf-8")
+            assert process.poll() is None, told
+            assert time.monotonic() < until, told
+            time.sleep(0.05)
+        yield Service(process, json.loads(out.read_text("utf-8")), log)
+    finally:
+        end(process, family_of(process))
+
+
+@dataclass
+class Load:
+    """Callers that ask without a pause, and what they were told."""
+
+    service: Service
+    num_callers: int = 3
+    statuses: Counter[int] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Load:
+        self._threads = [
+            threading.Thread(target=self._ask, args=(n,)) for n in range(self.num_callers)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, answers: int) -> None:
+        """Until so many more have been answered."""
+        wanted = sum(self.statuses.values()) + answers
+        until = time.monotonic() + TIMEOUT_S
+        while sum(self.statuses.values()) < wanted:
+            assert time.monotonic() < until, self.statuses
+            time.sleep(0.02)
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        until = time.monotonic() + TIMEOUT_S
+        while not happened():
+            assert time.monotonic() < until, (self.statuses, self.versions)
+            time.sleep(0.02)
+
+    def _ask(self, number: int) -> None:
+        batch = {"searches": [{"query": f"{QUERY} {i}", "k": 2} for i in range(3)]}
+        with httpx.Client(base_url=self.service.url, timeout=120) as client:
+            while not self._stop.is_set():
+                try:
+                    answered = client.post("/v1/search/batch", json=batch)
+                except httpx.HTTPError as error:
+                    self.statuses[0] += 1
+                    self.faults.append(f"{type(error).__name__}: {error}")
+                    continue
+                self.statuses[answered.status_code] += 1
+                if answered.status_code != 200:
+                    self.faults.append(answered.text[:500])
+                    continue
+                told = {one["version"] for one in answered.json()["answers"]}
+                if len(told) != 1:
+                    self.faults.append(f"mixed: {told}")
+                self.versions.update(told)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.NoSuchProcess:
+        return "gone"
