@@ -17,7 +17,7 @@ from typing import Any
 from callers import told
 from served import Place, Questions
 
-from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.query.embed import Query
 
 BATCHING_AT_LEAST = 3.0
 BATCHING_CALLERS = 16
@@ -62,7 +62,7 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
             }
         finally:
             serve.shutdown()
-            cluster.stop()
+            cluster.disconnect_ray()
     print(f"\nOne encoder replica, {BATCHING_CALLERS} callers:")
     for kind, pairs in found.items():
         alone, together = (statistics.median(rates) for rates in zip(*pairs, strict=True))
@@ -86,7 +86,7 @@ async def embedded_a_second(embed: Any, queries: Sequence[str], seconds: float) 
     async def caller(at: int) -> None:
         nonlocal count
         while time.monotonic() < ends:
-            await embed((Asked(queries[at % len(queries)], "mrag"),))
+            await embed((Query(queries[at % len(queries)], "mrag"),))
             count += opens < time.monotonic() <= ends
             at += BATCHING_CALLERS
 

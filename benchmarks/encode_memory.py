@@ -34,10 +34,10 @@ import transformers
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
+from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.ingest.embed import ShardEmbedder
 from mrag_pipeline.stages.ingest.plan import plan
 

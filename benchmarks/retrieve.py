@@ -31,11 +31,12 @@ from mrag_pipeline import wiring
 from mrag_pipeline.cli import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.windows import WindowSpec, distinct, windows_of
+from mrag_pipeline.domain.windows import most_distinct, windows_of
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
 from mrag_pipeline.query.retriever import Answer, Retriever, RetrieveSpec
 from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import plan
@@ -109,7 +110,7 @@ def query_of(
         windows = windows_of(text, segmenter.sentences(text), spec)
         if len(windows) >= num_windows:
             made = encoder.encode([window.text for window in windows], "query")
-            if len(distinct(made.standard, spec)) == num_windows:
+            if len(most_distinct(made.standard, spec)) == num_windows:
                 return text
         text = f"{text} {next(sentences)}"
 

@@ -38,9 +38,10 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.windows import WindowSpec, distinct, windows_of
+from mrag_pipeline.domain.windows import most_distinct, windows_of
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
 from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.windows import WindowSpec
 
 # Milvus's parts talk over ports that cannot all be chosen: as in tests/support/milvus_server.py.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
@@ -199,7 +200,7 @@ def _long_questions(texts: Sequence[str], encoder: Encoder, segmenter: Segmenter
             if len(windows) < ASPECT_WINDOWS:
                 continue
             made = encoder.encode([window.text for window in windows], "query")
-            if len(distinct(made.standard, spec)) == ASPECT_WINDOWS:
+            if len(most_distinct(made.standard, spec)) == ASPECT_WINDOWS:
                 found.append(query)
                 break
             if len(windows) > 2 * ASPECT_WINDOWS:

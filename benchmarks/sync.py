@@ -31,7 +31,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
 from mrag_pipeline.stages.sync.apply import apply, live_record
-from mrag_pipeline.stages.sync.compare import Wanted, compare
+from mrag_pipeline.stages.sync.compare import SyncScope, compare
 
 CHANGED_SHARE = 0.01
 WORDS = ("river", "violin", "engine", "bakery", "glacier", "market", "lantern", "library")
@@ -86,7 +86,7 @@ def sync(config: Config) -> int:
             delta,
             config.sync,
             config.ingest,
-            Wanted(),
+            SyncScope(),
             SILENT,
         )
         manifest = found.manifest

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.chunking import Span
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Head, Role
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
+from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.ingest.embed import ShardEmbedder
 from mrag_pipeline.staging.shards import open_staging
 

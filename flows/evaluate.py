@@ -15,15 +15,12 @@ from prefect.cache_policies import NO_CACHE
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged
-from mrag_pipeline.corpus.labelled.data_set import open_data_set
-from mrag_pipeline.corpus.labelled.download import cache_folder, local_folder
-from mrag_pipeline.corpus.labelled.query_file import read_labelled
 from mrag_pipeline.domain.evaluation import DEFAULT_KS, Evaluation
 from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.flows.artifacts import ArtifactProgress, key_of
 from mrag_pipeline.flows.failure_hooks import HOOKS
 from mrag_pipeline.flows.ingest import ingest
-from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.report.folder import write_report
 from mrag_pipeline.report.markdown import page
@@ -57,10 +54,9 @@ class EvaluateResult:
 def label(data_set: str | None, queries_file: str | None) -> Labels:
     """The labelled queries; a data set's documents are written as a corpus beside its downloads."""
     if data_set is None:
-        return Labels(read_labelled(Path(queries_file or "")), None)
-    found = open_data_set(data_set)
-    corpus = found.write_documents(cache_folder() / "corpora")
-    return Labels(found.labelled, corpus, published(found.labelled.name, local_folder()))
+        return Labels(wiring.labelled_queries(Path(queries_file or "")), None)
+    labelled, corpus = wiring.labelled_data_set(data_set)
+    return Labels(labelled, corpus, published(labelled.name, wiring.data_set_folder()))
 
 
 @task(cache_policy=NO_CACHE)
@@ -122,7 +118,7 @@ def evaluate(
         live_only: builds nothing.
         command: what the report says made it.
     """
-    clock = Clock()
+    clock = PhaseTimes()
     labels = label(data_set, queries_file)
     chosen = strategies_for(labels.labelled, strategies or ())  # before anything is spent
     settings = _settings(labels, settings or {})

@@ -12,7 +12,6 @@ from prefect.cache_policies import NO_CACHE
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.corpus.labelled.query_file import read_labelled
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict, judge
 from mrag_pipeline.domain.manifest import Manifest
@@ -21,7 +20,7 @@ from mrag_pipeline.errors import GateClosed, StagingError
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.failure_hooks import HOOKS
-from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.ports import Progress
@@ -34,8 +33,8 @@ from mrag_pipeline.stages.ingest.plan import Plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
 from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
-from mrag_pipeline.stages.ingest.read_ahead import ahead
-from mrag_pipeline.stages.ingest.reconcile import Staged, reconcile
+from mrag_pipeline.stages.ingest.read_ahead import read_ahead
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 
@@ -90,7 +89,7 @@ def plan(config: Config) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def embed(config: Config, version: str) -> tuple[EmbedTotals, Staged]:
+def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
     """Every shard staged, duplicates found."""
     staging = wiring.staging(config, version)
     manifest = _manifest(config, version)
@@ -125,7 +124,7 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
 
 
 @task(**AGAIN)
-def publish(config: Config, version: str, staged: Staged) -> tuple[VersionRecord, bool]:
+def publish(config: Config, version: str, staged: StagedCounts) -> tuple[VersionRecord, bool]:
     """The version is live; whether it was before."""
     with closing(wiring.index(config)) as index:
         was_live = index.live() == version
@@ -133,7 +132,7 @@ def publish(config: Config, version: str, staged: Staged) -> tuple[VersionRecord
 
 
 @task(**AGAIN)
-def gate(config: Config, version: str, staged: Staged) -> Verdict:
+def gate(config: Config, version: str, staged: StagedCounts) -> Verdict:
     """Whether the version may take the live one's place; if not, it is kept ready to look at."""
     with closing(wiring.index(config)) as index:
         name = index.live()
@@ -143,7 +142,7 @@ def gate(config: Config, version: str, staged: Staged) -> Verdict:
         compared = None
         record = keep_ready(_manifest(config, version), staged, index)
         if config.gate.queries:
-            labelled = read_labelled(Path(config.gate.queries))
+            labelled = wiring.labelled_queries(Path(config.gate.queries))
             theirs = {"encoder": live.encoder.spec, "chunking": live.chunking}
             compared = compare_versions(
                 wiring.retriever(config.model_copy(update=theirs), index, live),
@@ -173,7 +172,7 @@ def ingest(
     Raises: GateClosed if the new version is worse; it is whole, and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    clock = Clock()
+    clock = PhaseTimes()
     with wiring.run_lock(config, wait_s):
         version = clock.time("plan", lambda: plan(config))
         totals, staged = clock.time("embed", lambda: embed(config, version))
@@ -214,7 +213,7 @@ def ingest(
 
 def _letters(config: Config, version: str) -> list[DeadLetter]:
     staging, manifest = wiring.staging(config, version), _manifest(config, version)
-    letters = ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
+    letters = read_ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
     found = [one for own in letters for one in own]
     return [*found, *(one for own in (staging.duplicates() or {}).values() for one in own)]
 

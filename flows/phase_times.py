@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Clock:
+class PhaseTimes:
     """Seconds by phase, in the order the phases were run."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.failure_hooks import HOOKS
-from mrag_pipeline.flows.phase_times import Clock
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.ports import Progress
@@ -29,7 +29,7 @@ from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.sync import apply as sync_stage
 from mrag_pipeline.stages.sync import compare as compare_stage
 from mrag_pipeline.stages.sync.apply import Applied
-from mrag_pipeline.stages.sync.compare import Compared, Wanted
+from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
 
 
 @task(**AGAIN)
-def compare(config: Config, record: VersionRecord, wanted: Wanted) -> Compared:
+def compare(config: Config, record: VersionRecord, wanted: SyncScope) -> SyncComparison:
     """What is to be done, settled in staging."""
     same = config.encoder == record.encoder.spec
     card = record.encoder if same else wiring.encoder(config).card
@@ -130,11 +130,11 @@ def sync(
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    clock = Clock()
+    clock = PhaseTimes()
     with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
-        wanted = Wanted(allow_deletes, frozenset(only) if only is not None else None)
+        wanted = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
         compared = clock.time("compare", lambda: compare(config, record, wanted))
         letters = list(compared.dead_letters)
         done, manifest = Applied(record, 0, 0), compared.manifest

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -19,43 +18,28 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.corpus_difference import SyncSpec
-from mrag_pipeline.domain.gate import GateSpec
-from mrag_pipeline.domain.heads import EncoderSpec
-from mrag_pipeline.domain.planning import ShardingSpec
-from mrag_pipeline.domain.retirement import RetireSpec
 from mrag_pipeline.domain.version import check_index_name
-from mrag_pipeline.domain.worker_plan import WorkersSpec
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
+from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.notify import NotifySpec
+from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.settings.sync import SyncSpec
+from mrag_pipeline.settings.workers import WorkersSpec
 
 DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 
 _PINS = ("revision", "weights_sha256")
-_POSITIVE = {
-    *("sharding.max_files", "workers.threads", "workers.gpus_per_worker", "workers.in_flight"),
-    *("workers.attempts", "workers.batch_tokens", "milvus.timeout_s", "milvus.build_timeout_s"),
-    *("milvus.insert_rows", "milvus.search_threads", "milvus.load_threads", "ingest.verify_k"),
-    *("ingest.verify_among", "milvus.replicas", "milvus.max_collections", "corpus.max_document_mb"),
-    *("gate.overlap_k", "notify.timeout_s", "serve.port", "serve.api_replicas"),
-    *("serve.encoder_replicas", "serve.max_encoder_replicas", "serve.search_replicas"),
-    *("serve.max_batch", "serve.max_ongoing", "serve.timeout_s", "serve.head_timeout_s"),
-    *("serve.max_k", "serve.max_query_chars", "serve.max_batch_queries", "serve.max_body_kb"),
-    *("serve.requests_per_minute", "serve.concurrent_requests", "serve.max_context_tokens"),
-}
-_SHARES = {
-    *("ingest.max_dead_letter_share", "ingest.min_recall", "sync.max_deleted_share"),
-    *("gate.max_fall", "gate.min_overlap", "gate.max_fewer_documents"),
-}
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
     *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
@@ -104,7 +88,6 @@ class Config(BaseModel):
                 f"{where} = {first['input']!r}", first["msg"], f"correct `{where}` in the config"
             ) from None
         check_index_name(config.index)
-        config._check_numbers()
         config._check_secrets()
         config._check_vectors()
         return config
@@ -126,12 +109,6 @@ class Config(BaseModel):
         # What a command line says is relative to where it was typed, not to the file.
         over = _absolute(settings or {}, Path.cwd())
         return cls.parse(merged(_without_pin(values, over), over), folder)
-
-    def _check_numbers(self) -> None:
-        for section, table in self.to_dict().items():
-            for key, value in table.items() if isinstance(table, dict) else ():
-                if isinstance(value, (int, float)):
-                    _check_number(f"{section}.{key}", value)
 
     def _check_secrets(self) -> None:
         for where, uri in (
@@ -192,14 +169,6 @@ def setting(assignment: str) -> dict[str, Any]:
         place = place.setdefault(parent, {})
     place[last] = value
     return nested
-
-
-def _check_number(where: str, value: float) -> None:
-    low, high = 0.0, 1.0 if where in _SHARES else math.inf
-    positive = where in _POSITIVE
-    if not low <= value <= high or value == math.inf or (positive and value == 0):
-        span = "from 0 to 1" if where in _SHARES else "above 0" if positive else "from 0 up"
-        raise ConfigError(f"{where} = {value}", f"a number {span}", f"correct `{where}`")
 
 
 def _read(path: Path) -> dict[str, Any]:

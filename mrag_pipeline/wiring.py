@@ -6,9 +6,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.ports import (
@@ -61,6 +63,36 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
             batch_tokens=workers.batch_tokens,
             threads=threads,
         )
+
+
+def labelled_queries(path: Path) -> LabelledSet:
+    """The user's own labelled queries (JSON Lines).
+
+    Raises: CorpusNotFound; BrokenFile, naming the line.
+    """
+    from mrag_pipeline.corpus.labelled.query_file import read_labelled
+
+    return read_labelled(path)
+
+
+def labelled_data_set(name: str) -> tuple[LabelledSet, Path]:
+    """A published data set: its queries, and its documents written as JSON Lines beside the cache.
+
+    Raises: ConfigError if there is none of that name; CorpusNotFound, FingerprintMismatch,
+    BrokenFile.
+    """
+    from mrag_pipeline.corpus.labelled.data_set import open_data_set
+    from mrag_pipeline.corpus.labelled.download import cache_folder
+
+    data_set = open_data_set(name)
+    return data_set.labelled, data_set.write_documents(cache_folder() / "corpora")
+
+
+def data_set_folder() -> Path | None:
+    """The folder of data sets that MRAG_DATASETS names, None if it names none."""
+    from mrag_pipeline.corpus.labelled import download
+
+    return download.data_set_folder()
 
 
 def weights_hash(config: Config) -> str:
@@ -144,6 +176,16 @@ def index(config: Config) -> VectorIndex:
     return open_index(config.milvus, config.index, files)
 
 
+def index_is_shared(config: Config) -> bool:
+    """Whether several processes may have the index open at once; nothing is opened to tell.
+
+    One process owns a Milvus Lite database; a server is everybody's.
+    """
+    from mrag_pipeline.index.milvus.lite import database_path
+
+    return database_path(config.milvus.uri) is None
+
+
 def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retriever:
     """Asks one version of the index, with the encoder that the config names.
 
@@ -181,23 +223,25 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
     on a server, a lease there, which keeps the runs of several hosts apart too.
     Raises: IndexBusy, naming the owner; StagingError, StorageFull, IndexUnavailable.
     """
-    from mrag_pipeline.index.milvus.lite import path_of
-    from mrag_pipeline.locking.file_lock import local_folder
+    from mrag_pipeline.index.milvus.lite import database_path
+    from mrag_pipeline.locking.file_lock import lock_folder
     from mrag_pipeline.locking.file_lock import run_lock as file_lock
 
     until = time.monotonic() + wait_s
-    database = path_of(config.milvus.uri)
-    folder = local_folder(config.staging)
+    database = database_path(config.milvus.uri)
+    folder = lock_folder(config.staging)
     if folder is None and database is not None:
         folder = database.with_name(f"{database.name}.runs")
     with ExitStack() as held:
         if folder is not None:
             held.enter_context(file_lock(folder, config.index, wait_s))
         if database is None:
-            from mrag_pipeline.locking.index_lease import server_lease
+            from mrag_pipeline.index.milvus.lease_table import open_lease_table
+            from mrag_pipeline.locking.index_lease import index_lease
 
             left = max(0.0, until - time.monotonic())
-            held.enter_context(server_lease(config.milvus, config.index, left))
+            table = held.enter_context(open_lease_table(config.milvus, config.index))
+            held.enter_context(index_lease(table, config.index, left))
         yield
 
 

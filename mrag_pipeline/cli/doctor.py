@@ -96,9 +96,9 @@ def _milvus(config: Config) -> str:
 
 
 def _ray(config: Config) -> str:
-    from mrag_pipeline.runtime.cluster import describe
+    from mrag_pipeline.runtime.cluster import describe_ray
 
-    return describe(config.workers.address)
+    return describe_ray(config.workers.address)
 
 
 def _prefect(_config: Config) -> str:

@@ -70,7 +70,8 @@ def _checked(config: Config) -> VersionRecord:
     Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.serving.ray.launcher import check_port, check_replicas
+    from mrag_pipeline.serving.ray.launcher import check_port
+    from mrag_pipeline.serving.ray.replicas import check_replicas
     from mrag_pipeline.serving.security.keys import check_exposure, read_keys
 
     check_exposure(config.serve, read_keys(config.serve))
@@ -96,7 +97,7 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
         try:
             with launcher.imported():
                 if shared:
-                    cluster.connect(config.workers.address)
+                    cluster.connect_ray(config.workers.address)
                 else:
                     # Of Ray's tokens, not of cores: three parts fit on one core too.
                     cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
@@ -114,7 +115,7 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
             processes = [one for one in launcher.family() if one not in others]
             _end(
                 lambda: launcher.stop(shared),
-                cluster.stop,
+                cluster.disconnect_ray,
                 lambda: launcher.end(processes),
             )
 

@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mrag_pipeline.client.filters import Where, wire_filter
-from mrag_pipeline.client.problems import AnswerUnreadable, problem_of
+from mrag_pipeline.client.problems import AnswerUnreadable, service_problem
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.wire.schemas import (
     AnswerBody,
@@ -142,7 +142,7 @@ def refuse(response: httpx.Response) -> None:
     Raises: ServiceProblem.
     """
     if not response.is_success:
-        raise problem_of(
+        raise service_problem(
             response.status_code, response.reason_phrase, response.content, response.headers
         )
 

@@ -8,7 +8,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from mrag_pipeline.client.calls import read_as
-from mrag_pipeline.client.problems import AnswerUnreadable, ServiceUnreachable, problem_of
+from mrag_pipeline.client.problems import AnswerUnreadable, ServiceUnreachable, service_problem
 from mrag_pipeline.wire.schemas import AnswerEnd, Problem, SearchAnswer, TextPiece
 
 AnswerEvent = SearchAnswer | TextPiece | AnswerEnd
@@ -56,7 +56,7 @@ class Reading:
             yield read_as(AnswerEnd, event.data, self._url)
         elif event.event == "error":
             told = read_as(Problem, event.data, self._url)
-            raise problem_of(told.status, told.title, event.data.encode())
+            raise service_problem(told.status, told.title, event.data.encode())
 
     def _check_end(self) -> None:
         if not self._ended:

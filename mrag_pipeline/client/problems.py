@@ -71,7 +71,7 @@ class AnswerUnreadable(PermanentError):
     """An answer that is none of the service's: another server, or a newer major version."""
 
 
-def problem_of(
+def service_problem(
     status: int, reason: str, content: bytes, headers: httpx.Headers | None = None
 ) -> ServiceProblem:
     """The problem that an answer other than 2xx tells; also one that a proxy wrote.

@@ -7,32 +7,11 @@ with the spans.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from mrag_pipeline.domain.documents import Chunk, Document, chunk_id, document_fingerprint
+from mrag_pipeline.settings.chunking import ChunkingSpec
 
 Span = tuple[int, int]  # [start, end) in characters
-
-# A tokenizer may turn a very long run of characters into one unknown token; a chunk is
-# never longer than this many characters per token it may have.
-MAX_CHARS_PER_TOKEN = 16
-# Milvus VARCHAR holds 65,535 bytes; a character is at most 4.
-MAX_CHUNK_CHARS = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkingSpec:
-    """How documents are cut."""
-
-    max_tokens: int = 128  # a chunk's text, special tokens and title not counted
-    overlap_tokens: int = 0  # how much of a chunk the next one repeats
-    title: Literal["prefix", "none"] = "prefix"  # whether the title is embedded with each chunk
-    max_title_chars: int = 120
-
-    def max_chars(self) -> int:
-        """The longest chunk, in characters."""
-        return min(self.max_tokens * MAX_CHARS_PER_TOKEN, MAX_CHUNK_CHARS)
 
 
 def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> Iterator[Chunk]:

@@ -9,15 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class SyncSpec:
-    """The `[sync]` part of the config file."""
-
-    max_deleted_share: float = 0.2  # of the version's documents; more needs --allow-deletes
-    min_deleted: int = 10  # the share is not judged below this many
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
+class CorpusDifference:
     """The corpus against a version, in documents."""
 
     added: int
@@ -30,17 +22,6 @@ class Difference:
     def is_empty(self) -> bool:
         """Whether the version already holds the corpus."""
         return not (self.added or self.changed or self.removed)
-
-
-def too_many_deleted(spec: SyncSpec, deleted: int, documents: int) -> bool:
-    """Whether a sync would take away more than the spec allows.
-
-    Args:
-        documents: in the version before the sync.
-    """
-    if deleted < max(1, spec.min_deleted):
-        return deleted == documents and documents > 0
-    return deleted > spec.max_deleted_share * documents
 
 
 def delta_fingerprint(version: str, number: int, parts: Iterable[str], removed: list[int]) -> str:

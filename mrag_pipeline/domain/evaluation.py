@@ -25,7 +25,7 @@ Rankings = Sequence[Sequence[str]]  # of each query: document ids, best first, e
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """How much more (or less) than another strategy on the same queries."""
 
     strategy: str  # the other one
@@ -46,9 +46,9 @@ class Figure:
     k: str  # "n" or a number
     mean: Interval  # over the numbers of aspects
     by_aspects: Mapping[int, float]
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[PairedDifference, ...] = ()
 
-    def against(self, strategy: str) -> Difference | None:
+    def against(self, strategy: str) -> PairedDifference | None:
         """The difference to that strategy, if it was asked for."""
         return next((one for one in self.differences if one.strategy == strategy), None)
 
@@ -187,7 +187,7 @@ def _figures(
     figures = []
     for (measure, k, strategy), at in place.items():
         differences = tuple(
-            Difference(columns[other][2], interval)
+            PairedDifference(columns[other][2], interval)
             for (own, other), interval in zip(pairs, intervals[len(columns) :], strict=True)
             if own == at
         )

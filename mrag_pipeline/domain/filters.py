@@ -49,7 +49,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         """Nothing that exists is wrong in itself."""
-        path_of(self.field)
+        field_path(self.field)
         _check_op(self.op)
         if self.op == "exists":
             if self.value is not None:
@@ -98,7 +98,7 @@ class Not:
 Filter = Condition | All | AnyOf | Not
 
 
-class Filtered(Protocol):
+class FilterableRow(Protocol):
     """What a filter reads of a row."""
 
     @property
@@ -123,7 +123,7 @@ def parse(plain: Mapping[str, Any]) -> Filter:
     return _parsed(plain, "filter", 1, conditions)
 
 
-def matches(wanted: Filter, row: Filtered) -> bool:
+def matches(wanted: Filter, row: FilterableRow) -> bool:
     """Whether the row is meant."""
     if isinstance(wanted, Condition):
         return _holds(wanted, value_of(row, wanted.field))
@@ -134,9 +134,9 @@ def matches(wanted: Filter, row: Filtered) -> bool:
     return not matches(wanted.filter, row)
 
 
-def value_of(row: Filtered, field: str) -> object:
+def value_of(row: FilterableRow, field: str) -> object:
     """The row's value in a field; None if there is none."""
-    path = path_of(field)
+    path = field_path(field)
     if not path:
         return row.title if field == "title" else row.document_id
     value: object = row.metadata
@@ -146,7 +146,7 @@ def value_of(row: Filtered, field: str) -> object:
 
 
 @lru_cache(maxsize=1024)
-def path_of(field: str) -> tuple[str, ...]:
+def field_path(field: str) -> tuple[str, ...]:
     """The keys in the metadata that a field names, none for `document_id` and `title`.
 
     Raises: ConfigError for a field that is none.

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class GateSpec:
-    """The `[gate]` part of the config file."""
-
-    queries: str = ""  # labelled queries (JSON Lines) to ask both versions; "": none are asked
-    strategy: str = "aspect"
-    overlap_k: int = 10  # documents compared for the overlap
-    max_fall: float = 0.02  # of the mean success ratio, against the live version's
-    min_overlap: float = 0.0  # mean share of the live version's documents found again
-    max_fewer_documents: float = 0.9  # share of the live version's documents that may be missing
+from mrag_pipeline.settings.gate import GateSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class GateComparison:
     """What labelled queries found in both versions."""
 
     num_queries: int
@@ -33,7 +23,7 @@ class Verdict:
 
     new_documents: int
     live_documents: int
-    compared: Compared | None  # None if no query was asked
+    compared: GateComparison | None  # None if no query was asked
     reasons: tuple[str, ...]  # empty: it opens
 
     @property
@@ -43,7 +33,7 @@ class Verdict:
 
 
 def judge(
-    spec: GateSpec, new_documents: int, live_documents: int, compared: Compared | None
+    spec: GateSpec, new_documents: int, live_documents: int, compared: GateComparison | None
 ) -> Verdict:
     """The verdict on figures alone."""
     reasons = []

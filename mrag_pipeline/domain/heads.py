@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.settings.encoder import EncoderSpec
+
 WHERE = ("model", "revision", "weights_sha256")  # say where the weights are, not what they do
 
-Pooling = Literal["auto", "cls", "last", "mean"]
 Role = Literal["query", "document"]
 
 
@@ -31,22 +32,6 @@ class Head(NamedTuple):
         """The head that `str(head)` named."""
         layer, head = name.split("_")
         return cls(int(layer[1:]), int(head[1:]))
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSpec:
-    """What the user asks of the encoder: all that decides what vectors a text gets."""
-
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # hub id, folder, or package:NAME
-    revision: str = ""  # a commit of the hub; empty only for folders and packages
-    weights_sha256: str = ""  # of model.safetensors; a file with another hash is refused
-    layers: tuple[int, ...] = (-1,)  # from 0, or from the end
-    pooling: Pooling = "auto"  # of the heads; auto: the family's own
-    standard_pooling: Pooling = "auto"  # of the standard embedding
-    max_tokens: int = 0  # 0: the model's own limit
-    query_prefix: str = ""
-    document_prefix: str = ""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the forward pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.planning import Shard, Slice
+from mrag_pipeline.settings.chunking import ChunkingSpec
 
 FORMAT = 2  # of the staged files; a change of it makes new versions
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mrag_pipeline.settings.sharding import ShardingSpec
+
 SliceUnit = Literal["file", "bytes", "records", "row_groups", "modules"]
 
 MIN_SHARD_BYTES = 128 * 1024
@@ -36,14 +38,6 @@ class Shard:
     def num_bytes(self) -> int:
         """Source bytes."""
         return sum(piece.num_bytes for piece in self.slices)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardingSpec:
-    """How large a shard is."""
-
-    shard_mb: float = 0.0  # source megabytes; 0: a 64th of the corpus, 0.125 to 16 MB
-    max_files: int = 2_000  # files in one shard, for folders of many small ones
 
 
 def shard_bytes(spec: ShardingSpec, corpus_bytes: int) -> int:

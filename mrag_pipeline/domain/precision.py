@@ -7,14 +7,12 @@ Shape legend: any shape; the last axis is a vector.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.errors import BadVectors
-
-VectorType = Literal["float32", "float16", "bfloat16"]
 
 
 def rounded(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.float32]:

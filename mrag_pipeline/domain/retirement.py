@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.settings.retire import RetireSpec
 
 Fate = Literal["live", "drop", "mark", "grace", "kept", "never live"]
-
-
-@dataclass(frozen=True, slots=True)
-class RetireSpec:
-    """The `[retire]` part of the config file."""
-
-    grace_hours: float = 24.0  # after another version has become live
-    keep: int = 1  # replaced versions that stay for going back, the newest
 
 
 def fates(

@@ -50,7 +50,7 @@ def success(query: LabelledQuery, fetched: Sequence[str], labelled: LabelledSet)
     return Success(found / len(query.aspects), category_ratio, float(found == len(query.aspects)))
 
 
-def distinct(documents: Sequence[str]) -> list[str]:
+def unique(documents: Sequence[str]) -> list[str]:
     """Each document once, where it came first."""
     return list(dict.fromkeys(documents))
 

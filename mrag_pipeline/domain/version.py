@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.chunking import ChunkingSpec
 
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.chunking import Span
+from mrag_pipeline.settings.windows import WindowSpec
 
 Scale = Literal["query", "span", "sentence", "run", "sub-query", "given"]
 
@@ -32,17 +33,6 @@ Scale = Literal["query", "span", "sentence", "run", "sub-query", "given"]
 _LONGEST_WORD_CHARS = 30
 _CHARS_PER_WORD = 6  # of a run without spaces
 _WIDE_CHARS_PER_WORD = 2  # of a script whose characters are syllables or words themselves
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSpec:
-    """How a query is cut. The defaults lie on a plateau on both of the paper's sets."""
-
-    short_words: int = 16  # a query of no more is one window
-    span_words: int = 12  # of the smallest windows, which overlap by half
-    run_words: int = 64  # sentences are merged up to this; a longer one is cut
-    max_windows: int = 128  # the most distinct are kept
-    same_cosine: float = 0.95  # of standard embeddings; such windows are near-duplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +49,7 @@ def windows_of(query: str, sentences: Sequence[Span], spec: WindowSpec) -> list[
     """The query's windows: sentences, then runs, then spans; no text twice.
 
     At most eight times `max_windows`, however long the query is: what embedding them costs
-    is bounded before `distinct` chooses among them.
+    is bounded before `most_distinct` chooses among them.
 
     Args:
         sentences: of the query, in order; may be empty.
@@ -100,7 +90,7 @@ def given(query: str, text: str, scale: Scale) -> Window:
     return Window(text, start, start + len(text), scale)
 
 
-def distinct(standard: NDArray[np.floating], spec: WindowSpec) -> NDArray[np.intp]:
+def most_distinct(standard: NDArray[np.floating], spec: WindowSpec) -> NDArray[np.intp]:
     """The windows to search, in their order: near-duplicates dropped, the most distinct kept.
 
     Farthest first: the first window is kept, then always the one least like all that are.

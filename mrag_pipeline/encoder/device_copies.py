@@ -17,7 +17,7 @@ from torch import Tensor
 _IN_FLIGHT = 3  # batches on their way before the oldest is waited for
 
 
-class Arrivals:
+class DeviceCopies:
     """Fills `heads` (N, H, D) and `standard` (N, E); whole once the `with` block ends."""
 
     def __init__(self, heads: NDArray[np.float32], standard: NDArray[np.float32]) -> None:
@@ -25,7 +25,7 @@ class Arrivals:
         self._standard = standard
         self._coming: deque[tuple[Sequence[int], Tensor, Tensor | None, torch.cuda.Event]] = deque()
 
-    def __enter__(self) -> Arrivals:
+    def __enter__(self) -> DeviceCopies:
         return self
 
     def __exit__(

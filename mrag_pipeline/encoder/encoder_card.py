@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec, Pooling
+from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
 from mrag_pipeline.encoder.model_source import ModelFolder
 from mrag_pipeline.encoder.sentence_folder import SentenceHead, SentenceSettings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture
+from mrag_pipeline.settings.encoder import EncoderSpec, Pooling
 
 
 def card_of(

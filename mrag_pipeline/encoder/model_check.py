@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.transformer import TransformerEncoder, load_encoder
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 SAMPLES = (
     "A cat.",

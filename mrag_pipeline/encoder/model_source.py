@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.errors import (
     ConfigError,
     ModelNotFound,
@@ -24,6 +23,7 @@ from mrag_pipeline.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
 

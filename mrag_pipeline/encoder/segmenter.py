@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 import sentencex  # type: ignore[import-untyped]
 from semantic_text_splitter import TextSplitter
 
-from mrag_pipeline.domain.chunking import ChunkingSpec, Span
+from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.encoder.tokenizer import TextTokenizer, clean
 from mrag_pipeline.encoder.transformer import TransformerEncoder
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.chunking import ChunkingSpec
 
 # Both libraries take more than linear time in a text without breaks (90,000 Chinese
 # characters took the splitter 55 s, 200,000 of short sentences sentencex 12 s), so they

@@ -18,9 +18,9 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Role
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.encoder.architectures import Capture, family_of, find_capture
-from mrag_pipeline.encoder.device_copies import Arrivals
+from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, poolings
 from mrag_pipeline.encoder.forward import PaddedPath, PaddingSide, Path, choose_path
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
@@ -30,6 +30,7 @@ from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import BadVectors, ConfigError
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class TransformerEncoder:
         heads = np.empty((len(texts), len(card.heads), card.head_dim), np.float32)
         vectors = np.empty((len(texts), width), np.float32)
         lengths = np.empty(len(texts), np.int64)
-        with self._lock, torch.inference_mode(), Arrivals(heads, vectors) as arrivals:
+        with self._lock, torch.inference_mode(), DeviceCopies(heads, vectors) as arrivals:
             for start, rows in self._tokenized(texts, prefix):
                 counts = [len(row) for row in rows]
                 lengths[start : start + len(rows)] = counts

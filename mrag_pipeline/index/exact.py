@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.precision import VectorType, queries
+from mrag_pipeline.domain.precision import queries
 from mrag_pipeline.domain.version import (
     VersionRecord,
     check_index_name,
@@ -26,6 +26,7 @@ from mrag_pipeline.domain.version import (
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
+from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
     import pyarrow as pa

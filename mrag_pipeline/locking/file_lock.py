@@ -28,7 +28,7 @@ _POLL_S = 0.5
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-def local_folder(spec: StagingSpec) -> Path | None:
+def lock_folder(spec: StagingSpec) -> Path | None:
     """Where staging is, if that is a disk of this machine; None for an object store."""
     parts = urlsplit(spec.uri)
     return Path(parts.path or spec.uri) if parts.scheme in ("", "file") else None

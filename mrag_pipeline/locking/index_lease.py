@@ -1,6 +1,6 @@
-"""One run at a time on one index of a Milvus server, from whatever host: flags in a collection.
+"""One run at a time on one index, from whatever host: flags in a table that the index keeps.
 
-Milvus has no compare-and-swap, but its reads at level Strong see every write that had ended. So
+The table has no compare-and-swap, but its reads see every write that had ended. So
 a run raises its flag, then looks: of two that do so, at least one sees the other, and lowers its
 own. Who sees none holds the index, and moves its flag every few seconds. A flag that has not
 moved for 60 looks in a row is a dead run's and is taken down: no clock is compared with
@@ -25,10 +25,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mrag_pipeline.errors import IndexBusy, MragError
-from mrag_pipeline.index.milvus.connection import connect, disconnect
-from mrag_pipeline.index.milvus.named_texts import Parts
 from mrag_pipeline.locking.owner import Owner
-from mrag_pipeline.settings.milvus import MilvusSpec
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ DEAD_LOOKS = 60  # looks in a row at a flag that has not moved: twelve beats wer
 _PREFIX = "lease/"
 
 
-class Rows(Protocol):
+class LeaseTable(Protocol):
     """Where the flags are; a read sees every write that had ended."""
 
     def put(self, name: str, payload: str) -> None:
@@ -65,7 +62,7 @@ class Flag:
 class Claim:
     """One run's own flag."""
 
-    def __init__(self, rows: Rows, owner: Owner) -> None:
+    def __init__(self, rows: LeaseTable, owner: Owner) -> None:
         self.token = uuid.uuid4().hex
         self._rows = rows
         self._owner = owner
@@ -169,32 +166,26 @@ def acquire(
 
 
 @contextmanager
-def server_lease(spec: MilvusSpec, index: str, wait_s: float = 0.0) -> Iterator[None]:
+def index_lease(rows: LeaseTable, index: str, wait_s: float = 0.0) -> Iterator[None]:
     """Held while the block runs; free a minute after its owner was killed, at once on its host.
 
     If the lease is lost meanwhile (this process was stopped for that long), the main thread is
     interrupted, as by Ctrl-C: what it has done so far is gone on with by the next run.
     Raises: IndexBusy, naming the owner's process, host, start and age, or if the lease was
-    lost; ConfigError, IndexUnavailable.
+    lost; IndexUnavailable.
     """
-    client = connect(spec)
+    claim = Claim(rows, Owner.here())
+    acquire(claim, index, wait_s)
     try:
-        rows = Parts(client, spec, f"{index}_lease")
-        rows.create()
-        claim = Claim(rows, Owner.here())
-        acquire(claim, index, wait_s)
-        try:
-            with closing(_Beating(claim, index)) as beating:
-                try:
-                    yield
-                except KeyboardInterrupt:
-                    if beating.lost:
-                        raise _lost(index) from None
-                    raise
-        finally:
-            _lowered(claim, index)
+        with closing(_Beating(claim, index)) as beating:
+            try:
+                yield
+            except KeyboardInterrupt:
+                if beating.lost:
+                    raise _lost(index) from None
+                raise
     finally:
-        disconnect(client, spec)
+        _lowered(claim, index)
 
 
 class _Beating:

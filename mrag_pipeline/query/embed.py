@@ -14,14 +14,14 @@ import numpy as np
 from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.strategies import Strategy
-from mrag_pipeline.domain.windows import Scale, Window, distinct, given, whole, windows_of
+from mrag_pipeline.domain.windows import Scale, Window, given, most_distinct, whole, windows_of
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Encoder, Segmenter
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """A query and how it is to be read."""
 
     query: str
@@ -54,7 +54,7 @@ class QueryEmbedder:
         """What the model is."""
         return self._encoder.card
 
-    def embed(self, asked: Sequence[Asked]) -> list[EmbeddedQuery]:
+    def embed(self, asked: Sequence[Query]) -> list[EmbeddedQuery]:
         """The queries' windows and their embeddings, in order, from one call of the encoder.
 
         Raises: ConfigError for a query without text, no such strategy, missing sub-queries, or
@@ -74,13 +74,13 @@ class QueryEmbedder:
         for one, how, windows in zip(asked, chosen, cuts, strict=True):
             rows = np.array([place[window.text] for window in windows], np.intp)
             if how.windows == "aspects" and not one.windows and len(windows) > 1:
-                kept = distinct(made.standard[rows], self._spec)
+                kept = most_distinct(made.standard[rows], self._spec)
                 windows, rows = [windows[at] for at in kept.tolist()], rows[kept]
             taken = _taken(made, rows)
             embedded.append(EmbeddedQuery(tuple(windows), taken, seconds, len(asked)))
         return embedded
 
-    def _cut(self, asked: Asked, chosen: Strategy) -> list[Window]:
+    def _cut(self, asked: Query, chosen: Strategy) -> list[Window]:
         if chosen.windows == "query":
             return [whole(asked.query)]
         if asked.windows:
@@ -96,7 +96,7 @@ def _taken(made: Embeddings, rows: np.ndarray) -> Embeddings:
     return Embeddings(made.heads[rows], made.standard[rows], made.num_tokens[rows])
 
 
-def check_asked(asked: Asked) -> Strategy:
+def check_asked(asked: Query) -> Strategy:
     """The strategy, if the query can be asked by it.
 
     Raises: ConfigError for a query without text, no such strategy, missing sub-queries, or

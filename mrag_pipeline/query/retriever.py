@@ -14,7 +14,7 @@ from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch
 from mrag_pipeline.ports import Encoder, Segmenter
-from mrag_pipeline.query.embed import Asked, QueryEmbedder
+from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.search import Answer as Answer
 from mrag_pipeline.query.search import Found as Found
 from mrag_pipeline.query.search import Question as Question
@@ -74,7 +74,7 @@ class Retriever:
         check_k(k)
         if strategies.strategy(strategy).windows == "sub-queries":
             windows = sub_queries
-        asked = Asked(query, strategy, tuple(windows))
+        asked = Query(query, strategy, tuple(windows))
         [embedded] = self._embedder.embed([asked])
         question = Question(asked, embedded, k, filter, min_heads, seconds)
         return self._searcher.search([question])[0]

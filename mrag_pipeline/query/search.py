@@ -21,10 +21,10 @@ from mrag_pipeline.domain.voting import Ballots, Hit, shortlist
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing, MragError
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.embed import Asked, EmbeddedQuery
+from mrag_pipeline.query.embed import EmbeddedQuery, Query
 from mrag_pipeline.query.filter import Filters, search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
-from mrag_pipeline.query.timing import Clock, Deadline
+from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import elected
 from mrag_pipeline.query.voters import STANDARD as STANDARD
 from mrag_pipeline.query.voters import Voters, voters_of
@@ -47,7 +47,7 @@ class Searched(Filters, Protocol):
 class Question:
     """An embedded query, and what is wanted of it."""
 
-    asked: Asked
+    asked: Query
     embedded: EmbeddedQuery
     k: int = 10  # documents
     filter: Filter | None = None  # only documents that match
@@ -138,7 +138,7 @@ class Searcher:
         another encoder's embeddings; HeadsMissing.
         Raises: IndexBusy, IndexUnavailable, NoLiveVersion if texts cannot be read.
         """
-        clock = Clock()
+        clock = Stopwatch()
         outcomes: dict[int, Answer | MragError] = {}
         groups: dict[tuple[object, ...], dict[int, _Plan]] = {}
         for at, question in enumerate(questions):
@@ -281,7 +281,7 @@ class Searcher:
         return elected(count.plan.chosen, count.ballots, known, gone, count.plan.question.k, depth)
 
     def _answer(
-        self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Clock
+        self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Stopwatch
     ) -> Answer:
         windows = count.plan.question.embedded.windows
         return Answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Clock:
+class Stopwatch:
     """Seconds since the last stop, by phase."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from mrag_pipeline.errors import WorkerLost
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
 
-def connect(address: str) -> bool:
+def connect_ray(address: str) -> bool:
     """Whether a Ray was started here (and is to be stopped by us).
 
     Raises: WorkerLost if no cluster answers, or a local one does not start.
@@ -120,17 +120,17 @@ def answering() -> Iterator[None]:
         ) from None
 
 
-def stop() -> None:
+def disconnect_ray() -> None:
     """Leaves the cluster; a local one ends."""
     ray.shutdown()
 
 
-def describe(address: str) -> str:
+def describe_ray(address: str) -> str:
     """One line for people: Ray's version and what it has.
 
     Raises: WorkerLost if no cluster answers, or one without a CPU.
     """
-    started = connect(address)
+    started = connect_ray(address)
     try:
         resources, nodes = ray.cluster_resources(), num_nodes()
     finally:

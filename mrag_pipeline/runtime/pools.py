@@ -1,26 +1,12 @@
-"""Which pool a config asks for, and what every pool needs of a worker."""
+"""Which pool a config asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.manifest import Manifest, Receipt
-from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.ports import WorkerPool
-
-
-class Embedder(Protocol):
-    """What a worker holds."""
-
-    def embed(self, shard: Shard) -> Receipt:
-        """The shard's receipt, found or earned."""
-
-
-# Called once in each worker with the config, the version and the plan's fingerprint.
-OpenEmbedder = Callable[[Config, str, str], Embedder]
+from mrag_pipeline.runtime.embedder import OpenEmbedder
 
 
 def open_pool(

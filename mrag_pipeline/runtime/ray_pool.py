@@ -23,11 +23,12 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import Pace, ShardQueue
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.worker_plan import WorkerPlan, WorkersSpec
+from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
-from mrag_pipeline.runtime.cluster import answering, connect
-from mrag_pipeline.runtime.pools import OpenEmbedder
+from mrag_pipeline.runtime.cluster import answering, connect_ray
+from mrag_pipeline.runtime.embedder import OpenEmbedder
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
+from mrag_pipeline.settings.workers import WorkersSpec
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class RayPool:
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
         self._spec = config.workers
-        self._started_ray = connect(config.workers.address)
+        self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, manifest, open_embedder)
         except BaseException:

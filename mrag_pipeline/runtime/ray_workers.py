@@ -20,7 +20,7 @@ from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.domain.worker_plan import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.runtime.cluster import num_nodes
-from mrag_pipeline.runtime.pools import OpenEmbedder
+from mrag_pipeline.runtime.embedder import OpenEmbedder
 
 log = logging.getLogger(__name__)
 

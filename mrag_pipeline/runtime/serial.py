@@ -9,7 +9,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.errors import TransientError
-from mrag_pipeline.runtime.pools import Embedder, OpenEmbedder
+from mrag_pipeline.runtime.embedder import Embedder, OpenEmbedder
 
 
 class SerialPool:

@@ -15,7 +15,7 @@ from ray.serve.schema import LoggingConfig
 
 from mrag_pipeline.config import Config, merged, setting
 from mrag_pipeline.serving.ray.deployments import HeadSearch, QueryApi, QueryEncoder
-from mrag_pipeline.serving.ray.launcher import check_replicas
+from mrag_pipeline.serving.ray.replicas import check_replicas
 from mrag_pipeline.settings.serve import ServeSpec
 
 # Replicas are looked at so often; one that has died is replaced after that.

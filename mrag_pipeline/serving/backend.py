@@ -18,7 +18,7 @@ from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError, NotReady, OutOfTime
 from mrag_pipeline.ports import ChunkRow, Encoder, Segmenter, VectorIndex
-from mrag_pipeline.query.embed import Asked, QueryEmbedder
+from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.retriever import Question, Searcher
 from mrag_pipeline.settings.serve import ServeSpec
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class Ask:
     """One question as the backend takes it: limits checked, the tenant in the filter."""
 
-    asked: Asked
+    asked: Query
     k: int = 10
     filter: Filter | None = None
     min_heads: int | None = None  # None: all must answer

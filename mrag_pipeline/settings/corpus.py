@@ -1,9 +1,11 @@
-"""What the user says of a corpus. Standard library only, so that the config can import it."""
+"""`[corpus]`: where documents are, and which of their fields is what."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from mrag_pipeline.settings.bounds import PositiveAmount
 
 CorpusFormat = Literal["auto", "parquet", "jsonl", "json", "csv", "text", "pydoc"]
 FORMATS: tuple[str, ...] = get_args(CorpusFormat)
@@ -38,7 +40,7 @@ class CorpusSpec:
     text_field: str = ""
     metadata_fields: tuple[str, ...] = ALL_FIELDS
     include: tuple[str, ...] = ()  # globs over paths in the folder; none: by the format
-    max_document_mb: float = 10.0  # a larger one is a dead letter; bounds the memory
+    max_document_mb: PositiveAmount = 10.0  # a larger one is a dead letter; bounds the memory
 
     @property
     def max_document_bytes(self) -> int:

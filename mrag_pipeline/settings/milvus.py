@@ -1,4 +1,4 @@
-"""Where the index lives and how it is spoken to."""
+"""`[milvus]`: where the index lives and how it is spoken to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mrag_pipeline.domain.precision import VectorType
+from mrag_pipeline.settings.bounds import Count, PositiveAmount, PositiveCount
+from mrag_pipeline.settings.vectors import VectorType
 
 Params = Mapping[str, int | float | str | bool]
 
@@ -25,14 +26,14 @@ class MilvusSpec:
     index_type: str = "FLAT"
     index_params: Params = field(default_factory=dict)  # of building it; empty: the usual ones
     search_params: Params = field(default_factory=dict)
-    replicas: int = 1  # of each collection in the memory of a server's query nodes
-    max_collections: int = 65_536  # that the server's database takes; it does not tell
-    timeout_s: float = 30  # of one call, the client's own retries included
-    build_timeout_s: float = 600  # of one flush, index build or load into memory
-    insert_rows: int = 10_000  # rows per insert call
-    load_threads: int = 8  # collections loaded at a time on a server; Lite takes one
-    search_threads: int = 8  # searches in flight on a server; Lite takes one at a time
+    replicas: PositiveCount = 1  # of each collection in the memory of a server's query nodes
+    max_collections: PositiveCount = 65_536  # that the server's database takes; it does not tell
+    timeout_s: PositiveAmount = 30  # of one call, the client's own retries included
+    build_timeout_s: PositiveAmount = 600  # of one flush, index build or load into memory
+    insert_rows: PositiveCount = 10_000  # rows per insert call
+    load_threads: PositiveCount = 8  # collections loaded at a time on a server; Lite takes one
+    search_threads: PositiveCount = 8  # searches in flight on a server; Lite takes one at a time
     bulk_uri: str = ""  # where files for the server's bulk import are written; empty: inserts
     bulk_path: str = ""  # the same place as the server names it; empty: the same
-    bulk_min_rows: int = 500_000  # of a collection; fewer rows are inserted
+    bulk_min_rows: Count = 500_000  # of a collection; fewer rows are inserted
     consistency: Literal["Strong", "Bounded", "Eventually"] = "Bounded"  # of searches

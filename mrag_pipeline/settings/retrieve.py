@@ -1,10 +1,10 @@
-"""How deep a query looks: nothing here changes what it means."""
+"""How deep a query looks. Nothing here changes what a query means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mrag_pipeline.domain.windows import WindowSpec
+from mrag_pipeline.settings.windows import WindowSpec
 
 
 @dataclass(frozen=True, slots=True)

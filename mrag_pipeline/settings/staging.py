@@ -1,11 +1,11 @@
-"""Where shards wait, and how they are written."""
+"""`[staging]`: where shards wait, and how they are written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from mrag_pipeline.domain.precision import VectorType
+from mrag_pipeline.settings.vectors import VectorType
 
 
 @dataclass(frozen=True, slots=True)

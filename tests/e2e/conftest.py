@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.prefect_server import prefect_server
 from tests.support.project_folder import (
     Ended,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.project_folder import Ended, run
 
 pytestmark = pytest.mark.timeout(1800)

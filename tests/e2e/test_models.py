@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.project_folder import run
 
 pytestmark = pytest.mark.timeout(900)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.e2e.conftest import Undisturbed
 from tests.support.project_folder import (
     contents,

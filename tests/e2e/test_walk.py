@@ -23,7 +23,7 @@ import pytest
 from pymilvus import MilvusClient
 
 from mrag_pipeline.config import merged
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.milvus_server import milvus_server
 from tests.support.project_folder import ROOT, THINGS, a_text
 from tests.support.served_project import free_port

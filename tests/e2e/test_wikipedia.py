@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.project_folder import Ended, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]

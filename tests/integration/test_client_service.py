@@ -25,7 +25,6 @@ from mrag_pipeline.client import (
     TextPiece,
     field,
 )
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.errors import LlmUnavailable
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.backend import LocalBackend
@@ -33,6 +32,7 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
 from mrag_pipeline.serving.security.guard import Guard
 from mrag_pipeline.serving.security.keys import Keys, new_key
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document

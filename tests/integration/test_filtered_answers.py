@@ -15,7 +15,7 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
-from tests.unit.stages.test_search_query import QUERIES, SPEC, WAYS, WORLD
+from tests.unit.query.test_search import QUERIES, SPEC, WAYS, WORLD
 
 FILTERS = [
     Condition("metadata.shelf", "eq", "a"),

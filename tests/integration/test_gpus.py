@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.runtime.cluster import start_local, stop
+from mrag_pipeline.runtime.cluster import disconnect_ray, start_local
 from mrag_pipeline.runtime.ray_pool import RayPool
 from tests.support.fake_workers import SLOW, a_plan, a_shard, open_seeing
 
@@ -31,7 +31,7 @@ def _run(folder: Path, workers: dict[str, float]) -> None:
         done += receipts
     finally:
         pool.close()
-        stop()
+        disconnect_ray()
     left = {"CPU": free.get("CPU", 0), "GPU": free.get("GPU", 0)}
     facts = {"free": left, "shards": sorted(r.shard for r in done)}
     (folder.parent / "facts.json").write_text(json.dumps(facts))

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.precision import VectorType, rounded
+from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.vectors import VectorType
 from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, empty, texts, vectors
 from tests.support.fake_staging import table_of
 from tests.support.milvus_protocol_server import protocol_server

@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable
 from mrag_pipeline.index.milvus.adapter import open_index
-from mrag_pipeline.locking.index_lease import server_lease
+from mrag_pipeline.index.milvus.lease_table import open_lease_table
+from mrag_pipeline.locking.index_lease import index_lease
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.publish import activate
 from mrag_pipeline.stages.sync.apply import live_record
@@ -118,16 +119,22 @@ def test_two_runs_on_a_server_do_not_meet(server: Server, monkeypatch: pytest.Mo
     """The second is told who holds the lease; when it is let go, it is free at once."""
     monkeypatch.setattr("mrag_pipeline.locking.index_lease.BEAT_S", 1.0)
     spec = MilvusSpec(uri=server.uri)
-    with server_lease(spec, "leased"):
+    with leased(spec):
         for _ in range(2):
             with (
                 pytest.raises(IndexBusy, match=f"process {os.getpid()} on"),
-                server_lease(spec, "leased"),
+                leased(spec),
             ):
                 pass
     started = time.monotonic()
-    with server_lease(spec, "leased"):
+    with leased(spec):
         assert time.monotonic() - started < 10
+
+
+@contextmanager
+def leased(spec: MilvusSpec) -> Iterator[None]:
+    with open_lease_table(spec, "leased") as table, index_lease(table, "leased"):
+        yield
 
 
 def asked(index: VectorIndex, query: str, strategy: str) -> list[tuple[int, str, float]]:

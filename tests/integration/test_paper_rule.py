@@ -23,15 +23,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.corpus.labelled.data_set import open_data_set
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.documents import Chunk
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Head, Role
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.fake_encoder import FakeSegmenter
 

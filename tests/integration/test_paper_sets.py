@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.corpus.labelled.data_set import DataSet, open_data_set
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.report.paper import SUMMARY, published
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.project_folder import run
 
 COUNTS = (1, 2, 3, 4, 5, 6, 10, 15, 20, 25)

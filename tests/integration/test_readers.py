@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.publish import activate
 from mrag_pipeline.stages.sync.apply import live_record

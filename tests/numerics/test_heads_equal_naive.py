@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
 
-from mrag_pipeline.domain.heads import EncoderSpec, Head, Pooling
+from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.encoder import linear_layers
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
+from mrag_pipeline.settings.encoder import EncoderSpec, Pooling
 from tests.support.naive_heads import CLASSES, PROJECTIONS, Naive, encode_naively
 from tests.support.tiny_models import CONFIGS, MAX_POSITIONS, save_model
 

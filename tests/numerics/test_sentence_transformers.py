@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.heads import EncoderSpec
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import UnsafeWeights, UnsupportedArchitecture
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.tiny_models import save_model
 
 pytest.importorskip("sentence_transformers", reason="pip install sentence-transformers")

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.heads import Embeddings, Role
 from mrag_pipeline.domain.manifest import Manifest, Receipt
-from mrag_pipeline.domain.planning import Shard, ShardingSpec
+from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.errors import BadVectors, WorkerLost
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.embed import EmbedTotals, ShardEmbedder, embed
 from mrag_pipeline.stages.ingest.plan import Plan, Request, plan
-from mrag_pipeline.stages.ingest.reconcile import Staged, reconcile
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.fake_staging import FakeStaging
@@ -143,7 +144,7 @@ class Build:
             manifest, self.staging, self._opener(manifest, dies_after), self.spec, self.told
         )
 
-    def staged(self) -> tuple[Manifest, Staged]:
+    def staged(self) -> tuple[Manifest, StagedCounts]:
         manifest = self.planned()
         self.embed(manifest)
         return manifest, reconcile(manifest, self.staging, self.told)

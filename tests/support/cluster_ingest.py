@@ -24,7 +24,7 @@ from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import WorkerPool
-from mrag_pipeline.runtime.pools import Embedder
+from mrag_pipeline.runtime.embedder import Embedder
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.runtime.serial import SerialPool
 from mrag_pipeline.stages.ingest.embed import ShardEmbedder, embed

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.retirement import RetireSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.ingest.publish import activate
 from mrag_pipeline.stages.sync.apply import live_record

@@ -14,8 +14,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.chunking import ChunkingSpec, Span
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard, EncoderSpec, Head, Role
+from mrag_pipeline.domain.chunking import Span
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _SENTENCE = re.compile(r"[^.!?。！？\n]*[.!?。！？]+|[^.!?。！？\n]+")

@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.documents import Chunk, DeadLetter, chunk_id
-from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec, Head
+from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.staging import tables
 
 HEADS = (Head(5, 0), Head(5, 7))

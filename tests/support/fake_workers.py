@@ -12,7 +12,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.errors import BrokenFile, IndexUnavailable
-from mrag_pipeline.runtime.pools import Embedder
+from mrag_pipeline.runtime.embedder import Embedder
 from tests.support.fake_staging import a_manifest
 
 OK, SLOW, DIES, BROKEN, BUSY = "ok", "slow", "dies", "broken", "busy"

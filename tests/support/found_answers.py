@@ -7,7 +7,7 @@ import numpy as np
 from mrag_pipeline.domain.voting import Hit
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.query.embed import Query
 from mrag_pipeline.query.search import Answer, Found
 from mrag_pipeline.serving.backend import Ask
 
@@ -41,4 +41,4 @@ def answer(
 
 def ask(query: str = "words", k: int = 10) -> Ask:
     """A question."""
-    return Ask(Asked(query), k)
+    return Ask(Query(query), k)

@@ -14,8 +14,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.crash_table import CHANGED, FIRST, scenarios
 from tests.support.living_index import Living

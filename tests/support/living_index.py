@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.corpus_difference import SyncSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.planning import ShardingSpec
-from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.settings.sync import SyncSpec
+from mrag_pipeline.settings.vectors import VectorType
 from mrag_pipeline.stages.ingest.embed import ShardEmbedder, embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import Request, plan
@@ -31,7 +31,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
 from mrag_pipeline.stages.sync.apply import Applied, apply, live_record, unfinished
-from mrag_pipeline.stages.sync.compare import Compared, Wanted, check_same_version, compare
+from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.versions.audit import Audit, audit
 from mrag_pipeline.stages.versions.repair import Repaired, repair
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
@@ -157,7 +157,7 @@ class Living:
         verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.told)
         return publish(manifest, staged, self.index)
 
-    def sync(self, wanted: Wanted | None = None) -> tuple[Compared, Applied | None]:
+    def sync(self, wanted: SyncScope | None = None) -> tuple[SyncComparison, Applied | None]:
         """What `mrag sync` does: finishes a sync that was cut short, then looks for more."""
         record = live_record(self.index)
         check_same_version(record, self.chunking, FakeEncoder(num_heads=self.num_heads).card)
@@ -173,7 +173,7 @@ class Living:
             delta,
             self.spec,
             self.ingest_spec,
-            wanted or Wanted(),
+            wanted or SyncScope(),
             self.told,
         )
         manifest = compared.manifest

@@ -73,7 +73,7 @@ def main() -> None:
         finally:
             family = psutil.Process(os.getpid()).children(recursive=True)
             serve.shutdown()
-            cluster.stop()
+            cluster.disconnect_ray()
             launcher.end(family)
 
 

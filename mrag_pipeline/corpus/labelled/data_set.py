@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrag_pipeline.corpus.labelled.download import cache_folder, fetch, local_folder
+from mrag_pipeline.corpus.labelled.download import cache_folder, data_set_folder, fetch
 from mrag_pipeline.corpus.labelled.json_files import Member, json_value, members
 from mrag_pipeline.corpus.labelled.paper_sets import PAPER_SETS, paper_set
 from mrag_pipeline.corpus.labelled.set_documents import Shelf, from_articles, from_topics
@@ -64,7 +64,7 @@ def open_data_set(name: str) -> DataSet:
     if name not in PAPER_SETS and Path(name).is_dir():
         return from_folder(Path(name))
     chosen = paper_set(name)
-    folder, cache = local_folder(), cache_folder()
+    folder, cache = data_set_folder(), cache_folder()
     documents = fetch(chosen.documents, folder, cache)
     queries = fetch(chosen.queries, folder, cache)
     return read_data_set(name, documents, queries)

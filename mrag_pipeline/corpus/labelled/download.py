@@ -22,7 +22,7 @@ from mrag_pipeline.errors import ConfigError, CorpusNotFound, FingerprintMismatc
 FOLDER_VARIABLE = "MRAG_DATASETS"
 
 
-def local_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+def data_set_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The folder that MRAG_DATASETS names, None if it names none.
 
     Raises: CorpusNotFound if there is no such folder.

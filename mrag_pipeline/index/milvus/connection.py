@@ -25,7 +25,7 @@ from mrag_pipeline.errors import (
     PlanRefused,
     StorageFull,
 )
-from mrag_pipeline.index.milvus.lite import path_of
+from mrag_pipeline.index.milvus.lite import database_path
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 COLLECTION_NOT_FOUND = 100
@@ -43,7 +43,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
     Raises: ConfigError, IndexBusy, IndexUnavailable, StorageFull.
     """
     _be_quiet()
-    path = path_of(spec.uri)
+    path = database_path(spec.uri)
     if path is not None:
         return _open_lite(path)
     token = os.environ.get(spec.token_env, "") if spec.token_env else ""
@@ -72,7 +72,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
 def disconnect(client: MilvusClient, spec: MilvusSpec) -> None:
     """Closes the client; the last one of a Lite database also gives up its lock."""
     client.close()
-    path = path_of(spec.uri)
+    path = database_path(spec.uri)
     if path is None:
         return
     from milvus_lite.server_manager import server_manager_instance

@@ -31,11 +31,11 @@ from pymilvus.client.prepare import Prepare
 from pymilvus.client.types import PlaceholderType
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
-from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.index.milvus.schema import search_params
 from mrag_pipeline.ports import Ranking
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.vectors import VectorType
 
 # What a client and a channel say that are closed.
 _CLOSED = (MilvusException, ValueError)
@@ -64,7 +64,7 @@ class Late(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class DirectSearch:
     """One search: what a server takes at once."""
 
     collection: str
@@ -85,7 +85,7 @@ class Direct:
         self._template = lru_cache(_TEMPLATES)(self._search_message)
 
     def search(
-        self, calls: Sequence[Call], timeout_s: float, at_once: int
+        self, calls: Sequence[DirectSearch], timeout_s: float, at_once: int
     ) -> list[Ranking | Late | None]:
         """Each call's ranking, or why there is none; in order.
 
@@ -94,7 +94,7 @@ class Direct:
             at_once: calls under way at a time, from this one thread.
         """
         until = time.monotonic() + timeout_s
-        given: deque[tuple[Call, Any]] = deque()
+        given: deque[tuple[DirectSearch, Any]] = deque()
         found: list[Ranking | Late | None] = []
         try:
             for call in calls:
@@ -115,7 +115,7 @@ class Direct:
                 self._places.release(len(given))
         return found
 
-    def _taken(self, given: deque[tuple[Call, Any]]) -> Ranking | Late | None:
+    def _taken(self, given: deque[tuple[DirectSearch, Any]]) -> Ranking | Late | None:
         """What the oldest came to; its place is free."""
         call, coming = given.popleft()
         try:
@@ -142,7 +142,7 @@ class Direct:
         return lambda: _rows(coming)
 
     # -------------------------------------------------------------- inside
-    def _sent(self, call: Call, timeout_s: float) -> Any:
+    def _sent(self, call: DirectSearch, timeout_s: float) -> Any:
         """The answer to come; None if the connection is closed."""
         try:
             stub = self._client._get_connection()._stub
@@ -152,7 +152,7 @@ class Direct:
         except _CLOSED:
             return None
 
-    def message(self, call: Call) -> milvus_pb2.SearchRequest:
+    def message(self, call: DirectSearch) -> milvus_pb2.SearchRequest:
         """What pymilvus would send."""
         message = milvus_pb2.SearchRequest()
         message.CopyFrom(self._template(call.collection, call.limit))
@@ -215,7 +215,7 @@ def _answer(coming: Any) -> Any:
     return answer if status.code == 0 and status.error_code == 0 else None
 
 
-def _ranking(call: Call, coming: Any) -> Ranking | Late | None:
+def _ranking(call: DirectSearch, coming: Any) -> Ranking | Late | None:
     answer = _answer(coming)
     if not isinstance(answer, milvus_pb2.SearchResults):
         return answer  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, Op, Scalar, path_of
+from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, Op, Scalar, field_path
 from mrag_pipeline.index.milvus.schema import quoted
 
 _EXACT_NUMBERS = 2**53  # doubles hold every integer below it
@@ -60,7 +60,7 @@ def _of(wanted: Filter, negated: bool, lite: bool) -> Expression:
     if isinstance(wanted, All | AnyOf):
         parts = [_of(one, negated, lite) for one in wanted.filters]
         return _every(parts) if isinstance(wanted, All) != negated else _some(parts)
-    path = path_of(wanted.field)
+    path = field_path(wanted.field)
     if not path:
         return _text_field(wanted, negated)
     return _PERHAPS_ALL if negated or lite else _json_field(wanted, path)

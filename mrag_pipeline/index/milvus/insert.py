@@ -15,8 +15,9 @@ import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import milvus_pb2
 
-from mrag_pipeline.domain.precision import VectorType, pack
+from mrag_pipeline.domain.precision import pack
 from mrag_pipeline.index.milvus.schema import VECTOR_TYPES
+from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
     import pyarrow as pa

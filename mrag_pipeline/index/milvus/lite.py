@@ -13,7 +13,7 @@ _SERVER_SCHEMES = ("http://", "https://", "tcp://", "unix:")
 _BYTES_PER_NUMBER = 9.0  # measured: a float32 in the data file and in the FLAT index's
 
 
-def path_of(uri: str) -> Path | None:
+def database_path(uri: str) -> Path | None:
     """The database's folder if the URI is Milvus Lite's; None if it is a server's.
 
     Raises: ConfigError.

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from mrag_pipeline.domain.filters import Filtered
+from mrag_pipeline.domain.filters import FilterableRow
 
 # How often a collection was changed here, by database and collection: several indexes of a
 # process may have the same database open.
 _changes: Counter[tuple[Path, str]] = Counter()
 
-Rows = Mapping[int, Filtered]  # by id
+Rows = Mapping[int, FilterableRow]  # by id
 
 
 @contextmanager

@@ -17,7 +17,7 @@ _VECTOR = [1.0, 0.0]  # Milvus asks for one
 _MAX_ROWS = 16_000  # a server answers no more at once
 
 
-class Parts:
+class NamedTexts:
     """Texts of at most 60 KB under names of at most 256 characters."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, collection: str) -> None:

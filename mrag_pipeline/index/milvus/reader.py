@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pymilvus import MilvusException
 
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.domain.version import VersionRecord, live_alias, version_in
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import lite, rows
@@ -33,10 +32,11 @@ from mrag_pipeline.index.milvus.schema import (
     quoted,
     vector_type,
 )
-from mrag_pipeline.index.milvus.search import Searches
-from mrag_pipeline.index.milvus.server import Backend
+from mrag_pipeline.index.milvus.search import CollectionSearches
+from mrag_pipeline.index.milvus.server import MilvusServer
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.vectors import VectorType
 
 _MATCHED_PER_QUERY = 4_096  # without texts
 _ORDINALS_PER_QUERY = 4_096  # a server answers 16,384 rows at most
@@ -50,13 +50,13 @@ class MilvusReader:
     def __init__(self, spec: MilvusSpec, index: str) -> None:
         self._spec = spec
         self._index = index
-        self._path = lite.path_of(spec.uri)
+        self._path = lite.database_path(spec.uri)
         self._client = connect(spec)
         self._closed = False
         try:
             with translated(f"cannot ask {spec.uri} for its version"):
                 told = str(self._client.get_server_version(timeout=spec.timeout_s))
-            self._backend = Backend.of(told)
+            self._backend = MilvusServer.of(told)
             self._index_type = self._backend.check_index_type(spec.index_type)
             check_params(self._index_type, spec.index_params, spec.search_params)
             self._backend.check_vector_dtype(spec.vector_dtype)
@@ -70,7 +70,7 @@ class MilvusReader:
         self._vector_types: dict[str, VectorType] = {}
         self._direct = Direct(self._client, spec, self._index_type)
         self._reads = Reads(self._client, self._direct, spec, self._ready)
-        self._searches = Searches(
+        self._searches = CollectionSearches(
             self._client,
             self._direct,
             spec,

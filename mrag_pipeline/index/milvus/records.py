@@ -19,7 +19,7 @@ from pymilvus import MilvusClient
 
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import VerifyFailed
-from mrag_pipeline.index.milvus.named_texts import Parts
+from mrag_pipeline.index.milvus.named_texts import NamedTexts
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 _PIECE_CHARS = 60_000 // 4  # a character is at most 4 bytes, a piece at most 60 KB
@@ -30,7 +30,7 @@ class RecordStore:
     """The records of one index."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, index: str) -> None:
-        self._parts = Parts(client, spec, f"{index}_records")
+        self._parts = NamedTexts(client, spec, f"{index}_records")
 
     def write(self, record: VersionRecord) -> None:
         """Stores the record, replacing an earlier one of its version whole."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.precision import VectorType, pack, unpack
+from mrag_pipeline.domain.precision import pack, unpack
 from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,7 @@ def answered(vector: Any, dtype: VectorType) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, slots=True)
-class Filtered:
+class FilterFields:
     """What a filter reads of a row that Milvus answers."""
 
     document_id: str
@@ -70,9 +71,9 @@ class Filtered:
     metadata: Mapping[str, Any]
 
 
-def filtered(row: Mapping[str, Any]) -> Filtered:
+def filtered(row: Mapping[str, Any]) -> FilterFields:
     """What a filter reads."""
-    return Filtered(row["document_id"], row["title"], row["metadata"])
+    return FilterFields(row["document_id"], row["title"], row["metadata"])
 
 
 def chunk(row: Mapping[str, Any]) -> ChunkRow:

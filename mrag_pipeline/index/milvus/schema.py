@@ -7,10 +7,10 @@ from typing import Any
 
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
-from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.milvus import Params
+from mrag_pipeline.settings.vectors import VectorType
 
 MAX_VARCHAR_BYTES = 65_535
 MAX_DIM = 32_768

@@ -17,15 +17,16 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
 from pymilvus import MilvusClient
 
-from mrag_pipeline.domain.precision import VectorType, queries
+from mrag_pipeline.domain.precision import queries
 from mrag_pipeline.errors import TransientError
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.index.milvus.connection import translated
-from mrag_pipeline.index.milvus.direct_calls import Call, Late
+from mrag_pipeline.index.milvus.direct_calls import DirectSearch, Late
 from mrag_pipeline.index.milvus.expressions import ids_in
 from mrag_pipeline.index.milvus.schema import search_params
 from mrag_pipeline.ports import Ranking, SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.vectors import VectorType
 
 # Of one call: what a server takes and answers at most is 64 MB and more.
 _QUERIES = 8_192
@@ -38,12 +39,12 @@ class Directly(Protocol):
     """What asks without pymilvus's retries."""
 
     def search(
-        self, calls: Sequence[Call], timeout_s: float, at_once: int
+        self, calls: Sequence[DirectSearch], timeout_s: float, at_once: int
     ) -> list[Ranking | Late | None]:
         """Each call's ranking, or why there is none; None: for pymilvus to say."""
 
 
-class Searches:
+class CollectionSearches:
     """Runs searches, as many at a time as the index takes; safe to share."""
 
     def __init__(
@@ -206,7 +207,7 @@ class Searches:
             self._known.add(call.collection)
         return ranking
 
-    def _calls(self, request: SearchRequest) -> Iterator[Call]:
+    def _calls(self, request: SearchRequest) -> Iterator[DirectSearch]:
         """The request in pieces that a server takes; none if nothing can match."""
         if request.among is not None and not len(request.among):
             return
@@ -217,7 +218,7 @@ class Searches:
         step = max(1, min(_QUERIES, _QUERY_BYTES // width, _HITS // request.limit))
         for start in range(0, len(vectors), step):
             some = queries(vectors[start : start + step], dtype)
-            yield Call(request.collection, some, dtype, request.limit, matching)
+            yield DirectSearch(request.collection, some, dtype, request.limit, matching)
 
 
 def _joined(

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from mrag_pipeline.domain.precision import VectorType
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.vectors import VectorType
 
 _FILES = (2, 3)  # 2.2 imports no Parquet
 _HALVES = (2, 4)
@@ -28,7 +28,7 @@ _SERVER_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class MilvusServer:
     """Which Milvus is at the other end."""
 
     is_lite: bool

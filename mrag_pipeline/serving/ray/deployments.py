@@ -27,9 +27,8 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import IndexBusy, MragError
-from mrag_pipeline.index.milvus.lite import path_of
 from mrag_pipeline.ports import ChunkRow, VectorIndex
-from mrag_pipeline.query.embed import Asked, EmbeddedQuery, QueryEmbedder
+from mrag_pipeline.query.embed import EmbeddedQuery, Query, QueryEmbedder
 from mrag_pipeline.query.retriever import Answer, Question
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
@@ -75,14 +74,14 @@ class QueryEncoder:
         self._mark = mark_of(loaded.card)
         # One: fast tokenizers refuse two threads, and a forward pass takes the whole device.
         self._thread = ThreadPoolExecutor(1, "encode")
-        self._embedder.embed([Asked("warm up")])
+        self._embedder.embed([Query("warm up")])
         self._batched = Batches(self._thread, self._embed, resolved.serve, 1)
 
     def reconfigure(self, user_config: UserConfig) -> None:
         """Takes what settings.ENCODER names; None: as configured."""
         self._batched.configure(changed(self._configured, user_config, ENCODER))
 
-    async def embed(self, asked: tuple[Asked, ...]) -> Embedded | MragError:
+    async def embed(self, asked: tuple[Query, ...]) -> Embedded | MragError:
         """One request's queries, and whose vectors they are."""
         made = await self._batched(asked)
         return made if isinstance(made, MragError) else Embedded(tuple(made), self._mark)
@@ -96,7 +95,7 @@ class QueryEncoder:
         """What is loaded, as `live.mark_of` says it."""
         return self._mark
 
-    def _embed(self, requests: Sequence[tuple[Asked, ...]]) -> list[list[EmbeddedQuery]]:
+    def _embed(self, requests: Sequence[tuple[Query, ...]]) -> list[list[EmbeddedQuery]]:
         # One request alone may have several cores; where several wait, others need them.
         self._encoder.use_threads(self._threads if len(requests) == 1 else 1)
         made = iter(self._embedder.embed([asked for request in requests for asked in request]))
@@ -113,7 +112,7 @@ class HeadSearch:
         """
         resolved = Config.parse(config)
         spec = self._configured = resolved.serve
-        batches = 1 if path_of(resolved.milvus.uri) is not None else SERVER_BATCHES
+        batches = SERVER_BATCHES if wiring.index_is_shared(resolved) else 1
         self._index = _opened(resolved)
         # Who asks for strong reads is to see a row gone the moment it is.
         strong = resolved.milvus.consistency == "Strong"
@@ -163,7 +162,7 @@ class HeadSearch:
         embedded = EmbeddedQuery(
             (whole("warm up"),), Embeddings(row, standard, np.ones(1, np.int64)), {}
         )
-        question = Question(Asked("warm up"), embedded, k=1)
+        question = Question(Query("warm up"), embedded, k=1)
         self._live.answer([Search((question,), state.mark, time.monotonic() + HANDOVER_S)])
 
     def __del__(self) -> None:

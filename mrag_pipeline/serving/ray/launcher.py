@@ -20,7 +20,6 @@ import psutil
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, NotReady, WorkerLost
-from mrag_pipeline.index.milvus.lite import path_of
 from mrag_pipeline.serving.ray import haproxy
 
 NAME = "mrag"
@@ -76,19 +75,6 @@ def imported() -> Iterator[None]:
     importing = _beside(importlib.import_module, "mrag_pipeline.serving.app")
     yield
     importing.result()
-
-
-def check_replicas(config: Config) -> None:
-    """Nothing, if the index can be searched by so many processes.
-
-    Raises: ConfigError for several on Milvus Lite.
-    """
-    if config.serve.search_replicas > 1 and path_of(config.milvus.uri) is not None:
-        raise ConfigError(
-            f"serve.search_replicas = {config.serve.search_replicas} on Milvus Lite",
-            "1: a Lite database has one owner",
-            "set milvus.uri to a server's (`milvus-lite server` makes one of it)",
-        )
 
 
 def check_port(host: str, port: int) -> None:

@@ -8,7 +8,7 @@ from mrag_pipeline.domain import filters
 from mrag_pipeline.domain.filters import All, Condition, Filter
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError, Forbidden
-from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.query.embed import Query
 from mrag_pipeline.serving.backend import Ask
 from mrag_pipeline.serving.http.api_ports import Caller
 from mrag_pipeline.settings.serve import ServeSpec
@@ -35,7 +35,7 @@ class Admission:
         if k > self.spec.max_k:
             raise ConfigError(f"k = {k}", f"at most {self.spec.max_k}", "ask for fewer")
         strategy(body.strategy)
-        asked = Asked(body.query, body.strategy, tuple(body.windows or ()))
+        asked = Query(body.query, body.strategy, tuple(body.windows or ()))
         theirs = None
         if body.filter is not None:
             theirs = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))

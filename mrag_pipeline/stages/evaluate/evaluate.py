@@ -27,7 +27,7 @@ from mrag_pipeline.domain.evaluation import (
 )
 from mrag_pipeline.domain.labelled_queries import Flaw, LabelledQuery, LabelledSet, flaw
 from mrag_pipeline.domain.strategies import STRATEGIES, strategy
-from mrag_pipeline.domain.success import distinct
+from mrag_pipeline.domain.success import unique
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Encoder, Progress, Segmenter, VectorIndex
@@ -167,7 +167,7 @@ def _ask_all(
     def ask(query: LabelledQuery) -> list[list[str]]:
         finder = idle.get()
         try:
-            return [distinct(finder.find(query, name, k)) for name in strategies]
+            return [unique(finder.find(query, name, k)) for name in strategies]
         finally:
             finder.forget()
             idle.put(finder)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mrag_pipeline.domain.chunking import ChunkingSpec, chunks_of, embedded_text
+from mrag_pipeline.domain.chunking import chunks_of, embedded_text
 from mrag_pipeline.domain.documents import (
     Chunk,
     DeadLetter,
@@ -24,6 +24,7 @@ from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.run_limits import too_many_dead
 from mrag_pipeline.errors import BadVectors, EmptyCorpus, TooManyDeadLetters
 from mrag_pipeline.ports import (
     CorpusReader,
@@ -35,7 +36,8 @@ from mrag_pipeline.ports import (
     Staging,
     WorkerPool,
 )
-from mrag_pipeline.settings.ingest import IngestSpec, too_many_dead
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.ingest import IngestSpec
 
 log = logging.getLogger(__name__)
 

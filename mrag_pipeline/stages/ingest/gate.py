@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mrag_pipeline.domain.gate import Compared, GateSpec
+from mrag_pipeline.domain.gate import GateComparison
 from mrag_pipeline.domain.labelled_queries import LabelledSet
-from mrag_pipeline.domain.success import distinct, success
+from mrag_pipeline.domain.success import success, unique
 from mrag_pipeline.ports import Progress
+from mrag_pipeline.settings.gate import GateSpec
 
 
-class Answered(Protocol):
+class HasDocuments(Protocol):
     """What a retriever answers."""
 
     def documents(self) -> list[str]:
         """Document ids, best first."""
 
 
-class Asked(Protocol):
+class Answerer(Protocol):
     """A version that can be asked, with its own encoder."""
 
-    def retrieve(self, query: str, k: int = 10, strategy: str = "") -> Answered:
+    def retrieve(self, query: str, k: int = 10, strategy: str = "") -> HasDocuments:
         """The k documents that answer the query best."""
 
 
 def compare_versions(
-    live: Asked, new: Asked, labelled: LabelledSet, spec: GateSpec, progress: Progress
-) -> Compared:
+    live: Answerer, new: Answerer, labelled: LabelledSet, spec: GateSpec, progress: Progress
+) -> GateComparison:
     """Each query asked of both versions: how much each finds, and how much they agree."""
     progress.phase("gate", len(labelled.queries), "queries")
     totals = [0.0, 0.0, 0.0]
     for query in labelled.queries:
         k = len(query.aspects)
         depth = max(k, spec.overlap_k)
-        before = distinct(live.retrieve(query.text, depth, spec.strategy).documents())
-        after = distinct(new.retrieve(query.text, depth, spec.strategy).documents())
+        before = unique(live.retrieve(query.text, depth, spec.strategy).documents())
+        after = unique(new.retrieve(query.text, depth, spec.strategy).documents())
         totals[0] += success(query, before[:k], labelled).ratio
         totals[1] += success(query, after[:k], labelled).ratio
         wanted = set(before[: spec.overlap_k])
@@ -43,4 +44,4 @@ def compare_versions(
         progress.advance(1)
     progress.finish()
     count = len(labelled.queries)
-    return Compared(count, *(total / max(1, count) for total in totals))
+    return GateComparison(count, *(total / max(1, count) for total in totals))

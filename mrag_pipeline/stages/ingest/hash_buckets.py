@@ -25,7 +25,7 @@ _ROW = np.dtype([("key", np.uint64), ("shard", np.int64), ("row", np.int64)])
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Buckets:
+class HashBuckets:
     """Rows of a key and a place; a key's bucket is its remainder, so keys should be hashes."""
 
     def __init__(self, rows_in_memory: int) -> None:
@@ -35,7 +35,7 @@ class Buckets:
         self._num_held = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def __enter__(self) -> Buckets:
+    def __enter__(self) -> HashBuckets:
         return self
 
     def __exit__(

@@ -7,19 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mrag_pipeline.domain.chunking import ChunkingSpec, chunks_of, embedded_text
+from mrag_pipeline.domain.chunking import chunks_of, embedded_text
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.manifest import Manifest, fingerprint, version_of
-from mrag_pipeline.domain.planning import (
-    MAX_SHARD_BYTES,
-    Shard,
-    ShardingSpec,
-    cut,
-    listing_digest,
-    shard_bytes,
-)
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Shard, cut, listing_digest, shard_bytes
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
 from mrag_pipeline.ports import CorpusReader, Encoder, Segmenter, Staging, VectorIndex
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 
 SAMPLE_SHARDS = 8

@@ -10,12 +10,12 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import VectorIndex
-from mrag_pipeline.stages.ingest.reconcile import Staged
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 
 log = logging.getLogger(__name__)
 
 
-def publish(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+def publish(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
     """The version is live: readers that resolve the alias from now on see it, whole.
 
     The record is written first, so a version that can be seen can be read. Publishing the
@@ -25,7 +25,7 @@ def publish(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRe
     return _switch(_record(manifest, staged, index), index)
 
 
-def keep_ready(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+def keep_ready(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
     """The version's record is written and nothing is switched: it can be looked at, or activated.
 
     Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
@@ -75,7 +75,7 @@ def _switch(record: VersionRecord, index: VectorIndex) -> VersionRecord:
     return wanted
 
 
-def _record(manifest: Manifest, staged: Staged, index: VectorIndex) -> VersionRecord:
+def _record(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
     staged.sums.importance()
     record = index.record(manifest.version)
     # What was synced and is not live has been loaded anew from its first shards.

@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 THREADS = 16
 
 
-def ahead(
+def read_ahead(
     ask: Callable[[Item], Answer], items: Iterable[Item], num_threads: int = THREADS
 ) -> Iterator[Answer]:
     """What `ask` gives for each item, in order; at most `num_threads` are there or awaited.
@@ -26,7 +26,7 @@ def ahead(
     The first error ends it: what has not begun never does.
     """
     waiting = iter(items)
-    with ThreadPoolExecutor(num_threads, "ahead") as threads:
+    with ThreadPoolExecutor(num_threads, "read_ahead") as threads:
         asked: deque[Future[Answer]] = deque()
         try:
             for item in islice(waiting, num_threads):

@@ -20,14 +20,14 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DocumentRow, Progress, Staging
 from mrag_pipeline.stages.ingest.embed import duplicate
-from mrag_pipeline.stages.ingest.hash_buckets import Buckets
-from mrag_pipeline.stages.ingest.read_ahead import ahead
+from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
+from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 
 IDS_IN_MEMORY = 250_000  # 6 MB; more wait on disk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Staged:
+class StagedCounts:
     """What a version will hold once duplicates are left out."""
 
     num_documents: int
@@ -36,7 +36,7 @@ class Staged:
     sums: ImportanceSums
 
 
-def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> Staged:
+def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> StagedCounts:
     """Finds documents that an earlier shard already has, and stores that they are left out.
 
     So are those of a passage that has an earlier one's chunk id. The first in corpus order stays.
@@ -57,8 +57,8 @@ def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> Stage
             own = own - ImportanceSums.of(staging.duplicate_vectors(shard))
         return own, staging.chunk_ids(shard)
 
-    with Buckets(IDS_IN_MEMORY) as ids:
-        for shard, (own, chunk_ids) in zip(shards, ahead(kept, shards), strict=True):
+    with HashBuckets(IDS_IN_MEMORY) as ids:
+        for shard, (own, chunk_ids) in zip(shards, read_ahead(kept, shards), strict=True):
             sums = sums + own
             num_chunks += len(chunk_ids)
             ids.add(shard, chunk_ids.astype(np.uint64))
@@ -81,7 +81,7 @@ def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> Stage
         number = sum(map(len, met.values()))
         progress.note(f"{number} documents left out: a passage of theirs has another's id")
     progress.finish()
-    return Staged(num_documents - left_out, num_chunks, num_dead_letters + left_out, sums)
+    return StagedCounts(num_documents - left_out, num_chunks, num_dead_letters + left_out, sums)
 
 
 def _duplicates(
@@ -102,8 +102,8 @@ def _duplicates(
     shards = [shard.index for shard in manifest.shards]
     num_documents = num_dead_letters = 0
     suspects: list[tuple[int, int]] = []
-    with Buckets(IDS_IN_MEMORY) as ids:
-        for receipt, keys in ahead(look, shards):
+    with HashBuckets(IDS_IN_MEMORY) as ids:
+        for receipt, keys in read_ahead(look, shards):
             num_documents += receipt.num_documents
             num_dead_letters += receipt.num_dead_letters
             ids.add(receipt.shard, keys)
@@ -129,7 +129,7 @@ def _key(row: DocumentRow) -> int:
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
 
 
-def _met(ids: Buckets, staging: Staging) -> dict[int, list[DeadLetter]]:
+def _met(ids: HashBuckets, staging: Staging) -> dict[int, list[DeadLetter]]:
     """By shard, the documents of which a chunk's id is an earlier chunk's.
 
     63 bits of hash that have met by chance: 1 run in 20 at a billion chunks, and in 20 million at

@@ -26,7 +26,7 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of
-from mrag_pipeline.stages.ingest.read_ahead import ahead
+from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _check_sample(
     among = _among(shards, chosen, spec.verify_among)
     largest = max(shards[one] for one in among) * queries.shape[1]
     at_once = max(1, min(_SHARDS_AT_ONCE, _NUMBERS_AT_ONCE // largest))
-    for found in ahead(nearest, among, at_once):
+    for found in read_ahead(nearest, among, at_once):
         exact = merge([exact, found], spec.verify_k)
     request = SearchRequest(collection.name, queries, spec.verify_k)
     [ranking] = index.search([request])

@@ -10,13 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.corpus_difference import (
-    Difference,
-    SyncSpec,
-    delta_fingerprint,
-    too_many_deleted,
-)
+from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
@@ -31,17 +25,20 @@ from mrag_pipeline.domain.planning import (
     Shard,
     Slice,
 )
+from mrag_pipeline.domain.run_limits import too_many_dead, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeadLetters, TooManyDeleted
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, VectorIndex
-from mrag_pipeline.settings.ingest import IngestSpec, too_many_dead
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.stages.ingest.embed import duplicate
 
 _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SyncScope:
     """Which part of the corpus a sync looks at."""
 
     allow_deletes: bool = False  # past the configured share
@@ -49,10 +46,10 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class SyncComparison:
     """What was found, and the plan if there is something to do."""
 
-    difference: Difference
+    difference: CorpusDifference
     manifest: Manifest | None
     dead_letters: tuple[DeadLetter, ...]
 
@@ -82,9 +79,9 @@ def compare(
     staging: DeltaStaging,
     spec: SyncSpec,
     ingest: IngestSpec,
-    wanted: Wanted,
+    wanted: SyncScope,
     progress: Progress,
-) -> Compared:
+) -> SyncComparison:
     """Keeps in staging what is new or changed and what is to go; changes no index.
 
     Found again, the same plan goes on where it stopped.
@@ -99,7 +96,7 @@ def compare(
         progress.advance(1)
     scan.flush()
     removed = set() if wanted.only is not None else known.keys() - scan.seen
-    difference = Difference(
+    difference = CorpusDifference(
         added=scan.added,
         changed=len(scan.changed),
         removed=len(removed),
@@ -119,7 +116,7 @@ def compare(
             "check corpus.uri; if they are meant to go, run `mrag sync --allow-deletes`",
         )
     if difference.is_empty:
-        return Compared(difference, None, tuple(scan.dead))
+        return SyncComparison(difference, None, tuple(scan.dead))
     gone = removed | scan.changed
     marks = [m for block in index.marks(collection) for m in block if m.document_id in gone]
     marks.sort(key=lambda mark: mark.id)
@@ -130,13 +127,13 @@ def compare(
         staging.write_removed(marks)
         # The manifest last: it settles what this sync does.
         staging.write_manifest(manifest)
-    return Compared(difference, manifest, tuple(scan.dead))
+    return SyncComparison(difference, manifest, tuple(scan.dead))
 
 
 class _Scan:
     """One pass over the corpus: new and changed documents go to staging in parts."""
 
-    def __init__(self, known: dict[str, str], staging: DeltaStaging, wanted: Wanted) -> None:
+    def __init__(self, known: dict[str, str], staging: DeltaStaging, wanted: SyncScope) -> None:
         self._known = known
         self._staging = staging
         self._only = wanted.only
@@ -223,7 +220,7 @@ def _staging_of(record: VersionRecord) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _check_dead(difference: Difference, taken: int, spec: IngestSpec) -> None:
+def _check_dead(difference: CorpusDifference, taken: int, spec: IngestSpec) -> None:
     dead = difference.num_dead_letters
     if too_many_dead(spec, dead, taken):
         raise TooManyDeadLetters(

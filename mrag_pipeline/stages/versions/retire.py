@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mrag_pipeline.domain.retirement import Fate, RetireSpec, fates
+from mrag_pipeline.domain.retirement import Fate, fates
 from mrag_pipeline.domain.version import version_in
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import Progress, VectorIndex
+from mrag_pipeline.settings.retire import RetireSpec
 
 log = logging.getLogger(__name__)
 

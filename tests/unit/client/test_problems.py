@@ -21,7 +21,7 @@ from mrag_pipeline.client import (
     ServiceRefused,
     ServiceUnreachable,
 )
-from mrag_pipeline.client.problems import problem_of, seconds_in
+from mrag_pipeline.client.problems import seconds_in, service_problem
 from mrag_pipeline.errors import ConfigError, PermanentError, TransientError
 from tests.support.client_service import ANSWER, URL, Scripted, each_client, problem
 
@@ -161,8 +161,8 @@ def test_ready_is_no_guess(asking: Any) -> None:
 
 def test_errors_say_whether_trying_again_can_help() -> None:
     """By their place in the package's tree."""
-    assert isinstance(problem_of(429, "", b""), TransientError)
-    assert isinstance(problem_of(403, "", b""), PermanentError)
+    assert isinstance(service_problem(429, "", b""), TransientError)
+    assert isinstance(service_problem(403, "", b""), PermanentError)
 
 
 def test_a_problem_survives_pickling() -> None:
@@ -193,7 +193,7 @@ def test_a_retry_after_may_be_a_date() -> None:
 def test_no_answer_breaks_the_reading_of_problems(header: str, content: bytes, status: int) -> None:
     """Whatever a server says, it becomes a problem."""
     assert seconds_in(header) is None or seconds_in(header) >= 0  # type: ignore[operator]
-    assert problem_of(status, "", content).status == status
+    assert service_problem(status, "", content).status == status
 
 
 # ------------------------------------------------------------------ the key

@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.chunking import (
-    MAX_CHUNK_CHARS,
-    ChunkingSpec,
-    Span,
-    chunks_of,
-    embedded_text,
-)
+from mrag_pipeline.domain.chunking import Span, chunks_of, embedded_text
 from mrag_pipeline.domain.documents import Document, chunk_id
+from mrag_pipeline.settings.chunking import MAX_CHUNK_CHARS, ChunkingSpec
 
 SPEC = ChunkingSpec()
 

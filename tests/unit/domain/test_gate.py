@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mrag_pipeline.domain.gate import Compared, GateSpec, judge
+from mrag_pipeline.domain.gate import GateComparison, judge
+from mrag_pipeline.settings.gate import GateSpec
 
 SPEC = GateSpec(max_fall=0.05, min_overlap=0.5, max_fewer_documents=0.5)
 
@@ -25,7 +26,7 @@ def test_each_fall_beyond_its_tolerance_shuts_it(
     new: int, live: int, success: float, overlap: float, reason: str
 ) -> None:
     """At the tolerance it is open; beyond, it says by how much."""
-    verdict = judge(SPEC, new, live, Compared(10, 0.80, success, overlap))
+    verdict = judge(SPEC, new, live, GateComparison(10, 0.80, success, overlap))
     assert verdict.is_open == (reason == "")
     assert reason in "; ".join(verdict.reasons)
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
-from mrag_pipeline.domain.heads import EncoderCard, EncoderSpec, Head
+from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import (
     Manifest,
@@ -28,6 +27,8 @@ from mrag_pipeline.domain.version import (
     version_in,
 )
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 CARD = EncoderCard(
     spec=EncoderSpec(model="m", layers=(-2, -1), query_prefix="query: "),

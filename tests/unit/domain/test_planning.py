@@ -12,12 +12,12 @@ from mrag_pipeline.domain.planning import (
     MAX_SHARD_BYTES,
     MIN_SHARD_BYTES,
     Shard,
-    ShardingSpec,
     Slice,
     cut,
     listing_digest,
     shard_bytes,
 )
+from mrag_pipeline.settings.sharding import ShardingSpec
 
 
 def piece(

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.retirement import RetireSpec, fates
+from mrag_pipeline.domain.retirement import fates
+from mrag_pipeline.settings.retire import RetireSpec
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOURS = st.integers(-5_000, 5_000)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.windows import Window, WindowSpec, distinct, windows_of
+from mrag_pipeline.domain.windows import Window, most_distinct, windows_of
+from mrag_pipeline.settings.windows import WindowSpec
 from tests.support.fake_encoder import FakeSegmenter
 
 SPEC = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=16)
@@ -106,16 +107,16 @@ def test_a_very_long_query_has_no_more_windows() -> None:
 def test_near_duplicates_are_dropped() -> None:
     """The second is the first but for its length's rounding."""
     standard = np.array([[1.0, 0.0], [0.999, 0.045], [0.0, 1.0]])
-    assert distinct(standard, WindowSpec()).tolist() == [0, 2]
+    assert most_distinct(standard, WindowSpec()).tolist() == [0, 2]
 
 
 def test_the_most_distinct_are_kept() -> None:
     """Room for two: the first, and the one farthest from it."""
     standard = np.array([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
-    assert distinct(standard, WindowSpec(max_windows=2)).tolist() == [0, 2]
-    assert distinct(standard, WindowSpec()).tolist() == [0, 1, 2]
+    assert most_distinct(standard, WindowSpec(max_windows=2)).tolist() == [0, 2]
+    assert most_distinct(standard, WindowSpec()).tolist() == [0, 1, 2]
 
 
 def test_no_window_gives_none() -> None:
     """An empty batch is no error."""
-    assert distinct(np.zeros((0, 3)), WindowSpec()).tolist() == []
+    assert most_distinct(np.zeros((0, 3)), WindowSpec()).tolist() == []

@@ -8,7 +8,7 @@ import pytest
 
 from mrag_pipeline.domain.filters import All, Condition
 from mrag_pipeline.errors import ConfigError, Forbidden
-from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.query.embed import Query
 from mrag_pipeline.serving.http.api_ports import Anybody
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec
@@ -31,7 +31,7 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
     ask = OPEN.ask(
         body(k=3, strategy="fusion", windows=["a", "b"], filter=RECENT, min_heads=2), FREE
     )
-    assert ask.asked == Asked("bees", "fusion", ("a", "b"))
+    assert ask.asked == Query("bees", "fusion", ("a", "b"))
     assert (ask.k, ask.min_heads) == (3, 2)
     assert ask.filter == Condition("metadata.year", "ge", 2020)
 

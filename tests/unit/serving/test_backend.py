@@ -12,7 +12,7 @@ import pytest
 
 from mrag_pipeline.domain.filters import Condition
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, NotReady, OutOfTime
-from mrag_pipeline.query.embed import Asked
+from mrag_pipeline.query.embed import Query
 from mrag_pipeline.serving.backend import Ask, LocalBackend
 from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.wire.schemas import SearchAnswer
@@ -38,7 +38,7 @@ def backend(living: Living) -> Iterator[LocalBackend]:
 
 def test_answers_come_in_the_order_of_the_asks(backend: LocalBackend) -> None:
     """Each with its own k and filter."""
-    asks = [Ask(Asked("butter cake"), 1), Ask(Asked(QUERY), 5, OLD)]
+    asks = [Ask(Query("butter cake"), 1), Ask(Query(QUERY), 5, OLD)]
     cake, old = asyncio.run(backend.answer(asks, 5.0))
     assert cake.documents() == ["cake"]
     assert old.documents() == ["dog"]
@@ -54,7 +54,7 @@ def test_all_queries_of_a_call_are_embedded_at_once(living: Living) -> None:
             return super().encode(texts, role)
 
     backend = LocalBackend(Counting(num_heads=3), FakeSegmenter(), living.index)
-    asyncio.run(backend.answer([Ask(Asked("dog")), Ask(Asked("cake"))], 5.0))
+    asyncio.run(backend.answer([Ask(Query("dog")), Ask(Query("cake"))], 5.0))
     assert batches == [2]
 
 
@@ -75,7 +75,7 @@ def test_calls_at_once_do_not_meet_in_the_encoder(living: Living) -> None:
 
     async def all_at_once() -> list[str]:
         names = ["herding dog", "giant star", "butter cake", "curved sword"] * 2
-        calls = [backend.answer([Ask(Asked(name), 1)], 10.0) for name in names]
+        calls = [backend.answer([Ask(Query(name), 1)], 10.0) for name in names]
         return [one.documents()[0] for [one] in await asyncio.gather(*calls)]
 
     assert asyncio.run(all_at_once()) == ["dog", "star", "cake", "sword"] * 2
@@ -83,7 +83,7 @@ def test_calls_at_once_do_not_meet_in_the_encoder(living: Living) -> None:
 
 def test_a_chunk_is_found_within_its_filter(backend: LocalBackend) -> None:
     """None for what is not there or not meant."""
-    [dog] = asyncio.run(backend.answer([Ask(Asked("herding dog"), 1)], 5.0))
+    [dog] = asyncio.run(backend.answer([Ask(Query("herding dog"), 1)], 5.0))
     row = dog.found[0].row
     assert asyncio.run(backend.chunk(row.id)) == row
     assert asyncio.run(backend.chunk(row.id, OLD)) == row
@@ -114,7 +114,7 @@ def test_time_is_the_whole_calls(living: Living) -> None:
 
     backend = LocalBackend(Sleeping(num_heads=3), FakeSegmenter(), Watched())  # type: ignore[arg-type]
     with pytest.raises(OutOfTime, match=r"0\.05 s"):
-        asyncio.run(backend.answer([Ask(Asked("dog"))], 0.05))
+        asyncio.run(backend.answer([Ask(Query("dog"))], 0.05))
     backend._threads.shutdown(wait=True)
     assert searched == []
 
@@ -122,7 +122,7 @@ def test_time_is_the_whole_calls(living: Living) -> None:
 def test_what_cannot_be_asked_is_raised(backend: LocalBackend) -> None:
     """As the stages say it."""
     with pytest.raises(ConfigError, match="without text"):
-        asyncio.run(backend.answer([Ask(Asked(" "))], 5.0))
+        asyncio.run(backend.answer([Ask(Query(" "))], 5.0))
 
 
 def test_a_backend_without_a_live_version_is_not_ready(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_an_index_that_does_not_answer_is_a_reason(living: Living) -> None:
 @pytest.mark.parametrize("explain", [True, False])
 def test_an_answer_keeps_its_numbers_on_the_wire(backend: LocalBackend, explain: bool) -> None:
     """Votes, windows, voters and rows as the stages have them; valid by the schema."""
-    [answer] = asyncio.run(backend.answer([Ask(Asked(QUERY, windows=("dog", "star")), 3)], 5.0))
+    [answer] = asyncio.run(backend.answer([Ask(Query(QUERY, windows=("dog", "star")), 3)], 5.0))
     told = wire_format.search_answer(answer, explain, 1.5)
     read = SearchAnswer.model_validate_json(told.model_dump_json(), strict=True)
     assert read.seconds == {**answer.seconds, "total": 1.5}

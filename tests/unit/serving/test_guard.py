@@ -12,7 +12,7 @@ from mrag_pipeline.serving.security.guard import Guard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.http_requests import app_with, asked, got
-from tests.unit.serving.test_allowance import Clock
+from tests.unit.serving.test_rate_limit import Clock
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 KEYS = Keys(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.evaluation import Evaluation, Example, WindowVote
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
@@ -14,6 +13,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.stages.evaluate.evaluate import evaluate
 from tests.support.builds import Spoken
 from tests.support.fake_encoder import FakeEncoder

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrag_pipeline.domain.gate import Compared, GateSpec
+from mrag_pipeline.domain.gate import GateComparison
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.stages.ingest.gate import compare_versions
 from tests.support.builds import Spoken
 
@@ -39,7 +40,7 @@ def test_both_versions_are_scored_on_the_same_queries() -> None:
     new = Scripted({"one": ["x", "a"], "two": ["b", "y", "c"]})
     found = compare_versions(live, new, queries, GateSpec(overlap_k=2), Spoken())
     # live: 1 and 2/2; new: 0 and 1/2. Of live's two documents new finds 2 and 1 again.
-    assert found == Compared(2, 1.0, 0.25, 0.75)
+    assert found == GateComparison(2, 1.0, 0.25, 0.75)
 
 
 def test_an_empty_live_answer_is_no_loss() -> None:
@@ -47,4 +48,4 @@ def test_an_empty_live_answer_is_no_loss() -> None:
     found = compare_versions(
         Scripted({"one": []}), Scripted({"one": ["a"]}), labelled(one=["a"]), GateSpec(), Spoken()
     )
-    assert found == Compared(1, 0.0, 1.0, 1.0)
+    assert found == GateComparison(1, 0.0, 1.0, 1.0)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.retirement import RetireSpec
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.stages.ingest.publish import activate, keep_ready
 from mrag_pipeline.stages.sync.apply import live_record
 from mrag_pipeline.stages.versions.retire import drop, retire

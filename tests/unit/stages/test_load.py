@@ -18,7 +18,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
-from mrag_pipeline.stages.ingest.reconcile import Staged
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import verify
 from tests.support.builds import Build, Spoken, a_document
 
@@ -78,26 +78,26 @@ def _times(table: pa.Table, value: float) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def build() -> tuple[Build, Manifest, Staged]:
+def build() -> tuple[Build, Manifest, StagedCounts]:
     """Twelve documents staged, and a thirteenth left out as a duplicate."""
     made = Build(DOCUMENTS)
     return made, *made.staged()
 
 
-def run_load(build: tuple[Build, Manifest, Staged], index: ExactIndex) -> tuple[int, Spoken]:
+def run_load(build: tuple[Build, Manifest, StagedCounts], index: ExactIndex) -> tuple[int, Spoken]:
     made, manifest, staged = build
     told = Spoken()
     return load(manifest, made.staging, index, staged.num_chunks, told), told
 
 
-def names(build: tuple[Build, Manifest, Staged]) -> list[str]:
+def names(build: tuple[Build, Manifest, StagedCounts]) -> list[str]:
     manifest = build[1]
     wanted = collections_of(manifest.index, manifest.version, manifest.encoder)
     return [collection.name for collection in wanted]
 
 
 def run_verify(
-    build: tuple[Build, Manifest, Staged], index: ExactIndex, spec: IngestSpec | None = None
+    build: tuple[Build, Manifest, StagedCounts], index: ExactIndex, spec: IngestSpec | None = None
 ) -> list[float]:
     made, manifest, staged = build
     checks = verify(
@@ -106,7 +106,7 @@ def run_verify(
     return [check.recall for check in checks]
 
 
-def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, Staged]) -> None:
+def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """24 rows in each, duplicates left out, the chunks last."""
     index = ScriptedIndex()
     built, told = run_load(build, index)
@@ -118,7 +118,7 @@ def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, Stag
     assert len(index.chunks_of_document(index.loaded[-1], "d0")) == 2
 
 
-def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, Staged]) -> None:
+def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """Complete collections are found, the progress is full, and a note says so."""
     index = ScriptedIndex()
     run_load(build, index)
@@ -130,7 +130,7 @@ def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, Staged]) -> 
 
 @pytest.mark.parametrize("place", [0, 2, 3])
 def test_a_killed_load_is_finished_by_the_next(
-    build: tuple[Build, Manifest, Staged], place: int
+    build: tuple[Build, Manifest, StagedCounts], place: int
 ) -> None:
     """What is whole stays; what was cut short is built anew, and no row is there twice."""
     index, whole = ScriptedIndex(), ScriptedIndex()
@@ -151,12 +151,12 @@ def test_a_killed_load_is_finished_by_the_next(
         }
 
 
-def _all_ids(build: tuple[Build, Manifest, Staged]) -> list[int]:
+def _all_ids(build: tuple[Build, Manifest, StagedCounts]) -> list[int]:
     made, manifest, _ = build
     return [int(i) for s in manifest.shards for i in made.staging.chunk_ids(s.index)]
 
 
-def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, Staged]) -> None:
+def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """By the load itself, before anything else is loaded."""
     index = ScriptedIndex()
     index.loses_row_of = "_h01"
@@ -165,14 +165,14 @@ def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, Stage
     assert len(index.loaded) == 2
 
 
-def test_a_sound_version_passes(build: tuple[Build, Manifest, Staged]) -> None:
+def test_a_sound_version_passes(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """Exact search finds all that exact search finds."""
     index = ScriptedIndex()
     run_load(build, index)
     assert run_verify(build, index) == [1.0] * 4
 
 
-def test_a_wrong_count_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
+def test_a_wrong_count_is_refused(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """A collection that lost a row since it was loaded, or all of them."""
     index = ScriptedIndex()
     run_load(build, index)
@@ -182,7 +182,9 @@ def test_a_wrong_count_is_refused(build: tuple[Build, Manifest, Staged]) -> None
 
 
 @pytest.mark.parametrize("fault", ["turns_vector_of", "spoils_vector_of"])
-def test_a_changed_vector_is_refused(build: tuple[Build, Manifest, Staged], fault: str) -> None:
+def test_a_changed_vector_is_refused(
+    build: tuple[Build, Manifest, StagedCounts], fault: str
+) -> None:
     """Another direction, or NaN, where the staged vector should be."""
     index = ScriptedIndex()
     setattr(index, fault, "_chunks")
@@ -191,7 +193,9 @@ def test_a_changed_vector_is_refused(build: tuple[Build, Manifest, Staged], faul
         run_verify(build, index)
 
 
-def test_a_vector_at_another_length_is_the_same(build: tuple[Build, Manifest, Staged]) -> None:
+def test_a_vector_at_another_length_is_the_same(
+    build: tuple[Build, Manifest, StagedCounts],
+) -> None:
     """Some backends keep vectors under cosine at unit length."""
     index = ScriptedIndex()
     run_load(build, index)
@@ -201,7 +205,7 @@ def test_a_vector_at_another_length_is_the_same(build: tuple[Build, Manifest, St
     assert run_verify(build, index) == [1.0] * 4
 
 
-def test_low_recall_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
+def test_low_recall_is_refused(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """One of ten neighbours found: 0.1; allowed if the config says so."""
     index = ScriptedIndex()
     index.finds_little_in = "_h02"
@@ -214,7 +218,7 @@ def test_low_recall_is_refused(build: tuple[Build, Manifest, Staged]) -> None:
 
 @pytest.mark.parametrize("among", [1, 6, 12, 4_000_000])
 def test_some_shards_are_enough_to_see_a_bad_index(
-    build: tuple[Build, Manifest, Staged], among: int
+    build: tuple[Build, Manifest, StagedCounts], among: int
 ) -> None:
     """Every second neighbour is passed over: about half is found, whatever part is looked at."""
     made, manifest, _ = build
@@ -234,7 +238,7 @@ def test_some_shards_are_enough_to_see_a_bad_index(
     assert looked_at == len(manifest.shards) if among > 24 else looked_at < len(manifest.shards)
 
 
-def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, Staged]) -> None:
+def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """`ingest.verify_sample = 0`."""
     index = ScriptedIndex()
     index.turns_vector_of = "_chunks"
@@ -243,7 +247,7 @@ def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, Staged]
 
 
 def test_the_live_version_is_never_rebuilt_under_its_readers(
-    build: tuple[Build, Manifest, Staged],
+    build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
     """A live collection that has lost rows is an error, not a moment without it."""
     manifest = build[1]
@@ -303,7 +307,7 @@ class ParallelIndex(ScriptedIndex):
 
 
 def test_heads_are_loaded_at_once_and_the_chunks_after_them(
-    build: tuple[Build, Manifest, Staged],
+    build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
     """As many as the index takes, every row told once, the chunks when all heads are there."""
     index, whole = ParallelIndex(), ScriptedIndex()
@@ -321,7 +325,7 @@ def test_heads_are_loaded_at_once_and_the_chunks_after_them(
         }
 
 
-def test_one_failed_load_ends_the_others(build: tuple[Build, Manifest, Staged]) -> None:
+def test_one_failed_load_ends_the_others(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """Its own error is raised when nothing runs any more; the chunks were never begun."""
     index = ParallelIndex()
     index.first_fails = True
@@ -334,7 +338,7 @@ def test_one_failed_load_ends_the_others(build: tuple[Build, Manifest, Staged]) 
 
 
 def test_what_has_not_begun_when_a_load_fails_never_does(
-    build: tuple[Build, Manifest, Staged],
+    build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
     """Two at once of three heads: the third is not touched."""
     index = ParallelIndex(at_once=2)

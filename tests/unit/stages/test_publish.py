@@ -11,7 +11,7 @@ from mrag_pipeline.errors import IndexUnavailable, TooFewChunks
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import publish
-from mrag_pipeline.stages.ingest.reconcile import Staged
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from tests.support.builds import Build, Spoken, a_document
 
 
@@ -37,7 +37,7 @@ class Watched(ExactIndex):
         self.steps.append(name)
 
 
-def loaded(index: ExactIndex, first: int = 0) -> tuple[Manifest, Staged]:
+def loaded(index: ExactIndex, first: int = 0) -> tuple[Manifest, StagedCounts]:
     build = Build([a_document(i) for i in range(first, first + 4)])
     build.reader.stamp = f"of {first}"
     manifest, staged = build.staged()
@@ -45,7 +45,7 @@ def loaded(index: ExactIndex, first: int = 0) -> tuple[Manifest, Staged]:
     return manifest, staged
 
 
-def run(build: tuple[Manifest, Staged], index: ExactIndex) -> VersionRecord:
+def run(build: tuple[Manifest, StagedCounts], index: ExactIndex) -> VersionRecord:
     return publish(*build, index)
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.chunking import ChunkingSpec
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import (
     FingerprintMismatch,
@@ -22,8 +21,9 @@ from mrag_pipeline.errors import (
     TooManyDeleted,
     VerifyFailed,
 )
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.stages.sync.apply import live_record
-from mrag_pipeline.stages.sync.compare import Wanted
+from mrag_pipeline.stages.sync.compare import SyncScope
 from tests.support import living_index as living_module
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.living_index import Living, a_document, assert_same
@@ -145,7 +145,7 @@ def test_most_of_the_corpus_gone_is_refused(living: Living) -> None:
     with pytest.raises(TooManyDeleted, match="6 of 10"):
         living.sync()
     assert living.content() == before
-    living.sync(Wanted(allow_deletes=True))
+    living.sync(SyncScope(allow_deletes=True))
     assert live_record(living.index).num_documents == 4
 
 
@@ -168,7 +168,7 @@ def test_less_than_two_chunks_is_refused(living: Living) -> None:
     before = living.content()
     living.items = [Document("d0", "word")]
     with pytest.raises(TooFewChunks):
-        living.sync(Wanted(allow_deletes=True))
+        living.sync(SyncScope(allow_deletes=True))
     assert living.content() == before
     assert live_record(living.index).pending == ""
 
@@ -275,7 +275,7 @@ def test_a_corpus_that_breaks_while_it_is_read_changes_nothing(
 def test_replay_takes_only_what_is_named(living: Living) -> None:
     """By id or by place; nothing is removed and nothing else is added or changed."""
     living.items = [a_document(0, edition=1), *TEN[2:], a_document(10), a_document(11)]
-    compared, _ = living.sync(Wanted(only={"d10", "corpus:11"}))
+    compared, _ = living.sync(SyncScope(only={"d10", "corpus:11"}))
     assert (compared.difference.added, compared.difference.changed) == (2, 0)
     assert compared.difference.removed == 0
     assert live_record(living.index).num_documents == 12
@@ -317,6 +317,6 @@ def test_fifty_random_syncs_equal_a_rebuild(
                 words = int(random.integers(3, 30))
                 corpus[number] = a_document(number, edition=step, words=words)
         living.items = list(corpus.values())
-        living.sync(Wanted(allow_deletes=True))
+        living.sync(SyncScope(allow_deletes=True))
     assert live_record(living.index).syncs > 0
     assert_same(living, living.rebuilt(folder / "rebuilt"))

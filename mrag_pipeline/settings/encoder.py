@@ -1,0 +1,26 @@
+"""`[encoder]`: which model embeds, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mrag_pipeline.settings.bounds import Count
+
+Pooling = Literal["auto", "cls", "last", "mean"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What the user asks of the encoder: all that decides what vectors a text gets."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"  # hub id, folder, or package:NAME
+    revision: str = ""  # a commit of the hub; empty only for folders and packages
+    weights_sha256: str = ""  # of model.safetensors; a file with another hash is refused
+    layers: tuple[int, ...] = (-1,)  # from 0, or from the end
+    pooling: Pooling = "auto"  # of the heads; auto: the family's own
+    standard_pooling: Pooling = "auto"  # of the standard embedding
+    max_tokens: Count = 0  # 0: the model's own limit
+    query_prefix: str = ""
+    document_prefix: str = ""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the forward pass

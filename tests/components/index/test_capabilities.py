@@ -1,0 +1,89 @@
+"""What each Milvus can do, by what it calls its version."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.milvus.schema import build_params, check_params, search_params
+from mrag_pipeline.index.milvus.server import MilvusServer
+
+LITE = MilvusServer.of("milvus_lite-3.2.2")
+NEWEST = MilvusServer.of("v99.0")
+
+
+@pytest.mark.parametrize(
+    ("told", "version", "lite"),
+    [
+        ("v2.3.5", (2, 3), False),
+        ("2.4.0-rc.1", (2, 4), False),
+        ("v2.10.1-dev", (2, 10), False),
+        ("milvus_lite-3.2.2", (3, 2), True),
+        ("master-a1b2", (0, 0), False),
+    ],
+)
+def test_a_version_is_its_first_two_numbers(
+    told: str, version: tuple[int, int], lite: bool
+) -> None:
+    """As numbers, so that 2.10 is after 2.9; nothing is taken for granted of an odd one."""
+    assert (MilvusServer.of(told).version, MilvusServer.of(told).is_lite) == (version, lite)
+
+
+@pytest.mark.parametrize(
+    ("told", "imports", "halves"),
+    [
+        ("v2.2.9", False, False),
+        ("v2.3.5", True, False),
+        ("v2.4.0", True, True),
+        ("v3.0", True, True),
+        ("milvus_lite-3.2.2", False, False),
+    ],
+)
+def test_what_came_with_a_version_is_there_from_it_on(
+    told: str, imports: bool, halves: bool
+) -> None:
+    """And never on Lite, whose numbers are its own."""
+    assert (MilvusServer.of(told).imports_files, MilvusServer.of(told).has_halves) == (
+        imports,
+        halves,
+    )
+
+
+@pytest.mark.parametrize("backend", [LITE, NEWEST], ids=str)
+def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusServer) -> None:
+    """Its usual parameters are among those that may be given."""
+    for name in backend.index_types():
+        assert backend.check_index_type(name.lower()) == name
+        usual = build_params(name, {})
+        wide = search_params(name, 10, {})["params"]
+        assert isinstance(wide, dict)
+        check_params(name, usual, wide)
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "newer"),
+    [
+        ("milvus_lite-3.2.2", "DISKANN", ""),  # it could never be opened again
+        ("v2.3.5", "HNSW_SQ", "from 2.5 on"),
+        ("v2.5.13", "IVF_RABITQ", "from 2.6 on"),
+        ("v2.6.0", "HNSWW", ""),
+    ],
+)
+def test_an_index_type_that_is_not_there_is_refused(told: str, name: str, newer: str) -> None:
+    """By name, with those that are, and since when a server has it."""
+    with pytest.raises(ConfigError, match=name) as caught:
+        MilvusServer.of(told).check_index_type(name)
+    assert "FLAT" in caught.value.expected
+    assert newer in caught.value.expected
+
+
+@pytest.mark.parametrize("told", ["milvus_lite-3.2.2", "v2.3.5", "unknown"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_vectors_of_16_bits_are_refused_where_there_are_none(told: str, dtype: str) -> None:
+    """With what it needs; float32 is taken everywhere."""
+    backend = MilvusServer.of(told)
+    backend.check_vector_dtype("float32")
+    with pytest.raises(ConfigError, match=dtype) as caught:
+        backend.check_vector_dtype(dtype)  # type: ignore[arg-type]
+    assert "2.4" in caught.value.expected
+    MilvusServer.of("v2.4.0").check_vector_dtype(dtype)  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""How a Ray is found or started; Ray itself is played."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.runtime import cluster
+
+
+class PlayedRay:
+    """Fails to start so many times."""
+
+    def __init__(self, failures: int, said: str = "Timed out waiting for file x") -> None:
+        self.failures = failures
+        self.said = said
+        self.asked: list[str] = []
+        self.stopped = 0
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **_: Any) -> None:
+        self.asked.append(address)
+        if len(self.asked) <= self.failures:
+            raise RuntimeError(self.said)
+
+    def shutdown(self) -> None:
+        self.stopped += 1
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> PlayedRay:
+    ray = PlayedRay(request.param)
+    monkeypatch.setattr(cluster, "ray", ray)
+    return ray
+
+
+@pytest.mark.parametrize("played", [0, 1], indirect=True)
+def test_a_local_ray_gets_a_second_chance_to_start(played: PlayedRay) -> None:
+    """What was left of the first is cleared away before."""
+    assert cluster.connect_ray("") is True
+    assert played.asked == ["local"] * (1 + played.failures)
+    assert played.stopped == played.failures
+
+
+@pytest.mark.parametrize("played", [9], indirect=True)
+def test_a_local_ray_that_does_not_start_is_told(played: PlayedRay) -> None:
+    """After two tries, with a way out."""
+    with pytest.raises(WorkerLost, match="a local Ray did not start") as caught:
+        cluster.connect_ray("")
+    assert len(played.asked) == 2
+    assert "'serial'" in caught.value.fix
+
+
+@pytest.mark.parametrize("played", [9], indirect=True)
+def test_a_cluster_that_does_not_answer_is_told(played: PlayedRay) -> None:
+    """At once: whether it will is not ours to guess."""
+    with pytest.raises(WorkerLost, match="no Ray cluster at 'ray://head:10001'"):
+        cluster.connect_ray("ray://head:10001")
+    assert len(played.asked) == 1
+
+
+@pytest.mark.parametrize("played", [1], indirect=True)
+def test_a_remote_drivers_server_gets_a_second_chance(played: PlayedRay) -> None:
+    """A busy head starts it too late once."""
+    played.said = "Traceback ...\nRuntimeError: Starting Ray client server failed. See x.err"
+    assert cluster.connect_ray("ray://head:10001") is True
+    assert len(played.asked) == 2
+
+
+@pytest.mark.parametrize("played", [9], indirect=True)
+def test_another_processs_traceback_is_not_shown(played: PlayedRay) -> None:
+    """Its last line is."""
+    played.said = "Traceback (most recent call last):\n  File x\nRuntimeError: no room"
+    with pytest.raises(WorkerLost) as caught:
+        cluster.connect_ray("ray://head:10001")
+    assert caught.value.found == "no Ray cluster at 'ray://head:10001': RuntimeError: no room"
+
+
+@pytest.mark.parametrize("played", [9], indirect=True)
+def test_a_cluster_that_wants_a_token_is_told(played: PlayedRay) -> None:
+    """With the names of the variables that hold it."""
+    played.said = "RPC error: InvalidAuthToken: Authentication token is missing or incorrect"
+    with pytest.raises(WorkerLost, match="refuses this process") as caught:
+        cluster.connect_ray("head:6379")
+    assert "RAY_AUTH_MODE=token" in caught.value.fix
+    assert "RAY_AUTH_TOKEN_PATH" in caught.value.fix
+
+
+def test_a_cluster_that_goes_away_is_told() -> None:
+    """A remote driver's connection breaks: what is done is kept, and the message says so."""
+    gone = pytest.raises(WorkerLost, match="does not answer any more")
+    with gone as caught, cluster.answering():
+        raise ConnectionError("Client is shutting down.")
+    assert "finished shards are kept" in caught.value.fix

@@ -1,0 +1,232 @@
+"""What the pool does about late, lost and failing shards, by a played Ray and a played clock."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from mrag_pipeline.domain.manifest import Receipt
+from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.runtime import ray_pool, ray_workers
+from mrag_pipeline.runtime.ray_workers import Worker
+from mrag_pipeline.settings.workers import WorkersSpec
+from tests.support.fake_workers import a_shard
+
+NEVER = float("inf")
+DIES = "dies"
+
+
+@dataclass(eq=False)
+class Ref:
+    """Ready at a time, with a value or an error."""
+
+    at: float
+    value: object
+
+
+@dataclass
+class Played:
+    """Workers, and how long each try of a shard takes: seconds, or seconds until it kills."""
+
+    seconds: Mapping[int, Sequence[float | tuple[float, str]]] = field(default_factory=dict)
+    starts: Sequence[float | tuple[float, str]] = ()  # of workers, in the order they are hired
+    now: float = 0.0
+    tries: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    hired: int = 0
+    ended: int = 0
+
+    # ------------------------------------------------- as Ray
+    def wait(self, refs: list[Ref], num_returns: int, timeout: float) -> tuple[list[Ref], object]:
+        assert refs, "nothing is awaited, and nothing will ever come"
+        first = min(refs, key=lambda ref: ref.at)
+        if first.at > self.now + timeout:
+            self.now += timeout
+            return [], refs
+        self.now = max(self.now, first.at)
+        return [first], refs
+
+    def get(self, ref: Ref) -> object:
+        if isinstance(ref.value, BaseException):
+            raise ref.value
+        return ref.value
+
+    # ------------------------------------------------- as the group
+    def group(self, count: int) -> Any:
+        group = SimpleNamespace(workers=[], plan=None)
+
+        def hire(at_most: int) -> None:
+            group.workers = [self._worker() for _ in range(min(count, at_most))]
+
+        def replace(worker: Worker) -> None:
+            fresh = self._worker()
+            worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
+            worker.flight.clear()
+
+        def end() -> None:
+            self.ended += 1
+
+        group.hire, group.replace, group.end = hire, replace, end
+        return group
+
+    def _worker(self) -> Worker:
+        planned = self.starts[self.hired] if self.hired < len(self.starts) else 0.0
+        self.hired += 1
+        actor = Actor(self)
+        return Worker(actor, actor.ref(planned, "node"))
+
+
+class Actor:
+    """Does one thing after the other; what waits when it dies dies with it."""
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self._busy_until = played.now
+        self._death: float = NEVER
+        self.embed = SimpleNamespace(remote=self._embed)
+
+    def ref(self, planned: float | tuple[float, str], value: object) -> Ref:
+        seconds, dies = planned if isinstance(planned, tuple) else (planned, "")
+        at = max(self._busy_until, self._played.now) + seconds
+        if dies:
+            self._death = min(self._death, at)
+        self._busy_until = at
+        if at >= self._death:
+            return Ref(self._death, ActorDiedError())
+        return Ref(at, value)
+
+    def _embed(self, shard: Shard) -> Ref:
+        number = self._played.tries[shard.index]
+        self._played.tries[shard.index] += 1
+        script = self._played.seconds.get(shard.index, ())
+        planned = script[number] if number < len(script) else 1.0
+        return self.ref(planned, Receipt(shard.index, "f", 1, 2, 3, 0, 4, ()))
+
+
+Run = Callable[..., list[int]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs so many shards on so many workers; the shards in the order of their receipts."""
+
+    def played(ray: Played, shards: int = 12, workers: int = 3, **spec: Any) -> list[int]:
+        monkeypatch.setattr(ray_pool, "ray", ray)
+        clock = SimpleNamespace(monotonic=lambda: ray.now)
+        monkeypatch.setattr(ray_pool, "time", clock)
+        monkeypatch.setattr(ray_workers, "time", clock)
+        assert time.monotonic() != ray.now  # the real one goes on
+        todo = [a_shard(i) for i in range(shards)]
+        one = ray_pool._Run(ray.group(workers), todo, WorkersSpec(**spec))
+        return [receipt.shard for receipt in one.receipts()]
+
+    return played
+
+
+def once(receipts: list[int], shards: int = 12) -> bool:
+    return sorted(receipts) == list(range(shards))
+
+
+def test_nothing_is_tried_twice_where_all_goes_well(run: Run) -> None:
+    """Three workers of one pace."""
+    ray = Played()
+    assert once(run(ray))
+    assert set(ray.tries.values()) == {1}
+    assert ray.now == pytest.approx(4)
+    assert ray.ended == 1
+
+
+def test_a_hanging_shard_is_done_by_an_idle_worker(run: Run) -> None:
+    """After three times the median; the shard that waited behind it before it."""
+    ray = Played({1: [NEVER]})
+    receipts = run(ray, workers=2)
+    assert once(receipts)
+    assert {shard for shard, tries in ray.tries.items() if tries > 1} == {1, receipts[-2]}
+    assert receipts[-1] == 1
+    assert ray.now < 16
+
+
+def test_while_shards_wait_nothing_is_given_twice(run: Run) -> None:
+    """A late worker takes nobody's core from shards that nobody has."""
+    ray = Played({0: [20.0]})
+    assert once(run(ray, shards=60), 60)
+    assert ray.tries[0] == 1
+
+
+def test_of_two_workers_at_a_shard_the_faster_counts(run: Run) -> None:
+    """The late one comes to its end while the run goes on: it is not counted again."""
+    ray = Played({0: [9.0], 1: [NEVER, 6.0]})
+    assert once(run(ray, workers=3))
+    assert ray.tries[0] == 2
+
+
+def test_the_late_worker_may_be_the_faster(run: Run) -> None:
+    """The second is slower still; the first's receipt counts and ends the run."""
+    ray = Played({0: [9.0, 100.0]})
+    assert once(run(ray))
+    assert ray.tries[0] == 2
+    assert ray.now == pytest.approx(9)
+
+
+def test_no_shard_has_three_workers(run: Run) -> None:
+    """However late both are."""
+    ray = Played({0: [50.0, 40.0]})
+    assert once(run(ray, workers=6))
+    assert ray.tries[0] == 2
+
+
+def test_a_second_worker_that_dies_is_not_mourned(run: Run) -> None:
+    """The first is still at the shard: its receipt comes, and the shard is given once more only."""
+    ray = Played({0: [30.0, (1.0, DIES)]})
+    assert once(run(ray, attempts=1))
+
+
+def test_a_first_worker_that_dies_leaves_the_shard_to_the_second(run: Run) -> None:
+    """It is not given to a third beside it."""
+    ray = Played({0: [(7.0, DIES), 2.9]})
+    assert once(run(ray))
+    assert ray.tries[0] == 2
+
+
+def test_both_dying_ends_the_run_when_the_tries_are_used_up(run: Run) -> None:
+    """A shard that kills whoever has it is told as that."""
+    ray = Played({0: [(9.0, DIES), (9.0, DIES), (1.0, DIES)]})
+    with pytest.raises(WorkerLost, match="shard 0 has lost its worker"):
+        run(ray, attempts=2)
+
+
+def test_zero_turns_lateness_off(run: Run) -> None:
+    """Every shard once, however long one takes."""
+    ray = Played({0: [500.0]})
+    assert once(run(ray, late_factor=0))
+    assert set(ray.tries.values()) == {1}
+
+
+def test_a_node_that_takes_starting_workers_along_does_not_end_the_run(run: Run) -> None:
+    """Eight start on one node and die at once; the next eight come up."""
+    ray = Played(starts=[(1.0, DIES)] * 8)
+    assert once(run(ray, shards=16, workers=8, attempts=2), 16)
+    assert ray.hired == 16
+
+
+def test_workers_that_never_come_up_end_the_run(run: Run) -> None:
+    """As many deaths as tries for each worker, with none coming up in between."""
+    ray = Played(starts=[(1.0, DIES)] * 100)
+    with pytest.raises(WorkerLost, match="6 workers died at their start"):
+        run(ray, workers=3, attempts=2)
+
+
+def test_a_worker_that_dies_gives_back_what_waited_behind(run: Run) -> None:
+    """Only what it was at has used up a try."""
+    ray = Played({0: [(2.0, DIES)]})
+    assert once(run(ray, attempts=2))
+    again = {shard for shard, tries in ray.tries.items() if tries > 1}
+    assert 0 in again
+    assert len(again) <= 2

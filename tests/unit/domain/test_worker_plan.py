@@ -1,0 +1,77 @@
+"""How many workers a machine gets, and how many dead letters a run allows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrag_pipeline.domain.run_limits import too_many_dead
+from mrag_pipeline.domain.worker_plan import plan_workers
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.workers import WorkersSpec
+
+GB = 1e9
+
+
+def count(spec: WorkersSpec, cpus: float, gpus: float = 0, memory: float = 100 * GB) -> int:
+    return plan_workers(spec, cpus, gpus, memory, 2 * GB).count
+
+
+def test_a_cpu_machine_gets_a_worker_per_core() -> None:
+    """Fewer where the memory or the threads of each ask for it; at least one."""
+    assert count(WorkersSpec(), 8) == 8
+    assert count(WorkersSpec(), 8, memory=7 * GB) == 3
+    assert count(WorkersSpec(threads=4), 8) == 2
+    assert count(WorkersSpec(threads=16), 8) == 1
+    assert count(WorkersSpec(), 8, memory=0) == 1
+    assert count(WorkersSpec(), 0.5) == 1
+    assert count(WorkersSpec(), 8, memory=float("inf")) == 8
+
+
+def test_a_gpu_machine_gets_a_worker_per_gpu() -> None:
+    """Cores and memory do not matter; shares of a GPU do; cpu in the config leaves them alone."""
+    plan = plan_workers(WorkersSpec(), 2, 4, 1 * GB, 2 * GB)
+    assert (plan.count, plan.on_gpu, plan.gpus) == (4, True, 1.0)
+    assert count(WorkersSpec(gpus_per_worker=0.5), 2, gpus=2) == 4
+    assert not plan_workers(WorkersSpec(device="cpu"), 2, 4, 8 * GB, 2 * GB).on_gpu
+
+
+def test_what_the_config_says_is_done() -> None:
+    """A count overrides cores, GPUs and memory."""
+    assert count(WorkersSpec(count=5), 2, memory=1) == 5
+    assert count(WorkersSpec(count=5), 2, gpus=1) == 5
+
+
+@given(
+    st.floats(0, 512), st.integers(0, 16), st.floats(0, 1e13), st.integers(0, 64), st.integers(1, 9)
+)
+def test_there_is_always_a_worker(
+    cpus: float, gpus: int, memory: float, asked: int, threads: int
+) -> None:
+    """Whatever the machine says of itself."""
+    spec = WorkersSpec(count=asked, threads=threads)
+    assert plan_workers(spec, cpus, gpus, memory, 2 * GB).count >= 1
+
+
+@pytest.mark.parametrize(
+    ("dead", "documents", "stops"),
+    [
+        (0, 0, False),
+        (9, 0, False),  # below min_dead_letters, whatever the share
+        (10, 0, True),
+        (10, 190, False),  # 5% exactly is allowed
+        (10, 189, True),
+        (1_000, 10**6, False),
+    ],
+)
+def test_a_share_of_dead_letters_stops_the_run(dead: int, documents: int, stops: bool) -> None:
+    """More than 5%, and at least ten of them."""
+    assert too_many_dead(IngestSpec(), dead, documents) is stops
+
+
+def test_none_may_be_allowed() -> None:
+    """Share 0 and minimum 0: the first dead letter stops the run, none does not."""
+    strict = IngestSpec(max_dead_letter_share=0.0, min_dead_letters=0)
+    assert too_many_dead(strict, 1, 10**6)
+    assert not too_many_dead(strict, 0, 0)

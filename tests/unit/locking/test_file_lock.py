@@ -1,0 +1,111 @@
+"""One run at a time on one index."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.errors import IndexBusy, StagingError
+from mrag_pipeline.locking.file_lock import lock_folder, run_lock
+from mrag_pipeline.settings.staging import StagingSpec
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mrag_pipeline.locking.file_lock import run_lock
+with run_lock(Path(sys.argv[1]), "docs"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
+    """A process that holds the lock until it is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_run_is_told_who_holds_the_index(tmp_path: Path) -> None:
+    """Process, host, start and age; at once, and after waiting in vain."""
+    process = held_elsewhere(tmp_path)
+    try:
+        for wait_s, told in ((0.0, f"process {process.pid} on"), (0.2, "0.2 s that this one")):
+            with (
+                pytest.raises(IndexBusy, match=told) as error,
+                run_lock(tmp_path, "docs", wait_s),
+            ):
+                pass
+            assert " s ago)" in error.value.found
+        with run_lock(tmp_path, "other"):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
+    """Its name is left behind and stops nobody."""
+    process = held_elsewhere(tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads((tmp_path / "docs" / "run.owner.json").read_text())["pid"] == process.pid
+    with run_lock(tmp_path, "docs"):
+        told = json.loads((tmp_path / "docs" / "run.owner.json").read_text())
+        assert told["pid"] == os.getpid()
+    assert not (tmp_path / "docs" / "run.owner.json").exists()
+
+
+def test_a_second_run_may_wait(tmp_path: Path) -> None:
+    """It starts when the first has ended."""
+    order = []
+
+    def first() -> None:
+        with run_lock(tmp_path, "docs"):
+            started.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    started = threading.Event()
+    thread = threading.Thread(target=first)
+    thread.start()
+    started.wait()
+    with run_lock(tmp_path, "docs", wait_s=30):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """A file where the folder should be stands for every such reason."""
+    (tmp_path / "staging").write_text("not a folder")
+    with (
+        pytest.raises(StagingError, match="cannot write"),
+        run_lock(tmp_path / "staging", "docs"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("/data/staging", Path("/data/staging")),
+        ("file:///data/staging", Path("/data/staging")),
+        ("s3://bucket/staging", None),
+        ("gs://bucket/staging", None),
+    ],
+)
+def test_an_object_store_has_no_lock_file(uri: str, place: Path | None) -> None:
+    """Only a disk has a lock that dies with its owner."""
+    assert lock_folder(StagingSpec(uri=uri)) == place

@@ -1,0 +1,206 @@
+"""A query's way through a version, over an encoder of words and exact search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.domain.exact_search import top_k
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.strategies import STRATEGIES
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import ConfigError, FingerprintMismatch
+from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
+from mrag_pipeline.query.retriever import STANDARD, Answer, Retriever, RetrieveSpec
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
+from mrag_pipeline.settings.windows import WindowSpec
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+
+TEXTS = {
+    "dog": ["a shaggy herding dog of the hills", "the dog guards sheep by night"],
+    "star": ["a cool giant star rich in carbon"],
+    "cake": ["layered butter cake from brittany"],
+    "sword": ["a curved sword of hammered steel", "the sword of the northern smiths"],
+    "reed": ["a small flute cut from river reed"],
+}
+CHUNKS = [(document, text) for document, texts in TEXTS.items() for text in texts]
+QUERY = (
+    "the shaggy herding dog ran over the hills. a cool giant star rich in carbon shone. "
+    "she ate layered butter cake from brittany. a curved sword of hammered steel hung there."
+)
+SPEC = RetrieveSpec(WindowSpec(short_words=8, span_words=8, run_words=16, max_windows=32))
+
+
+class SmallIndex:
+    """The texts in every head's collection and in the chunks collection; chunk i has id i + 1."""
+
+    def __init__(self, record: VersionRecord, encoder: FakeEncoder) -> None:
+        made = encoder.encode([text for _, text in CHUNKS], "document")
+        self.vectors = dict(
+            zip(record.head_collections(), made.heads.transpose(1, 0, 2), strict=True)
+        )
+        self.vectors[record.chunks_collection()] = made.standard
+        self.rows = {
+            at + 1: ChunkRow(at + 1, document, 0, 0, len(text), document, text, {})
+            for at, (document, text) in enumerate(CHUNKS)
+        }
+        self.requests: list[SearchRequest] = []
+        self.early: list[Sequence[int]] = []
+        self.fetched: list[Sequence[int]] = []
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        self.requests += requests
+        ids = np.arange(1, len(CHUNKS) + 1)
+        return [
+            Ranking(*top_k(ids, self.vectors[one.collection], one.vectors, one.limit))
+            for one in requests
+        ]
+
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        self.early.append(likely)
+        return {one: self.rows[one].document_id for one in ids if one in self.rows}, {}
+
+    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
+        self.fetched.append(ids)
+        return {one: self.rows[one] for one in ids if one in self.rows}
+
+
+class CountingEncoder(FakeEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def encode(self, texts, role):
+        assert role == "query" or len(texts) == len(CHUNKS)
+        self.batches.append(len(texts))
+        return super().encode(texts, role)
+
+
+class Asked:
+    """A retriever over the texts, and what it was made of."""
+
+    def __init__(self) -> None:
+        self.encoder = CountingEncoder()
+        vectors = FakeEncoder().encode([text for _, text in CHUNKS], "document").heads
+        self.record = VersionRecord(
+            *("toy", "v0123456789ab", "", self.encoder.card, ChunkingSpec()),
+            *(ImportanceSums.of(vectors), len(TEXTS), len(CHUNKS), 0, "2026", "toy.jsonl"),
+        )
+        self.index = SmallIndex(self.record, self.encoder)
+        self.encoder.batches.clear()
+        self.retriever = Retriever(self.encoder, FakeSegmenter(), self.index, self.record, SPEC)
+
+    def ask(self, query: str = QUERY, k: int = 4, strategy: str = "aspect") -> Answer:
+        return self.retriever.retrieve(query, k, strategy, ("herding dog", "giant star carbon"))
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+def test_a_query_of_four_subjects_finds_all_four(asked: Asked) -> None:
+    """Each document once, though the dog and the sword have two passages."""
+    assert sorted(asked.ask().documents()) == ["cake", "dog", "star", "sword"]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_answers_k_documents_once(asked: Asked, name: str) -> None:
+    """As many as were asked for, with the row of the best passage."""
+    answer = asked.ask(k=3, strategy=name)
+    assert len(set(answer.documents())) == 3
+    for one in answer.found:
+        assert one.row.id == one.hit.chunk_ids[0]
+        assert one.row.document_id == one.hit.document_id
+        assert one.hit.parts.shape == (len(answer.voters), len(answer.windows))
+        assert one.hit.parts.any()
+
+
+def test_windows_go_through_one_batch_and_one_search_call(asked: Asked) -> None:
+    """All heads are asked about all windows at once, the standard vector with them."""
+    answer = asked.ask()
+    assert asked.encoder.batches == [len(answer.windows)]
+    collections = [request.collection for request in asked.index.requests]
+    record = asked.record
+    assert collections == [*record.head_collections(), record.chunks_collection()]
+    assert {len(request.vectors) for request in asked.index.requests} == {len(answer.windows)}
+    assert answer.voters == (*(str(head) for head in record.encoder.heads), STANDARD)
+    assert answer.num_searches == len(collections) * len(answer.windows)
+    (texts,) = asked.index.fetched
+    assert sorted(texts) == sorted(found.row.id for found in answer.found), "the winners' alone"
+
+
+def test_mrag_reads_heads_only_and_the_whole_query(asked: Asked) -> None:
+    """The paper's rule: no window, no standard vector."""
+    answer = asked.ask(strategy="mrag")
+    assert [window.text for window in answer.windows] == [QUERY]
+    assert STANDARD not in answer.voters
+    assert len(asked.index.requests) == len(asked.record.encoder.heads)
+
+
+def test_a_short_query_under_aspect_is_mrag_and_the_standard_vector(asked: Asked) -> None:
+    """One window, so the heads' parts are those of the paper's rule."""
+    query = "giant carbon star"
+    ours, papers = asked.ask(query, strategy="aspect"), asked.ask(query, strategy="mrag")
+    assert len(ours.windows) == 1
+    heads = len(asked.record.encoder.heads)
+    wanted = {one.hit.document_id: one.hit.parts for one in papers.found}
+    for one in ours.found:
+        if one.hit.document_id in wanted:
+            np.testing.assert_array_equal(one.hit.parts[:heads], wanted[one.hit.document_id])
+
+
+def test_standard_is_the_order_of_similarity(asked: Asked) -> None:
+    """Documents by their nearest passage, found without the code under test."""
+    embedded = FakeEncoder().encode([QUERY], "query").standard[0]
+    passages = FakeEncoder().encode([text for _, text in CHUNKS], "document").standard
+    order = np.argsort(-(passages @ embedded))
+    expected = list(dict.fromkeys(CHUNKS[at][0] for at in order))
+    assert asked.ask(k=5, strategy="standard").documents() == expected
+
+
+def test_a_deleted_chunk_is_never_found(asked: Asked) -> None:
+    """Its vectors may still be in the heads; its row is gone, so its votes are dropped."""
+    for chunk, row in list(asked.index.rows.items()):
+        if row.document_id == "star":
+            del asked.index.rows[chunk]
+    answer = asked.ask(k=9)
+    assert "star" not in answer.documents()
+    assert len(answer.found) == len(TEXTS) - 1
+
+
+def test_fusion_joins_the_sub_queries(asked: Asked) -> None:
+    """Each sub-query's own document comes before any second; the query itself is not asked."""
+    answer = asked.ask(k=2, strategy="fusion-mrag")
+    assert sorted(answer.documents()) == ["dog", "star"]
+    assert [window.text for window in answer.windows] == ["herding dog", "giant star carbon"]
+
+
+def test_an_encoder_that_did_not_build_the_version_is_refused(asked: Asked) -> None:
+    """Its vectors would mean something else."""
+    other = FakeEncoder(EncoderSpec(model="other", max_tokens=64))
+    with pytest.raises(FingerprintMismatch, match="other"):
+        Retriever(other, FakeSegmenter(), asked.index, asked.record)
+
+
+@pytest.mark.parametrize(
+    ("query", "k", "strategy", "found"),
+    [
+        (" \n", 3, "aspect", "without text"),
+        ("dog", 0, "aspect", "k = 0"),
+        ("dog", 3, "fusion", "without sub-queries"),
+        ("dog", 3, "aspekt", "did you mean `aspect`"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(
+    asked: Asked, query: str, k: int, strategy: str, found: str
+) -> None:
+    """Before anything is searched, saying what to do."""
+    with pytest.raises(ConfigError, match=found):
+        asked.retriever.retrieve(query, k, strategy)
+    assert asked.index.requests == []

@@ -1,0 +1,422 @@
+"""Which version is asked: pinned for a batch, followed, read again, never lost to a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.domain.filters import parse
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.query.embed import Query, QueryEmbedder
+from mrag_pipeline.query.retriever import Answer, Question, Searcher
+from mrag_pipeline.serving.live_version import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
+from mrag_pipeline.stages.ingest.load import collections_of
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.living_index import Living, a_document
+from tests.support.query_service import QUERY, TEXTS, a_living
+
+ENCODER = FakeEncoder(num_heads=3)
+MARK = mark_of(ENCODER.card)
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Later(Executor):
+    """Runs what it was given when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.waiting.append(lambda: fn(*args, **kwargs))
+        return Future()
+
+    def run(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            one()
+
+
+class Watched:
+    """An index that counts what is read, and lets a test come in between."""
+
+    def __init__(self, index: ExactIndex) -> None:
+        self._index = index
+        self.reads = 0
+        self.looked_up: list[int] = []  # how many ids, call by call
+        self.before_search: Callable[[], None] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def record(self, version: str) -> VersionRecord | None:
+        self.reads += 1
+        return self._index.record(version)
+
+    def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
+        self.looked_up.append(len(ids))
+        return self._index.look_up(collection, ids, likely)
+
+    def search_within(self, requests: Sequence[Any], seconds: float) -> Any:
+        self.before_search()
+        return self._index.search_within(requests, seconds)
+
+
+class Served:
+    """A living index and a search over it."""
+
+    def __init__(self, living: Living) -> None:
+        assert isinstance(living.index, ExactIndex)
+        self.living = living
+        self.index = Watched(living.index)
+        self.clock = Clock()
+        self.later = Later()
+        self.live = LiveSearch(
+            self.index,  # type: ignore[arg-type]
+            10.0,
+            clock=self.clock,
+            background=self.later,
+        )
+        self.first = living.index.live() or ""
+
+    def another(self) -> str:
+        """A second version, loaded and not live."""
+        living = self.living
+        living.items = [*living.items, a_document(99)]
+        living.ingest()
+        second = living.index.live()
+        assert second
+        assert second != self.first
+        living.index.activate(self.first)
+        return second
+
+    def drop(self, version: str) -> None:
+        record = self.living.index.record(version)
+        assert record is not None
+        for name in (*record.head_collections(), record.chunks_collection()):
+            self.living.index.drop(name)
+        self.living.index.drop_record(version)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(a_living(tmp_path))
+
+
+def a_search(*queries: str, mark: str = MARK, deadline: float = 1e9, k: int = 2) -> Search:
+    asked = [Query(query) for query in queries or (QUERY,)]
+    embedded = QueryEmbedder(ENCODER, FakeSegmenter()).embed(asked)
+    questions = tuple(Question(a, e, k) for a, e in zip(asked, embedded, strict=True))
+    return Search(questions, mark, deadline)
+
+
+def answers(outcome: list[Answer] | MragError) -> list[Answer]:
+    assert not isinstance(outcome, MragError), outcome
+    return outcome
+
+
+def versions(outcomes: Sequence[list[Answer] | MragError]) -> set[str]:
+    return {answer.version for outcome in outcomes for answer in answers(outcome)}
+
+
+# ------------------------------------------------------------------ following
+def test_all_of_a_batch_are_answered_from_the_live_version(served: Served) -> None:
+    """Each request its own answers, in order."""
+    outcomes = served.live.answer([a_search(QUERY), a_search("butter cake", "river reed")])
+    assert [len(answers(outcome)) for outcome in outcomes] == [1, 2]
+    assert answers(outcomes[1])[0].documents()[0] == "cake"
+    assert answers(outcomes[1])[1].documents()[0] == "reed"
+    assert versions(outcomes) == {served.first}
+
+
+def test_a_flip_is_followed_by_the_next_batch(served: Served) -> None:
+    """The alias is resolved every time; nothing has to run out."""
+    served.live.answer([a_search()])
+    second = served.another()
+    served.living.index.activate(second)
+    assert versions(served.live.answer([a_search()])) == {second}
+    served.living.index.activate(served.first)
+    assert versions(served.live.answer([a_search()])) == {served.first}
+
+
+def test_a_flip_while_searching_mixes_nothing(served: Served) -> None:
+    """What has begun on a version ends on it."""
+    second = served.another()
+    served.index.before_search = lambda: served.living.index.activate(second)
+    outcomes = served.live.answer([a_search(), a_search("butter cake")])
+    assert versions(outcomes) == {served.first}
+
+
+def test_a_pin_holds_against_the_alias_until_it_is_taken_away(served: Served) -> None:
+    """As the user_config's `version` says."""
+    second = served.another()
+    served.live.pin(second)
+    assert versions(served.live.answer([a_search()])) == {second}
+    served.live.pin(None)
+    assert versions(served.live.answer([a_search()])) == {served.first}
+
+
+def test_a_pin_to_no_version_is_said(served: Served) -> None:
+    """Not answered from the live one: that is not what was asked for."""
+    served.live.pin("v000000000000")
+    [outcome] = served.live.answer([a_search()])
+    assert isinstance(outcome, NotReady)
+    assert "v000000000000" in outcome.found
+    assert "v000000000000" in served.live.state().reason
+
+
+# ------------------------------------------------------------------ dropped under us
+def test_a_version_dropped_between_resolving_and_searching_costs_nobody_an_answer(
+    served: Served,
+) -> None:
+    """Its requests are asked once more, of the one that took its place."""
+    second = served.another()
+
+    def pull_away() -> None:
+        served.index.before_search = lambda: None
+        served.living.index.activate(second)
+        served.drop(served.first)
+
+    served.index.before_search = pull_away
+    outcomes = served.live.answer([a_search(), a_search("butter cake", "river reed")])
+    assert versions(outcomes) == {second}
+
+
+def test_it_is_tried_once_more_and_no_more(served: Served) -> None:
+    """An index that fails whatever is live gives its error, after two tries."""
+    second = served.another()
+    tries = []
+
+    def fail() -> None:
+        tries.append(1)
+        served.living.index.activate(second)
+        raise IndexUnavailable("no answer")
+
+    served.index.before_search = fail
+    [outcome] = served.live.answer([a_search()])
+    assert isinstance(outcome, IndexUnavailable)
+    assert len(tries) == 2
+
+
+def test_an_error_of_the_caller_is_not_asked_again(served: Served) -> None:
+    """Another version would give it too; the others of the batch have their answers."""
+    second = served.another()
+    tries = []
+
+    def flip() -> None:
+        tries.append(1)
+        served.living.index.activate(second)
+
+    served.index.before_search = flip
+    wrong, right = served.live.answer([a_search(k=0), a_search()])
+    assert isinstance(wrong, ConfigError)
+    assert versions([right]) == {served.first}
+    assert len(tries) == 1
+
+
+def test_an_index_that_fails_and_has_not_moved_on_is_not_asked_again(served: Served) -> None:
+    """The adapter owns that retry."""
+    tries = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise IndexUnavailable("no answer")
+
+    served.index.before_search = fail
+    [outcome] = served.live.answer([a_search()])
+    assert isinstance(outcome, IndexUnavailable)
+    assert len(tries) == 1
+
+
+# ------------------------------------------------------------------ the record
+def test_a_record_is_read_again_at_most_once_a_second_and_never_waited_for(
+    served: Served,
+) -> None:
+    """A sync's importance arrives; questions meanwhile are answered with what is known."""
+    served.live.answer([a_search()])
+    served.live.answer([a_search()])
+    assert served.index.reads == 1
+    record = served.living.index.record(served.first)
+    assert record is not None
+    served.living.index.write_record(replace(record, num_documents=77))
+    served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.live.answer([a_search()])
+    assert (served.index.reads, len(served.later.waiting)) == (1, 1)
+    assert _documents(served) == len(TEXTS)
+    served.later.run()
+    assert served.index.reads == 2
+    assert _documents(served) == 77
+
+
+def test_other_importance_gives_other_votes(served: Served) -> None:
+    """The searcher is bound to the fresh record, not only shown it."""
+    [before] = served.live.answer([a_search()])
+    record = served.living.index.record(served.first)
+    assert record is not None
+    doubled = replace(record.sums, norm_sum=record.sums.norm_sum * [1.0, 2.0, 3.0])
+    served.living.index.write_record(replace(record, sums=doubled))
+    served.clock.now += REFRESH_S
+    served.live.state()
+    served.later.run()
+    [after] = served.live.answer([a_search()])
+    votes = [answers(one)[0].found[0].hit.parts.sum(axis=1) for one in (before, after)]
+    assert not np.allclose(votes[0] / votes[0].sum(), votes[1] / votes[1].sum())
+
+
+def test_an_index_that_does_not_answer_costs_the_refresh_and_not_the_answer(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record stays as it was, and is not asked for again at once."""
+    served.live.answer([a_search()])
+    served.clock.now += REFRESH_S
+
+    def fails(version: str) -> None:
+        raise IndexUnavailable("no answer")
+
+    monkeypatch.setattr(served.index, "record", fails)
+    served.live.answer([a_search()])
+    served.later.run()
+    assert versions(served.live.answer([a_search()])) == {served.first}
+    assert served.later.waiting == []
+
+
+# ------------------------------------------------------------------ who is refused
+def test_an_encoder_that_did_not_build_the_version_is_refused(served: Served) -> None:
+    """By its mark, that goes with the vectors: a fresh encoder and an old one may be mixed."""
+    other, right = served.live.answer([a_search(mark="another"), a_search()])
+    assert isinstance(other, NotReady)
+    assert "another encoder" in other.found
+    assert versions([right]) == {served.first}
+    assert served.live.state().mark == MARK
+
+
+def test_marks_tell_encoders_apart_and_not_their_places() -> None:
+    """The same weights elsewhere are the same encoder."""
+    card = ENCODER.card
+    assert mark_of(replace(card, weights_hash="0" * 64)) != MARK
+    assert mark_of(replace(card, pooling="mean" if card.pooling != "mean" else "cls")) != MARK
+    assert mark_of(replace(card, spec=replace(card.spec, model="elsewhere/else"))) == MARK
+
+
+def test_a_request_whose_time_is_over_is_not_searched(served: Served) -> None:
+    """It waited too long for its turn; its neighbour is answered."""
+    late, right = served.live.answer([a_search(deadline=100.0), a_search(deadline=101.0)])
+    assert isinstance(late, OutOfTime)
+    assert versions([right]) == {served.first}
+
+
+def test_an_empty_index_says_what_to_do(tmp_path: Path) -> None:
+    """Not ready, with the command that helps."""
+    live = LiveSearch(ExactIndex("docs"), 10.0, background=Later())
+    [outcome] = live.answer([a_search()])
+    assert isinstance(outcome, NotReady)
+    assert "mrag ingest" in outcome.fix
+    state = live.state()
+    assert (state.record, state.mark) == (None, "")
+    assert "no live version" in state.reason
+
+
+def test_where_a_silent_index_is_stays_in_the_log() -> None:
+    """Readiness is told without a key."""
+
+    class Silent(ExactIndex):
+        def live(self) -> str | None:
+            raise IndexUnavailable("no answer from http://10.1.2.3:19530")
+
+    state = LiveSearch(Silent("docs"), 10.0, background=Later()).state()
+    assert state.record is None
+    assert state.reason == "the index does not answer"
+
+
+# ------------------------------------------------------------------ chunks
+def test_a_chunk_is_the_live_versions_and_only_whose_may_see_it(served: Served) -> None:
+    """A filter that it does not match hides it."""
+    [outcome] = served.live.answer([a_search("butter cake")])
+    row = answers(outcome)[0].found[0].row
+    theirs = parse({"field": "metadata.owner.name", "op": "eq", "value": "umbrella"})
+    others = parse({"field": "metadata.owner.name", "op": "eq", "value": "acme"})
+    assert served.live.chunk(row.id, None) == row
+    assert served.live.chunk(row.id, theirs) == row
+    assert served.live.chunk(row.id, others) is None
+    assert served.live.chunk(1, None) is None
+
+
+def _documents(served: Served) -> int:
+    record = served.live.state().record
+    assert record is not None
+    return record.num_documents
+
+
+# ------------------------------------------------------------------ documents, remembered
+def test_documents_are_read_once_while_nothing_changes(served: Served) -> None:
+    """The same question asked again reads rows of winners alone, and is answered the same."""
+    first = answers(served.live.answer([a_search()])[0])
+    served.clock.now += REFRESH_S / 2
+    again = answers(served.live.answer([a_search()])[0])
+    assert served.index.looked_up[0] > 0
+    assert served.index.looked_up[1:] == [0]
+    assert [one.documents() for one in again] == [one.documents() for one in first]
+
+
+@pytest.mark.parametrize("change", [{"pending": "x"}, {"syncs": 1}])
+def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> None:
+    """From when its record is seen: while it is under way each time, after it once."""
+    served.live.answer([a_search()])
+    record = served.living.index.record(served.first)
+    assert record is not None
+    served.living.index.write_record(replace(record, **change))
+    served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.later.run()
+    served.index.looked_up.clear()
+    served.live.answer([a_search()])
+    served.live.answer([a_search()])
+    wanted = [True, True] if "pending" in change else [True, False]
+    assert [bool(count) for count in served.index.looked_up] == wanted
+
+
+def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
+    """After a pause nobody knows yet whether a sync has begun."""
+    served.live.answer([a_search()])
+    served.clock.now += BELIEVED_S + 0.1
+    served.live.answer([a_search()])
+    assert served.index.looked_up[1] > 0
+    served.later.run()
+    served.live.answer([a_search()])
+    assert served.index.looked_up[2] == 0
+
+
+def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
+    served: Served,
+) -> None:
+    """It makes way for the next, as if it had never been listed."""
+    [before] = answers(served.live.answer([a_search(k=3)])[0])
+    gone = before.found[0]
+    record = served.living.index.record(served.first)
+    assert record is not None
+    *_, chunks = collections_of(record.index, record.version, record.encoder)
+    served.living.index.delete(chunks.name, [gone.row.id])
+    [after] = answers(served.live.answer([a_search(k=3)])[0])
+    assert served.index.looked_up[1] == 0
+    assert gone.row.id not in {one.row.id for one in after.found}
+    expected = Searcher(served.living.index, record).search(
+        [replace(one, seconds=None) for one in a_search(k=3).questions]
+    )
+    assert [one.row for one in after.found] == [one.row for one in expected[0].found]

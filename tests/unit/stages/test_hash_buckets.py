@@ -1,0 +1,89 @@
+"""Equal keys of more rows than memory holds."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.errors import StorageFull
+from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
+
+
+def found(buckets: HashBuckets) -> list[tuple[int, int, int]]:
+    """Every row that is not alone: key, shard, row."""
+    return [
+        (key, shard, row)
+        for keys, places in buckets.repeated()
+        for key, (shard, row) in zip(keys.tolist(), places.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("rows_in_memory", [10**6, 1_000, 3])
+def test_equal_keys_are_found_with_their_places(rows_in_memory: int) -> None:
+    """In memory or on disk, all rows of a key that comes twice, in the order they were added."""
+    random = np.random.default_rng(5)
+    shards = [random.integers(0, 2**63, 500, dtype=np.uint64) for _ in range(7)]
+    shards[6][10] = shards[0][3]
+    shards[5][0] = shards[0][3]
+    shards[2][9] = shards[2][8]
+    with HashBuckets(rows_in_memory) as buckets:
+        for number, keys in enumerate(shards):
+            buckets.add(number, keys)
+        rows = found(buckets)
+    one, two = int(shards[0][3]), int(shards[2][8])
+    assert [row for row in rows if row[0] == one] == [(one, 0, 3), (one, 5, 0), (one, 6, 10)]
+    assert [row for row in rows if row[0] == two] == [(two, 2, 8), (two, 2, 9)]
+    assert len(rows) == 5
+
+
+def test_nothing_and_nothing_twice() -> None:
+    """No row, an empty shard, and keys that are all different give nothing."""
+    with HashBuckets(2) as buckets:
+        assert found(buckets) == []
+    with HashBuckets(2) as buckets:
+        buckets.add(0, np.zeros(0, np.uint64))
+        buckets.add(1, np.arange(1_000, dtype=np.uint64))
+        assert found(buckets) == []
+
+
+def test_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waited on disk is removed, also when looking at it failed."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def fail() -> None:
+        with HashBuckets(2) as buckets:
+            buckets.add(0, np.arange(1_000, dtype=np.uint64))
+            assert any(tmp_path.rglob("0*"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_holds_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are added, those beyond the limit are on disk."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with HashBuckets(1_000) as buckets:
+        for shard in range(50):
+            buckets.add(shard, np.arange(shard * 900, shard * 900 + 900, dtype=np.uint64))
+            assert buckets._num_held <= 1_000
+        [folder] = tmp_path.iterdir()
+        assert sum(file.stat().st_size for file in folder.iterdir()) >= 24 * 44_000
+
+
+def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder for temporary files is not the staging folder: the message names it."""
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with HashBuckets(2) as buckets:
+        monkeypatch.setattr(Path, "open", full)
+        with pytest.raises(StorageFull, match="for the ids of the corpus") as caught:
+            buckets.add(0, np.arange(10, dtype=np.uint64))
+        monkeypatch.undo()
+    assert "TMPDIR" in str(caught.value)
