@@ -30,8 +30,9 @@ from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import apply, live_record
+from mrag_pipeline.stages.sync.apply import apply
 from mrag_pipeline.stages.sync.compare import SyncScope, compare
+from mrag_pipeline.stages.versions.lookup import live_record
 
 CHANGED_SHARE = 0.01
 WORDS = ("river", "violin", "engine", "bakery", "glacier", "market", "lantern", "library")

@@ -27,7 +27,7 @@ from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures, published
 from mrag_pipeline.stages.evaluate.evaluate import SharingFinder, strategies_for
 from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 
 BASELINES = ("standard", "standard-windows")  # of the paired differences
 

@@ -30,6 +30,7 @@ from mrag_pipeline.stages.sync import apply as sync_stage
 from mrag_pipeline.stages.sync import compare as compare_stage
 from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope
+from mrag_pipeline.stages.versions.lookup import live_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class SyncResult:
 def finish(config: Config) -> tuple[VersionRecord, bool]:
     """The live version's record; a sync that was cut short is finished first."""
     with closing(wiring.index(config)) as index:
-        record = sync_stage.live_record(index)
+        record = live_record(index)
         delta = wiring.delta(config, record.version, record.syncs + 1)
         manifest = sync_stage.unfinished(record, delta)
         if manifest is None:
@@ -104,7 +105,7 @@ def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letter
     """The difference is in the index, its record and importance too."""
     with closing(wiring.index(config)) as index:
         # Read again: a try before this one may have begun, or ended without an answer.
-        before, record = record, sync_stage.live_record(index)
+        before, record = record, live_record(index)
         if record.syncs > before.syncs:
             return Applied(record, 0, 0)
         delta = wiring.delta(config, record.version, record.syncs + 1)

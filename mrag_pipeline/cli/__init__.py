@@ -43,11 +43,21 @@ def _root(
 
 def _add_commands() -> None:
     from mrag_pipeline.cli import (
+        activate,
+        audit,
+        deadletters,
         doctor,
         evaluate,
+        export,
+        import_version,
         ingest,
+        init,
+        inspect,
         keys,
         models,
+        plan,
+        repair,
+        retire,
         search,
         serve,
         status,
@@ -56,26 +66,26 @@ def _add_commands() -> None:
     )
 
     for command in (
-        ingest.init,
-        ingest.plan,
+        init.init,
+        plan.plan,
         ingest.ingest,
         sync.sync,
         search.search,
         serve.serve,
         evaluate.evaluate,
         status.status,
-        status.inspect,
+        inspect.inspect,
         versions.versions,
-        versions.activate,
-        versions.retire,
-        versions.audit,
-        versions.repair,
-        versions.export,
+        activate.activate,
+        retire.retire,
+        audit.audit,
+        repair.repair,
+        export.export,
         doctor.doctor,
     ):
         app.command()(command)
-    app.command("import")(versions.import_version)
-    app.add_typer(sync.deadletters, name="deadletters")
+    app.command("import")(import_version.import_version)
+    app.add_typer(deadletters.deadletters, name="deadletters")
     app.add_typer(models.models, name="models")
     app.add_typer(keys.keys, name="keys")
 

@@ -1,110 +1,23 @@
-"""`mrag init`, `mrag plan`, `mrag ingest`: from a corpus to a live version."""
+"""`mrag ingest`: from a corpus to a live version."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from mrag_pipeline.cli import flow_runs
 from mrag_pipeline.cli.options import (
     Address,
     AsJson,
     ConfigFile,
+    Corpus,
     Index,
     Settings,
     Wait,
     settings_of,
 )
-from mrag_pipeline.cli.terminal import LiveProgress, err, out, print_json, size
-from mrag_pipeline.errors import ConfigError
-
-Corpus = Annotated[
-    str | None,
-    typer.Argument(help="Path or URI: a file, a folder, a glob, s3://..., or pydoc: ."),
-]
-
-
-def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("mrag.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-) -> None:
-    """Write a commented config file, every key with its default.
-
-    Example: mrag init
-    """
-    from mrag_pipeline.config import template
-
-    if path.exists() and not force:
-        raise ConfigError(
-            f"{path} is there already", "a new file", "name another path, or use --force"
-        )
-    path.write_text(template(), "utf-8")
-    out.print(f"wrote {path}; next: set corpus.uri in it, then `mrag plan`", highlight=False)
-
-
-def plan(
-    corpus: Corpus = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Show what an ingest would do and need; refuse what cannot work.
-
-    Examples:
-        mrag plan articles.jsonl
-        mrag plan s3://bucket/corpus/ --index wiki --json
-    """
-    from mrag_pipeline.config import Config
-    from mrag_pipeline.flows.ingest import make_plan
-
-    made = make_plan(Config.load(config, settings_of(settings, index, corpus)))
-    manifest, estimate, card = made.manifest, made.estimate, made.manifest.encoder
-    about = "" if estimate.exact else "about "
-    facts: dict[str, Any] = {
-        "corpus": made.corpus,
-        "source": size(estimate.num_bytes),
-        "documents": f"{about}{estimate.num_documents:,}",
-        "chunks": f"{about}{estimate.num_chunks:,}",
-        "tokens": f"{about}{estimate.num_tokens:,}",
-        "dead letters": f"{estimate.num_dead_letters} in a sample of {estimate.sampled_documents}",
-        "shards": f"{len(manifest.shards)}, {made.done_shards} done already",
-        "encoder": f"{card.spec.model} ({card.family}), {card.pooling} heads",
-        "heads": f"H = {len(card.heads)} of D = {card.head_dim}, standard {card.standard_dim}",
-        "collections": made.collections,
-        "staging": f"about {size(estimate.staging_bytes)}, {size(made.free_bytes)} free",
-        "index size": f"about {size(estimate.index_bytes)}",
-        "version": f"{manifest.index} {manifest.version}",
-    }
-    if json:
-        print_json(
-            {
-                "index": manifest.index,
-                "version": manifest.version,
-                "fingerprint": manifest.fingerprint,
-                "corpus": made.corpus,
-                "source_bytes": estimate.num_bytes,
-                "documents": estimate.num_documents,
-                "chunks": estimate.num_chunks,
-                "tokens": estimate.num_tokens,
-                "estimates_are_exact": estimate.exact,
-                "shards": len(manifest.shards),
-                "done_shards": made.done_shards,
-                "heads": len(card.heads),
-                "head_dim": card.head_dim,
-                "standard_dim": card.standard_dim,
-                "collections": made.collections,
-                "staging_bytes": estimate.staging_bytes,
-                "index_bytes": estimate.index_bytes,
-                "free_bytes": made.free_bytes,
-            }
-        )
-        return
-    _facts(facts)
-    out.print("next: `mrag ingest` with the same arguments", highlight=False)
+from mrag_pipeline.cli.terminal import LiveProgress, err, out, print_json
 
 
 def ingest(
@@ -147,7 +60,7 @@ def ingest(
         print_json(result)
         return
     embedded = result["shards"] - result["reused_shards"]
-    _facts(
+    flow_runs.facts(
         {
             "version": f"{result['index']} {result['version']} is live",
             "documents": f"{result['documents']:,}",
@@ -160,10 +73,3 @@ def ingest(
         }
     )
     out.print('next: `mrag search "..."`', highlight=False)
-
-
-def _facts(facts: dict[str, Any]) -> None:
-    table = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        table.add_row(f"[bold]{name}", str(value))
-    out.print(table, highlight=False)

@@ -30,6 +30,13 @@ Address = Annotated[
         help='A Ray cluster to embed on: HOST:PORT or "auto" on its nodes, ray://HOST:10001.',
     ),
 ]
+Corpus = Annotated[
+    str | None,
+    typer.Argument(help="Path or URI: a file, a folder, a glob, s3://..., or pydoc: ."),
+]
+Version = Annotated[
+    str | None, typer.Option("--version", help="A version's name; the live one if not given.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
 
 

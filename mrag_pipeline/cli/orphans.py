@@ -30,7 +30,8 @@ def guard() -> None:
         return
     mark = os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
     watch = subprocess.Popen(
-        [sys.executable, str(Path(__file__)), mark],
+        # -P: a script's folder is not searched, where `inspect` would be ours, not Python's.
+        [sys.executable, "-P", str(Path(__file__)), mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

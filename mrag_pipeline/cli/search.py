@@ -12,13 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
-from mrag_pipeline.cli.status import live_record
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.query.retriever import Answer, Found
+from mrag_pipeline.stages.versions.lookup import live_record
 
 SNIPPET_CHARS = 160
 BARS = " ▁▂▃▄▅▆▇█"
@@ -68,7 +68,7 @@ def search(
     filter_ = None if wanted is None else _filter(wanted)
     resolved = Config.load(config, settings_of(settings, index))
     with closing(wiring.index(resolved)) as opened:
-        record = live_record(opened, resolved.index)
+        record = live_record(opened)
         retriever = wiring.retriever(resolved, opened, record)
         asked = [name for name in (compare, strategy_name) if name]
         answers = []

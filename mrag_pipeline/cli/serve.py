@@ -15,11 +15,11 @@ import typer
 
 from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
-from mrag_pipeline.cli.status import live_record
 from mrag_pipeline.cli.terminal import err, out
 from mrag_pipeline.config import Config, merged
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, NotReady
+from mrag_pipeline.stages.versions.lookup import live_record
 
 INTERRUPTED = 130
 
@@ -79,7 +79,7 @@ def _checked(config: Config) -> VersionRecord:
     if not config.workers.address:  # a cluster's Serve may listen already
         check_port(config.serve.host, config.serve.port)
     with closing(wiring.index(config)) as opened:
-        record = live_record(opened, config.index)
+        record = live_record(opened)
     if not config.workers.address and wiring.weights_hash(config) != record.encoder.weights_hash:
         raise _another_encoder(config, record)
     return record

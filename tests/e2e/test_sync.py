@@ -11,7 +11,7 @@ import pytest
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from tests.e2e.conftest import Undisturbed
 from tests.support.project_folder import end, family_of, run, start, wait_for
 

@@ -8,7 +8,7 @@ import pytest
 
 from mrag_pipeline.errors import IndexUnavailable, StorageFull
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.crash_table import BEGIN, END, PAGE, Outcome, outcomes, table, torn
 from tests.support.living_index import Living, a_document
 

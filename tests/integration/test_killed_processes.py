@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.version import version_in
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.killed_process import a_living
 from tests.support.living_index import assert_same, audited
 

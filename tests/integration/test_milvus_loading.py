@@ -23,7 +23,7 @@ from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.crash_table import FIRST

@@ -26,7 +26,7 @@ import yaml
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.settings.encoder import EncoderSpec
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -23,7 +23,7 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.ingest.publish import activate
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import retire
 from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export

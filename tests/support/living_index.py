@@ -30,9 +30,10 @@ from mrag_pipeline.stages.ingest.plan import Request, plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import Applied, apply, live_record, unfinished
+from mrag_pipeline.stages.sync.apply import Applied, apply, unfinished
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.versions.audit import Audit, audit
+from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.repair import Repaired, repair
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.staging.deltas import open_delta

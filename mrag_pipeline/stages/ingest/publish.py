@@ -11,6 +11,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.versions.lookup import named_record
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,7 @@ def activate(version: str, index: VectorIndex) -> VersionRecord:
 
     Raises: PlanRefused if it is unknown, not whole or in the middle of a sync.
     """
-    record = index.record(version)
-    if record is None:
-        known = ", ".join(one.version for one in index.records()) or "none"
-        raise PlanRefused(f"no version {version}", f"one of: {known}", "see `mrag versions`")
+    record = named_record(index, version)
     names = (*record.head_collections(), record.chunks_collection())
     rows = {name: index.count(name) for name in names}
     if not record.pending and set(rows.values()) != {record.num_chunks}:

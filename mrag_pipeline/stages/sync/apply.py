@@ -21,7 +21,6 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import (
     FingerprintMismatch,
-    NoLiveVersion,
     StagingError,
     TooFewChunks,
     VerifyFailed,
@@ -41,20 +40,6 @@ class Applied:
     record: VersionRecord
     chunks_added: int
     chunks_removed: int
-
-
-def live_record(index: VectorIndex) -> VersionRecord:
-    """The record of the version that is live.
-
-    Raises: NoLiveVersion.
-    """
-    version = index.live()
-    record = index.record(version) if version is not None else None
-    if record is None:
-        raise NoLiveVersion(
-            f"no live version in {index.describe()}", "a published version", "run `mrag ingest`"
-        )
-    return record
 
 
 def unfinished(record: VersionRecord, staging: DeltaStaging) -> Manifest | None:

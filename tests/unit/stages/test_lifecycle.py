@@ -18,7 +18,7 @@ from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.stages.ingest.publish import activate, keep_ready
-from mrag_pipeline.stages.sync.apply import live_record
+from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import drop, retire
 from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export

@@ -22,8 +22,8 @@ from mrag_pipeline.errors import (
     VerifyFailed,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
-from mrag_pipeline.stages.sync.apply import live_record
 from mrag_pipeline.stages.sync.compare import SyncScope
+from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support import living_index as living_module
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.living_index import Living, a_document, assert_same

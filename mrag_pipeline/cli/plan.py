@@ -1,0 +1,78 @@
+"""`mrag plan`: what an ingest would do and need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mrag_pipeline.cli import flow_runs
+from mrag_pipeline.cli.options import (
+    AsJson,
+    ConfigFile,
+    Corpus,
+    Index,
+    Settings,
+    settings_of,
+)
+from mrag_pipeline.cli.terminal import out, print_json, size
+
+
+def plan(
+    corpus: Corpus = None,
+    config: ConfigFile = None,
+    index: Index = None,
+    settings: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Show what an ingest would do and need; refuse what cannot work.
+
+    Examples:
+        mrag plan articles.jsonl
+        mrag plan s3://bucket/corpus/ --index wiki --json
+    """
+    from mrag_pipeline.config import Config
+    from mrag_pipeline.flows.ingest import make_plan
+
+    made = make_plan(Config.load(config, settings_of(settings, index, corpus)))
+    manifest, estimate, card = made.manifest, made.estimate, made.manifest.encoder
+    about = "" if estimate.exact else "about "
+    facts: dict[str, Any] = {
+        "corpus": made.corpus,
+        "source": size(estimate.num_bytes),
+        "documents": f"{about}{estimate.num_documents:,}",
+        "chunks": f"{about}{estimate.num_chunks:,}",
+        "tokens": f"{about}{estimate.num_tokens:,}",
+        "dead letters": f"{estimate.num_dead_letters} in a sample of {estimate.sampled_documents}",
+        "shards": f"{len(manifest.shards)}, {made.done_shards} done already",
+        "encoder": f"{card.spec.model} ({card.family}), {card.pooling} heads",
+        "heads": f"H = {len(card.heads)} of D = {card.head_dim}, standard {card.standard_dim}",
+        "collections": made.collections,
+        "staging": f"about {size(estimate.staging_bytes)}, {size(made.free_bytes)} free",
+        "index size": f"about {size(estimate.index_bytes)}",
+        "version": f"{manifest.index} {manifest.version}",
+    }
+    if json:
+        print_json(
+            {
+                "index": manifest.index,
+                "version": manifest.version,
+                "fingerprint": manifest.fingerprint,
+                "corpus": made.corpus,
+                "source_bytes": estimate.num_bytes,
+                "documents": estimate.num_documents,
+                "chunks": estimate.num_chunks,
+                "tokens": estimate.num_tokens,
+                "estimates_are_exact": estimate.exact,
+                "shards": len(manifest.shards),
+                "done_shards": made.done_shards,
+                "heads": len(card.heads),
+                "head_dim": card.head_dim,
+                "standard_dim": card.standard_dim,
+                "collections": made.collections,
+                "staging_bytes": estimate.staging_bytes,
+                "index_bytes": estimate.index_bytes,
+                "free_bytes": made.free_bytes,
+            }
+        )
+        return
+    flow_runs.facts(facts)
+    out.print("next: `mrag ingest` with the same arguments", highlight=False)
