@@ -88,7 +88,7 @@ def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
         return [int(one) for one in random.choice(ids, SHORTLIST, False)]
 
     def one_after_the_other() -> None:
-        index.documents(chunks, listed())
+        index.look_up(chunks, listed(), [])
         index.chunks(chunks, listed()[:10])
 
     def together() -> None:

@@ -17,6 +17,7 @@ from mrag_pipeline.ports import (
     CorpusReader,
     DeltaStaging,
     Export,
+    QueryIndex,
     Segmenter,
     Staging,
     VectorIndex,
@@ -186,7 +187,7 @@ def index_is_shared(config: Config) -> bool:
     return database_path(config.milvus.uri) is None
 
 
-def retriever(config: Config, index: VectorIndex, record: VersionRecord) -> Retriever:
+def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
     """Asks one version of the index, with the encoder that the config names.
 
     Raises: FingerprintMismatch if another encoder built the version.

@@ -12,7 +12,7 @@ from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, setti
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.ports import ChunkRow, VectorIndex
+from mrag_pipeline.ports import ChunkRow, Rows
 from mrag_pipeline.stages.versions.lookup import live_record
 
 
@@ -55,7 +55,7 @@ def inspect(
         out.print(f"[dim]norms: {', '.join(present)}", highlight=False)
 
 
-def _chunk_facts(index: VectorIndex, record: VersionRecord, row: ChunkRow) -> dict[str, Any]:
+def _chunk_facts(index: Rows, record: VersionRecord, row: ChunkRow) -> dict[str, Any]:
     norms: dict[str, float | None] = {}
     for head, name in zip(record.encoder.heads, record.head_collections(), strict=True):
         vector = index.vectors(name, [row.id]).get(row.id)

@@ -11,7 +11,7 @@ from rich.table import Table
 from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
 from mrag_pipeline.cli.terminal import out, print_json, size
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.ports import Rows
 
 
 def status(
@@ -60,7 +60,7 @@ def status(
     out.print(table, highlight=False)
 
 
-def _version_facts(index: VectorIndex, record: VersionRecord, live: str | None) -> dict[str, Any]:
+def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict[str, Any]:
     names = (*record.head_collections(), record.chunks_collection())
     rows = [index.count(name) for name in names]
     return {

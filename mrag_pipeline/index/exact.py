@@ -134,15 +134,12 @@ class ExactIndex:
         found = (one for one in some if matches(wanted, texts[one]))
         return np.array(sorted(islice(found, limit)), dtype=np.int64)
 
-    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        """The document of each row that exists, by id."""
-        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
-
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
     ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
-        """The document of each row that exists, and the likely rows that do."""
-        return self.documents(collection, ids), self.chunks(collection, likely)
+        """The document id of each row that exists, and the likely rows that do."""
+        documents = {id_: row.document_id for id_, row in self.chunks(collection, ids).items()}
+        return documents, self.chunks(collection, likely)
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""

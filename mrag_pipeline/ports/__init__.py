@@ -1,4 +1,4 @@
-"""The seams: what the stages need, said without naming a library that does it.
+"""The seams: what the stages need, without naming a library that provides it.
 
 Every port has a contract suite in `tests/contracts/` that its fake and the real thing pass.
 Arrow tables may cross a port; nothing else of a library may.
@@ -6,15 +6,17 @@ Arrow tables may cross a port; nothing else of a library may.
 
 from mrag_pipeline.ports.corpus import CorpusReader
 from mrag_pipeline.ports.encoder import Encoder, Segmenter
-from mrag_pipeline.ports.index import (
-    ChunkRow,
-    CollectionKind,
-    CollectionSpec,
-    Mark,
-    Ranking,
-    SearchRequest,
+from mrag_pipeline.ports.index.collections import CollectionKind, Collections, CollectionSpec
+from mrag_pipeline.ports.index.combinations import (
+    QueryIndex,
+    ServedIndex,
     VectorIndex,
+    VersionBuilds,
+    VersionRows,
 )
+from mrag_pipeline.ports.index.rows import ChunkLookup, ChunkRow, Mark, RowChanges, Rows
+from mrag_pipeline.ports.index.searches import Ranking, Searches, SearchRequest
+from mrag_pipeline.ports.index.versions import Versions
 from mrag_pipeline.ports.staging import (
     BulkFile,
     BulkFiles,
@@ -29,9 +31,11 @@ from mrag_pipeline.ports.work import Progress, WorkerPool
 __all__ = [
     "BulkFile",
     "BulkFiles",
+    "ChunkLookup",
     "ChunkRow",
     "CollectionKind",
     "CollectionSpec",
+    "Collections",
     "CorpusReader",
     "DeltaStaging",
     "DocumentRow",
@@ -39,11 +43,19 @@ __all__ = [
     "Export",
     "Mark",
     "Progress",
+    "QueryIndex",
     "Ranking",
+    "RowChanges",
+    "Rows",
     "SearchRequest",
+    "Searches",
     "Segmenter",
+    "ServedIndex",
     "ShardOutput",
     "Staging",
     "VectorIndex",
+    "VersionBuilds",
+    "VersionRows",
+    "Versions",
     "WorkerPool",
 ]

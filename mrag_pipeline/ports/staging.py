@@ -19,7 +19,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports.corpus import CorpusReader
-from mrag_pipeline.ports.index import Mark
+from mrag_pipeline.ports.index.rows import Mark
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
-from mrag_pipeline.query.search import Searched
+from mrag_pipeline.ports import ChunkRow, QueryIndex, Ranking, SearchRequest
 
 _Known = dict[tuple[str, int], str]  # by collection and chunk id
 
@@ -25,7 +24,7 @@ class RememberingIndex:
 
     def __init__(
         self,
-        index: Searched,
+        index: QueryIndex,
         seconds: float = 60.0,
         most: int = 200_000,
         clock: Callable[[], float] = time.monotonic,

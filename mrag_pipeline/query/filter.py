@@ -13,15 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import Ranking, SearchRequest
-from mrag_pipeline.query.joint_search import Batch, Ranked, Searches, search_joined
+from mrag_pipeline.ports import QueryIndex, Ranking, SearchRequest
+from mrag_pipeline.query.joint_search import Batch, Ranked, search_joined
 from mrag_pipeline.query.timing import Deadline
 from mrag_pipeline.settings.retrieve import FilterSpec
 
@@ -32,21 +31,8 @@ _IDS_PER_HIT = 5
 _Rows = NDArray[np.intp]  # of one request's W windows
 
 
-class Filters(Searches, Protocol):
-    """What is needed of a VectorIndex."""
-
-    def matching(
-        self,
-        collection: str,
-        wanted: Filter,
-        ids: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> NDArray[np.int64]:
-        """The ids of the matching rows, rising."""
-
-
 def search_filtered(
-    index: Filters,
+    index: QueryIndex,
     texts: str,
     num_chunks: int,
     wanted: Filter,
@@ -74,7 +60,7 @@ class _Longer:
     """Longer and longer rankings of all requests, until each row has its c matching hits."""
 
     def __init__(
-        self, index: Filters, texts: str, wanted: Filter, deadline: Deadline, spec: FilterSpec
+        self, index: QueryIndex, texts: str, wanted: Filter, deadline: Deadline, spec: FilterSpec
     ) -> None:
         self._index = index
         self._texts = texts

@@ -8,27 +8,14 @@ Shape legend: W windows, c hits per ranking.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
-from mrag_pipeline.ports import Ranking, SearchRequest
+from mrag_pipeline.ports import Ranking, Searches, SearchRequest
 from mrag_pipeline.query.timing import Deadline
 
 Batch = Sequence[SearchRequest]  # of one question
 Ranked = list[Ranking | None]  # one for each request of a batch; None: not answered in time
-
-
-class Searches(Protocol):
-    """What is needed of a VectorIndex."""
-
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
-        """The rankings, in the order of the requests."""
-
-    def search_within(
-        self, requests: Sequence[SearchRequest], seconds: float
-    ) -> list[Ranking | None]:
-        """As `search`; None for what is not answered in time."""
 
 
 def search_joined(index: Searches, batches: Sequence[Batch], deadline: Deadline) -> list[Ranked]:

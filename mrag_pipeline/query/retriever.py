@@ -13,12 +13,11 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch
-from mrag_pipeline.ports import Encoder, Segmenter
+from mrag_pipeline.ports import Encoder, QueryIndex, Segmenter
 from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.search import Answer as Answer
 from mrag_pipeline.query.search import Found as Found
 from mrag_pipeline.query.search import Question as Question
-from mrag_pipeline.query.search import Searched as Searched
 from mrag_pipeline.query.search import Searcher as Searcher
 from mrag_pipeline.query.search import check_k
 from mrag_pipeline.query.voters import STANDARD as STANDARD
@@ -32,7 +31,7 @@ class Retriever:
         self,
         encoder: Encoder,
         segmenter: Segmenter,
-        index: Searched,
+        index: QueryIndex,
         record: VersionRecord,
         spec: RetrieveSpec | None = None,
     ) -> None:

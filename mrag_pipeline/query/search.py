@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -20,27 +19,15 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.voting import Ballots, Hit, shortlist
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing, MragError
-from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.ports import ChunkRow, QueryIndex
 from mrag_pipeline.query.embed import EmbeddedQuery, Query
-from mrag_pipeline.query.filter import Filters, search_filtered
+from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
 from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import elected
 from mrag_pipeline.query.voters import STANDARD as STANDARD
 from mrag_pipeline.query.voters import Voters, voters_of
 from mrag_pipeline.settings.retrieve import RetrieveSpec
-
-
-class Searched(Filters, Protocol):
-    """What is needed of a VectorIndex."""
-
-    def look_up(
-        self, collection: str, ids: Sequence[int], likely: Sequence[int]
-    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
-        """The document of each row that exists, and rows of the likely ones."""
-
-    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
-        """The rows that exist, by id."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +93,7 @@ class Searcher:
     """Answers embedded queries from one index version."""
 
     def __init__(
-        self, index: Searched, record: VersionRecord, spec: RetrieveSpec | None = None
+        self, index: QueryIndex, record: VersionRecord, spec: RetrieveSpec | None = None
     ) -> None:
         self._index = index
         self._record = record

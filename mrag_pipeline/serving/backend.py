@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError, NotReady, OutOfTime
-from mrag_pipeline.ports import ChunkRow, Encoder, Segmenter, VectorIndex
+from mrag_pipeline.ports import ChunkRow, Encoder, Segmenter, ServedIndex
 from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.retriever import Question, Searcher
 from mrag_pipeline.settings.serve import ServeSpec
@@ -81,7 +81,7 @@ class LocalBackend:
         self,
         encoder: Encoder,
         segmenter: Segmenter,
-        index: VectorIndex,
+        index: ServedIndex,
         spec: ServeSpec | None = None,
         retrieve: RetrieveSpec | None = None,
     ) -> None:

@@ -28,7 +28,7 @@ from mrag_pipeline.errors import (
     NotReady,
     OutOfTime,
 )
-from mrag_pipeline.ports import ChunkRow, VectorIndex
+from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.document_cache import RememberingIndex
 from mrag_pipeline.query.retriever import Answer, Question, RetrieveSpec, Searcher
 from mrag_pipeline.serving.backend import out_of_time
@@ -74,7 +74,7 @@ class LiveSearch:
 
     def __init__(
         self,
-        index: VectorIndex,
+        index: ServedIndex,
         head_timeout_s: float,
         retrieve: RetrieveSpec | None = None,
         clock: Callable[[], float] = time.monotonic,

@@ -274,7 +274,7 @@ def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
     assert found[2**62 + 1].text == "x" * 16_000
     assert index.chunks(TEXTS.name, []) == {}
     documents = {2**62: "a", 2**62 + 1: "b"}
-    assert index.documents(TEXTS.name, [2**62 + 1, 5, 2**62]) == documents
+    assert index.look_up(TEXTS.name, [2**62 + 1, 5, 2**62], [])[0] == documents
     looked_up, early = index.look_up(TEXTS.name, [2**62 + 1, 5, 2**62], [2**62, 5])
     assert looked_up == documents
     assert early in ({}, {2**62: found[2**62]})

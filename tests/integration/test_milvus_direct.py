@@ -104,7 +104,7 @@ def test_rows_are_those_of_pymilvus(index: MilvusIndex, monkeypatch: pytest.Monk
         rows = index.vectors(HEAD.name, range(NUM_ROWS))
         return [
             index.chunks(TEXTS.name, wanted),
-            index.documents(TEXTS.name, wanted),
+            index.look_up(TEXTS.name, wanted, [])[0],
             {one: row.tobytes() for one, row in rows.items()},
             [sorted(map(repr, block)) for block in index.marks(TEXTS.name)],
             index.chunks_of_document(TEXTS.name, HOSTILE[0]),

@@ -6,7 +6,7 @@ Shape legend: D dimension.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -179,11 +179,6 @@ class MilvusReader:
             yield from self._reads.blocks(collection, fields, total, asked.text, level)
 
     # -------------------------------------------------------------- rows
-    def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        """The document of each row that exists, by id."""
-        found = self._reads.by_id(collection, ids, ("chunk_id", "document_id"))
-        return {row["chunk_id"]: row["document_id"] for row in found}
-
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
     ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
@@ -191,11 +186,13 @@ class MilvusReader:
 
         Lite takes one call at a time: there nothing is read before it is wanted.
         """
-        if self._backend.is_lite or not likely or collection not in self._loaded:
-            return self.documents(collection, ids), {}
-        early = self._reads.begun(collection, likely, CHUNK_FIELDS)
-        documents = self.documents(collection, ids)
-        return documents, {row["chunk_id"]: rows.chunk(row) for row in early()}
+        early: Callable[[], list[dict[str, Any]]] | None = None
+        if likely and not self._backend.is_lite and collection in self._loaded:
+            early = self._reads.begun(collection, likely, CHUNK_FIELDS)
+        found = self._reads.by_id(collection, ids, ("chunk_id", "document_id"))
+        documents = {row["chunk_id"]: row["document_id"] for row in found}
+        likely_rows = early() if early is not None else []
+        return documents, {row["chunk_id"]: rows.chunk(row) for row in likely_rows}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""

@@ -30,8 +30,8 @@ from mrag_pipeline.domain.strategies import STRATEGIES, strategy
 from mrag_pipeline.domain.success import unique
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.ports import Encoder, Progress, Segmenter, VectorIndex
-from mrag_pipeline.query.retriever import Answer, Retriever, Searched
+from mrag_pipeline.ports import Encoder, Progress, QueryIndex, Rows, Segmenter
+from mrag_pipeline.query.retriever import Answer, Retriever
 from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
 
 THREADS = 2  # while one embeds, the other searches; each does one at a time
@@ -55,7 +55,7 @@ class SharingFinder:
     """The product's retriever; what several strategies need of one query is done once."""
 
     def __init__(
-        self, encoder: Encoder, segmenter: Segmenter, index: Searched, record: VersionRecord
+        self, encoder: Encoder, segmenter: Segmenter, index: QueryIndex, record: VersionRecord
     ) -> None:
         self._encoder = SharedEncoder(encoder)
         self._index = SharedIndex(index)
@@ -118,7 +118,7 @@ def evaluate(
     ks: Sequence[str],
     baselines: Sequence[str],
     record: VersionRecord,
-    index: VectorIndex,
+    index: Rows,
     progress: Progress,
 ) -> Evaluation:
     """What each strategy finds of the labelled set in the version.
@@ -204,7 +204,7 @@ def _examples(
 def _subject(
     labelled: LabelledSet,
     record: VersionRecord,
-    index: VectorIndex,
+    index: Rows,
     rankings: Mapping[str, Rankings],
 ) -> Subject:
     return Subject(
@@ -224,7 +224,7 @@ def _subject(
 def _not_indexed(
     labelled: LabelledSet,
     record: VersionRecord,
-    index: VectorIndex,
+    index: Rows,
     rankings: Mapping[str, Rankings],
 ) -> tuple[Flaw, ...]:
     """Aspects that no strategy can find, because the version has none of their documents.

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.ports import ChunkRow, Encoder, Ranking, SearchRequest
-from mrag_pipeline.query.retriever import Searched
+from mrag_pipeline.ports import ChunkRow, Encoder, QueryIndex, Ranking, SearchRequest
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
 
@@ -61,7 +60,7 @@ class SharedEncoder:
 class SharedIndex:
     """Answers a search or a look-up again only after it was told to forget."""
 
-    def __init__(self, index: Searched) -> None:
+    def __init__(self, index: QueryIndex) -> None:
         self._index = index
         self._hits: dict[tuple[str, bytes, bytes], _Hits] = {}
         self._rows: dict[tuple[str, int], ChunkRow | None] = {}

@@ -16,7 +16,7 @@ from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import chunks_collection, head_collection
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionSpec, Progress, Staging, VectorIndex
+from mrag_pipeline.ports import CollectionSpec, Progress, Staging, VersionBuilds, Versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ def collections_of(index: str, version: str, card: EncoderCard) -> tuple[Collect
 
 
 def load(
-    manifest: Manifest, staging: Staging, index: VectorIndex, num_chunks: int, progress: Progress
+    manifest: Manifest, staging: Staging, index: VersionBuilds, num_chunks: int, progress: Progress
 ) -> int:
     """Every collection of the version holds its `num_chunks` rows, indexed and loaded.
 
@@ -122,7 +122,7 @@ def _together(
     return [future.result() for future in futures]
 
 
-def _was_synced(manifest: Manifest, index: VectorIndex) -> bool:
+def _was_synced(manifest: Manifest, index: Versions) -> bool:
     """Whether the version's collections hold something else than its first shards."""
     record = index.record(manifest.version)
     if record is None or not (record.syncs or record.pending):

@@ -12,7 +12,7 @@ from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.manifest import Manifest, fingerprint, version_of
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Shard, cut, listing_digest, shard_bytes
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
-from mrag_pipeline.ports import CorpusReader, Encoder, Segmenter, Staging, VectorIndex
+from mrag_pipeline.ports import Collections, CorpusReader, Encoder, Segmenter, Staging
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.load import collections_of
@@ -68,7 +68,7 @@ def plan(
     encoder: Encoder,
     segmenter: Segmenter,
     open_staging: Callable[[str], Staging],
-    index: VectorIndex | None,
+    index: Collections | None,
 ) -> Plan:
     """The plan of a version; writes nothing.
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
-from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.ports import Rows, Versions
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.versions.lookup import named_record
 
 log = logging.getLogger(__name__)
 
 
-def publish(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
+class CountedVersions(Versions, Rows, Protocol):
+    """Versions, and how many rows each collection has."""
+
+
+def publish(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
     """The version is live: readers that resolve the alias from now on see it, whole.
 
     The record is written first, so a version that can be seen can be read. Publishing the
@@ -26,7 +31,7 @@ def publish(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> Ver
     return _switch(_record(manifest, staged, index), index)
 
 
-def keep_ready(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
+def keep_ready(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
     """The version's record is written and nothing is switched: it can be looked at, or activated.
 
     Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
@@ -36,7 +41,7 @@ def keep_ready(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> 
     return record
 
 
-def activate(version: str, index: VectorIndex) -> VersionRecord:
+def activate(version: str, index: CountedVersions) -> VersionRecord:
     """A version that is there becomes live: going back is one flip.
 
     Raises: PlanRefused if it is unknown, not whole or in the middle of a sync.
@@ -54,7 +59,7 @@ def activate(version: str, index: VectorIndex) -> VersionRecord:
     return _switch(record, index)
 
 
-def _switch(record: VersionRecord, index: VectorIndex) -> VersionRecord:
+def _switch(record: VersionRecord, index: Versions) -> VersionRecord:
     before = index.live()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     wanted = replace(record, published_at=record.published_at or now, replaced_at="")
@@ -73,7 +78,7 @@ def _switch(record: VersionRecord, index: VectorIndex) -> VersionRecord:
     return wanted
 
 
-def _record(manifest: Manifest, staged: StagedCounts, index: VectorIndex) -> VersionRecord:
+def _record(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
     staged.sums.importance()
     record = index.record(manifest.version)
     # What was synced and is not live has been loaded anew from its first shards.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ from mrag_pipeline.ports import (
     CollectionSpec,
     Progress,
     Ranking,
+    Rows,
+    Searches,
     SearchRequest,
     Staging,
-    VectorIndex,
 )
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of
@@ -37,6 +39,10 @@ _SHARDS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 4_000_000
 
 
+class LoadedIndex(Searches, Rows, Protocol):
+    """Loaded collections, to be searched and read."""
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionCheck:
     """What was found in one collection."""
@@ -49,7 +55,7 @@ class CollectionCheck:
 def verify(
     manifest: Manifest,
     staging: Staging,
-    index: VectorIndex,
+    index: LoadedIndex,
     num_chunks: int,
     spec: IngestSpec,
     progress: Progress,
@@ -101,7 +107,7 @@ def _among(shards: Mapping[int, int], sampled: Sequence[int], most: int) -> list
 def _check_sample(
     manifest: Manifest,
     staging: Staging,
-    index: VectorIndex,
+    index: LoadedIndex,
     collection: CollectionSpec,
     shards: Mapping[int, int],
     at: int,

@@ -25,7 +25,7 @@ from mrag_pipeline.errors import (
     TooFewChunks,
     VerifyFailed,
 )
-from mrag_pipeline.ports import DeltaStaging, Progress, VectorIndex
+from mrag_pipeline.ports import DeltaStaging, Progress, Rows, VersionRows
 from mrag_pipeline.stages.ingest.load import collections_of
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def apply(
     record: VersionRecord,
     manifest: Manifest,
     staging: DeltaStaging,
-    index: VectorIndex,
+    index: VersionRows,
     num_dead_letters: int | None,
     progress: Progress,
 ) -> Applied:
@@ -177,7 +177,7 @@ class _Added:
         return cls(np.concatenate(ids), sums, documents, dead)
 
 
-def _sums_in_index(record: VersionRecord, index: VectorIndex, ids: Sequence[int]) -> ImportanceSums:
+def _sums_in_index(record: VersionRecord, index: Rows, ids: Sequence[int]) -> ImportanceSums:
     """The sums over rows of the index, as they are now.
 
     Raises: VerifyFailed if a head has lost one.
@@ -201,7 +201,7 @@ def _sums_in_index(record: VersionRecord, index: VectorIndex, ids: Sequence[int]
 
 
 def _check_collisions(
-    index: VectorIndex, collection: str, added: NDArray[np.int64], removed: Sequence[int]
+    index: Rows, collection: str, added: NDArray[np.int64], removed: Sequence[int]
 ) -> None:
     kept_out = np.setdiff1d(added, np.asarray(removed, np.int64))
     repeated = len(added) - len(np.unique(added))

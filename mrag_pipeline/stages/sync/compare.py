@@ -28,7 +28,7 @@ from mrag_pipeline.domain.planning import (
 from mrag_pipeline.domain.run_limits import too_many_dead, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeadLetters, TooManyDeleted
-from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, VectorIndex
+from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
@@ -75,7 +75,7 @@ def check_same_version(record: VersionRecord, chunking: ChunkingSpec, card: Enco
 def compare(
     record: VersionRecord,
     reader: CorpusReader,
-    index: VectorIndex,
+    index: Rows,
     staging: DeltaStaging,
     spec: SyncSpec,
     ingest: IngestSpec,
@@ -181,7 +181,7 @@ class _Scan:
         return self._only is None or item.id in self._only or item.source in self._only
 
 
-def _known(index: VectorIndex, collection: str) -> dict[str, str]:
+def _known(index: Rows, collection: str) -> dict[str, str]:
     """Each document's fingerprint; "" where its chunks disagree, so that it counts as changed."""
     known: dict[str, str] = {}
     for block in index.marks(collection):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
-from mrag_pipeline.ports import Progress, VectorIndex
+from mrag_pipeline.ports import Progress, Rows
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 
 RTOL = 1e-9  # of importance and of norms: sums in another order
@@ -47,7 +47,7 @@ class Audit:
 
 
 def audit(
-    record: VersionRecord, staged: StagedVersion | None, index: VectorIndex, progress: Progress
+    record: VersionRecord, staged: StagedVersion | None, index: Rows, progress: Progress
 ) -> Audit:
     """Every chunk in every head, every vector sound, counts and importance as recorded."""
     names = (*record.head_collections(), record.chunks_collection())
@@ -83,7 +83,7 @@ def audit(
 
 
 def sums_of(
-    index: VectorIndex, collection: str, ids: NDArray[np.int64], dim: int
+    index: Rows, collection: str, ids: NDArray[np.int64], dim: int
 ) -> tuple[ImportanceSums, NDArray[np.int64]]:
     """A collection's sums (one head), and the ids whose vectors cannot be summed."""
     total = ImportanceSums.zero(1, dim)
@@ -141,7 +141,7 @@ def _staging(
     return shards, findings
 
 
-def _ids(index: VectorIndex, collection: str) -> tuple[NDArray[np.int64], list[Finding]]:
+def _ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], list[Finding]]:
     blocks = [*index.ids(collection)] if index.count(collection) else []
     ids = np.concatenate([np.zeros(0, np.int64), *blocks])
     unique, counts = np.unique(ids, return_counts=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
-from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.ports import Versions
 
 
-def live_record(index: VectorIndex) -> VersionRecord:
+def live_record(index: Versions) -> VersionRecord:
     """The record of the live version.
 
     Raises: NoLiveVersion.
@@ -23,7 +23,7 @@ def live_record(index: VectorIndex) -> VersionRecord:
     return record
 
 
-def named_record(index: VectorIndex, version: str) -> VersionRecord:
+def named_record(index: Versions, version: str) -> VersionRecord:
     """The record of the version of that name.
 
     Raises: PlanRefused if there is none, naming those there are.
@@ -35,7 +35,7 @@ def named_record(index: VectorIndex, version: str) -> VersionRecord:
     return record
 
 
-def chosen_record(index: VectorIndex, version: str | None) -> VersionRecord:
+def chosen_record(index: Versions, version: str | None) -> VersionRecord:
     """The record of the named version, or of the live one if no version is named.
 
     Raises: NoLiveVersion, PlanRefused.

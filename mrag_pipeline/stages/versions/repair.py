@@ -16,7 +16,7 @@ from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
-from mrag_pipeline.ports import CollectionSpec, Progress, VectorIndex
+from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.audit import sums_of
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
@@ -36,7 +36,7 @@ class Repaired:
 
 
 def repair(
-    record: VersionRecord, staged: StagedVersion | None, index: VectorIndex, progress: Progress
+    record: VersionRecord, staged: StagedVersion | None, index: VersionRows, progress: Progress
 ) -> Repaired:
     """Every chunk in every head with a sound vector; counts and importance as they are.
 
@@ -77,7 +77,7 @@ def repair(
 
 
 def _restore(
-    index: VectorIndex,
+    index: VersionRows,
     collection: CollectionSpec,
     staged: StagedVersion | None,
     head: Head | None,
@@ -104,7 +104,7 @@ def _restore(
 
 
 def _broken(
-    index: VectorIndex, collections: list[CollectionSpec], wanted: NDArray[np.int64]
+    index: Rows, collections: list[CollectionSpec], wanted: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Chunks that some collection lacks, or has with a vector that cannot be used."""
     broken = np.zeros(0, np.int64)
@@ -116,7 +116,7 @@ def _broken(
 
 
 def _documents_of(
-    index: VectorIndex, chunks: CollectionSpec, broken: NDArray[np.int64]
+    index: Rows, chunks: CollectionSpec, broken: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int]:
     """All chunks of the documents that a broken chunk belongs to, and how many documents."""
     if not len(broken):
@@ -127,7 +127,7 @@ def _documents_of(
     return np.union1d(broken, np.array(gone, np.int64)), len(names)
 
 
-def _recounted(record: VersionRecord, index: VectorIndex) -> VersionRecord:
+def _recounted(record: VersionRecord, index: Rows) -> VersionRecord:
     """The record with the counts and sums of what the index holds."""
     name = record.chunks_collection()
     ids = _ids(index, name)
@@ -153,5 +153,5 @@ def _recounted(record: VersionRecord, index: VectorIndex) -> VersionRecord:
     )
 
 
-def _ids(index: VectorIndex, collection: str) -> NDArray[np.int64]:
+def _ids(index: Rows, collection: str) -> NDArray[np.int64]:
     return np.unique(np.concatenate([np.zeros(0, np.int64), *index.ids(collection)]))

@@ -10,7 +10,7 @@ from datetime import datetime
 from mrag_pipeline.domain.retirement import Fate, fates
 from mrag_pipeline.domain.version import version_in
 from mrag_pipeline.errors import PlanRefused
-from mrag_pipeline.ports import Progress, VectorIndex
+from mrag_pipeline.ports import Progress, VersionBuilds
 from mrag_pipeline.settings.retire import RetireSpec
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Retired:
 
 
 def retire(
-    index: VectorIndex,
+    index: VersionBuilds,
     name: str,
     spec: RetireSpec,
     now: datetime,
@@ -52,7 +52,7 @@ def retire(
     return Retired(found, dropped)
 
 
-def drop(index: VectorIndex, name: str, version: str, forget: Callable[[str], None]) -> None:
+def drop(index: VersionBuilds, name: str, version: str, forget: Callable[[str], None]) -> None:
     """Removes one version: collections, staging, record. A killed drop is finished by the next.
 
     Raises: PlanRefused if it is live or unknown.

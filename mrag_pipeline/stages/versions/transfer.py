@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +21,25 @@ from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, StagingError, VerifyFailed
 from mrag_pipeline.ports import (
+    ChunkLookup,
     ChunkRow,
     DocumentRow,
     Export,
     Progress,
+    Rows,
     ShardOutput,
-    VectorIndex,
+    VersionBuilds,
 )
 from mrag_pipeline.stages.ingest.load import collections_of, load
 
 CHUNKS_PER_SHARD = 4_000
 
 
-def export(record: VersionRecord, index: VectorIndex, place: Export, progress: Progress) -> int:
+class ReadableVersion(Rows, ChunkLookup, Protocol):
+    """A version's vectors and texts."""
+
+
+def export(record: VersionRecord, index: ReadableVersion, place: Export, progress: Progress) -> int:
     """Every row of the version and its record, written to the place; returns the chunks.
 
     Shards that are there already stay: run again, it goes on.
@@ -60,7 +67,7 @@ def export(record: VersionRecord, index: VectorIndex, place: Export, progress: P
     return len(ids)
 
 
-def bring_in(place: Export, name: str, index: VectorIndex, progress: Progress) -> VersionRecord:
+def bring_in(place: Export, name: str, index: VersionBuilds, progress: Progress) -> VersionRecord:
     """The exported version is in the index, whole and not live.
 
     Args:
@@ -143,7 +150,7 @@ def _digest(ids: NDArray[np.int64]) -> str:
 
 
 def _output(
-    record: VersionRecord, index: VectorIndex, shard: int, ids: NDArray[np.int64]
+    record: VersionRecord, index: ReadableVersion, shard: int, ids: NDArray[np.int64]
 ) -> ShardOutput:
     name, wanted = record.chunks_collection(), ids.tolist()
     rows = index.chunks(name, wanted)
@@ -163,7 +170,7 @@ def _output(
     )
 
 
-def _matrix(index: VectorIndex, collection: str, ids: list[int]) -> NDArray[np.float32]:
+def _matrix(index: Rows, collection: str, ids: list[int]) -> NDArray[np.float32]:
     found = index.vectors(collection, ids)
     if len(found) != len(ids):
         raise VerifyFailed(

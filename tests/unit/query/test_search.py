@@ -259,7 +259,8 @@ def test_a_row_that_goes_while_it_is_answered_makes_way_for_the_next() -> None:
 
     class Losing(Recorded):
         def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
-            return WORLD.index.documents(collection, ids), self.chunks(collection, likely)
+            documents, _ = WORLD.index.look_up(collection, ids, [])
+            return documents, self.chunks(collection, likely)
 
         def chunks(self, collection: str, ids: Sequence[int]) -> Any:
             return WORLD.index.chunks(collection, [one for one in ids if one not in gone])
@@ -288,7 +289,8 @@ def test_rows_that_are_read_early_change_no_answer(strategy: str) -> None:
 
         def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
             some = WORLD.index.chunks(collection, list(likely)[:: self.share] if self.share else [])
-            return WORLD.index.documents(collection, ids), some
+            documents, _ = WORLD.index.look_up(collection, ids, [])
+            return documents, some
 
         def chunks(self, collection: str, ids: Sequence[int]) -> Any:
             self.late += ids

@@ -1,0 +1,1 @@
+"""What an index can be asked, cut by what callers need; `VectorIndex` is all of it."""

@@ -1,0 +1,36 @@
+"""The parts of an index that belong together in one caller's hands."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mrag_pipeline.ports.index.collections import Collections
+from mrag_pipeline.ports.index.rows import ChunkLookup, RowChanges, Rows
+from mrag_pipeline.ports.index.searches import Searches
+from mrag_pipeline.ports.index.versions import Versions
+
+
+class QueryIndex(Searches, ChunkLookup, Protocol):
+    """What answering a query from one version needs."""
+
+
+class ServedIndex(QueryIndex, Versions, Protocol):
+    """What a service needs: queries, and which version is live."""
+
+
+class VersionBuilds(Collections, Versions, Protocol):
+    """What building, importing and dropping whole versions needs."""
+
+
+class VersionRows(Rows, RowChanges, Versions, Protocol):
+    """What changing rows inside a version needs: a sync, a repair."""
+
+
+class VectorIndex(Collections, Searches, ChunkLookup, Rows, RowChanges, Versions, Protocol):
+    """Everything that one index offers; what an adapter implements and wiring.py returns."""
+
+    def size_bytes(self) -> int | None:
+        """What the index takes on disk, None where that cannot be known from here."""
+
+    def close(self) -> None:
+        """Lets go of the connection; a second call does nothing."""

@@ -1,0 +1,110 @@
+"""Reading and changing the rows of collections.
+
+Shape legend: D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.documents import Metadata
+from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.ports.index.collections import CollectionSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A chunk as the index stores it."""
+
+    id: int
+    document_id: str
+    ordinal: int
+    start: int
+    end: int
+    title: str
+    text: str
+    metadata: Metadata
+    fingerprint: str = ""  # of its document
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a sync needs to know of a chunk: its document, and which state of that document."""
+
+    id: int
+    document_id: str
+    fingerprint: str  # domain/documents.py: document_fingerprint
+
+
+class ChunkLookup(Protocol):
+    """What a query reads of a chunks collection: which chunks match, and what they hold.
+
+    All raise IndexBusy (another process owns the index) or IndexUnavailable when they cannot
+    answer; so do the methods of the other protocols of this module.
+    """
+
+    def matching(
+        self,
+        collection: str,
+        wanted: Filter,
+        ids: Sequence[int] | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.int64]:
+        """The ids of the rows for which `filters.matches` is true, rising.
+
+        Args:
+            ids: only these rows are tested; None: all rows.
+            limit: stop after so many matches, whichever they are.
+        """
+
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """The document id of each row that exists, by chunk id; and rows of the likely ones.
+
+        Likely rows are returned only where reading them takes no extra time: one that is missing
+        from the answer may exist or not.
+        """
+
+    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
+        """The rows that exist, by chunk id."""
+
+
+class Rows(Protocol):
+    """What checks, copies and comparisons of a version read: every row, and stored vectors."""
+
+    def count(self, collection: str) -> int:
+        """Number of rows; 0 if there is no such collection."""
+
+    def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
+        """Every row's id once, in blocks of bounded size, none empty; any order."""
+
+    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
+        """Every row of a chunks collection once, in blocks of bounded size; any order."""
+
+    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors that exist, by chunk id: each (D,)."""
+
+    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
+        """A document's rows, by ordinal."""
+
+
+class RowChanges(Protocol):
+    """Adding and removing single rows of loaded collections."""
+
+    def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
+        """Adds rows to a loaded collection; a row whose id exists is replaced.
+
+        When this returns, every later read sees them. Doing it again changes nothing.
+        """
+
+    def delete(self, collection: str, ids: Sequence[int]) -> None:
+        """Removes the rows that exist; when this returns, no later read sees them."""

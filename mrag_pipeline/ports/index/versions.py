@@ -1,0 +1,42 @@
+"""Version records, and the alias that makes one version live."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mrag_pipeline.domain.version import VersionRecord
+
+
+class Versions(Protocol):
+    """The versions of one index.
+
+    All but `describe` raise IndexBusy (another process owns the index) or IndexUnavailable when
+    they cannot answer.
+    """
+
+    def describe(self) -> str:
+        """One line for people: which store, and where it is."""
+
+    def live(self) -> str | None:
+        """The live version's name."""
+
+    def activate(self, version: str) -> None:
+        """Makes a version live: one atomic flip of one alias.
+
+        Raises: PlanRefused if the version has no chunks collection.
+        """
+
+    def write_record(self, record: VersionRecord) -> None:
+        """Stores a version's record, replacing an earlier one whole."""
+
+    def record(self, version: str) -> VersionRecord | None:
+        """A version's record."""
+
+    def records(self) -> list[VersionRecord]:
+        """All records, oldest first."""
+
+    def drop_record(self, version: str) -> None:
+        """Removes a version's record if there is one.
+
+        Raises: PlanRefused if it is the live version's.
+        """
