@@ -40,7 +40,13 @@ from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.success import Resamples, success
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.voting import Ballots, VoteSpec, elect, shortlist, weights_of
+from mrag_pipeline.domain.voting import (
+    VoteSpec,
+    WeightedRankings,
+    candidate_chunks,
+    choose_documents,
+    weights_of,
+)
 from mrag_pipeline.errors import CorpusNotFound
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder, Ranking, SearchRequest
@@ -142,11 +148,11 @@ class Measured:
             if not heads.any():
                 weights[-1] = 1.0
             votes = np.flatnonzero(weights)
-            ballots = Ballots(asked.ids[votes], asked.scores[votes], weights[votes])
+            ballots = WeightedRankings(asked.ids[votes], asked.scores[votes], weights[votes])
             k = len(query.aspects)
-            listed = shortlist(ballots, vote, max(RetrieveSpec().shortlist, 4 * k))
+            listed = candidate_chunks(ballots, vote, max(RetrieveSpec().candidates, 4 * k))
             owners = {chunk: self.documents[chunk] for chunk in listed}
-            hits = elect(ballots, owners, vote, k)
+            hits = choose_documents(ballots, owners, vote, k)
             found[at] = success(query, [hit.document_id for hit in hits], self.labelled).ratio
         return found
 

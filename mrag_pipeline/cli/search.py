@@ -17,7 +17,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.query.retriever import Answer, Found
+from mrag_pipeline.query.retriever import Answer, FoundDocument
 from mrag_pipeline.stages.versions.lookup import live_record
 
 SNIPPET_CHARS = 160
@@ -162,14 +162,14 @@ def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
     return line if len(line) <= chars else line[: chars - 3].rstrip() + "..."
 
 
-def _bar(one: Found) -> str:
+def _bar(one: FoundDocument) -> str:
     """One character a voter, as high as its share of the hit's loudest voter."""
     by_voter = one.hit.parts.sum(axis=1)
     top = float(by_voter.max()) or 1.0
     return "".join(BARS[round(float(part) / top * (len(BARS) - 1))] for part in by_voter)
 
 
-def _loudest(answer: Answer, one: Found) -> str:
+def _loudest(answer: Answer, one: FoundDocument) -> str:
     """The window that brought the hit, and how many others spoke for it."""
     by_window = one.hit.parts.sum(axis=0)
     window = answer.windows[int(by_window.argmax())]

@@ -47,7 +47,7 @@ PAPER = VoteSpec(power=1.0, standard_weight=0.0, coverage=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ballots:
+class WeightedRankings:
     """All rankings of one query."""
 
     ids: NDArray[np.int64]  # (V, W, c) chunk ids, best first; -1 where there is none
@@ -77,7 +77,7 @@ def weights_of(importance: NDArray[np.floating], standard_weight: float) -> NDAr
     return np.append(heads, standard_weight * heads.sum()) if standard_weight else heads
 
 
-def shortlist(ballots: Ballots, spec: VoteSpec, size: int) -> list[int]:
+def candidate_chunks(ballots: WeightedRankings, spec: VoteSpec, size: int) -> list[int]:
     """The chunks with the highest votes when each chunk counts as a document of its own.
 
     Only their rows have to be fetched to know their documents. Returns ids, best first.
@@ -94,8 +94,8 @@ def shortlist(ballots: Ballots, spec: VoteSpec, size: int) -> list[int]:
     return [int(chunks[at]) for at in order if chunks[at] >= 0][:size]
 
 
-def elect(
-    ballots: Ballots,
+def choose_documents(
+    ballots: WeightedRankings,
     documents: Mapping[int, str],
     spec: VoteSpec,
     k: int,
@@ -153,7 +153,7 @@ def fuse(rankings: Sequence[Sequence[str]], depth: int) -> list[tuple[str, float
     return list(fused.items())
 
 
-def _chunks(ballots: Ballots) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+def _chunks(ballots: WeightedRankings) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """The chunks that stand in some ranking, ids rising; and where each hit's chunk is in them."""
     chunks, places = np.unique(ballots.ids, return_inverse=True)
     return chunks, places.reshape(ballots.ids.shape)
@@ -192,7 +192,9 @@ def _ranks(owners: NDArray[np.intp]) -> NDArray[np.intp]:
     return ranks
 
 
-def _worth(ballots: Ballots, ranks: NDArray[np.intp], spec: VoteSpec) -> NDArray[np.float64]:
+def _worth(
+    ballots: WeightedRankings, ranks: NDArray[np.intp], spec: VoteSpec
+) -> NDArray[np.float64]:
     """(V, W, c): what a hit at that rank gets."""
     weights = ballots.weights[:, None, None]
     if spec.rule == "distance":

@@ -19,7 +19,7 @@ from mrag_pipeline.ports import ChunkRow, QueryIndex, Ranking, SearchRequest
 _Known = dict[tuple[str, int], str]  # by collection and chunk id
 
 
-class RememberingIndex:
+class DocumentCache:
     """Looks up the document of a chunk again only after a while. Safe to share by threads."""
 
     def __init__(

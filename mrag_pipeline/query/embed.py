@@ -61,7 +61,7 @@ class QueryEmbedder:
             windows where the strategy takes none.
         """
         began = time.perf_counter()
-        chosen = [check_asked(one) for one in asked]
+        chosen = [check_query(one) for one in asked]
         cuts = [self._cut(one, how) for one, how in zip(asked, chosen, strict=True)]
         if not cuts:
             return []
@@ -96,7 +96,7 @@ def _taken(made: Embeddings, rows: np.ndarray) -> Embeddings:
     return Embeddings(made.heads[rows], made.standard[rows], made.num_tokens[rows])
 
 
-def check_asked(asked: Query) -> Strategy:
+def check_query(asked: Query) -> Strategy:
     """The strategy, if the query can be asked by it.
 
     Raises: ConfigError for a query without text, no such strategy, missing sub-queries, or

@@ -16,7 +16,7 @@ from mrag_pipeline.errors import FingerprintMismatch
 from mrag_pipeline.ports import Encoder, QueryIndex, Segmenter
 from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.search import Answer as Answer
-from mrag_pipeline.query.search import Found as Found
+from mrag_pipeline.query.search import FoundDocument as FoundDocument
 from mrag_pipeline.query.search import Question as Question
 from mrag_pipeline.query.search import Searcher as Searcher
 from mrag_pipeline.query.search import check_k

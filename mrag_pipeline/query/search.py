@@ -16,7 +16,7 @@ from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.voting import Ballots, Hit, shortlist
+from mrag_pipeline.domain.voting import Hit, WeightedRankings, candidate_chunks
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing, MragError
 from mrag_pipeline.ports import ChunkRow, QueryIndex
@@ -24,7 +24,7 @@ from mrag_pipeline.query.embed import EmbeddedQuery, Query
 from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
 from mrag_pipeline.query.timing import Deadline, Stopwatch
-from mrag_pipeline.query.vote import elected
+from mrag_pipeline.query.vote import chosen_documents
 from mrag_pipeline.query.voters import STANDARD as STANDARD
 from mrag_pipeline.query.voters import Voters, voters_of
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -43,7 +43,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class FoundDocument:
     """A document that answers the query, by its best passage."""
 
     hit: Hit
@@ -58,7 +58,7 @@ class Answer:
     version: str
     windows: tuple[Window, ...]
     voters: tuple[str, ...]  # those that voted
-    found: tuple[Found, ...]
+    found: tuple[FoundDocument, ...]
     num_searches: int  # rankings asked for: V x W
     seconds: Mapping[str, float]  # by phase; of all that was asked together
     missing: tuple[str, ...] = ()  # voters that did not answer in time
@@ -85,7 +85,7 @@ class _Count:
     plan: _Plan
     voters: tuple[str, ...]
     missing: tuple[str, ...]
-    ballots: Ballots
+    ballots: WeightedRankings
     listed: list[int]
 
 
@@ -213,13 +213,13 @@ class Searcher:
         if missing:
             _check_missing(missing, names, plan.question.min_heads)
         given = [ranking for ranking in rankings if ranking is not None]
-        ballots = Ballots(
+        ballots = WeightedRankings(
             np.stack([ranking.ids for ranking in given]),
             np.stack([ranking.scores for ranking in given]),
             plan.voters.weights[answered],
         )
-        size = max(self._spec.shortlist, 4 * plan.question.k)
-        listed = shortlist(ballots, plan.chosen.vote, size)
+        size = max(self._spec.candidates, 4 * plan.question.k)
+        listed = candidate_chunks(ballots, plan.chosen.vote, size)
         return _Count(plan, tuple(names[at] for at in answered), missing, ballots, listed)
 
     def _likely(self, count: _Count) -> list[int]:
@@ -265,7 +265,9 @@ class Searcher:
         known = {one: documents[one] for one in count.listed if one in documents}
         gone = set(count.listed) - known.keys()
         depth = self._spec.fused_documents
-        return elected(count.plan.chosen, count.ballots, known, gone, count.plan.question.k, depth)
+        return chosen_documents(
+            count.plan.chosen, count.ballots, known, gone, count.plan.question.k, depth
+        )
 
     def _answer(
         self, count: _Count, hits: Sequence[Hit], rows: Mapping[int, ChunkRow], clock: Stopwatch
@@ -276,7 +278,7 @@ class Searcher:
             self._record.version,
             windows,
             count.voters,
-            tuple(Found(hit, rows[hit.chunk_ids[0]]) for hit in hits),
+            tuple(FoundDocument(hit, rows[hit.chunk_ids[0]]) for hit in hits),
             len(count.plan.voters.requests) * len(windows),
             {**count.plan.question.embedded.seconds, **clock.seconds},
             count.missing,

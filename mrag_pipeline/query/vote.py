@@ -1,4 +1,4 @@
-"""The documents that a question's votes elect, over all its windows at once or window by window.
+"""The documents that a question's votes choose, over all its windows at once or window by window.
 
 Shape legend: V voters, W windows, c hits per ranking.
 """
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mrag_pipeline.domain.strategies import Strategy
-from mrag_pipeline.domain.voting import Ballots, Hit, elect, fuse
+from mrag_pipeline.domain.voting import Hit, WeightedRankings, choose_documents, fuse
 
 
-def elected(
+def chosen_documents(
     chosen: Strategy,
-    ballots: Ballots,
+    ballots: WeightedRankings,
     documents: Mapping[int, str],
     gone: set[int],
     k: int,
@@ -30,12 +30,12 @@ def elected(
         depth: documents of each window that a fusing strategy fuses.
     """
     if not chosen.is_fused:
-        return elect(ballots, documents, chosen.vote, k, gone)
+        return choose_documents(ballots, documents, chosen.vote, k, gone)
     alone = []
     for window in range(ballots.ids.shape[1]):
         at = slice(window, window + 1)
-        one = Ballots(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
-        alone.append(elect(one, documents, chosen.vote, k, gone))
+        one = WeightedRankings(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
+        alone.append(choose_documents(one, documents, chosen.vote, k, gone))
     return _fused(alone, len(ballots.weights), depth)[:k]
 
 

@@ -29,7 +29,7 @@ from mrag_pipeline.errors import (
     OutOfTime,
 )
 from mrag_pipeline.ports import ChunkRow, ServedIndex
-from mrag_pipeline.query.document_cache import RememberingIndex
+from mrag_pipeline.query.document_cache import DocumentCache
 from mrag_pipeline.query.retriever import Answer, Question, RetrieveSpec, Searcher
 from mrag_pipeline.serving.backend import out_of_time
 
@@ -93,7 +93,7 @@ class LiveSearch:
         self._retrieve = retrieve
         self._clock = clock
         self._remembering = (
-            RememberingIndex(index, remember_s, clock=clock) if remember_s > 0 else None
+            DocumentCache(index, remember_s, clock=clock) if remember_s > 0 else None
         )
         self._state = ""  # of the record that what is remembered belongs to
         self._background = background or ThreadPoolExecutor(1, "refresh-record")

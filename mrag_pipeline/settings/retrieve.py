@@ -24,7 +24,7 @@ class RetrieveSpec:
     windows: WindowSpec = field(default_factory=WindowSpec)
     hits_per_voter: int = 64  # over all windows; a vote of rank 8 is 1/256 of the first's
     min_hits_per_ranking: int = 8
-    shortlist: int = 512  # chunks whose rows are fetched before documents are ranked
+    candidates: int = 512  # chunks whose rows are fetched before documents are ranked
     read_early: int = 2  # chunks for each document asked for, read before it is known who wins
     fused_documents: int = 5  # of each sub-query, before any of a deeper rank
     seconds: float = 30.0  # of the searches, if heads may be missing and no time is given

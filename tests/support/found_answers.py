@@ -8,7 +8,7 @@ from mrag_pipeline.domain.voting import Hit
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.embed import Query
-from mrag_pipeline.query.search import Answer, Found
+from mrag_pipeline.query.search import Answer, FoundDocument
 from mrag_pipeline.serving.backend import Ask
 
 SECONDS = {"windows": 0.001, "encode": 0.03, "search": 0.01, "fetch": 0.004, "vote": 0.002}
@@ -31,7 +31,7 @@ def answer(
         version,
         tuple(Window(f"{query} {at}", 0, 1, "sentence") for at in range(num_windows)),
         ("l05_h00", "standard"),
-        tuple(Found(hit, row) for _ in range(num_hits)),
+        tuple(FoundDocument(hit, row) for _ in range(num_hits)),
         2 * num_windows,
         SECONDS,
         missing,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.retriever import Answer, Found
+from mrag_pipeline.query.retriever import Answer, FoundDocument
 from mrag_pipeline.serving.http.problems import printable
 from mrag_pipeline.wire.schemas import (
     Chunk,
@@ -78,7 +78,7 @@ def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
     )
 
 
-def _hit(one: Found, explain: bool) -> SearchHit:
+def _hit(one: FoundDocument, explain: bool) -> SearchHit:
     parts = one.hit.parts  # (V, W)
     by_window = parts.sum(axis=0)
     return SearchHit.model_construct(

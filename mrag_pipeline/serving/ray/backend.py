@@ -28,7 +28,7 @@ from ray.serve.handle import DeploymentHandle
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.errors import MragError, NotReady, Overloaded, WorkerLost
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.embed import EmbeddedQuery, check_asked
+from mrag_pipeline.query.embed import EmbeddedQuery, check_query
 from mrag_pipeline.query.retriever import Answer, Question
 from mrag_pipeline.serving.backend import Ask, BackendState, out_of_time
 from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
@@ -56,7 +56,7 @@ class RayBackend:
     async def answer(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
         """The answers, in the order of the asks, all from one version."""
         for ask in asks:  # before others' queries are in the same batch
-            check_asked(ask.asked)
+            check_query(ask.asked)
         if not asks:
             return []
         until = time.monotonic() + seconds

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES, strategy
 from mrag_pipeline.domain.voting import (
     PAPER,
-    Ballots,
     Hit,
     VoteSpec,
-    elect,
+    WeightedRankings,
+    candidate_chunks,
+    choose_documents,
     fuse,
-    shortlist,
     weights_of,
 )
 from mrag_pipeline.errors import ConfigError
@@ -28,14 +28,14 @@ PLAIN = VoteSpec(power=1.0, coverage=0.0)
 
 def ballots(
     rankings: Sequence[Sequence[Sequence[int]]], weights: Sequence[float] | None = None
-) -> Ballots:
+) -> WeightedRankings:
     """Rankings by voter, then by window."""
     ids = np.array(rankings, np.int64)
     counts = np.ones(len(ids)) if weights is None else np.array(weights, np.float64)
-    return Ballots(ids, np.zeros(ids.shape, np.float32), counts)
+    return WeightedRankings(ids, np.zeros(ids.shape, np.float32), counts)
 
 
-def own(cast: Ballots) -> dict[int, str]:
+def own(cast: WeightedRankings) -> dict[int, str]:
     """Every chunk a document of its own."""
     return {chunk: f"d{chunk}" for chunk in np.unique(cast.ids).tolist() if chunk >= 0}
 
@@ -45,9 +45,12 @@ def tally(hits: Sequence[Hit]) -> list[tuple[str, float]]:
 
 
 def run(
-    cast: Ballots, spec: VoteSpec = PLAIN, k: int = 9, documents: Mapping[int, str] | None = None
+    cast: WeightedRankings,
+    spec: VoteSpec = PLAIN,
+    k: int = 9,
+    documents: Mapping[int, str] | None = None,
 ) -> list[tuple[str, float]]:
-    return tally(elect(cast, documents or own(cast), spec, k))
+    return tally(choose_documents(cast, documents or own(cast), spec, k))
 
 
 def papers_rule(
@@ -83,7 +86,7 @@ def test_one_window_of_one_passage_documents_is_the_papers_rule(
     cast = ballots([[one] for one in lists], importance)
     expected = papers_rule(lists, importance)
     for spec in (PAPER, replace(VoteSpec(), standard_weight=0.0)):
-        hits = elect(cast, own(cast), spec, 99)
+        hits = choose_documents(cast, own(cast), spec, 99)
         assert [hit.chunk_ids[0] for hit in hits] == [chunk for chunk, _ in expected]
         np.testing.assert_allclose([hit.vote for hit in hits], [vote for _, vote in expected])
 
@@ -97,7 +100,7 @@ def test_passages_of_one_document_share_its_best_place() -> None:
 def test_a_hit_names_its_passages_best_first() -> None:
     """Chunk 2 got two firsts, chunk 1 one; chunk 4 never was a's best and is left out."""
     documents = {1: "a", 2: "a", 4: "a"}
-    [hit] = elect(ballots([[[2, 4]], [[2, 1]], [[1, 2]]]), documents, PLAIN, 1)
+    [hit] = choose_documents(ballots([[[2, 4]], [[2, 1]], [[1, 2]]]), documents, PLAIN, 1)
     assert hit.chunk_ids == (2, 1)
 
 
@@ -114,14 +117,14 @@ def test_coverage_turns_to_the_windows_not_yet_answered() -> None:
     assert [name for name, _ in run(cast, k=3)][:2] == ["d1", "d3"]
     crowded = ballots([[[1, 2], [3, 4]]], [1.0])
     spec = replace(PLAIN, coverage=0.8)
-    assert [hit.document_id for hit in elect(crowded, own(crowded), spec, 4)] == [
+    assert [hit.document_id for hit in choose_documents(crowded, own(crowded), spec, 4)] == [
         "d1",
         "d3",
         "d2",
         "d4",
     ]
     # The first window's second is worth 1/2; after d1 was taken, 1/2 * (1 - 0.8).
-    hits = elect(crowded, own(crowded), spec, 3)
+    hits = choose_documents(crowded, own(crowded), spec, 3)
     assert [round(hit.added, 6) for hit in hits] == [1.0, 1.0, 0.1]
 
 
@@ -129,7 +132,7 @@ def test_what_hits_add_never_rises() -> None:
     """The order of choosing is the order of new votes."""
     random = np.random.default_rng(3)
     cast = ballots([[random.permutation(30)[:8].tolist() for _ in range(6)] for _ in range(4)])
-    added = [hit.added for hit in elect(cast, own(cast), VoteSpec(), 20)]
+    added = [hit.added for hit in choose_documents(cast, own(cast), VoteSpec(), 20)]
     assert added == sorted(added, reverse=True)
 
 
@@ -143,7 +146,7 @@ def test_a_smaller_k_is_the_start_of_a_larger() -> None:
 def test_the_parts_say_which_window_and_voter_gave_what() -> None:
     """And add up to the vote where p is 1."""
     cast = ballots([[[1, 2], [2, 1]], [[2, 1], [2, 1]]], [1.0, 3.0])
-    first = elect(cast, own(cast), PLAIN, 1)[0]
+    first = choose_documents(cast, own(cast), PLAIN, 1)[0]
     assert first.parts.tolist() == [[0.5, 1.0], [3.0, 3.0]]
     assert first.vote == first.parts.sum()
 
@@ -151,21 +154,24 @@ def test_the_parts_say_which_window_and_voter_gave_what() -> None:
 def test_a_chunk_that_is_gone_gives_up_its_place() -> None:
     """A deleted row's votes are dropped and the ranks close up."""
     cast = ballots([[[9, 1, 2]]])
-    assert tally(elect(cast, {1: "a", 2: "b"}, PLAIN, 9, gone={9})) == [("a", 1.0), ("b", 0.5)]
+    assert tally(choose_documents(cast, {1: "a", 2: "b"}, PLAIN, 9, gone={9})) == [
+        ("a", 1.0),
+        ("b", 0.5),
+    ]
 
 
 def test_a_chunk_not_looked_up_keeps_its_place() -> None:
     """It is somebody's, and cannot be chosen."""
     cast = ballots([[[9, 1, 2]]])
-    assert tally(elect(cast, {1: "a", 2: "b"}, PLAIN, 9)) == [("a", 0.5), ("b", 0.25)]
+    assert tally(choose_documents(cast, {1: "a", 2: "b"}, PLAIN, 9)) == [("a", 0.5), ("b", 0.25)]
 
 
 def test_padding_votes_for_nobody() -> None:
     """A short ranking, and one with nothing."""
     assert run(ballots([[[1, -1], [-1, -1]]])) == [("d1", 1.0)]
     nothing = ballots([[[-1, -1]]])
-    assert elect(nothing, {}, PLAIN, 5) == []
-    assert shortlist(nothing, PLAIN, 5) == []
+    assert choose_documents(nothing, {}, PLAIN, 5) == []
+    assert candidate_chunks(nothing, PLAIN, 5) == []
 
 
 def test_by_distance_the_near_count_more_than_the_first() -> None:
@@ -173,17 +179,21 @@ def test_by_distance_the_near_count_more_than_the_first() -> None:
     ids = np.array([[[1, 2]], [[3, 2]]])
     scores = np.array([[[0.75, 0.5]], [[0.5, 0.5]]], np.float32)
     spec = replace(PAPER, rule="distance")
-    hits = elect(Ballots(ids, scores, np.ones(2)), {1: "a", 2: "b", 3: "c"}, spec, 3)
+    hits = choose_documents(
+        WeightedRankings(ids, scores, np.ones(2)), {1: "a", 2: "b", 3: "c"}, spec, 3
+    )
     assert tally(hits) == [("a", 4.0), ("b", 4.0), ("c", 2.0)]
-    same = Ballots(ids, np.ones_like(scores), np.ones(2))
-    assert np.isfinite([hit.vote for hit in elect(same, {1: "a", 2: "b"}, spec, 3)]).all()
+    same = WeightedRankings(ids, np.ones_like(scores), np.ones(2))
+    assert np.isfinite(
+        [hit.vote for hit in choose_documents(same, {1: "a", 2: "b"}, spec, 3)]
+    ).all()
 
 
-def test_the_shortlist_takes_chunks_by_vote() -> None:
+def test_candidate_chunks_are_taken_by_vote() -> None:
     """Chunk 2 has 1 + 1/2, 1 has 1, 3 has 1/2."""
     cast = ballots([[[1, 2]], [[2, 3]]])
-    assert shortlist(cast, PLAIN, 2) == [2, 1]
-    assert shortlist(cast, PLAIN, 9) == [2, 1, 3]
+    assert candidate_chunks(cast, PLAIN, 2) == [2, 1]
+    assert candidate_chunks(cast, PLAIN, 9) == [2, 1, 3]
 
 
 def test_the_standard_vector_counts_a_share_of_all_heads() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mrag_pipeline.query.document_cache import RememberingIndex
+from mrag_pipeline.query.document_cache import DocumentCache
 
 SECONDS = 60.0
 
@@ -30,9 +30,9 @@ class Clock:
         return self.now
 
 
-def remembering(most: int = 1_000) -> tuple[RememberingIndex, Rows, Clock]:
+def remembering(most: int = 1_000) -> tuple[DocumentCache, Rows, Clock]:
     rows, clock = Rows(), Clock()
-    return RememberingIndex(rows, SECONDS, most, clock), rows, clock  # type: ignore[arg-type]
+    return DocumentCache(rows, SECONDS, most, clock), rows, clock  # type: ignore[arg-type]
 
 
 def test_what_is_known_is_not_asked_again() -> None:

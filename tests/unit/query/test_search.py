@@ -42,7 +42,7 @@ WORDS = [
 VERSION = "v0123456789ab"
 WINDOWS = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=6)
 # So shallow that rankings of a few chunks are cut, and every way to filter is taken.
-SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, shortlist=40)
+SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, candidates=40)
 WAYS = {
     "among ids": FilterSpec(),
     "longer rankings": FilterSpec(most_ids=0, first_depth=1),
