@@ -17,7 +17,7 @@ from typing import Any
 from callers import told
 from served import Place, Questions
 
-from mrag_pipeline.query.embed import Query
+from mrag_pipeline.query.question import Query
 
 BATCHING_AT_LEAST = 3.0
 BATCHING_CALLERS = 16

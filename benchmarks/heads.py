@@ -50,7 +50,8 @@ from mrag_pipeline.domain.voting import (
 from mrag_pipeline.errors import CorpusNotFound
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder, Ranking, SearchRequest
-from mrag_pipeline.query.retriever import Retriever, RetrieveSpec
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 
 VOTE = STRATEGIES["aspect"].vote

@@ -34,8 +34,10 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import most_distinct, windows_of
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
-from mrag_pipeline.query.retriever import Answer, Retriever, RetrieveSpec
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load

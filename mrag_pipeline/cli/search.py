@@ -17,7 +17,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.query.retriever import Answer, FoundDocument
+from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.stages.versions.lookup import live_record
 
 SNIPPET_CHARS = 160

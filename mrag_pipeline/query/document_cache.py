@@ -1,7 +1,7 @@
-"""Which document a chunk is of, remembered for a while: it never changes, but a row may go.
+"""Caches chunk-to-document lookups; rows may be deleted, so re-read any row you show.
 
-So what is remembered may count votes of a row that is gone, never show it: whoever searches reads
-the rows of what it shows. Docs/decisions/0046 has when that is allowed.
+A chunk's document never changes. A cached one may still count the votes of a row that was deleted,
+which docs/decisions/0046 bounds.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.ports import ChunkRow, QueryIndex, Ranking, SearchRequest
 
-_Known = dict[tuple[str, int], str]  # by collection and chunk id
+_Documents = dict[tuple[str, int], str]  # by collection and chunk id
 
 
 class DocumentCache:
-    """Looks up the document of a chunk again only after a while. Safe to share by threads."""
+    """An index that looks up a chunk's document again only after a while. Thread-safe."""
 
     def __init__(
         self,
         index: QueryIndex,
         seconds: float = 60.0,
-        most: int = 200_000,
+        max_chunks: int = 200_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Knows nothing yet.
+        """Starts empty.
 
         Args:
-            seconds: nothing is believed for longer.
-            most: chunks that are remembered, about 200 bytes each.
+            seconds: an entry is used for no longer.
+            max_chunks: entries, about 200 bytes each.
         """
         self._index = index
         self._seconds = seconds
-        self._most = most
+        self._max_chunks = max_chunks
         self._clock = clock
-        # Two generations: what was read in this half of the time, and in the one before.
-        self._new: _Known = {}
-        self._old: _Known = {}
-        self._turns_at = clock() + seconds / 2
+        # Two generations: entries of this half of the time, and of the half before.
+        self._new: _Documents = {}
+        self._old: _Documents = {}
+        self._next_turn = clock() + seconds / 2
         self._lock = threading.Lock()
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
@@ -74,25 +74,31 @@ class DocumentCache:
     ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
         """The document of each row that exists or did a while ago, and rows of the likely ones."""
         new, old = self._generations()
-        found = {one: new.get((collection, one)) or old.get((collection, one)) for one in ids}
-        missing = [one for one, document in found.items() if document is None]
+        cached: dict[int, str] = {}
+        missing: list[int] = []
+        for chunk_id in dict.fromkeys(ids):
+            key = (collection, chunk_id)
+            document = new.get(key) or old.get(key)
+            if document is None:
+                missing.append(chunk_id)
+            else:
+                cached[chunk_id] = document
         read, rows = self._index.look_up(collection, missing, likely)
-        new.update({(collection, one): document for one, document in read.items()})
-        known = {one: document for one, document in found.items() if document is not None}
-        return known | read, rows
+        new.update({(collection, chunk_id): document for chunk_id, document in read.items()})
+        return cached | read, rows
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Empties the cache."""
         with self._lock:
             self._new, self._old = {}, {}
 
-    def _generations(self) -> tuple[_Known, _Known]:
+    def _generations(self) -> tuple[_Documents, _Documents]:
         with self._lock:
-            now = self._clock()
-            if now >= self._turns_at or len(self._new) >= self._most // 2:
-                # After a longer pause what was new is too old as well.
-                late = now >= self._turns_at + self._seconds / 2
-                self._old = {} if late else self._new
+            time_now = self._clock()
+            if time_now >= self._next_turn or len(self._new) >= self._max_chunks // 2:
+                # After a longer pause the new entries are too old as well.
+                all_too_old = time_now >= self._next_turn + self._seconds / 2
+                self._old = {} if all_too_old else self._new
                 self._new = {}
-                self._turns_at = now + self._seconds / 2
+                self._next_turn = time_now + self._seconds / 2
             return self._new, self._old

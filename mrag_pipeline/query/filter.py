@@ -1,10 +1,10 @@
-"""Rankings of the matching chunks alone, though head collections know nothing of documents.
+"""Fourth step: rankings of the matching chunks alone, though head collections hold no metadata.
 
 Three exact ways, cheapest first; docs/decisions/0030 has the proof:
 1. Few chunks match: only their ids are searched.
-2. Many match: a longer ranking is searched and what does not match is left out, longer again
-   until enough is left or the collection is at its end.
-3. An index answers only so long a ranking: all matching ids are searched in blocks, and merged.
+2. Many match: a longer ranking is searched and hits that do not match are left out; a longer one
+   again until enough match or the collection is exhausted.
+3. An index limits the length of a ranking: all matching ids are searched in blocks, and merged.
 Shape legend: W windows, c hits per ranking.
 """
 
@@ -33,7 +33,7 @@ _Rows = NDArray[np.intp]  # of one request's W windows
 
 def search_filtered(
     index: QueryIndex,
-    texts: str,
+    chunks_collection: str,
     num_chunks: int,
     wanted: Filter,
     batches: Sequence[Batch],
@@ -43,123 +43,138 @@ def search_filtered(
     """The rankings of each batch, as if the index held the matching chunks alone.
 
     Args:
-        texts: the chunks collection, which knows what matches.
-        num_chunks: about how many it has; no answer depends on it.
+        chunks_collection: the collection that knows which chunks match.
+        num_chunks: about how many it has; affects the cost, not the answer.
     """
     depth = max(request.limit for batch in batches for request in batch)
     few = min(spec.most_ids, max(spec.few_ids, math.isqrt(_IDS_PER_HIT * depth * num_chunks)))
-    ids = index.matching(texts, wanted, limit=few + 1)
+    ids = index.matching(chunks_collection, wanted, limit=few + 1)
     if not len(ids):
-        return [[_nothing(request) for request in batch] for batch in batches]
+        return [[_no_hits(request) for request in batch] for batch in batches]
     if len(ids) <= few:
         return search_joined(index, _among(batches, ids), deadline)
-    return _Longer(index, texts, wanted, deadline, spec).search(batches)
+    return _LongerRankings(index, chunks_collection, wanted, deadline, spec).search(batches)
 
 
-class _Longer:
-    """Longer and longer rankings of all requests, until each row has its c matching hits."""
+class _LongerRankings:
+    """Searches longer and longer rankings, until each row has its c matching hits."""
 
     def __init__(
-        self, index: QueryIndex, texts: str, wanted: Filter, deadline: Deadline, spec: FilterSpec
+        self,
+        index: QueryIndex,
+        chunks_collection: str,
+        wanted: Filter,
+        deadline: Deadline,
+        spec: FilterSpec,
     ) -> None:
         self._index = index
-        self._texts = texts
+        self._chunks_collection = chunks_collection
         self._wanted = wanted
         self._deadline = deadline
         self._spec = spec
         self._matching: set[int] = set()
-        self._judged: set[int] = set()
+        self._checked: set[int] = set()
 
     def search(self, batches: Sequence[Batch]) -> list[Ranked]:
         """All batches' rankings; None for what was not answered in time."""
         requests = [request for batch in batches for request in batch]
-        kept: Ranked = [_nothing(request) for request in requests]
-        lacking = {at: np.arange(len(one.vectors)) for at, one in enumerate(requests)}
-        depth = self._spec.first_depth
-        at_the_cap = False
-        while lacking and not at_the_cap:
+        rankings: Ranked = [_no_hits(request) for request in requests]
+        # By request: the rows that still have fewer than c matching hits.
+        lacking = {
+            number: np.arange(len(request.vectors)) for number, request in enumerate(requests)
+        }
+        factor = self._spec.first_depth
+        is_longest = False
+        while lacking and not is_longest:
             longer = {
-                at: replace(
-                    requests[at],
-                    vectors=requests[at].vectors[rows],
-                    limit=min(requests[at].limit * depth, self._spec.most_hits),
+                number: replace(
+                    requests[number],
+                    vectors=requests[number].vectors[rows],
+                    limit=min(requests[number].limit * factor, self._spec.most_hits),
                 )
-                for at, rows in lacking.items()
+                for number, rows in lacking.items()
             }
-            lacking = self._widen(longer, lacking, kept)
-            at_the_cap = all(one.limit == self._spec.most_hits for one in longer.values())
-            depth *= 2
+            lacking = self._search_longer(longer, lacking, rankings)
+            is_longest = all(request.limit == self._spec.most_hits for request in longer.values())
+            factor *= 2
         if lacking:
-            self._in_blocks(requests, lacking, kept)
-        each = iter(kept)
-        return [[next(each) for _ in batch] for batch in batches]
+            self._search_in_blocks(requests, lacking, rankings)
+        ordered = iter(rankings)
+        return [[next(ordered) for _ in batch] for batch in batches]
 
-    def _widen(
-        self, longer: Mapping[int, SearchRequest], lacking: Mapping[int, _Rows], kept: Ranked
+    def _search_longer(
+        self, longer: Mapping[int, SearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
     ) -> dict[int, _Rows]:
-        """Searches once more; fills `kept` and returns the rows that still lack hits."""
-        [found] = search_joined(self._index, [list(longer.values())], self._deadline)
-        self._judge([ranking.ids for ranking in found if ranking is not None])
-        still: dict[int, _Rows] = {}
-        for (at, rows), ranking in zip(lacking.items(), found, strict=True):
-            mine = kept[at]
-            if ranking is None or mine is None:
-                kept[at] = None
+        """Searches once more; fills `rankings` and returns the rows that still lack hits."""
+        [ranked] = search_joined(self._index, [list(longer.values())], self._deadline)
+        self._check([ranking.ids for ranking in ranked if ranking is not None])
+        still_lacking: dict[int, _Rows] = {}
+        for (number, rows), longer_ranking in zip(lacking.items(), ranked, strict=True):
+            ranking = rankings[number]
+            if longer_ranking is None or ranking is None:
+                rankings[number] = None
                 continue
             short = [
                 row
-                for place, row in enumerate(rows.tolist())
-                if not self._keep(mine, row, ranking.ids[place], ranking.scores[place])
+                for row, ids, scores in zip(
+                    rows.tolist(), longer_ranking.ids, longer_ranking.scores, strict=True
+                )
+                if not self._fill_row(ranking, row, ids, scores)
             ]
             if short:
-                still[at] = np.array(short, np.intp)
-        return still
+                still_lacking[number] = np.array(short, np.intp)
+        return still_lacking
 
-    def _judge(self, rankings: Sequence[NDArray[np.int64]]) -> None:
-        seen = {int(one) for ids in rankings for one in np.unique(ids)} - {-1}
-        new = sorted(seen - self._judged)
-        if new:
-            matching = self._index.matching(self._texts, self._wanted, new)
+    def _check(self, rankings: Sequence[NDArray[np.int64]]) -> None:
+        """Asks the index which of the chunks not seen before match."""
+        seen = {int(chunk_id) for ids in rankings for chunk_id in np.unique(ids)} - {-1}
+        unchecked = sorted(seen - self._checked)
+        if unchecked:
+            matching = self._index.matching(self._chunks_collection, self._wanted, unchecked)
             self._matching.update(matching.tolist())
-            self._judged.update(new)
+            self._checked.update(unchecked)
 
-    def _keep(
-        self, kept: Ranking, row: int, ids: NDArray[np.int64], scores: NDArray[np.float32]
+    def _fill_row(
+        self, ranking: Ranking, row: int, ids: NDArray[np.int64], scores: NDArray[np.float32]
     ) -> bool:
-        """Puts the matching hits in place; whether no more can come."""
-        places = [at for at, one in enumerate(ids.tolist()) if one in self._matching]
-        places = places[: kept.ids.shape[1]]
-        kept.ids[row, : len(places)] = ids[places]
-        kept.scores[row, : len(places)] = scores[places]
-        return len(places) == kept.ids.shape[1] or bool((ids < 0).any())
+        """Writes the matching hits into the row; whether the row is complete."""
+        limit = ranking.ids.shape[1]
+        ranks = [rank for rank, chunk_id in enumerate(ids.tolist()) if chunk_id in self._matching]
+        ranks = ranks[:limit]
+        ranking.ids[row, : len(ranks)] = ids[ranks]
+        ranking.scores[row, : len(ranks)] = scores[ranks]
+        return len(ranks) == limit or bool((ids < 0).any())
 
-    def _in_blocks(
-        self, requests: Sequence[SearchRequest], lacking: Mapping[int, _Rows], kept: Ranked
+    def _search_in_blocks(
+        self, requests: Sequence[SearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
     ) -> None:
-        """Searches among all matching ids, so many at once, and merges the blocks."""
-        ids = self._index.matching(self._texts, self._wanted)
-        left = [replace(requests[at], vectors=requests[at].vectors[r]) for at, r in lacking.items()]
-        parts: list[list[Hits]] = [[] for _ in left]
+        """Searches among all matching ids in blocks of `most_ids`, and merges the blocks."""
+        ids = self._index.matching(self._chunks_collection, self._wanted)
+        remaining = [
+            replace(requests[number], vectors=requests[number].vectors[rows])
+            for number, rows in lacking.items()
+        ]
+        blocks_of: list[list[Hits]] = [[] for _ in remaining]
         for start in range(0, len(ids), self._spec.most_ids):
-            among = ids[start : start + self._spec.most_ids]
-            [found] = search_joined(self._index, _among([left], among), self._deadline)
-            for part, ranking in zip(parts, found, strict=True):
-                if ranking is not None:
-                    part.append(Hits(ranking.ids, ranking.scores))
+            block_ids = ids[start : start + self._spec.most_ids]
+            [ranked] = search_joined(self._index, _among([remaining], block_ids), self._deadline)
+            for blocks, block_ranking in zip(blocks_of, ranked, strict=True):
+                if block_ranking is not None:
+                    blocks.append(Hits(block_ranking.ids, block_ranking.scores))
         num_blocks = -(-len(ids) // self._spec.most_ids)
-        for (at, rows), part in zip(lacking.items(), parts, strict=True):
-            mine = kept[at]
-            if mine is None or len(part) < num_blocks:
-                kept[at] = None
+        for (number, rows), blocks in zip(lacking.items(), blocks_of, strict=True):
+            ranking = rankings[number]
+            if ranking is None or len(blocks) < num_blocks:
+                rankings[number] = None
                 continue
-            merged = merge(part, requests[at].limit)
-            mine.ids[rows], mine.scores[rows] = merged.ids, merged.scores
+            merged = merge(blocks, requests[number].limit)
+            ranking.ids[rows], ranking.scores[rows] = merged.ids, merged.scores
 
 
 def _among(batches: Sequence[Batch], ids: NDArray[np.int64]) -> list[Batch]:
     return [[replace(request, among=ids) for request in batch] for batch in batches]
 
 
-def _nothing(request: SearchRequest) -> Ranking:
+def _no_hits(request: SearchRequest) -> Ranking:
     shape = (len(request.vectors), request.limit)
     return Ranking(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))

@@ -1,7 +1,7 @@
-"""Several questions' searches of the same collection as one, each with its own answer.
+"""Third step: several questions' searches of a collection run as one; each gets its own rankings.
 
-A search of many vectors costs an index little more than one of few. All are searched as deep as
-the deepest asks and cut: the start of a longer exact ranking is the shorter one.
+Searching many vectors at once costs an index little more than searching few. All are searched to
+the greatest depth and cut: the start of a longer exact ranking is the shorter one.
 Shape legend: W windows, c hits per ranking.
 """
 
@@ -20,30 +20,31 @@ Ranked = list[Ranking | None]  # one for each request of a batch; None: not answ
 
 def search_joined(index: Searches, batches: Sequence[Batch], deadline: Deadline) -> list[Ranked]:
     """The rankings of each batch, as if each were searched alone."""
-    members: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for number, batch in enumerate(batches):
-        for place, request in enumerate(batch):
+    members: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (batch, request in it)
+    for batch_index, batch in enumerate(batches):
+        for request_index, request in enumerate(batch):
             key = (request.collection, id(request.among))
-            members.setdefault(key, []).append((number, place))
+            members.setdefault(key, []).append((batch_index, request_index))
     joined = [_joined([batches[b][r] for b, r in group]) for group in members.values()]
-    left = deadline.left()
+    seconds = deadline.seconds_left()
     rankings: Sequence[Ranking | None]
-    rankings = index.search(joined) if left is None else index.search_within(joined, left)
+    rankings = index.search(joined) if seconds is None else index.search_within(joined, seconds)
     ranked: list[Ranked] = [[None] * len(batch) for batch in batches]
     for group, ranking in zip(members.values(), rankings, strict=True):
         row = 0
-        for number, place in group:
-            request = batches[number][place]
+        for batch_index, request_index in group:
+            request = batches[batch_index][request_index]
             rows = slice(row, row + len(request.vectors))
             row = rows.stop
             if ranking is not None:
-                ranked[number][place] = Ranking(
+                ranked[batch_index][request_index] = Ranking(
                     ranking.ids[rows, : request.limit], ranking.scores[rows, : request.limit]
                 )
     return ranked
 
 
 def _joined(requests: Sequence[SearchRequest]) -> SearchRequest:
+    """One request for all these vectors, as deep as the deepest."""
     if len(requests) == 1:
         return requests[0]
     first = requests[0]

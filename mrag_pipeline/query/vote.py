@@ -1,4 +1,4 @@
-"""The documents that a question's votes choose, over all its windows at once or window by window.
+"""Fifth step: a question's rankings vote, over all its windows at once or window by window.
 
 Shape legend: V voters, W windows, c hits per ranking.
 """
@@ -6,45 +6,87 @@ Shape legend: V voters, W windows, c hits per ranking.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from mrag_pipeline.domain.strategies import Strategy
-from mrag_pipeline.domain.voting import Hit, WeightedRankings, choose_documents, fuse
+from mrag_pipeline.domain.voting import (
+    Hit,
+    WeightedRankings,
+    candidate_chunks,
+    choose_documents,
+    fuse,
+)
+from mrag_pipeline.query.checks import check_missing
+from mrag_pipeline.query.joint_search import Ranked
+from mrag_pipeline.query.plan import SearchPlan
 
 
-def chosen_documents(
-    chosen: Strategy,
-    ballots: WeightedRankings,
-    documents: Mapping[int, str],
-    gone: set[int],
-    k: int,
-    depth: int,
-) -> list[Hit]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Votes:
+    """The votes of one question, before the chunks' documents are known."""
+
+    plan: SearchPlan
+    voters: tuple[str, ...]  # those that answered in time
+    missing: tuple[str, ...]  # those that did not
+    rankings: WeightedRankings  # (V, W, c), of the voters that answered
+    candidates: list[int]  # chunks whose documents may be chosen, best first
+
+
+def collect_votes(plan: SearchPlan, ranked: Ranked, num_candidates: int) -> Votes:
+    """The votes of the voters that answered.
+
+    Args:
+        num_candidates: chunks whose documents are looked up, more if k is large.
+    Raises: HeadsMissing if more voters are missing than the question allows.
+    """
+    names = plan.voters.names
+    answered = [voter for voter, ranking in enumerate(ranked) if ranking is not None]
+    missing = tuple(name for voter, name in enumerate(names) if ranked[voter] is None)
+    if missing:
+        check_missing(missing, names, plan.question.min_heads)
+    answers = [ranking for ranking in ranked if ranking is not None]
+    rankings = WeightedRankings(
+        np.stack([ranking.ids for ranking in answers]),
+        np.stack([ranking.scores for ranking in answers]),
+        plan.voters.weights[answered],
+    )
+    size = max(num_candidates, 4 * plan.question.k)
+    candidates = candidate_chunks(rankings, plan.strategy.vote, size)
+    return Votes(plan, tuple(names[voter] for voter in answered), missing, rankings, candidates)
+
+
+def choose_hits(votes: Votes, documents: Mapping[int, str], fused_documents: int) -> list[Hit]:
     """The k best documents, or as many as were found.
 
     Args:
-        ballots: (V, W, c).
-        documents: of the chunks that may be elected.
-        gone: chunks that do not exist any more: the ranks below them close up.
-        depth: documents of each window that a fusing strategy fuses.
+        documents: by chunk id. A candidate without one no longer exists: the ranks below it
+            close up.
+        fused_documents: of each window, before any of a deeper rank, where windows are fused.
     """
-    if not chosen.is_fused:
-        return choose_documents(ballots, documents, chosen.vote, k, gone)
-    alone = []
-    for window in range(ballots.ids.shape[1]):
-        at = slice(window, window + 1)
-        one = WeightedRankings(ballots.ids[:, at], ballots.scores[:, at], ballots.weights)
-        alone.append(choose_documents(one, documents, chosen.vote, k, gone))
-    return _fused(alone, len(ballots.weights), depth)[:k]
+    owners = {chunk: documents[chunk] for chunk in votes.candidates if chunk in documents}
+    gone = set(votes.candidates) - owners.keys()
+    strategy, rankings, k = votes.plan.strategy, votes.rankings, votes.plan.question.k
+    if not strategy.is_fused:
+        return choose_documents(rankings, owners, strategy.vote, k, gone)
+    by_window = []
+    for window in range(rankings.ids.shape[1]):
+        column = slice(window, window + 1)
+        alone = WeightedRankings(
+            rankings.ids[:, column], rankings.scores[:, column], rankings.weights
+        )
+        by_window.append(choose_documents(alone, owners, strategy.vote, k, gone))
+    return _fused(by_window, len(rankings.weights), fused_documents)[:k]
 
 
-def _fused(alone: Sequence[Sequence[Hit]], num_voters: int, depth: int) -> list[Hit]:
+def _fused(by_window: Sequence[Sequence[Hit]], num_voters: int, depth: int) -> list[Hit]:
     """One list of hits from each window's own, by reciprocal rank fusion."""
-    by_document: list[dict[str, Hit]] = [{hit.document_id: hit for hit in hits} for hits in alone]
+    by_document: list[dict[str, Hit]] = [
+        {hit.document_id: hit for hit in hits} for hits in by_window
+    ]
     fused = []
     for document, vote in fuse([list(hits) for hits in by_document], depth):
-        parts = np.zeros((num_voters, len(alone)))
+        parts = np.zeros((num_voters, len(by_window)))
         chunk_ids: dict[int, None] = {}
         for window, hits in enumerate(by_document):
             if document in hits:

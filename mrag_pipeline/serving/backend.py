@@ -18,12 +18,14 @@ from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError, NotReady, OutOfTime
 from mrag_pipeline.ports import ChunkRow, Encoder, Segmenter, ServedIndex
-from mrag_pipeline.query.embed import Query, QueryEmbedder
-from mrag_pipeline.query.retriever import Question, Searcher
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.settings.serve import ServeSpec
 
 if TYPE_CHECKING:
-    from mrag_pipeline.query.retriever import Answer, RetrieveSpec
+    from mrag_pipeline.query.answer import Answer
+    from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -29,9 +29,12 @@ from mrag_pipeline.errors import (
     OutOfTime,
 )
 from mrag_pipeline.ports import ChunkRow, ServedIndex
+from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.document_cache import DocumentCache
-from mrag_pipeline.query.retriever import Answer, Question, RetrieveSpec, Searcher
+from mrag_pipeline.query.question import Question
+from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.backend import out_of_time
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
 

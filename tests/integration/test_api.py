@@ -17,7 +17,7 @@ from mrag_pipeline import errors
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.retriever import Answer
+from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.serving.backend import Ask, BackendState, LocalBackend
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor

@@ -19,7 +19,7 @@ import uvicorn
 from httpx_sse import EventSource
 
 from mrag_pipeline.llm.chat import ChatStream
-from mrag_pipeline.query.retriever import Answer
+from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.backend import Ask, LocalBackend
 from mrag_pipeline.serving.http.api import create_api

@@ -7,8 +7,8 @@ import numpy as np
 from mrag_pipeline.domain.voting import Hit
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.embed import Query
-from mrag_pipeline.query.search import Answer, FoundDocument
+from mrag_pipeline.query.answer import Answer, FoundDocument
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask
 
 SECONDS = {"windows": 0.001, "encode": 0.03, "search": 0.01, "fetch": 0.004, "vote": 0.002}

@@ -10,7 +10,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
-from mrag_pipeline.query.search import Answer
+from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.serving.security.guard import Caller, Guard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.serving.telemetry.observer import Observer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastapi import FastAPI, Request
 
 if TYPE_CHECKING:
-    from mrag_pipeline.query.retriever import Answer
+    from mrag_pipeline.query.answer import Answer
     from mrag_pipeline.serving.backend import Ask
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.retriever import Answer, FoundDocument
+from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.serving.http.problems import printable
 from mrag_pipeline.wire.schemas import (
     Chunk,

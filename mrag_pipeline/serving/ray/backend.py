@@ -28,8 +28,9 @@ from ray.serve.handle import DeploymentHandle
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.errors import MragError, NotReady, Overloaded, WorkerLost
 from mrag_pipeline.ports import ChunkRow
-from mrag_pipeline.query.embed import EmbeddedQuery, check_query
-from mrag_pipeline.query.retriever import Answer, Question
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.checks import check_query
+from mrag_pipeline.query.question import EmbeddedQuery, Question
 from mrag_pipeline.serving.backend import Ask, BackendState, out_of_time
 from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
 

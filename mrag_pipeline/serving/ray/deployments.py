@@ -28,8 +28,9 @@ from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import IndexBusy, MragError
 from mrag_pipeline.ports import ChunkRow, VectorIndex
-from mrag_pipeline.query.embed import EmbeddedQuery, Query, QueryEmbedder
-from mrag_pipeline.query.retriever import Answer, Question
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search, mark_of

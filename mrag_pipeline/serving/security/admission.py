@@ -8,7 +8,7 @@ from mrag_pipeline.domain import filters
 from mrag_pipeline.domain.filters import All, Condition, Filter
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError, Forbidden
-from mrag_pipeline.query.embed import Query
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask
 from mrag_pipeline.serving.http.api_ports import Caller
 from mrag_pipeline.settings.serve import ServeSpec

@@ -28,7 +28,7 @@ from mrag_pipeline.settings.serve import ServeSpec
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from mrag_pipeline.query.retriever import Answer
+    from mrag_pipeline.query.answer import Answer
     from mrag_pipeline.serving.backend import Ask
 
 # Asked every few seconds by machines: counted, and logged only when they fail.
@@ -239,4 +239,4 @@ def _note(
     facts.seconds = _stages(max(answers, key=_total)) if answers else {}
     facts.k = max((ask.k for ask in asks), default=None)
     if with_queries:
-        facts.queries = tuple(ask.asked.query for ask in asks)
+        facts.queries = tuple(ask.asked.text for ask in asks)

@@ -31,7 +31,8 @@ from mrag_pipeline.domain.success import unique
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Encoder, Progress, QueryIndex, Rows, Segmenter
-from mrag_pipeline.query.retriever import Answer, Retriever
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
 
 THREADS = 2  # while one embeds, the other searches; each does one at a time

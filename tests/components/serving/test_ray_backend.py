@@ -20,7 +20,8 @@ from mrag_pipeline.errors import (
     Overloaded,
     WorkerLost,
 )
-from mrag_pipeline.query.embed import Query, QueryEmbedder
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask
 from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search, mark_of
 from mrag_pipeline.serving.ray.backend import Embedded, RayBackend

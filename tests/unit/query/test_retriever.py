@@ -13,9 +13,12 @@ from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
-from mrag_pipeline.query.retriever import STANDARD, Answer, Retriever, RetrieveSpec
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 

@@ -20,17 +20,14 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest, VectorIndex
-from mrag_pipeline.query.embed import Query, QueryEmbedder
-from mrag_pipeline.query.retriever import (
-    STANDARD,
-    Answer,
-    Question,
-    Retriever,
-    RetrieveSpec,
-    Searcher,
-)
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.query.search import Searcher
+from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.settings.chunking import ChunkingSpec
-from mrag_pipeline.settings.retrieve import FilterSpec
+from mrag_pipeline.settings.retrieve import FilterSpec, RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter

@@ -8,7 +8,7 @@ import pytest
 
 from mrag_pipeline.domain.filters import All, Condition
 from mrag_pipeline.errors import ConfigError, Forbidden
-from mrag_pipeline.query.embed import Query
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.http.api_ports import Anybody
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec

@@ -12,7 +12,7 @@ import pytest
 
 from mrag_pipeline.domain.filters import Condition
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, NotReady, OutOfTime
-from mrag_pipeline.query.embed import Query
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask, LocalBackend
 from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.wire.schemas import SearchAnswer

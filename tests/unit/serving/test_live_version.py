@@ -15,8 +15,10 @@ from mrag_pipeline.domain.filters import parse
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.query.embed import Query, QueryEmbedder
-from mrag_pipeline.query.retriever import Answer, Question, Searcher
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.live_version import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter

@@ -1,0 +1,69 @@
+"""Third step, before the search: what each question requests of the index, and with which others.
+
+Shape legend: W windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mrag_pipeline.domain import strategies
+from mrag_pipeline.domain.strategies import Strategy
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.query.checks import check_embeddings, check_k
+from mrag_pipeline.query.question import Question
+from mrag_pipeline.query.voters import Voters, voters_of
+from mrag_pipeline.settings.retrieve import RetrieveSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchPlan:
+    """What one question requests of the index."""
+
+    question: Question
+    strategy: Strategy
+    voters: Voters
+    seconds: float | None  # for the searches; None: as long as the index takes
+
+
+def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -> SearchPlan:
+    """The requests of a question's voters, deep enough for its k.
+
+    Raises: ConfigError for k below 1 or an unknown strategy; FingerprintMismatch for another
+        encoder's embeddings.
+    """
+    strategy = strategies.strategy(question.query.strategy)
+    check_k(question.k)
+    embeddings = question.embedded.embeddings
+    check_embeddings(embeddings, record)
+    # Deep enough for k documents of several passages each; a deeper rank only adds small votes.
+    hits_per_window = max(spec.hits_per_voter, 4 * question.k) / len(embeddings)
+    limit = max(spec.min_hits_per_ranking, math.ceil(hits_per_window))
+    seconds = question.seconds
+    if seconds is None and question.min_heads is not None:
+        seconds = spec.seconds
+    voters = voters_of(strategy, record, embeddings, limit)
+    return SearchPlan(question, strategy, voters, seconds)
+
+
+def group_plans(plans: Mapping[int, SearchPlan]) -> list[dict[int, SearchPlan]]:
+    """The plans that search together: those with the same filter and about the same time limit."""
+    groups: dict[tuple[object, ...], dict[int, SearchPlan]] = {}
+    for number, plan in plans.items():
+        # By text: True, 1 and 1.0 are equal in Python but differ in a filter.
+        key = (repr(plan.question.filter), _time_class(plan.seconds))
+        groups.setdefault(key, {})[number] = plan
+    return list(groups.values())
+
+
+def least_seconds(plans: Iterable[SearchPlan]) -> float | None:
+    """The shortest of the plans' time limits, None if none has one."""
+    limits = (plan.seconds for plan in plans)
+    return min((seconds for seconds in limits if seconds is not None), default=None)
+
+
+def _time_class(seconds: float | None) -> int | None:
+    """Equal for time limits that differ by less than half of the shorter one."""
+    return None if seconds is None else math.floor(math.log(max(seconds, 0.001), 1.5))

@@ -1,0 +1,45 @@
+"""What is asked of an index version: a query, its embedded windows, and what is wanted of it.
+
+Shape legend: W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mrag_pipeline.domain import strategies
+from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.domain.heads import Embeddings
+from mrag_pipeline.domain.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A text to search for, and the strategy to search by."""
+
+    text: str
+    strategy: str = strategies.DEFAULT
+    windows: tuple[str, ...] = ()  # replace the ones we would cut; a fusion strategy's sub-queries
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedQuery:
+    """A query's windows and their embeddings: row w of `embeddings` belongs to `windows[w]`."""
+
+    windows: tuple[Window, ...]
+    embeddings: Embeddings  # of W windows
+    seconds: Mapping[str, float]  # of the whole batch, by phase: windows, encode
+    num_batched: int = 1  # queries in that batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """An embedded query, and what is wanted of it."""
+
+    query: Query
+    embedded: EmbeddedQuery
+    k: int = 10  # documents
+    filter: Filter | None = None  # only documents that match
+    min_heads: int | None = None  # heads that must answer; None: all, and the standard vector too
+    seconds: float | None = None  # for the searches; None: as long as the index takes
