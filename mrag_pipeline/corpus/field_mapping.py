@@ -1,4 +1,4 @@
-"""Records to documents: which field is the id, the title, the text; what is not a document."""
+"""Turns records into documents: which field is the id, the title, the text and the metadata."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mrag_pipeline.corpus.formats.record_format import Record
+from mrag_pipeline.corpus.record import Record, rejected, repaired
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
     Metadata,
     MetadataValue,
     document_fingerprint,
-    text_hash,
 )
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_GUESSED_CHARS, CorpusSpec
+from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_INFERRED_CHARS, CorpusSpec
 
 IDS = ("id", "_id", "doc_id", "docid", "document_id", "uuid", "guid", "pk", "key", "url", "uri")
 TITLES = ("title", "name", "headline", "heading", "subject", "page_title")
@@ -33,22 +32,21 @@ TEXTS = ("text", "content", "contents", "body", "article", "document", "passage"
 MAX_ID_BYTES = 512
 MAX_TITLE_CHARS = 1_000
 MAX_METADATA_BYTES = 32_000
-_HASHED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMapping:
-    """Which field of a record is what. An empty name: there is none."""
+    """Which field of a record holds what; an empty name if none does."""
 
     id: str
     title: str
     text: str
     metadata: tuple[str, ...]
-    guessed: frozenset[str] = frozenset()  # of "id", "title", "text"
+    inferred: frozenset[str] = frozenset()  # of "id", "title", "text"
 
     def __str__(self) -> str:
         parts = [
-            f"{role} <- {name!r}" + (" (guessed)" if role in self.guessed else "")
+            f"{role} <- {name!r}" + (" (inferred)" if role in self.inferred else "")
             for role, name in (("id", self.id), ("title", self.title), ("text", self.text))
             if name
         ]
@@ -61,79 +59,80 @@ class FieldMapping:
         return ", ".join(parts)
 
     def document(self, record: Record, max_bytes: int) -> Document | DeadLetter:
-        """The document in a record, or why there is none."""
+        """The document in a record, or a dead letter that says why it has none."""
         values = record.values
-        found = self._id(values)
         text = values.get(self.text)
-        wrong = found if isinstance(found, _Reason) else self._wrong_text(text, values, max_bytes)
-        shown_id = "" if isinstance(found, _Reason) else found
-        if wrong:
-            return rejected(record.source, wrong, _bytes_of(text), shown_id)
+        document_id = self._id(values)
+        if isinstance(document_id, _Problem):
+            return rejected(record.source, document_id, _bytes_of(text))
+        problem = self._text_problem(text, values, max_bytes)
+        if problem:
+            return rejected(record.source, problem, _bytes_of(text), document_id)
         assert isinstance(text, str)
         title = _short(values.get(self.title)) if self.title else ""
         metadata = self._metadata(values)
         num_bytes = len(json.dumps(dict(metadata), ensure_ascii=False).encode())
         if num_bytes > MAX_METADATA_BYTES:
             reason = f"{num_bytes:,} bytes of metadata, expected at most {MAX_METADATA_BYTES:,}"
-            return rejected(record.source, reason, _bytes_of(text), shown_id)
-        document = Document(shown_id, repaired(text), title, metadata, record.source)
+            return rejected(record.source, reason, _bytes_of(text), document_id)
+        document = Document(document_id, repaired(text), title, metadata, record.source)
         if not self.id:
             document = replace(document, id=document_fingerprint(document))
         return document
 
-    def _id(self, values: Mapping[str, object]) -> str | _Reason:
+    def _id(self, values: Mapping[str, object]) -> str | _Problem:
         if not self.id:
             return ""
         value = values.get(self.id)
         plain = value if isinstance(value, str) else scalar(value)
         if isinstance(plain, float) and plain.is_integer():
-            plain = int(plain)  # 17.0: pandas writes whole numbers so where one is missing
+            plain = int(plain)  # pandas writes 17 as 17.0 in a column with missing values
         if plain is None or isinstance(plain, bool):
-            what = "null or missing" if value is None else f"a {type(value).__name__}"
-            return _Reason(f"the id ({self.id!r}) is {what}, expected a string or a number")
+            kind = "null or missing" if value is None else f"of type {type(value).__name__}"
+            return _Problem(f"the id ({self.id!r}) is {kind}, expected a string or a number")
         name = str(plain).strip()
         if not name:
-            return _Reason(f"the id ({self.id!r}) is empty")
+            return _Problem(f"the id ({self.id!r}) is empty")
         if repaired(name) != name:
-            return _Reason(f"the id ({self.id!r}) holds a NUL or half a surrogate pair")
+            return _Problem(f"the id ({self.id!r}) contains a NUL or half a surrogate pair")
         if len(name.encode()) > MAX_ID_BYTES:
-            return _Reason(f"the id ({self.id!r}) is longer than {MAX_ID_BYTES} bytes")
+            return _Problem(f"the id ({self.id!r}) is longer than {MAX_ID_BYTES} bytes")
         return name
 
-    def _wrong_text(self, text: object, values: Mapping[str, object], max_bytes: int) -> str:
+    def _text_problem(self, text: object, values: Mapping[str, object], max_bytes: int) -> str:
         if self.text not in values:
             fields = ", ".join(sorted(map(str, values))[:20])
             return f"no field {self.text!r}, found: {fields or 'none'}"
         if text is None:
             return f"the text ({self.text!r}) is null"
         if not isinstance(text, str):
-            return f"the text ({self.text!r}) is a {type(text).__name__}, expected a string"
+            return f"the text ({self.text!r}) is of type {type(text).__name__}, expected a string"
         if not _VISIBLE.search(text):
             return f"the text ({self.text!r}) is empty"
         num_bytes = len(text.encode("utf-8", "surrogatepass")) if 4 * len(text) > max_bytes else 0
         if num_bytes > max_bytes:
-            return f"a text of {num_bytes:,} bytes, expected at most {max_bytes:,}"
+            return f"the text has {num_bytes:,} bytes, expected at most {max_bytes:,}"
         return ""
 
     def _metadata(self, values: Mapping[str, object]) -> Metadata:
-        every = self.metadata == ALL_FIELDS
-        taken: dict[str, MetadataValue] = {}
-        for name in values if every else self.metadata:
-            if every and name in (self.id, self.title, self.text):
+        takes_all = self.metadata == ALL_FIELDS
+        metadata: dict[str, MetadataValue] = {}
+        for name in values if takes_all else self.metadata:
+            if takes_all and name in (self.id, self.title, self.text):
                 continue
             value = scalar(values.get(name))
-            if value is None and not every and isinstance(values.get(name), list | dict):
+            if value is None and not takes_all and isinstance(values.get(name), list | dict):
                 value = repaired(json.dumps(values[name], default=str, ensure_ascii=False))
             if value is None or (
-                every and isinstance(value, str) and len(value) > MAX_GUESSED_CHARS
+                takes_all and isinstance(value, str) and len(value) > MAX_INFERRED_CHARS
             ):
                 continue
-            taken[repaired(name)] = value
-        return taken
+            metadata[repaired(name)] = value
+        return metadata
 
 
-class _Reason(str):
-    """Why there is no id."""
+class _Problem(str):
+    """Why a record has no usable id."""
 
     __slots__ = ()
 
@@ -142,61 +141,43 @@ _VISIBLE = re.compile(r"[^\s\x00\u200b\ufeff]")
 
 
 def resolve(
-    spec: CorpusSpec, samples: Sequence[Mapping[str, object]], place: str, fixed_fields: bool
+    spec: CorpusSpec, samples: Sequence[Mapping[str, object]], file_name: str, fixed_fields: bool
 ) -> FieldMapping:
-    """The spec's fields, the missing ones guessed from a file's first records.
+    """The fields that the spec names, the others inferred from a file's first records.
 
     Args:
-        samples: at least one record, or nothing can be checked.
-        place: the file, for people.
+        samples: records of the file; without any, no name is checked.
+        file_name: as messages show it.
         fixed_fields: whether every record has the fields of the first.
     Raises:
-        ConfigError: a named field is not there, or no field looks like the text.
+        ConfigError: a named field does not exist, or no field looks like the text.
     """
     fields = list(dict.fromkeys(name for record in samples for name in record))
-    guessed = set()
+    inferred = set()
     names = {"id": spec.id_field, "title": spec.title_field, "text": spec.text_field}
     if samples:
         for role, name in names.items():
-            _check(name, f"{role}_field", fields, place)
+            _check(name, f"{role}_field", fields, file_name)
         if fixed_fields and spec.metadata_fields != ALL_FIELDS:
             for name in spec.metadata_fields:
-                _check(name, "metadata_fields", fields, place)
+                _check(name, "metadata_fields", fields, file_name)
     if not names["text"]:
-        names["text"] = _guess_text(fields, samples, place, set(names.values()))
-        guessed.add("text")
+        names["text"] = _infer_text(fields, samples, file_name, set(names.values()))
+        inferred.add("text")
     free = [name for name in fields if name not in names.values()]
     if not names["title"]:
         names["title"] = next(iter(_usual(free, TITLES)), "")
-        guessed.add("title")
+        inferred.add("title")
     if not names["id"]:
         names["id"] = next((name for name in _usual(free, IDS) if _is_key(name, samples)), "")
-        guessed.add("id")
+        inferred.add("id")
     return FieldMapping(
-        names["id"], names["title"], names["text"], spec.metadata_fields, frozenset(guessed)
+        names["id"], names["title"], names["text"], spec.metadata_fields, frozenset(inferred)
     )
 
 
-def rejected(source: str, reason: str, data: bytes = b"", document_id: str = "") -> DeadLetter:
-    """A dead letter whose fields can be stored anywhere: valid UTF-8, of bounded length."""
-    digest = text_hash(data[:_HASHED_BYTES].decode("utf-8", "replace")) if data else ""
-    return DeadLetter(_printable(document_id), _printable(source), _printable(reason), digest)
-
-
-def repaired(text: str) -> str:
-    """The text as UTF-8 can hold it: half surrogate pairs replaced; NULs made blanks.
-
-    Both come from sloppy extraction and cost a character, not the document.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\x00", " ")
-
-
 def scalar(value: object) -> MetadataValue | None:
-    """A value as metadata holds it; None for what is not one: null, NaN, bytes, nested values."""
+    """A value as metadata holds it; None for null, NaN, bytes and nested values."""
     if isinstance(value, str):
         return repaired(value)
     if isinstance(value, bool):
@@ -212,20 +193,23 @@ def scalar(value: object) -> MetadataValue | None:
     return None
 
 
-def _check(name: str, setting: str, fields: Sequence[str], place: str) -> None:
+def _check(name: str, setting: str, fields: Sequence[str], file_name: str) -> None:
     if not name or name in fields:
         return
     near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
     near = near or [field for field in fields if field.lower() == name.lower()]
     raise ConfigError(
-        f"{place} has no field {name!r} ({setting})",
+        f"{file_name} has no field {name!r} ({setting})",
         f"one of: {_listed(fields)}",
         f"did you mean {near[0]!r}?" if near else f"set {setting} to one of them",
     )
 
 
-def _guess_text(
-    fields: Sequence[str], samples: Sequence[Mapping[str, object]], place: str, taken: set[str]
+def _infer_text(
+    fields: Sequence[str],
+    samples: Sequence[Mapping[str, object]],
+    file_name: str,
+    taken: set[str],
 ) -> str:
     if not samples:
         return TEXTS[0]
@@ -243,9 +227,9 @@ def _guess_text(
     if len(others) == 1:
         return others[0]
     raise ConfigError(
-        f"{place}: which field is the text? Found: {_listed(fields)}",
+        f"{file_name}: the text field cannot be inferred from: {_listed(fields)}",
         f"a field with one of the usual names: {', '.join(TEXTS[:6])}, ...",
-        "set text_field",
+        "set `corpus.text_field`",
     )
 
 
@@ -271,7 +255,3 @@ def _short(value: object) -> str:
 
 def _bytes_of(text: object) -> bytes:
     return text.encode("utf-8", "replace") if isinstance(text, str) else b""
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")[:1_000]

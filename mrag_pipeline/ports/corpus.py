@@ -26,4 +26,4 @@ class CorpusReader(Protocol):
         """
 
     def describe(self) -> str:
-        """One line for people: format, files, and the field mapping with what was guessed."""
+        """One line for people: format, files, and the field mapping with what was inferred."""

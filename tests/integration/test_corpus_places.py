@@ -80,7 +80,7 @@ def test_a_readme_beside_data_is_left_out_and_said_so(tmp_path: Path) -> None:
     """Downloaded data sets come with a README."""
     tree(tmp_path, "README.md", "data/a.jsonl")
     assert listed(tmp_path) == ["data/a.jsonl"]
-    assert "1 other file(s) left out" in open_corpus(CorpusSpec(str(tmp_path))).describe()
+    assert "1 other file(s) ignored" in open_corpus(CorpusSpec(str(tmp_path))).describe()
 
 
 def test_two_data_formats_are_asked_about(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_uris_keys_and_options_are_never_shown(
     (tmp_path / "docs/a.jsonl").unlink()
     with pytest.raises(CorpusNotFound) as caught:
         list(reader.read(slices))
-    assert caught.value.found == "gs://bucket/docs/a.jsonl: the file is not there"
+    assert caught.value.found == "gs://bucket/docs/a.jsonl: the file no longer exists"
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/docs", "nosuch://x", ""])
@@ -190,7 +190,7 @@ def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
     assert isinstance(good, Document)
     assert isinstance(bad, DeadLetter)
     assert bad.source == "b\\udcff.jsonl"
-    assert bad.reason == "a file name that is not UTF-8"
+    assert bad.reason == "the file name is not valid UTF-8"
     assert "a.jsonl" in listed(tmp_path)
 
 

@@ -11,8 +11,9 @@ from typing import IO
 
 import pytest
 
-from mrag_pipeline.corpus.file_tree import SourceFile, Tree
+from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.settings.corpus import CorpusSpec
 
@@ -39,15 +40,15 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were opened from their start."""
     found: list[str] = []
-    stream = Tree.stream
+    stream = FileTree.stream
 
     @contextmanager
-    def counted(tree: Tree, file: SourceFile) -> Iterator[IO[bytes]]:
+    def counted(tree: FileTree, file: SourceFile) -> Iterator[IO[bytes]]:
         found.append(file.path)
         with stream(tree, file) as one:
             yield one
 
-    monkeypatch.setattr(Tree, "stream", counted)
+    monkeypatch.setattr(FileTree, "stream", counted)
     return found
 
 

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.corpus.file_tree import Tree
+from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.formats.delimited import DelimitedFiles
-from mrag_pipeline.corpus.formats.record_format import Record
 from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.corpus.record import Record
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import BrokenFile, ConfigError
 from mrag_pipeline.settings.corpus import CorpusSpec
@@ -52,15 +52,15 @@ BAD_LINES = {
     b'{"id": "a", "text": null}': "is null",
     b'{"id": "a", "text": ""}': "is empty",
     b'{"id": "a", "text": " \\n\\u00a0\\u0000"}': "is empty",
-    b'{"id": "a", "text": 17}': "is a int, expected a string",
-    b'{"id": "a", "text": ["x"]}': "is a list, expected a string",
+    b'{"id": "a", "text": 17}': "is of type int, expected a string",
+    b'{"id": "a", "text": ["x"]}': "is of type list, expected a string",
     b'{"id": "a", "body": "x"}': "no field 'text', found: body, id",
-    b'{"id": {"x": 1}, "text": "x"}': "is a dict, expected a string or a number",
+    b'{"id": {"x": 1}, "text": "x"}': "is of type dict, expected a string or a number",
     b'{"id": null, "text": "x"}': "is null or missing",
-    b'{"id": true, "text": "x"}': "is a bool",
-    b'{"id": NaN, "text": "x"}': "is a float",
+    b'{"id": true, "text": "x"}': "is of type bool",
+    b'{"id": NaN, "text": "x"}': "is of type float",
     b'{"id": "", "text": "x"}': "is empty",
-    b'{"id": "a\\u0000b", "text": "x"}': "holds a NUL",
+    b'{"id": "a\\u0000b", "text": "x"}': "contains a NUL",
     b'{"id": "\\ud83d", "text": "x"}': "half a surrogate pair",
     b'{"id": "' + b"i" * 600 + b'", "text": "x"}': "longer than 512 bytes",
     b'{"id": ' + b"9" * 5000 + b', "text": "x"}': "not JSON",
@@ -158,7 +158,7 @@ def test_the_usual_field_names_are_found_and_reported(tmp_path: Path) -> None:
     """People see what was guessed."""
     path = written(tmp_path / "a.jsonl", '{"_id": 7, "Headline": "H", "body": "x", "n": 1}')
     reader = open_corpus(CorpusSpec(str(path)))
-    assert "id <- '_id' (guessed), title <- 'Headline' (guessed), text <- 'body' (guessed)" in (
+    assert "id <- '_id' (inferred), title <- 'Headline' (inferred), text <- 'body' (inferred)" in (
         reader.describe()
     )
     assert only(read(path)) == Document("7", "x", "H", {"n": 1}, "a.jsonl, byte 0")
@@ -174,7 +174,7 @@ def test_the_only_text_there_is_the_text(tmp_path: Path) -> None:
 def test_a_text_field_that_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
     """Two candidates with unusual names: the message lists what is there."""
     path = written(tmp_path / "a.csv", "foo,bar\nx,y\n")
-    with pytest.raises(ConfigError, match=r"which field is the text\? Found: foo, bar"):
+    with pytest.raises(ConfigError, match="the text field cannot be inferred from: foo, bar"):
         read(path)
 
 
@@ -268,18 +268,18 @@ def test_csv_records_are_what_pythons_csv_module_reads(
 ) -> None:
     """Any quoting, cut anywhere: the same rows as csv.reader over the whole text."""
     path = written(tmp_path_factory.mktemp("csv") / "a.csv", "x,y\n" + body)
-    tree, files = Tree(str(path)), DelimitedFiles(10**6)
+    tree, files = FileTree(str(path)), DelimitedFiles(10**6)
     file = tree.find("a.csv")
     found: list[object] = []
     for piece in files.cut(tree, file, max_bytes):
         for item in files.records(tree, piece):
             found.append(list(item.values.values()) if isinstance(item, Record) else item.reason)
     expected: list[object] = [
-        row if len(row) == 2 else f"{len(row)} fields, the header has 2"
+        row if len(row) == 2 else f"{len(row)} field(s), the header names 2"
         for row in csv.reader(io.StringIO(body, newline=""))
         if row
     ]
-    if found and found[-1] == "a quote that is never closed":
+    if found and found[-1] == "a quote is never closed":
         found, expected = found[:-1], expected[:-1]
     assert found == expected
 
@@ -288,7 +288,7 @@ def test_a_quote_never_closed_is_one_dead_letter(tmp_path: Path) -> None:
     """The rest of the file is in it, and the reason says so."""
     items = read(written(tmp_path / "a.csv", 'id,text\n1,x\n2,"y\n3,z\n'))
     assert [type(item) for item in items] == [Document, DeadLetter]
-    assert items[1].reason == "a quote that is never closed"  # type: ignore[union-attr]
+    assert items[1].reason == "a quote is never closed"  # type: ignore[union-attr]
 
 
 def test_a_bad_row_costs_that_row(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_a_bad_row_costs_that_row(tmp_path: Path) -> None:
     items = read(written(tmp_path / "a.csv", b"id,text\n1\n2,\xff\n3,fine\n4,\n"))
     reasons = [item.reason if isinstance(item, DeadLetter) else item.text for item in items]
     assert reasons == [
-        "1 fields, the header has 2",
+        "1 field(s), the header names 2",
         "not UTF-8: invalid start byte at byte 2",
         "fine",
         "the text ('text') is empty",
@@ -318,7 +318,7 @@ def test_the_delimiter_is_seen_in_the_header(tmp_path: Path, delimiter: str) -> 
 def test_a_file_without_a_header_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
     """UTF-16, a field named twice, no name at all, an open quote."""
     reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.csv", data))))
-    with pytest.raises(BrokenFile, match=r"a\.csv: the first row is no header"):
+    with pytest.raises(BrokenFile, match=r"a\.csv: the first row is not a header"):
         list(reader.slices(10**9))
 
 
@@ -352,7 +352,7 @@ def test_a_parquet_string_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None
     assert (first.text, last.text) == ("good", "fine")  # type: ignore[union-attr]
     assert isinstance(bad, DeadLetter)
     assert (bad.document_id, bad.source) == ("b", "a.parquet:2")
-    assert "is a bytes, expected a string" in bad.reason
+    assert "is of type bytes, expected a string" in bad.reason
 
 
 def test_a_row_group_is_a_slice(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_an_empty_or_too_large_file_is_a_dead_letter(tmp_path: Path, name: str) 
     assert isinstance(read(tmp_path / name, ""), DeadLetter)
     item = read(tmp_path / name, "x " * 1_000, limit_mb=0.001)
     assert isinstance(item, DeadLetter)
-    assert item.reason == "a file of 2,000 bytes, expected at most 1,000"
+    assert item.reason == "the file has 2,000 bytes, expected at most 1,000"
 
 
 def test_markdown_loses_its_marks(tmp_path: Path) -> None:

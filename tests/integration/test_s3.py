@@ -157,7 +157,7 @@ def test_a_bucket_is_read_as_a_folder_is(s3: Server, bucket: str) -> None:
     assert listed(f"s3://{bucket}/docs/b.jsonl") == ["b.jsonl"]
     assert listed(f"s3://{bucket}", include=("docs2/*",)) == ["docs2/other.jsonl"]
     line = open_corpus(CorpusSpec(f"s3://{bucket}/docs")).describe()
-    assert f"6 file(s), 0.0 MB in s3://{bucket}/docs, 1 other file(s) left out" in line
+    assert f"6 file(s), 0.0 MB in s3://{bucket}/docs, 1 other file(s) ignored" in line
 
 
 def test_a_pattern_asks_for_what_begins_like_it(s3: Server, proxy: Proxy, bucket: str) -> None:

@@ -1,1 +1,1 @@
-"""A file per corpus format; `corpus/reader.py` registers them."""
+"""A file for each corpus format; `registry.py` holds a row for each."""

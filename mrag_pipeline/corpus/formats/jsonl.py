@@ -1,8 +1,8 @@
-"""JSON Lines: one object a line. Plain files are cut by bytes, without reading them.
+"""JSON Lines: one object on each line. Plain files are cut by bytes, without reading them.
 
-A line belongs to the range of bytes in which it begins. A compressed file cannot be entered
-in the middle: it is cut by lines, counted in one pass, and a piece is reached by
-decompressing what lies before it, once where pieces are read in order.
+A line belongs to the range of bytes in which it begins. Reading cannot start in the middle of a
+compressed file. So it is cut by lines, counted in one pass, and a slice is reached by
+decompressing everything before it; readers of slices in order decompress the file once.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from mrag_pipeline.corpus.field_mapping import rejected
-from mrag_pipeline.corpus.file_tree import SourceFile, Tree
+from mrag_pipeline.corpus.file_tree import FileTree
+from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.lines import Line, buffered, lines, skip_line
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
-from mrag_pipeline.corpus.formats.record_format import Record
+from mrag_pipeline.corpus.record import Record, rejected
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 
@@ -23,23 +24,24 @@ _EVERYTHING = 1 << 62
 
 
 class JsonLines:
-    """One JSON object a line; empty lines are passed over."""
+    """One JSON object on each line; empty lines are skipped."""
 
     name = "JSON Lines"
     fixed_fields = False
+    mapping = None
 
     def __init__(self, max_record_bytes: int, bookmark: Bookmark | None = None) -> None:
         self._limit = max_record_bytes
         self._bookmark = bookmark or Bookmark()
 
     def whole(self, file: SourceFile) -> Slice:
-        """The file as one piece."""
+        """The file as one slice."""
         if file.compression:
             return Slice(file.path, "records", 0, _EVERYTHING, file.num_bytes, file.stamp)
         return Slice(file.path, "bytes", 0, file.num_bytes, file.num_bytes, file.stamp)
 
-    def cut(self, tree: Tree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
-        """Ranges of `max_bytes`; of lines where the file is compressed."""
+    def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
+        """Ranges of `max_bytes`; ranges of lines if the file is compressed."""
         if file.compression:
             yield from self._cut_compressed(tree, file, max_bytes)
             return
@@ -47,20 +49,20 @@ class JsonLines:
             stop = min(start + max_bytes, file.num_bytes)
             yield Slice(file.path, "bytes", start, stop, stop - start, file.stamp)
 
-    def _cut_compressed(self, tree: Tree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
-        first = number = held = 0
+    def _cut_compressed(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
+        first = number = num_bytes = 0
         with tree.stream(file) as stream:
             for line in lines(buffered(stream), 0, self._limit):
                 number += 1
-                held += line.num_bytes
-                if held >= max_bytes:
-                    yield Slice(file.path, "records", first, number, held, file.stamp)
-                    first, held = number, 0
+                num_bytes += line.num_bytes
+                if num_bytes >= max_bytes:
+                    yield Slice(file.path, "records", first, number, num_bytes, file.stamp)
+                    first, num_bytes = number, 0
         if number > first:
-            yield Slice(file.path, "records", first, number, held, file.stamp)
+            yield Slice(file.path, "records", first, number, num_bytes, file.stamp)
 
-    def records(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
-        """The objects of the lines that begin in the piece."""
+    def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
+        """The objects of the lines that begin in the slice."""
         if piece.unit == "records":
             yield from self._numbered(tree, piece)
             return
@@ -73,18 +75,18 @@ class JsonLines:
             for line in lines(stream, start, self._limit, piece.stop):
                 yield from self._record(line, f"{piece.path}, byte {line.start}")
 
-    def _numbered(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
+    def _numbered(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
         for number, line in self._bookmark.read(piece, lambda: self._lines(tree, piece.path)):
             yield from self._record(line, f"{piece.path}:{number + 1}")
 
-    def _lines(self, tree: Tree, path: str) -> Iterator[Line]:
+    def _lines(self, tree: FileTree, path: str) -> Iterator[Line]:
         with tree.stream(tree.find(path)) as stream:
             yield from lines(buffered(stream), 0, self._limit)
 
     def _record(self, line: Line, source: str) -> Iterator[Record | DeadLetter]:
         data = line.data.removeprefix(_BOM) if line.start == 0 else line.data
         if line.too_long:
-            reason = f"a line of {line.num_bytes:,} bytes, expected at most {self._limit:,}"
+            reason = f"the line has {line.num_bytes:,} bytes, expected at most {self._limit:,}"
             yield rejected(source, reason, data)
             return
         if not data.strip():
@@ -101,3 +103,8 @@ class JsonLines:
             else:
                 kind = type(values).__name__
                 yield rejected(source, f"a JSON {kind}, expected an object on each line", data)
+
+
+def open_json_lines(request: FileRequest) -> JsonLines:
+    """JSON Lines."""
+    return JsonLines(request.spec.max_document_bytes, request.bookmark)

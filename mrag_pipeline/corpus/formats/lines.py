@@ -1,4 +1,4 @@
-"""Lines of a byte stream, in memory bounded by the longest line that is wanted."""
+"""Lines of a byte stream, in memory bounded by the longest line to be kept."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def buffered(stream: Any) -> io.BufferedReader:
 def lines(
     stream: io.BufferedReader, start: int, limit: int, stop: int | None = None
 ) -> Iterator[Line]:
-    """The lines that begin before `stop`, the stream standing at the beginning of one.
+    """The lines that begin before `stop`; the stream must be at the start of one.
 
     Args:
         start: the stream's position.
-        limit: the longest line kept whole, in bytes, its newline not counted.
-        stop: None: to the end of the stream.
+        limit: the longest line kept whole, in bytes, without its newline.
+        stop: None reads to the end of the stream.
     """
     while stop is None or start < stop:
         data = stream.readline(limit + 1)
@@ -47,14 +47,14 @@ def lines(
         start += num_bytes
 
 
-def skip_line(stream: io.BufferedReader, most: int | None = None) -> int:
-    """How many bytes were read to get behind the next newline, or to the end of the stream.
+def skip_line(stream: io.BufferedReader, max_bytes: int | None = None) -> int:
+    """Reads past the next newline, or to the end of the stream; returns the number of bytes.
 
     Args:
-        most: give up after about so many.
+        max_bytes: stops after about so many.
     """
     skipped = 0
-    while most is None or skipped < most:
+    while max_bytes is None or skipped < max_bytes:
         piece = stream.readline(READ_BYTES)
         skipped += len(piece)
         if not piece or piece.endswith(b"\n"):

@@ -1,7 +1,7 @@
-"""A file that can only be read from its start, held open where the last piece of it ended.
+"""Keeps a file that can only be read from its start open where its last slice ended.
 
-Of a compressed file or a JSON array cut into n pieces, the k-th costs k pieces of reading. Who
-reads the pieces in order, with a bookmark, reads the file once.
+The k-th slice of a compressed file or a JSON array costs k slices of reading. A reader that takes
+the slices in order, with a bookmark, reads the file once.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ T = TypeVar("T")
 
 
 class Bookmark:
-    """At most one open file; not for several threads."""
+    """Holds at most one open file; not for use by several threads."""
 
     def __init__(self) -> None:
         self._file: tuple[str, str] | None = None
-        self._next = 0  # the number of the item that comes next
+        self._next = 0  # the number of the next item
         self._items: Iterator[Any] | None = None
 
     def read(self, piece: Slice, opened: Callable[[], Iterator[T]]) -> Iterator[tuple[int, T]]:
-        """The piece's items with their numbers from 0, read on from the last piece where it can be.
+        """The slice's items with their numbers from 0, read on from the last slice if possible.
 
         Args:
-            opened: gives the file's items from the first.
+            opened: returns the file's items from the first.
         """
         items, number = self._items, self._next
         if items is None or self._file != (piece.path, piece.stamp) or number > piece.start:
             items, number = opened(), 0
-        # Nobody reads on from a piece that was given up half-way.
+        # A slice that is abandoned half-way leaves no position to read on from.
         self._items = None
         while number < piece.stop:
             try:

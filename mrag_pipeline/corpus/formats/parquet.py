@@ -1,4 +1,4 @@
-"""Parquet: cut by row groups, read in batches of rows, only the columns that are wanted."""
+"""Parquet: cut by row groups, read in batches of rows, needed columns only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrag_pipeline.corpus.file_tree import READ_BYTES, SourceFile, Tree
-from mrag_pipeline.corpus.formats.record_format import Record
+from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
+from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.record import Record
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 
@@ -18,41 +20,42 @@ _MAX_BATCH_ROWS = 1_000
 
 
 class ParquetFiles:
-    """One record a row.
+    """One record for each row.
 
     Lists, structs and binary columns (embeddings, images) are not read unless named.
     """
 
     name = "Parquet"
     fixed_fields = True
+    mapping = None
 
     def __init__(self, named_columns: frozenset[str]) -> None:
         self._named = named_columns
 
     def whole(self, file: SourceFile) -> Slice:
-        """The file's row groups, as many as there are."""
+        """All row groups of the file."""
         return Slice(file.path, "row_groups", 0, 1 << 31, file.num_bytes, file.stamp)
 
-    def cut(self, tree: Tree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002
-        """One piece for each row group that has rows; a row group cannot be cut."""
+    def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002
+        """One slice for each row group that has rows; a row group cannot be cut."""
         with self._opened(tree, file.path) as parquet:
-            for number in range(parquet.metadata.num_row_groups):
-                group = parquet.metadata.row_group(number)
+            for index in range(parquet.metadata.num_row_groups):
+                group = parquet.metadata.row_group(index)
                 if group.num_rows:
                     num_bytes = max(1, group.total_byte_size)
-                    yield Slice(file.path, "row_groups", number, number + 1, num_bytes, file.stamp)
+                    yield Slice(file.path, "row_groups", index, index + 1, num_bytes, file.stamp)
 
-    def records(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
-        """The rows of the piece's row groups."""
+    def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
+        """The rows of the slice's row groups."""
         with self._opened(tree, piece.path) as parquet:
             columns = self._columns(parquet.schema_arrow)
             metadata = parquet.metadata
             stop = min(piece.stop, metadata.num_row_groups)
-            row = sum(metadata.row_group(number).num_rows for number in range(piece.start))
-            for number in range(piece.start, stop):
+            row = sum(metadata.row_group(index).num_rows for index in range(piece.start))
+            for index in range(piece.start, stop):
                 for batch in parquet.iter_batches(
-                    batch_size=_batch_rows(metadata.row_group(number)),
-                    row_groups=[number],
+                    batch_size=_batch_rows(metadata.row_group(index)),
+                    row_groups=[index],
                     columns=columns,
                     use_threads=False,
                 ):
@@ -68,10 +71,17 @@ class ParquetFiles:
         ]
 
     @contextmanager
-    def _opened(self, tree: Tree, path: str) -> Iterator[pq.ParquetFile]:
+    def _opened(self, tree: FileTree, path: str) -> Iterator[pq.ParquetFile]:
         with tree.random_access(path) as source:
-            # pre_buffer would hold a whole row group's bytes.
+            # pre_buffer would hold the bytes of a whole row group in memory.
             yield pq.ParquetFile(source, pre_buffer=False, buffer_size=READ_BYTES)
+
+
+def open_parquet(request: FileRequest) -> ParquetFiles:
+    """Parquet, with the nested columns that the settings name."""
+    spec = request.spec
+    named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields)
+    return ParquetFiles(frozenset(named))
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
@@ -93,7 +103,7 @@ def _values(column: pa.Array) -> list[object]:
         return values
     try:
         values = column.to_pylist()
-    except UnicodeDecodeError:  # one bad value must not cost the others: keep it as bytes
+    except UnicodeDecodeError:  # one bad value must not cost the others: it stays bytes
         raw = column.cast(pa.large_binary()).to_pylist()
         values = [_text_or_bytes(value) for value in raw]
     return values
@@ -113,5 +123,5 @@ def _is_string(kind: pa.DataType) -> bool:
 
 def _is_nested_or_binary(kind: pa.DataType) -> bool:
     types = pa.types
-    binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return bool(types.is_nested(kind) or binary or types.is_fixed_size_binary(kind))
+    is_binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return bool(types.is_nested(kind) or is_binary or types.is_fixed_size_binary(kind))

@@ -1,45 +1,39 @@
-"""The seam between file formats: a file gives records, whatever its format.
-
-Knows nothing of which field is the text; `fields.py` does.
-"""
+"""The port of a file format: cuts a file into slices and reads the records of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Protocol
 
-from mrag_pipeline.corpus.file_tree import SourceFile, Tree
+from mrag_pipeline.corpus.field_mapping import FieldMapping
+from mrag_pipeline.corpus.file_tree import FileTree
+from mrag_pipeline.corpus.record import Record
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record as found: field names to plain Python values."""
-
-    values: Mapping[str, object]
-    source: str  # where: "data/a.csv:12"
-    num_bytes: int = 0  # of the source, where the format knows it
-
-
 class RecordFormat(Protocol):
-    """Files that hold many records."""
+    """Reads the records of files of one format."""
 
-    name: str  # for people
-    fixed_fields: bool  # whether every record has the same ones
+    name: str  # as messages show it
+    fixed_fields: bool  # whether every record has the same fields
 
-    def cut(self, tree: Tree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
-        """The file once, in order, in pieces; nothing if it holds no record.
+    @property
+    def mapping(self) -> FieldMapping | None:
+        """The format's own field mapping; None if it follows from settings and records."""
+
+    def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
+        """The file once, in order, in slices of about `max_bytes`; none if it holds no record.
 
         Raises: BrokenFile.
         """
 
     def whole(self, file: SourceFile) -> Slice:
-        """The file as one piece, so that its first records can be looked at."""
+        """The file as one slice, from which its first records can be sampled."""
 
-    def records(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
-        """The piece's records, in order, in bounded memory.
+    def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
+        """The slice's records, in order, in bounded memory.
 
         Raises: BrokenFile.
         """

@@ -1,7 +1,7 @@
-"""Sphinx's markup for docutils, which does not know it: its text is kept, its meaning is not.
+"""Makes docutils keep the text of Sphinx's directives and roles, which it does not know.
 
-Without this, everything below a `.. function::` would be lost, and most of the world's
-reStructuredText is written for Sphinx.
+Without this everything below a `.. function::` would be lost, and most reStructuredText is
+written for Sphinx.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _TARGET = re.compile(r"^(.*?)\s*<[^<>]*>$", re.DOTALL)
 
 
 def accept_sphinx_markup(source: str) -> None:
-    """Teaches this process's docutils the directives and roles of a text that it lacks."""
-    for name in {found.lower() for found in _DIRECTIVE.findall(source)} - _DOCUTILS_OWN:
+    """Registers a text's unknown directives and roles with docutils, for the whole process."""
+    for name in {match.lower() for match in _DIRECTIVE.findall(source)} - _DOCUTILS_OWN:
         kind = _Code if name in _CODE else _Hidden if name in _HIDDEN else _Shown
         directives.register_directive(name, kind)
-    for name in {found.lower() for found in _ROLE.findall(source)} - set(en.roles):
+    for name in {match.lower() for match in _ROLE.findall(source)} - set(en.roles):
         roles.register_local_role(name, _role)  # type: ignore[arg-type]
 
 
 class _AnyOption(dict[str, Any]):
-    """An option table that takes every option."""
+    """An option table that accepts every option."""
 
     def __getitem__(self, key: str) -> Any:
         return directives.unchanged
@@ -48,7 +48,7 @@ class _AnyOption(dict[str, Any]):
 
 
 class _Shown(Directive):
-    """The arguments, a line each; the content below them."""
+    """Shows the arguments, one on each line, and the content below them."""
 
     optional_arguments = 1
     final_argument_whitespace = True
@@ -69,7 +69,7 @@ class _Shown(Directive):
 
 
 class _Code(_Shown):
-    """The content, word for word."""
+    """Shows the content unchanged."""
 
     def run(self) -> list[nodes.Node]:
         text = "\n".join(self.content)
@@ -77,7 +77,7 @@ class _Code(_Shown):
 
 
 class _Hidden(_Shown):
-    """Nothing: what it stands for is not in the file."""
+    """Shows nothing: what the directive stands for is not in the file."""
 
     def run(self) -> list[nodes.Node]:
         return []
@@ -92,6 +92,6 @@ def _role(
     options: Any = None,  # noqa: ARG001
     content: Any = (),  # noqa: ARG001
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-    plain = text.replace("\x00", "")  # docutils marks a backslash so
+    plain = text.replace("\x00", "")  # docutils marks an escaping backslash with NUL
     titled = _TARGET.match(plain)
     return [nodes.literal(rawtext, titled[1] if titled and titled[1] else plain.lstrip("~!"))], []

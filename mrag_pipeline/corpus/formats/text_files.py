@@ -1,7 +1,7 @@
-"""Folders of text: one document a file, its text taken out by libraries.
+"""Text, Markdown, reStructuredText and HTML: each file is one document.
 
-HTML by BeautifulSoup, Markdown by markdown-it, reStructuredText by docutils; the latter two
-by way of HTML. Nothing is fetched, included or run: docutils' file insertion and raw
+BeautifulSoup extracts the text of HTML; markdown-it and docutils first turn Markdown and
+reStructuredText into HTML. Nothing is fetched, included or run: docutils' file insertion and raw
 directives are off.
 """
 
@@ -19,14 +19,14 @@ from docutils.core import publish_parts
 from docutils.utils import SystemMessage
 from markdown_it import MarkdownIt
 
-from mrag_pipeline.corpus.field_mapping import FieldMapping, rejected
-from mrag_pipeline.corpus.file_tree import SourceFile, Tree
-from mrag_pipeline.corpus.formats.record_format import Record
+from mrag_pipeline.corpus.field_mapping import FieldMapping
+from mrag_pipeline.corpus.file_tree import FileTree
+from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.sphinx_markup import accept_sphinx_markup
+from mrag_pipeline.corpus.record import Record, rejected
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
-
-MAPPING = FieldMapping("id", "title", "text", ())
 
 _NOT_SHOWN = {"script", "style", "template", "noscript", "svg", "head"}
 _BLOCKS = [
@@ -41,7 +41,7 @@ _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 _RST_SETTINGS = {
     "file_insertion_enabled": False,
     "raw_enabled": False,
-    "report_level": 5,  # say nothing
+    "report_level": 5,  # report nothing
     "halt_level": 5,
     "_disable_config": True,
     "embed_stylesheet": False,
@@ -53,10 +53,11 @@ _RST_SETTINGS = {
 
 
 class TextFiles:
-    """One record a file: its path, title and text."""
+    """One record for each file: its path, title and text."""
 
     name = "text"
     fixed_fields = True
+    mapping = FieldMapping("id", "title", "text", ())
 
     def __init__(self, max_document_bytes: int) -> None:
         self._limit = max_document_bytes
@@ -65,34 +66,40 @@ class TextFiles:
         """The file."""
         return Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
 
-    def cut(self, tree: Tree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002
-        """The file: a document is not cut."""
+    def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002
+        """The whole file: a document is not cut."""
         yield self.whole(file)
 
-    def records(self, tree: Tree, piece: Slice) -> Iterator[Record | DeadLetter]:
+    def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
         """The file's one record."""
         file = tree.find(piece.path)
         with tree.stream(file) as stream:
             data = stream.read(self._limit + 1)
         if len(data) > self._limit:
-            size = f"{max(file.num_bytes, len(data)):,} bytes"
-            yield rejected(file.path, f"a file of {size}, expected at most {self._limit:,}", data)
+            num_bytes = max(file.num_bytes, len(data))
+            reason = f"the file has {num_bytes:,} bytes, expected at most {self._limit:,}"
+            yield rejected(file.path, reason, data)
             return
         try:
             title, text = _extracted(data, file.suffix)
         except UnicodeDecodeError as error:
             yield rejected(file.path, f"not UTF-8: {error.reason} at byte {error.start}", data)
         except Exception as error:
-            # Three parsers, any input: what stops one of them costs this document only.
+            # Parsers of any input: whatever one of them raises, only this document is set aside.
             kind = type(error).__name__
-            yield rejected(file.path, f"no text can be taken out: {kind}: {error}", data)
+            yield rejected(file.path, f"no text could be extracted: {kind}: {error}", data)
         else:
             title = title or PurePosixPath(file.path).stem
             yield Record({"id": file.path, "title": title, "text": text}, file.path)
 
 
+def open_text(request: FileRequest) -> TextFiles:
+    """Plain text or markup, by the file's suffix."""
+    return TextFiles(request.spec.max_document_bytes)
+
+
 def _extracted(data: bytes, suffix: str) -> tuple[str, str]:
-    """A file's title, perhaps empty, and text."""
+    """A file's title, which may be empty, and its text."""
     if suffix in (".html", ".htm"):
         return _of_html(_decoded_html(data))
     text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -114,12 +121,12 @@ def _decoded_html(data: bytes) -> str:
 
 
 def _of_markdown(text: str) -> tuple[str, str]:
-    front = _FRONT_MATTER.match(text)
-    named = _FRONT_TITLE.search(front[0]) if front else None
+    front_matter = _FRONT_MATTER.match(text)
+    named = _FRONT_TITLE.search(front_matter[0]) if front_matter else None
     html = (
         MarkdownIt("commonmark", {"html": True})
         .enable("table")
-        .render(text[front.end() :] if front else text)
+        .render(text[front_matter.end() :] if front_matter else text)
     )
     title, plain = _of_html(html)
     return (named[1].strip().strip("\"'") if named else title), plain
@@ -129,14 +136,14 @@ def _of_rst(text: str) -> tuple[str, str]:
     accept_sphinx_markup(text)
     try:
         parts = publish_parts(text, writer="html5", settings_overrides=_RST_SETTINGS)
-    except SystemMessage:  # docutils gives up: the source is readable as it is
+    except SystemMessage:  # docutils gave up; the source itself is readable
         return "", text
     return _of_html(parts["html_body"])
 
 
 def _of_html(html: str) -> tuple[str, str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a text that looks like a URL or a file name
+        warnings.simplefilter("ignore")  # of texts that look like a URL or a file name
         soup = bs4.BeautifulSoup(html, "html.parser")
     named = soup.title.get_text(" ", strip=True) if soup.title else ""
     heading = soup.find(["h1", "h2", "h3"])
@@ -145,19 +152,19 @@ def _of_html(html: str) -> tuple[str, str]:
 
 
 def _laid_out(soup: bs4.BeautifulSoup) -> str:
-    """The text with blocks on lines of their own and blanks as a browser shows them."""
+    """The text with each block on its own line and spaces as a browser shows them."""
     text = re.sub(r"[ \t]*\n[ \t]*", "\n", "".join(_shown(soup)))
     text = re.sub(r"[ \t]+", " ", re.sub(r"\n{3,}", "\n\n", text))
     return text.translate(_UNKEEP).strip()
 
 
-# Blanks of preformatted text, until those of the other text are folded.
+# Stand for the spaces of preformatted text while the other spaces are folded.
 _KEEP = str.maketrans({"\n": "\x01", " ": "\x02", "\t": "\x03"})
 _UNKEEP = str.maketrans({"\x01": "\n", "\x02": " ", "\x03": "\t"})
 
 
 def _shown(soup: bs4.BeautifulSoup) -> Iterator[str]:
-    # By a stack: some pages nest deeper than Python calls, and bs4's own edits are quadratic there.
+    # With a stack: pages can nest deeper than Python's calls, and bs4's edits are quadratic.
     stack: list[object] = [soup]
     num_pre = 0
     while stack:

@@ -1,0 +1,82 @@
+"""One file of a corpus, and the files of a local folder in order.
+
+Paths are relative to the corpus's folder, with `/`.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mrag_pipeline.filesystems.s3_objects import StoredObject
+
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the corpus."""
+
+    path: str
+    num_bytes: int
+    stamp: str  # size and time of last change; in S3 size and ETag, which follows the content
+
+    @property
+    def compression(self) -> str | None:
+        """The compression as pyarrow names it, from the file's name."""
+        return COMPRESSIONS.get(posixpath.splitext(self.path)[1].lower())
+
+    @property
+    def suffix(self) -> str:
+        """The lower-case suffix that shows the format: `.jsonl` of `a.jsonl.gz`."""
+        path, suffix = posixpath.splitext(self.path)
+        return posixpath.splitext(path)[1].lower() if self.compression else suffix.lower()
+
+    @property
+    def path_bytes(self) -> bytes:
+        """What files are sorted by."""
+        return self.path.encode("utf-8", "surrogateescape")
+
+    @property
+    def has_utf8_name(self) -> bool:
+        """Whether the path can be stored and printed as it is."""
+        return is_utf8(self.path)
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path that the operating system gave is valid UTF-8."""
+    return path == path.encode("utf-8", "replace").decode()
+
+
+def file_on_disk(path: str, num_bytes: int, mtime_ns: int | None) -> SourceFile:
+    """A file whose filesystem records the time of its last change."""
+    return SourceFile(path, num_bytes, f"{num_bytes}-{mtime_ns or 0}")
+
+
+def file_in_s3(path: str, stored: StoredObject) -> SourceFile:
+    """A file that is an object of an S3 bucket."""
+    return SourceFile(path, stored.num_bytes, f"{stored.num_bytes}-{stored.etag}")
+
+
+def local_files(folder: str, prefix: str = "") -> Iterator[SourceFile]:
+    """All files below a local folder, sorted by the bytes of their paths.
+
+    Names that start with a dot and links to folders are skipped.
+    Raises: OSError if a folder cannot be listed.
+    """
+    # pyarrow's own recursion follows links in circles and stops at a name that is not UTF-8.
+    with os.scandir(folder) as entries:
+        children = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    # In a path a folder's name is followed by a slash: `a.b` comes before `a/c`.
+    for name, is_folder in sorted(
+        (child for child in children if not child[0].startswith(".")),
+        key=lambda child: os.fsencode(f"{child[0]}/" if child[1] else child[0]),
+    ):
+        full = os.path.join(folder, name)
+        if is_folder:
+            yield from local_files(full, f"{prefix}{name}/")
+        elif os.path.isfile(full):
+            state = os.stat(full)
+            yield file_on_disk(f"{prefix}{name}", state.st_size, state.st_mtime_ns)
