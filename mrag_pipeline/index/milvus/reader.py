@@ -19,12 +19,13 @@ from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.version import VersionRecord, live_alias, version_in
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import lite, rows
+from mrag_pipeline.index.milvus.capabilities import MilvusRelease
 from mrag_pipeline.index.milvus.connection import connect, disconnect, translated
 from mrag_pipeline.index.milvus.direct_calls import Direct
 from mrag_pipeline.index.milvus.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.milvus.lite_filter_rows import LiteRows, Rows
-from mrag_pipeline.index.milvus.queries import Reads
 from mrag_pipeline.index.milvus.records import RecordStore
+from mrag_pipeline.index.milvus.row_reader import RowReader
 from mrag_pipeline.index.milvus.schema import (
     CHUNK_FIELDS,
     FILTER_FIELDS,
@@ -33,7 +34,6 @@ from mrag_pipeline.index.milvus.schema import (
     vector_type,
 )
 from mrag_pipeline.index.milvus.search import CollectionSearches
-from mrag_pipeline.index.milvus.server import MilvusServer
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
@@ -56,7 +56,7 @@ class MilvusReader:
         try:
             with translated(f"cannot ask {spec.uri} for its version"):
                 told = str(self._client.get_server_version(timeout=spec.timeout_s))
-            self._backend = MilvusServer.of(told)
+            self._backend = MilvusRelease.of(told)
             self._index_type = self._backend.check_index_type(spec.index_type)
             check_params(self._index_type, spec.index_params, spec.search_params)
             self._backend.check_vector_dtype(spec.vector_dtype)
@@ -69,7 +69,7 @@ class MilvusReader:
         self._loading: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
         self._direct = Direct(self._client, spec, self._index_type)
-        self._reads = Reads(self._client, self._direct, spec, self._ready)
+        self._reads = RowReader(self._client, self._direct, spec, self._ready)
         self._searches = CollectionSearches(
             self._client,
             self._direct,

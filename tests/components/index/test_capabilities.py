@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.milvus.capabilities import MilvusRelease
 from mrag_pipeline.index.milvus.schema import build_params, check_params, search_params
-from mrag_pipeline.index.milvus.server import MilvusServer
 
-LITE = MilvusServer.of("milvus_lite-3.2.2")
-NEWEST = MilvusServer.of("v99.0")
+LITE = MilvusRelease.of("milvus_lite-3.2.2")
+NEWEST = MilvusRelease.of("v99.0")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_version_is_its_first_two_numbers(
     told: str, version: tuple[int, int], lite: bool
 ) -> None:
     """As numbers, so that 2.10 is after 2.9; nothing is taken for granted of an odd one."""
-    assert (MilvusServer.of(told).version, MilvusServer.of(told).is_lite) == (version, lite)
+    assert (MilvusRelease.of(told).version, MilvusRelease.of(told).is_lite) == (version, lite)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_what_came_with_a_version_is_there_from_it_on(
     told: str, imports: bool, halves: bool
 ) -> None:
     """And never on Lite, whose numbers are its own."""
-    assert (MilvusServer.of(told).imports_files, MilvusServer.of(told).has_halves) == (
+    assert (MilvusRelease.of(told).imports_files, MilvusRelease.of(told).has_halves) == (
         imports,
         halves,
     )
 
 
 @pytest.mark.parametrize("backend", [LITE, NEWEST], ids=str)
-def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusServer) -> None:
+def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusRelease) -> None:
     """Its usual parameters are among those that may be given."""
     for name in backend.index_types():
         assert backend.check_index_type(name.lower()) == name
@@ -72,7 +72,7 @@ def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusServer) -> N
 def test_an_index_type_that_is_not_there_is_refused(told: str, name: str, newer: str) -> None:
     """By name, with those that are, and since when a server has it."""
     with pytest.raises(ConfigError, match=name) as caught:
-        MilvusServer.of(told).check_index_type(name)
+        MilvusRelease.of(told).check_index_type(name)
     assert "FLAT" in caught.value.expected
     assert newer in caught.value.expected
 
@@ -81,9 +81,9 @@ def test_an_index_type_that_is_not_there_is_refused(told: str, name: str, newer:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_vectors_of_16_bits_are_refused_where_there_are_none(told: str, dtype: str) -> None:
     """With what it needs; float32 is taken everywhere."""
-    backend = MilvusServer.of(told)
+    backend = MilvusRelease.of(told)
     backend.check_vector_dtype("float32")
     with pytest.raises(ConfigError, match=dtype) as caught:
         backend.check_vector_dtype(dtype)  # type: ignore[arg-type]
     assert "2.4" in caught.value.expected
-    MilvusServer.of("v2.4.0").check_vector_dtype(dtype)  # type: ignore[arg-type]
+    MilvusRelease.of("v2.4.0").check_vector_dtype(dtype)  # type: ignore[arg-type]

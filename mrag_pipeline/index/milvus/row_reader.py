@@ -26,7 +26,7 @@ _IDS = 2**63  # chunk ids are below it, and spread evenly
 _LEAST_S = 0.001
 
 
-class Reads:
+class RowReader:
     """Reads rows as Milvus answers them; safe to share by threads."""
 
     def __init__(

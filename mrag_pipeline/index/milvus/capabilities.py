@@ -28,7 +28,7 @@ _SERVER_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class MilvusServer:
+class MilvusRelease:
     """Which Milvus is at the other end."""
 
     is_lite: bool
