@@ -25,7 +25,14 @@ from mrag_pipeline.domain.version import (
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import rows
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
+from mrag_pipeline.ports import (
+    ChunkRow,
+    CollectionSpec,
+    IndexCapabilities,
+    Mark,
+    Ranking,
+    SearchRequest,
+)
 from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
@@ -55,14 +62,21 @@ class ExactIndex:
 
     def describe(self) -> str:
         """One line for people: what it is, where."""
-        return "exact search in memory"
+        return self.capabilities().store
 
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
-        """Memory is the only limit, and it is not known from here."""
+    def capabilities(self) -> IndexCapabilities:
+        """Memory is the only limit; one process and one thread at a time."""
+        return IndexCapabilities(
+            "exact search in memory",
+            is_shared=False,
+            loads_at_once=1,
+            searches_at_once=1,
+            vector_types=("float32", "float16", "bfloat16"),
+        )
 
-    def loads_at_once(self) -> int:
-        """One: it is all Python."""
-        return 1
+    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:  # noqa: ARG002
+        """Refuses what `capabilities` excludes; how much memory is left is not known."""
+        self.capabilities().check_collections(collections)
 
     def load(
         self,

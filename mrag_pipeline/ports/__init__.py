@@ -6,7 +6,9 @@ Arrow tables may cross a port; nothing else of a library may.
 
 from mrag_pipeline.ports.corpus import CorpusReader
 from mrag_pipeline.ports.encoder import Encoder, Segmenter
-from mrag_pipeline.ports.index.collections import CollectionKind, Collections, CollectionSpec
+from mrag_pipeline.ports.index.capabilities import NO_LIMIT, HasCapabilities, IndexCapabilities
+from mrag_pipeline.ports.index.collection_spec import CollectionKind, CollectionSpec
+from mrag_pipeline.ports.index.collections import Collections
 from mrag_pipeline.ports.index.combinations import (
     QueryIndex,
     ServedIndex,
@@ -29,6 +31,7 @@ from mrag_pipeline.ports.staging import (
 from mrag_pipeline.ports.work import Progress, WorkerPool
 
 __all__ = [
+    "NO_LIMIT",
     "BulkFile",
     "BulkFiles",
     "ChunkLookup",
@@ -41,6 +44,8 @@ __all__ = [
     "DocumentRow",
     "Encoder",
     "Export",
+    "HasCapabilities",
+    "IndexCapabilities",
     "Mark",
     "Progress",
     "QueryIndex",

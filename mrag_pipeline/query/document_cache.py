@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import ChunkRow, QueryIndex, Ranking, SearchRequest
+from mrag_pipeline.ports import ChunkRow, IndexCapabilities, QueryIndex, Ranking, SearchRequest
 
 _Documents = dict[tuple[str, int], str]  # by collection and chunk id
 
@@ -44,6 +44,10 @@ class DocumentCache:
         self._old: _Documents = {}
         self._next_turn = clock() + seconds / 2
         self._lock = threading.Lock()
+
+    def capabilities(self) -> IndexCapabilities:
+        """What the store can do."""
+        return self._index.capabilities()
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests."""

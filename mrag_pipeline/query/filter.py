@@ -72,6 +72,9 @@ class _LongerRankings:
         self._wanted = wanted
         self._deadline = deadline
         self._spec = spec
+        self._max_hits = index.capabilities().max_hits
+        if spec.max_hits is not None:
+            self._max_hits = min(self._max_hits, spec.max_hits)
         self._matching: set[int] = set()
         self._checked: set[int] = set()
 
@@ -90,12 +93,12 @@ class _LongerRankings:
                 number: replace(
                     requests[number],
                     vectors=requests[number].vectors[rows],
-                    limit=min(requests[number].limit * factor, self._spec.most_hits),
+                    limit=min(requests[number].limit * factor, self._max_hits),
                 )
                 for number, rows in lacking.items()
             }
             lacking = self._search_longer(longer, lacking, rankings)
-            is_longest = all(request.limit == self._spec.most_hits for request in longer.values())
+            is_longest = all(request.limit == self._max_hits for request in longer.values())
             factor *= 2
         if lacking:
             self._search_in_blocks(requests, lacking, rankings)

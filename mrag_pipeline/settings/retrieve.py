@@ -14,7 +14,7 @@ class FilterSpec:
     few_ids: int = 1_000  # searched among, however small the collection
     most_ids: int = 10_000  # searched among at once, however large
     first_depth: int = 4  # of the first longer ranking, in c
-    most_hits: int = 16_384  # of a ranking: what a Milvus server answers at most
+    max_hits: int | None = None  # of a ranking; None: as many as the index answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, SearchRequest, VectorIndex
+from mrag_pipeline.ports import NO_LIMIT, ChunkRow, CollectionSpec, Mark, SearchRequest, VectorIndex
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import CHUNKS, lists
@@ -547,6 +547,22 @@ def test_it_says_what_it_is(index: VectorIndex) -> None:
 def test_limits_allow_what_was_tested(index: VectorIndex) -> None:
     """An ordinary version passes."""
     index.check_limits([HEAD, TEXTS], 1000)
+
+
+def test_limits_are_the_capabilities(index: VectorIndex) -> None:
+    """One dimension or one character too many is refused in planning, naming the limit."""
+    can = index.capabilities()
+    assert can.store in index.describe()
+    assert "float32" in can.vector_types
+    assert (can.is_shared, can.loads_at_once, can.searches_at_once) == (False, 1, 1)
+    assert (can.is_approximate, can.has_full_text, can.has_bulk_import) == (False, False, False)
+    index.check_limits([replace(HEAD, dim=min(can.max_dim, 100_000))], 1)
+    if can.max_dim < NO_LIMIT:
+        with pytest.raises(PlanRefused, match=f"{can.max_dim:,}"):
+            index.check_limits([replace(HEAD, dim=can.max_dim + 1)], 1)
+    if can.max_name_chars < NO_LIMIT:
+        with pytest.raises(PlanRefused, match=f"{can.max_name_chars:,} at most"):
+            index.check_limits([replace(HEAD, name="a" * (can.max_name_chars + 1))], 1)
 
 
 def test_closing_twice_does_nothing(index: VectorIndex) -> None:

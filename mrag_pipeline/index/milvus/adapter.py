@@ -25,7 +25,7 @@ from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.insert import insert
 from mrag_pipeline.index.milvus.lite_filter_rows import changing
 from mrag_pipeline.index.milvus.reader import MilvusReader
-from mrag_pipeline.index.milvus.schema import MAX_DIM, METRIC, build_params, schema
+from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.ports import BulkFiles, CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -63,19 +63,7 @@ class MilvusIndex(MilvusReader):
 
         Raises: PlanRefused.
         """
-        for collection in collections:
-            if not 2 <= collection.dim <= MAX_DIM:
-                raise PlanRefused(
-                    f"{collection.name} would have {collection.dim} dimensions",
-                    f"2 to {MAX_DIM:,}, as Milvus has it",
-                    "choose another encoder",
-                )
-            if len(collection.name) > 255:
-                raise PlanRefused(
-                    f"collection name {collection.name!r} has {len(collection.name)} characters",
-                    "255 at most",
-                    "shorten `index` in the config file",
-                )
+        self.capabilities().check_collections(collections)
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
         if not self._backend.is_lite:
@@ -92,10 +80,6 @@ class MilvusIndex(MilvusReader):
                 "drop versions that nobody reads (`mrag retire --keep 0`), or raise the limit "
                 "here and on the server",
             )
-
-    def loads_at_once(self) -> int:
-        """How many collections may be loaded at the same time: Lite is Python and takes turns."""
-        return 1 if self._backend.is_lite else self._spec.load_threads
 
     def load(
         self,

@@ -1,4 +1,4 @@
-"""What Milvus Lite, and a server of which version, can do: asked once, when it is opened.
+"""What Milvus Lite and each version of the server can do; read once, when an index is opened.
 
 Versions are those whose documentation first has the thing.
 """
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.milvus.schema import MAX_VARCHAR_BYTES
+from mrag_pipeline.ports import IndexCapabilities
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
 
 _FILES = (2, 3)  # 2.2 imports no Parquet
@@ -56,6 +59,29 @@ class MilvusRelease:
     def has_halves(self) -> bool:
         """Whether its vectors may have numbers of 16 bits."""
         return not self.is_lite and self.version >= _HALVES
+
+    def capabilities(self, spec: MilvusSpec, index_type: str, is_shared: bool) -> IndexCapabilities:
+        """What an index opened on it can do. Lite is Python and takes one call at a time.
+
+        Args:
+            index_type: in capitals.
+            is_shared: whether several processes may open it: not a Lite database's folder.
+        """
+        halves: tuple[VectorType, ...] = ("float16", "bfloat16") if self.has_halves else ()
+        return IndexCapabilities(
+            str(self),
+            is_shared=is_shared,
+            loads_at_once=1 if self.is_lite else spec.load_threads,
+            searches_at_once=1 if self.is_lite else spec.search_threads,
+            vector_types=("float32", *halves),
+            min_dim=2,
+            max_dim=32_768,
+            max_name_chars=255,
+            max_string_bytes=MAX_VARCHAR_BYTES,
+            max_hits=16_384,
+            has_bulk_import=self.imports_files,
+            is_approximate=index_type != "FLAT",
+        )
 
     def index_types(self) -> tuple[str, ...]:
         """The index types that are safe on it."""

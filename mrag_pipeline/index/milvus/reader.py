@@ -34,7 +34,14 @@ from mrag_pipeline.index.milvus.schema import (
     vector_type,
 )
 from mrag_pipeline.index.milvus.search import CollectionSearches
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark, Ranking, SearchRequest
+from mrag_pipeline.ports import (
+    ChunkRow,
+    CollectionSpec,
+    IndexCapabilities,
+    Mark,
+    Ranking,
+    SearchRequest,
+)
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
 
@@ -63,6 +70,7 @@ class MilvusReader:
         except BaseException:
             self.close()
             raise
+        self._capabilities = self._backend.capabilities(spec, self._index_type, self._path is None)
         self._records = RecordStore(self._client, spec, index)
         self._rows = None if self._path is None else LiteRows(self._path, self._filtered)
         self._loaded: set[str] = set()
@@ -75,7 +83,7 @@ class MilvusReader:
             self._direct,
             spec,
             self._index_type,
-            1 if self._backend.is_lite else spec.search_threads,
+            self._capabilities.searches_at_once,
             self._ready,
             self._vector_type,
         )
@@ -83,6 +91,10 @@ class MilvusReader:
     def describe(self) -> str:
         """One line for people: what it is, where."""
         return f"{self._backend} at {self._spec.uri}"
+
+    def capabilities(self) -> IndexCapabilities:
+        """What this Milvus can do, as far as the config allows it."""
+        return self._capabilities
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection is there, indexed, loaded and has just so many rows."""

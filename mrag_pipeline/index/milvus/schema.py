@@ -13,7 +13,6 @@ from mrag_pipeline.settings.milvus import Params
 from mrag_pipeline.settings.vectors import VectorType
 
 MAX_VARCHAR_BYTES = 65_535
-MAX_DIM = 32_768
 METRIC = "COSINE"
 
 VECTOR_TYPES: dict[VectorType, DataType] = {

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from mrag_pipeline.ports.index.capabilities import HasCapabilities
+from mrag_pipeline.ports.index.collection_spec import CollectionSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CollectionKind = Literal["head", "chunks"]
 
-
-@dataclass(frozen=True, slots=True)
-class CollectionSpec:
-    """One collection. The metric is cosine, the primary key `chunk_id`, the vector `vector`."""
-
-    name: str
-    kind: CollectionKind
-    dim: int
-
-
-class Collections(Protocol):
+class Collections(HasCapabilities, Protocol):
     """The collections of one index, each built whole or not at all.
 
     All raise IndexBusy (another process owns the index) or IndexUnavailable when they cannot
@@ -29,13 +20,10 @@ class Collections(Protocol):
     """
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
-        """Refuses collections that the store cannot hold.
+        """Refuses collections that the store cannot hold: `capabilities()`, and the room left.
 
         Raises: PlanRefused.
         """
-
-    def loads_at_once(self) -> int:
-        """How many collections may be loaded at the same time, by threads of one process."""
 
     def load(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import Metadata
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports.index.collections import CollectionSpec
+from mrag_pipeline.ports.index.collection_spec import CollectionSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.ports.index.capabilities import HasCapabilities
+
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
@@ -31,11 +33,11 @@ class Ranking:
     scores: NDArray[np.float32]  # (W, c), cosine similarity, falling
 
 
-class Searches(Protocol):
+class Searches(HasCapabilities, Protocol):
     """Searches of an index's collections.
 
-    Both raise IndexBusy (another process owns the index) or IndexUnavailable when they cannot
-    answer.
+    The two searches raise IndexBusy (another process owns the index) or IndexUnavailable when
+    they cannot answer.
     """
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:

@@ -113,8 +113,8 @@ class HeadSearch:
         """
         resolved = Config.parse(config)
         spec = self._configured = resolved.serve
-        batches = SERVER_BATCHES if wiring.index_is_shared(resolved) else 1
         self._index = _opened(resolved)
+        batches = SERVER_BATCHES if self._index.capabilities().is_shared else 1
         # Who asks for strong reads is to see a row gone the moment it is.
         strong = resolved.milvus.consistency == "Strong"
         self._live = LiveSearch(

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.ports import ChunkRow, Encoder, QueryIndex, Ranking, SearchRequest
+from mrag_pipeline.ports import (
+    ChunkRow,
+    Encoder,
+    IndexCapabilities,
+    QueryIndex,
+    Ranking,
+    SearchRequest,
+)
 
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
 
@@ -64,6 +71,10 @@ class SharedIndex:
         self._index = index
         self._hits: dict[tuple[str, bytes, bytes], _Hits] = {}
         self._rows: dict[tuple[str, int], ChunkRow | None] = {}
+
+    def capabilities(self) -> IndexCapabilities:
+        """What the store can do."""
+        return self._index.capabilities()
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests; a longer one known before serves too."""

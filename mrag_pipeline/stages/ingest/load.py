@@ -75,7 +75,7 @@ def load(
         return True
 
     *heads, chunks = range(len(collections))
-    done = _together(built, heads, index.loads_at_once())
+    done = _together(built, heads, index.capabilities().loads_at_once)
     # The chunks last: they are what a version's rows are counted by.
     done += [built(chunks, Event())]
     if not all(done):

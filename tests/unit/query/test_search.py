@@ -43,7 +43,7 @@ SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, candidate
 WAYS = {
     "among ids": FilterSpec(),
     "longer rankings": FilterSpec(most_ids=0, first_depth=1),
-    "in blocks": FilterSpec(most_ids=3, first_depth=1, most_hits=17),
+    "in blocks": FilterSpec(most_ids=3, first_depth=1, max_hits=17),
 }
 QUERIES = [
     "dog on the hill",

@@ -15,7 +15,7 @@ from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest
+from mrag_pipeline.ports import CollectionSpec, IndexCapabilities, Ranking, SearchRequest
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
@@ -276,8 +276,8 @@ class ParallelIndex(ScriptedIndex):
         self.first_fails = False
         self._lock = threading.Lock()
 
-    def loads_at_once(self) -> int:
-        return self.at_once
+    def capabilities(self) -> IndexCapabilities:
+        return dataclasses.replace(super().capabilities(), loads_at_once=self.at_once)
 
     def load(
         self,
