@@ -34,7 +34,7 @@ def export(
     Example: mrag export s3://backups/docs
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.versions.transfer import export as export_stage
+    from mrag_pipeline.stages.versions.export import export as export_stage
 
     resolved = Config.load(config, settings_of(settings, index))
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:

@@ -35,14 +35,14 @@ def import_version(
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
     from mrag_pipeline.stages.ingest.verify import verify
-    from mrag_pipeline.stages.versions.transfer import bring_in, exported
+    from mrag_pipeline.stages.versions.export import exported, import_version
 
     resolved = Config.load(config, settings_of(settings, index))
     place = wiring.export(folder)
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
 
         def work(told: Any) -> VersionRecord:
-            record = bring_in(place, resolved.index, opened, told)
+            record = import_stage(place, resolved.index, opened, told)
             _, manifest = exported(place, resolved.index)
             verify(manifest, place.staging, opened, record.num_chunks, resolved.ingest, told)
             return activate_stage(record.version, opened) if activate else record

@@ -24,8 +24,8 @@ from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.versions.export import export, import_version
 from mrag_pipeline.stages.versions.lookup import live_record
-from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export
 from tests.support.builds import Spoken
 from tests.support.crash_table import CHANGED, FIRST
@@ -102,7 +102,7 @@ def test_a_version_goes_from_lite_to_a_server(server: Server, tmp_path: Path) ->
         living.sync()
         place = open_export(str(tmp_path / "export"))
         export(live_record(lite), lite, place, Spoken())
-        record = bring_in(place, "moved", index, Spoken())
+        record = import_version(place, "moved", index, Spoken())
         assert index.live() is None
         activate(record.version, index)
         moved = replace(living, index=index)

@@ -23,9 +23,9 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.versions.export import export, import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import retire
-from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.builds import Spoken
@@ -214,7 +214,7 @@ def _exported(living: Living) -> None:
 
 def _import(living: Living) -> VersionRecord:
     place = open_export(str(living.folder.parent / "export"))
-    record = bring_in(place, "docs", living.index, Spoken())
+    record = import_version(place, "docs", living.index, Spoken())
     return activate(record.version, living.index)
 
 

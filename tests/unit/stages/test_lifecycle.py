@@ -18,9 +18,9 @@ from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.stages.ingest.publish import activate, keep_ready
+from mrag_pipeline.stages.versions.export import export, import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import drop, retire
-from mrag_pipeline.stages.versions.transfer import bring_in, export
 from mrag_pipeline.staging.exports import open_export
 from tests.support.builds import Spoken
 from tests.support.fake_staging import table_of
@@ -276,14 +276,14 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
     record = live_record(living.index)
     assert export(record, living.index, place, Spoken()) == record.num_chunks
     there = ExactIndex(name)
-    brought = bring_in(open_export(str(tmp_path / "export")), name, there, Spoken())
+    brought = import_version(open_export(str(tmp_path / "export")), name, there, Spoken())
     assert there.live() is None
     activate(brought.version, there)
     assert content_of(there) == living.content()
     np.testing.assert_array_equal(
         live_record(there).importance(), live_record(living.index).importance()
     )
-    assert bring_in(place, name, there, Spoken()).version == record.version
+    assert import_version(place, name, there, Spoken()).version == record.version
 
 
 def test_an_export_that_is_not_whole_is_not_imported(living: Living, tmp_path: Path) -> None:
@@ -292,4 +292,4 @@ def test_an_export_that_is_not_whole_is_not_imported(living: Living, tmp_path: P
     export(live_record(living.index), living.index, place, Spoken())
     (tmp_path / "export" / "record.json").unlink()
     with pytest.raises(StagingError, match="no whole export"):
-        bring_in(place, "docs", ExactIndex("docs"), Spoken())
+        import_version(place, "docs", ExactIndex("docs"), Spoken())

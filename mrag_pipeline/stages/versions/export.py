@@ -67,7 +67,9 @@ def export(record: VersionRecord, index: ReadableVersion, place: Export, progres
     return len(ids)
 
 
-def bring_in(place: Export, name: str, index: VersionBuilds, progress: Progress) -> VersionRecord:
+def import_version(
+    place: Export, name: str, index: VersionBuilds, progress: Progress
+) -> VersionRecord:
     """The exported version is in the index, whole and not live.
 
     Args:
