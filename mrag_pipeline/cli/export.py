@@ -34,13 +34,13 @@ def export(
     Example: mrag export s3://backups/docs
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.versions.export import export as export_stage
+    from mrag_pipeline.stages.versions.export import export_version
 
     resolved = Config.load(config, settings_of(settings, index))
     with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
         record = chosen_record(opened, version)
         place = wiring.export(folder)
-        chunks = flow_runs.run_plain(lambda told: export_stage(record, opened, place, told), json)
+        chunks = flow_runs.run_plain(lambda told: export_version(record, opened, place, told), json)
     if json:
         print_json({"version": record.version, "chunks": chunks, "folder": folder})
         return

@@ -35,7 +35,8 @@ def import_version(
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
     from mrag_pipeline.stages.ingest.verify import verify
-    from mrag_pipeline.stages.versions.export import exported, import_version
+    from mrag_pipeline.stages.versions.import_version import import_version as import_stage
+    from mrag_pipeline.stages.versions.import_version import read_export
 
     resolved = Config.load(config, settings_of(settings, index))
     place = wiring.export(folder)
@@ -43,7 +44,7 @@ def import_version(
 
         def work(told: Any) -> VersionRecord:
             record = import_stage(place, resolved.index, opened, told)
-            _, manifest = exported(place, resolved.index)
+            _, manifest = read_export(place, resolved.index)
             verify(manifest, place.staging, opened, record.num_chunks, resolved.ingest, told)
             return activate_stage(record.version, opened) if activate else record
 

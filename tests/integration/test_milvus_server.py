@@ -24,7 +24,8 @@ from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.publish import activate
-from mrag_pipeline.stages.versions.export import export, import_version
+from mrag_pipeline.stages.versions.export import export_version
+from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.exports import open_export
 from tests.support.builds import Spoken
@@ -101,7 +102,7 @@ def test_a_version_goes_from_lite_to_a_server(server: Server, tmp_path: Path) ->
         living.items = CHANGED
         living.sync()
         place = open_export(str(tmp_path / "export"))
-        export(live_record(lite), lite, place, Spoken())
+        export_version(live_record(lite), lite, place, Spoken())
         record = import_version(place, "moved", index, Spoken())
         assert index.live() is None
         activate(record.version, index)

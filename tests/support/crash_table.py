@@ -23,7 +23,8 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.ingest.publish import activate
-from mrag_pipeline.stages.versions.export import export, import_version
+from mrag_pipeline.stages.versions.export import export_version
+from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import retire
 from mrag_pipeline.staging.exports import open_export
@@ -203,7 +204,7 @@ def _retire(living: Living) -> None:
 
 def _export(living: Living) -> None:
     place = open_export(str(living.folder.parent / "export"))
-    export(live_record(living.index), living.index, place, Spoken())
+    export_version(live_record(living.index), living.index, place, Spoken())
 
 
 def _exported(living: Living) -> None:

@@ -1,6 +1,6 @@
-"""Whether a version is what its record and its staging say, row by row.
+"""Compares a version with its record and its staging, row by row.
 
-Memory: the ids of one collection, 8 bytes a chunk, and those of the chunks.
+Memory: the ids of one collection, 8 bytes a row, and those of the chunks.
 Shape legend: N chunks, H heads, D head dimension.
 """
 
@@ -16,9 +16,10 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import Progress, Rows
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads, sums_in
 
-RTOL = 1e-9  # of importance and of norms: sums in another order
 _EXAMPLES = 3
+_UNUSABLE = "vectors that are zero, NaN or infinite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,13 @@ class Finding:
     examples: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        shown = f", such as {', '.join(map(str, self.examples))}" if self.examples else ""
-        return f"{self.where}: {self.count:,} {self.what}{shown}"
+        examples = f", such as {', '.join(map(str, self.examples))}" if self.examples else ""
+        return f"{self.where}: {self.count:,} {self.what}{examples}"
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was looked at, and what was found."""
+    """What was checked, and what is wrong."""
 
     version: str
     chunks: int
@@ -49,81 +50,61 @@ class Audit:
 def audit(
     record: VersionRecord, staged: StagedVersion | None, index: Rows, progress: Progress
 ) -> Audit:
-    """Every chunk in every head, every vector sound, counts and importance as recorded."""
-    names = (*record.head_collections(), record.chunks_collection())
-    progress.phase("audit", len(names), "collections")
-    chunks, findings = _ids(index, record.chunks_collection())
+    """Every chunk in every head, every vector usable, counts and importance as recorded."""
+    chunks_collection = record.chunks_collection()
+    num_collections = len(record.head_collections()) + 1
+    progress.phase("audit", num_collections, "collections")
+    chunk_ids, findings = _ids(index, chunks_collection)
+    findings += _counts(record, index, chunk_ids)
+    sums: list[ImportanceSums] = []
+    for collection in record.head_collections():
+        ids, repeated = _ids(index, collection)
+        findings += repeated
+        findings += _finding(collection, "chunks that it lacks", np.setdiff1d(chunk_ids, ids))
+        findings += _finding(collection, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
+        head_sums, unusable = sums_in(index, collection, ids, record.encoder.head_dim)
+        findings += _finding(collection, _UNUSABLE, unusable)
+        sums.append(head_sums)
+        progress.advance(1)
+    _, unusable = sums_in(index, chunks_collection, chunk_ids, record.encoder.standard_dim)
+    findings += _finding(chunks_collection, _UNUSABLE, unusable)
+    progress.advance(1)
+    findings += [
+        Finding(str(head), "importance sums that are not its vectors'", 1)
+        for head, matches in zip(
+            record.encoder.heads, matching_heads(record.sums, sums), strict=True
+        )
+        if not matches
+    ]
+    progress.finish()
+    shards, damaged = (0, []) if staged is None else _staging(record, staged, chunk_ids)
+    return Audit(record.version, len(chunk_ids), num_collections, shards, (*findings, *damaged))
+
+
+def _counts(record: VersionRecord, index: Rows, chunk_ids: NDArray[np.int64]) -> list[Finding]:
+    """What the chunks collection says against the record."""
+    findings = []
+    collection = record.chunks_collection()
     if record.pending:
         findings.append(Finding(record.version, "sync cut short: run `mrag sync`", 1))
-    if len(chunks) != record.num_chunks:
+    if len(chunk_ids) != record.num_chunks:
         what = f"chunks, where the record says {record.num_chunks:,}"
-        findings.append(Finding(record.chunks_collection(), what, len(chunks)))
-    marks = index.marks(record.chunks_collection()) if len(chunks) else ()
+        findings.append(Finding(collection, what, len(chunk_ids)))
+    marks = index.marks(collection) if len(chunk_ids) else ()
     documents = {mark.document_id for block in marks for mark in block}
     if len(documents) != record.num_documents:
         what = f"documents, where the record says {record.num_documents:,}"
-        findings.append(Finding(record.chunks_collection(), what, len(documents)))
-    sums: list[ImportanceSums] = []
-    for name in names[:-1]:
-        ids, repeated = _ids(index, name)
-        findings += repeated
-        findings += _missing(name, "chunks that it lacks", np.setdiff1d(chunks, ids))
-        findings += _missing(name, "rows of no chunk", np.setdiff1d(ids, chunks))
-        head, bad = sums_of(index, name, ids, record.encoder.head_dim)
-        findings += _missing(name, "vectors that are zero, NaN or infinite", bad)
-        sums.append(head)
-        progress.advance(1)
-    _, bad = sums_of(index, names[-1], chunks, record.encoder.standard_dim)
-    findings += _missing(names[-1], "vectors that are zero, NaN or infinite", bad)
-    progress.advance(1)
-    findings += _importance(record, sums)
-    progress.finish()
-    shards, damaged = (0, []) if staged is None else _staging(record, staged, chunks)
-    return Audit(record.version, len(chunks), len(names), shards, (*findings, *damaged))
-
-
-def sums_of(
-    index: Rows, collection: str, ids: NDArray[np.int64], dim: int
-) -> tuple[ImportanceSums, NDArray[np.int64]]:
-    """A collection's sums (one head), and the ids whose vectors cannot be summed."""
-    total = ImportanceSums.zero(1, dim)
-    bad = [np.zeros(0, np.int64)]
-    for at in range(0, len(ids), 4_000):
-        found = index.vectors(collection, ids[at : at + 4_000].tolist())
-        if not found:
-            continue
-        own = np.array(list(found), np.int64)
-        vectors = np.array(list(found.values()), np.float32)
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        sound = np.isfinite(norms) & (norms > 0)
-        bad.append(own[~sound])
-        total = total + ImportanceSums.of(vectors[sound][:, None, :])
-    return total, np.concatenate(bad)
-
-
-def _importance(record: VersionRecord, heads: list[ImportanceSums]) -> list[Finding]:
-    findings = []
-    for place, (head, sums) in enumerate(zip(record.encoder.heads, heads, strict=True)):
-        told = record.sums
-        same = sums.num_chunks == told.num_chunks and np.allclose(
-            sums.norm_sum[0], told.norm_sum[place], rtol=RTOL, atol=0
-        )
-        # |sum u| is at most N, and that is the scale on which it is added and subtracted.
-        near = np.allclose(
-            sums.unit_sum[0], told.unit_sum[place], rtol=RTOL, atol=RTOL * max(1, told.num_chunks)
-        )
-        if not (same and near):
-            findings.append(Finding(str(head), "importance sums that are not its vectors'", 1))
+        findings.append(Finding(collection, what, len(documents)))
     return findings
 
 
 def _staging(
-    record: VersionRecord, staged: StagedVersion, chunks: NDArray[np.int64]
+    record: VersionRecord, staged: StagedVersion, chunk_ids: NDArray[np.int64]
 ) -> tuple[int, list[Finding]]:
-    """Every staged file read, which compares its hash; and the ids it should come to."""
+    """Reads every staged file, which compares its hash; then compares the ids with the index."""
     findings: list[Finding] = []
     shards = 0
-    for place, shard, staging in staged.shards():
+    for name, shard, staging in staged.shards():
         try:
             staging.chunks(shard)
             staging.sums(shard)
@@ -133,22 +114,27 @@ def _staging(
                 staging.head(shard, head)
             shards += 1
         except MragError as error:
-            findings.append(Finding(f"staging {place}", error.found, 1))
+            findings.append(Finding(f"staging {name}", error.found, 1))
     if not findings and not record.pending:
-        expected = staged.chunk_ids()
-        findings += _missing("chunks", "staged and not indexed", np.setdiff1d(expected, chunks))
-        findings += _missing("chunks", "indexed and not staged", np.setdiff1d(chunks, expected))
+        staged_ids = staged.chunk_ids()
+        findings += _finding(
+            "chunks", "staged and not indexed", np.setdiff1d(staged_ids, chunk_ids)
+        )
+        findings += _finding(
+            "chunks", "indexed and not staged", np.setdiff1d(chunk_ids, staged_ids)
+        )
     return shards, findings
 
 
 def _ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], list[Finding]]:
-    blocks = [*index.ids(collection)] if index.count(collection) else []
-    ids = np.concatenate([np.zeros(0, np.int64), *blocks])
-    unique, counts = np.unique(ids, return_counts=True)
-    return unique, _missing(collection, "ids that are there twice", unique[counts > 1])
+    if not index.count(collection):  # the collection may be missing
+        return np.zeros(0, np.int64), []
+    ids, counts = counted_ids(index, collection)
+    return ids, _finding(collection, "ids that are there twice", ids[counts > 1])
 
 
-def _missing(where: str, what: str, ids: NDArray[np.int64]) -> list[Finding]:
+def _finding(where: str, what: str, ids: NDArray[np.int64]) -> list[Finding]:
+    """One finding about these ids; none if there are none."""
     if not len(ids):
         return []
     return [Finding(where, what, len(ids), tuple(ids[:_EXAMPLES].tolist()))]

@@ -1,7 +1,7 @@
-"""A version put right: from staging without re-embedding where it can be, else documents go.
+"""Puts a version right: restores rows from staging without embedding, else removes documents.
 
-A document that cannot be made whole is taken out, so that it is in all heads or in none; the
-next sync brings it back. Done again after a kill, it comes to the same.
+A document that cannot be made whole is removed, so that it is in all heads or in none; the next
+sync adds it again. Running it again after a kill gives the same result.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.stages.ingest.load import collections_of
-from mrag_pipeline.stages.versions.audit import sums_of
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.stages.versions.stored_rows import ids_in, matching_heads, sums_in
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Repaired:
 def repair(
     record: VersionRecord, staged: StagedVersion | None, index: VersionRows, progress: Progress
 ) -> Repaired:
-    """Every chunk in every head with a sound vector; counts and importance as they are.
+    """Every chunk in every head with a usable vector; counts and importance match the rows.
 
     Raises: PlanRefused while a sync is unfinished; StagingError if staging is here and damaged;
         IndexBusy, IndexUnavailable.
@@ -51,7 +51,7 @@ def repair(
         )
     *heads, chunks = collections_of(record.index, record.version, record.encoder)
     progress.phase("repair", len(heads) + 1, "collections")
-    wanted = _ids(index, chunks.name) if staged is None else staged.chunk_ids()
+    wanted = ids_in(index, chunks.name) if staged is None else staged.chunk_ids()
     restored = removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
         restored += _restore(index, collection, staged, head, wanted)
@@ -59,10 +59,10 @@ def repair(
     # The chunks rows last: they commit what is in every head by now.
     restored += _restore(index, chunks, staged, None, wanted)
     broken = _broken(index, [*heads, chunks], wanted)
-    gone, documents = _documents_of(index, chunks, broken)
+    incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *heads):
-        there = _ids(index, collection.name)
-        surplus = np.union1d(np.setdiff1d(there, wanted), np.intersect1d(there, gone))
+        stored = ids_in(index, collection.name)
+        surplus = np.union1d(np.setdiff1d(stored, wanted), np.intersect1d(stored, incomplete))
         if len(surplus):
             index.delete(collection.name, surplus.tolist())
         removed += len(surplus)
@@ -73,7 +73,7 @@ def repair(
         index.write_record(after)
     progress.finish()
     log.info("version_repaired version=%s rows=%d removed=%d", record.version, restored, removed)
-    return Repaired(after, restored, removed, documents, recounted)
+    return Repaired(after, restored, removed, num_documents, recounted)
 
 
 def _restore(
@@ -83,24 +83,24 @@ def _restore(
     head: Head | None,
     wanted: NDArray[np.int64],
 ) -> int:
-    """Rows that are missing or another vector, from staging; how many."""
+    """Writes the rows that are missing or have another vector than staging; returns how many."""
     if staged is None:
         return 0
-    rows = 0
+    num_rows = 0
     for table in staged.tables(head, wanted):
         ids = table.column("chunk_id").to_numpy()
         flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = flat.reshape(len(ids), -1).astype(np.float32)
-        found = index.vectors(collection.name, ids.tolist())
-        differ = [
-            place
-            for place, chunk in enumerate(ids.tolist())
-            if chunk not in found or not np.allclose(found[chunk], vectors[place], rtol=1e-5)
+        stored = index.vectors(collection.name, ids.tolist())
+        differing = [
+            row
+            for row, chunk_id in enumerate(ids.tolist())
+            if chunk_id not in stored or not np.allclose(stored[chunk_id], vectors[row], rtol=1e-5)
         ]
-        if differ:
-            index.upsert(collection, table.take(np.array(differ)))
-            rows += len(differ)
-    return rows
+        if differing:
+            index.upsert(collection, table.take(np.array(differing)))
+            num_rows += len(differing)
+    return num_rows
 
 
 def _broken(
@@ -109,9 +109,9 @@ def _broken(
     """Chunks that some collection lacks, or has with a vector that cannot be used."""
     broken = np.zeros(0, np.int64)
     for collection in collections:
-        there = _ids(index, collection.name)
-        _, bad = sums_of(index, collection.name, there, collection.dim)
-        broken = np.union1d(broken, np.union1d(np.setdiff1d(wanted, there), bad))
+        stored = ids_in(index, collection.name)
+        _, unusable = sums_in(index, collection.name, stored, collection.dim)
+        broken = np.union1d(broken, np.union1d(np.setdiff1d(wanted, stored), unusable))
     return broken
 
 
@@ -121,37 +121,42 @@ def _documents_of(
     """All chunks of the documents that a broken chunk belongs to, and how many documents."""
     if not len(broken):
         return broken, 0
-    bad = set(broken.tolist())
-    names = {m.document_id for b in index.marks(chunks.name) for m in b if m.id in bad}
-    gone = [m.id for b in index.marks(chunks.name) for m in b if m.document_id in names]
-    return np.union1d(broken, np.array(gone, np.int64)), len(names)
+    broken_ids = set(broken.tolist())
+    document_ids = {
+        mark.document_id
+        for block in index.marks(chunks.name)
+        for mark in block
+        if mark.id in broken_ids
+    }
+    chunk_ids = [
+        mark.id
+        for block in index.marks(chunks.name)
+        for mark in block
+        if mark.document_id in document_ids
+    ]
+    return np.union1d(broken, np.array(chunk_ids, np.int64)), len(document_ids)
 
 
 def _recounted(record: VersionRecord, index: Rows) -> VersionRecord:
     """The record with the counts and sums of what the index holds."""
-    name = record.chunks_collection()
-    ids = _ids(index, name)
-    documents = {m.document_id for block in index.marks(name) for m in block}
+    chunks_collection = record.chunks_collection()
+    ids = ids_in(index, chunks_collection)
+    documents = {mark.document_id for block in index.marks(chunks_collection) for mark in block}
     heads = [
-        sums_of(index, one, ids, record.encoder.head_dim)[0] for one in record.head_collections()
+        sums_in(index, collection, ids, record.encoder.head_dim)[0]
+        for collection in record.head_collections()
     ]
     sums = ImportanceSums(
         len(ids),
-        np.concatenate([one.norm_sum for one in heads]),
-        np.concatenate([one.unit_sum for one in heads]),
+        np.concatenate([head.norm_sum for head in heads]),
+        np.concatenate([head.unit_sum for head in heads]),
     )
-    close = record.sums.num_chunks == len(ids) and np.allclose(
-        record.sums.unit_sum, sums.unit_sum, rtol=1e-9, atol=1e-9 * max(1, len(ids))
-    )
-    close = close and np.allclose(record.sums.norm_sum, sums.norm_sum, rtol=1e-9, atol=0)
+    # Sums that agree stay as recorded, to the last bit: a repair of a whole version writes nothing.
+    is_counted_right = bool(matching_heads(record.sums, heads).all())
     return replace(
         record,
-        sums=record.sums if close else sums,
+        sums=record.sums if is_counted_right else sums,
         num_chunks=len(ids),
         num_documents=len(documents),
         pending="",
     )
-
-
-def _ids(index: Rows, collection: str) -> NDArray[np.int64]:
-    return np.unique(np.concatenate([np.zeros(0, np.int64), *index.ids(collection)]))

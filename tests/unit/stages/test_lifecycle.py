@@ -18,7 +18,8 @@ from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.stages.ingest.publish import activate, keep_ready
-from mrag_pipeline.stages.versions.export import export, import_version
+from mrag_pipeline.stages.versions.export import export_version
+from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import drop, retire
 from mrag_pipeline.staging.exports import open_export
@@ -274,7 +275,7 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
     """Synced and all: the same rows, vectors, record; nothing is embedded."""
     place = open_export(str(tmp_path / "export"))
     record = live_record(living.index)
-    assert export(record, living.index, place, Spoken()) == record.num_chunks
+    assert export_version(record, living.index, place, Spoken()) == record.num_chunks
     there = ExactIndex(name)
     brought = import_version(open_export(str(tmp_path / "export")), name, there, Spoken())
     assert there.live() is None
@@ -289,7 +290,7 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
 def test_an_export_that_is_not_whole_is_not_imported(living: Living, tmp_path: Path) -> None:
     """The record is what makes it whole."""
     place = open_export(str(tmp_path / "export"))
-    export(live_record(living.index), living.index, place, Spoken())
+    export_version(live_record(living.index), living.index, place, Spoken())
     (tmp_path / "export" / "record.json").unlink()
     with pytest.raises(StagingError, match="no whole export"):
         import_version(place, "docs", ExactIndex("docs"), Spoken())

@@ -1,0 +1,65 @@
+"""An exported version loaded into an index, with no model: how a version moves between clusters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import PlanRefused, StagingError
+from mrag_pipeline.ports import Export, Progress, VersionBuilds
+from mrag_pipeline.stages.ingest.load import collections_of, load
+
+
+def import_version(
+    export: Export, name: str, index: VersionBuilds, progress: Progress
+) -> VersionRecord:
+    """The exported version is in the index, whole and not live.
+
+    Args:
+        name: of the index here; the exported version's index may have another name.
+    Raises: StagingError if the export is not whole; PlanRefused if another version of that name
+        is live here.
+    """
+    record, manifest = read_export(export, name)
+    collections = collections_of(name, record.version, record.encoder)
+    known = index.record(record.version)
+    if (
+        known is not None
+        and _is_same(known, record)
+        and all(index.is_complete(collection, record.num_chunks) for collection in collections)
+    ):
+        return known
+    if index.live() == record.version:
+        raise PlanRefused(
+            f"version {record.version} is live in this index and differs from the exported one",
+            "a version that is not live",
+            "`mrag activate` another version first, or import into another index",
+        )
+    # Without a record, collections of another version of that name are loaded anew.
+    index.drop_record(record.version)
+    load(manifest, export.staging, index, record.num_chunks, progress)
+    # The record last: a version that has one is whole.
+    index.write_record(record)
+    return record
+
+
+def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:
+    """The record and the plan of an export, for an index of that name.
+
+    Raises: StagingError if the export is not whole.
+    """
+    record, manifest = export.record(), export.staging.manifest()
+    if record is None or manifest is None:
+        raise StagingError(
+            f"no whole export in {export.staging.describe()}",
+            "a folder that `mrag export` has finished",
+            "run `mrag export` again",
+        )
+    record = replace(record, index=name, published_at="", replaced_at="")
+    return record, replace(manifest, index=name)
+
+
+def _is_same(known: VersionRecord, exported: VersionRecord) -> bool:
+    """Whether the records agree in everything but when they were live."""
+    return replace(known, published_at="", replaced_at="").to_json() == exported.to_json()

@@ -1,0 +1,71 @@
+"""What an index holds, read back in blocks: ids, importance sums, vectors that cannot be used.
+
+Memory: the ids of one collection, 8 bytes a row.
+Shape legend: N chunks, H heads, D dimension.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.ports import Rows
+
+RELATIVE_TOLERANCE = 1e-9  # of sums that were added in another order
+_BLOCK_ROWS = 4_000  # vectors read at a time
+
+
+def ids_in(index: Rows, collection: str) -> NDArray[np.int64]:
+    """The collection's ids, rising, each once."""
+    unique, _ = counted_ids(index, collection)
+    return unique
+
+
+def counted_ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The collection's ids, rising, each once, and how many rows have each."""
+    ids = np.concatenate([np.zeros(0, np.int64), *index.ids(collection)])
+    unique, counts = np.unique(ids, return_counts=True)
+    return unique, counts
+
+
+def sums_in(
+    index: Rows, collection: str, ids: NDArray[np.int64], dim: int
+) -> tuple[ImportanceSums, NDArray[np.int64]]:
+    """A collection's sums (one head), and the ids of vectors that are zero, NaN or infinite."""
+    sums = ImportanceSums.zero(1, dim)
+    unusable = [np.zeros(0, np.int64)]
+    for start in range(0, len(ids), _BLOCK_ROWS):
+        by_id = index.vectors(collection, ids[start : start + _BLOCK_ROWS].tolist())
+        if not by_id:
+            continue
+        block_ids = np.array(list(by_id), np.int64)
+        vectors = np.array(list(by_id.values()), np.float32)
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        usable = np.isfinite(norms) & (norms > 0)
+        unusable.append(block_ids[~usable])
+        sums = sums + ImportanceSums.of(vectors[usable][:, None, :])
+    return sums, np.concatenate(unusable)
+
+
+def matching_heads(recorded: ImportanceSums, counted: list[ImportanceSums]) -> NDArray[np.bool_]:
+    """(H,): for which heads the recorded sums are those of the stored vectors.
+
+    Args:
+        counted: each head's own, as `sums_in` gives them.
+    """
+    # |sum of units| is at most N, and that is the scale on which units are added and subtracted.
+    absolute = RELATIVE_TOLERANCE * max(1, recorded.num_chunks)
+    return np.array(
+        [
+            sums.num_chunks == recorded.num_chunks
+            and np.allclose(
+                sums.norm_sum[0], recorded.norm_sum[head], rtol=RELATIVE_TOLERANCE, atol=0
+            )
+            and np.allclose(
+                sums.unit_sum[0], recorded.unit_sum[head], rtol=RELATIVE_TOLERANCE, atol=absolute
+            )
+            for head, sums in enumerate(counted)
+        ],
+        bool,
+    )
