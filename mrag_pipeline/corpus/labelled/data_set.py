@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrag_pipeline.corpus.labelled.archive_files import Member, json_value, members
 from mrag_pipeline.corpus.labelled.download import cache_folder, data_set_folder, fetch
-from mrag_pipeline.corpus.labelled.json_files import Member, json_value, members
 from mrag_pipeline.corpus.labelled.paper_sets import PAPER_SETS, paper_set
 from mrag_pipeline.corpus.labelled.set_documents import Shelf, from_articles, from_topics
 from mrag_pipeline.corpus.labelled.set_queries import labelled, queries_in

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrag_pipeline.corpus.labelled.json_files import json_value, members
+from mrag_pipeline.corpus.labelled.archive_files import json_value, members
 from mrag_pipeline.corpus.labelled.set_documents import Shelf
 from mrag_pipeline.domain.labelled_queries import Aspect, Flaw, LabelledQuery, LabelledSet, flaw
 from mrag_pipeline.errors import BrokenFile

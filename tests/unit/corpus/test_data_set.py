@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mrag_pipeline.corpus.labelled.archive_files import members
 from mrag_pipeline.corpus.labelled.data_set import DataSet, from_folder, open_data_set
-from mrag_pipeline.corpus.labelled.json_files import members
 from mrag_pipeline.errors import BrokenFile, ConfigError, CorpusNotFound, EmptyCorpus
 
 ARTICLES = [
