@@ -1,1 +1,1 @@
-"""Labelled query sets: the paper's, the user's own, and the documents that belong to them."""
+"""Labelled query sets: the paper's, with their documents, and the user's own."""

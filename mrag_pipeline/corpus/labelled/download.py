@@ -1,10 +1,10 @@
-"""The authors' files on this machine: from a folder, or downloaded once.
+"""Finds the authors' files on this machine, or downloads them once.
 
-`MRAG_DATASETS` names a folder that is looked at first and never written to. What is not there is
-downloaded by pooch into the user's cache. A file whose sha256 is known must have it. Of one that
-is not, the first download's hash is kept beside it and a different one later is refused: that
-shows a change, it does not prove the first to be right (the commit in its address does, as far
-as the host is trusted).
+`MRAG_DATASETS` names a folder that is searched first and never written to. Other files are
+downloaded by pooch into the user's cache. A file whose sha256 is known must have that hash. For
+any other file the hash of the first download is stored beside it, and a different one is refused
+later: this detects a change but does not prove the first download right (the commit in its
+address does, as far as the host is trusted).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ FOLDER_VARIABLE = "MRAG_DATASETS"
 
 
 def data_set_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder that MRAG_DATASETS names, None if it names none.
+    """The folder that MRAG_DATASETS names; None if the variable is not set.
 
-    Raises: CorpusNotFound if there is no such folder.
+    Raises: CorpusNotFound if the folder does not exist.
     """
-    named = environment.get(FOLDER_VARIABLE, "")
-    if not named:
+    value = environment.get(FOLDER_VARIABLE, "")
+    if not value:
         return None
-    folder = Path(named).expanduser()
+    folder = Path(value).expanduser()
     if not folder.is_dir():
         raise CorpusNotFound(
-            f"{FOLDER_VARIABLE} names {folder}, which is not a folder",
+            f"{FOLDER_VARIABLE} is {folder}, which is not a folder",
             "a folder with the data sets' files",
             f"correct {FOLDER_VARIABLE}, or unset it: the files are then downloaded",
         )
@@ -41,34 +41,34 @@ def data_set_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where downloads and converted sets are kept on this machine."""
+    """The folder of downloads and converted sets on this machine."""
     return platformdirs.user_cache_path("mrag-pipeline") / "datasets"
 
 
 def fetch(file: PublishedFile, folder: Path | None, cache: Path) -> Path:
-    """The file's place on this machine, its hash checked.
+    """The path of the file on this machine, its hash checked.
 
     Args:
-        folder: looked at first; None looks nowhere.
-        cache: where downloads are kept.
-    Raises: CorpusNotFound if it cannot be reached; FingerprintMismatch if its hash is another.
+        folder: searched before the cache, unless None.
+        cache: the folder of downloads.
+    Raises: CorpusNotFound if it cannot be downloaded; FingerprintMismatch if its hash differs.
     """
     if folder is not None and (folder / file.name).is_file():
-        found = folder / file.name
-        _check(found, file.sha256, "the hash that this version of mrag knows", file)
-        return found
+        path = folder / file.name
+        _check(path, file.sha256, "the hash that this version of mrag knows", file)
+        return path
     downloads = cache / "downloads" / file.commit
-    found = downloads / file.name
-    if not found.is_file():
+    path = downloads / file.name
+    if not path.is_file():
         _download(file, downloads, folder)
-    noted = downloads / f"{file.name}.sha256"
+    hash_file = downloads / f"{file.name}.sha256"
     if file.sha256:
-        _check(found, file.sha256, "the hash that this version of mrag knows", file)
-    elif noted.is_file():
-        _check(found, noted.read_text("ascii").strip(), "the hash of its first download", file)
+        _check(path, file.sha256, "the hash that this version of mrag knows", file)
+    elif hash_file.is_file():
+        _check(path, hash_file.read_text("ascii").strip(), "the hash of its first download", file)
     else:
-        noted.write_text(sha256_of(found) + "\n", "ascii")
-    return found
+        hash_file.write_text(sha256_of(path) + "\n", "ascii")
+    return path
 
 
 def sha256_of(path: Path) -> str:
@@ -77,16 +77,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(path: Path, expected: str, whose: str, file: PublishedFile) -> None:
+def _check(path: Path, expected: str, meaning: str, file: PublishedFile) -> None:
     if not expected:
         return
-    found = sha256_of(path)
-    if found != expected:
+    actual = sha256_of(path)
+    if actual != expected:
         raise FingerprintMismatch(
-            f"{path} has sha256 {found}",
-            f"{expected}, {whose}",
-            f"delete it and get {file.url} again; a set of your own goes into a folder of its "
-            "own: `mrag evaluate FOLDER`",
+            f"{path} has sha256 {actual}",
+            f"{expected}, {meaning}",
+            f"delete it and download {file.url} again; keep a data set of your own in a separate "
+            "folder: `mrag evaluate FOLDER`",
         )
 
 
@@ -96,19 +96,20 @@ def _download(file: PublishedFile, downloads: Path, folder: Path | None) -> None
     except ImportError:
         raise ConfigError(
             f"{file.name} is not on this machine, and pooch, which downloads it, is not installed",
-            "",
-            f"pip install 'mrag-pipeline[eval]', or put the file into a folder that "
+            "the file, or the package pooch",
+            f"pip install 'mrag-pipeline[eval]', or put the file into the folder that "
             f"{FOLDER_VARIABLE} names",
         ) from None
     pooch.get_logger().setLevel("WARNING")
     downloads.mkdir(parents=True, exist_ok=True)
     try:
-        # The hash is checked by the caller, who knows what to do about a wrong one.
+        # The caller checks the hash and says what to do about a wrong one.
         pooch.retrieve(file.url, known_hash=None, fname=file.name, path=downloads)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
-        where = f"{folder} ({FOLDER_VARIABLE}) or " if folder else ""
+        searched = f"{folder} ({FOLDER_VARIABLE}) or " if folder else ""
         raise CorpusNotFound(
-            f"{file.name} is not in {where}the cache, and {file.url} gives: {error}",
-            "the file, or a way to reach it",
-            f"download it elsewhere and put it into a folder that {FOLDER_VARIABLE} names",
+            f"{file.name} is not in {searched}the cache, and downloading {file.url} failed: "
+            f"{error}",
+            "the file on this machine, or a network that reaches it",
+            f"download it elsewhere and put it into the folder that {FOLDER_VARIABLE} names",
         ) from None

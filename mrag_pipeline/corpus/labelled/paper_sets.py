@@ -1,8 +1,8 @@
-"""The paper's data sets: which files they are made of, and where those are published.
+"""The paper's data sets: their files, and where those are published.
 
 Source: github.com/spcl/MRAG, folder `datasets` (BSD 3-clause), each file pinned by the commit
-that added it. The sha256 is known only of the files we have seen; the others are pinned by
-their commit, and by the hash their first download had (see `published.py`).
+that added it. We know the sha256 only of the files we have seen; the others are pinned by their
+commit, and by the hash of their first download (see `download.py`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class PublishedFile:
 
     name: str
     commit: str
-    sha256: str = ""  # empty: never seen by us
+    sha256: str = ""  # empty if unknown
 
     @property
     def url(self) -> str:
-        """Where its bytes are, for good."""
+        """An address whose content cannot change."""
         return f"{_REPOSITORY}/{self.commit}/datasets/{self.name}"
 
 
@@ -53,8 +53,8 @@ _LEGAL_QUERIES = PublishedFile(
 _CHEM_QUERIES = PublishedFile("chem_queries.tar.bz2", _QUERIES)
 
 PAPER_SETS: dict[str, PaperSet] = {
-    one.name: one
-    for one in (
+    paper_set.name: paper_set
+    for paper_set in (
         PaperSet(
             "wikipedia-v1",
             "articles",
@@ -107,16 +107,16 @@ PAPER_SETS: dict[str, PaperSet] = {
 }
 
 
-def paper_set(name: str) -> PaperSet:
+def find_paper_set(name: str) -> PaperSet:
     """The data set of that name.
 
     Raises: ConfigError.
     """
-    found = PAPER_SETS.get(name)
-    if found is None:
+    paper_set = PAPER_SETS.get(name)
+    if paper_set is None:
         raise ConfigError(
             f"no data set {name!r}",
-            f"one of {', '.join(PAPER_SETS)}, or a folder with one of the same form",
+            f"one of {', '.join(PAPER_SETS)}, or a folder that holds a set of the same form",
             "for your own labelled queries use `mrag evaluate --queries FILE`",
         )
-    return found
+    return paper_set

@@ -1,8 +1,8 @@
-"""One's own labelled queries: JSON Lines of {text, relevant, sub_queries}.
+"""The user's own labelled queries: JSON Lines of {text, relevant, sub_queries}.
 
     {"text": "read a gzipped CSV over HTTP", "relevant": ["gzip.open", ["csv.reader", "csv"]]}
 
-Each entry of `relevant` is one aspect: an id, or a list of ids any of which will do.
+Each entry of `relevant` is one aspect: a document id, or a list of ids of which any counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RELEVANCE = "an aspect is found when any of its documents is fetched"
 
 
 class _Line(BaseModel):
-    """What one line may hold; anything else in it is an error."""
+    """The keys of one line; any other key is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,74 +29,74 @@ class _Line(BaseModel):
 
 
 def read_labelled(path: Path) -> LabelledSet:
-    """The queries of the file, in order; blank lines are passed over.
+    """The queries of the file, in order; blank lines are skipped.
 
-    Raises: CorpusNotFound; BrokenFile, naming the line and what is wrong with it.
+    Raises: CorpusNotFound; BrokenFile, which names the line and its problem.
     """
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise CorpusNotFound(
-            f"{path}: {error.strerror}", "a JSONL file of labelled queries", "check --queries"
+            f"{path}: {error.strerror}", "a JSON Lines file of labelled queries", "check --queries"
         ) from None
     queries, repeated = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        query, twice = _query(line, f"{path}:{number}")
+        query, has_repeats = _query(line, f"{path}:{number}")
         queries.append(query)
-        if twice:
+        if has_repeats:
             repeated.append(f"line {number}")
     if not queries:
-        raise BrokenFile(f"{path} holds no query", "a JSON object on each line")
+        raise BrokenFile(f"{path} contains no query", "a JSON object on each line")
     flaws = flaw("queries that name an aspect twice: counted once", repeated)
     return LabelledSet(path.stem, tuple(queries), _RELEVANCE, flaws=flaws)
 
 
-def _query(line: bytes, place: str) -> tuple[LabelledQuery, bool]:
+def _query(line: bytes, location: str) -> tuple[LabelledQuery, bool]:
     try:
         values = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _broken(place, f"not UTF-8: {error.reason} at byte {error.start}") from None
+        raise _broken(location, f"not UTF-8: {error.reason} at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
-        raise _broken(place, f"not JSON: {error}") from None
+        raise _broken(location, f"not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise _broken(place, f"a JSON {type(values).__name__}, expected an object")
+        raise _broken(location, f"a JSON {type(values).__name__}, expected an object")
     try:
         checked = _Line.model_validate(values)
     except ValidationError as error:
-        raise _broken(place, _reason(error)) from None
+        raise _broken(location, _reason(error)) from None
     if not checked.text.strip():
-        raise _broken(place, "`text` is empty")
-    groups = [frozenset([one] if isinstance(one, str) else one) for one in checked.relevant]
+        raise _broken(location, "`text` is empty")
+    groups = [frozenset([ids] if isinstance(ids, str) else ids) for ids in checked.relevant]
     if not groups:
-        raise _broken(place, "`relevant` is empty: nothing can be found")
-    if any(not group or not all(one.strip() for one in group) for group in groups):
-        raise _broken(place, "`relevant` has an empty id or group")
+        raise _broken(location, "`relevant` is empty, expected at least one id")
+    if any(not group or not all(document_id.strip() for document_id in group) for group in groups):
+        raise _broken(location, "`relevant` contains an empty id or group")
     distinct = list(dict.fromkeys(groups))
     aspects = tuple(Aspect(group, " | ".join(sorted(group))) for group in distinct)
-    subs = tuple(one for one in checked.sub_queries if one.strip())
-    query = LabelledQuery(checked.text, aspects, len(aspects), subs)
+    sub_queries = tuple(text for text in checked.sub_queries if text.strip())
+    query = LabelledQuery(checked.text, aspects, len(aspects), sub_queries)
     return query, len(distinct) < len(groups)
 
 
 def _reason(error: ValidationError) -> str:
-    """The first complaint, about a place as the file has it."""
+    """The first problem, with the key as the file has it."""
     first = error.errors()[0]
-    where, *deeper = [str(part) for part in first["loc"]]
+    key, *deeper = [str(part) for part in first["loc"]]
     index = f"[{deeper[0]}]" if deeper else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key `{where}`"
+        return f"unknown key `{key}`"
     if first["type"] == "missing":
-        return f"no `{where}`"
-    if where == "relevant" and index:
+        return f"no `{key}`"
+    if key == "relevant" and index:
         return f"`relevant{index}` is neither an id nor a list of ids"
-    return f"`{where}{index}`: {first['msg']}"
+    return f"`{key}{index}`: {first['msg']}"
 
 
-def _broken(place: str, reason: str) -> BrokenFile:
+def _broken(location: str, reason: str) -> BrokenFile:
     return BrokenFile(
-        f"{place}: {reason}",
+        f"{location}: {reason}",
         '{"text": "...", "relevant": ["id", ["one id", "or another"]], "sub_queries": ["..."]}, '
         "sub_queries optional",
         "correct the line",

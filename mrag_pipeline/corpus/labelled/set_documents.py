@@ -1,4 +1,4 @@
-"""The documents of a labelled set, under the names by which its queries call them."""
+"""The documents of a labelled set, and the names by which its queries refer to them."""
 
 from __future__ import annotations
 
@@ -15,116 +15,127 @@ MAX_ID_CHARS = 120  # an id holds at most 512 bytes
 
 
 @dataclass(slots=True)
-class Shelf:
-    """Documents, and which of them a query means by a name."""
+class SetDocuments:
+    """Documents, and the ids that a name in a query stands for."""
 
-    by_topic: bool  # names are topics of several documents, else titles of one
+    by_topic: bool  # names are topics of several documents, otherwise titles
     documents: list[Document] = field(default_factory=list)
-    named: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # to ids
-    category_of: dict[str, str] = field(default_factory=dict)  # of a name
+    ids_of: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # by name
+    category_of: dict[str, str] = field(default_factory=dict)  # by name
     flaws: list[Flaw] = field(default_factory=list)
 
     def categories(self) -> dict[str, str]:
         """The category of each document, by id."""
-        return {one.id: str(one.metadata.get("category", "")) for one in self.documents}
+        return {
+            document.id: str(document.metadata.get("category", "")) for document in self.documents
+        }
 
 
-def from_articles(value: object) -> Shelf:
-    """The shelf of a list of {title, text, label or category}; ids are the titles.
+def from_articles(value: object) -> SetDocuments:
+    """The documents of a list of {title, text, label or category}; ids are the titles.
 
-    A title's second document gets the id `title (2)`; for a query that names it, either counts.
-    Raises: BrokenFile if it is not such a list.
+    The second document of a title gets the id `title (2)`; for a query that names the title, either
+    counts.
+    Raises: BrokenFile if the value is not such a list.
     """
-    shelf = Shelf(by_topic=False)
-    broken, repeated = [], []
+    result = SetDocuments(by_topic=False)
+    incomplete, repeated = [], []
     taken: set[str] = set()
     for number, record in enumerate(_records(value, "the articles"), start=1):
         title, text = _title_and_text(record)
         if not title or not text:
-            broken.append(title or f"record {number}")
+            incomplete.append(title or f"record {number}")
             continue
-        ids = shelf.named[title]
+        ids = result.ids_of[title]
         if ids:
             repeated.append(title)
         category = str(record.get("label") or record.get("category") or "")
         document = Document(_free(title, taken), text, title, {"category": category})
-        shelf.documents.append(document)
+        result.documents.append(document)
         ids.append(document.id)
-        shelf.category_of.setdefault(title, category)
-    shelf.flaws += flaw("articles without title or text: left out", broken)
-    shelf.flaws += flaw(
-        "articles whose title another has: all kept, any of them counts for the title", repeated
+        result.category_of.setdefault(title, category)
+    result.flaws += flaw("articles without title or text: skipped", incomplete)
+    result.flaws += flaw(
+        "articles that share a title with another: all kept, any of them counts for the title",
+        repeated,
     )
-    _tell_same_texts(shelf)
-    return shelf
+    _report_same_texts(result)
+    return result
 
 
-def from_topics(files: Sequence[tuple[str, object]]) -> Shelf:
-    """The shelf of topic files, `.../category/category_topic.json`.
+def from_topics(files: Sequence[tuple[str, object]]) -> SetDocuments:
+    """The documents of topic files, `.../category/category_topic.json`.
 
-    Ids are `category/topic/03`, by the document's place in its file.
-    Raises: BrokenFile if a file is no list of {title, text}.
+    Ids are `category/topic/03`: the document's number in its file.
+    Raises: BrokenFile if a file is not a list of {title, text}.
     """
-    shelf = Shelf(by_topic=True)
-    broken, repeated, odd, empty = [], [], [], []
+    result = SetDocuments(by_topic=True)
+    incomplete, repeated, misnamed, empty = [], [], [], []
     taken: set[str] = set()
     for name, value in files:
         path = PurePosixPath(name)
         category, stem = path.parent.name, path.stem
         topic = stem.removeprefix(f"{category}_")
         if topic == stem:
-            odd.append(name)
-        if topic in shelf.named:
+            misnamed.append(name)
+        if topic in result.ids_of:
             repeated.append(topic)
-        shelf.category_of.setdefault(topic, category)
-        before = len(shelf.named[topic])
+        result.category_of.setdefault(topic, category)
+        before = len(result.ids_of[topic])
         for number, record in enumerate(_records(value, name), start=1):
             title, text = _title_and_text(record)
             if not text:
-                broken.append(f"{topic} {number}")
+                incomplete.append(f"{topic} {number}")
                 continue
-            place = f"{category[:MAX_ID_CHARS]}/{topic[:MAX_ID_CHARS]}/{number:02d}"
+            document_id = f"{category[:MAX_ID_CHARS]}/{topic[:MAX_ID_CHARS]}/{number:02d}"
             metadata = {"category": category, "topic": topic}
-            document = Document(_free(place, taken), text, title, metadata)
-            shelf.documents.append(document)
-            shelf.named[topic].append(document.id)
-        if len(shelf.named[topic]) == before:
+            document = Document(_free(document_id, taken), text, title, metadata)
+            result.documents.append(document)
+            result.ids_of[topic].append(document.id)
+        if len(result.ids_of[topic]) == before:
             empty.append(topic)
-            if not shelf.named[topic]:
-                del shelf.named[topic]
-    shelf.flaws += flaw("documents without text: left out", broken)
-    shelf.flaws += flaw("topic files without a document", empty)
-    shelf.flaws += flaw(
-        "topic files whose topic another file has: the documents of all count, under the first "
-        "one's category",
+            if not result.ids_of[topic]:
+                del result.ids_of[topic]
+    result.flaws += flaw("documents without text: skipped", incomplete)
+    result.flaws += flaw("topic files without a document", empty)
+    result.flaws += flaw(
+        "topic files that share a topic with another: the documents of all count, under the "
+        "category of the first",
         repeated,
     )
-    shelf.flaws += flaw(
-        "topic files not named category_topic: the whole name is taken for the topic", odd
+    result.flaws += flaw(
+        "topic files not named category_topic: the whole name is used as the topic", misnamed
     )
-    titles = [(str(one.metadata["topic"]), one.title) for one in shelf.documents if one.title]
-    shelf.flaws += flaw(
-        "documents with the title of another of the same topic: all kept",
-        _repeats([f"{topic}: {title}" for topic, title in titles]),
+    titles = [
+        f"{document.metadata['topic']}: {document.title}"
+        for document in result.documents
+        if document.title
+    ]
+    result.flaws += flaw(
+        "documents that share a title with another of the same topic: all kept", _repeats(titles)
     )
-    _tell_same_texts(shelf)
-    return shelf
+    _report_same_texts(result)
+    return result
 
 
-def _tell_same_texts(shelf: Shelf) -> None:
-    first: dict[str, str] = {}
+def _report_same_texts(result: SetDocuments) -> None:
+    first: dict[str, str] = {}  # id by text
     same = []
-    for one in shelf.documents:
-        if one.text in first:
-            same.append(f"{one.id} = {first[one.text]}")
-        first.setdefault(one.text, one.id)
-    shelf.flaws += flaw("documents whose text another has: all kept, they crowd each other", same)
+    for document in result.documents:
+        if document.text in first:
+            same.append(f"{document.id} = {first[document.text]}")
+        first.setdefault(document.text, document.id)
+    result.flaws += flaw(
+        "documents that share their text with another: all kept, they compete in rankings", same
+    )
 
 
-def _records(value: object, place: str) -> list[dict[str, object]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+def _records(value: object, origin: str) -> list[dict[str, object]]:
+    if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
         raise BrokenFile(
-            f"{place}: not a list of objects", "a JSON list of {title, text}", "get the file again"
+            f"{origin}: not a list of objects",
+            "a JSON list of {title, text}",
+            "download the file again",
         )
     return value
 
@@ -138,17 +149,17 @@ def _title_and_text(record: dict[str, object]) -> tuple[str, str]:
 
 
 def _free(wanted: str, taken: set[str]) -> str:
-    """The wanted id, numbered if it is taken; the caller's from now on."""
-    number, chosen = 1, wanted
-    while chosen in taken:
+    """The wanted id, numbered if it is taken; the result is added to `taken`."""
+    number, free = 1, wanted
+    while free in taken:
         number += 1
-        chosen = f"{wanted} ({number})"
-    taken.add(chosen)
-    return chosen
+        free = f"{wanted} ({number})"
+    taken.add(free)
+    return free
 
 
 def _repeats(names: Sequence[str]) -> list[str]:
-    """The names that came before, once for each time they come again."""
-    left = Counter(names)
-    left.subtract(left.keys())
-    return list(left.elements())
+    """The repeated names, once for each occurrence after the first."""
+    repeats = Counter(names)
+    repeats.subtract(repeats.keys())
+    return list(repeats.elements())

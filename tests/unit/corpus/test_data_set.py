@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.corpus.labelled.archive_files import members
+from mrag_pipeline.corpus.labelled.archive_files import archive_files
 from mrag_pipeline.corpus.labelled.data_set import DataSet, from_folder, open_data_set
 from mrag_pipeline.errors import BrokenFile, ConfigError, CorpusNotFound, EmptyCorpus
 
@@ -72,7 +72,7 @@ def test_a_title_twice_is_told_and_either_article_counts(tmp_path: Path) -> None
     data = articles_set(tmp_path, twice, [{"topics": ["Oak"], "text": "Oak?"}])
     assert [one.id for one in data.documents] == ["Oak", "Rome", "Oak (2)"]
     assert data.labelled.queries[0].aspects[0].documents == {"Oak", "Oak (2)"}
-    assert flaws(data) == {"articles whose title another has": 1}
+    assert flaws(data) == {"articles that share a title with another": 1}
 
 
 def test_titles_that_no_article_has_are_told_and_not_counted(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_titles_that_no_article_has_are_told_and_not_counted(tmp_path: Path) -> 
     assert flaws(data) == {
         "titles that queries name and no document has, 2 times in all": 1,
         "queries with fewer aspects to find than they name, for that reason": 1,
-        "queries left out": 1,
+        "queries skipped": 1,
     }
 
 
@@ -98,7 +98,7 @@ def test_broken_records_are_told(tmp_path: Path) -> None:
     data = articles_set(tmp_path, articles, queries)
     assert flaws(data) == {
         "articles without title or text": 1,
-        "documents whose text another has": 1,
+        "documents that share their text with another": 1,
         "queries without text or topics": 1,
         "queries that name a topic twice": 1,
     }
@@ -137,7 +137,7 @@ def test_a_topic_in_two_categories_and_an_odd_name_are_told(tmp_path: Path) -> N
     assert len(data.labelled.queries[0].aspects[0].documents) == 3
     assert flaws(data) == {
         "topic files without a document": 1,
-        "topic files whose topic another file has": 1,
+        "topic files that share a topic with another": 1,
         "topic files not named category_topic": 1,
     }
 
@@ -187,7 +187,7 @@ def test_a_broken_archive_is_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "documents.tar.bz2"
     path.write_bytes(data)
     with pytest.raises(BrokenFile, match=r"documents\.tar\.bz2"):
-        list(members(path))
+        list(archive_files(path))
 
 
 def test_an_archive_larger_than_its_limit_is_refused(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_an_archive_larger_than_its_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json.bz2").write_bytes(bz2.compress(b" " * 1_000_000))
     for name in ("a.tar.bz2", "a.json.bz2"):
         with pytest.raises(BrokenFile, match="more than 1,500 bytes"):
-            list(members(tmp_path / name, max_bytes=1_500))
+            list(archive_files(tmp_path / name, max_bytes=1_500))
 
 
 def test_a_member_named_to_escape_writes_nothing(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_member_named_to_escape_writes_nothing(tmp_path: Path) -> None:
     inside.mkdir()
     tar(inside / "a.tar.bz2", {"../escaped.json": [], "/tmp/absolute.json": []})
     before = sorted(tmp_path.rglob("*"))
-    assert [one.name for one in members(inside / "a.tar.bz2")] == ["/tmp/absolute.json"]
+    assert [one.name for one in archive_files(inside / "a.tar.bz2")] == ["/tmp/absolute.json"]
     assert sorted(tmp_path.rglob("*")) == before
 
 

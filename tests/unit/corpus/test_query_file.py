@@ -40,7 +40,7 @@ def test_an_aspect_twice_counts_once_and_is_told(tmp_path: Path) -> None:
         ('{"relevant": ["a"]}', "no `text`"),
         ('{"text": "q"}', "no `relevant`"),
         ('{"text": "q", "relevant": "a"}', "`relevant`: "),
-        ('{"text": "q", "relevant": []}', "nothing can be found"),
+        ('{"text": "q", "relevant": []}', "expected at least one id"),
         ('{"text": "q", "relevant": [[]]}', "empty id or group"),
         ('{"text": "q", "relevant": ["a", 3]}', r"`relevant\[1\]` is neither"),
         ('{"text": "q", "relevant": [["a", 3]]}', r"`relevant\[0\]` is neither"),
@@ -79,7 +79,7 @@ def test_no_query_and_no_file_are_told(tmp_path: Path) -> None:
     """An empty file is a mistake."""
     path = tmp_path / "q.jsonl"
     path.write_text("\n")
-    with pytest.raises(BrokenFile, match="holds no query"):
+    with pytest.raises(BrokenFile, match="contains no query"):
         read_labelled(path)
     with pytest.raises(CorpusNotFound, match="No such file"):
         read_labelled(tmp_path / "none.jsonl")
