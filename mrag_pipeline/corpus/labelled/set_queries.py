@@ -50,9 +50,9 @@ def read_queries(path: Path) -> RawQueries:
         if entries and any(isinstance(entry.get("text"), str) for _, entry in entries):
             entries_by_file[file.origin] = entries
     if len(entries_by_file) != 1:
-        names = ", ".join(entries_by_file) or "none"
+        file_names = ", ".join(entries_by_file) or "none"
         raise BrokenFile(
-            f"{path}: {len(entries_by_file)} files of queries with texts: {names}",
+            f"{path}: {len(entries_by_file)} files of queries with texts: {file_names}",
             "one: a list of {topics, text}, or lists of {related, text} by number of aspects",
         )
     [entries] = entries_by_file.values()

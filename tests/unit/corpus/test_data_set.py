@@ -44,18 +44,18 @@ def topics_set(folder: Path, files: Mapping[str, object], queries: object) -> Da
 
 
 def flaws(data: DataSet) -> dict[str, int]:
-    return {one.what.split(":")[0]: one.count for one in data.labelled.flaws}
+    return {flaw.what.split(":")[0]: flaw.count for flaw in data.labelled.flaws}
 
 
-def test_an_articles_set_ties_titles_to_documents(tmp_path: Path) -> None:
-    """Queries name titles; numbers before the sub-queries are the LLM's listing, not theirs."""
+def test_an_articles_set_joins_titles_with_documents(tmp_path: Path) -> None:
+    """Queries name titles; the LLM's list numbers are stripped from the sub-queries."""
     data = articles_set(
         tmp_path,
         ARTICLES,
         [{"topics": ["Oak", "Rome"], "text": "Oaks in Rome", "fusion": ["1. oaks", "2. rome"]}],
     )
     [query] = data.labelled.queries
-    assert [one.id for one in data.documents] == ["Oak", "Rome"]
+    assert [document.id for document in data.documents] == ["Oak", "Rome"]
     assert [(aspect.documents, aspect.category) for aspect in query.aspects] == [
         ({"Oak"}, "trees"),
         ({"Rome"}, "cities"),
@@ -66,17 +66,17 @@ def test_an_articles_set_ties_titles_to_documents(tmp_path: Path) -> None:
     assert data.labelled.name == tmp_path.name
 
 
-def test_a_title_twice_is_told_and_either_article_counts(tmp_path: Path) -> None:
-    """Both are kept, under ids of their own."""
+def test_a_repeated_title_is_reported_and_either_article_counts(tmp_path: Path) -> None:
+    """Both articles are kept, with different ids."""
     twice = [*ARTICLES, {"title": "Oak", "text": "A novel.", "label": "books"}]
     data = articles_set(tmp_path, twice, [{"topics": ["Oak"], "text": "Oak?"}])
-    assert [one.id for one in data.documents] == ["Oak", "Rome", "Oak (2)"]
+    assert [document.id for document in data.documents] == ["Oak", "Rome", "Oak (2)"]
     assert data.labelled.queries[0].aspects[0].documents == {"Oak", "Oak (2)"}
     assert flaws(data) == {"articles that share a title with another": 1}
 
 
-def test_titles_that_no_article_has_are_told_and_not_counted(tmp_path: Path) -> None:
-    """The query stays in its group; one with nothing left to find is left out."""
+def test_titles_without_an_article_are_reported_and_not_counted(tmp_path: Path) -> None:
+    """The query keeps its number of aspects; a query with nothing to find is skipped."""
     data = articles_set(
         tmp_path,
         ARTICLES,
@@ -91,7 +91,7 @@ def test_titles_that_no_article_has_are_told_and_not_counted(tmp_path: Path) -> 
     }
 
 
-def test_broken_records_are_told(tmp_path: Path) -> None:
+def test_broken_records_are_reported(tmp_path: Path) -> None:
     """No text, no title, a topic twice, the same text twice: each is counted."""
     articles = [*ARTICLES, {"title": "Elm"}, {"title": "Fir", "text": "A tree."}]
     queries = [{"topics": ["Oak", "Oak"], "text": "?"}, {"topics": [], "text": "?"}]
@@ -115,13 +115,17 @@ TOPICS = {
 }
 
 
-def test_a_topics_set_ties_topics_to_all_their_documents(tmp_path: Path) -> None:
-    """Any document of the topic's file counts; files without texts and hidden files do not."""
+def test_a_topics_set_joins_topics_with_all_their_documents(tmp_path: Path) -> None:
+    """Any document of the topic's file counts; files without texts and hidden files are skipped."""
     queries = {"2": [{"related": ["nda", "lease"], "text": "Both."}]}
     data = topics_set(tmp_path, TOPICS, queries)
-    assert [one.id for one in data.documents] == ["home/lease/01", "work/nda/01", "work/nda/02"]
+    assert [document.id for document in data.documents] == [
+        "home/lease/01",
+        "work/nda/01",
+        "work/nda/02",
+    ]
     [query] = data.labelled.queries
-    assert [(sorted(one.documents), one.category) for one in query.aspects] == [
+    assert [(sorted(aspect.documents), aspect.category) for aspect in query.aspects] == [
         (["work/nda/01", "work/nda/02"], "work"),
         (["home/lease/01"], "home"),
     ]
@@ -129,7 +133,7 @@ def test_a_topics_set_ties_topics_to_all_their_documents(tmp_path: Path) -> None
     assert data.labelled.flaws == ()
 
 
-def test_a_topic_in_two_categories_and_an_odd_name_are_told(tmp_path: Path) -> None:
+def test_a_topic_in_two_categories_and_an_odd_name_are_reported(tmp_path: Path) -> None:
     """Documents of both files count for the topic."""
     files = {**TOPICS, "docs/home/home_nda.json": [{"text": "Fourth."}], "docs/home/odd.json": []}
     queries = {"1": [{"related": ["nda"], "text": "?"}, {"related": ["lease"], "text": "?"}]}
@@ -142,7 +146,7 @@ def test_a_topic_in_two_categories_and_an_odd_name_are_told(tmp_path: Path) -> N
     }
 
 
-def test_a_query_under_the_wrong_number_of_aspects_is_told(tmp_path: Path) -> None:
+def test_a_query_under_the_wrong_number_of_aspects_is_reported(tmp_path: Path) -> None:
     """Its own number of topics counts."""
     data = topics_set(tmp_path, TOPICS, {"3": [{"related": ["nda", "lease"], "text": "?"}]})
     assert data.labelled.queries[0].num_named == 2
@@ -150,7 +154,7 @@ def test_a_query_under_the_wrong_number_of_aspects_is_told(tmp_path: Path) -> No
 
 
 def test_the_corpus_file_is_written_once(tmp_path: Path) -> None:
-    """A second writing leaves the file's time alone, so the index version stays."""
+    """Writing again leaves the file's time unchanged, so the index version stays the same."""
     data = articles_set(tmp_path, ARTICLES, [{"topics": ["Oak"], "text": "?"}])
     path = data.write_documents(tmp_path / "corpus")
     stamp = path.stat().st_mtime_ns
@@ -160,13 +164,13 @@ def test_the_corpus_file_is_written_once(tmp_path: Path) -> None:
 
 
 def test_queries_of_another_set_are_refused(tmp_path: Path) -> None:
-    """Nothing to find is an error, not a zero."""
+    """A set with nothing to find is an error, not a score of zero."""
     with pytest.raises(EmptyCorpus, match="none of 1 queries"):
         articles_set(tmp_path, ARTICLES, [{"topics": ["Elm"], "text": "?"}])
 
 
 def test_two_query_files_are_refused(tmp_path: Path) -> None:
-    """Which is meant cannot be known."""
+    """The reader does not choose between them."""
     queries = [{"topics": ["Oak"], "text": "?"}]
     tar(tmp_path / "queries.tar.bz2", {"a.json": queries, "b.json": queries})
     (tmp_path / "articles.json").write_text(json.dumps(ARTICLES))
@@ -200,26 +204,26 @@ def test_an_archive_larger_than_its_limit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_member_named_to_escape_writes_nothing(tmp_path: Path) -> None:
-    """Archives are read in memory: a name is only text, and hidden here."""
+    """Archives are read in memory; a name that starts with a dot is skipped."""
     inside = tmp_path / "inside"
     inside.mkdir()
     tar(inside / "a.tar.bz2", {"../escaped.json": [], "/tmp/absolute.json": []})
     before = sorted(tmp_path.rglob("*"))
-    assert [one.name for one in archive_files(inside / "a.tar.bz2")] == ["/tmp/absolute.json"]
+    assert [file.name for file in archive_files(inside / "a.tar.bz2")] == ["/tmp/absolute.json"]
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    """The reader sees what there is."""
+    """The error lists the sets that exist."""
     with pytest.raises(ConfigError, match="no data set 'wikipedia'") as caught:
         open_data_set("wikipedia")
     assert "wikipedia-v1" in caught.value.expected
 
 
-def test_a_folder_that_is_not_there_is_told(
+def test_a_missing_data_set_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong MRAG_DATASETS is named, not passed over."""
+    """A wrong MRAG_DATASETS is an error; it is not ignored."""
     monkeypatch.setenv("MRAG_DATASETS", str(tmp_path / "none"))
     with pytest.raises(CorpusNotFound, match="MRAG_DATASETS"):
         open_data_set("wikipedia-v1")

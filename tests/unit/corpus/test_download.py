@@ -22,11 +22,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder served by HTTP in the place of the authors' repository."""
+    """A folder served over HTTP in place of the authors' repository."""
     root = tmp_path / "repository"
     (root / "abc" / "datasets").mkdir(parents=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    serve = partial(server.serve_forever, poll_interval=0.01)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     monkeypatch.setattr(paper_sets, "_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
     yield root / "abc" / "datasets"
@@ -39,15 +40,15 @@ def sha256(data: bytes) -> str:
 
 
 def test_every_file_is_pinned_by_a_commit() -> None:
-    """No address can change what it gives."""
-    for one in PAPER_SETS.values():
-        for file in (one.documents, one.queries):
+    """The content at an address cannot change."""
+    for paper_set in PAPER_SETS.values():
+        for file in (paper_set.documents, paper_set.queries):
             assert len(file.commit) == 40
             assert file.commit in file.url
 
 
-def test_the_local_folder_is_looked_at_first(tmp_path: Path) -> None:
-    """A file that is there is used where it lies; nothing is written."""
+def test_the_local_folder_is_searched_first(tmp_path: Path) -> None:
+    """A file in it is used in place; nothing is written."""
     (tmp_path / "a.json").write_bytes(b"[]")
     cache = tmp_path / "cache"
     file = PublishedFile("a.json", "abc", sha256(b"[]"))
@@ -56,14 +57,14 @@ def test_the_local_folder_is_looked_at_first(tmp_path: Path) -> None:
 
 
 def test_a_local_file_with_another_hash_is_refused(tmp_path: Path) -> None:
-    """Another file under a known name is not evaluated as if it were that one."""
+    """A different file with a known name is not evaluated as if it were the known one."""
     (tmp_path / "a.json").write_bytes(b"[1]")
     with pytest.raises(FingerprintMismatch, match=sha256(b"[1]")):
         fetch(PublishedFile("a.json", "abc", sha256(b"[]")), tmp_path, tmp_path)
 
 
 def test_a_file_is_downloaded_once(repository: Path, tmp_path: Path) -> None:
-    """The second time it is there, whatever became of the repository."""
+    """The second call finds it, even if the repository is gone."""
     (repository / "a.json").write_bytes(b"[]")
     file = PublishedFile("a.json", "abc", sha256(b"[]"))
     cache = tmp_path / "cache"
@@ -74,14 +75,14 @@ def test_a_file_is_downloaded_once(repository: Path, tmp_path: Path) -> None:
 
 
 def test_a_download_with_another_hash_is_refused(repository: Path, tmp_path: Path) -> None:
-    """A known hash holds for downloads too."""
+    """A known hash is also checked for downloads."""
     (repository / "a.json").write_bytes(b"[1]")
     with pytest.raises(FingerprintMismatch, match="the hash that this version"):
         fetch(PublishedFile("a.json", "abc", sha256(b"[]")), None, tmp_path)
 
 
-def test_an_unknown_hash_is_kept_at_the_first_download(repository: Path, tmp_path: Path) -> None:
-    """A later download that differs is refused, and so is a file that was changed."""
+def test_an_unknown_hash_is_stored_at_the_first_download(repository: Path, tmp_path: Path) -> None:
+    """A later download that differs is refused."""
     (repository / "a.json").write_bytes(b"[]")
     file = PublishedFile("a.json", "abc")
     path = fetch(file, None, tmp_path)
@@ -91,8 +92,8 @@ def test_an_unknown_hash_is_kept_at_the_first_download(repository: Path, tmp_pat
         fetch(file, None, tmp_path)
 
 
-def test_a_file_that_cannot_be_reached_says_what_to_do(repository: Path, tmp_path: Path) -> None:
-    """The address, and the folder to put it into."""
+def test_a_failed_download_says_what_to_do(repository: Path, tmp_path: Path) -> None:
+    """The error has the cause and names the variable of the folder to put the file into."""
     with pytest.raises(CorpusNotFound, match=r"a\.json is not in") as caught:
         fetch(PublishedFile("a.json", "abc"), tmp_path, tmp_path / "cache")
     assert "404" in caught.value.found

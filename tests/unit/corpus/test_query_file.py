@@ -11,20 +11,20 @@ GOOD = '{"text": "q", "relevant": ["a"]}'
 
 
 def test_ids_and_groups_are_aspects(tmp_path: Path) -> None:
-    """An id is an aspect of its own; of a group any will do."""
+    """A single id is one aspect; in a group any of the ids counts."""
     path = tmp_path / "mine.jsonl"
     path.write_text(
         '{"text": "both", "relevant": ["a", ["b", "c"]], "sub_queries": ["x", "y"]}\n\n'
     )
     labelled = read_labelled(path)
     [query] = labelled.queries
-    assert [set(one.documents) for one in query.aspects] == [{"a"}, {"b", "c"}]
+    assert [set(aspect.documents) for aspect in query.aspects] == [{"a"}, {"b", "c"}]
     assert (query.num_named, query.sub_queries) == (2, ("x", "y"))
     assert (labelled.name, labelled.flaws) == ("mine", ())
 
 
-def test_an_aspect_twice_counts_once_and_is_told(tmp_path: Path) -> None:
-    """The order of a group's ids does not make it another."""
+def test_a_repeated_aspect_counts_once_and_is_reported(tmp_path: Path) -> None:
+    """Groups with the same ids in another order are the same aspect."""
     path = tmp_path / "q.jsonl"
     path.write_text('{"text": "q", "relevant": [["a", "b"], ["b", "a"]]}')
     labelled = read_labelled(path)
@@ -51,7 +51,7 @@ def test_an_aspect_twice_counts_once_and_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
-    """File, line number and reason are in the message; the form to follow comes with it."""
+    """The message has file, line number and reason, and shows the expected form."""
     path = tmp_path / "q.jsonl"
     path.write_text(f"{GOOD}\n{line}\n")
     with pytest.raises(BrokenFile, match=reason) as caught:
@@ -68,15 +68,15 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
         read_labelled(path)
 
 
-def test_a_mark_at_the_start_is_passed_over(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     """Windows editors write one."""
     path = tmp_path / "q.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n")
     assert read_labelled(path).queries[0].text == "q"
 
 
-def test_no_query_and_no_file_are_told(tmp_path: Path) -> None:
-    """An empty file is a mistake."""
+def test_an_empty_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    """An evaluation without queries would measure nothing."""
     path = tmp_path / "q.jsonl"
     path.write_text("\n")
     with pytest.raises(BrokenFile, match="contains no query"):
