@@ -35,7 +35,7 @@ from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search, mark_of
 from mrag_pipeline.serving.ray.backend import Embedded, RayBackend
-from mrag_pipeline.serving.ray.batching import Batches
+from mrag_pipeline.serving.parts.batching import Batches
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
 from mrag_pipeline.serving.security.guard import Guard
 from mrag_pipeline.serving.security.keys import check_exposure, read_keys

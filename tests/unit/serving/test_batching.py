@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.errors import MragError, OutOfTime
-from mrag_pipeline.serving.ray.batching import Batches, outcomes
+from mrag_pipeline.serving.parts.batching import Batches, outcomes
 from mrag_pipeline.settings.serve import ServeSpec
 
 
