@@ -35,9 +35,9 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
         from ray import serve
 
         from mrag_pipeline.runtime import cluster
-        from mrag_pipeline.serving.ray.deployments import QueryEncoder
+        from mrag_pipeline.serving.ray.deployments import EncoderReplica
 
-        class Measured(QueryEncoder):
+        class Measured(EncoderReplica):
             """A replica with callers of its own."""
 
             async def rate(self, queries: list[str], max_batch: int, seconds: float) -> float:

@@ -27,11 +27,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.serving.backend import LocalBackend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 
 HERE = Path(__file__).parent
 FETCH = (
@@ -126,9 +126,9 @@ def served(config: Config) -> Iterator[str]:
     """The service's address; everything in this process."""
     encoder = wiring.encoder(config)
     with closing(wiring.index(config)) as index:
-        backend = LocalBackend(encoder, wiring.segmenter(config, encoder), index, config.serve)
-        guard = Guard(config.serve, Keys())
-        app = create_api(backend, config.serve, guard, Blind())
+        backend = InProcessBackend(encoder, wiring.segmenter(config, encoder), index, config.serve)
+        guard = KeyGuard(config.serve, Keys())
+        app = create_api(backend, config.serve, guard, RequestObserver(config.serve))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -14,11 +14,11 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from mrag_pipeline.config import Config, merged, setting
-from mrag_pipeline.serving.ray.deployments import HeadSearch, QueryApi, QueryEncoder
+from mrag_pipeline.serving.ray.deployments import EncoderReplica, QueryApi, SearchReplica
 from mrag_pipeline.serving.ray.replicas import check_replicas
 from mrag_pipeline.settings.serve import ServeSpec
 
-# Replicas are looked at so often; one that has died is replaced after that.
+# How often Serve checks each replica; a dead one is replaced after the next check.
 HEALTH_CHECK_S = 2.0
 
 
@@ -26,8 +26,8 @@ def application(args: dict[str, Any]) -> serve.Application:
     """The application that a config file describes.
 
     Args:
-        args: `config`, the path of a TOML file that every node can read; and any setting over
-            it, as `serve.max_k: 50` or as a section.
+        args: `config`, the path of a TOML file that every node can read; and any setting that
+            overrides it, as `serve.max_k: 50` or as a section.
     Raises: ConfigError.
     """
     settings: dict[str, Any] = {}
@@ -54,49 +54,52 @@ def build(config: Config) -> serve.Application:
     check_replicas(config)
     spec = config.serve
     values = config.to_dict()
-    encoder = _deployment(QueryEncoder, spec, **_encoder_options(spec)).bind(values)
+    encoder = _deployment("QueryEncoder", EncoderReplica, spec, **_encoder_options(spec))
     search = _deployment(
-        HeadSearch,
+        "HeadSearch",
+        SearchReplica,
         spec,
         num_replicas=spec.search_replicas,
         ray_actor_options={"num_cpus": 1},
-    ).bind(values)
-    # Its own limit lies above theirs: what is too much is to be refused as a problem, by us.
-    most = spec.max_ongoing + spec.max_queued
+    )
+    # Above the limits of the other two, so that our own problem (503) refuses what is too much.
+    max_calls = spec.max_ongoing + spec.max_queued
     api = _deployment(
+        "QueryApi",
         serve.ingress()(QueryApi),
         spec,
-        name="QueryApi",
         num_replicas=spec.api_replicas,
         ray_actor_options={"num_cpus": 1},
-        max_ongoing_requests=8 * most,
+        max_ongoing_requests=8 * max_calls,
         max_queued_requests=-1,
     )
-    return api.bind(values, encoder, search)
+    return api.bind(values, encoder.bind(values), search.bind(values))
 
 
 def _encoder_options(spec: ServeSpec) -> Mapping[str, Any]:
-    # An actor with GPUs and CPUs waits for both, and hangs where CPUs are few.
-    on = {"num_cpus": 0, "num_gpus": spec.encoder_gpus} if spec.encoder_gpus else {"num_cpus": 1}
+    # An actor that asks for GPUs and CPUs waits for both, and hangs where CPUs are few.
+    resources: dict[str, float] = {"num_cpus": 1}
+    if spec.encoder_gpus:
+        resources = {"num_cpus": 0, "num_gpus": spec.encoder_gpus}
     if spec.max_encoder_replicas <= spec.encoder_replicas:
-        return {"num_replicas": spec.encoder_replicas, "ray_actor_options": on}
+        return {"num_replicas": spec.encoder_replicas, "ray_actor_options": resources}
     return {
-        "ray_actor_options": on,
+        "ray_actor_options": resources,
         "autoscaling_config": {
             "min_replicas": spec.encoder_replicas,
             "initial_replicas": spec.encoder_replicas,
             "max_replicas": spec.max_encoder_replicas,
-            # One batch under way and half of the next waiting.
+            # One batch under way, and half of the next one waiting.
             "target_ongoing_requests": max(1.0, 1.5 * spec.max_batch),
         },
     }
 
 
-def _deployment(part: Any, spec: ServeSpec, **options: Any) -> serve.Deployment:
+def _deployment(name: str, replica: Any, spec: ServeSpec, **options: Any) -> serve.Deployment:
     return serve.deployment(
-        part,
+        replica,
         **{
-            "name": part.__name__,
+            "name": name,
             "max_ongoing_requests": spec.max_ongoing,
             "max_queued_requests": spec.max_queued,
             "health_check_period_s": HEALTH_CHECK_S,

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from mrag_pipeline.serving.backend import LocalBackend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.browser.conftest import Opened
 from tests.support import query_service
+from tests.support.api_stand_ins import NoObserver
 from tests.support.staged_page import served
 
 # Long enough for windows.
@@ -25,16 +25,16 @@ TWO_SUBJECTS = (
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBackend]:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessBackend]:
     backend = query_service.a_backend(query_service.a_living(tmp_path_factory.mktemp("index")))
     yield backend
     backend.close()
 
 
 @pytest.fixture
-def url(backend: LocalBackend) -> Iterator[str]:
+def url(backend: InProcessBackend) -> Iterator[str]:
     spec = ServeSpec()
-    with served(create_api(backend, spec, Guard(spec, Keys()), Blind())) as url:
+    with served(create_api(backend, spec, KeyGuard(spec, Keys()), NoObserver())) as url:
         yield url
 
 
@@ -73,11 +73,11 @@ def test_a_filter_is_the_services_own(url: str, open_page: Opened) -> None:
     assert sorted(page.locator(".hit h3 bdi").all_inner_texts()) == ["Reed", "Sword"]
 
 
-def test_a_real_key_opens_it(backend: LocalBackend, open_page: Opened) -> None:
+def test_a_real_key_opens_it(backend: InProcessBackend, open_page: Opened) -> None:
     """The guard's 401 brings the key's field; its key goes through."""
     spec = ServeSpec()
     keys = Keys([ApiKey("web", digest("correct-horse"))])
-    with served(create_api(backend, spec, Guard(spec, keys), Blind())) as url:
+    with served(create_api(backend, spec, KeyGuard(spec, keys), NoObserver())) as url:
         page = open_page(f"{url}/#q=dog", allowed=(401,))
         page.get_by_label("API key").fill("battery-staple")
         page.keyboard.press("Enter")

@@ -18,10 +18,10 @@ from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
-from mrag_pipeline.serving.backend import Ask, BackendState, LocalBackend
+from mrag_pipeline.serving.backend import Ask, BackendState
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE, TABLE, Row
+from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
     BatchAnswer,
@@ -30,6 +30,7 @@ from mrag_pipeline.wire.schemas import (
     Problem,
     SearchAnswer,
 )
+from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
 from tests.support.query_service import (
@@ -209,7 +210,7 @@ def test_a_batch_costs_as_many_requests_as_it_holds(living: Living) -> None:
     """The dependency counted one; the rest is spent before any work."""
     spent: list[int] = []
 
-    class Counting(OpenDoor):
+    class Counting(OpenGuard):
         def spend(self, caller: Any, cost: int) -> None:
             spent.append(cost)
             raise errors.TooManyRequests("too many", retry_after_s=7.0)
@@ -327,7 +328,7 @@ def test_without_a_live_version_it_is_alive_and_not_ready(tmp_path: Path) -> Non
 
 def test_another_encoder_is_not_ready(living: Living) -> None:
     """It says so instead of answering nonsense; what is served can still be seen."""
-    backend = LocalBackend(FakeEncoder(num_heads=7), FakeSegmenter(), living.index)
+    backend = InProcessBackend(FakeEncoder(num_heads=7), FakeSegmenter(), living.index)
     client = a_client(backend)
     assert "another encoder" in problem(client.get("/readyz"), 503).detail
     problem(client.post("/v1/search", json={"query": "a"}), 503)
@@ -405,7 +406,7 @@ def test_the_routers_refusals_are_problems(client: TestClient) -> None:
 
 
 # ------------------------------------------------------------------ time and leaving
-class Slow(LocalBackend):
+class Slow(InProcessBackend):
     """Takes its time; knows when it was given up."""
 
     cancelled = 0
@@ -452,13 +453,13 @@ def test_searches_in_time_of_their_own_are_given_up_by_the_backend(living: Livin
             threading.Event().wait(0.3)
             return super().encode(texts, role)
 
-    client = a_client(LocalBackend(Sleeping(num_heads=3), FakeSegmenter(), living.index))
+    client = a_client(InProcessBackend(Sleeping(num_heads=3), FakeSegmenter(), living.index))
     problem(client.post("/v1/search", json={"query": "a", "timeout_s": 0.05}), 504)
 
 
 def test_a_client_that_leaves_is_not_worked_for(slow: Slow) -> None:
     """Its disconnect cancels the backend's call."""
-    app = create_api(slow, ServeSpec(), OpenDoor(), Blind())
+    app = create_api(slow, ServeSpec(), OpenGuard(), NoObserver())
     body = b'{"query": "a"}'
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[dict[str, Any]] = []

@@ -16,7 +16,6 @@ from mrag_pipeline.llm.chat import ChatStream
 from mrag_pipeline.serving.answering import NOTHING, Answerer
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.serve import ServeSpec
@@ -36,6 +35,7 @@ from tests.integration.test_chat_stream import (
     plain,
     streaming,
 )
+from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.living_index import Living
 from tests.support.query_service import QUERY, TENANTS, Bound, a_backend, a_client, a_living
 
@@ -106,7 +106,7 @@ def test_words_come_as_they_are_written(backend: Backend) -> None:
     """The first piece is there long before the last is written."""
     slow = streaming(a_chunk("Bees "), a_chunk("hum.", "stop"), DONE, pause_s=0.4)
     with a_chat_server(slow) as (url, _):
-        app = create_api(backend, ServeSpec(), OpenDoor(), Blind(), an_answerer(url))
+        app = create_api(backend, ServeSpec(), OpenGuard(), NoObserver(), an_answerer(url))
         arrived = _arrivals(app, {**ASKED, "stream": True})
     [first] = [at for at, text in arrived if b"Bees" in text and b"event: text" in text]
     [last] = [at for at, text in arrived if b"event: done" in text]
@@ -227,7 +227,7 @@ def test_a_client_that_leaves_ends_the_models_answer(backend: Backend) -> None:
             broken.append(time.monotonic() - began)
 
     with a_chat_server(endless) as (url, _):
-        app = create_api(backend, ServeSpec(), OpenDoor(), Blind(), an_answerer(url))
+        app = create_api(backend, ServeSpec(), OpenGuard(), NoObserver(), an_answerer(url))
         _arrivals(app, {**ASKED, "stream": True}, leaves_at=b"event: text")
         for _ in range(60):
             if broken:

@@ -9,11 +9,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from mrag_pipeline.errors import Unauthorized
-from mrag_pipeline.serving.http.api_ports import OpenDoor
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.api_stand_ins import OpenGuard
 from tests.support.query_service import a_backend, a_client, a_living
 
 JSON = {"content-type": "application/json"}
@@ -168,7 +168,7 @@ def test_keys_of_a_body_are_told_shortened(client: TestClient) -> None:
 def test_the_key_is_asked_for_before_the_body_is_read(tmp_path: Any) -> None:
     """A body that is no JSON does not tell strangers anything."""
 
-    class Closed(OpenDoor):
+    class Closed(OpenGuard):
         def __call__(self) -> Any:
             raise Unauthorized("no key")
 
@@ -185,7 +185,7 @@ def test_the_key_is_asked_for_before_the_body_is_read(tmp_path: Any) -> None:
 def test_a_body_that_is_too_large_is_not_read(tmp_path: Any, says_length: bool) -> None:
     """The guard's limit, whether the length is said or not, is a 413."""
     spec = ServeSpec(max_body_kb=1)
-    client = a_client(a_backend(a_living(tmp_path)), spec, Guard(spec, Keys(())))
+    client = a_client(a_backend(a_living(tmp_path)), spec, KeyGuard(spec, Keys(())))
     body = json.dumps({"query": "a" * 2000}).encode()
     content = body if says_length else iter([body[:900], body[900:]])
     response = client.post(

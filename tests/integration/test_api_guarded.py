@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.serving.security.security_headers import HEADERS
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.serving.telemetry.request_log import LOGGER
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.living_index import Living
@@ -49,10 +49,10 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
     return a_living(tmp_path_factory.mktemp("guarded"))
 
 
-def _service(living: Living, **spec: Any) -> tuple[TestClient, Observer]:
+def _service(living: Living, **spec: Any) -> tuple[TestClient, RequestObserver]:
     settings = replace(TENANTS, **spec)
-    guard = Guard(settings, KEYS)
-    observer = Observer(settings, "r1", guard)
+    guard = KeyGuard(settings, KEYS)
+    observer = RequestObserver(settings, "r1", guard)
     return a_client(a_backend(living, settings), settings, guard, observer), observer
 
 
@@ -179,8 +179,8 @@ def test_errors_of_the_body_are_counted_and_logged_by_type(
 
 def test_a_service_without_keys_is_for_this_machine(living: Living) -> None:
     """The same API: loopback names are answered, others are not."""
-    guard = Guard(ServeSpec(), Keys())
-    client = a_client(a_backend(living), guard=guard, observer=Observer(ServeSpec(), "r1"))
+    guard = KeyGuard(ServeSpec(), Keys())
+    client = a_client(a_backend(living), guard=guard, observer=RequestObserver(ServeSpec(), "r1"))
     body = {"query": QUERY}
     assert client.post("http://localhost:8000/v1/search", json=body).status_code == 200
     assert client.post("http://evil.example/v1/search", json=body).status_code == 421

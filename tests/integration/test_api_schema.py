@@ -13,12 +13,12 @@ from starlette.testclient import TestClient
 
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.backend import LocalBackend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
 from mrag_pipeline.serving.http.problems import CLIENT_LEFT, MEDIA_TYPE, TABLE
+from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import Problem, SearchBody
+from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.query_service import Parrot, a_backend, a_client, a_living
 
 SPEC = ServeSpec(max_k=7, max_query_chars=900, max_batch_queries=3, tenant_field="owner.name")
@@ -41,21 +41,21 @@ load_all_checks()
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> LocalBackend:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> InProcessBackend:
     """Over the toy index."""
     return a_backend(a_living(tmp_path_factory.mktemp("living")), SPEC)
 
 
 @pytest.fixture(scope="module")
-def client(backend: LocalBackend) -> TestClient:
+def client(backend: InProcessBackend) -> TestClient:
     """Asks the service."""
     return a_client(backend, SPEC)
 
 
 @pytest.fixture(scope="module")
-def schema(backend: LocalBackend) -> Any:
+def schema(backend: InProcessBackend) -> Any:
     """The OpenAPI document of the service, with the service behind it."""
-    app = create_api(backend, SPEC, OpenDoor(), Blind(), Answerer(Parrot(), 3000))
+    app = create_api(backend, SPEC, OpenGuard(), NoObserver(), Answerer(Parrot(), 3000))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

@@ -21,11 +21,12 @@ from httpx_sse import EventSource
 from mrag_pipeline.llm.chat import ChatStream
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.backend import Ask, LocalBackend
+from mrag_pipeline.serving.backend import Ask
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.integration.test_chat_stream import DONE, a_chat_server, a_chunk, streaming
@@ -42,7 +43,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
     return a_living(tmp_path_factory.mktemp("living"))
 
 
-class Watched(LocalBackend):
+class Watched(InProcessBackend):
     """Waits if it is told to; counts the calls that were given up."""
 
     def __init__(self, living: Living, waits: bool = False) -> None:
@@ -63,10 +64,10 @@ class Watched(LocalBackend):
 
 
 @contextmanager
-def serving(backend: LocalBackend, answerer: Answerer | None = None) -> Iterator[int]:
+def serving(backend: InProcessBackend, answerer: Answerer | None = None) -> Iterator[int]:
     """The API on a port of its own."""
-    observer = Observer(SPEC)
-    app = create_api(backend, SPEC, Guard(SPEC, Keys(())), observer, answerer)
+    observer = RequestObserver(SPEC)
+    app = create_api(backend, SPEC, KeyGuard(SPEC, Keys(())), observer, answerer)
     config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -27,13 +27,13 @@ from mrag_pipeline.client import (
 )
 from mrag_pipeline.errors import LlmUnavailable
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.backend import LocalBackend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys, new_key
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
 
@@ -71,9 +71,9 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
 
 def an_api(living: Living, chat: Parrot | None = None, guard: Any = None) -> FastAPI:
     encoder = FakeEncoder(num_heads=living.num_heads)
-    backend = LocalBackend(encoder, FakeSegmenter(ChunkingSpec(max_tokens=8)), living.index)
+    backend = InProcessBackend(encoder, FakeSegmenter(ChunkingSpec(max_tokens=8)), living.index)
     answerer = None if chat is None else Answerer(chat, 3000)
-    return create_api(backend, ServeSpec(), guard or OpenDoor(), Blind(), answerer)
+    return create_api(backend, ServeSpec(), guard or OpenGuard(), NoObserver(), answerer)
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def test_a_model_that_breaks_off_is_an_error(living: Living) -> None:
 def test_a_key_opens_the_door(living: Living) -> None:
     """The service's own guard knows the key that the client sends."""
     secret, key = new_key("me")
-    with served(an_api(living, guard=Guard(ServeSpec(), Keys([key])))) as url:
+    with served(an_api(living, guard=KeyGuard(ServeSpec(), Keys([key])))) as url:
         with Client(url, api_key=secret) as service:
             assert service.search("bees").hits
         with Client(url, api_key="") as service, pytest.raises(ServiceRefused, match="401"):

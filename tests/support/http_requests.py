@@ -12,37 +12,37 @@ from fastapi.responses import StreamingResponse
 
 from mrag_pipeline.errors import Forbidden
 from mrag_pipeline.serving.http import problems
-from mrag_pipeline.serving.security.guard import Caller, Guard
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.security.guard import KeyCaller, KeyGuard
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 
 T = TypeVar("T")
 BASE = "http://127.0.0.1:8000"
 
 
-def app_with(guard: Guard, observer: Observer | None = None) -> FastAPI:
+def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAPI:
     """`/who` tells the caller, `/size` the body's length, the rest fail or take their time."""
     app = FastAPI()
     problems.install(app)
 
     @app.get("/who")
-    async def who(caller: Annotated[Caller, Depends(guard)]) -> dict[str, str | None]:
+    async def who(caller: Annotated[KeyCaller, Depends(guard)]) -> dict[str, str | None]:
         return {"name": caller.name, "tenant": caller.tenant}
 
     @app.post("/size")
-    async def size(request: Request, caller: Annotated[Caller, Depends(guard)]) -> int:
+    async def size(request: Request, caller: Annotated[KeyCaller, Depends(guard)]) -> int:
         return len(await request.body())
 
     @app.post("/batch/{cost}")
-    async def batch(cost: int, caller: Annotated[Caller, Depends(guard)]) -> int:
+    async def batch(cost: int, caller: Annotated[KeyCaller, Depends(guard)]) -> int:
         guard.spend(caller, cost - 1)
         return cost
 
     @app.get("/items/{item}")
-    async def item(item: str, caller: Annotated[Caller, Depends(guard)]) -> str:
+    async def item(item: str, caller: Annotated[KeyCaller, Depends(guard)]) -> str:
         return item
 
     @app.get("/stream")
-    async def stream(caller: Annotated[Caller, Depends(guard)]) -> StreamingResponse:
+    async def stream(caller: Annotated[KeyCaller, Depends(guard)]) -> StreamingResponse:
         async def pieces() -> AsyncIterator[bytes]:
             yield b"a"
             await app.state.go.wait()
@@ -51,11 +51,11 @@ def app_with(guard: Guard, observer: Observer | None = None) -> FastAPI:
         return StreamingResponse(pieces())
 
     @app.get("/broken")
-    async def broken(caller: Annotated[Caller, Depends(guard)]) -> None:
+    async def broken(caller: Annotated[KeyCaller, Depends(guard)]) -> None:
         raise RuntimeError("insides")
 
     @app.get("/forbidden")
-    async def forbidden(caller: Annotated[Caller, Depends(guard)]) -> None:
+    async def forbidden(caller: Annotated[KeyCaller, Depends(guard)]) -> None:
         raise Forbidden("another's")
 
     guard.protect(app)

@@ -10,10 +10,12 @@ from starlette.testclient import TestClient
 
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.backend import Backend, LocalBackend
+from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Anybody, Blind, Guard, Observer, OpenDoor
+from mrag_pipeline.serving.http.api_ports import Guard, Observer
+from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.api_stand_ins import AnyCaller, NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living
 
@@ -49,10 +51,10 @@ def a_living(folder: Path) -> Living:
     return living
 
 
-def a_backend(living: Living, spec: ServeSpec | None = None) -> LocalBackend:
+def a_backend(living: Living, spec: ServeSpec | None = None) -> InProcessBackend:
     """Answers from the living index's live version."""
     encoder = FakeEncoder(num_heads=living.num_heads)
-    return LocalBackend(encoder, FakeSegmenter(), living.index, spec)
+    return InProcessBackend(encoder, FakeSegmenter(), living.index, spec)
 
 
 def a_client(
@@ -64,16 +66,16 @@ def a_client(
 ) -> TestClient:
     """Asks a service over the backend; its errors are answers, as over a network."""
     app = create_api(
-        backend, spec or ServeSpec(), guard or OpenDoor(), observer or Blind(), answerer
+        backend, spec or ServeSpec(), guard or OpenGuard(), observer or NoObserver(), answerer
     )
     return TestClient(app, raise_server_exceptions=False)
 
 
-class Bound(OpenDoor):
+class Bound(OpenGuard):
     """A guard whose only key is bound to a tenant."""
 
     def __init__(self, tenant: str | None) -> None:
-        self._caller = Anybody("key", tenant)
+        self._caller = AnyCaller("key", tenant)
 
     def __call__(self) -> Any:
         return self._caller

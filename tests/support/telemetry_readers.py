@@ -11,9 +11,9 @@ from fastapi import Depends, FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from mrag_pipeline.query.answer import Answer
-from mrag_pipeline.serving.security.guard import Caller, Guard
+from mrag_pipeline.serving.security.guard import KeyCaller, KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.serving.telemetry.request_log import LOGGER
 from mrag_pipeline.serving.telemetry.tracing import Traces
 from mrag_pipeline.settings.serve import ServeSpec
@@ -29,15 +29,15 @@ def watched(
     answers: list[Answer] | None = None,
     keys: Keys = KEYS,
     traces: Traces | None = None,
-) -> tuple[FastAPI, Observer]:
+) -> tuple[FastAPI, RequestObserver]:
     """The app: `/search` finds the answers, or one with its body's words everywhere."""
     spec = spec or ServeSpec()
-    guard = Guard(spec, keys)
-    observer = Observer(spec, "r1", traces=traces)
+    guard = KeyGuard(spec, keys)
+    observer = RequestObserver(spec, "r1", traces=traces)
     app = app_with(guard, observer)
 
     @app.post("/search")
-    async def search(request: Request, caller: Annotated[Caller, Depends(guard)]) -> int:
+    async def search(request: Request, caller: Annotated[KeyCaller, Depends(guard)]) -> int:
         words = (await request.body()).decode()
         found = [answer(words)] if answers is None else answers
         observer.answered(request, found, [ask(words)] * len(found))
@@ -46,7 +46,7 @@ def watched(
     return app, observer
 
 
-def samples(observer: Observer) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(observer: RequestObserver) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample's value by name and labels, read back from the text that Prometheus gets."""
     text = observer.metrics.text()[0].decode()
     read = {}
@@ -58,7 +58,7 @@ def samples(observer: Observer) -> dict[tuple[str, frozenset[tuple[str, str]]], 
     return read
 
 
-def value(observer: Observer, name: str, **labels: str) -> float | None:
+def value(observer: RequestObserver, name: str, **labels: str) -> float | None:
     """One sample's value, None if there is none."""
     return samples(observer).get((name, frozenset(labels.items())))
 

@@ -15,8 +15,8 @@ from fastapi import APIRouter
 
 from mrag_pipeline import errors
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Blind, OpenDoor
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.found_answers import answer
 from tests.support.http_requests import got
 from tests.support.telemetry_readers import KEY, samples, watched
@@ -120,7 +120,7 @@ def test_every_error_named_is_an_exception() -> None:
 
 def test_every_route_named_is_a_route() -> None:
     """Patterns too: each meets at least one."""
-    app = create_api(None, ServeSpec(), OpenDoor(), Blind())  # type: ignore[arg-type]
+    app = create_api(None, ServeSpec(), OpenGuard(), NoObserver())  # type: ignore[arg-type]
     paths = set(app.openapi()["paths"])
     assert "/v1/search" in paths
     for pattern in _matched("route"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI, Request
@@ -58,37 +57,3 @@ class Observer(Protocol):
         self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
     ) -> None:
         """A request's searches were answered, all together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Anybody:
-    """A caller without a key: loopback and tests."""
-
-    name: str = "anybody"
-    tenant: str | None = None
-
-
-class OpenDoor:
-    """A guard that lets everybody in."""
-
-    def __call__(self) -> Caller:
-        """Gives the Caller."""
-        return Anybody()
-
-    def spend(self, caller: Any, cost: int) -> None:
-        """Counts nothing."""
-
-    def protect(self, app: FastAPI) -> None:
-        """Adds nothing."""
-
-
-class Blind:
-    """An observer that watches nothing."""
-
-    def install(self, app: FastAPI) -> None:
-        """Adds nothing."""
-
-    def answered(
-        self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
-    ) -> None:
-        """Keeps nothing."""

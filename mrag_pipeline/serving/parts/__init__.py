@@ -1,1 +1,1 @@
-"""The service's two parts, QueryEncoder and HeadSearch, and a backend made of them. Knows no Ray."""
+"""The two parts of the service, and a backend composed of them. Knows no Ray."""

@@ -1,1 +1,1 @@
-"""The service on Ray Serve: deployments, batching, the launcher."""
+"""The service on Ray Serve: replicas, the backend over handles, the launcher."""

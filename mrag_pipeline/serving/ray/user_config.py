@@ -1,18 +1,18 @@
-"""What can be changed while the service runs: each deployment's `user_config`.
+"""Settings that can change while the service runs: each deployment's `user_config`.
 
     QueryEncoder  max_batch, batch_wait_ms
     HeadSearch    version (a pin; null follows the alias), head_timeout_s, max_batch, batch_wait_ms
     QueryApi      timeout_s and the limits of one request and of one key
 
-What it leaves out is as the config file says.
+A setting that it leaves out has its value from the config file.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,13 +31,16 @@ API = (
     "requests_per_minute",
     "concurrent_requests",
 )
-_SPEC = TypeAdapter(ServeSpec)
+_SETTINGS = {
+    name: TypeAdapter[Any](hint)
+    for name, hint in get_type_hints(ServeSpec, include_extras=True).items()
+}
 
 
 def changed(
     spec: ServeSpec, user_config: Mapping[str, Any] | None, keys: tuple[str, ...]
 ) -> ServeSpec:
-    """The spec with what the user_config says of these keys; `version` is not the spec's.
+    """The spec with the values that the user_config has for these keys; `version` is not in it.
 
     Raises: ConfigError for another key or a wrong value.
     """
@@ -51,26 +54,29 @@ def changed(
                 f"did you mean {near[0]!r}?" if near else "",
             )
     given.pop("version", None)
-    values = {key: value for key, value in given.items() if value is not None}
-    for key, value in values.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not (value > 0 or (key == "batch_wait_ms" and value == 0)):
-            raise ConfigError(f"{key} = {value!r} in user_config", "a number above 0")
-    try:
-        return _SPEC.validate_python({**asdict(spec), **values})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"{'.'.join(map(str, first['loc']))} = {first['input']!r} in user_config", first["msg"]
-        ) from None
+    return replace(
+        spec, **{key: _checked(key, value) for key, value in given.items() if value is not None}
+    )
 
 
 def pinned(user_config: Mapping[str, Any] | None) -> str | None:
-    """The version that is to be asked, None for whatever is live.
+    """The version to search, None for the live one.
 
-    Raises: ConfigError if it is no name.
+    Raises: ConfigError if it is not a name.
     """
     version = (user_config or {}).get("version")
     if version is not None and not isinstance(version, str):
         raise ConfigError(f"version = {version!r} in user_config", "a version's name, or null")
     return version or None
+
+
+def _checked(key: str, value: Any) -> Any:
+    """The value as its type and bounds in ServeSpec allow it; text is not taken for a number."""
+    try:
+        return _SETTINGS[key].validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{key} = {value!r} in user_config",
+            error.errors()[0]["msg"],
+            f"correct `{key}` in the deployment's user_config",
+        ) from None

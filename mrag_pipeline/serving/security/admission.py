@@ -35,11 +35,11 @@ class Admission:
         if k > self.spec.max_k:
             raise ConfigError(f"k = {k}", f"at most {self.spec.max_k}", "ask for fewer")
         strategy(body.strategy)
-        asked = Query(body.query, body.strategy, tuple(body.windows or ()))
+        query = Query(body.query, body.strategy, tuple(body.windows or ()))
         theirs = None
         if body.filter is not None:
             theirs = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
-        return Ask(asked, k, self.narrowed(theirs, body.tenant, caller), body.min_heads)
+        return Ask(query, k, self.narrowed(theirs, body.tenant, caller), body.min_heads)
 
     def check_batch(self, size: int) -> None:
         """Refuses a batch of more questions than are taken.

@@ -33,14 +33,14 @@ _header = APIKeyHeader(
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class KeyCaller:
     """Who asks."""
 
     name: str
     tenant: str | None = None  # whose documents the key is bound to; None: it may name any
 
 
-class Guard:
+class KeyGuard:
     """Lets callers with a key through, within their limits; everyone where there are no keys."""
 
     def __init__(
@@ -65,14 +65,14 @@ class Guard:
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
         header: Annotated[str | None, Security(_header)] = None,
-    ) -> AsyncIterator[Caller]:
+    ) -> AsyncIterator[KeyCaller]:
         """The caller, while the request (its streamed answer too) is under way.
 
         Raises: Unauthorized, TooManyRequests.
         """
         if not self._keys:
             request.state.caller = LOCAL
-            yield Caller(LOCAL)
+            yield KeyCaller(LOCAL)
             return
         caller = self.identify(bearer.credentials if bearer else header)
         request.state.caller = caller.name
@@ -82,7 +82,7 @@ class Guard:
             allowance.spend()
             yield caller
 
-    def identify(self, secret: str | None) -> Caller:
+    def identify(self, secret: str | None) -> KeyCaller:
         """Whose secret it is.
 
         Raises: Unauthorized, the same for a missing key and for one nobody knows; a key that was
@@ -101,9 +101,9 @@ class Guard:
                 "a key that still holds",
                 "ask whoever runs the service for a new key",
             )
-        return Caller(key.name, key.tenant)
+        return KeyCaller(key.name, key.tenant)
 
-    def spend(self, caller: Caller, cost: int) -> None:
+    def spend(self, caller: KeyCaller, cost: int) -> None:
         """Counts more requests against the caller's minute: a batch is as many as it holds.
 
         Raises: TooManyRequests; ConfigError if so many can never be let through.
@@ -118,7 +118,7 @@ class Guard:
             app.add_middleware(LoopbackHosts, host=self._spec.host)
         app.add_middleware(SecurityHeaders)
 
-    def _allowance(self, caller: Caller) -> Allowance:
+    def _allowance(self, caller: KeyCaller) -> Allowance:
         if caller.name not in self._allowances:
             spec = self._spec
             self._allowances[caller.name] = Allowance(

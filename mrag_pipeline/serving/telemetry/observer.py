@@ -38,7 +38,7 @@ REFUSALS = (401, 403, 413, 421, 429)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class Observer:
+class RequestObserver:
     """One service's eyes: metrics, request log and traces of one replica."""
 
     def __init__(
@@ -175,7 +175,7 @@ class Observer:
 class _Watched:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+    def __init__(self, app: ASGIApp, observer: RequestObserver) -> None:
         self._app = app
         self._observer = observer
 
@@ -239,4 +239,4 @@ def _note(
     facts.seconds = _stages(max(answers, key=_total)) if answers else {}
     facts.k = max((ask.k for ask in asks), default=None)
     if with_queries:
-        facts.queries = tuple(ask.asked.text for ask in asks)
+        facts.queries = tuple(ask.query.text for ask in asks)

@@ -120,7 +120,7 @@ def test_the_encoder_grows_where_it_may() -> None:
 
 def test_one_owner_on_lite() -> None:
     """Several searching replicas would fight for the database."""
-    with pytest.raises(ConfigError, match="one owner"):
+    with pytest.raises(ConfigError, match="only one process"):
         build(Config.parse({"serve": {"search_replicas": 2}}))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
@@ -20,82 +18,47 @@ from mrag_pipeline.errors import (
     Overloaded,
     WorkerLost,
 )
-from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask
-from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search, mark_of
-from mrag_pipeline.serving.ray.backend import Embedded, RayBackend
+from mrag_pipeline.serving.live_version import LiveState
+from mrag_pipeline.serving.parts.head_search import HeadSearch
+from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
+from mrag_pipeline.serving.ray.backend import RayBackend
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.query_service import QUERY, a_living
-
-ENCODER = FakeEncoder(num_heads=3)
-MARK = mark_of(ENCODER.card)
-Outcome = Callable[[], Any]
-
-
-class Response:
-    """What a handle gives: awaited or cancelled."""
-
-    def __init__(self, work: Callable[[], Any], wait_s: float = 0.0) -> None:
-        self._work = work
-        self._wait_s = wait_s
-        self.cancelled = False
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        yield from asyncio.sleep(self._wait_s).__await__()
-        return self._work()
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class Method:
-    """One method of a handle; what comes before its answers is scripted."""
-
-    work: Callable[..., Any]
-    script: list[Exception | float] = field(default_factory=list)
-    responses: list[Response] = field(default_factory=list)
-
-    def remote(self, *args: Any) -> Response:
-        first = self.script.pop(0) if self.script else 0.0
-
-        def run() -> Any:
-            if isinstance(first, Exception):
-                raise first
-            return self.work(*args)
-
-        response = Response(run, first if isinstance(first, float) else 0.0)
-        self.responses.append(response)
-        return response
+from tests.support.serve_handles import FakeHandle
 
 
 class Parts:
-    """The two deployments, in this process."""
+    """The two parts of a service, behind fake deployment handles."""
 
     def __init__(self, folder: Path) -> None:
-        living = a_living(folder)
-        self.live = LiveSearch(living.index, 10.0, clock=lambda: 0.0)
-        embedder = QueryEmbedder(ENCODER, FakeSegmenter())
-        self.embed = Method(lambda asked: Embedded(tuple(embedder.embed(asked)), MARK))
-        self.mark = Method(lambda: MARK)
-        self.search = Method(
-            lambda questions, mark, left: self.live.answer([Search(questions, mark, left)])[0]
+        self._encoder = QueryEncoder(FakeEncoder(num_heads=3), FakeSegmenter(), ServeSpec())
+        self._head_search = HeadSearch(a_living(folder).index, ServeSpec())
+        encoder, search = FakeHandle(self._encoder), FakeHandle(self._head_search)
+        self.embed, self.mark, self.count_tokens = (
+            encoder.embed,
+            encoder.mark,
+            encoder.count_tokens,
         )
-        self.state = Method(self.live.state)
-        self.chunk = Method(self.live.chunk)
-        self.count_tokens = Method(lambda texts: [len(text.split()) for text in texts])
-        self.backend = RayBackend(self, self)  # type: ignore[arg-type]
+        self.search, self.state = search.search, search.state
+        self.backend = RayBackend(encoder, search)  # type: ignore[arg-type]
 
     def answer(self, *queries: str, seconds: float = 5.0) -> list[list[str]]:
         asks = [Ask(Query(query), k=2) for query in queries or (QUERY,)]
-        return [one.documents() for one in asyncio.run(self.backend.answer(asks, seconds))]
+        return [answer.documents() for answer in asyncio.run(self.backend.answer(asks, seconds))]
+
+    def close(self) -> None:
+        self._encoder.close()
+        self._head_search.close()
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Parts:
-    return Parts(tmp_path)
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    parts = Parts(tmp_path)
+    yield parts
+    parts.close()
 
 
 def test_all_asks_of_a_request_are_two_calls(parts: Parts) -> None:

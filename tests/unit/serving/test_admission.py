@@ -9,13 +9,13 @@ import pytest
 from mrag_pipeline.domain.filters import All, Condition
 from mrag_pipeline.errors import ConfigError, Forbidden
 from mrag_pipeline.query.question import Query
-from mrag_pipeline.serving.http.api_ports import Anybody
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import SearchBody
+from tests.support.api_stand_ins import AnyCaller
 
-FREE = Anybody()
-BOUND = Anybody("key", "acme")
+FREE = AnyCaller()
+BOUND = AnyCaller("key", "acme")
 OPEN = Admission(ServeSpec(max_k=20, max_query_chars=10, max_batch_queries=2, timeout_s=5.0))
 SHARED = Admission(ServeSpec(tenant_field="owner.name"))
 MINE = Condition("metadata.owner.name", "eq", "acme")
@@ -31,7 +31,7 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
     ask = OPEN.ask(
         body(k=3, strategy="fusion", windows=["a", "b"], filter=RECENT, min_heads=2), FREE
     )
-    assert ask.asked == Query("bees", "fusion", ("a", "b"))
+    assert ask.query == Query("bees", "fusion", ("a", "b"))
     assert (ask.k, ask.min_heads) == (3, 2)
     assert ask.filter == Condition("metadata.year", "ge", 2020)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.http_requests import app_with, asked, got
@@ -25,8 +25,8 @@ KEYS = Keys(
 )
 
 
-def _guard(clock: Clock | None = None, **spec: object) -> Guard:
-    return Guard(ServeSpec(**spec), KEYS, clock or Clock(), lambda: NOW)  # type: ignore[arg-type]
+def _guard(clock: Clock | None = None, **spec: object) -> KeyGuard:
+    return KeyGuard(ServeSpec(**spec), KEYS, clock or Clock(), lambda: NOW)  # type: ignore[arg-type]
 
 
 def _bearer(secret: str) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_an_expired_key_is_told_so() -> None:
 
 def test_without_keys_everyone_is_local_and_unlimited() -> None:
     """On loopback only, which `check_exposure` sees to."""
-    app = app_with(Guard(ServeSpec(requests_per_minute=1), Keys()))
+    app = app_with(KeyGuard(ServeSpec(requests_per_minute=1), Keys()))
     for _ in range(3):
         assert got(app, "/who").json() == {"name": "local", "tenant": None}
 

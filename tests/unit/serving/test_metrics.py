@@ -9,9 +9,9 @@ import pytest
 from fastapi.responses import PlainTextResponse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.found_answers import answer
 from tests.support.http_requests import app_with, asked, got
@@ -197,8 +197,8 @@ def test_the_metrics_are_text_or_openmetrics_as_the_scraper_asks() -> None:
 
 def test_the_metrics_may_be_for_those_with_a_key() -> None:
     """They name callers and versions."""
-    guard = Guard(ServeSpec(), KEYS)
-    app = app_with(guard, Observer(ServeSpec(), "r1", door=guard))
+    guard = KeyGuard(ServeSpec(), KEYS)
+    app = app_with(guard, RequestObserver(ServeSpec(), "r1", door=guard))
     assert got(app, "/metrics").status_code == 401
     assert got(app, "/metrics", KEY).status_code == 200
 
@@ -233,8 +233,8 @@ def test_an_odd_request_id_is_replaced(odd: str) -> None:
 
 def test_a_request_id_is_left_to_whoever_else_adds_it() -> None:
     """Ray Serve does, to every response; problems and logs still have it."""
-    observer = Observer(ServeSpec(), "r1", echoes=False)
-    app = app_with(Guard(ServeSpec(), KEYS), observer)
+    observer = RequestObserver(ServeSpec(), "r1", echoes=False)
+    app = app_with(KeyGuard(ServeSpec(), KEYS), observer)
     answer = got(app, "/who", {"X-Request-ID": "mine"})
     assert "x-request-id" not in answer.headers
     assert answer.json()["request_id"] == "mine"
@@ -242,8 +242,8 @@ def test_a_request_id_is_left_to_whoever_else_adds_it() -> None:
 
 def test_an_apps_own_request_id_header_is_not_doubled() -> None:
     """One request, one id."""
-    observer = Observer(ServeSpec(), "r1")
-    app = app_with(Guard(ServeSpec(), Keys()), observer)
+    observer = RequestObserver(ServeSpec(), "r1")
+    app = app_with(KeyGuard(ServeSpec(), Keys()), observer)
 
     @app.get("/own")
     async def own() -> PlainTextResponse:

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, Response
 from starlette.types import Message
 
-from mrag_pipeline.serving.security.guard import Guard
+from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.serving.security.security_headers import HEADERS
 from mrag_pipeline.settings.serve import ServeSpec
@@ -20,11 +20,11 @@ KEY = {"X-API-Key": "secret"}
 
 
 def _app(**spec: object) -> FastAPI:
-    return app_with(Guard(ServeSpec(**spec), Keys()))  # type: ignore[arg-type]
+    return app_with(KeyGuard(ServeSpec(**spec), Keys()))  # type: ignore[arg-type]
 
 
 def _keyed() -> FastAPI:
-    return app_with(Guard(ServeSpec(host="0.0.0.0"), Keys([ApiKey("a", digest("secret"))])))
+    return app_with(KeyGuard(ServeSpec(host="0.0.0.0"), Keys([ApiKey("a", digest("secret"))])))
 
 
 # ------------------------------------------------------------------ bodies

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.serving.telemetry.request_log import LOGGER, RequestFacts, RequestLog
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.found_answers import answer
@@ -164,7 +164,7 @@ def test_lines_are_appended_to_a_file_even_after_it_was_moved(
 def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
     """Not by a service that logs nothing."""
     with pytest.raises(ConfigError, match="request_log"):
-        Observer(ServeSpec(request_log=str(tmp_path / "no" / "requests.jsonl")))
+        RequestObserver(ServeSpec(request_log=str(tmp_path / "no" / "requests.jsonl")))
 
 
 def test_a_redirected_standard_output_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

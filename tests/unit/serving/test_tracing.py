@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.telemetry.observer import Observer
+from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.serving.telemetry.tracing import open_traces
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.http_requests import got
@@ -106,4 +106,4 @@ def test_without_the_extra_the_message_says_what_to_install(
     """Told at the start, not at the first request."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(ConfigError, match=r"mrag-pipeline\[tracing\]"):
-        Observer(ServeSpec(tracing=True))
+        RequestObserver(ServeSpec(tracing=True))

@@ -1,0 +1,146 @@
+"""A backend made of two parts, the encoder and the search; how a part is called is left open.
+
+`in_process.py` calls the parts directly, `ray/backend.py` over deployment handles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.errors import MragError
+from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.checks import check_query
+from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.serving.backend import Ask, BackendState, out_of_time
+from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
+from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
+
+T = TypeVar("T")
+
+# The time limit of every call that is not a search; a service whose parts take longer is not ready.
+SIDE_CALL_S = 5.0
+
+
+class EncoderPart(Protocol):
+    """`QueryEncoder`, or a handle to one. Errors that the caller is to see are returned."""
+
+    def embed(self, queries: tuple[Query, ...]) -> Awaitable[EmbeddedRequest | MragError]:
+        """One request's queries, embedded."""
+
+    def count_tokens(self, texts: Sequence[str]) -> Awaitable[list[int]]:
+        """How many tokens the encoder sees in each text."""
+
+    def mark(self) -> Awaitable[str]:
+        """`live_version.mark_of` the encoder."""
+
+
+class SearchPart(Protocol):
+    """`HeadSearch`, or a handle to one. Errors that the caller is to see are returned."""
+
+    def search(
+        self, questions: tuple[Question, ...], mark: str, seconds: float
+    ) -> Awaitable[list[Answer] | MragError]:
+        """One request's answers, all from the same version."""
+
+    def chunk(self, chunk_id: int, only: Filter | None) -> Awaitable[ChunkRow | MragError | None]:
+        """The version's chunk; None if there is none, or if `only` does not match it."""
+
+    def state(self) -> Awaitable[LiveState]:
+        """The version that is searched at this moment."""
+
+
+class ComposedBackend(ABC):
+    """Answers a request with two calls: the encoder's `embed`, then the search's `search`."""
+
+    def __init__(self, encoder: EncoderPart, search: SearchPart) -> None:
+        self._encoder = encoder
+        self._search = search
+
+    async def answer(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
+        """The answers, in the order of the asks, all from one version."""
+        for ask in asks:  # before others' queries are in the same batch
+            check_query(ask.query)
+        if not asks:
+            return []
+        deadline = time.monotonic() + seconds
+        queries = tuple(ask.query for ask in asks)
+        embedded = await self._call(lambda _: self._encoder.embed(queries), deadline, seconds)
+        questions = tuple(
+            Question(ask.query, embedded_query, ask.k, ask.filter, ask.min_heads)
+            for ask, embedded_query in zip(asks, embedded.queries, strict=True)
+        )
+        return await self._call(
+            lambda seconds_left: self._search.search(questions, embedded.mark, seconds_left),
+            deadline,
+            seconds,
+        )
+
+    async def chunk(self, chunk_id: int, only: Filter | None = None) -> ChunkRow | None:
+        """The live version's chunk; None if there is none, or if `only` does not match it."""
+        return await self._side_call(lambda: self._search.chunk(chunk_id, only))
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens the encoder sees in each text."""
+        return await self._side_call(lambda: self._encoder.count_tokens(list(texts)))
+
+    async def state(self) -> BackendState:
+        """What is served at this moment."""
+        try:
+            live, mark = await asyncio.gather(
+                self._side_call(self._search.state), self._side_call(self._encoder.mark)
+            )
+        except MragError as error:
+            return BackendState(None, False, error.found)
+        if live.record is None:
+            return BackendState(None, False, live.reason)
+        if mark != live.mark:
+            return BackendState(live.record, False, not_its_encoder(live.record).found)
+        return BackendState(live.record, True)
+
+    async def _side_call(self, call: Callable[[], Awaitable[T | MragError]]) -> T:
+        return await self._call(lambda _: call(), time.monotonic() + SIDE_CALL_S, SIDE_CALL_S)
+
+    async def _call(
+        self,
+        call: Callable[[float], Awaitable[T | MragError]],
+        deadline: float,
+        seconds: float,
+    ) -> T:
+        """What the part returns; an error that it returns is raised."""
+        outcome = await self._outcome(call, deadline, seconds)
+        if isinstance(outcome, MragError):
+            raise outcome
+        return outcome
+
+    @abstractmethod
+    async def _outcome(
+        self,
+        call: Callable[[float], Awaitable[T | MragError]],
+        deadline: float,
+        seconds: float,
+    ) -> T | MragError:
+        """Calls a part, until the deadline.
+
+        Args:
+            call: takes the seconds that are left.
+            deadline: on the monotonic clock.
+            seconds: what the caller gave for all calls of the request; for the error.
+        Raises: OutOfTime, Overloaded, NotReady, WorkerLost.
+        """
+
+
+def seconds_left(deadline: float, seconds: float) -> float:
+    """The time until the deadline.
+
+    Raises: OutOfTime if it has passed.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise out_of_time(seconds)
+    return left

@@ -1,0 +1,112 @@
+"""Searches the heads' collections over one index client, and lets the heads vote."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.domain.heads import Embeddings
+from mrag_pipeline.domain.windows import whole
+from mrag_pipeline.errors import MragError
+from mrag_pipeline.ports import ChunkRow, ServedIndex
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
+from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search
+from mrag_pipeline.serving.parts.batching import Batches
+from mrag_pipeline.settings.retrieve import RetrieveSpec
+from mrag_pipeline.settings.serve import ServeSpec
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WARM_UP_S = 20.0
+
+
+class HeadSearch:
+    """The part of the service that holds the index. Used from one event loop at a time."""
+
+    def __init__(
+        self,
+        index: ServedIndex,
+        spec: ServeSpec,
+        retrieve: RetrieveSpec | None = None,
+        num_parallel_batches: int = 1,
+        cache_documents: bool = True,
+    ) -> None:
+        """Ready to search; the index stays the caller's to close.
+
+        Args:
+            num_parallel_batches: how many batches may search the index at the same time.
+            cache_documents: whether chunk-to-document lookups are cached for `spec.remember_s`.
+        """
+        self._live = LiveSearch(
+            index,
+            spec.head_timeout_s,
+            retrieve,
+            remember_s=spec.remember_s if cache_documents else 0.0,
+        )
+        # Two more threads, for chunks and states.
+        self._threads = ThreadPoolExecutor(num_parallel_batches + 2, "search")
+        self._batches = Batches(self._threads, self._live.answer, spec, num_parallel_batches)
+
+    def warm_up(self) -> None:
+        """Searches once, so that no caller waits while collections are loaded."""
+        state = self._live.state()
+        if state.record is None:
+            log.warning("nothing_to_serve reason=%s", state.reason)
+            return
+        card = state.record.encoder
+        heads = np.ones((1, len(card.heads), card.head_dim), np.float32)
+        standard = np.full((1, card.standard_dim), card.standard_dim**-0.5, np.float32)
+        embedded = EmbeddedQuery(
+            (whole("warm up"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
+        )
+        question = Question(Query("warm up"), embedded, k=1)
+        self._live.answer([Search((question,), state.mark, time.monotonic() + WARM_UP_S)])
+
+    def configure(self, spec: ServeSpec, version: str | None = None) -> None:
+        """Takes the batch settings, `head_timeout_s` and a pinned version from the next batch on.
+
+        Args:
+            version: the version to search; None follows the live one.
+        """
+        self._live.pin(version)
+        self._live.allow(spec.head_timeout_s)
+        self._batches.configure(spec)
+
+    async def search(
+        self, questions: tuple[Question, ...], mark: str, seconds: float
+    ) -> list[Answer] | MragError:
+        """One request's answers, all from the same version.
+
+        Args:
+            mark: of the encoder that embedded the questions.
+        """
+        return await self._batches(Search(questions, mark, time.monotonic() + seconds))
+
+    async def chunk(self, chunk_id: int, only: Filter | None) -> ChunkRow | MragError | None:
+        """The version's chunk; None if there is none, or if `only` does not match it."""
+        try:
+            return await self._in_thread(lambda: self._live.chunk(chunk_id, only))
+        except MragError as error:
+            return error
+
+    async def state(self) -> LiveState:
+        """The version that is searched at this moment."""
+        return await self._in_thread(self._live.state)
+
+    def close(self) -> None:
+        """Stops the threads; the index stays open."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._live.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

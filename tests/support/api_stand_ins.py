@@ -1,0 +1,47 @@
+"""Stand-ins for what the API is given besides its backend: a caller, a guard and an observer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.serving.backend import Ask
+from mrag_pipeline.serving.http.api_ports import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCaller:
+    """A caller without a key."""
+
+    name: str = "anybody"
+    tenant: str | None = None
+
+
+class OpenGuard:
+    """A guard that lets everybody in."""
+
+    def __call__(self) -> Caller:
+        """The caller."""
+        return AnyCaller()
+
+    def spend(self, caller: Any, cost: int) -> None:
+        """Counts nothing."""
+
+    def protect(self, app: FastAPI) -> None:
+        """Adds nothing."""
+
+
+class NoObserver:
+    """An observer that records nothing."""
+
+    def install(self, app: FastAPI) -> None:
+        """Adds nothing."""
+
+    def answered(
+        self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
+    ) -> None:
+        """Records nothing."""
