@@ -18,6 +18,7 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Progress
+from mrag_pipeline.stages.ingest.verify import CollectionCheck
 
 EVERY_S = 5.0
 
@@ -71,6 +72,17 @@ def key_of(index: str) -> str:
 def phases_table(index: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row a phase: what it did and how long it took."""
     create_table_artifact(table=[dict(row) for row in rows], key=f"{key_of(index)}-phases")
+
+
+def recall_table(index: str, checks: Sequence[CollectionCheck]) -> None:
+    """One row for each collection: its rows, and its recall against exact search on a sample."""
+    create_table_artifact(
+        table=[
+            {"collection": check.collection, "rows": check.rows, "recall": round(check.recall, 4)}
+            for check in checks
+        ],
+        key=f"{key_of(index)}-recall",
+    )
 
 
 def summary(index: str, facts: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
-from mrag_pipeline.stages.ingest.verify import CollectionCheck
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 
 
@@ -52,6 +52,7 @@ class IngestResult:
     reused_shards: int
     collections: int
     built_collections: int
+    recall: float  # lowest of all collections, against exact search on a sample
     tokens: int  # of all shards, reused ones counted
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
@@ -124,15 +125,19 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
 
 
 @task(**AGAIN)
-def publish(config: Config, version: str, staged: StagedCounts) -> tuple[VersionRecord, bool]:
-    """The version is live; whether it was before."""
+def publish(
+    config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
+) -> tuple[VersionRecord, bool]:
+    """Makes the version live. Returns its record, and whether it was live before."""
     with closing(wiring.index(config)) as index:
         was_live = index.live() == version
-        return publish_stage(_manifest(config, version), staged, index), was_live
+        return publish_stage(_manifest(config, version), staged, index, checks), was_live
 
 
 @task(**AGAIN)
-def gate(config: Config, version: str, staged: StagedCounts) -> Verdict:
+def gate(
+    config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
+) -> Verdict:
     """Whether the version may take the live one's place; if not, it is kept ready to look at."""
     with closing(wiring.index(config)) as index:
         name = index.live()
@@ -140,7 +145,7 @@ def gate(config: Config, version: str, staged: StagedCounts) -> Verdict:
         if live is None:
             return Verdict(staged.num_documents, 0, None, ())
         compared = None
-        record = keep_ready(_manifest(config, version), staged, index)
+        record = keep_ready(_manifest(config, version), staged, index, checks)
         if config.gate.queries:
             labelled = wiring.labelled_queries(Path(config.gate.queries))
             theirs = {"encoder": live.encoder.spec, "chunking": live.chunking}
@@ -179,8 +184,9 @@ def ingest(
         place = keep_letters(config, version, _letters(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))
+        artifacts.recall_table(config.index, checks)
         if use_gate:
-            verdict = clock.time("gate", lambda: gate(config, version, staged))
+            verdict = clock.time("gate", lambda: gate(config, version, staged, checks))
             artifacts.verdict(config.index, version, verdict)
             if not verdict.is_open:
                 raise GateClosed(
@@ -189,7 +195,7 @@ def ingest(
                     f"look at it (`mrag audit --version {version}`); `mrag activate {version}` "
                     "makes it live all the same",
                 )
-        record, was_live = clock.time("publish", lambda: publish(config, version, staged))
+        record, was_live = clock.time("publish", lambda: publish(config, version, staged, checks))
     result = IngestResult(
         index=config.index,
         version=version,
@@ -200,6 +206,7 @@ def ingest(
         reused_shards=totals.reused_shards,
         collections=len(checks),
         built_collections=built,
+        recall=lowest_recall(checks),
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,

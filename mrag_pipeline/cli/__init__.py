@@ -1,4 +1,4 @@
-"""The `mrag` command: thin. Each command gathers parts, calls one function, prints."""
+"""The `mrag` command. Each subcommand gathers parts, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mrag_pipeline.cli import library_settings
 from mrag_pipeline.errors import MragError
 
 EPILOG = """
-Exit codes: 0 done; 1 unexpected; 2 config or arguments; 3 corpus; 4 model; 5 index (none live,
-busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 9 worse
+Exit codes: 0 success; 1 unexpected error; 2 config or arguments; 3 corpus; 4 model; 5 index (no
+live version, busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 9 worse
 than the live version; 130 interrupted.
 """
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="mrag",
-    help="Multi-Head RAG: a corpus becomes one collection per attention head; the heads vote.",
+    help="Multi-Head RAG: one collection for each attention head; the heads vote on each query.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mrag {__version__}")
         raise typer.Exit
@@ -36,12 +36,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     pass
 
 
-def _add_commands() -> None:
+def add_commands(app: typer.Typer) -> None:
+    """Imports every command and registers it with the app."""
     from mrag_pipeline.cli import (
         activate,
         audit,
@@ -91,9 +94,9 @@ def _add_commands() -> None:
 
 
 def main() -> None:
-    """Runs the command line; errors become one message and an exit code."""
+    """Runs the command line; an error becomes one message and an exit code."""
     library_settings.settle()
-    _add_commands()
+    add_commands(app)
     try:
         app()
     except MragError as error:
@@ -101,10 +104,10 @@ def main() -> None:
             raise
         sys.stderr.write(f"mrag: {error}\n")
         sys.exit(error.exit_code)
-    except SystemExit as ended:
-        # Typer makes a Ctrl-C an exit of its own, without a word.
-        if ended.code == INTERRUPTED:
-            sys.stderr.write("mrag: interrupted; run the same command again to go on\n")
+    except SystemExit as exit_:
+        # Typer turns Ctrl-C into an exit without a message.
+        if exit_.code == INTERRUPTED:
+            sys.stderr.write("mrag: interrupted; run the same command again to resume\n")
         raise
 
 

@@ -1,4 +1,4 @@
-"""`mrag activate`: one version made live."""
+"""`mrag activate`: makes a version live."""
 
 from __future__ import annotations
 
@@ -7,36 +7,27 @@ from typing import Annotated
 
 import typer
 
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Index,
-    Settings,
-    settings_of,
-)
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
-from mrag_pipeline.config import Config
 
 
+@shared_options()
 def activate(
-    version: Annotated[str, typer.Argument(help="As `mrag versions` lists it.")],
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
+    shared: SharedOptions,
+    version: Annotated[str, typer.Argument(help="Name of a version, as in `mrag versions`.")],
 ) -> None:
-    """Make a version live: one atomic flip, forward or back.
+    """Make a version live, newer or older: one atomic switch.
 
     Example: mrag activate v0123456789ab
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
-        before = opened.live()
-        record = activate_stage(version, opened)
-    if json:
+    config = shared.load()
+    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+        before = index.live()
+        record = activate_stage(version, index)
+    if shared.json:
         print_json({"live": record.version, "before": before})
         return
     out.print(f"{record.version} is live; before: {before or 'none'}", highlight=False)

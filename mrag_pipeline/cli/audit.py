@@ -1,4 +1,4 @@
-"""`mrag audit`: every row of a version checked."""
+"""`mrag audit`: checks every row of a version."""
 
 from __future__ import annotations
 
@@ -7,54 +7,45 @@ from dataclasses import asdict
 
 import typer
 
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Index,
-    Settings,
-    Version,
-    settings_of,
-)
+from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, out, print_json
-from mrag_pipeline.config import Config
-from mrag_pipeline.stages.versions.lookup import chosen_record
+from mrag_pipeline.errors import VerifyFailed
 
 
-def audit(
-    version: Version = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
+@shared_options()
+def audit(shared: SharedOptions, version: Version = None) -> None:
     """Check every row: each chunk in every head, vectors, counts, importance, staged files.
 
-    Exit code 6 if anything is found.
+    Exit code 6 if anything is wrong.
 
     Example: mrag audit
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.versions.audit import audit as audit_stage
+    from mrag_pipeline.stages.versions.lookup import chosen_record
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with closing(wiring.index(resolved)) as opened:
-        record = chosen_record(opened, version)
-        staged = wiring.staged_version(resolved, record)
-        found = flow_runs.run_plain(lambda told: audit_stage(record, staged, opened, told), json)
-    if json:
-        print_json(asdict(found))
+    config = shared.load()
+    with closing(wiring.index(config)) as index:
+        record = chosen_record(index, version)
+        staged = wiring.staged_version(config, record)
+        report = run_work(
+            lambda progress: audit_stage(record, staged, index, progress), shared.json
+        )
+    if shared.json:
+        print_json(asdict(report))
     else:
-        shards = f", {found.staged_shards} staged shards" if staged else "; no staging here"
+        shards = f", {report.staged_shards} staged shards" if staged else "; no staging here"
         out.print(
-            f"{found.version}: {found.chunks:,} chunks in {found.collections} collections{shards}",
+            f"{report.version}: {report.chunks:,} chunks in {report.collections} collections"
+            f"{shards}",
             highlight=False,
         )
-        for finding in found.findings:
+        for finding in report.findings:
             out.print(f"[red]{finding}", highlight=False, soft_wrap=True)
-        if not found.findings:
-            out.print("[green]nothing found", highlight=False)
-    if found.findings:
-        if not json:
-            err.print("to mend: `mrag repair`", highlight=False)
-        raise typer.Exit(6)
+        if not report.findings:
+            out.print("[green]nothing is wrong", highlight=False)
+    if report.findings:
+        if not shared.json:
+            err.print("to fix: `mrag repair`", highlight=False)
+        raise typer.Exit(VerifyFailed.exit_code)

@@ -1,4 +1,4 @@
-"""`mrag deadletters`: the documents that could not be taken."""
+"""`mrag deadletters`: the documents that a run could not read, and another try at them."""
 
 from __future__ import annotations
 
@@ -7,83 +7,82 @@ from typing import Annotated
 
 import typer
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.sync import run_sync
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
 
 deadletters = typer.Typer(
-    help="The documents that could not be taken: list them, or try them again.",
+    help="Documents that a run could not read: list them, or try them again.",
     no_args_is_help=True,
 )
+Run = Annotated[
+    str | None, typer.Argument(help="Name of a run; the latest with dead letters if not given.")
+]
 
 
 @deadletters.command("list")
-def list_letters(
-    run: Annotated[str | None, typer.Argument(help="One run; the latest if not given.")] = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Show dead letters: document, place, reason.
+@shared_options()
+def list_letters(shared: SharedOptions, run: Run = None) -> None:
+    """Show the dead letters of a run: document, source, reason.
 
     Examples:
         mrag deadletters list
         mrag deadletters list v0123456789ab-sync-00001 --json
     """
-    files, chosen, letters = _letters(config, index, settings, run)
-    if json:
+    runs, run, letters = _letters(shared, run)
+    if shared.json:
         rows = [
             {
-                "document_id": one.document_id,
-                "source": one.source,
-                "reason": one.reason,
-                "text_hash": one.text_hash,
+                "document_id": letter.document_id,
+                "source": letter.source,
+                "reason": letter.reason,
+                "text_hash": letter.text_hash,
             }
-            for one in letters
+            for letter in letters
         ]
-        print_json({"runs": files, "run": chosen, "dead_letters": rows})
+        print_json({"runs": runs, "run": run, "dead_letters": rows})
         return
-    if not chosen:
+    if not run:
         out.print("no dead letters", highlight=False)
         return
-    for one in letters:
-        out.print(f"[bold]{one.document_id or '(no id)'}[/] {one.source}", highlight=False)
-        out.print(f"  {one.reason}", highlight=False, markup=False)
+    for letter in letters:
+        out.print(f"[bold]{letter.document_id or '(no id)'}[/] {letter.source}", highlight=False)
+        out.print(f"  {letter.reason}", highlight=False, markup=False)
     out.print(
-        f"{len(letters):,} of run {chosen}; mended: `mrag deadletters replay`", highlight=False
+        f"{len(letters):,} in run {run}; once they are fixed: `mrag deadletters replay`",
+        highlight=False,
     )
 
 
 @deadletters.command()
+@shared_options()
 def replay(
-    run: Annotated[str | None, typer.Argument(help="One run; the latest if not given.")] = None,
-    corpus: Annotated[str | None, typer.Option("--corpus", help="Where they are now.")] = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
+    shared: SharedOptions,
+    run: Run = None,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="Path or URI where the documents are now.")
+    ] = None,
 ) -> None:
-    """Try a run's dead letters again, and nothing else: those that can be read now are added.
+    """Try only a run's dead letters again, and add those that can be read now.
 
     Example: mrag deadletters replay
     """
-    _, chosen, letters = _letters(config, index, settings, run)
-    if not chosen:
-        raise StagingError("no dead letters", "a run that had some")
-    only = sorted({name for one in letters for name in (one.document_id, one.source) if name})
-    run_sync(settings_of(settings, index, corpus), config, False, only, json)
+    _, run, letters = _letters(shared, run)
+    if not run:
+        raise StagingError("no dead letters", "a run that had some", "see `mrag deadletters list`")
+    names = {name for letter in letters for name in (letter.document_id, letter.source) if name}
+    run_sync(shared.override("corpus", "uri", corpus), only=sorted(names))
 
 
 def _letters(
-    config: ConfigFile, index: str | None, settings: list[str] | None, run: str | None
+    shared: SharedOptions, run: str | None
 ) -> tuple[Sequence[str], str, Sequence[DeadLetter]]:
+    """All runs with dead letters, the chosen one ("" if there are none), and its letters."""
     from mrag_pipeline import wiring
-    from mrag_pipeline.config import Config
 
-    files = wiring.dead_letters(Config.load(config, settings_of(settings, index)))
+    files = wiring.dead_letters(shared.load())
     runs = files.runs()
     chosen = run or (runs[-1] if runs else "")
     return runs, chosen, files.read(chosen) if chosen else []

@@ -1,4 +1,4 @@
-"""`mrag doctor`: whether each part this config needs works here, and what to do if not."""
+"""`mrag doctor`: checks that every part the config needs works on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from mrag_pipeline.cli.options import Address, AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json, size
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import MragError, PlanRefused
@@ -19,18 +19,17 @@ from mrag_pipeline.errors import MragError, PlanRefused
 LOW_DISK_BYTES = 1_000_000_000
 
 
-def doctor(
-    address: Address = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Check Python, model, Milvus, Ray, Prefect and disk; say what to do. Exit code 1 if any fails.
+@shared_options()
+def doctor(shared: SharedOptions, address: Address = None) -> None:
+    """Check Python, disk, model, Milvus, Ray and Prefect, and say how to fix what fails.
 
-    Example: mrag doctor
+    Exit code 1 if any check fails.
+
+    Examples:
+        mrag doctor
+        mrag doctor --address ray://head:10001
     """
-    resolved = Config.load(config, settings_of(settings, index, address=address))
+    config = shared.override("workers", "address", address).load()
     checks: dict[str, Callable[[Config], str]] = {
         "python": _python,
         "disk": _disk,
@@ -42,14 +41,14 @@ def doctor(
     results: list[dict[str, Any]] = []
     for name, check in checks.items():
         try:
-            results.append({"check": name, "ok": True, "found": check(resolved)})
+            results.append({"check": name, "ok": True, "found": check(config)})
         except MragError as error:
             results.append({"check": name, "ok": False, "found": str(error)})
-        except Exception as error:  # a part may fail in any way; that is what is being asked
+        except Exception as error:  # any failure of a part is a result of its check
             results.append(
                 {"check": name, "ok": False, "found": f"{type(error).__name__}: {error}"}
             )
-    if json:
+    if shared.json:
         print_json(results)
     else:
         table = Table("check", "", "found")
@@ -73,7 +72,7 @@ def _disk(config: Config) -> str:
         raise PlanRefused(
             f"{size(free)} free for staging in {config.staging.uri}",
             f"at least {size(LOW_DISK_BYTES)}",
-            "free some space or point staging.uri elsewhere",
+            "free some space, or set staging.uri to another disk",
         )
     home = shutil.disk_usage(".").free
     return f"{size(free)} free for staging, {size(home)} here"

@@ -1,4 +1,4 @@
-"""`mrag evaluate`: labelled queries to success ratios, strategies side by side."""
+"""`mrag evaluate`: measures success ratios on labelled queries, strategies side by side."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mrag_pipeline.cli.flow_runs import announce, run
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.flow_runs import run_flow
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.evaluation import AT_N, DEFAULT_KS
 from mrag_pipeline.errors import ConfigError
@@ -27,43 +27,51 @@ if TYPE_CHECKING:
 MAX_K = 1_000
 
 
+@shared_options()
 def evaluate(
+    shared: SharedOptions,
     data_set: Annotated[
         str | None,
         typer.Argument(
             help="wikipedia-v1, wikipedia-v2, legal-v1, legal-v2, chem-v1, chem-v2, or a folder "
-            "with documents and queries of the same form."
+            "with documents and queries in the same form."
         ),
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", "-q", help="Own labelled queries (JSONL) over the live index."),
+        typer.Option(
+            "--queries", "-q", help="Your own labelled queries (JSONL), for the live version."
+        ),
     ] = None,
     strategies: Annotated[
         str | None,
-        typer.Option("--strategies", help="Names, comma-separated; all that apply if not given."),
+        typer.Option(
+            "--strategies", help="Comma-separated strategies; all that apply if not given."
+        ),
     ] = None,
     k: Annotated[
-        str, typer.Option("--k", help="Documents fetched; n: as many as the query has aspects.")
+        str,
+        typer.Option(
+            "--k",
+            help="Comma-separated numbers of documents to fetch; n: one per aspect of the query.",
+        ),
     ] = ",".join(DEFAULT_KS),
     folder: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the report; .mrag/evaluate/NAME if not given."),
+        typer.Option(
+            "--out", "-o", help="Folder for the report; .mrag/evaluate/NAME if not given."
+        ),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Take the live version as it is; build nothing.")
+        bool, typer.Option("--live", help="Evaluate the live version as it is; build nothing.")
     ] = False,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
 ) -> None:
     """Measure how many of each query's aspects every strategy finds.
 
-    A data set's index, named after it, is built first; running again reuses it. The data sets
-    are downloaded once, or read from the folder that MRAG_DATASETS names. One's own queries are
-    lines of {"text": "...", "relevant": ["id", ["one id", "or another"]], "sub_queries": ["..."]},
-    sub_queries optional.
+    A data set's index, named after it, is built first; a second run reuses it. Data sets are
+    downloaded once, or read from the folder in MRAG_DATASETS. Each line of your own queries is
+    {"text": "...", "relevant": ["id", ["one id", "or another"]], "sub_queries": ["..."]};
+    sub_queries is optional.
 
     Examples:
         mrag evaluate wikipedia-v1
@@ -78,28 +86,26 @@ def evaluate(
             "`mrag evaluate wikipedia-v1`, or `mrag evaluate --queries FILE --index NAME`",
         )
     ks = ks_of(k)
-    settings_here = settings_of(settings, index)
-    from mrag_pipeline.config import Config
+    shared.load()  # a wrong config fails before a server is started
+    config_file, settings = shared.for_flow()
 
-    Config.load(config, settings_here)  # a wrong config is told before a server is started
-    announce("Prefect")
-    from mrag_pipeline.flows.evaluate import evaluate as flow
+    def flow() -> EvaluateResult:
+        from mrag_pipeline.flows.evaluate import evaluate as evaluate_flow
 
-    result: EvaluateResult = run(
-        lambda: flow(
+        return evaluate_flow(
             data_set=data_set,
             queries_file=str(queries) if queries else None,
-            config_file=str(config.absolute()) if config else None,
-            settings=settings_here,
+            config_file=config_file,
+            settings=settings,
             strategies=names_of(strategies),
             ks=list(ks),
             out=str(folder) if folder else None,
             live_only=live,
             command=shlex.join(["mrag", *sys.argv[1:]]),
-        ),
-        json,
-    )
-    if json:
+        )
+
+    result = run_flow("Prefect", flow, shared.json)
+    if shared.json:
         print_json(result.evaluation.to_dict() | {"files": [str(path) for path in result.files]})
         return
     show(result.evaluation, result.paper)
@@ -107,14 +113,14 @@ def evaluate(
 
 
 def ks_of(text: str) -> tuple[str, ...]:
-    """`n,10` as ("n", "10").
+    """The numbers of documents in a text such as `n,10`.
 
     Raises: ConfigError.
     """
     ks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for one in ks:
-        if one != AT_N and not (one.isascii() and one.isdigit() and 0 < int(one) <= MAX_K):
-            raise ConfigError(f"--k {text!r}", f"n, or numbers from 1 to {MAX_K}: n,10,20")
+    for k in ks:
+        if k != AT_N and not (k.isascii() and k.isdigit() and 0 < int(k) <= MAX_K):
+            raise ConfigError(f"--k {text!r}", f"n, or numbers from 1 to {MAX_K}, such as n,10,20")
     return ks
 
 
@@ -126,7 +132,7 @@ def names_of(text: str | None) -> list[str] | None:
 
 
 def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
-    """The figures that fit a terminal; the report has the rest."""
+    """Prints the figures that fit a terminal; the report has the rest."""
     subject = evaluation.subject
     out.print(
         f"[bold]{escape(subject.data_set)}[/]: {subject.num_queries} queries over "
@@ -136,13 +142,13 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     )
     for flaw in subject.flaws:
         out.print(f"[yellow]flaw[/] {flaw.count} {escape(flaw.what)}", highlight=False)
-    first = evaluation.ks[0]
+    first_k = evaluation.ks[0]
     title = (
         "success, mean over the numbers of aspects, 95% intervals; "
-        f"categ., all: categories and every aspect found, k = {first}"
+        f"categ., all: categories and every aspect found, k = {first_k}"
     )
-    _print(title, _means(evaluation, first))
-    _print(f"success by number of aspects, k = {first}", _by_aspects(evaluation, first))
+    _print(title, _means(evaluation, first_k))
+    _print(f"success by number of aspects, k = {first_k}", _by_aspects(evaluation, first_k))
     if paper:
         title = "the authors' own published means, k = n (arXiv 2406.05085): theirs, not ours"
         _print(title, _published(paper))
@@ -154,31 +160,31 @@ def _print(title: str, table: Table) -> None:
     out.print(table, highlight=False)
 
 
-def _means(evaluation: Evaluation, first: str) -> Table:
+def _means(evaluation: Evaluation, first_k: str) -> Table:
     table = _table()
     table.add_column("strategy", no_wrap=True)
-    table.add_column(f"k={first}", justify="right", no_wrap=True)
+    table.add_column(f"k={first_k}", justify="right", no_wrap=True)
     table.add_column("over standard", justify="right", no_wrap=True)
     for k in evaluation.ks[1:]:
         table.add_column(f"k={k}", justify="right", no_wrap=True)
     table.add_column("categ.", justify="right", no_wrap=True)
     table.add_column("all", justify="right", no_wrap=True)
     for strategy in evaluation.strategies:
-        figure = evaluation.figure(strategy, "success_ratio", first)
+        figure = evaluation.figure(strategy, "success_ratio", first_k)
         gap = figure.against("standard") if figure else None
         table.add_row(
             strategy,
             _with_width(figure.mean) if figure else "",
             _with_width(gap.interval, "+") if gap else "",
             *(_mean(evaluation, strategy, "success_ratio", k) for k in evaluation.ks[1:]),
-            _mean(evaluation, strategy, "category_success_ratio", first),
-            _mean(evaluation, strategy, "all_found", first),
+            _mean(evaluation, strategy, "category_success_ratio", first_k),
+            _mean(evaluation, strategy, "all_found", first_k),
         )
     return table
 
 
 def _with_width(interval: Interval, sign: str = "") -> str:
-    """`0.900 ±.013`: half the interval's width, to two digits that matter."""
+    """`0.900 ±.013`: the value and half the interval's width."""
     half = (interval.high - interval.low) / 2.0
     return f"{interval.value:{sign}.3f} ±{f'{half:.3f}'.removeprefix('0')}"
 
@@ -192,13 +198,13 @@ def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _by_aspects(evaluation: Evaluation, first: str) -> Table:
+def _by_aspects(evaluation: Evaluation, first_k: str) -> Table:
     table = _table()
     table.add_column("strategy", no_wrap=True)
     for count in evaluation.subject.queries_by_aspects:
         table.add_column(str(count), justify="right")
     for strategy in evaluation.strategies:
-        figure = evaluation.figure(strategy, "success_ratio", first)
+        figure = evaluation.figure(strategy, "success_ratio", first_k)
         if figure is not None:
             table.add_row(strategy, *(f"{value:.2f}" for value in figure.by_aspects.values()))
     return table
@@ -207,10 +213,11 @@ def _by_aspects(evaluation: Evaluation, first: str) -> Table:
 def _published(paper: Sequence[PaperFigures]) -> Table:
     table = _table()
     table.add_column("strategy", no_wrap=True)
-    for one in paper:
-        table.add_column(one.model, justify="right")
-    for name in dict.fromkeys(name for one in paper for name in one.success_ratio):
-        table.add_row(name, *(_plain(one.success_ratio.get(name)) for one in paper))
+    for figures in paper:
+        table.add_column(figures.model, justify="right")
+    for strategy in dict.fromkeys(name for figures in paper for name in figures.success_ratio):
+        cells = (_plain(figures.success_ratio.get(strategy)) for figures in paper)
+        table.add_row(strategy, *cells)
     return table
 
 

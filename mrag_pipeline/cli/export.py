@@ -1,4 +1,4 @@
-"""`mrag export`: one version as a folder of Parquet."""
+"""`mrag export`: writes a version as a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -7,41 +7,33 @@ from typing import Annotated
 
 import typer
 
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Index,
-    Settings,
-    Version,
-    settings_of,
-)
+from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
-from mrag_pipeline.config import Config
-from mrag_pipeline.stages.versions.lookup import chosen_record
 
 
+@shared_options()
 def export(
-    folder: Annotated[str, typer.Argument(help="Where to: a path or any filesystem's URI.")],
+    shared: SharedOptions,
+    folder: Annotated[str, typer.Argument(help="Path or URI of the folder to write.")],
     version: Version = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
 ) -> None:
-    """Write one version as a folder of Parquet: chunks, heads, record. Run it again to go on.
+    """Write one version as a folder of Parquet: chunks, heads, record. Run it again to resume.
 
     Example: mrag export s3://backups/docs
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.versions.export import export_version
+    from mrag_pipeline.stages.versions.lookup import chosen_record
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
-        record = chosen_record(opened, version)
-        place = wiring.export(folder)
-        chunks = flow_runs.run_plain(lambda told: export_version(record, opened, place, told), json)
-    if json:
-        print_json({"version": record.version, "chunks": chunks, "folder": folder})
+    config = shared.load()
+    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+        record = chosen_record(index, version)
+        target = wiring.export(folder)
+        num_chunks = run_work(
+            lambda progress: export_version(record, index, target, progress), shared.json
+        )
+    if shared.json:
+        print_json({"version": record.version, "chunks": num_chunks, "folder": folder})
         return
-    out.print(f"{record.version}: {chunks:,} chunks in {folder}", highlight=False)
+    out.print(f"{record.version}: {num_chunks:,} chunks in {folder}", highlight=False)

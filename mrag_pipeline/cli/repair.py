@@ -1,44 +1,31 @@
-"""`mrag repair`: what an audit finds put right."""
+"""`mrag repair`: fixes what an audit finds."""
 
 from __future__ import annotations
 
 from contextlib import closing
 
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Index,
-    Settings,
-    Version,
-    settings_of,
-)
-from mrag_pipeline.cli.terminal import print_json
-from mrag_pipeline.config import Config
-from mrag_pipeline.stages.versions.lookup import chosen_record
+from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
+from mrag_pipeline.cli.terminal import print_facts, print_json
 
 
-def repair(
-    version: Version = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Put right what `mrag audit` finds: from staging, without embedding, where it can be.
+@shared_options()
+def repair(shared: SharedOptions, version: Version = None) -> None:
+    """Fix what `mrag audit` finds, from staging where possible; nothing is embedded.
 
-    A document that cannot be made whole is taken out; `mrag sync` brings it back.
+    A document that cannot be made whole is removed; `mrag sync` adds it again.
 
     Example: mrag repair
     """
     from mrag_pipeline import wiring
+    from mrag_pipeline.stages.versions.lookup import chosen_record
     from mrag_pipeline.stages.versions.repair import repair as repair_stage
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with wiring.run_lock(resolved), closing(wiring.index(resolved)) as opened:
-        record = chosen_record(opened, version)
-        staged = wiring.staged_version(resolved, record)
-        done = flow_runs.run_plain(lambda told: repair_stage(record, staged, opened, told), json)
+    config = shared.load()
+    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+        record = chosen_record(index, version)
+        staged = wiring.staged_version(config, record)
+        done = run_work(lambda progress: repair_stage(record, staged, index, progress), shared.json)
     facts = {
         "version": record.version,
         "restored_rows": done.restored,
@@ -46,7 +33,7 @@ def repair(
         "removed_documents": done.documents_removed,
         "recounted": done.recounted,
     }
-    if json:
+    if shared.json:
         print_json(facts)
     else:
-        flow_runs.facts(facts)
+        print_facts(facts)

@@ -1,4 +1,4 @@
-"""`mrag retire`: versions past their grace period are dropped."""
+"""`mrag retire`: drops versions that have been replaced."""
 
 from __future__ import annotations
 
@@ -6,44 +6,39 @@ from typing import Annotated, Any
 
 import typer
 
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    AsJson,
-    ConfigFile,
-    Index,
-    Settings,
-    Wait,
-    settings_of,
-)
+from mrag_pipeline.cli.flow_runs import run_flow
+from mrag_pipeline.cli.options import SharedOptions, Wait, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 
 
+@shared_options()
 def retire(
+    shared: SharedOptions,
     version: Annotated[
-        str | None, typer.Argument(help="Drop this one now; past their grace if not given.")
+        str | None,
+        typer.Argument(help="Drop this version now; all past the grace period if not given."),
     ] = None,
     keep: Annotated[
-        int | None, typer.Option("--keep", min=0, help="Replaced versions that stay.")
+        int | None,
+        typer.Option("--keep", min=0, help="How many replaced versions to keep; retire.keep."),
     ] = None,
     wait: Wait = 0.0,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
 ) -> None:
-    """Drop versions that have been replaced for longer than the grace period; never the live one.
+    """Drop versions that were replaced longer ago than the grace period; never the live one.
 
     Examples:
         mrag retire --keep 2
         mrag retire v0123456789ab
     """
-    flow_runs.announce("Prefect")
-    from mrag_pipeline.flows.retire import retire as flow
+    shared.load()  # a wrong config fails before a server is started
 
-    values = settings_of(settings, index)
-    file = str(config.absolute()) if config else None
-    result: dict[str, Any] = flow_runs.run(lambda: flow(file, values, keep, version, wait), json)
-    if json:
+    def flow() -> dict[str, Any]:
+        from mrag_pipeline.flows.retire import retire as retire_flow
+
+        return retire_flow(*shared.for_flow(), keep, version, wait)
+
+    result = run_flow("Prefect", flow, shared.json)
+    if shared.json:
         print_json(result)
         return
     for name, fate in result["fates"].items():

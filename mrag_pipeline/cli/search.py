@@ -1,4 +1,4 @@
-"""`mrag search`: what the live version answers, and which heads said so."""
+"""`mrag search`: the live version's hits for a query, and which heads voted for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
@@ -24,7 +24,9 @@ SNIPPET_CHARS = 160
 BARS = " ▁▂▃▄▅▆▇█"
 
 
+@shared_options()
 def search(
+    shared: SharedOptions,
     queries: Annotated[list[str], typer.Argument(help="One or more queries.", metavar="QUERY...")],
     k: Annotated[int, typer.Option("-k", min=1, help="Documents to fetch.")] = 8,
     strategy_name: Annotated[
@@ -35,27 +37,28 @@ def search(
         ),
     ] = "aspect",
     compare: Annotated[
-        str | None, typer.Option(help="Another strategy, shown beside: `--compare standard`.")
+        str | None, typer.Option(help="Another strategy to show beside it: `--compare standard`.")
     ] = None,
     sub_query: Annotated[
         list[str] | None,
-        typer.Option(help="For fusion; repeat it. Without any, the model of [llm] is asked."),
+        typer.Option(
+            help="A sub-query for the fusion strategies; repeatable. Without any, the model "
+            "of [llm] writes them."
+        ),
     ] = None,
-    wanted: Annotated[
+    filter_json: Annotated[
         str | None,
         typer.Option(
             "--filter",
             metavar="JSON",
-            help="Only documents that match, such as " + escape(EXAMPLE) + "; `all`, `any` and "
+            help="Only search documents that match, such as "
+            + escape(EXAMPLE)
+            + "; `all`, `any` and "
             "`not` join conditions (docs/api.md).",
         ),
     ] = None,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
 ) -> None:
-    """Search the live version: hits with title, passage, vote and a bar per head.
+    """Search the live version; each hit has a title, a passage, its vote and a bar per head.
 
     Examples:
         mrag search "read a gzip file and store its rows in SQLite" -k 5
@@ -65,19 +68,21 @@ def search(
     """
     from mrag_pipeline import wiring
 
-    filter_ = None if wanted is None else _filter(wanted)
-    resolved = Config.load(config, settings_of(settings, index))
-    with closing(wiring.index(resolved)) as opened:
-        record = live_record(opened)
-        retriever = wiring.retriever(resolved, opened, record)
-        asked = [name for name in (compare, strategy_name) if name]
+    filter_ = None if filter_json is None else _filter(filter_json)
+    config = shared.load()
+    with closing(wiring.index(config)) as index:
+        retriever = wiring.retriever(config, index, live_record(index))
+        strategies = [name for name in (compare, strategy_name) if name]
         answers = []
         for query in queries:
-            subs = sub_query or _asked_for(query, asked, resolved)
+            sub_queries = sub_query or _sub_queries(query, strategies, config)
             answers.append(
-                [retriever.retrieve(query, k, name, subs, filter=filter_) for name in asked]
+                [
+                    retriever.retrieve(query, k, name, sub_queries, filter=filter_)
+                    for name in strategies
+                ]
             )
-    if json:
+    if shared.json:
         print_json(
             [
                 _plain(answer, query)
@@ -96,7 +101,7 @@ def search(
 
 
 def _filter(text: str) -> Filter:
-    """The filter that the option says.
+    """The filter in the option's JSON text.
 
     Raises: ConfigError.
     """
@@ -104,16 +109,18 @@ def _filter(text: str) -> Filter:
         plain = loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"--filter is no JSON: {error}", EXAMPLE, "put it in single quotes for the shell"
+            f"--filter is not valid JSON: {error}",
+            EXAMPLE,
+            "put it in single quotes for the shell",
         ) from error
     return parse(plain)
 
 
-def _asked_for(query: str, names: list[str], config: Config) -> list[str]:
+def _sub_queries(query: str, strategies: list[str], config: Config) -> list[str]:
     """Sub-queries from the chat model, if a strategy needs some and a model is configured."""
     from mrag_pipeline import wiring
 
-    if not config.llm.url or all(strategy(name).windows != "sub-queries" for name in names):
+    if not config.llm.url or all(strategy(name).windows != "sub-queries" for name in strategies):
         return []
     with closing(wiring.chat_model(config)) as model:
         return model.sub_queries(query)
@@ -123,20 +130,20 @@ def _listed(answer: Answer) -> None:
     if not answer.found:
         out.print("nothing found")
         return
-    for place, one in enumerate(answer.found, 1):
-        row, hit = one.row, one.hit
+    for place, found in enumerate(answer.found, 1):
+        row, hit = found.row, found.hit
         name = row.title or row.document_id
         out.print(
             f"[bold]{place:>2}. {escape(name)}[/]  [dim]{escape(row.document_id)}  "
             f"vote {hit.vote:.3g}[/]",
             highlight=False,
         )
-        told = f"[cyan]{_bar(one)}[/] [dim]{escape(_loudest(answer, one))}"
-        out.print(Padding(f"{escape(_snippet(row.text))}\n{told}", (0, 0, 0, 4)))
-    spent = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
+        votes = f"[cyan]{_bar(found)}[/] [dim]{escape(_strongest_window(answer, found))}"
+        out.print(Padding(f"{escape(_snippet(row.text))}\n{votes}", (0, 0, 0, 4)))
+    times = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
     out.print(
         f"[dim]{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
-        f"bars are {answer.voters[0]} to {answer.voters[-1]}; {spent}",
+        f"bars are {answer.voters[0]} to {answer.voters[-1]}; {times}",
         highlight=False,
     )
 
@@ -162,16 +169,16 @@ def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
     return line if len(line) <= chars else line[: chars - 3].rstrip() + "..."
 
 
-def _bar(one: FoundDocument) -> str:
-    """One character a voter, as high as its share of the hit's loudest voter."""
-    by_voter = one.hit.parts.sum(axis=1)
+def _bar(found: FoundDocument) -> str:
+    """One character for each voter, as high as its share of the hit's strongest voter."""
+    by_voter = found.hit.parts.sum(axis=1)
     top = float(by_voter.max()) or 1.0
     return "".join(BARS[round(float(part) / top * (len(BARS) - 1))] for part in by_voter)
 
 
-def _loudest(answer: Answer, one: FoundDocument) -> str:
-    """The window that brought the hit, and how many others spoke for it."""
-    by_window = one.hit.parts.sum(axis=0)
+def _strongest_window(answer: Answer, found: FoundDocument) -> str:
+    """The window that gave the hit most votes, and how many others voted for it."""
+    by_window = found.hit.parts.sum(axis=0)
     window = answer.windows[int(by_window.argmax())]
     others = int((by_window > 0).sum()) - 1
     more = f" and {others} more windows" if others > 0 else ""
@@ -187,16 +194,16 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
         "voters": list(answer.voters),
         "hits": [
             {
-                "document_id": one.hit.document_id,
-                "title": one.row.title,
-                "chunk_id": one.row.id,
-                "text": one.row.text,
-                "metadata": dict(one.row.metadata),
-                "vote": one.hit.vote,
-                "votes_by_voter": one.hit.parts.sum(axis=1).tolist(),
-                "votes_by_window": one.hit.parts.sum(axis=0).tolist(),
+                "document_id": found.hit.document_id,
+                "title": found.row.title,
+                "chunk_id": found.row.id,
+                "text": found.row.text,
+                "metadata": dict(found.row.metadata),
+                "vote": found.hit.vote,
+                "votes_by_voter": found.hit.parts.sum(axis=1).tolist(),
+                "votes_by_window": found.hit.parts.sum(axis=0).tolist(),
             }
-            for one in answer.found
+            for found in answer.found
         ],
         "num_searches": answer.num_searches,
         "seconds": dict(answer.seconds),

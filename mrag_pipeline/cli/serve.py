@@ -1,4 +1,4 @@
-"""`mrag serve`: the query service on this machine, from one command to Ctrl-C."""
+"""`mrag serve`: runs the query service on this machine until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from mrag_pipeline.cli import orphans
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import err, out
-from mrag_pipeline.config import Config, merged
+from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, NotReady
 from mrag_pipeline.stages.versions.lookup import live_record
@@ -24,21 +24,22 @@ from mrag_pipeline.stages.versions.lookup import live_record
 INTERRUPTED = 130
 
 
+@shared_options()
 def serve(
-    config: ConfigFile = None,
+    shared: SharedOptions,
     host: Annotated[
-        str | None, typer.Option(help="Where to listen; another than loopback needs API keys.")
+        str | None, typer.Option(help="Address to listen on; any but loopback needs API keys.")
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="8000 unless set.")] = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to listen on; serve.port (8000) if not given."),
+    ] = None,
 ) -> None:
-    """Serve the live version over HTTP, with a page to search it, until Ctrl-C.
+    """Serve the live version over HTTP, with a search page, until Ctrl-C.
 
-    It follows the live version: `mrag activate` and `mrag sync` need no restart on a server.
-    Milvus Lite has one owner; `milvus-lite server` lets an ingest and the service share it
-    (docs/operations.md).
+    It follows the live version: on a Milvus server, `mrag activate` and `mrag sync` need no
+    restart. Only one process can open a Milvus Lite file; `milvus-lite server` lets an ingest
+    and the service share it (docs/operations.md).
 
     Examples:
         mrag serve
@@ -47,25 +48,20 @@ def serve(
         mrag serve --json   # one line of JSON when it is ready
     """
     stopping = Stopping()
-    over = settings_of(settings, index)
-    if host is not None:
-        over = merged(over, {"serve": {"host": host}})
-    if port is not None:
-        over = merged(over, {"serve": {"port": port}})
-    resolved = Config.load(config, over)
-    record = _checked(resolved)
+    config = shared.override("serve", "host", host).override("serve", "port", port).load()
+    record = _checked(config)
     try:
-        _run(resolved, record, stopping, json)
+        _run(config, record, stopping, shared.json)
     except KeyboardInterrupt:
-        # All is ended; what Ray still holds of a start that was cut short breaks at exit (seen:
-        # a segmentation fault), so nothing of this process is taken apart.
-        sys.stderr.write("mrag: interrupted while it started\n")
+        # Everything is stopped. After an interrupted start Ray may crash in its exit handlers
+        # (seen: a segmentation fault), so they are skipped.
+        sys.stderr.write("mrag: interrupted during startup\n")
         sys.stderr.flush()
         os._exit(INTERRUPTED)
 
 
 def _checked(config: Config) -> VersionRecord:
-    """The live version, and that it can be served from here: known before anything is started.
+    """The live version's record, once all that can be checked before the start has been.
 
     Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
     """
@@ -76,7 +72,7 @@ def _checked(config: Config) -> VersionRecord:
 
     check_exposure(config.serve, read_keys(config.serve))
     check_replicas(config)
-    if not config.workers.address:  # a cluster's Serve may listen already
+    if not config.workers.address:  # on a cluster, Ray Serve may be listening already
         check_port(config.serve.host, config.serve.port)
     with closing(wiring.index(config)) as opened:
         record = live_record(opened)
@@ -93,26 +89,26 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
 
         shared = bool(config.workers.address)
         orphans.guard()
-        others = launcher.family()
+        earlier_processes = launcher.family()
         try:
             with launcher.imported():
                 if shared:
                     cluster.connect_ray(config.workers.address)
                 else:
-                    # Of Ray's tokens, not of cores: three parts fit on one core too.
+                    # Ray's resource units, not cores: the three parts also fit on one core.
                     cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
-            stopping.listen()  # Ray has put its own handlers in their place
+            stopping.listen()  # again: Ray has replaced the handlers
             url = launcher.start(config)
-            # A cluster's proxies are where its nodes are, and those may not be reached from here.
-            reason = "" if shared else launcher.wait_ready(config, stopping.awaited)
+            # A cluster's proxies run on its nodes, which may not be reachable from here.
+            reason = "" if shared else launcher.wait_ready(config, stopping.is_running)
             if "another encoder" in reason:
                 raise _another_encoder(config, record)
             if reason:
-                raise NotReady(reason, "a live version that is answered from")
+                raise NotReady(reason, "a service that answers from the live version")
             _say_ready(url, config.index, record, json)
             stopping.wait()
         finally:
-            processes = [one for one in launcher.family() if one not in others]
+            processes = [p for p in launcher.family() if p not in earlier_processes]
             _end(
                 lambda: launcher.stop(shared),
                 cluster.disconnect_ray,
@@ -121,11 +117,11 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
 
 
 def _end(*steps: object) -> None:
-    """Every step, whatever becomes of the one before it."""
+    """Runs every step, even if an earlier one fails."""
     for step in steps:
         try:
             step()  # type: ignore[operator]
-        except (KeyboardInterrupt, Exception) as error:  # what is left is ended by number
+        except (KeyboardInterrupt, Exception) as error:  # the last step kills what is left
             if os.environ.get("MRAG_DEBUG"):
                 err.print(f"[dim]while stopping: {error!r}")
 
@@ -147,36 +143,36 @@ def _say_ready(url: str, index: str, record: VersionRecord, json: bool) -> None:
         f"{len(record.encoder.heads)} heads",
         highlight=False,
     )
-    out.print(f"[bold]{url}[/]   the API: {url}/docs   Ctrl-C ends it")
+    out.print(f"[bold]{url}[/]   the API: {url}/docs   Ctrl-C stops it")
 
 
 class Stopping:
-    """Ctrl-C and SIGTERM: what is being started is given up, what runs is ended in order."""
+    """Ctrl-C and SIGTERM: interrupt a start; stop a running service in order."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._running = False
+        self._waiting = False
         self.listen()
 
     def listen(self) -> None:
-        """Takes both signals from now on."""
+        """Handles both signals from now on."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
 
-    def awaited(self) -> bool:
-        """Whether nobody has asked to stop yet."""
+    def is_running(self) -> bool:
+        """True until a signal arrives."""
         return not self._event.is_set()
 
     def wait(self) -> None:
-        """Until one of them comes."""
-        self._running = True
+        """Blocks until a signal arrives."""
+        self._waiting = True
         self._event.wait()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         first = not self._event.is_set()
         self._event.set()
-        # A second one cuts the ending short: what is left is killed.
-        if not (first and self._running):
+        # A second signal interrupts the orderly stop; what is left is killed.
+        if not (first and self._waiting):
             raise KeyboardInterrupt
 
 

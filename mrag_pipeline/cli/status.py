@@ -8,41 +8,38 @@ from typing import Any
 
 from rich.table import Table
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json, size
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Rows
 
 
-def status(
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Show the versions of an index: which is live, counts, size, age.
+@shared_options()
+def status(shared: SharedOptions) -> None:
+    """Show the versions of an index: which is live, counts, recall, size, age.
 
-    Example: mrag status --json
+    Examples:
+        mrag status
+        mrag status --index wiki --json
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.config import Config
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with closing(wiring.index(resolved)) as opened:
-        live = opened.live()
-        versions = [_version_facts(opened, record, live) for record in opened.records()]
+    config = shared.load()
+    with closing(wiring.index(config)) as index:
+        live = index.live()
+        versions = [_version_facts(index, record, live) for record in index.records()]
         facts: dict[str, Any] = {
-            "index": resolved.index,
-            "where": opened.describe(),
+            "index": config.index,
+            "where": index.describe(),
             "live": live,
-            "size_bytes": opened.size_bytes(),
+            "size_bytes": index.size_bytes(),
             "versions": versions,
         }
-    if json:
+    if shared.json:
         print_json(facts)
         return
     out.print(
-        f"index [bold]{resolved.index}[/] in {facts['where']}, {size(facts['size_bytes'])}",
+        f"index [bold]{config.index}[/] in {facts['where']}, {size(facts['size_bytes'])}",
         highlight=False,
     )
     if not versions:
@@ -55,9 +52,16 @@ def status(
         table.add_row("", f"{version['model']}: {version['heads']} heads of {version['head_dim']}")
         table.add_row("", f"{version['corpus']}, {version['dead_letters']} dead letters")
         table.add_row("", f"built {version['created_at']}, {_age(version['created_at'])} ago")
-        whole = "every collection whole" if version["whole"] else f"[red]rows: {version['rows']}"
-        table.add_row("", whole)
+        table.add_row("", _state(version))
     out.print(table, highlight=False)
+
+
+def _state(version: dict[str, Any]) -> str:
+    if not version["whole"]:
+        return f"[red]rows: {version['rows']}"
+    recall = version["recall"]
+    verified = "" if recall is None else f", recall {recall:.4f} when built"
+    return f"every collection complete{verified}"
 
 
 def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict
         "corpus": record.corpus,
         "rows": dict(zip(names, rows, strict=True)),
         "whole": set(rows) == {record.num_chunks},
+        "recall": record.verified_recall(),
     }
 
 

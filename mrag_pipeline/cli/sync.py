@@ -1,4 +1,4 @@
-"""`mrag sync`: the live version follows its corpus."""
+"""`mrag sync`: brings the live version up to date with its corpus."""
 
 from __future__ import annotations
 
@@ -6,72 +6,66 @@ from typing import Annotated, Any
 
 import typer
 
-from mrag_pipeline.cli import flow_runs
-from mrag_pipeline.cli.options import (
-    Address,
-    AsJson,
-    ConfigFile,
-    Corpus,
-    Index,
-    Settings,
-    Wait,
-    settings_of,
-)
-from mrag_pipeline.cli.terminal import print_json
+from mrag_pipeline.cli.flow_runs import run_flow
+from mrag_pipeline.cli.options import Address, Corpus, SharedOptions, Wait, shared_options
+from mrag_pipeline.cli.terminal import print_facts, print_json, seconds_by_phase
 
 
+@shared_options()
 def sync(
+    shared: SharedOptions,
     corpus: Corpus = None,
     allow_deletes: Annotated[
-        bool, typer.Option("--allow-deletes", help="Delete past sync.max_deleted_share too.")
+        bool,
+        typer.Option(
+            "--allow-deletes", help="Delete documents even beyond sync.max_deleted_share."
+        ),
     ] = False,
     address: Address = None,
     wait: Wait = 0.0,
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
 ) -> None:
-    """Bring the live version up to date: embed what is new or changed, remove what is gone.
+    """Bring the live version up to date: embed new and changed documents, remove deleted ones.
 
-    Without a corpus, the one that the live version was built from. Run it again to go on.
+    Without a corpus, reads the one that the live version was built from. Run it again to resume.
 
     Examples:
         mrag sync
         mrag sync articles.jsonl --allow-deletes
     """
-    values = settings_of(settings, index, corpus, address)
-    run_sync(values, config, allow_deletes, None, json, wait)
+    shared = shared.override("corpus", "uri", corpus).override("workers", "address", address)
+    run_sync(shared, allow_deletes, wait_s=wait)
 
 
 def run_sync(
-    settings: dict[str, Any],
-    config: ConfigFile,
-    allow_deletes: bool,
-    only: list[str] | None,
-    json: bool,
-    wait: float = 0.0,
+    shared: SharedOptions,
+    allow_deletes: bool = False,
+    only: list[str] | None = None,
+    wait_s: float = 0.0,
 ) -> None:
-    """Runs the sync flow and prints what it did."""
-    from mrag_pipeline.config import Config
+    """Runs the sync flow and prints what it did.
 
-    Config.load(config, settings)  # a wrong config is told before a server is started
-    flow_runs.announce("Prefect")
-    from mrag_pipeline.flows.sync import sync as flow
+    Args:
+        only: document ids or sources; no other document is read or removed. None: all.
+    """
+    shared.load()  # a wrong config fails before a server is started
 
-    file = str(config.absolute()) if config else None
-    result = flow_runs.run(lambda: flow(file, settings, allow_deletes, only, wait), json)
-    if json:
+    def flow() -> dict[str, Any]:
+        from mrag_pipeline.flows.sync import sync as sync_flow
+
+        return sync_flow(*shared.for_flow(), allow_deletes, only, wait_s)
+
+    result = run_flow("Prefect", flow, shared.json)
+    if shared.json:
         print_json(result)
         return
-    flow_runs.facts(
+    print_facts(
         {
             "version": f"{result['index']} {result['version']}",
             "documents": f"{result['added']:,} added, {result['changed']:,} changed, "
             f"{result['removed']:,} removed, {result['unchanged']:,} unchanged",
-            "chunks": f"{result['embedded_chunks']:,} embedded, {result['removed_chunks']:,} gone; "
-            f"{result['chunks']:,} in the version now",
+            "chunks": f"{result['embedded_chunks']:,} embedded, "
+            f"{result['removed_chunks']:,} removed; {result['chunks']:,} in the version now",
             "dead letters": f"{result['dead_letters']:,} {result['dead_letters_file']}",
-            "seconds": ", ".join(f"{name} {s}" for name, s in result["seconds"].items()),
+            "seconds": seconds_by_phase(result["seconds"]),
         }
     )

@@ -1,4 +1,4 @@
-"""How results and long work look in a terminal."""
+"""What commands print: results, JSON, and progress bars."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 out = Console()
 err = Console(stderr=True)
 
 
 def print_json(values: Any) -> None:
-    """One JSON value on standard output, and nothing else there."""
+    """Writes one JSON value to standard output, and nothing else."""
     sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def size(num_bytes: float | None) -> str:
-    """`1.2 GB`."""
+    """`1.2 GB`; "unknown" if None."""
     if num_bytes is None:
         return "unknown"
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -40,8 +41,23 @@ def size(num_bytes: float | None) -> str:
     raise AssertionError
 
 
+def seconds_by_phase(seconds: Mapping[str, float]) -> str:
+    """`plan 0.5, embed 12.1`."""
+    return ", ".join(f"{phase} {value}" for phase, value in seconds.items())
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A line for each fact: its name and its value."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(f"[bold]{name}", str(value))
+    out.print(table, highlight=False)
+
+
 class LiveProgress:
-    """A bar a phase, with counts and rates; on standard error, so that results can be piped."""
+    """A bar for each phase, with counts and rates; on standard error, so results can be piped."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -67,13 +83,13 @@ class LiveProgress:
         self._bars.stop()
 
     def phase(self, name: str, total: int, unit: str) -> None:
-        """A phase starts: a new bar."""
+        """Starts a phase: a new bar."""
         self._started = time.monotonic()
         self._facts.clear()
         self._task = self._bars.add_task(name, total=total, unit=unit, rates="")
 
     def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
-        """More work is done."""
+        """Moves the bar; adds the facts to the counts and rates beside it."""
         if self._task is None:
             return
         self._facts.update(facts or {})
@@ -86,10 +102,10 @@ class LiveProgress:
         self._bars.update(self._task, advance=done, rates=rates)
 
     def note(self, text: str) -> None:
-        """One line above the bars."""
+        """Prints one line above the bars."""
         self._bars.console.print(f"[dim]{text}", highlight=False)
 
     def finish(self) -> None:
-        """The bar is full and stops."""
+        """Stops the bar."""
         if self._task is not None:
             self._bars.stop_task(self._task)

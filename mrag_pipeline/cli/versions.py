@@ -1,4 +1,4 @@
-"""`mrag versions`: which versions there are, and which is live."""
+"""`mrag versions`: which versions exist, and which is live."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from mrag_pipeline.cli.options import AsJson, ConfigFile, Index, Settings, settings_of
+from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
-from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import version_in
 
 
-def versions(
-    config: ConfigFile = None,
-    index: Index = None,
-    settings: Settings = None,
-    json: AsJson = False,
-) -> None:
+@shared_options()
+def versions(shared: SharedOptions) -> None:
     """List the versions: which is live, and what `mrag retire` would do with the others.
 
     Example: mrag versions
@@ -26,30 +21,31 @@ def versions(
     from mrag_pipeline import wiring
     from mrag_pipeline.domain.retirement import fates
 
-    resolved = Config.load(config, settings_of(settings, index))
-    with closing(wiring.index(resolved)) as opened:
-        records, live = opened.records(), opened.live()
-        named = {version_in(resolved.index, name) for name in opened.collections()}
-    found = fates(records, live, datetime.now(UTC), resolved.retire)
+    config = shared.load()
+    with closing(wiring.index(config)) as index:
+        records, live = index.records(), index.live()
+        with_collections = {version_in(config.index, name) for name in index.collections()}
+    states = fates(records, live, datetime.now(UTC), config.retire)
     rows = [
         {
-            "version": one.version,
-            "state": found[one.version],
-            "documents": one.num_documents,
-            "chunks": one.num_chunks,
-            "syncs": one.syncs,
-            "sync_unfinished": bool(one.pending),
-            "created_at": one.created_at,
-            "synced_at": one.synced_at,
-            "published_at": one.published_at,
-            "replaced_at": one.replaced_at,
+            "version": record.version,
+            "state": states[record.version],
+            "documents": record.num_documents,
+            "chunks": record.num_chunks,
+            "syncs": record.syncs,
+            "sync_unfinished": bool(record.pending),
+            "created_at": record.created_at,
+            "synced_at": record.synced_at,
+            "published_at": record.published_at,
+            "replaced_at": record.replaced_at,
         }
-        for one in records
+        for record in records
     ]
-    # What a killed build left: `mrag ingest` goes on with it, `mrag retire VERSION` drops it.
-    unfinished = sorted(named - {one.version for one in records} - {None}, key=str)
-    if json:
-        facts = {"index": resolved.index, "live": live, "versions": rows}
+    # Left by a killed build: `mrag ingest` resumes it, `mrag retire VERSION` drops it.
+    with_records = {record.version for record in records}
+    unfinished = sorted(with_collections - with_records - {None}, key=str)
+    if shared.json:
+        facts = {"index": config.index, "live": live, "versions": rows}
         print_json(facts | {"unfinished": unfinished})
         return
     table = Table.grid(padding=(0, 2))

@@ -21,6 +21,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 
+VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
 
 
@@ -84,6 +85,15 @@ class VersionRecord:
     def importance(self) -> NDArray[np.float64]:
         """(H,), in the order of `encoder.heads`."""
         return self.sums.importance()
+
+    def verified_recall(self) -> float | None:
+        """The lowest recall of any collection when the version was built.
+
+        None if the build did not record it (docs/decisions/0067-recall-in-the-record.md).
+        """
+        verified = self.config.get(VERIFIED)
+        recall = verified.get("recall") if isinstance(verified, Mapping) else None
+        return float(recall) if isinstance(recall, (int, float)) else None
 
     def head_collections(self) -> tuple[str, ...]:
         """H names, in the order of `encoder.heads`."""

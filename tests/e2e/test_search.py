@@ -86,7 +86,7 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
         (["bees", "--strategy", "aspcet"], 2, "did you mean `aspect`"),
         (["bees", "--strategy", "fusion"], 2, "sub-queries"),
         (["bees", "--index", "nowhere"], 5, "mrag ingest"),
-        (["bees", "--filter", "year > 1900"], 2, "--filter is no JSON"),
+        (["bees", "--filter", "year > 1900"], 2, "--filter is not valid JSON"),
         (["bees", "--filter", '{"field": "year", "op": "exists"}'], 2, "`metadata.year`"),
     ],
 )

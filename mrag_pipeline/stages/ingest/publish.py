@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import VERIFIED, VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import Rows, Versions
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
 from mrag_pipeline.stages.versions.lookup import named_record
 
 log = logging.getLogger(__name__)
@@ -21,22 +23,32 @@ class CountedVersions(Versions, Rows, Protocol):
     """Versions, and how many rows each collection has."""
 
 
-def publish(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
+def publish(
+    manifest: Manifest,
+    staged: StagedCounts,
+    index: Versions,
+    checks: Sequence[CollectionCheck] = (),
+) -> VersionRecord:
     """The version is live: readers that resolve the alias from now on see it, whole.
 
     The record is written first, so a version that can be seen can be read. Publishing the
     live version again changes nothing.
     Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
     """
-    return _switch(_record(manifest, staged, index), index)
+    return _switch(_record(manifest, staged, index, checks), index)
 
 
-def keep_ready(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
+def keep_ready(
+    manifest: Manifest,
+    staged: StagedCounts,
+    index: Versions,
+    checks: Sequence[CollectionCheck] = (),
+) -> VersionRecord:
     """The version's record is written and nothing is switched: it can be looked at, or activated.
 
     Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
     """
-    record = _record(manifest, staged, index)
+    record = _record(manifest, staged, index, checks)
     index.write_record(record)
     return record
 
@@ -78,7 +90,12 @@ def _switch(record: VersionRecord, index: Versions) -> VersionRecord:
     return wanted
 
 
-def _record(manifest: Manifest, staged: StagedCounts, index: Versions) -> VersionRecord:
+def _record(
+    manifest: Manifest,
+    staged: StagedCounts,
+    index: Versions,
+    checks: Sequence[CollectionCheck],
+) -> VersionRecord:
     staged.sums.importance()
     record = index.record(manifest.version)
     # What was synced and is not live has been loaded anew from its first shards.
@@ -96,5 +113,9 @@ def _record(manifest: Manifest, staged: StagedCounts, index: Versions) -> Versio
         num_dead_letters=staged.num_dead_letters,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         corpus=str(manifest.corpus.get("uri", "")),
-        config=manifest.config,
+        config={**manifest.config, **_verified(checks)},
     )
+
+
+def _verified(checks: Sequence[CollectionCheck]) -> Mapping[str, object]:
+    return {VERIFIED: {"recall": lowest_recall(checks)}} if checks else {}

@@ -52,6 +52,11 @@ class CollectionCheck:
     recall: float  # against exact search, on the sample
 
 
+def lowest_recall(checks: Sequence[CollectionCheck]) -> float:
+    """The lowest recall of any collection; 1.0 if there are no checks."""
+    return min((check.recall for check in checks), default=1.0)
+
+
 def verify(
     manifest: Manifest,
     staging: Staging,

@@ -12,6 +12,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.ingest.verify import CollectionCheck
 from tests.support.builds import Build, Spoken, a_document
 
 
@@ -97,3 +98,15 @@ def test_one_chunk_has_no_importance_and_is_not_published() -> None:
         publish(manifest, staged, index)
     assert index.steps == []
     assert index.live() is None
+
+
+def test_the_lowest_recall_is_kept_with_the_record() -> None:
+    """For `mrag status`; a version whose build did not record it has none."""
+    index = ExactIndex("docs")
+    checks = [CollectionCheck("docs_a", 8, 1.0), CollectionCheck("docs_b", 8, 0.75)]
+    record = publish(*loaded(index), index, checks)
+    stored = index.record(record.version)
+    assert stored is not None
+    assert stored.verified_recall() == VersionRecord.from_json(stored.to_json()).verified_recall()
+    assert stored.verified_recall() == 0.75
+    assert run(loaded(index, first=50), index).verified_recall() is None
