@@ -15,7 +15,7 @@ def test_a_refused_question_is_told_why_and_what_to_do(stage: Stage, open_page: 
     """422: title, detail, expected, fix, the place in the body and the request's id."""
     stage.reply = lambda body: a_problem(
         422,
-        title="Cannot be asked like this",
+        title="Invalid request",
         detail="k = 500",
         expected="at most 100",
         fix="ask for fewer",
@@ -27,7 +27,7 @@ def test_a_refused_question_is_told_why_and_what_to_do(stage: Stage, open_page: 
     page.fill("#k", "500")
     page.press("#k", "Enter")
     panel = page.get_by_role("alert")
-    expect(panel.locator("h2")).to_have_text("Cannot be asked like this 422")
+    expect(panel.locator("h2")).to_have_text("Invalid request 422")
     expect(panel.locator("p")).to_have_text("k = 500")
     assert panel.locator("dt").all_inner_texts() == ["Expected", "What to do", "Where", "Request"]
     assert panel.locator("dd").all_inner_texts() == [

@@ -20,7 +20,8 @@ from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.serving.backend import Ask, BackendState
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.problems import MEDIA_TYPE, TABLE, Row
+from mrag_pipeline.serving.http.problem_table import TABLE, ProblemKind
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
@@ -337,7 +338,9 @@ def test_another_encoder_is_not_ready(living: Living) -> None:
 
 # ------------------------------------------------------------------ errors
 @pytest.mark.parametrize(("kind", "row"), TABLE.items(), ids=[kind.__name__ for kind in TABLE])
-def test_whatever_the_backend_raises_is_its_problem(kind: type[MragError], row: Row) -> None:
+def test_whatever_the_backend_raises_is_its_problem(
+    kind: type[MragError], row: ProblemKind
+) -> None:
     """Each line of the table, through every endpoint that asks the backend."""
     client = a_client(Failing(kind("found", "expected", "fix")))
     for response in (

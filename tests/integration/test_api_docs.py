@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from mrag_pipeline.serving.answering import Answerer
-from mrag_pipeline.serving.http.problems import CLIENT_LEFT, INTERNAL, TABLE, row_of, type_of
+from mrag_pipeline.serving.http.problem_table import CLIENT_LEFT, INTERNAL, TABLE, kind_of, type_of
 from mrag_pipeline.wire.schemas import Problem, SearchAnswer
 from tests.support.query_service import TENANTS, Parrot, a_backend, a_client, a_living
 
@@ -33,7 +33,7 @@ def table() -> str:
     """The table of problems as the document should have it."""
     lines = ["| status | title | type | when |", "|---|---|---|---|"]
     rows = [(row, type_of(kind)) for kind, row in TABLE.items()]
-    rows.append((INTERNAL, row_of(Exception)[0]))
+    rows.append((INTERNAL, kind_of(Exception)[0]))
     for row, name in sorted(rows, key=lambda one: one[0].status):
         if row.status != CLIENT_LEFT:
             lines.append(f"| {row.status} | {row.title} | `{name}` | {row.when} |")

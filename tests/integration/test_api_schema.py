@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.problems import CLIENT_LEFT, MEDIA_TYPE, TABLE
+from mrag_pipeline.serving.http.problem_table import CLIENT_LEFT, TABLE
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import Problem, SearchBody

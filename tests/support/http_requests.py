@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from mrag_pipeline.errors import Forbidden
-from mrag_pipeline.serving.http import problems
+from mrag_pipeline.serving.http import error_handlers
 from mrag_pipeline.serving.security.guard import KeyCaller, KeyGuard
 from mrag_pipeline.serving.telemetry.observer import RequestObserver
 
@@ -22,7 +22,7 @@ BASE = "http://127.0.0.1:8000"
 def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAPI:
     """`/who` tells the caller, `/size` the body's length, the rest fail or take their time."""
     app = FastAPI()
-    problems.install(app)
+    error_handlers.install(app)
 
     @app.get("/who")
     async def who(caller: Annotated[KeyCaller, Depends(guard)]) -> dict[str, str | None]:

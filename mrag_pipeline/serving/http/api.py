@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.backend import Backend
-from mrag_pipeline.serving.http import openapi, pages, problems
+from mrag_pipeline.serving.http import error_handlers, openapi, pages
 from mrag_pipeline.serving.http.answer_routes import answer_router
 from mrag_pipeline.serving.http.api_ports import Guard, Observer
 from mrag_pipeline.serving.http.health_routes import health_router
@@ -54,7 +54,7 @@ def create_api(
         redoc_url=None,
         redirect_slashes=False,
     )
-    problems.install(app)
+    error_handlers.install(app)
     admission = Admission(spec)
     app.include_router(search_router(backend, admission, guard, observer))
     app.include_router(answer_router(backend, admission, guard, observer, answerer))

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mrag_pipeline.serving.backend import out_of_time
-from mrag_pipeline.serving.http.problems import ClientLeft
+from mrag_pipeline.serving.http.problem_table import ClientLeft
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from mrag_pipeline.serving.http.disconnects import left
-from mrag_pipeline.serving.http.problems import WrongMediaType, shortened
+from mrag_pipeline.serving.http.problem_table import WrongMediaType
+from mrag_pipeline.serving.http.problems import shortened
 
 M = TypeVar("M", bound=BaseModel)
 

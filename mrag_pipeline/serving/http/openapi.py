@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.http.problems import INTERNAL, MEDIA_TYPE, TABLE, TYPES, type_of
+from mrag_pipeline.serving.http.problem_table import INTERNAL, TABLE, TYPES, type_of
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
     AnswerBody,

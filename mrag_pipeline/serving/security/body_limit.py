@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mrag_pipeline.serving.http.problems import TooLarge, response_of
+from mrag_pipeline.serving.http.problem_table import TooLarge
+from mrag_pipeline.serving.http.problems import response_of
 
 
 class BodyLimit:

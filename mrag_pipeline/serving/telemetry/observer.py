@@ -18,7 +18,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mrag_pipeline.serving.http.problems import CLIENT_LEFT
+from mrag_pipeline.serving.http.problem_table import CLIENT_LEFT
 from mrag_pipeline.serving.security.keys import PREFIX
 from mrag_pipeline.serving.telemetry.metrics import Metrics
 from mrag_pipeline.serving.telemetry.request_log import RequestFacts, RequestLog

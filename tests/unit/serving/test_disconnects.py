@@ -11,7 +11,7 @@ from fastapi import Request
 
 from mrag_pipeline.errors import ConfigError, OutOfTime
 from mrag_pipeline.serving.http.disconnects import EventStream, unless_left
-from mrag_pipeline.serving.http.problems import ClientLeft
+from mrag_pipeline.serving.http.problem_table import ClientLeft
 
 
 def a_request(*messages: dict[str, Any], then: float | None = None) -> Request:

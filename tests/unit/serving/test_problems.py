@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 
 from mrag_pipeline import errors
 from mrag_pipeline.errors import MragError, TooManyRequests
-from mrag_pipeline.serving.http import problems
-from mrag_pipeline.serving.http.problems import MEDIA_TYPE, TABLE, Row
+from mrag_pipeline.serving.http import error_handlers, problem_table, problems
+from mrag_pipeline.serving.http.problem_table import TABLE, ProblemKind
+from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.wire.schemas import Problem
 
 FACTS = ("what was found", "what was expected", "what to do")
@@ -26,14 +27,16 @@ def failing(error: Exception) -> TestClient:
     async def fail() -> None:
         raise error
 
-    problems.install(app)
+    error_handlers.install(app)
     return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
     ("kind", "row"), TABLE.items(), ids=lambda one: getattr(one, "__name__", "")
 )
-def test_every_row_of_the_table_is_what_is_answered(kind: type[MragError], row: Row) -> None:
+def test_every_row_of_the_table_is_what_is_answered(
+    kind: type[MragError], row: ProblemKind
+) -> None:
     """Status, title, type and media type; the facts too, unless the row has other words."""
     response = failing(kind(*FACTS)).get("/")
     assert response.status_code == row.status
@@ -53,18 +56,18 @@ def test_every_error_of_ours_has_a_status_or_is_internal() -> None:
     """Nothing of the tree is a success, and types tell the rows apart."""
     kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass)]
     for kind in kinds:
-        name, row = problems.row_of(kind)
+        name, row = problem_table.kind_of(kind)
         assert 400 <= row.status <= 599
         assert name.startswith("urn:mrag:problem:")
-    assert problems.row_of(errors.BadVectors)[1] is problems.INTERNAL
-    assert len({problems.type_of(kind) for kind in TABLE}) == len(TABLE)
+    assert problem_table.kind_of(errors.BadVectors)[1] is problem_table.INTERNAL
+    assert len({problem_table.type_of(kind) for kind in TABLE}) == len(TABLE)
 
 
 def test_the_nearest_class_counts() -> None:
     """A key's own limit is 429 though its parent is 503."""
-    assert problems.row_of(errors.TooManyRequests)[1].status == 429
-    assert problems.row_of(errors.Overloaded)[1].status == 503
-    assert problems.type_of(errors.TooManyRequests) == "urn:mrag:problem:too-many-requests"
+    assert problem_table.kind_of(errors.TooManyRequests)[1].status == 429
+    assert problem_table.kind_of(errors.Overloaded)[1].status == 503
+    assert problem_table.type_of(errors.TooManyRequests) == "urn:mrag:problem:too-many-requests"
 
 
 @pytest.mark.parametrize(
