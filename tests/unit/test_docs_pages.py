@@ -74,12 +74,11 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
     assert missing == []
 
 
-def test_every_decision_is_listed_with_its_number() -> None:
-    """docs/decisions/README.md has one row for each page, in order."""
-    listed = re.findall(
-        r"^\| \[(\d+)\]\(([^)]+)\)", (DECISIONS / "README.md").read_text("utf-8"), re.M
-    )
-    pages = sorted(path.name for path in DECISIONS.glob("[0-9]*.md"))
-    assert [(int(number), name) for number, name in listed] == [
-        (int(name[:4]), name) for name in pages
+def test_every_decision_is_listed_with_its_number_and_title() -> None:
+    """docs/decisions/README.md has one row for each page, in order, with the page's own title."""
+    index = (DECISIONS / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[(\d+)\]\(([^)]+)\) \| (.*?) \|", index, re.MULTILINE)
+    pages = sorted(DECISIONS.glob("[0-9]*.md"))
+    assert [(name, f"# {number}. {title}") for number, name, title in listed] == [
+        (page.name, page.read_text("utf-8").splitlines()[0]) for page in pages
     ]
