@@ -1,7 +1,7 @@
-"""One typed config file: every setting has a home, a default and a sentence in the template.
+"""One typed config: the tables of `settings/` composed, read from TOML and checked.
 
-Each component owns its spec; here they are composed, read from TOML and checked. A key that
-nobody owns is an error that names the nearest one that is.
+Every setting has a default and a comment in the template. An unknown key is an error that
+suggests the nearest known one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
+from mrag_pipeline.settings.expectations import expected_value, key_of
 from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.llm import LlmSpec
@@ -70,7 +71,7 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], folder: Path | None = None) -> Config:
-        """The config that the values say; what they leave out gets its default.
+        """The config with these values; what they leave out gets its default.
 
         Args:
             values: as TOML gives them.
@@ -82,11 +83,7 @@ class Config(BaseModel):
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"{where} = {first['input']!r}", first["msg"], f"correct `{where}` in the config"
-            ) from None
+            raise _wrong_value(error) from None
         check_index_name(config.index)
         config._check_secrets()
         config._check_vectors()
@@ -94,9 +91,9 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None, settings: Mapping[str, Any] | None = None) -> Config:
-        """The config in a TOML file, with settings (nested like the file) over it.
+        """The config of a TOML file, overridden by settings that are nested like the file.
 
-        Without a path: `mrag.toml` of the working folder if it is there, else the defaults.
+        Without a path: `mrag.toml` in the working folder if it exists, else the defaults.
         Raises: ConfigError.
         """
         if path is None and Path(DEFAULT_FILE).is_file():
@@ -106,12 +103,12 @@ class Config(BaseModel):
         if path is not None:
             values = _read(path)
             folder = path.resolve().parent
-        # What a command line says is relative to where it was typed, not to the file.
-        over = _absolute(settings or {}, Path.cwd())
-        return cls.parse(merged(_without_pin(values, over), over), folder)
+        # Paths on a command line are relative to the working folder, not to the file.
+        overrides = _absolute(settings or {}, Path.cwd())
+        return cls.parse(merged(_without_pin(values, overrides), overrides), folder)
 
     def _check_secrets(self) -> None:
-        for where, uri in (
+        for key, uri in (
             ("corpus.uri", self.corpus.uri),
             ("staging.uri", self.staging.uri),
             ("milvus.uri", self.milvus.uri),
@@ -121,24 +118,25 @@ class Config(BaseModel):
             parts = urlsplit(uri)
             if (parts.scheme and "@" in parts.netloc) or "secret" in parts.query.lower():
                 raise ConfigError(
-                    f"{where} holds credentials",
-                    "a URI without them: it is stored with every version",
-                    "leave credentials to the environment (AWS_ACCESS_KEY_ID, "
+                    f"{key} contains credentials",
+                    "a URI without them, as it is stored with every version",
+                    "put credentials in the environment (AWS_ACCESS_KEY_ID, "
                     f"GOOGLE_APPLICATION_CREDENTIALS, {self.milvus.token_env})",
                 )
 
     def _check_vectors(self) -> None:
-        # Rounded once, where importance is summed: what is read back is what was summed.
+        # Vectors are rounded once, before importance is summed from them: what is read back is
+        # what was summed.
         stored, staged = self.milvus.vector_dtype, self.staging.vector_dtype
         if stored not in ("float32", staged):
             raise ConfigError(
                 f"milvus.vector_dtype = {stored!r} and staging.vector_dtype = {staged!r}",
-                "an index that holds what is staged, number for number",
-                f"set staging.vector_dtype = {stored!r} too (that is a new version)",
+                "the same type in both, or milvus.vector_dtype = 'float32'",
+                f"set staging.vector_dtype = {stored!r} too (this builds a new version)",
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; holds no secret, only the names of variables that do."""
+        """Plain JSON values; secrets are not among them, only the variables that hold them."""
         return self.model_dump(mode="json")
 
 
@@ -148,7 +146,7 @@ def template() -> str:
 
 
 def setting(assignment: str) -> dict[str, Any]:
-    """`section.key=value` as nested settings; the value as TOML, else as a string.
+    """`section.key=value` as nested settings; the value is read as TOML, else as a string.
 
     Raises: ConfigError.
     """
@@ -163,11 +161,11 @@ def setting(assignment: str) -> dict[str, Any]:
         parsed = {}
     value = parsed["value"] if set(parsed) == {"value"} else text
     nested: dict[str, Any] = {}
-    place = nested
+    table = nested
     *parents, last = key.strip().split(".")
     for parent in parents:
-        place = place.setdefault(parent, {})
-    place[last] = value
+        table = table.setdefault(parent, {})
+    table[last] = value
     return nested
 
 
@@ -179,13 +177,15 @@ def _read(path: Path) -> dict[str, Any]:
             f"no config file at {path}", "a TOML file", "write one with `mrag init`"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}", "a file as `mrag init` writes") from None
+        raise ConfigError(
+            f"{path} is not TOML: {error}", "a TOML file", "see what `mrag init` writes"
+        ) from None
     except OSError as error:
         raise ConfigError(f"cannot read the config file: {error}", "a TOML file") from None
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with `over` laid on it, table by table."""
+    """The base with the values of `over` in place of its own, table by table."""
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
@@ -196,11 +196,11 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the defaults of what depends on other keys or on the folder."""
+    """The values, with defaults for keys that depend on other keys or on the folder."""
     filled = dict(values)
     for section, defaults in (
         ("corpus", {"uri": ""}),
-        # A pin belongs to its model: without the one, the other is not the default either.
+        # A revision belongs to its model: the default one does not apply to another model.
         ("encoder", {"model": DEFAULT_MODEL, "revision": DEFAULT_REVISION}),
         ("staging", {"uri": StagingSpec().uri}),
         ("milvus", {"uri": MilvusSpec().uri}),
@@ -212,17 +212,17 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_pin(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values without what pins its model, if the command line names another."""
-    encoder, asked = values.get("encoder"), over.get("encoder")
-    if not isinstance(encoder, Mapping) or not isinstance(asked, Mapping):
+    """The file's values without its model's revision, if the command line names another model."""
+    encoder, override = values.get("encoder"), over.get("encoder")
+    if not isinstance(encoder, Mapping) or not isinstance(override, Mapping):
         return values
-    if "model" not in asked or asked["model"] == encoder.get("model"):
+    if "model" not in override or override["model"] == encoder.get("model"):
         return values
     return values | {"encoder": {k: v for k, v in encoder.items() if k not in _PINS}}
 
 
 def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Local paths made absolute, so that a worker elsewhere means the same place."""
+    """The values with absolute local paths, so that workers in other folders use the same ones."""
     result = dict(values)
     for section, key in _LOCAL_PATHS:
         table = result.get(section)
@@ -231,7 +231,7 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         text = table.get(key)
         if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
             continue
-        # A hub id looks like a relative path; it is one only if there is such a folder.
+        # A hub id looks like a relative path: it is a path only if that folder exists.
         if section == "encoder" and not (text.startswith((".", "~")) or (folder / text).exists()):
             continue
         result[section] = {**table, key: os.path.normpath(folder / Path(text).expanduser())}
@@ -247,20 +247,30 @@ def _check_keys(values: Mapping[str, Any]) -> None:
     }
     for name, value in values.items():
         if name not in sections:
-            raise _unknown(name, name, sections, "")
+            raise _unknown_key(name, name, sections, "")
         known = sections[name]
         if known is None:
             continue
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{name} = {value!r}", f"a section: [{name}] with its keys below")
+            raise ConfigError(f"{name} = {value!r}", f"a table: [{name}] with its keys below it")
         for key in value:
             if key not in known:
-                raise _unknown(f"{name}.{key}", key, known, f"{name}.")
+                raise _unknown_key(f"{name}.{key}", key, known, f"{name}.")
 
 
-def _unknown(where: str, key: str, known: Any, prefix: str) -> ConfigError:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    fix = f"did you mean `{prefix}{near[0]}`?" if near else "see `mrag init` for every key"
+def _wrong_value(error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    key = key_of(first["loc"])
     return ConfigError(
-        f"unknown key `{where}` in the config", f"one of {', '.join(sorted(known))}", fix
+        f"{key} = {first['input']!r}",
+        expected_value(first["type"], first.get("ctx", {}), first["msg"], first["loc"]),
+        f"change `{key}` in the config file or in --set (`mrag init` writes all defaults)",
+    )
+
+
+def _unknown_key(full_key: str, key: str, known: Iterable[str], prefix: str) -> ConfigError:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    fix = f"did you mean `{prefix}{near[0]}`?" if near else "`mrag init` writes every key"
+    return ConfigError(
+        f"unknown key `{full_key}` in the config", f"one of {', '.join(sorted(known))}", fix
     )

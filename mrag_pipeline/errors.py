@@ -1,41 +1,42 @@
 """Everything that can go wrong, as types that say whether trying again can help.
 
     MragError
-    |-- PermanentError            the same call will fail again
-    |   |-- ConfigError           the config file or a command's arguments
-    |   |-- CorpusError           the corpus cannot be read at all
-    |   |   |-- CorpusNotFound
-    |   |   |-- EmptyCorpus
-    |   |   `-- BrokenFile
-    |   |-- TooManyDeadLetters    more bad documents than the config allows
-    |   |-- TooManyDeleted        a sync would take away more than the config allows
-    |   |-- EncoderError          the model
-    |   |   |-- ModelNotFound
-    |   |   |-- UnsafeWeights     pickled weights: they could run code
-    |   |   |-- UnsupportedArchitecture
-    |   |   `-- BadVectors        NaN, inf or zero where a vector should be
-    |   |-- PlanRefused           known to fail before anything is spent
-    |   |-- FingerprintMismatch   found work belongs to another plan
-    |   |-- StagingError          staged files are missing or damaged
-    |   |-- VerifyFailed          a loaded version is not what was staged
-    |   |-- GateClosed            a whole version that is worse than the live one
-    |   |-- NoLiveVersion         nothing to search
-    |   |-- LlmRefused            the chat model's answer is none
-    |   |-- TooFewChunks          importance needs at least two
-    |   |-- Unauthorized          a request without a key, or with one nobody knows
-    |   |-- Forbidden             a key that may not do what it asks
-    |   |-- NotFound              nothing of that name or number
-    |   |-- NotConfigured         a part of the service that is not set up
-    |   `-- StorageFull           the disk
-    `-- TransientError            trying again may work
-        |-- IndexBusy             another process owns it
-        |-- IndexUnavailable      no answer, or a time-out
-        |-- LlmUnavailable        no answer from the chat model
-        |-- OutOfTime             the request's seconds are over
-        |-- NotReady              the service cannot answer yet
-        |-- Overloaded            more is asked for at once than is answered
-        |-- TooManyRequests       one caller asks for more than its share
-        `-- WorkerLost            an actor or its node died
+    |-- PermanentError                    The same call will fail again
+    |   |-- ConfigError                   The config file or a command's arguments are wrong
+    |   |-- CorpusError                   The corpus cannot be read
+    |   |   |-- CorpusNotFound            No such path or URI
+    |   |   |-- EmptyCorpus               No document to embed
+    |   |   |-- BrokenFile                A file is not what its name says
+    |   |   |-- TooManyDeadLetters        More unreadable documents than the config allows
+    |   |   `-- TooManyDeleted            A sync would delete more documents than the config allows
+    |   |-- EncoderError                  The model cannot be used
+    |   |   |-- ModelNotFound             No such model, or no way to reach it
+    |   |   |-- UnsafeWeights             Pickled weights: loading them could run code
+    |   |   |-- UnsupportedArchitecture   The model has no attention heads that can be read
+    |   |   `-- BadVectors                NaN, inf or zero in a vector, or numbers outside its type
+    |   |-- PlanRefused                   Known to fail before anything is spent
+    |   |-- FingerprintMismatch           Existing work belongs to another plan
+    |   |-- StagingError                  Staged files are missing or damaged
+    |   |-- VerifyFailed                  A loaded version differs from what was staged
+    |   |-- GateClosed                    A complete version is worse than the live one
+    |   |-- NoLiveVersion                 There is no version to search
+    |   |-- LlmRefused                    The chat model returned no usable answer
+    |   |-- TooFewChunks                  Importance needs at least two chunks
+    |   |-- StorageFull                   The disk is full
+    |   |-- Unauthorized                  The request has no API key, or an unknown one
+    |   |-- Forbidden                     The API key does not allow the request
+    |   |-- NotFound                      Nothing has that name or id
+    |   `-- NotConfigured                 A part of the service is not configured
+    `-- TransientError                    Trying again may succeed
+        |-- IndexBusy                     Another process owns the index
+        |-- IndexUnavailable              The index did not answer, or not in time
+        |-- HeadsMissing                  Too few heads answered in time
+        |-- WorkerLost                    A worker or its node died
+        |-- LlmUnavailable                The chat model did not answer
+        |-- OutOfTime                     The request's time is up
+        |-- NotReady                      The service cannot answer yet
+        `-- Overloaded                    More requests than the service can take at once
+            `-- TooManyRequests           One caller sends more requests than its limit
 
 An error is built from facts (strings), so it survives pickling between processes.
 """
@@ -47,9 +48,9 @@ class MragError(Exception):
     """What was found, what was expected, what to do.
 
     Args:
-        found: what is wrong, with the value and the place.
+        found: what happened, with the value and where it stands.
         expected: what would have been right; may be empty.
-        fix: what the reader can do now; may be empty.
+        fix: what the user can do now; may be empty.
     """
 
     exit_code = 1
@@ -74,17 +75,17 @@ class PermanentError(MragError):
 
 
 class TransientError(MragError):
-    """Trying again may work."""
+    """Trying again may succeed."""
 
 
 class ConfigError(PermanentError):
-    """The config file or a command's arguments."""
+    """The config file or a command's arguments are wrong."""
 
     exit_code = 2
 
 
 class CorpusError(PermanentError):
-    """The corpus cannot be read at all."""
+    """The corpus cannot be read."""
 
     exit_code = 3
 
@@ -98,19 +99,19 @@ class EmptyCorpus(CorpusError):
 
 
 class BrokenFile(CorpusError):
-    """A file that is not what its name says."""
+    """A file is not what its name says."""
 
 
 class TooManyDeadLetters(CorpusError):
-    """More bad documents than the config allows."""
+    """More unreadable documents than the config allows."""
 
 
 class TooManyDeleted(CorpusError):
-    """A sync would take away more documents than the config allows."""
+    """A sync would delete more documents than the config allows."""
 
 
 class EncoderError(PermanentError):
-    """The model."""
+    """The model cannot be used."""
 
     exit_code = 4
 
@@ -120,15 +121,15 @@ class ModelNotFound(EncoderError):
 
 
 class UnsafeWeights(EncoderError):
-    """Pickled weights: they could run code."""
+    """Pickled weights: loading them could run code."""
 
 
 class UnsupportedArchitecture(EncoderError):
-    """No attention heads to read."""
+    """The model has no attention heads that can be read."""
 
 
 class BadVectors(EncoderError):
-    """NaN, inf or zero where a vector should be, or numbers that its type does not have."""
+    """NaN, inf or zero in a vector, or numbers outside its type."""
 
 
 class PlanRefused(PermanentError):
@@ -138,7 +139,7 @@ class PlanRefused(PermanentError):
 
 
 class FingerprintMismatch(PermanentError):
-    """Found work belongs to another plan."""
+    """Existing work belongs to another plan."""
 
     exit_code = 6
 
@@ -150,25 +151,25 @@ class StagingError(PermanentError):
 
 
 class VerifyFailed(PermanentError):
-    """A loaded version is not what was staged."""
+    """A loaded version differs from what was staged."""
 
     exit_code = 6
 
 
 class GateClosed(PermanentError):
-    """A whole version that is worse than the live one."""
+    """A complete version is worse than the live one."""
 
     exit_code = 9
 
 
 class NoLiveVersion(PermanentError):
-    """Nothing to search."""
+    """There is no version to search."""
 
     exit_code = 5
 
 
 class LlmRefused(PermanentError):
-    """The chat model's answer is none."""
+    """The chat model returned no usable answer."""
 
     exit_code = 5
 
@@ -180,19 +181,19 @@ class TooFewChunks(PermanentError):
 
 
 class StorageFull(PermanentError):
-    """The disk."""
+    """The disk is full."""
 
     exit_code = 7
 
 
 class IndexBusy(TransientError):
-    """Another process owns it."""
+    """Another process owns the index."""
 
     exit_code = 5
 
 
 class IndexUnavailable(TransientError):
-    """No answer, or a time-out."""
+    """The index did not answer, or not in time."""
 
     exit_code = 5
 
@@ -204,35 +205,35 @@ class HeadsMissing(TransientError):
 
 
 class WorkerLost(TransientError):
-    """An actor or its node died."""
+    """A worker or its node died."""
 
     exit_code = 8
 
 
 class LlmUnavailable(TransientError):
-    """No answer from the chat model."""
+    """The chat model did not answer."""
 
     exit_code = 5
 
 
 class Unauthorized(PermanentError):
-    """A request without a key, or with one nobody knows."""
+    """The request has no API key, or an unknown one."""
 
 
 class Forbidden(PermanentError):
-    """A key that may not do what it asks."""
+    """The API key does not allow the request."""
 
 
 class NotFound(PermanentError):
-    """Nothing of that name or number."""
+    """Nothing has that name or id."""
 
 
 class NotConfigured(PermanentError):
-    """A part of the service that is not set up."""
+    """A part of the service is not configured."""
 
 
 class OutOfTime(TransientError):
-    """The request's seconds are over."""
+    """The request's time is up."""
 
 
 class NotReady(TransientError):
@@ -240,15 +241,15 @@ class NotReady(TransientError):
 
 
 class Overloaded(TransientError):
-    """More is asked for at once than is answered."""
+    """More requests than the service can take at once."""
 
     def __init__(
         self, found: str, expected: str = "", fix: str = "", retry_after_s: float = 1.0
     ) -> None:
-        """The facts, and when to ask again."""
+        """Takes the facts, and after how many seconds to try again."""
         super().__init__(found, expected, fix)
         self.retry_after_s = retry_after_s
 
 
 class TooManyRequests(Overloaded):
-    """One caller asks for more than its share."""
+    """One caller sends more requests than its limit."""

@@ -52,7 +52,7 @@ def load_encoder(
     """The encoder that the spec asks for, ready to encode.
 
     Args:
-        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.
+        device: auto (a GPU if there is one), cpu, cuda, or cuda:1 for the second GPU.
         batch_tokens: most tokens in one forward pass, padding counted.
         threads: of torch, for the whole process; 0 leaves them as they are.
         packed: False keeps the padded path, and the model's own linear layers, even where
@@ -238,8 +238,8 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"device {name!r}: {str(error).splitlines()[0]}",
-            "auto, cpu, cuda, cuda:N or mps, present on this machine",
-            "check `encoder.device` and nvidia-smi",
+            "auto, cpu or cuda, present on this machine",
+            "check workers.device and `nvidia-smi`",
         ) from error
     return device
 

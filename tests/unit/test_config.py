@@ -34,7 +34,7 @@ def test_the_template_names_every_key() -> None:
         ({"chunkng": {}}, "`chunkng`", "did you mean `chunking`?"),
         ({"chunking": {"max_token": 9}}, "`chunking.max_token`", "`chunking.max_tokens`?"),
         ({"milvus": {"url": "x.db"}}, "`milvus.url`", "did you mean `milvus.uri`?"),
-        ({"workers": {"zzz": 1}}, "`workers.zzz`", "see `mrag init`"),
+        ({"workers": {"zzz": 1}}, "`workers.zzz`", "`mrag init` writes every key"),
     ],
 )
 def test_an_unknown_key_names_the_near_one(values: dict[str, Any], where: str, hint: str) -> None:
@@ -65,6 +65,36 @@ def test_a_wrong_value_is_told_with_its_key(values: dict[str, Any], where: str) 
     with pytest.raises(ConfigError) as caught:
         Config.parse(values)
     assert caught.value.found.startswith(where)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "found", "expected"),
+    [
+        ("workers.threads=0", "workers.threads = 0", "a number above 0"),
+        ("workers.count=-1", "workers.count = -1", "a number of at least 0"),
+        ("workers.count=many", "workers.count = 'many'", "a whole number"),
+        ("workers.count=1.5", "workers.count = 1.5", "a whole number"),
+        ("milvus.timeout_s=inf", "milvus.timeout_s = inf", "a finite number"),
+        ("milvus.timeout_s=0", "milvus.timeout_s = 0", "a number above 0"),
+        ("ingest.min_recall=1.1", "ingest.min_recall = 1.1", "a number of at most 1"),
+        ("chunking.title=x", "chunking.title = 'x'", "'prefix' or 'none'"),
+        ("encoder.layers=3", "encoder.layers = 3", "a list in square brackets"),
+        ('encoder.layers=["a"]', "encoder.layers[0] = 'a'", "a whole number"),
+        ("serve.log_queries=maybe", "serve.log_queries = 'maybe'", "true or false"),
+        ("gate.queries=5", "gate.queries = 5", "a string"),
+        (
+            "milvus.index_params={M = [1]}",
+            "milvus.index_params.M = [1]",
+            "a string, a number, or true or false",
+        ),
+    ],
+)
+def test_a_wrong_value_says_what_was_expected(assignment: str, found: str, expected: str) -> None:
+    """In plain words, with the key to change; nothing of the library that checks it."""
+    with pytest.raises(ConfigError) as caught:
+        Config.parse(setting(assignment))
+    assert (caught.value.found, caught.value.expected) == (found, expected)
+    assert found.split(" = ")[0] in caught.value.fix
 
 
 @pytest.mark.parametrize(
