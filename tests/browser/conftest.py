@@ -6,35 +6,14 @@ content security policy, or left an error behind.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support.browser_page import FLAGS, PATIENCE_MS, Opened, chromium
 from tests.support.staged_page import Stage, served
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",  # the tests run as root in containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-Opened = Callable[..., Page]
-PATIENCE_MS = 30_000  # on machines that do much else
-expect.set_options(timeout=PATIENCE_MS)
-
-
-def chromium() -> str | None:
-    """Where a Chromium is, if there is one."""
-    names = (os.environ.get("MRAG_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 # Not for the session: while Playwright runs, no test in this thread can start an event loop.

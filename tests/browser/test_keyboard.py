@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Opened
-from tests.browser.test_search import asked
+from tests.support.browser_page import Opened, asked
 from tests.support.staged_page import QUERY, Stage
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Opened
-from tests.browser.test_search import asked
+from tests.support.browser_page import Opened, asked
 from tests.support.staged_page import (
     INDEX,
     PARTS,

@@ -6,18 +6,11 @@ import re
 import threading
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from mrag_pipeline.wire.schemas import SearchAnswer
-from tests.browser.conftest import Opened
+from tests.support.browser_page import Opened, asked
 from tests.support.staged_page import QUERY, Stage, a_hit, a_problem, a_window, an_answer
-
-
-def asked(page: Page, query: str = QUERY) -> None:
-    """Types a question and waits until both answers are there."""
-    page.fill("#query", query)
-    page.press("#query", "Enter")
-    expect(page.locator(".others li, .empty").first).to_be_visible()
 
 
 def test_the_page_says_what_is_served(stage: Stage, open_page: Opened) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import Response
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Opened
+from tests.support.browser_page import Opened
 from tests.support.staged_page import QUERY, Stage, a_problem, an_answer
 
 

@@ -22,9 +22,10 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
-from tests.contracts.test_vector_index import HEAD, SERVER, empty, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, vectors
 from tests.support.milvus_protocol_server import protocol_server
+from tests.support.milvus_server import SERVER, empty
 
 HALVES: list[VectorType] = ["float16", "bfloat16"]
 

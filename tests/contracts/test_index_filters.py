@@ -24,10 +24,11 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, OLD, SERVER, TEXTS, empty, texts, vectors
 from tests.support.fake_staging import table_of
 from tests.support.filter_examples import KEYS, NUMBERS, filters
 from tests.support.filter_examples import TEXTS as STRINGS
+from tests.support.index_rows import HEAD, OLD, TEXTS, texts, vectors
+from tests.support.milvus_server import SERVER, empty
 
 NUM_ROWS = 150
 KINDS = ["exact", "lite", "lite expressions", *(["server"] if SERVER else [])]

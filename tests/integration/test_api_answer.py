@@ -26,7 +26,8 @@ from mrag_pipeline.wire.schemas import (
     TextPiece,
     WordedAnswer,
 )
-from tests.integration.test_chat_stream import (
+from tests.support.api_stand_ins import NoObserver, OpenGuard
+from tests.support.chat_server import (
     ANSWER,
     DONE,
     Turn,
@@ -35,7 +36,6 @@ from tests.integration.test_chat_stream import (
     plain,
     streaming,
 )
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.living_index import Living
 from tests.support.query_service import QUERY, TENANTS, Bound, a_backend, a_client, a_living
 

@@ -29,7 +29,7 @@ from mrag_pipeline.serving.security.keys import Keys
 from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.integration.test_chat_stream import DONE, a_chat_server, a_chunk, streaming
+from tests.support.chat_server import DONE, a_chat_server, a_chunk, streaming
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living
 from tests.support.query_service import QUERY, a_living

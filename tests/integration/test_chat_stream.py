@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,67 +11,9 @@ import pytest
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable, OutOfTime
 from mrag_pipeline.llm.chat import ChatStream
 from mrag_pipeline.settings.llm import LlmSpec
+from tests.support.chat_server import ANSWER, DONE, Turn, a_chat_server, a_chunk, plain, streaming
 
 MESSAGES = [{"role": "user", "content": "bees?"}]
-Turn = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def a_chat_server(*turns: Turn) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Answers by the turns, the last one for ever; keeps what it was asked."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-            turns[min(len(asked), len(turns)) - 1](self)
-
-        def log_message(self, *args: Any) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-
-
-def a_chunk(text: str | None, reason: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {} if text is None else {"content": text}}
-    return f"data: {json.dumps({'choices': [choice | {'finish_reason': reason}]})}\n\n".encode()
-
-
-def streaming(*parts: bytes, pause_s: float = 0.0) -> Turn:
-    """Sends the parts as an event stream, then closes."""
-
-    def turn(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
-        handler.end_headers()
-        for part in parts:
-            handler.wfile.write(part)
-            handler.wfile.flush()
-            time.sleep(pause_s)
-
-    return turn
-
-
-def plain(status: int, answer: Any) -> Turn:
-    """Sends one JSON answer."""
-
-    def turn(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
-        handler.end_headers()
-        handler.wfile.write(json.dumps(answer).encode())
-
-    return turn
-
-
-DONE = b"data: [DONE]\n\n"
-ANSWER = streaming(a_chunk(None), a_chunk("Bees "), a_chunk("hum."), a_chunk(None, "stop"), DONE)
 
 
 def pieces(url: str, seconds: float | None = None, **settings: Any) -> list[str]:

@@ -15,7 +15,7 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
-from tests.unit.query.test_search import QUERIES, SPEC, WAYS, WORLD
+from tests.support.query_world import QUERIES, SPEC, WAYS, WORLD
 
 FILTERS = [
     Condition("metadata.shelf", "eq", "a"),

@@ -18,9 +18,10 @@ from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
-from tests.contracts.test_vector_index import HEAD, HOSTILE, SERVER, TEXTS, empty, texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.milvus_protocol_server import protocol_server
+from tests.support.milvus_server import SERVER, empty
 
 NUM_ROWS = 300
 

@@ -18,8 +18,8 @@ from mrag_pipeline.errors import ConfigError, IndexBusy, IndexUnavailable, PlanR
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, OLD, TEXTS, a_record, publish, texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, OLD, TEXTS, a_record, publish, texts, vectors
 from tests.support.milvus_lite_server import lite_server
 
 NUM_ROWS = 3_000
@@ -29,7 +29,7 @@ _PRELUDE = """
 import os, signal, sys, time
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, OLD, a_record, publish, vectors
+from tests.support.index_rows import HEAD, OLD, a_record, publish, vectors
 from tests.support.fake_staging import table_of
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

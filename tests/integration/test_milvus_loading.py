@@ -25,9 +25,9 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.bulk_files import BulkFolder
-from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.crash_table import FIRST
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.living_index import Living, assert_same, audited
 from tests.support.milvus_server import Server, milvus_server
 

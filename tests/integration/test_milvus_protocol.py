@@ -17,8 +17,8 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, NEW, OLD, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, NEW, OLD, vectors
 from tests.support.milvus_protocol_server import Held, protocol_server
 
 VERSION = "v2.5.13"

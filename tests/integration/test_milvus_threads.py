@@ -13,8 +13,8 @@ import pytest
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, vectors
 
 NUM_ROWS = 50
 THREADS = 4

@@ -21,6 +21,8 @@ from urllib.request import urlopen
 import pytest
 from filelock import FileLock, Timeout
 
+# An empty Milvus server's address, such as http://127.0.0.1:19530, to run the contract on too.
+SERVER = os.environ.get("MRAG_TEST_MILVUS", "")
 # Its parts talk over ports that cannot all be chosen.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 START_S = 240
@@ -33,6 +35,18 @@ QUICK = {
     "QUERYCOORD_DISTPULLINTERVAL": "100",
     "INDEXCOORD_SCHEDULER_INTERVAL": "100",
 }
+
+
+def empty(uri: str) -> None:
+    """Drops every collection of a server."""
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(uri)
+    for name in client.list_collections():
+        for alias in client.list_aliases(name)["aliases"]:
+            client.drop_alias(alias)
+        client.drop_collection(name)
+    client.close()
 
 
 class Server:

@@ -21,8 +21,8 @@ from mrag_pipeline.index.milvus.insert import insert_message
 from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.vectors import VectorType
-from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 
 HALVES: list[VectorType] = ["float16", "bfloat16"]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.index.milvus import rows
-from tests.contracts.test_vector_index import texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import texts, vectors
 
 
 @given(num_rows=st.integers(0, 40), max_rows=st.integers(1, 10))

@@ -11,8 +11,8 @@ import pytest
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.clock import Clock
 from tests.support.http_requests import app_with, asked, got
-from tests.unit.serving.test_rate_limit import Clock
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 KEYS = Keys(

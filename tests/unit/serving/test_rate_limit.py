@@ -8,16 +8,7 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.errors import ConfigError, TooManyRequests
 from mrag_pipeline.serving.security.rate_limit import MINUTE_S, Allowance
-
-
-class Clock:
-    """Seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_the_minute_is_any_minute() -> None:

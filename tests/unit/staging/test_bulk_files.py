@@ -12,8 +12,8 @@ import pytest
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.tables import lists
-from tests.contracts.test_vector_index import texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import texts, vectors
 
 
 def test_rows_come_out_as_they_went_in(tmp_path: Path) -> None:

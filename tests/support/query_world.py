@@ -1,0 +1,110 @@
+"""A small world of made chunks, and questions to search it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mrag_pipeline.domain.documents import Chunk
+from mrag_pipeline.domain.filters import Filter, matches
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import CollectionSpec
+from mrag_pipeline.query.embed import Query, QueryEmbedder
+from mrag_pipeline.query.retriever import Question, RetrieveSpec, Searcher
+from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.retrieve import FilterSpec
+from mrag_pipeline.settings.windows import WindowSpec
+from mrag_pipeline.staging.tables import chunk_table, head_table
+from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+
+WORDS = [
+    *("dog", "star", "cake", "sword", "reed", "river"),
+    *("hill", "carbon", "hammer", "flute", "sheep", "steel"),
+]
+VERSION = "v0123456789ab"
+WINDOWS = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=6)
+# So shallow that rankings of a few chunks are cut, and every way to filter is taken.
+SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, candidates=40)
+WAYS = {
+    "among ids": FilterSpec(),
+    "longer rankings": FilterSpec(most_ids=0, first_depth=1),
+    "in blocks": FilterSpec(most_ids=3, first_depth=1, max_hits=17),
+}
+QUERIES = [
+    "dog on the hill",
+    "the sheep dog ran. a carbon star shone over the river. a sword of hammered steel",
+    "cake",
+    "flute cut from reed near the river and a star of the hill dog",
+]
+
+
+class CountingEncoder(FakeEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def encode(self, texts: Sequence[str], role: Any) -> Any:
+        self.batches.append(len(texts))
+        return super().encode(texts, role)
+
+
+class World:
+    """Chunks of made documents, some of whose rows are deleted though heads still have them."""
+
+    def __init__(self, num_chunks: int = 60) -> None:
+        draw = np.random.default_rng(5)
+        self.encoder = CountingEncoder()
+        self.chunks = []
+        for at in range(num_chunks):
+            words = draw.choice(WORDS, draw.integers(2, 7)).tolist()
+            number = int(draw.integers(0, num_chunks // 2))
+            metadata = {"year": 2000 + number % 10, "shelf": "ab"[number % 2]}
+            text = " ".join(words)
+            self.chunks.append(
+                Chunk(at + 1, f"d{number}", at, 0, len(text), text, f"t{number % 3}", metadata, "")
+            )
+        made = FakeEncoder().encode([chunk.text for chunk in self.chunks], "document")
+        self.made = made
+        self.record = VersionRecord(
+            *("toy", VERSION, "", self.encoder.card, ChunkingSpec()),
+            *(ImportanceSums.of(made.heads), num_chunks // 2, num_chunks, 0, "2026", "toy"),
+        )
+        self.deleted = {7, 19, 40}
+        self.index = self.holding(lambda chunk: True)
+        self.index.delete(self.record.chunks_collection(), sorted(self.deleted))
+
+    def holding(self, wanted: Callable[[Chunk], bool]) -> ExactIndex:
+        """An index of some of the chunks."""
+        rows = [at for at, chunk in enumerate(self.chunks) if wanted(chunk)]
+        ids = np.array([self.chunks[at].id for at in rows], np.int64)
+        index = ExactIndex("toy")
+        for at, name in enumerate(self.record.head_collections()):
+            vectors = np.ascontiguousarray(self.made.heads[rows, at])
+            index.load(
+                CollectionSpec(name, "head", vectors.shape[1]),
+                [head_table(ids, vectors, "float32")],
+            )
+        standard = self.made.standard[rows]
+        texts = CollectionSpec(self.record.chunks_collection(), "chunks", standard.shape[1])
+        index.load(texts, [chunk_table([self.chunks[at] for at in rows], standard)])
+        return index
+
+    def matching_alone(self, wanted: Filter) -> ExactIndex:
+        """An index that holds nothing but what a filter wants."""
+        return self.holding(lambda chunk: chunk.id not in self.deleted and matches(wanted, chunk))
+
+    def question(self, query: str, strategy: str = "aspect", **wanted: Any) -> Question:
+        subs = ("giant star", "river reed") if "fusion" in strategy else ()
+        asked = Query(query, strategy, subs)
+        [embedded] = QueryEmbedder(self.encoder, FakeSegmenter(), SPEC).embed([asked])
+        return Question(asked, embedded, **wanted)
+
+    def searcher(self, index: Any = None, spec: RetrieveSpec = SPEC) -> Searcher:
+        return Searcher(index or self.index, self.record, spec)
+
+
+WORLD = World()
