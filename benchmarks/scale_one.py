@@ -41,6 +41,7 @@ from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, Staging, VectorIndex
 from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.plan import plan
@@ -193,7 +194,7 @@ def _run(
         phases.seconds["embed"] -= phases.seconds["start of actors"]
         # As the flow does: a task of its own has no receipt in memory.
         staging = open_staging(config.staging, config.index, manifest.version)
-        staged = phases.run("reconcile", lambda: reconcile(manifest, staging, SILENT))
+        staged = phases.run("reconcile", lambda: reconcile(manifest, staging, IngestSpec(), SILENT))
         chunks = staged.num_chunks
         phases.run("load", lambda: load(manifest, staging, index, chunks, SILENT))
         checks = phases.run(

@@ -24,6 +24,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import plan
@@ -67,7 +68,7 @@ def build(config: Config) -> int:
         staging.write_manifest(manifest)
         pool = partial(SerialPool, config, manifest)
         totals = embed(manifest, staging, pool, config.ingest, SILENT)
-        staged = reconcile(manifest, staging, SILENT)
+        staged = reconcile(manifest, staging, IngestSpec(), SILENT)
         load(manifest, staging, index, staged.num_chunks, SILENT)
         verify(manifest, staging, index, staged.num_chunks, config.ingest, SILENT)
         publish(manifest, staged, index)
@@ -96,7 +97,9 @@ def sync(config: Config) -> int:
         opener = partial(wiring.delta_embedder, number)
         pool = partial(SerialPool, config, manifest, opener)
         totals = embed(manifest, delta, pool, config.ingest, SILENT, may_be_empty=True)
-        apply(record, manifest, delta, index, found.difference.num_dead_letters, SILENT)
+        apply(
+            record, manifest, delta, index, found.difference.num_dead_letters, IngestSpec(), SILENT
+        )
         return totals.chunks
 
 

@@ -22,7 +22,7 @@ from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
 from mrag_pipeline.settings.encoder import EncoderSpec
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.staging.shards import open_staging
 
 CHUNKS_PER_DOCUMENT = 4

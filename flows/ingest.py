@@ -98,7 +98,7 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
     totals = embed_stage(
         manifest, staging, lambda: open_pool(config, manifest), config.ingest, progress
     )
-    return totals, reconcile(manifest, staging, progress)
+    return totals, reconcile(manifest, staging, config.ingest, progress)
 
 
 @task(**AGAIN)

@@ -63,7 +63,9 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
         if manifest is None:
             return record, False
         _progress(config).note(f"finishing sync {record.syncs + 1}, which was cut short")
-        done = sync_stage.apply(record, manifest, delta, index, None, _progress(config))
+        done = sync_stage.apply(
+            record, manifest, delta, index, None, config.ingest, _progress(config)
+        )
         return done.record, True
 
 
@@ -109,7 +111,9 @@ def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letter
         if record.syncs > before.syncs:
             return Applied(record, 0, 0)
         delta = wiring.delta(config, record.version, record.syncs + 1)
-        return sync_stage.apply(record, manifest, delta, index, dead_letters, _progress(config))
+        return sync_stage.apply(
+            record, manifest, delta, index, dead_letters, config.ingest, _progress(config)
+        )
 
 
 @flow(name="mrag-sync", validate_parameters=True, **HOOKS)
@@ -141,9 +145,9 @@ def sync(
         done, manifest = Applied(record, 0, 0), compared.manifest
         if manifest is not None:
             clock.time("embed", lambda: embed(config, record, manifest))
-            letters += _embedding_letters(config, record, manifest)
             dead = compared.difference.num_dead_letters
             done = clock.time("apply", lambda: apply(config, record, manifest, dead))
+            letters += _letters_of_shards(config, record, manifest)
         number = done.record.syncs
         place = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(
@@ -176,11 +180,14 @@ def with_corpus(config: Config, record: VersionRecord) -> Config:
     return Config.parse(config.to_dict() | {"corpus": known})
 
 
-def _embedding_letters(
+def _letters_of_shards(
     config: Config, record: VersionRecord, manifest: Manifest
 ) -> list[DeadLetter]:
+    """Documents that could not be embedded, and those that `apply` left out."""
     delta = wiring.delta(config, record.version, record.syncs + 1)
-    return [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
+    letters = [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
+    left_out = (delta.duplicates() or {}).values()
+    return [*letters, *(letter for own in left_out for letter in own)]
 
 
 def _progress(config: Config) -> Progress:

@@ -23,8 +23,8 @@ from mrag_pipeline.ports import (
     VectorIndex,
 )
 from mrag_pipeline.query.retriever import Retriever
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder
 from mrag_pipeline.stages.ingest.plan import Request
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 
 if TYPE_CHECKING:

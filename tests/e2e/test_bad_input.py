@@ -215,7 +215,7 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
     assert "run the same command again" in caught.value.fix
     filler.unlink()
     assert embedded() == made.estimate.num_chunks
-    reconcile(manifest, staging, Spoken())
+    reconcile(manifest, staging, IngestSpec(), Spoken())
 
     on_small = config.model_copy(
         update={"milvus": type(config.milvus)(uri=str(small_disk / "x.db"))}

@@ -15,9 +15,10 @@ from mrag_pipeline.errors import BadVectors, WorkerLost
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
-from mrag_pipeline.stages.ingest.embed import EmbedTotals, ShardEmbedder, embed
+from mrag_pipeline.stages.ingest.embed import EmbedTotals, embed
 from mrag_pipeline.stages.ingest.plan import Plan, Request, plan
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.fake_staging import FakeStaging
@@ -147,7 +148,7 @@ class Build:
     def staged(self) -> tuple[Manifest, StagedCounts]:
         manifest = self.planned()
         self.embed(manifest)
-        return manifest, reconcile(manifest, self.staging, self.told)
+        return manifest, reconcile(manifest, self.staging, self.spec, self.told)
 
     def _opener(self, manifest: Manifest, dies_after: int | None) -> Callable[[], InlinePool]:
         def opened() -> InlinePool:

@@ -27,11 +27,13 @@ from mrag_pipeline.ports import WorkerPool
 from mrag_pipeline.runtime.embedder import Embedder
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.runtime.serial import SerialPool
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder, embed
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
 from tests.support.builds import Spoken
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
@@ -149,7 +151,7 @@ def ingest(
         return Watched(pool_type(config, manifest, opener), on_receipt)
 
     totals = embed(manifest, staging, watched, config.ingest, told)
-    staged = reconcile(manifest, staging, told)
+    staged = reconcile(manifest, staging, IngestSpec(), told)
     load(manifest, staging, index, staged.num_chunks, told)
     verify(manifest, staging, index, staged.num_chunks, config.ingest, told)
     publish(manifest, staged, index)

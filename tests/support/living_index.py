@@ -24,11 +24,12 @@ from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.settings.vectors import VectorType
-from mrag_pipeline.stages.ingest.embed import ShardEmbedder, embed
+from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import Request, plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
 from mrag_pipeline.stages.sync.apply import Applied, apply, unfinished
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
@@ -153,7 +154,7 @@ class Living:
         """What `mrag ingest` does."""
         manifest = self.build()
         staging = self.staging(manifest.version)
-        staged = reconcile(manifest, staging, self.told)
+        staged = reconcile(manifest, staging, self.ingest_spec, self.told)
         load(manifest, staging, self.index, staged.num_chunks, self.told)
         verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.told)
         return publish(manifest, staged, self.index)
@@ -165,7 +166,8 @@ class Living:
         delta = self.delta(record)
         cut_short = unfinished(record, delta)
         if cut_short is not None:
-            record = apply(record, cut_short, delta, self.index, None, self.told).record
+            spec = self.ingest_spec
+            record = apply(record, cut_short, delta, self.index, None, spec, self.told).record
             delta = self.delta(record)
         compared = compare(
             record,
@@ -189,7 +191,8 @@ class Living:
             may_be_empty=True,
         )
         dead = compared.difference.num_dead_letters
-        return compared, apply(record, manifest, delta, self.index, dead, self.told)
+        spec = self.ingest_spec
+        return compared, apply(record, manifest, delta, self.index, dead, spec, self.told)
 
     # ---------------------------------------------------------- looking
     def rebuilt(self, folder: Path) -> Living:

@@ -1,25 +1,28 @@
-"""What no shard can see alone: document ids in two shards, chunk ids that collide.
+"""Finds what no shard can see alone: document ids in two shards, chunk ids that collide.
 
 Each shard's files are read once, some ahead of time. Memory does not grow with the corpus: ids wait
-in buckets on disk (`buckets.py`). It grows with what is found: half a kilobyte a duplicate.
+in buckets on disk (`hash_buckets.py`). It grows with what is found: half a kilobyte a duplicate.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.dead_letters import duplicate_id
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
+from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DocumentRow, Progress, Staging
-from mrag_pipeline.stages.ingest.embed import duplicate
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
 from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 
@@ -36,12 +39,15 @@ class StagedCounts:
     sums: ImportanceSums
 
 
-def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> StagedCounts:
-    """Finds documents that an earlier shard already has, and stores that they are left out.
+def reconcile(
+    manifest: Manifest, staging: Staging, spec: IngestSpec, progress: Progress
+) -> StagedCounts:
+    """Finds documents whose id an earlier shard has, and stores that they are left out.
 
-    So are those of a passage that has an earlier one's chunk id. The first in corpus order stays.
-    Running it again finds the same.
-    Raises: StagingError if a shard is missing; StorageFull.
+    Documents with a chunk whose id an earlier chunk has are left out too. The first in corpus
+    order stays. Running it again gives the same result.
+    Raises: StagingError if a shard is missing; TooManyDeadLetters if so many chunk ids collide;
+        StorageFull.
     """
     shards = [shard.index for shard in manifest.shards]
     progress.phase("reconcile", len(shards), "shards")
@@ -51,37 +57,48 @@ def reconcile(manifest: Manifest, staging: Staging, progress: Progress) -> Stage
     sums = ImportanceSums.zero(len(card.heads), card.head_dim)
     num_chunks = 0
 
-    def kept(shard: int) -> tuple[ImportanceSums, NDArray[np.int64]]:
-        own = staging.sums(shard)
+    def counted(shard: int) -> tuple[ImportanceSums, NDArray[np.int64]]:
+        """The sums and chunk ids of what is not left out."""
+        shard_sums = staging.sums(shard)
         if shard in duplicates:
-            own = own - ImportanceSums.of(staging.duplicate_vectors(shard))
-        return own, staging.chunk_ids(shard)
+            shard_sums = shard_sums - ImportanceSums.of(staging.duplicate_vectors(shard))
+        return shard_sums, staging.chunk_ids(shard)
 
     with HashBuckets(IDS_IN_MEMORY) as ids:
-        for shard, (own, chunk_ids) in zip(shards, read_ahead(kept, shards), strict=True):
-            sums = sums + own
+        for shard, (shard_sums, chunk_ids) in zip(shards, read_ahead(counted, shards), strict=True):
+            sums = sums + shard_sums
             num_chunks += len(chunk_ids)
             ids.add(shard, chunk_ids.astype(np.uint64))
             progress.advance(1)
-        met = _met(ids, staging)
-    left_out = sum(map(len, duplicates.values()))
-    if left_out:
-        progress.note(f"{left_out} documents left out: an earlier one has their id")
-    if met:
-        before = [kept(shard) for shard in met]
+        colliding = documents_set_aside(_collisions(ids), staging)
+    num_left_out = sum(map(len, duplicates.values()))
+    if num_left_out:
+        progress.note(f"{num_left_out} documents left out: an earlier one has their id")
+    if colliding:
+        before = [counted(shard) for shard in colliding]
         duplicates = {
-            shard: [*duplicates.get(shard, []), *met.get(shard, [])]
-            for shard in sorted({*duplicates, *met})
+            shard: [*duplicates.get(shard, []), *colliding.get(shard, [])]
+            for shard in sorted({*duplicates, *colliding})
         }
         staging.write_duplicates(duplicates)
-        for (own, chunk_ids), (less, fewer) in zip(before, map(kept, met), strict=True):
-            sums = sums - own + less
-            num_chunks += len(fewer) - len(chunk_ids)
-        left_out = sum(map(len, duplicates.values()))
-        number = sum(map(len, met.values()))
-        progress.note(f"{number} documents left out: a passage of theirs has another's id")
+        after = map(counted, colliding)
+        for (old_sums, old_ids), (new_sums, new_ids) in zip(before, after, strict=True):
+            sums = sums - old_sums + new_sums
+            num_chunks += len(new_ids) - len(old_ids)
+        num_left_out = sum(map(len, duplicates.values()))
+        number = sum(map(len, colliding.values()))
+        progress.note(f"{number} documents left out: a chunk of theirs has an earlier one's id")
+        check_dead_letters(
+            spec,
+            num_dead_letters + num_left_out,
+            num_documents - num_left_out,
+            "what was embedded is kept",
+            staging.describe(),
+        )
     progress.finish()
-    return StagedCounts(num_documents - left_out, num_chunks, num_dead_letters + left_out, sums)
+    return StagedCounts(
+        num_documents - num_left_out, num_chunks, num_dead_letters + num_left_out, sums
+    )
 
 
 def _duplicates(
@@ -89,7 +106,7 @@ def _duplicates(
 ) -> tuple[Mapping[int, list[DeadLetter]], int, int]:
     """The documents that are left out, by shard; all documents; all other dead letters."""
 
-    def look(shard: int) -> tuple[Receipt, NDArray[np.uint64]]:
+    def read_keys(shard: int) -> tuple[Receipt, NDArray[np.uint64]]:
         receipt = staging.receipt(shard, manifest.fingerprint)
         if receipt is None:
             raise StagingError(
@@ -101,27 +118,29 @@ def _duplicates(
 
     shards = [shard.index for shard in manifest.shards]
     num_documents = num_dead_letters = 0
-    suspects: list[tuple[int, int]] = []
+    suspects: list[tuple[int, int]] = []  # (shard, row) of ids with equal hashes
     with HashBuckets(IDS_IN_MEMORY) as ids:
-        for receipt, keys in read_ahead(look, shards):
+        for receipt, keys in read_ahead(read_keys, shards):
             num_documents += receipt.num_documents
             num_dead_letters += receipt.num_dead_letters
             ids.add(receipt.shard, keys)
         for _, places in ids.repeated():
             suspects += [(shard, row) for shard, row in places.tolist()]
-    # Two ids may have met by hash: the ids themselves tell.
-    first: dict[str, str] = {}
-    found: dict[int, list[DeadLetter]] = {}
-    for shard, own in groupby(sorted(suspects), key=lambda place: place[0]):
-        rows = staging.documents(shard)
-        for _, at in own:
-            row = rows[at]
-            if row.id in first:
-                letter = duplicate(row.id, row.source, first[row.id], row.fingerprint)
-                found.setdefault(shard, []).append(letter)
+    # Two different ids may have equal hashes: compare the ids themselves.
+    first_source: dict[str, str] = {}  # by document id
+    duplicates: dict[int, list[DeadLetter]] = {}
+    for shard, own_suspects in groupby(sorted(suspects), key=lambda suspect: suspect[0]):
+        documents = staging.documents(shard)
+        for _, row in own_suspects:
+            document = documents[row]
+            if document.id in first_source:
+                letter = duplicate_id(
+                    document.id, document.source, first_source[document.id], document.fingerprint
+                )
+                duplicates.setdefault(shard, []).append(letter)
             else:
-                first[row.id] = row.source
-    return found, num_documents, num_dead_letters
+                first_source[document.id] = document.source
+    return duplicates, num_documents, num_dead_letters
 
 
 def _key(row: DocumentRow) -> int:
@@ -129,19 +148,11 @@ def _key(row: DocumentRow) -> int:
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
 
 
-def _met(ids: HashBuckets, staging: Staging) -> dict[int, list[DeadLetter]]:
-    """By shard, the documents of which a chunk's id is an earlier chunk's.
-
-    63 bits of hash that have met by chance: 1 run in 20 at a billion chunks, and in 20 million at
-    a million. It costs a document; refusing would cost the run.
-    """
-    found: dict[int, dict[str, DeadLetter]] = {}
+def _collisions(ids: HashBuckets) -> Iterator[Collision]:
+    """Every chunk but the first in corpus order of each id that several have."""
     for keys, places in ids.repeated():
-        later = np.append(False, keys[1:] == keys[:-1])
-        for key, (shard, at) in zip(keys[later].tolist(), places[later].tolist(), strict=True):
-            name = staging.chunks(shard)["document_id"][at].as_py()
-            row = next(one for one in staging.documents(shard) if one.id == name)
-            reason = f"chunk id {key} is an earlier passage's: two hashes have met by chance"
-            letter = DeadLetter(name, row.source, reason, row.fingerprint)
-            found.setdefault(shard, {})[name] = letter
-    return {shard: list(letters.values()) for shard, letters in sorted(found.items())}
+        is_later = np.append(False, keys[1:] == keys[:-1])
+        for chunk_id, (shard, row) in zip(
+            keys[is_later].tolist(), places[is_later].tolist(), strict=True
+        ):
+            yield Collision(chunk_id, shard, row)

@@ -1,8 +1,8 @@
-"""A settled difference brought into the live version, by writes that can be done again.
+"""Brings a settled difference into the live version, by writes that can be repeated.
 
 Within a live version the chunks row is the commit record: adding writes heads first and the
-chunks rows last, removing takes the chunks rows first. The version's record is told before the
-first of these writes that a sync is under way, and after the last what it came to; so a killed
+chunks rows last, removing deletes the chunks rows first. The version's record says before the
+first of these writes that a sync is under way, and after the last what it resulted in; so a killed
 sync is known, and its sums are counted exactly once.
 """
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import (
     FingerprintMismatch,
@@ -25,17 +26,19 @@ from mrag_pipeline.errors import (
     TooFewChunks,
     VerifyFailed,
 )
-from mrag_pipeline.ports import DeltaStaging, Progress, Rows, VersionRows
+from mrag_pipeline.ports import CollectionSpec, DeltaStaging, Mark, Progress, Rows, VersionRows
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.sync.collisions import set_colliding_aside
 
 log = logging.getLogger(__name__)
 
-_ROWS = 2_000  # vectors of all heads read at a time: 3 MB for 384 numbers
+_BLOCK_ROWS = 2_000  # vectors of all heads read at a time: 3 MB for 384 numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a sync came to."""
+    """What a sync did."""
 
     record: VersionRecord
     chunks_added: int
@@ -56,7 +59,7 @@ def unfinished(record: VersionRecord, staging: DeltaStaging) -> Manifest | None:
         raise StagingError(
             f"a sync of {record.version} was cut short, and its plan is not in "
             + staging.describe(),
-            "the staging folder that it was begun with",
+            "the staging folder that the sync began with",
             "run `mrag sync` with that staging.uri; if it is lost, `mrag ingest` builds anew",
         )
     return manifest
@@ -68,15 +71,19 @@ def apply(
     staging: DeltaStaging,
     index: VersionRows,
     num_dead_letters: int | None,
+    spec: IngestSpec,
     progress: Progress,
 ) -> Applied:
-    """The version holds what the manifest says; done again after a kill, it comes to the same.
+    """The version holds what the manifest says; running it again after a kill gives the same.
+
+    A document of which a chunk's id is another chunk's is left out (decision 67).
 
     Args:
         num_dead_letters: of the corpus as compared, those of the embedded documents not
             counted; None leaves the record's.
-    Raises: StagingError, VerifyFailed, TooFewChunks before anything is changed; IndexBusy,
-        IndexUnavailable.
+        spec: the share of dead letters that is allowed.
+    Raises: StagingError, VerifyFailed, TooFewChunks, TooManyDeadLetters before anything is
+        changed; IndexBusy, IndexUnavailable.
     """
     if record.pending not in ("", manifest.fingerprint):
         raise FingerprintMismatch(
@@ -84,48 +91,36 @@ def apply(
         )
     *heads, chunks = collections_of(record.index, record.version, record.encoder)
     progress.phase("apply", 2 * len(heads) + 2, "collections")
-    added = _Added.of(manifest, staging, record)
     marks = staging.removed()
-    removed = [mark.id for mark in marks]
+    num_removed_documents = len({mark.document_id for mark in marks})
     removed_sums = staging.removed_sums()
     if removed_sums is None:
         if record.pending:
             raise StagingError(
-                f"the sums of what sync {record.syncs + 1} takes away are not in "
+                f"the sums of what sync {record.syncs + 1} removes are not in "
                 + staging.describe(),
-                "them: the index has been changed since",
+                "the sums as they were before the index was changed",
                 "restore that folder, or run `mrag ingest`: it builds a new version",
             )
-        _check_collisions(index, chunks.name, added.ids, removed)
-        removed_sums = _sums_in_index(record, index, removed)
-        staging.write_removed_sums(removed_sums)
-    after = record.sums + added.sums - removed_sums
-    if after.num_chunks < 2:
+        removed_sums = _settle(record, manifest, staging, index, num_dead_letters, spec, progress)
+    added = _Added.of(manifest, staging, record)
+    sums = record.sums + added.sums - removed_sums
+    if sums.num_chunks < 2:
         raise TooFewChunks(
-            f"{after.num_chunks} chunk(s) would be left in {record.version}",
+            f"{sums.num_chunks} chunk(s) would be left in {record.version}",
             "at least 2: a head's importance is the spread of its vectors",
             "check corpus.uri",
         )
     if not record.pending:
         record = replace(record, pending=manifest.fingerprint)
         index.write_record(record)
-    for head, collection in zip(record.encoder.heads, heads, strict=True):
-        for shard in manifest.shards:
-            index.upsert(collection, staging.head(shard.index, head))
-        progress.advance(1)
-    for shard in manifest.shards:
-        index.upsert(chunks, staging.chunks(shard.index))
-    progress.advance(1)
-    stale = sorted(set(removed) - set(added.ids.tolist()))
-    for collection in (chunks, *heads):
-        if stale:
-            index.delete(collection.name, stale)
-        progress.advance(1)
+    _write_rows(record, manifest, staging, index, heads, chunks, progress)
+    _delete_rows(marks, added, index, heads, chunks, progress)
     record = replace(
         record,
-        sums=after,
-        num_documents=record.num_documents + added.documents - len({m.document_id for m in marks}),
-        num_chunks=after.num_chunks,
+        sums=sums,
+        num_documents=record.num_documents + added.documents - num_removed_documents,
+        num_chunks=sums.num_chunks,
         num_dead_letters=record.num_dead_letters
         if num_dead_letters is None
         else num_dead_letters + added.dead_letters,
@@ -142,26 +137,92 @@ def apply(
         record.version,
         record.syncs,
         len(added.ids),
-        len(removed),
+        len(marks),
     )
-    return Applied(record, len(added.ids), len(removed))
+    return Applied(record, len(added.ids), len(marks))
+
+
+def _settle(
+    record: VersionRecord,
+    manifest: Manifest,
+    staging: DeltaStaging,
+    index: Rows,
+    num_dead_letters: int | None,
+    spec: IngestSpec,
+    progress: Progress,
+) -> ImportanceSums:
+    """Stores what can only be read before the index changes; returns the sums of what goes."""
+    marks = staging.removed()
+    removed = [mark.id for mark in marks]
+    collection = record.chunks_collection()
+    _Added.of(manifest, staging, record)  # every shard is staged
+    letters = set_colliding_aside(manifest, staging, index, collection, removed)
+    if letters:
+        progress.note(
+            f"{len(letters)} documents left out: a chunk of theirs has another chunk's id"
+        )
+        added = _Added.of(manifest, staging, record)
+        num_removed_documents = len({mark.document_id for mark in marks})
+        check_dead_letters(
+            spec,
+            (num_dead_letters or 0) + added.dead_letters,
+            record.num_documents + added.documents - num_removed_documents,
+            "nothing was changed",
+        )
+    removed_sums = _sums_in_index(record, index, removed)
+    staging.write_removed_sums(removed_sums)
+    return removed_sums
+
+
+def _write_rows(
+    record: VersionRecord,
+    manifest: Manifest,
+    staging: DeltaStaging,
+    index: VersionRows,
+    heads: Sequence[CollectionSpec],
+    chunks: CollectionSpec,
+    progress: Progress,
+) -> None:
+    for head, collection in zip(record.encoder.heads, heads, strict=True):
+        for shard in manifest.shards:
+            index.upsert(collection, staging.head(shard.index, head))
+        progress.advance(1)
+    for shard in manifest.shards:
+        index.upsert(chunks, staging.chunks(shard.index))
+    progress.advance(1)
+
+
+def _delete_rows(
+    marks: Sequence[Mark],
+    added: _Added,
+    index: VersionRows,
+    heads: Sequence[CollectionSpec],
+    chunks: CollectionSpec,
+    progress: Progress,
+) -> None:
+    stale = sorted({mark.id for mark in marks} - set(added.ids.tolist()))
+    for collection in (chunks, *heads):
+        if stale:
+            index.delete(collection.name, stale)
+        progress.advance(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Added:
-    """What the sync's shards hold."""
+    """What the sync's shards add, without the documents that are left out."""
 
     ids: NDArray[np.int64]
     sums: ImportanceSums
     documents: int
-    dead_letters: int
+    dead_letters: int  # those left out counted
 
     @classmethod
     def of(cls, manifest: Manifest, staging: DeltaStaging, record: VersionRecord) -> _Added:
         card = record.encoder
         sums = ImportanceSums.zero(len(card.heads), card.head_dim)
         ids = [np.zeros(0, np.int64)]
-        documents = dead = 0
+        documents = dead_letters = 0
+        duplicates = staging.duplicates() or {}
         for shard in manifest.shards:
             receipt = staging.receipt(shard.index, manifest.fingerprint)
             if receipt is None:
@@ -171,44 +232,34 @@ class _Added:
                     "run `mrag sync` again: it embeds what is missing",
                 )
             sums = sums + staging.sums(shard.index)
+            left_out = duplicates.get(shard.index, ())
+            if left_out:
+                sums = sums - ImportanceSums.of(staging.duplicate_vectors(shard.index))
             ids.append(staging.chunk_ids(shard.index))
-            documents += receipt.num_documents
-            dead += receipt.num_dead_letters
-        return cls(np.concatenate(ids), sums, documents, dead)
+            documents += receipt.num_documents - len(left_out)
+            dead_letters += receipt.num_dead_letters + len(left_out)
+        return cls(np.concatenate(ids), sums, documents, dead_letters)
 
 
 def _sums_in_index(record: VersionRecord, index: Rows, ids: Sequence[int]) -> ImportanceSums:
-    """The sums over rows of the index, as they are now.
+    """The sums over these rows of the index, as they are now.
 
-    Raises: VerifyFailed if a head has lost one.
+    Raises: VerifyFailed if a head lacks one.
     """
     card = record.encoder
     sums = ImportanceSums.zero(len(card.heads), card.head_dim)
-    for at in range(0, len(ids), _ROWS):
-        some = ids[at : at + _ROWS]
-        vectors = np.empty((len(some), len(card.heads), card.head_dim), np.float32)
-        for place, name in enumerate(record.head_collections()):
-            found = index.vectors(name, some)
-            if len(found) != len(set(some)):
+    for start in range(0, len(ids), _BLOCK_ROWS):
+        block = ids[start : start + _BLOCK_ROWS]
+        vectors = np.empty((len(block), len(card.heads), card.head_dim), np.float32)
+        for head, collection in enumerate(record.head_collections()):
+            by_id = index.vectors(collection, block)
+            num_missing = len(set(block)) - len(by_id)
+            if num_missing:
                 raise VerifyFailed(
-                    f"{name} lacks {len(set(some)) - len(found)} of the rows that are to go",
+                    f"{collection} lacks {num_missing} of the rows to be removed",
                     "every chunk in every head",
                     "run `mrag audit`, then `mrag repair`",
                 )
-            vectors[:, place] = [found[i] for i in some]
+            vectors[:, head] = [by_id[chunk_id] for chunk_id in block]
         sums = sums + ImportanceSums.of(vectors)
     return sums
-
-
-def _check_collisions(
-    index: Rows, collection: str, added: NDArray[np.int64], removed: Sequence[int]
-) -> None:
-    kept_out = np.setdiff1d(added, np.asarray(removed, np.int64))
-    repeated = len(added) - len(np.unique(added))
-    met = sum(int(np.isin(block, kept_out).sum()) for block in index.ids(collection))
-    if repeated or met:
-        raise StagingError(
-            f"{repeated + met} chunk ids of the sync belong to other passages too",
-            "each passage its own id",
-            "change one of the documents' ids: 63 bits of hash have met by chance",
-        )

@@ -1,6 +1,6 @@
-"""The corpus against the live version: what a sync has to do, settled before it does it.
+"""Compares the corpus with the live version, and stores what a sync has to do before it does it.
 
-Documents are compared by fingerprint, never by time: clocks that disagree cost nothing.
+Documents are compared by fingerprint, never by time, so clocks need not agree.
 Memory: a fingerprint and an id for each document of the version, about 200 bytes.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
+from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, unusable
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
@@ -25,29 +26,28 @@ from mrag_pipeline.domain.planning import (
     Shard,
     Slice,
 )
-from mrag_pipeline.domain.run_limits import too_many_dead, too_many_deleted
+from mrag_pipeline.domain.run_limits import check_dead_letters, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import FingerprintMismatch, TooManyDeadLetters, TooManyDeleted
+from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
-from mrag_pipeline.stages.ingest.embed import duplicate
 
 _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
 
 
 @dataclass(frozen=True, slots=True)
 class SyncScope:
-    """Which part of the corpus a sync looks at."""
+    """Which part of the corpus a sync compares, and how much it may remove."""
 
-    allow_deletes: bool = False  # past the configured share
-    only: Collection[str] | None = None  # ids or places; then nothing is removed
+    allow_deletes: bool = False  # beyond the configured share
+    only: Collection[str] | None = None  # document ids or sources; then nothing is removed
 
 
 @dataclass(frozen=True, slots=True)
 class SyncComparison:
-    """What was found, and the plan if there is something to do."""
+    """The difference, and the plan if there is one."""
 
     difference: CorpusDifference
     manifest: Manifest | None
@@ -55,19 +55,19 @@ class SyncComparison:
 
 
 def check_same_version(record: VersionRecord, chunking: ChunkingSpec, card: EncoderCard) -> None:
-    """A sync adds to a version: it must cut and embed as the version did.
+    """Refuses a config that chunks or embeds in another way than the version did.
 
     Raises: FingerprintMismatch.
     """
-    for what, found, expected in (
+    for what, actual, expected in (
         ("encoder", card.identity(), record.encoder.identity()),
         ("chunking", chunking, record.chunking),
     ):
-        if found != expected:
+        if actual != expected:
             raise FingerprintMismatch(
                 f"the config's {what} is not the one that built {record.version}"
-                + _differing(found, expected),
-                "the same one: vectors of two do not compare",
+                + _differing(actual, expected),
+                "the same one: vectors of different ones cannot be compared",
                 "run `mrag ingest`: it builds a new version beside the live one, then switches",
             )
 
@@ -79,23 +79,23 @@ def compare(
     staging: DeltaStaging,
     spec: SyncSpec,
     ingest: IngestSpec,
-    wanted: SyncScope,
+    scope: SyncScope,
     progress: Progress,
 ) -> SyncComparison:
-    """Keeps in staging what is new or changed and what is to go; changes no index.
+    """Stores in staging what is new or changed and what is to be removed; changes no index.
 
-    Found again, the same plan goes on where it stopped.
+    If the same difference was stored before, its sync continues where it stopped.
     Raises: TooManyDeleted, TooManyDeadLetters; EmptyCorpus and what the reader raises.
     """
     collection = record.chunks_collection()
     known = _known(index, collection)
     progress.phase("compare", len(known), "documents")
-    scan = _Scan(known, staging, wanted)
+    scan = _Scan(known, staging, scope)
     for item in _read(reader):
         scan.take(item)
         progress.advance(1)
     scan.flush()
-    removed = set() if wanted.only is not None else known.keys() - scan.seen
+    removed = set() if scope.only is not None else known.keys() - scan.seen
     difference = CorpusDifference(
         added=scan.added,
         changed=len(scan.changed),
@@ -108,17 +108,19 @@ def compare(
         f"{difference.unchanged:,} unchanged documents"
     )
     progress.finish()
-    _check_dead(difference, len(scan.seen), ingest)
-    if not wanted.allow_deletes and too_many_deleted(spec, len(removed), len(known)):
+    check_dead_letters(ingest, difference.num_dead_letters, len(scan.seen), "nothing was changed")
+    if not scope.allow_deletes and too_many_deleted(spec, len(removed), len(known)):
         raise TooManyDeleted(
             f"{len(removed):,} of {len(known):,} documents are no longer in the corpus",
             f"at most {spec.max_deleted_share:.0%} (sync.max_deleted_share)",
-            "check corpus.uri; if they are meant to go, run `mrag sync --allow-deletes`",
+            "check corpus.uri; to remove them all the same, run `mrag sync --allow-deletes`",
         )
     if difference.is_empty:
         return SyncComparison(difference, None, tuple(scan.dead))
-    gone = removed | scan.changed
-    marks = [m for block in index.marks(collection) for m in block if m.document_id in gone]
+    outdated = removed | scan.changed
+    marks = [
+        mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
+    ]
     marks.sort(key=lambda mark: mark.id)
     manifest = _manifest(record, scan.slices, marks)
     stored = staging.manifest()
@@ -131,12 +133,12 @@ def compare(
 
 
 class _Scan:
-    """One pass over the corpus: new and changed documents go to staging in parts."""
+    """One pass over the corpus; writes new and changed documents to staging in parts."""
 
-    def __init__(self, known: dict[str, str], staging: DeltaStaging, wanted: SyncScope) -> None:
+    def __init__(self, known: dict[str, str], staging: DeltaStaging, scope: SyncScope) -> None:
         self._known = known
         self._staging = staging
-        self._only = wanted.only
+        self._only = scope.only
         self._held: list[Document] = []
         self._held_bytes = 0
         self.seen: set[str] = set()
@@ -150,26 +152,24 @@ class _Scan:
             self.dead.append(item)
             return
         if not item.text.strip():
-            self.dead.append(
-                DeadLetter(item.id, item.source, "no text is left to embed", text_hash(item.text))
-            )
+            self.dead.append(unusable(item, NO_TEXT))
             return
         if item.id in self.seen:
             digest = text_hash(item.text)
-            self.dead.append(duplicate(item.id, item.source, "an earlier place", digest))
+            self.dead.append(duplicate_id(item.id, item.source, "an earlier place", digest))
             return
         self.seen.add(item.id)
-        before = self._known.get(item.id)
-        if before == document_fingerprint(item) or not self._is_wanted(item):
+        known_fingerprint = self._known.get(item.id)
+        if known_fingerprint == document_fingerprint(item) or not self._is_in_scope(item):
             return
-        if before is None:
+        if known_fingerprint is None:
             self.added += 1
         else:
             self.changed.add(item.id)
         self._held.append(item)
         self._held_bytes += len(item.text)
-        most = MIN_SHARD_BYTES * (1 + len(self.slices) // _GROW_EVERY)
-        if self._held_bytes >= min(most, MAX_SHARD_BYTES):
+        part_bytes = MIN_SHARD_BYTES * (1 + len(self.slices) // _GROW_EVERY)
+        if self._held_bytes >= min(part_bytes, MAX_SHARD_BYTES):
             self.flush()
 
     def flush(self) -> None:
@@ -177,7 +177,7 @@ class _Scan:
             self.slices.append(self._staging.write_documents(self._held))
             self._held, self._held_bytes = [], 0
 
-    def _is_wanted(self, item: Document) -> bool:
+    def _is_in_scope(self, item: Document) -> bool:
         return self._only is None or item.id in self._only or item.source in self._only
 
 
@@ -210,28 +210,18 @@ def _manifest(record: VersionRecord, slices: list[Slice], marks: list[Mark]) -> 
         chunking=record.chunking,
         encoder=record.encoder,
         vector_dtype=str(_staging_of(record).get("vector_dtype", "float32")),
-        shards=tuple(Shard(at, (piece,)) for at, piece in enumerate(slices)),
+        shards=tuple(Shard(number, (piece,)) for number, piece in enumerate(slices)),
         config=record.config,
     )
 
 
 def _staging_of(record: VersionRecord) -> dict[str, Any]:
-    found = record.config.get("staging", {})
-    return dict(found) if isinstance(found, dict) else {}
+    staging = record.config.get("staging", {})
+    return dict(staging) if isinstance(staging, dict) else {}
 
 
-def _check_dead(difference: CorpusDifference, taken: int, spec: IngestSpec) -> None:
-    dead = difference.num_dead_letters
-    if too_many_dead(spec, dead, taken):
-        raise TooManyDeadLetters(
-            f"{dead:,} of {dead + taken:,} documents are bad",
-            f"at most {spec.max_dead_letter_share:.1%} (ingest.max_dead_letter_share)",
-            "mend the corpus, or allow a larger share; nothing was changed",
-        )
-
-
-def _differing(found: Any, expected: Any) -> str:
-    if not isinstance(found, dict):
-        return f": {found} against {expected}"
-    names = [name for name in expected if found.get(name) != expected[name]]
+def _differing(actual: Any, expected: Any) -> str:
+    if not isinstance(actual, dict):
+        return f": {actual} instead of {expected}"
+    names = [name for name in expected if actual.get(name) != expected[name]]
     return f" ({', '.join(names)} differ)"

@@ -179,7 +179,7 @@ def test_a_version_kept_ready_is_not_seen(living: Living) -> None:
     living.items = TEN[:5]
     manifest = living.build()
     staging = living.staging(manifest.version)
-    staged = reconcile(manifest, staging, Spoken())
+    staged = reconcile(manifest, staging, living.ingest_spec, Spoken())
     load(manifest, staging, living.index, staged.num_chunks, Spoken())
     ready = keep_ready(manifest, staged, living.index)
     assert living.index.live() == old.version

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Receipt
-from mrag_pipeline.errors import StagingError, WorkerLost
+from mrag_pipeline.errors import StagingError, TooManyDeadLetters, WorkerLost
 from mrag_pipeline.ports import DocumentRow
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from tests.support.builds import Build, Spoken, a_document
@@ -77,7 +78,7 @@ def test_running_it_again_finds_the_same() -> None:
     """A run killed between embedding and loading reconciles anew."""
     build = Build(with_duplicates())
     manifest, first = build.staged()
-    again = reconcile(manifest, build.staging, build.told)
+    again = reconcile(manifest, build.staging, build.spec, build.told)
     assert (again.num_documents, again.num_chunks) == (first.num_documents, first.num_chunks)
     np.testing.assert_array_equal(again.sums.unit_sum, first.sums.unit_sum)
 
@@ -89,7 +90,7 @@ def test_a_missing_shard_is_told() -> None:
     with pytest.raises(WorkerLost):
         build.embed(manifest, dies_after=2)
     with pytest.raises(StagingError, match="shard 2 is not staged"):
-        reconcile(manifest, build.staging, build.told)
+        reconcile(manifest, build.staging, build.spec, build.told)
 
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
@@ -117,8 +118,18 @@ def test_a_document_whose_chunk_id_is_anothers_is_left_out(
     met = {one.document_id: one.reason for one in letters if "chunk id 7" in one.reason}
     assert set(met) == {"d4", "d9"}
     assert len(letters) == 5
-    again = reconcile(manifest, build.staging, build.told)
+    again = reconcile(manifest, build.staging, build.spec, build.told)
     assert (again.num_documents, again.num_chunks) == (10, 20)
+
+
+def test_too_many_collisions_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count as dead letters, with those of the shards and the duplicate ids."""
+    monkeypatch.setattr(
+        "mrag_pipeline.domain.chunking.chunk_id", lambda _document, start, *_: 1 + start
+    )
+    build = Build(DOCUMENTS, spec=IngestSpec(min_dead_letters=1, max_dead_letter_share=0.5))
+    with pytest.raises(TooManyDeadLetters, match="11 of 12 documents"):
+        build.staged()
 
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
@@ -136,7 +147,7 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
             name,
             lambda shard, n=name, r=real: (read.append(f"{n} {shard}"), r(shard))[1],
         )
-    reconcile(manifest, build.staging, build.told)
+    reconcile(manifest, build.staging, build.spec, build.told)
     assert len(read) == 3 * len(manifest.shards)
     assert len(set(read)) == len(read)
 
@@ -172,7 +183,7 @@ def test_memory_does_not_grow_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -
     def peak(num_shards: int) -> int:
         manifest, staging = a_manifest(num_shards=num_shards), Generated()
         tracemalloc.start()
-        staged = reconcile(manifest, staging, Spoken())
+        staged = reconcile(manifest, staging, IngestSpec(), Spoken())
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert staged.num_chunks == 2_000 * num_shards

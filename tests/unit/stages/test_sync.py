@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.documents import DeadLetter, Document, chunk_id
 from mrag_pipeline.errors import (
     FingerprintMismatch,
     IndexUnavailable,
@@ -26,7 +26,7 @@ from mrag_pipeline.stages.sync.compare import SyncScope
 from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support import living_index as living_module
 from tests.support.fake_corpus import FakeCorpusReader
-from tests.support.living_index import Living, a_document, assert_same
+from tests.support.living_index import Living, a_document, assert_same, audited
 
 TEN = [a_document(i) for i in range(10)]
 
@@ -279,6 +279,84 @@ def test_replay_takes_only_what_is_named(living: Living) -> None:
     assert (compared.difference.added, compared.difference.changed) == (2, 0)
     assert compared.difference.removed == 0
     assert live_record(living.index).num_documents == 12
+
+
+# ------------------------------------------------------------------ chunk ids that collide
+@pytest.fixture
+def colliding(living: Living, monkeypatch: pytest.MonkeyPatch) -> Living:
+    """A corpus in which d4 (changed), d10 and d12 (new) each have a chunk with another's id."""
+    ids = {
+        document: chunk_id(document, 0, *first_chunk(living, document)) for document in ("d3", "d5")
+    }
+
+    def colliding_id(document: str, start: int, end: int, text: str) -> int:
+        if start == 0 and document in ("d11", "d12"):
+            return 7
+        if start == 0 and document == "d10":
+            return ids["d3"]
+        if start == 0 and document == "d4":
+            return ids["d5"]
+        return chunk_id(document, start, end, text)
+
+    monkeypatch.setattr("mrag_pipeline.domain.chunking.chunk_id", colliding_id)
+    new = [a_document(number) for number in (10, 11, 12)]
+    living.items = [*TEN[:4], a_document(4, edition=1), *TEN[5:], *new]
+    return living
+
+
+def first_chunk(living: Living, document: str) -> tuple[int, str]:
+    """The end and the text of the document's first chunk."""
+    collection = live_record(living.index).chunks_collection()
+    row = living.index.chunks_of_document(collection, document)[0]
+    return row.end, row.text
+
+
+def without_the_colliding(living: Living) -> Living:
+    """The same corpus with three documents that cannot be read in place of those that collide."""
+    dead = [DeadLetter(f"x{number}", "", "broken", "") for number in range(3)]
+    items = [item for item in living.items if item.id not in ("d4", "d10", "d12")]  # type: ignore[union-attr]
+    return replace(living, items=[*items, *dead])
+
+
+def test_a_document_whose_chunk_id_is_anothers_is_left_out(
+    colliding: Living, tmp_path: Path
+) -> None:
+    """The chunk that has the id stays, in the index or earlier in the sync; the sync continues."""
+    record = live_record(colliding.index)
+    colliding.sync()
+    assert_same(colliding, without_the_colliding(colliding).rebuilt(tmp_path / "rebuilt"))
+    assert not audited(colliding).findings
+    left_out = colliding.delta(record).duplicates() or {}
+    letters = {letter.document_id: letter for own in left_out.values() for letter in own}
+    assert set(letters) == {"d4", "d10", "d12"}
+    assert letters["d12"].source == "corpus:12"
+    assert "chunk id 7 belongs to an earlier chunk" in letters["d12"].reason
+    assert any("3 documents left out" in note for note in colliding.told.notes)
+
+
+def test_collisions_are_found_again_after_a_kill(
+    colliding: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that died right after it stored what it leaves out gives the same."""
+    with monkeypatch.context() as broken:
+        broken.setattr(colliding.index, "vectors", _unavailable)
+        with pytest.raises(IndexUnavailable):
+            colliding.sync()
+    assert colliding.delta(live_record(colliding.index)).duplicates()
+    colliding.sync()
+    assert_same(colliding, without_the_colliding(colliding).rebuilt(tmp_path / "rebuilt"))
+
+
+def test_too_many_collisions_stop_a_sync(colliding: Living) -> None:
+    """They count as dead letters; nothing is changed."""
+    colliding.ingest_spec = replace(
+        colliding.ingest_spec, min_dead_letters=1, max_dead_letter_share=0.1
+    )
+    before = colliding.content()
+    with pytest.raises(TooManyDeadLetters, match="3 of 13 documents"):
+        colliding.sync()
+    assert colliding.content() == before
+    assert live_record(colliding.index).pending == ""
 
 
 def test_documents_survive_being_kept(living: Living, tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""The reasons for which a document is set aside, as its dead letter names them."""
+
+from __future__ import annotations
+
+from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
+
+NO_TEXT = "no text is left to embed"
+
+
+def unusable(document: Document, reason: str) -> DeadLetter:
+    """A document whose text cannot be embedded."""
+    return DeadLetter(document.id, document.source, reason, text_hash(document.text))
+
+
+def duplicate_id(document_id: str, source: str, first_source: str, digest: str) -> DeadLetter:
+    """A document whose id an earlier one has."""
+    reason = f"duplicate document id; the first is at {first_source}"
+    return DeadLetter(document_id, source, reason, digest)
+
+
+def chunk_id_taken(document_id: str, source: str, chunk_id: int, digest: str) -> DeadLetter:
+    """A document of which a chunk has the id of another, earlier chunk (decision 67)."""
+    reason = f"chunk id {chunk_id} belongs to an earlier chunk: two hashes are equal by chance"
+    return DeadLetter(document_id, source, reason, digest)
