@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.ports import BulkFile
-from mrag_pipeline.staging import tables
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.staging.atomic_folder import Folder
 
 FILE_BYTES = 128 * 1024 * 1024  # held in memory, once for each collection that is loaded
@@ -74,7 +74,7 @@ def _pieces(rows: Iterable[pa.Table], file_bytes: int) -> Iterator[pa.Table]:
 
 
 def _check_vectors(collection: str, table: pa.Table) -> None:
-    vectors = tables.matrix(table["vector"])
+    vectors = vector_matrix(table["vector"])
     whole = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     if not whole.all():
         raise BadVectors(

@@ -39,6 +39,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt, StagedFile
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput, Staging
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.atomic_folder import Folder
@@ -225,7 +226,7 @@ class ShardFolders:
             return np.zeros((0, len(card.heads), card.head_dim), dtype=np.float32)
         left_out = pa.array(~kept)
         vectors = [
-            tables.matrix(
+            vector_matrix(
                 tables.single_precision(self._read(shard, _head(head))).filter(left_out)["vector"]
             )
             for head in card.heads

@@ -23,6 +23,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, StagingError
 from mrag_pipeline.ports import DocumentRow
+from mrag_pipeline.ports.vector_column import vector_matrix
 
 _DICTIONARY = ["document_id", "title", "metadata", "fingerprint", "source", "reason", "head"]
 
@@ -140,7 +141,7 @@ def sums_of(table: pa.Table) -> ImportanceSums:
     return ImportanceSums(
         int(table["num_chunks"][0].as_py()),
         table["norm_sum"].to_numpy().copy(),
-        matrix(table["unit_sum"]).astype(np.float64),
+        vector_matrix(table["unit_sum"]).astype(np.float64),
     )
 
 
@@ -199,13 +200,6 @@ def lists(vectors: NDArray[np.floating]) -> pa.ListArray:
     offsets = np.arange(num_rows + 1, dtype=np.int32) * np.int32(width)
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     return pa.ListArray.from_arrays(pa.array(offsets), values)
-
-
-def matrix(column: pa.ChunkedArray) -> NDArray[np.floating]:
-    """Lists of one width as (N, D); (0, 0) if there are none."""
-    num_rows = len(column)
-    values: NDArray[np.floating] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(num_rows, -1) if num_rows else values.reshape(0, 0)
 
 
 def _rows(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

@@ -19,6 +19,7 @@ from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.staging import tables
@@ -215,4 +216,4 @@ def table_of(ids: Sequence[int], vectors: NDArray[np.floating]) -> pa.Table:
 
 def as_matrix(table: pa.Table) -> NDArray[np.floating]:
     """A table's vectors as (N, D)."""
-    return tables.matrix(table["vector"])
+    return vector_matrix(table["vector"])

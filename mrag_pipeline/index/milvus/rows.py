@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.precision import pack, unpack
 from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
@@ -36,13 +37,12 @@ def of(table: pa.Table, dtype: VectorType = "float32") -> list[dict[str, Any]]:
     """
     if not table.num_rows:
         return []
-    vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     columns = {
         name: table.column(name).to_pylist() for name in table.column_names if name != "vector"
     }
     if "metadata" in columns:
         columns["metadata"] = [json.loads(text) for text in columns["metadata"]]
-    columns["vector"] = sent(vectors.reshape(table.num_rows, -1), dtype)
+    columns["vector"] = sent(vector_matrix(table.column("vector")), dtype)
     names = list(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

@@ -26,6 +26,7 @@ from mrag_pipeline.ports import (
     SearchRequest,
     Staging,
 )
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
@@ -177,9 +178,9 @@ def _vectors(
     heads = manifest.encoder.heads
     table = staging.head(shard, heads[at]) if at < len(heads) else staging.chunks(shard)
     ids = table.column("chunk_id").to_numpy().astype(np.int64, copy=False)
-    flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors = vector_matrix(table.column("vector"))
     dim = manifest.encoder.head_dim if at < len(heads) else manifest.encoder.standard_dim
-    return ids, flat.astype(np.float32, copy=False).reshape(len(ids), dim)
+    return ids, vectors.astype(np.float32, copy=False).reshape(len(ids), dim)
 
 
 def _sample(

@@ -17,6 +17,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import ids_in, matching_heads, sums_in
@@ -89,8 +90,7 @@ def _restore(
     num_rows = 0
     for table in staged.tables(head, wanted):
         ids = table.column("chunk_id").to_numpy()
-        flat = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors = flat.reshape(len(ids), -1).astype(np.float32)
+        vectors = vector_matrix(table.column("vector")).astype(np.float32)
         stored = index.vectors(collection.name, ids.tolist())
         differing = [
             row
