@@ -24,6 +24,7 @@ from mrag_pipeline.index.milvus.bulk_import import BulkImport
 from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.insert import insert
 from mrag_pipeline.index.milvus.lite_filter_rows import changing
+from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
 from mrag_pipeline.index.milvus.reader import MilvusReader
 from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.ports import BulkFiles, CollectionSpec, VectorIndex
@@ -55,7 +56,8 @@ class MilvusIndex(MilvusReader):
         self._inserting = Semaphore(_STREAMS)
         self._import: BulkImport | None = None
         # Vectors of 16 bits would be lists of bytes in the files: not tried on any server.
-        if files is not None and self._backend.imports_files and spec.vector_dtype == "float32":
+        is_possible = self._backend.imports_files and has_bulk_calls(self._client)
+        if files is not None and is_possible and spec.vector_dtype == "float32":
             self._import = BulkImport(self._client, spec, files)
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pymilvus import BulkInsertState, MilvusClient
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
+from mrag_pipeline.index.milvus.pymilvus_private import call_context_of, handler_of
 from mrag_pipeline.ports import BulkFile, BulkFiles
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -87,12 +88,12 @@ class BulkImport:
     def _submit(self, collection: str, file: BulkFile) -> int:
         # utility.do_bulk_insert would need a second connection of the old kind.
         return int(
-            self._client._get_connection().do_bulk_insert(
+            self._handler().do_bulk_insert(
                 collection,
                 "",
                 [file.name],
                 timeout=self._spec.timeout_s,
-                context=self._client._generate_call_context(),
+                context=call_context_of(self._client),
             )
         )
 
@@ -120,19 +121,22 @@ class BulkImport:
                 time.sleep(_LOOK_S)
 
     def _state(self, task: int) -> BulkInsertState:
-        return self._client._get_connection().get_bulk_insert_state(
-            task, timeout=self._spec.timeout_s, context=self._client._generate_call_context()
+        return self._handler().get_bulk_insert_state(
+            task, timeout=self._spec.timeout_s, context=call_context_of(self._client)
         )
 
     def _tasks(self, collection: str) -> list[BulkInsertState]:
         return list(
-            self._client._get_connection().list_bulk_insert_tasks(
+            self._handler().list_bulk_insert_tasks(
                 _MAX_TASKS,
                 collection,
                 timeout=self._spec.timeout_s,
-                context=self._client._generate_call_context(),
+                context=call_context_of(self._client),
             )
         )
+
+    def _handler(self) -> Any:
+        return handler_of(self._client)
 
 
 def _failed(

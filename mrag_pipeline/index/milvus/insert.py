@@ -1,8 +1,9 @@
-"""Arrow tables as Milvus's own insert messages: a hundredth of the cost of rows as dicts.
+"""Inserts Arrow tables as Milvus's own messages: a hundredth of the cost of rows as dicts.
 
-Protocol buffers lay a packed list of floats out as the numbers' bytes, one after the other, and
-so does Arrow. pymilvus takes a finished message, and sends it with its own retries.
-Vectors of 16 bits travel as bytes. Shape legend: N rows, D dimension.
+Protocol buffers and Arrow store a packed list of floats alike: the numbers' bytes, one after the
+other. pymilvus takes a finished message, and sends it with its own retries; where it has lost the
+private call for that, its public client takes the rows. Vectors of 16 bits travel as bytes.
+Shape legend: N rows, D dimension.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
-from pymilvus.grpc_gen import milvus_pb2
 
 from mrag_pipeline.domain.precision import pack
+from mrag_pipeline.index.milvus import pymilvus_private, rows
+from mrag_pipeline.index.milvus.pymilvus_private import Messages
 from mrag_pipeline.index.milvus.schema import VECTOR_TYPES
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
@@ -36,29 +40,26 @@ _TYPES = {
 _PACKED = b"\x0a"  # field 1, length-delimited: FloatArray's and LongArray's `data`
 
 
-def insert_message(
-    collection: str, table: pa.Table, dtype: VectorType = "float32"
-) -> milvus_pb2.InsertRequest:
+def insert_message(collection: str, table: pa.Table, dtype: VectorType, messages: Messages) -> Any:
     """The table's N rows, for a collection with vectors of that type; not checked for NaN.
 
     Raises: BadVectors for a number that the type does not have.
     """
-    message = milvus_pb2.InsertRequest(collection_name=collection, num_rows=table.num_rows)
+    message = messages.milvus.InsertRequest(collection_name=collection, num_rows=table.num_rows)
     for name in table.column_names:
-        column = table.column(name).combine_chunks()
         if name == "vector":
-            numbers = column.flatten().to_numpy(zero_copy_only=False)
+            vectors = vector_matrix(table.column(name))
             field = message.fields_data.add(field_name=name, type=VECTOR_TYPES[dtype])
-            field.vectors.dim = len(numbers) // max(1, table.num_rows)
+            field.vectors.dim = vectors.shape[1]
             if dtype == "float32":
-                _unpack(field.vectors.float_vector, numbers.astype("<f4", copy=False))
+                _set_floats(field.vectors.float_vector, vectors.astype("<f4", copy=False))
             else:
-                bits = pack(numbers.reshape(table.num_rows, -1), dtype)
+                bits = pack(vectors.astype(np.float32, copy=False), dtype)
                 setattr(field.vectors, f"{dtype}_vector", bits.tobytes())
             continue
         kind, part = _TYPES[name]
         field = message.fields_data.add(field_name=name, type=kind)
-        values: Sequence[Any] = column.to_pylist()
+        values: Sequence[Any] = table.column(name).to_pylist()
         if name == "metadata":
             values = [_unescaped(text).encode() for text in values]
         getattr(field.scalars, part).data.extend(values)
@@ -73,14 +74,19 @@ def insert(
     dtype: VectorType = "float32",
 ) -> None:
     """Sends the table's rows; retried by pymilvus until the timeout."""
-    # MilvusClient.insert knows rows as dicts only; what it calls knows finished messages too.
-    client._get_connection().batch_insert(
+    messages = pymilvus_private.MESSAGES
+    # MilvusClient.insert takes rows as dicts only; the call that it wraps takes messages too.
+    send = getattr(pymilvus_private.handler_of(client), "batch_insert", None)
+    if messages is None or send is None:
+        client.insert(collection, rows.of(table, dtype), timeout=timeout_s)
+        return
+    send(
         collection,
         [],
         schema={"fields": []},
-        insert_param=insert_message(collection, table, dtype),
+        insert_param=insert_message(collection, table, dtype, messages),
         timeout=timeout_s,
-        context=client._generate_call_context(),
+        context=pymilvus_private.call_context_of(client),
     )
 
 
@@ -91,7 +97,7 @@ def _unescaped(text: str) -> str:
     return json.dumps(json.loads(text), ensure_ascii=False)
 
 
-def _unpack(numbers: Any, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+def _set_floats(numbers: Any, values: NDArray[np.float32]) -> None:
     raw = values.tobytes()
     numbers.ParseFromString(_PACKED + _varint(len(raw)) + raw)
 

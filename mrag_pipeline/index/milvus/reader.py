@@ -21,7 +21,7 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import lite, rows
 from mrag_pipeline.index.milvus.capabilities import MilvusRelease
 from mrag_pipeline.index.milvus.connection import connect, disconnect, translated
-from mrag_pipeline.index.milvus.direct_calls import Direct
+from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.milvus.lite_filter_rows import LiteRows, Rows
 from mrag_pipeline.index.milvus.records import RecordStore
@@ -76,7 +76,7 @@ class MilvusReader:
         self._loaded: set[str] = set()
         self._loading: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
-        self._direct = Direct(self._client, spec, self._index_type)
+        self._direct = DirectCalls(self._client, spec, self._index_type)
         self._reads = RowReader(self._client, self._direct, spec, self._ready)
         self._searches = CollectionSearches(
             self._client,

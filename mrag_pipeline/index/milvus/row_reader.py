@@ -1,7 +1,7 @@
-"""Rows of one Milvus: by a condition, by ids, or all of them in blocks.
+"""Reads rows of Milvus: by a condition, by ids, or all of them in blocks.
 
-Each is asked directly at first (`direct.py`); what that gives nothing for, pymilvus is asked, with
-its retries and its errors.
+Each read is first made as a direct call (`direct_calls.py`). If that gives nothing, pymilvus makes
+it, with its retries and its errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 from pymilvus import MilvusClient
 
 from mrag_pipeline.index.milvus.connection import translated
-from mrag_pipeline.index.milvus.direct_calls import Direct, Late
+from mrag_pipeline.index.milvus.direct_answers import Late
+from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.expressions import both, ids_in
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -32,7 +33,7 @@ class RowReader:
     def __init__(
         self,
         client: MilvusClient,
-        direct: Direct,
+        direct: DirectCalls,
         spec: MilvusSpec,
         ready: Callable[[str], None],
     ) -> None:

@@ -1,7 +1,7 @@
-"""Searches of one Milvus, several at once, each within its time.
+"""Searches one Milvus, several collections at once, each within its time.
 
-All are asked directly at first, from the caller's own thread (`direct.py`). What that gives nothing
-for, pymilvus is asked in threads that are lent out, with its retries and its errors.
+Every search is first made as a direct call (`direct_calls.py`), all from the caller's thread. Those
+that give nothing are made by pymilvus, in threads of their own, with its retries and its errors.
 Shape legend: W queries, D dimension, c hits per ranking.
 """
 
@@ -21,7 +21,8 @@ from mrag_pipeline.domain.precision import queries
 from mrag_pipeline.errors import TransientError
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.index.milvus.connection import translated
-from mrag_pipeline.index.milvus.direct_calls import DirectSearch, Late
+from mrag_pipeline.index.milvus.direct_answers import Late
+from mrag_pipeline.index.milvus.direct_calls import DirectSearch
 from mrag_pipeline.index.milvus.expressions import ids_in
 from mrag_pipeline.index.milvus.schema import search_params
 from mrag_pipeline.ports import Ranking, SearchRequest

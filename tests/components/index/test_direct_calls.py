@@ -16,7 +16,8 @@ import pytest
 from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
-from mrag_pipeline.index.milvus.direct_calls import Direct, DirectSearch, Late
+from mrag_pipeline.index.milvus.direct_answers import Late
+from mrag_pipeline.index.milvus.direct_calls import DirectCalls, DirectSearch
 from mrag_pipeline.index.milvus.schema import CHUNK_FIELDS, search_params
 from mrag_pipeline.ports import Ranking
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -122,7 +123,7 @@ def test_a_search_is_the_message_that_pymilvus_sends(
         consistency_level=level,
         timeout=5,
     )
-    direct = Direct(client, spec, index_type)
+    direct = DirectCalls(client, spec, index_type)
     direct.search([call("heads", 2, 9)], 5, 1)  # a template for what follows
     direct.search([DirectSearch("heads", rows, "float32", 9, matching)], 5, 1)
     theirs, _, ours = milvus.asked
@@ -147,7 +148,7 @@ def test_a_read_is_the_message_that_pymilvus_sends(
         timeout=5,
         **bound,
     )
-    direct = Direct(client, MilvusSpec(), "FLAT")
+    direct = DirectCalls(client, MilvusSpec(), "FLAT")
     assert direct.query("chunks", matching, CHUNK_FIELDS, limit, level, 5)() == []
     theirs, ours = milvus.asked
     assert ours[0] == theirs[0]
@@ -157,7 +158,7 @@ def test_a_read_is_the_message_that_pymilvus_sends(
 def test_hits_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus) -> None:
     """Rankings of different lengths, filled up; ids beyond 2**53."""
     found = client.search("heads", data=list(vectors(3)), limit=3, anns_field="vector")
-    [ours] = Direct(client, MilvusSpec(), "FLAT").search([call("heads", 3, 3)], 5, 1)
+    [ours] = DirectCalls(client, MilvusSpec(), "FLAT").search([call("heads", 3, 3)], 5, 1)
     assert isinstance(ours, Ranking)
     assert ours.ids.tolist() == [[7, 2**62, -1], [-1] * 3, [5, -1, -1]]
     for query, theirs in enumerate(found):
@@ -181,7 +182,9 @@ def test_rows_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus
     field.float_vector.data.extend([0.5, 1.5, -2.0, 0.1])
     milvus.answers["chunks"] = lambda request, context: answer
     theirs = list(client.query("chunks", filter="chunk_id > 0", output_fields=["*"]))
-    ours = Direct(client, MilvusSpec(), "FLAT").query("chunks", "", ["*"], None, "Bounded", 5)()
+    ours = DirectCalls(client, MilvusSpec(), "FLAT").query(
+        "chunks", "", ["*"], None, "Bounded", 5
+    )()
     assert isinstance(ours, list)
     plain = [{**row, "vector": [float(one) for one in row["vector"]]} for row in ours]
     assert plain == [
@@ -202,7 +205,7 @@ def test_calls_are_under_way_together_and_no_more_than_allowed(
 
     milvus.answers["heads"] = meet
     calls = [call("heads", 1, 2)] * 6
-    found = Direct(client, MilvusSpec(), "FLAT").search(calls, 10, 3)
+    found = DirectCalls(client, MilvusSpec(), "FLAT").search(calls, 10, 3)
     assert [isinstance(one, Ranking) for one in found] == [True] * 6
 
 
@@ -223,7 +226,7 @@ def test_all_callers_together_ask_no_more_at_a_time_than_the_server_is_to_have(
         return hits(request, context)
 
     milvus.answers["heads"] = counted
-    direct = Direct(client, MilvusSpec(search_threads=3), "FLAT")
+    direct = DirectCalls(client, MilvusSpec(search_threads=3), "FLAT")
     calls = [call("heads", 1, 2)] * 12
     with ThreadPoolExecutor(4) as callers:
         found = list(callers.map(lambda _: direct.search(calls, 20, 8), range(6)))
@@ -240,7 +243,7 @@ def test_who_gets_no_place_in_time_is_late(client: MilvusClient, milvus: Milvus)
         return hits(request, context)
 
     milvus.answers["slow"] = held
-    direct = Direct(client, MilvusSpec(search_threads=1), "FLAT")
+    direct = DirectCalls(client, MilvusSpec(search_threads=1), "FLAT")
     with ThreadPoolExecutor(1) as other:
         first = other.submit(direct.search, [call("slow", 1, 2)], 20, 8)
         while not milvus.asked:
@@ -272,7 +275,7 @@ def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) ->
 
     milvus.answers = {"hangs": hang, "down": abort, "gone": refused, "odd": odd}
     names = ["hangs", "down", "heads", "gone", "odd"]
-    direct = Direct(client, MilvusSpec(), "FLAT")
+    direct = DirectCalls(client, MilvusSpec(), "FLAT")
     found = direct.search([call(name, 1, 2) for name in names], 0.5, 8)
     assert [one if one is Late.LATE else type(one) for one in found] == [
         *(Late.LATE, type(None), Ranking, type(None), type(None))
@@ -289,7 +292,7 @@ def test_a_closed_client_answers_nothing() -> None:
     server.start()
     client = MilvusClient(f"http://127.0.0.1:{port}", timeout=10)
     client.close()
-    direct = Direct(client, MilvusSpec(), "FLAT")
+    direct = DirectCalls(client, MilvusSpec(), "FLAT")
     assert direct.search([call("heads", 1, 2)], 1, 1) == [None]
     assert direct.query("chunks", "", ["chunk_id"], None, "Bounded", 1)() is None
     server.stop(None)

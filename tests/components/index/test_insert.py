@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -16,8 +17,8 @@ from pymilvus.client.types import HybridExtraList
 
 from mrag_pipeline.domain.precision import queries, rounded
 from mrag_pipeline.errors import BadVectors
-from mrag_pipeline.index.milvus import rows
-from mrag_pipeline.index.milvus.insert import insert_message
+from mrag_pipeline.index.milvus import insert as inserts
+from mrag_pipeline.index.milvus import pymilvus_private, rows
 from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.vectors import VectorType
@@ -25,6 +26,12 @@ from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 
 HALVES: list[VectorType] = ["float16", "bfloat16"]
+
+
+def insert_message(name: str, table: pa.Table, dtype: VectorType = "float32") -> Any:
+    messages = pymilvus_private.MESSAGES
+    assert messages is not None
+    return inserts.insert_message(name, table, dtype, messages)
 
 
 def by_pymilvus(

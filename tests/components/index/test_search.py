@@ -12,7 +12,8 @@ import pytest
 from pymilvus import MilvusException
 
 from mrag_pipeline.errors import IndexUnavailable, NoLiveVersion
-from mrag_pipeline.index.milvus.direct_calls import DirectSearch, Late
+from mrag_pipeline.index.milvus.direct_answers import Late
+from mrag_pipeline.index.milvus.direct_calls import DirectSearch
 from mrag_pipeline.index.milvus.search import CollectionSearches
 from mrag_pipeline.ports import Ranking, SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
