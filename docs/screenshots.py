@@ -68,7 +68,7 @@ PICTURES = (
 
 
 def main() -> None:
-    """Takes them all."""
+    """Takes all pictures."""
     parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--config", type=Path, default=HERE.parent / "examples" / "demo.toml")
     parser.add_argument("--out", type=Path, default=HERE / "images")

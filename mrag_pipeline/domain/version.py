@@ -89,7 +89,7 @@ class VersionRecord:
     def verified_recall(self) -> float | None:
         """The lowest recall of any collection when the version was built.
 
-        None if the build did not record it (docs/decisions/0067-recall-in-the-record.md).
+        None if the build did not record it (docs/decisions/0069-recall-in-the-record.md).
         """
         verified = self.config.get(VERIFIED)
         recall = verified.get("recall") if isinstance(verified, Mapping) else None
