@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict
 
 import typer
+from rich.markup import escape
 
 from mrag_pipeline.cli.flow_runs import run_work
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
@@ -42,7 +43,7 @@ def audit(shared: SharedOptions, version: Version = None) -> None:
             highlight=False,
         )
         for finding in report.findings:
-            out.print(f"[red]{finding}", highlight=False, soft_wrap=True)
+            out.print(f"[red]{escape(str(finding))}", highlight=False, soft_wrap=True)
         if not report.findings:
             out.print("[green]nothing is wrong", highlight=False)
     if report.findings:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.sync import run_sync
@@ -48,7 +49,10 @@ def list_letters(shared: SharedOptions, run: Run = None) -> None:
         out.print("no dead letters", highlight=False)
         return
     for letter in letters:
-        out.print(f"[bold]{letter.document_id or '(no id)'}[/] {letter.source}", highlight=False)
+        out.print(
+            f"[bold]{escape(letter.document_id or '(no id)')}[/] {escape(letter.source)}",
+            highlight=False,
+        )
         out.print(f"  {letter.reason}", highlight=False, markup=False)
     out.print(
         f"{len(letters):,} in run {run}; once they are fixed: `mrag deadletters replay`",

@@ -43,4 +43,6 @@ def _shown_progress(json: bool) -> Iterator[Progress]:
         with LiveProgress() as bars:
             yield bars
     else:
-        yield LogProgress(lambda line: err.print(line, highlight=False, soft_wrap=True))
+        yield LogProgress(
+            lambda line: err.print(line, highlight=False, markup=False, soft_wrap=True)
+        )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
@@ -41,7 +42,8 @@ def inspect(
     if shared.json:
         print_json({"document_id": document_id, "version": record.version, "chunks": chunks})
         return
-    out.print(f"[bold]{rows[0].title or document_id}[/] ({document_id}) in {record.version}")
+    title = escape(rows[0].title or document_id)
+    out.print(f"[bold]{title}[/] ({escape(document_id)}) in {record.version}")
     for row, chunk in zip(rows, chunks, strict=True):
         norms = chunk["head_norms"]
         missing = [head for head, norm in norms.items() if norm is None]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -52,7 +53,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(f"[bold]{name}", str(value))
+        table.add_row(f"[bold]{name}", escape(str(value)))
     out.print(table, highlight=False)
 
 
@@ -103,9 +104,10 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Prints one line above the bars."""
-        self._bars.console.print(f"[dim]{text}", highlight=False)
+        self._bars.console.print(f"[dim]{escape(text)}", highlight=False)
 
     def finish(self) -> None:
-        """Stops the bar."""
+        """Stops the bar and draws it a last time."""
         if self._task is not None:
             self._bars.stop_task(self._task)
+            self._bars.refresh()

@@ -22,7 +22,8 @@ def test_an_ingest_says_what_it_did(undisturbed: Undisturbed) -> None:
     assert re.search(rf"documents +{GOOD}\b", out)
     assert re.search(r"chunks +\d+ in each of 13 collections", out)
     assert re.search(r"dead letters +6\b", out)
-    assert re.search(r"collections +13 built, 0 found complete", out)
+    assert re.search(r"collections +13 built, 0 already complete", out)
+    assert re.search(r"recall +1\.0000 of the exact top 10, lowest of 13 collections", out)
 
 
 def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
@@ -41,6 +42,7 @@ def test_the_second_run_reuses_everything(undisturbed: Undisturbed) -> None:
     assert (facts["built_collections"], facts["collections"]) == (0, 13)
     assert (facts["documents"], facts["dead_letters"]) == (GOOD, 6)
     assert facts["was_live"] is True
+    assert facts["recall"] == 1.0
     assert undisturbed.files_after_second == undisturbed.files
 
 
