@@ -49,9 +49,10 @@ def context(tmp_path: Path) -> Path:
     )
     place = tmp_path / "context"
     for name in filter(None, listed.stdout.split("\0")):
-        if reaches_the_builder(name) and (ROOT / name).is_file():
+        if reaches_the_builder(name) and (ROOT / name).exists():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, place / name)
+            # A link stays a link, as COPY leaves it.
+            shutil.copy2(ROOT / name, place / name, follow_symlinks=False)
     return place
 
 
@@ -89,6 +90,8 @@ def test_the_context_installs_into_a_fresh_environment(context: Path, tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     site = sysconfig.get_path("purelib", vars={"base": str(fresh)})
+    assert installed_packages(Path(site)) == {"mrag_pipeline"}
+    assert (Path(site) / "mrag_pipeline" / "flows" / "ingest.py").is_file()
     assert all((Path(site) / "mrag_pipeline" / name).exists() for name in package_data(context))
     # Behind the fresh environment's own packages, so that ours is the one just installed.
     Path(site, "requirements.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
@@ -110,6 +113,25 @@ def test_the_context_installs_into_a_fresh_environment(context: Path, tmp_path: 
     )
     assert where.returncode == 0, where.stderr
     assert all(path.startswith(site) for path in where.stdout.split()), where.stdout
+
+
+def installed_packages(site: Path) -> set[str]:
+    """The top-level packages and modules of our distribution: a `flows` would shadow a user's."""
+    [record] = site.glob("mrag_pipeline-*.dist-info/RECORD")
+    paths = [Path(line.split(",")[0]) for line in record.read_text("utf-8").splitlines()]
+    outside = ("..", record.parent.name)  # the `mrag` script, and the wheel's own facts
+    return {path.parts[0] for path in paths} - {*outside}
+
+
+def test_the_flows_are_one_link_into_the_package() -> None:
+    """Prefect finds them at the top; Python imports them under our name, from the same files."""
+    link = ROOT / "mrag_pipeline" / "flows"
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / "flows"
+    sources = {path.name for path in (ROOT / "flows").glob("*.py")}
+    assert {"__init__.py", "ingest.py", "sync.py"} <= sources
+    imports = re.compile(r"^\s*(from|import) flows\b", re.MULTILINE)
+    assert [n for n in sources if imports.search((ROOT / "flows" / n).read_text("utf-8"))] == []
 
 
 def package_data(context: Path) -> list[str]:
