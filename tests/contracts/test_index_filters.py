@@ -44,7 +44,7 @@ def opened(kind: str, folder: Path) -> VectorIndex:
         return open_index(MilvusSpec(uri=SERVER), "docs")
     index = open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
     if kind == "lite expressions":
-        index._rows = None
+        index._lite_rows = None
     return index  # type: ignore[no-any-return]
 
 

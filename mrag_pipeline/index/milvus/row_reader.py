@@ -86,7 +86,7 @@ class RowReader:
             found += self.rows(collection, ids_in(ids[at : at + _IDS_PER_QUERY]), fields)
         return found
 
-    def begun(
+    def start(
         self, collection: str, ids: Sequence[int], fields: Sequence[str]
     ) -> Callable[[], Rows]:
         """Asks for a few rows of a collection in memory; what it gives waits, and is what came."""

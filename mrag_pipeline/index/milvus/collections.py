@@ -1,0 +1,168 @@
+"""The collections of an index on Milvus.
+
+A collection is loaded whole or not at all: dropped, created without an index, filled, flushed,
+indexed, loaded into memory, counted. One that has no index yet was cut short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from threading import Semaphore
+from typing import TYPE_CHECKING
+
+from mrag_pipeline.domain.version import version_in
+from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.index.milvus import lite, rows
+from mrag_pipeline.index.milvus.bulk_import import BulkImport
+from mrag_pipeline.index.milvus.connection import translated
+from mrag_pipeline.index.milvus.insert import insert
+from mrag_pipeline.index.milvus.lite_filter_rows import changing
+from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
+from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
+from mrag_pipeline.index.milvus.stored_rows import MilvusRows
+from mrag_pipeline.index.milvus.versions import MilvusVersions
+from mrag_pipeline.ports import BulkFiles, CollectionSpec
+from mrag_pipeline.settings.milvus import MilvusSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Two collections' inserts keep a server busy; the others flush, index and load meanwhile.
+_INSERT_STREAMS = 2
+
+
+class MilvusCollections(MilvusRows, MilvusVersions):
+    """The Collections port on one Milvus database; it counts rows and spares the live version."""
+
+    def __init__(self, spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> None:
+        super().__init__(spec, index)
+        self._insert_slots = Semaphore(_INSERT_STREAMS)
+        self._import: BulkImport | None = None
+        can_import = self._capabilities.has_bulk_import and has_bulk_calls(self._client)
+        # Vectors of 16 bits would be lists of bytes in the files: not tried on any server.
+        if files is not None and can_import and spec.vector_dtype == "float32":
+            self._import = BulkImport(self._client, spec, files)
+
+    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
+        """Refuses what this Milvus, or its disk, cannot hold.
+
+        Raises: PlanRefused.
+        """
+        self._capabilities.check_collections(collections)
+        if self._path is not None:
+            lite.check_space(self._path, collections, num_chunks)
+        if not self._release.is_lite:
+            self._check_room(collections)
+
+    def load(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> int:
+        """Builds the collection anew from tables and counts it.
+
+        Raises: PlanRefused if the collection belongs to the live version, or for rows that
+        Milvus does not take.
+        """
+        name = collection.name
+        self.drop(name)
+        with changing(self._path, name), translated(f"cannot load {name}"):
+            self._client.create_collection(
+                name,
+                schema=schema(collection, self._spec.vector_dtype),
+                num_shards=1,  # ours are far smaller than what one of a server's carries
+                consistency_level=self._spec.consistency,
+                timeout=self._spec.timeout_s,
+            )
+            self._fill(name, tables, on_rows or (lambda _: None))
+            # Index last: its presence is what makes the collection whole.
+            self._build_index(name)
+        return self.count(name)
+
+    def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
+        """Whether the collection exists, is indexed and loaded, and has exactly so many rows."""
+        try:
+            with translated(f"cannot look at {collection.name}"):
+                if not self._exists(collection.name) or not self._is_indexed(collection.name):
+                    return False
+            return self.count(collection.name) == num_rows
+        except (PlanRefused, NoLiveVersion):
+            # Dropped meanwhile, or half of it is gone: in either case not complete.
+            return False
+
+    def collections(self) -> list[str]:
+        """The names of this index's collections, sorted."""
+        with translated("cannot list collections"):
+            names = self._client.list_collections(timeout=self._spec.timeout_s)
+        return sorted(name for name in names if version_in(self._index, name) is not None)
+
+    def drop(self, collection: str) -> None:
+        """Removes a collection if it exists.
+
+        Raises: PlanRefused if it belongs to the live version: Milvus would drop its alias too,
+        without an error.
+        """
+        version = version_in(self._index, collection)
+        if version is not None and version == self.live():
+            raise PlanRefused(
+                f"{collection} belongs to the live version {version}",
+                "a version that nobody reads",
+                "publish another version first",
+            )
+        with changing(self._path, collection), translated(f"cannot drop {collection}"):
+            self._loaded.discard(collection)
+            self._vector_types.pop(collection, None)
+            if self._exists(collection):
+                if self._import is not None:
+                    self._import.settle(collection)
+                self._client.drop_collection(collection, timeout=self._spec.timeout_s)
+            elif self._path is not None:
+                lite.remove_leftover(self._path, collection)
+
+    # -------------------------------------------------------------- inside
+    def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
+        with translated("cannot list collections"):
+            existing = set(self._client.list_collections(timeout=self._spec.timeout_s))
+        new = {collection.name for collection in collections} - existing
+        if len(existing) + len(new) > self._spec.max_collections:
+            raise PlanRefused(
+                f"{len(existing)} collections are there, and {len(new)} would come",
+                f"{self._spec.max_collections:,} at most (milvus.max_collections)",
+                "drop versions that nobody reads (`mrag retire --keep 0`), or raise the limit "
+                "here and on the server",
+            )
+
+    def _fill(self, name: str, tables: Iterable[pa.Table], on_rows: Callable[[int], None]) -> None:
+        tables = iter(tables)
+        if self._import is not None:
+            first, num_rows = [], 0
+            for table in tables:
+                first.append(table)
+                num_rows += table.num_rows
+                if num_rows >= self._spec.bulk_min_rows:
+                    self._import.fill(name, chain(first, tables), on_rows)
+                    return
+            tables = iter(first)
+        spec = self._spec
+        with self._insert_slots:
+            for table in tables:
+                for batch in rows.batches(table, spec.insert_rows):
+                    insert(self._client, name, batch, spec.timeout_s, spec.vector_dtype)
+                    on_rows(batch.num_rows)
+        self._client.flush(name, timeout=spec.build_timeout_s)
+
+    def _build_index(self, collection: str) -> None:
+        params = self._client.prepare_index_params()
+        params.add_index(
+            "vector",
+            index_type=self._index_type,
+            metric_type=METRIC,
+            params=build_params(self._index_type, self._spec.index_params),
+        )
+        # Lite builds in `load_collection`; waiting here would only be pymilvus's half second.
+        self._client.create_index(
+            collection, params, sync=not self._release.is_lite, timeout=self._spec.build_timeout_s
+        )
+        self._ensure_loaded(collection)
