@@ -57,5 +57,5 @@ def retire(
         config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
     with wiring.run_lock(config, wait_s):
         done = drop(config, version)
-    artifacts.summary(config.index, done.fates)
-    return {"index": config.index, "fates": done.fates, "dropped": list(done.dropped)}
+    artifacts.summary(config.index, done.states)
+    return {"index": config.index, "fates": done.states, "dropped": list(done.dropped)}

@@ -19,13 +19,13 @@ def versions(shared: SharedOptions) -> None:
     Example: mrag versions
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.domain.retirement import fates
+    from mrag_pipeline.domain.retirement import version_states
 
     config = shared.load()
     with closing(wiring.index(config)) as index:
         records, live = index.records(), index.live()
         with_collections = {version_in(config.index, name) for name in index.collections()}
-    states = fates(records, live, datetime.now(UTC), config.retire)
+    states = version_states(records, live, datetime.now(UTC), config.retire)
     rows = [
         {
             "version": record.version,

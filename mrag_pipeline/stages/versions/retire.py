@@ -1,4 +1,4 @@
-"""Versions that nobody needs any more are dropped; never the live one."""
+"""Drops versions that are no longer needed; never the live one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mrag_pipeline.domain.retirement import Fate, fates
+from mrag_pipeline.domain.retirement import VersionState, version_states
 from mrag_pipeline.domain.version import version_in
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import Progress, VersionBuilds
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """What became of every version."""
+    """Every version's state, and which were dropped."""
 
-    fates: dict[str, Fate]
+    states: dict[str, VersionState]
     dropped: tuple[str, ...]
 
 
@@ -39,17 +39,17 @@ def retire(
         forget: removes a version's staging.
     """
     records = index.records()
-    found = fates(records, index.live(), now, spec)
+    states = version_states(records, index.live(), now, spec)
     for record in records:
-        if found[record.version] == "mark":
+        if states[record.version] == "mark":
             index.write_record(replace(record, replaced_at=now.isoformat(timespec="seconds")))
-    dropped = tuple(version for version, fate in found.items() if fate == "drop")
+    dropped = tuple(version for version, state in states.items() if state == "drop")
     progress.phase("retire", len(dropped), "versions")
     for version in dropped:
         drop(index, name, version, forget)
         progress.advance(1)
     progress.finish()
-    return Retired(found, dropped)
+    return Retired(states, dropped)
 
 
 def drop(index: VersionBuilds, name: str, version: str, forget: Callable[[str], None]) -> None:
@@ -63,12 +63,14 @@ def drop(index: VersionBuilds, name: str, version: str, forget: Callable[[str], 
             "a version that nobody reads",
             "`mrag activate` another one first",
         )
-    mine = [one for one in index.collections() if version_in(name, one) == version]
-    if not mine and index.record(version) is None:
+    collections = [
+        collection for collection in index.collections() if version_in(name, collection) == version
+    ]
+    if not collections and index.record(version) is None:
         raise PlanRefused(f"no version {version}", "one that `mrag versions` lists")
     # The chunks first: from then on the version cannot be activated. The record last: while it
-    # is there, the version is found again and what is left of it goes too.
-    for collection in sorted(mine, key=lambda one: not one.endswith("_chunks")):
+    # exists, the next drop finds the version and removes what is left of it.
+    for collection in sorted(collections, key=lambda own: not own.endswith("_chunks")):
         index.drop(collection)
     forget(version)
     index.drop_record(version)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.retirement import fates
+from mrag_pipeline.domain.retirement import version_states
 from mrag_pipeline.settings.retire import RetireSpec
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def at(hours: int | None) -> str:
 
 
 def judged(records: list[Any], live: str | None, **spec: Any) -> dict[str, str]:
-    return dict(fates(records, live, NOW, RetireSpec(**spec)))
+    return dict(version_states(records, live, NOW, RetireSpec(**spec)))
 
 
 @settings(deadline=None)

@@ -235,7 +235,7 @@ def test_a_version_in_its_grace_is_kept(living: Living) -> None:
     """Somebody may still be reading it."""
     old, _ = two(living)
     done, _ = run_retire(living, datetime.now(UTC) + HOUR / 2)
-    assert done.fates[old.version] == "grace"
+    assert done.states[old.version] == "grace"
     assert done.dropped == ()
 
 
@@ -243,7 +243,7 @@ def test_versions_for_going_back_are_kept(living: Living) -> None:
     """The newest `keep` of the replaced ones, however old."""
     old, _ = two(living)
     done, _ = run_retire(living, LATER, keep=1)
-    assert done.fates[old.version] == "kept"
+    assert done.states[old.version] == "kept"
 
 
 @pytest.mark.parametrize("replaced_at", ["", "2999-01-01T00:00:00+00:00"])
@@ -254,7 +254,7 @@ def test_an_unknown_time_starts_the_grace(living: Living, replaced_at: str) -> N
         replace(old, replaced_at=replaced_at, published_at="2026-01-01T00:00:00+00:00")
     )
     done, _ = run_retire(living, LATER)
-    assert done.fates[old.version] == "mark"
+    assert done.states[old.version] == "mark"
     assert done.dropped == ()
     done, _ = run_retire(living, LATER + 2 * HOUR)
     assert done.dropped == (old.version,)
@@ -266,7 +266,7 @@ def test_the_live_version_is_never_dropped(living: Living) -> None:
     with pytest.raises(PlanRefused, match="live"):
         drop(living.index, "docs", record.version, lambda _: None)
     done, _ = run_retire(living, LATER)
-    assert done.fates == {record.version: "live"}
+    assert done.states == {record.version: "live"}
 
 
 # ------------------------------------------------------------------ export and import
