@@ -25,8 +25,9 @@ from mrag_pipeline.flows.progress import current
 from mrag_pipeline.report.folder import write_report
 from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures, published
-from mrag_pipeline.stages.evaluate.evaluate import SharingFinder, strategies_for
 from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
+from mrag_pipeline.stages.evaluate.evaluate import strategies_for
+from mrag_pipeline.stages.evaluate.finder import SharingFinder
 from mrag_pipeline.stages.versions.lookup import live_record
 
 BASELINES = ("standard", "standard-windows")  # of the paired differences

@@ -1,4 +1,4 @@
-"""What a sync allows itself, and what it found to do."""
+"""The difference between a corpus and a version, and the fingerprint of a sync."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class CorpusDifference:
 
 
 def delta_fingerprint(version: str, number: int, parts: Iterable[str], removed: list[int]) -> str:
-    """Changes when anything that a sync will do does. 32 hex digits.
+    """Changes when anything that the sync will do changes. 32 hex digits.
 
     Args:
         version: the fingerprint of the version that is synced.
         number: of the sync, from 1.
         parts: the digests of the documents to embed.
-        removed: the chunk ids to take away.
+        removed: the chunk ids to remove.
     """
     encoded = json.dumps([version, number, list(parts), sorted(removed)]).encode()
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()

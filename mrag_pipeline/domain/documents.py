@@ -27,7 +27,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A document that could not be taken, and why."""
+    """A document that was set aside, and why."""
 
     document_id: str  # as found; may be empty
     source: str  # where it was found

@@ -1,4 +1,4 @@
-"""What an evaluation found: figures by strategy, measure, k and number of aspects.
+"""The results of an evaluation: figures by strategy, measure, k and number of aspects.
 
 Plain values that can be written as JSON and read back; drawn and printed elsewhere.
 """
@@ -26,7 +26,7 @@ Rankings = Sequence[Sequence[str]]  # of each query: document ids, best first, e
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """How much more (or less) than another strategy on the same queries."""
+    """The difference to another strategy on the same queries."""
 
     strategy: str  # the other one
     interval: Interval
@@ -50,7 +50,7 @@ class Figure:
 
     def against(self, strategy: str) -> PairedDifference | None:
         """The difference to that strategy, if it was asked for."""
-        return next((one for one in self.differences if one.strategy == strategy), None)
+        return next((own for own in self.differences if own.strategy == strategy), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that `mrag evaluate` tells."""
+    """All that `mrag evaluate` reports."""
 
     subject: Subject
     strategies: tuple[str, ...]
@@ -105,7 +105,7 @@ class Evaluation:
         """The figure, None if it was not taken."""
         wanted = (strategy, measure, k)
         return next(
-            (one for one in self.figures if (one.strategy, one.measure, one.k) == wanted), None
+            (own for own in self.figures if (own.strategy, own.measure, own.k) == wanted), None
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def figures_of(
             ]
             for measure, column in zip(MEASURES, _columns(outcomes), strict=True):
                 values[:, columns.index((measure, k, strategy))] = column
-    known = [at for at in range(len(columns)) if not np.isnan(values[:, at]).any()]
-    columns, values = [columns[at] for at in known], values[:, known]
+    known = [column for column in range(len(columns)) if not np.isnan(values[:, column]).any()]
+    columns, values = [columns[column] for column in known], values[:, known]
     groups = np.array([query.num_named for query in labelled.queries])
     return tuple(_figures(columns, values, groups, baselines))
 
@@ -163,9 +163,9 @@ def depth(k: str, num_aspects: int) -> int:
 
 def _columns(outcomes: Sequence[Success]) -> tuple[list[float], list[float], list[float]]:
     return (
-        [one.ratio for one in outcomes],
-        [one.category_ratio for one in outcomes],
-        [one.all_found for one in outcomes],
+        [outcome.ratio for outcome in outcomes],
+        [outcome.category_ratio for outcome in outcomes],
+        [outcome.all_found for outcome in outcomes],
     )
 
 
@@ -175,22 +175,22 @@ def _figures(
     groups: NDArray[np.int64],
     baselines: Sequence[str],
 ) -> list[Figure]:
-    place = {column: at for at, column in enumerate(columns)}
+    number_of = {column: number for number, column in enumerate(columns)}
     pairs = [
-        (at, place[measure, k, baseline])
-        for (measure, k, strategy), at in place.items()
+        (number, number_of[measure, k, baseline])
+        for (measure, k, strategy), number in number_of.items()
         for baseline in baselines
-        if baseline != strategy and (measure, k, baseline) in place
+        if baseline != strategy and (measure, k, baseline) in number_of
     ]
-    gaps = [values[:, at] - values[:, other] for at, other in pairs]
+    gaps = [values[:, number] - values[:, baseline] for number, baseline in pairs]
     intervals = Resamples(groups).intervals(np.column_stack([values, *gaps]))
     figures = []
-    for (measure, k, strategy), at in place.items():
+    for (measure, k, strategy), number in number_of.items():
         differences = tuple(
             PairedDifference(columns[other][2], interval)
             for (own, other), interval in zip(pairs, intervals[len(columns) :], strict=True)
-            if own == at
+            if own == number
         )
-        by_aspects = {int(n): float(values[groups == n, at].mean()) for n in np.unique(groups)}
-        figures.append(Figure(strategy, measure, k, intervals[at], by_aspects, differences))
+        by_aspects = {int(n): float(values[groups == n, number].mean()) for n in np.unique(groups)}
+        figures.append(Figure(strategy, measure, k, intervals[number], by_aspects, differences))
     return figures

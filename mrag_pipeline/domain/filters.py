@@ -1,11 +1,11 @@
-"""Which documents a question is about: conditions on fields, joined by all, any and not.
+"""Filters on documents: conditions on fields, joined by all, any and not.
 
 `matches` is the one definition of what a filter means. An index may answer faster, never
 differently:
 - A string is compared with strings, by code point; a number with numbers, by value, so 1 is 1.0;
-  true and false with each other, and they are no numbers. What is of another type, an object, a
-  list, null or not there matches no condition, `ne` too.
-- `Not` is plain negation, so what is not there does match a negated condition.
+  true and false with each other; they are not numbers. A value of another type, an object, a
+  list, null or a missing value matches no condition, not even `ne`.
+- `Not` is plain negation, so a missing value does match a negated condition.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KEY = re.compile(r"(?:[^.\\]|\\[.\\])+")
 class Condition:
     """One field compared with a value.
 
-    Raises: ConfigError for what could never be meant.
+    Raises: ConfigError for a field, op or value that is not valid.
     """
 
     # document_id, title, metadata.KEY or metadata.KEY.KEY...; \. is a dot within a key, \\ a \.
@@ -48,7 +48,7 @@ class Condition:
     value: Scalar | tuple[Scalar, ...] | None = None  # a tuple for `in`, None for `exists`
 
     def __post_init__(self) -> None:
-        """Nothing that exists is wrong in itself."""
+        """A condition that exists is valid."""
         field_path(self.field)
         _check_op(self.op)
         if self.op == "exists":
@@ -59,8 +59,8 @@ class Condition:
                 raise ConfigError(f"in with {_shown(self.value)}", "a list of values")
             if len(self.value) > MAX_VALUES:
                 raise ConfigError(f"in with {len(self.value)} values", f"{MAX_VALUES} at most")
-            for one in self.value:
-                _check_value(one)
+            for value in self.value:
+                _check_value(value)
         elif isinstance(self.value, tuple):
             raise ConfigError(f"{self.op} with a list", "one value", "for several there is `in`")
         else:
@@ -76,21 +76,21 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every one holds."""
+    """Every filter holds."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one holds."""
+    """At least one filter holds."""
 
     filters: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """It does not hold."""
+    """The filter does not hold."""
 
     filter: Filter
 
@@ -103,7 +103,7 @@ class FilterableRow(Protocol):
 
     @property
     def document_id(self) -> str:
-        """Whose it is."""
+        """The id of its document."""
 
     @property
     def title(self) -> str:
@@ -115,22 +115,22 @@ class FilterableRow(Protocol):
 
 
 def parse(plain: Mapping[str, Any]) -> Filter:
-    """The filter that plain JSON says: a condition, or {"all": [...]}, {"any": ...}, {"not": ...}.
+    """The filter of plain JSON: a condition, or {"all": [...]}, {"any": ...}, {"not": ...}.
 
-    Raises: ConfigError, naming the place.
+    Raises: ConfigError, naming the part of the filter.
     """
     conditions = [0]
     return _parsed(plain, "filter", 1, conditions)
 
 
 def matches(wanted: Filter, row: FilterableRow) -> bool:
-    """Whether the row is meant."""
+    """Whether the row meets the filter."""
     if isinstance(wanted, Condition):
         return _holds(wanted, value_of(row, wanted.field))
     if isinstance(wanted, All):
-        return all(matches(one, row) for one in wanted.filters)
+        return all(matches(part, row) for part in wanted.filters)
     if isinstance(wanted, AnyOf):
-        return any(matches(one, row) for one in wanted.filters)
+        return any(matches(part, row) for part in wanted.filters)
     return not matches(wanted.filter, row)
 
 
@@ -149,7 +149,7 @@ def value_of(row: FilterableRow, field: str) -> object:
 def field_path(field: str) -> tuple[str, ...]:
     """The keys in the metadata that a field names, none for `document_id` and `title`.
 
-    Raises: ConfigError for a field that is none.
+    Raises: ConfigError for a field that does not exist.
     """
     if field in ("document_id", "title"):
         return ()
@@ -173,7 +173,7 @@ def _parsed(plain: object, place: str, depth: int, conditions: list[int]) -> Fil
         raise ConfigError(f"{place} is {_shown(plain)}", f"an object such as {EXAMPLE}")
     if depth > MAX_DEPTH:
         raise ConfigError(
-            f"{place} is {depth} levels deep", f"{MAX_DEPTH} at most", "ask for less at once"
+            f"{place} is {depth} levels deep", f"{MAX_DEPTH} at most", "use fewer levels"
         )
     [*names] = plain
     if names in (["all"], ["any"]):
@@ -182,8 +182,8 @@ def _parsed(plain: object, place: str, depth: int, conditions: list[int]) -> Fil
         if not isinstance(parts, list | tuple) or not parts:
             raise ConfigError(f"{place}.{joined} is {_shown(parts)}", "a list of filters")
         filters = tuple(
-            _parsed(part, f"{place}.{joined}[{at}]", depth + 1, conditions)
-            for at, part in enumerate(parts)
+            _parsed(part, f"{place}.{joined}[{number}]", depth + 1, conditions)
+            for number, part in enumerate(parts)
         )
         return All(filters) if joined == "all" else AnyOf(filters)
     if names == ["not"]:
@@ -247,7 +247,7 @@ def _holds(condition: Condition, found: object) -> bool:
         return kind is not None
     value = condition.value
     if isinstance(value, tuple):
-        return any(_kind(one) == kind and found == one for one in value)
+        return any(_kind(option) == kind and found == option for option in value)
     return _kind(value) == kind and _compared(condition.op, found, value)
 
 
@@ -269,7 +269,7 @@ def _compared(op: Op, found: Any, value: Any) -> bool:
 
 
 def _kind(value: object) -> Literal["string", "boolean", "number"] | None:
-    """What a value may be compared with; None for what matches nothing."""
+    """The kind of values that a value is compared with; None if it matches nothing."""
     if isinstance(value, str):
         return "string"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Whether a whole new version is good enough to take the live one's place. Pure."""
+"""Decides whether a new version is good enough to replace the live one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class GateComparison:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate looked at, and why it stays shut if it does."""
+    """What the gate compared, and the reasons if it stays closed."""
 
     new_documents: int
     live_documents: int
-    compared: GateComparison | None  # None if no query was asked
+    compared: GateComparison | None  # None if there are no queries
     reasons: tuple[str, ...]  # empty: it opens
 
     @property
@@ -35,7 +35,7 @@ class Verdict:
 def judge(
     spec: GateSpec, new_documents: int, live_documents: int, compared: GateComparison | None
 ) -> Verdict:
-    """The verdict on figures alone."""
+    """The verdict, from the figures alone."""
     reasons = []
     if live_documents - new_documents > spec.max_fewer_documents * live_documents:
         reasons.append(

@@ -1,4 +1,4 @@
-"""Queries whose right documents are known, and what is wrong with a set of them.
+"""Labelled queries, whose right documents are known, and the flaws of a set of them.
 
 Knows nothing of files or of how documents are found.
 """
@@ -39,8 +39,8 @@ class Flaw:
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        shown = f" (such as {'; '.join(self.examples)})" if self.examples else ""
-        return f"{self.count} {self.what}{shown}"
+        examples = f" (such as {'; '.join(self.examples)})" if self.examples else ""
+        return f"{self.count} {self.what}{examples}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class LabelledSet:
     flaws: tuple[Flaw, ...] = ()
 
 
-def flaw(what: str, found: Sequence[str], count: int | None = None) -> tuple[Flaw, ...]:
-    """The flaw with its first examples; none if nothing was found.
+def flaw(what: str, cases: Sequence[str], count: int | None = None) -> tuple[Flaw, ...]:
+    """The flaw with its first examples; empty if there are no cases.
 
     Args:
-        found: one entry a case; `count` where a case counts more than once.
+        cases: one entry a case; `count` where a case counts more than once.
     """
-    if not found:
+    if not cases:
         return ()
-    examples = tuple(dict.fromkeys(found))[:MAX_EXAMPLES]
-    return (Flaw(what, len(found) if count is None else count, examples),)
+    examples = tuple(dict.fromkeys(cases))[:MAX_EXAMPLES]
+    return (Flaw(what, len(cases) if count is None else count, examples),)

@@ -1,4 +1,4 @@
-"""What was fetched against what was asked: success, its mean, and how sure that is.
+"""Success of a query, its mean over a set, and the confidence interval of that mean.
 
 Success as the paper counts it (arXiv 2406.05085, section 4): with k documents fetched, the share
 of the query's aspects among them; the same over categories; and whether every aspect was found.
@@ -35,19 +35,20 @@ class Success:
 
 
 def success(query: LabelledQuery, fetched: Sequence[str], labelled: LabelledSet) -> Success:
-    """What the fetched documents are worth to the query.
+    """How many of the query's aspects the fetched documents cover.
 
     Args:
         fetched: document ids, each once.
     """
-    got = frozenset(fetched)
-    found = sum(1 for aspect in query.aspects if not got.isdisjoint(aspect.documents))
+    documents = frozenset(fetched)
+    num_found = sum(not documents.isdisjoint(aspect.documents) for aspect in query.aspects)
     wanted = {aspect.category for aspect in query.aspects}
     category_ratio = float("nan")
     if "" not in wanted:
-        touched = {labelled.categories.get(document, "") for document in got}
-        category_ratio = len(wanted & touched) / len(wanted)
-    return Success(found / len(query.aspects), category_ratio, float(found == len(query.aspects)))
+        fetched_categories = {labelled.categories.get(document, "") for document in documents}
+        category_ratio = len(wanted & fetched_categories) / len(wanted)
+    ratio = num_found / len(query.aspects)
+    return Success(ratio, category_ratio, float(num_found == len(query.aspects)))
 
 
 def unique(documents: Sequence[str]) -> list[str]:
@@ -57,7 +58,7 @@ def unique(documents: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and where it would lie with other queries of the same kind."""
+    """A figure and its confidence interval over queries of the same kind."""
 
     value: float
     low: float
@@ -106,6 +107,6 @@ class Resamples:
 
 
 def _weights(groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    names, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    weights: NDArray[np.float64] = 1.0 / (sizes[place] * len(names))
+    names, group_rows, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    weights: NDArray[np.float64] = 1.0 / (sizes[group_rows] * len(names))
     return weights

@@ -1,4 +1,4 @@
-"""Rankings to hits: every (window, voter) ranks documents, and they vote.
+"""Turns rankings into hits: every (window, voter) ranks documents, and they vote.
 
 A voter is a head, or the standard vector. In each ranking a document stands once, at its best
 passage, and gets `weight * decay^rank` there (rank from 0). Its vote is
@@ -77,25 +77,25 @@ def weights_of(importance: NDArray[np.floating], standard_weight: float) -> NDAr
     return np.append(heads, standard_weight * heads.sum()) if standard_weight else heads
 
 
-def candidate_chunks(ballots: WeightedRankings, spec: VoteSpec, size: int) -> list[int]:
+def candidate_chunks(rankings: WeightedRankings, spec: VoteSpec, size: int) -> list[int]:
     """The chunks with the highest votes when each chunk counts as a document of its own.
 
-    Only their rows have to be fetched to know their documents. Returns ids, best first.
+    Only their documents have to be looked up. Returns: at most `size` ids, best first.
     """
-    chunks, places = _chunks(ballots)
-    ranks = np.broadcast_to(np.arange(ballots.ids.shape[2]), ballots.ids.shape)
-    num_windows = ballots.ids.shape[1]
+    chunks, places = _chunks(rankings)
+    ranks = np.broadcast_to(np.arange(rankings.ids.shape[2]), rankings.ids.shape)
+    num_windows = rankings.ids.shape[1]
     # Summed over voters at once: with all voters apart this would be the largest array of all.
     cells = places * num_windows + np.arange(num_windows)[:, None]
-    worth = _worth(ballots, ranks, spec)
+    worth = _worth(rankings, ranks, spec)
     votes = _sums(cells, worth, len(chunks) * num_windows).reshape(len(chunks), num_windows)
     total = _over_windows(votes, spec.power)
     order = np.lexsort((chunks, -total))
-    return [int(chunks[at]) for at in order if chunks[at] >= 0][:size]
+    return [int(chunks[row]) for row in order if chunks[row] >= 0][:size]
 
 
 def choose_documents(
-    ballots: WeightedRankings,
+    rankings: WeightedRankings,
     documents: Mapping[int, str],
     spec: VoteSpec,
     k: int,
@@ -104,33 +104,33 @@ def choose_documents(
     """The k documents chosen, in the order they were chosen; a smaller k gives the same start.
 
     Args:
-        documents: whose each chunk is, by chunk id. A chunk that is not named keeps its place
-            in its rankings and cannot be chosen.
+        documents: by chunk id. A chunk without a document here keeps its rank and cannot be
+            chosen.
         gone: chunks that no longer exist: the ranks below them close up.
     """
-    chunks, places = _chunks(ballots)
+    chunks, cells = _chunks(rankings)
     names = list(dict.fromkeys(documents[c] for c in chunks.tolist() if c in documents))
     if not names or k < 1:
         return []
     owner = _owners(chunks, documents, names, gone)  # (G,)
-    ranks = _ranks(owner[places])
-    worth = np.where(ranks >= 0, _worth(ballots, np.maximum(ranks, 0), spec), 0.0)
+    ranks = _ranks(owner[cells])
+    worth = np.where(ranks >= 0, _worth(rankings, np.maximum(ranks, 0), spec), 0.0)
     named = np.flatnonzero((owner >= 0) & (owner < len(names)))
     row = np.full(len(chunks), len(named))
     row[named] = np.arange(len(named))
-    passages = _parts(row[places], worth, len(named))
+    passages = _parts(row[cells], worth, len(named))
     parts = np.zeros((len(names), *passages.shape[1:]))
     np.add.at(parts, owner[named], passages)
     # Falling votes, ids rising among equals: so the first passage of a document is its best.
     order = np.lexsort((named, -_over_windows(passages.sum(axis=1), spec.power)))
-    held: list[list[int]] = [[] for _ in names]
-    for at in order.tolist():
-        if passages[at].any():
-            held[owner[named[at]]].append(int(chunks[named[at]]))
-    first = np.array([ids[0] if ids else -1 for ids in held])
+    voted: list[list[int]] = [[] for _ in names]  # passages that got votes, best first
+    for passage in order.tolist():
+        if passages[passage].any():
+            voted[owner[named[passage]]].append(int(chunks[named[passage]]))
+    first = np.array([ids[0] if ids else -1 for ids in voted])
     votes = _over_windows(parts.sum(axis=1), spec.power)
     return [
-        Hit(names[m], tuple(held[m]), float(votes[m]), added, parts[m])
+        Hit(names[m], tuple(voted[m]), float(votes[m]), added, parts[m])
         for m, added in _choose(parts.sum(axis=1), first, spec, k)
     ]
 
@@ -148,15 +148,15 @@ def fuse(rankings: Sequence[Sequence[str]], depth: int) -> list[tuple[str, float
         for ranking in rankings:
             for rank, document in enumerate(ranking[start : start + depth], start):
                 votes[document] = votes.get(document, 0.0) + 1.0 / (FUSION_CONSTANT + rank)
-        for document, vote in sorted(votes.items(), key=lambda one: -one[1]):
+        for document, vote in sorted(votes.items(), key=lambda item: -item[1]):
             fused.setdefault(document, vote)
     return list(fused.items())
 
 
-def _chunks(ballots: WeightedRankings) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """The chunks that stand in some ranking, ids rising; and where each hit's chunk is in them."""
-    chunks, places = np.unique(ballots.ids, return_inverse=True)
-    return chunks, places.reshape(ballots.ids.shape)
+def _chunks(rankings: WeightedRankings) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """(G,) the chunks of all rankings, ids rising; and (V, W, c) each hit's row among them."""
+    chunks, rows = np.unique(rankings.ids, return_inverse=True)
+    return chunks, rows.reshape(rankings.ids.shape)
 
 
 def _owners(
@@ -165,17 +165,17 @@ def _owners(
     names: Sequence[str],
     gone: Collection[int],
 ) -> NDArray[np.intp]:
-    """Each chunk's document as a number; -1 for what is not there.
+    """(G,) each chunk's document as a number; -1 for padding and chunks that are gone.
 
-    A chunk without a name is a document of its own, numbered after the named ones.
+    A chunk whose document is unknown is a document of its own, numbered after the named ones.
     """
-    number = {name: at for at, name in enumerate(names)}
+    number_of = {name: number for number, name in enumerate(names)}
     owner = np.empty(len(chunks), np.intp)
-    for at, chunk in enumerate(chunks.tolist()):
+    for row, chunk in enumerate(chunks.tolist()):
         if chunk < 0 or chunk in gone:
-            owner[at] = -1
+            owner[row] = -1
         else:
-            owner[at] = number[documents[chunk]] if chunk in documents else len(names) + at
+            owner[row] = number_of[documents[chunk]] if chunk in documents else len(names) + row
     return owner
 
 
@@ -193,12 +193,12 @@ def _ranks(owners: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _worth(
-    ballots: WeightedRankings, ranks: NDArray[np.intp], spec: VoteSpec
+    rankings: WeightedRankings, ranks: NDArray[np.intp], spec: VoteSpec
 ) -> NDArray[np.float64]:
-    """(V, W, c): what a hit at that rank gets."""
-    weights = ballots.weights[:, None, None]
+    """(V, W, c): what a hit at that rank is worth."""
+    weights = rankings.weights[:, None, None]
     if spec.rule == "distance":
-        similarity = ballots.scores.astype(np.float64)
+        similarity = rankings.scores.astype(np.float64)
         worth = np.where(np.isfinite(similarity), 1.0 / np.maximum(1.0 - similarity, _CLOSEST), 0.0)
         distant: NDArray[np.float64] = weights * worth
         return distant
@@ -212,7 +212,7 @@ def _parts(
     """(num_rows, V, W): what each row's passage gets from each voter in each window.
 
     Args:
-        rows: (V, W, c); the row `num_rows` is for what is not asked about.
+        rows: (V, W, c); hits of the row `num_rows` are not wanted.
     """
     num_voters, num_windows, _ = rows.shape
     num_rankings = num_voters * num_windows
@@ -243,20 +243,20 @@ def _over_windows(votes: NDArray[np.float64], power: float) -> NDArray[np.float6
 def _choose(
     votes: NDArray[np.float64], first: NDArray[np.int64], spec: VoteSpec, k: int
 ) -> list[tuple[int, float]]:
-    """Documents and what each added, one by one; a window counts less as it is answered.
+    """The documents chosen one by one, and what each added; a window counts less once answered.
 
     Args:
         votes: (M, W).
-        first: (M,) what decides ties.
+        first: (M,) decides ties: the smaller wins.
     """
     share = votes / np.maximum(votes.max(axis=0), np.finfo(np.float64).tiny)
-    left = np.ones(votes.shape[1])
+    window_weights = np.ones(votes.shape[1])
     free = votes.sum(axis=1) > 0.0
     chosen: list[tuple[int, float]] = []
     while len(chosen) < k and free.any():
-        added = np.where(free, _over_windows(votes * left, spec.power), -1.0)
+        added = np.where(free, _over_windows(votes * window_weights, spec.power), -1.0)
         best = int(np.lexsort((first, -added))[0])
         chosen.append((best, float(added[best])))
         free[best] = False
-        left = left * (1.0 - spec.coverage * share[best])
+        window_weights = window_weights * (1.0 - spec.coverage * share[best])
     return chosen

@@ -11,7 +11,8 @@ from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.chunking import ChunkingSpec
-from mrag_pipeline.stages.ingest.plan import SAMPLE_DOCUMENTS, SAMPLE_SHARDS, plan
+from mrag_pipeline.stages.ingest.estimate import SAMPLE_DOCUMENTS, SAMPLE_SHARDS
+from mrag_pipeline.stages.ingest.plan import plan
 from tests.support.builds import Build, a_document
 from tests.support.fake_staging import FakeStaging
 

@@ -1,0 +1,98 @@
+"""Estimates what building a version needs, from a sample of its corpus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrag_pipeline.domain.chunking import chunks_of, embedded_text
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.errors import EmptyCorpus
+from mrag_pipeline.ports import CorpusReader, Segmenter
+from mrag_pipeline.settings.chunking import ChunkingSpec
+
+SAMPLE_SHARDS = 8
+SAMPLE_DOCUMENTS = 64  # of each sampled shard are cut and counted
+STAGED_SHARE = 0.95  # of float vectors left after compression: they hardly compress
+INDEXED_SHARE = 1.3  # of the raw size, in the index
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the run needs, from a sample of the corpus. Exact where the sample is all of it."""
+
+    num_bytes: int  # of source
+    num_documents: int
+    num_chunks: int
+    num_tokens: int
+    staging_bytes: int
+    index_bytes: int
+    num_dead_letters: int  # seen in the sample
+    sampled_documents: int
+    exact: bool
+
+
+def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmenter) -> Estimate:
+    """What building the version needs.
+
+    Counts documents and characters of some whole shards, and chunks and tokens of their first
+    texts.
+    Raises: EmptyCorpus if all shards were read and no document has text.
+    """
+    shards = manifest.shards
+    step = max(1, len(shards) // SAMPLE_SHARDS)
+    sampled = shards[::step][:SAMPLE_SHARDS]
+    cut_documents: list[Document] = []
+    num_documents = num_chars = cut_chars = num_dead_letters = 0
+    for shard in sampled:
+        num_cut = 0
+        for item in reader.read(shard.slices):
+            if isinstance(item, DeadLetter):
+                num_dead_letters += 1
+                continue
+            num_documents += 1
+            num_chars += len(item.text)
+            if num_cut < SAMPLE_DOCUMENTS:
+                num_cut += 1
+                cut_chars += len(item.text)
+                cut_documents.append(item)
+    is_all = len(sampled) == len(shards)
+    if is_all and not num_documents:
+        raise EmptyCorpus(
+            f"no document with text in the corpus ({num_dead_letters} dead letters)",
+            "at least one document",
+            f"check the field mapping: {reader.describe()}",
+        )
+    num_bytes = sum(shard.num_bytes for shard in shards)
+    by_bytes = num_bytes / max(1, sum(shard.num_bytes for shard in sampled))
+    by_chars = by_bytes * num_chars / max(1, cut_chars)
+    num_chunks, num_tokens, text_bytes = _measure(cut_documents, manifest.chunking, segmenter)
+    card = manifest.encoder
+    chunks = math.ceil(num_chunks * by_chars)
+    number_bytes = 2 if manifest.vector_dtype == "float16" else 4
+    vector_bytes = chunks * (len(card.heads) * card.head_dim * number_bytes + card.standard_dim * 4)
+    return Estimate(
+        num_bytes=num_bytes,
+        num_documents=round(num_documents * by_bytes),
+        num_chunks=chunks,
+        num_tokens=round(num_tokens * by_chars),
+        staging_bytes=int(vector_bytes * STAGED_SHARE + text_bytes * by_chars),
+        index_bytes=int((vector_bytes * 4 / number_bytes + text_bytes * by_chars) * INDEXED_SHARE),
+        num_dead_letters=num_dead_letters,
+        sampled_documents=num_documents,
+        exact=is_all and num_chars == cut_chars,
+    )
+
+
+def _measure(
+    documents: Sequence[Document], chunking: ChunkingSpec, segmenter: Segmenter
+) -> tuple[int, int, int]:
+    """Chunks, tokens and bytes of text that the documents give."""
+    texts = [
+        embedded_text(chunk, chunking)
+        for document in documents
+        for chunk in chunks_of(document, segmenter.passages(document.text), chunking)
+    ]
+    return len(texts), sum(segmenter.count_tokens(texts)), sum(map(len, texts))
