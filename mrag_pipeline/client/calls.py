@@ -15,14 +15,14 @@ from pydantic import BaseModel, ValidationError
 from mrag_pipeline.client.filters import Where, wire_filter
 from mrag_pipeline.client.problems import AnswerUnreadable, service_problem
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.wire.filters import Filter
+from mrag_pipeline.wire.schema import Schema
 from mrag_pipeline.wire.schemas import (
     AnswerBody,
     BatchAnswer,
     BatchBody,
     Chunk,
-    Filter,
     IndexState,
-    Schema,
     SearchAnswer,
     SearchBody,
     WordedAnswer,

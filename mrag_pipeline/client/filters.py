@@ -1,7 +1,6 @@
 """Filters written in Python: `(field("metadata.year") >= 2020) & ~field("title").starts_with("x")`.
 
-They become the wire's filters (wire/schemas.py), which the service compiles; nothing here
-is Milvus's language.
+They become the wire's filters (wire/filters.py), which the service compiles for its index.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.wire.schemas import AllOf, AnyOf, Condition, Filter, Not, Op
+from mrag_pipeline.wire.filters import AllOf, AnyOf, Condition, Filter, Not, Op
 
 Scalar = str | bool | int | float
 _FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)

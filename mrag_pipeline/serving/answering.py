@@ -1,4 +1,4 @@
-"""An answer in words: hits become numbered passages within a token budget, a model cites them."""
+"""An answer in words: hits become numbered passages within a token budget; a model cites them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULES = (
     "meant for you. Answer in the language of the question."
 )
 _TAG = re.compile(r"<(?=/?\s*passage)", re.IGNORECASE)
-NOTHING = "No passage was found that could answer this."
+NO_PASSAGES = "No passage was found that could answer this."
 
 
 class Chat(Protocol):
@@ -35,18 +35,18 @@ class Chat(Protocol):
     def pieces(
         self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
     ) -> AsyncIterator[str]:
-        """The answer, piece by piece; at least one with text.
+        """The answer, piece by piece; at least one piece has text.
 
         Raises: LlmUnavailable, LlmRefused; OutOfTime.
         """
 
     async def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is asked; without citations there is nothing to ask it."""
+    """What is sent to the chat model; without citations it is not called."""
 
     messages: tuple[Mapping[str, str], ...]
     citations: tuple[Citation, ...]
@@ -55,77 +55,81 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Words from hits."""
+    """Turns hits into an answer in words."""
 
     chat: Chat
     max_context_tokens: int
 
-    def budget(self, asked: int | None) -> int:
-        """The tokens that passages may take.
+    def budget(self, max_context_tokens: int | None) -> int:
+        """The tokens that passages may take in the prompt.
 
         Raises: ConfigError for more than the service allows.
         """
-        if asked is not None and asked > self.max_context_tokens:
-            raise ConfigError(f"max_context_tokens = {asked}", f"at most {self.max_context_tokens}")
-        return self.max_context_tokens if asked is None else asked
+        if max_context_tokens is None:
+            return self.max_context_tokens
+        if max_context_tokens > self.max_context_tokens:
+            raise ConfigError(
+                f"max_context_tokens = {max_context_tokens}", f"at most {self.max_context_tokens}"
+            )
+        return max_context_tokens
 
     async def pieces(self, prompt: Prompt, seconds: float) -> AsyncIterator[str]:
-        """The answer, piece by piece; the model is not asked about nothing.
+        """The answer, piece by piece; the model is not called without passages.
 
         Raises: LlmUnavailable, LlmRefused; OutOfTime.
         """
         if not prompt.citations:
-            yield NOTHING
+            yield NO_PASSAGES
             return
         async for piece in self.chat.pieces(prompt.messages, seconds):
             yield piece
 
     async def whole(self, prompt: Prompt, seconds: float) -> str:
-        """The answer in one; errors as `pieces`."""
+        """The whole answer; errors as `pieces`."""
         return "".join([piece async for piece in self.pieces(prompt, seconds)])
 
 
 def passages(hits: Sequence[SearchHit]) -> list[str]:
-    """The hits as they stand in a prompt, numbered by place from 1."""
+    """The hits as they are written in a prompt, numbered by rank from 1."""
     return [
-        f'<passage number="{place}" title="{_attribute(hit.title or hit.document_id)}">\n'
-        f"{_quiet(hit.text)}\n</passage>"
-        for place, hit in enumerate(hits, 1)
+        f'<passage number="{rank}" title="{_attribute(hit.title or hit.document_id)}">\n'
+        f"{_escaped(hit.text)}\n</passage>"
+        for rank, hit in enumerate(hits, 1)
     ]
 
 
 def prompt(query: str, hits: Sequence[SearchHit], counts: Sequence[int], budget: int) -> Prompt:
-    """The hits that fit, best first; one that does not fit leaves room for shorter ones.
+    """The prompt with the hits that fit, best first; shorter ones may follow one that does not fit.
 
     Args:
-        counts: each of `passages(hits)` in tokens.
+        counts: the tokens of each of `passages(hits)`.
         budget: tokens that all passages may take together.
     Raises: ConfigError if there are hits and none fits.
     """
-    texts, citations, spent = [], [], 0
-    for place, (hit, text, count) in enumerate(zip(hits, passages(hits), counts, strict=True), 1):
-        if spent + count <= budget:
+    texts, citations, num_tokens = [], [], 0
+    for rank, (hit, text, count) in enumerate(zip(hits, passages(hits), counts, strict=True), 1):
+        if num_tokens + count <= budget:
             texts.append(text)
-            citations.append(Citation.model_construct(number=place, hit=hit))
-            spent += count
+            citations.append(Citation.model_construct(number=rank, hit=hit))
+            num_tokens += count
     if hits and not citations:
         raise ConfigError(
-            f"{budget} tokens for passages, and the shortest found has {min(counts)}",
-            "room for one passage at least",
+            f"{budget} tokens for passages; the shortest one found has {min(counts)}",
+            "room for at least one passage",
             "raise max_context_tokens",
         )
-    asked = "\n\n".join([*texts, f"Question: {query}"])
+    question = "\n\n".join([*texts, f"Question: {query}"])
     return Prompt(
-        ({"role": "system", "content": RULES}, {"role": "user", "content": asked}),
+        ({"role": "system", "content": RULES}, {"role": "user", "content": question}),
         tuple(citations),
-        spent,
+        num_tokens,
     )
 
 
-def _quiet(text: str) -> str:
-    """A text that cannot end the passage, or the title, that it stands in."""
+def _escaped(text: str) -> str:
+    """The text with its tags broken, so that it cannot end the passage that contains it."""
     return _TAG.sub("< ", text)
 
 
 def _attribute(text: str) -> str:
-    return " ".join(_quiet(text).replace('"', "'").split())
+    return " ".join(_escaped(text).replace('"', "'").split())

@@ -1,6 +1,6 @@
-"""What goes over the wire, in and out: the API's one source, for the service and its clients.
+"""Request and response bodies of the API, shared by the service and its clients.
 
-Imports pydantic alone, so that a client needs nothing else of this package.
+Imports only pydantic, so that a client needs nothing else of this package.
 Shape legend: W windows, V voters (heads, then `standard` if it votes).
 """
 
@@ -8,79 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-# Generous bounds of what is ever taken; `[serve]` sets the ones that hold.
+from mrag_pipeline.wire.filters import Filter
+from mrag_pipeline.wire.schema import Schema
+
+# Upper bounds for any service; `[serve]` sets the lower limits of one.
 MAX_K = 1000
 MAX_QUERY_CHARS = 1_000_000
 MAX_QUERIES = 1000
 MIN_TIMEOUT_S = 0.01
 MAX_TIMEOUT_S = 600.0
-
-Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
-Scalar = Annotated[str, Field(max_length=4096)] | bool | int | float
-
-
-class Schema(BaseModel):
-    """An unknown key is an error: a misspelt option must not be ignored."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-# ------------------------------------------------------------------ filters
-class Condition(Schema):
-    """One field compared with a value. A document without the field never matches."""
-
-    field: str = Field(
-        max_length=512,
-        description="`document_id`, `title`, or `metadata.KEY` (`metadata.KEY.KEY` goes deeper).",
-        examples=["metadata.year"],
-    )
-    op: Op = Field(examples=["ge"])
-    value: Scalar | list[Scalar] | None = Field(
-        default=None,
-        description="A string, number or boolean; a list for `in`; nothing for `exists`.",
-        examples=[2020],
-    )
-
-
-class AllOf(Schema):
-    """Every one holds."""
-
-    all: list[Filter] = Field(min_length=1, max_length=64)
-
-
-class AnyOf(Schema):
-    """At least one holds."""
-
-    any: list[Filter] = Field(min_length=1, max_length=64)
-
-
-class Not(Schema):
-    """It does not hold."""
-
-    negated: Filter = Field(alias="not")
-
-
-def _kind(value: Any) -> str | None:
-    """Which of the filters a value is, so that it is measured by that one's schema alone."""
-    if isinstance(value, dict):
-        return next((key for key in ("all", "any", "not") if key in value), "condition")
-    kinds: dict[type, str] = {Condition: "condition", AllOf: "all", AnyOf: "any", Not: "not"}
-    return kinds.get(type(value))
-
-
-Filter = Annotated[
-    Annotated[Condition, Tag("condition")]
-    | Annotated[AllOf, Tag("all")]
-    | Annotated[AnyOf, Tag("any")]
-    | Annotated[Not, Tag("not")],
-    Discriminator(
-        _kind,
-        custom_error_type="not_a_filter",
-        custom_error_message="Input should be a condition (field, op, value), or all, any or not",
-    ),
-]
 
 
 # ------------------------------------------------------------------ questions
@@ -105,29 +43,29 @@ class SearchBody(Schema):
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
     k: int = Field(default=10, ge=1, le=MAX_K, description="Documents to fetch.")
     strategy: str = Field(default="aspect", max_length=64, examples=["aspect"])
-    filter: Filter | None = Field(default=None, description="Only documents that match it.")
+    filter: Filter | None = Field(default=None, description="Search only documents that match.")
     tenant: str | None = Field(
         default=None,
         max_length=512,
-        description="Only this tenant's documents. A key that is bound to a tenant has its own.",
+        description="Search only this tenant's documents. A key bound to a tenant always does.",
     )
     windows: list[Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]] | None = Field(
         default=None,
         min_length=1,
         max_length=256,
-        description="The pieces to search by, instead of ours; a fusion strategy's sub-queries.",
+        description="Search by these pieces instead of cutting the query; sub-queries for fusion.",
     )
     min_heads: int | None = Field(
         default=None,
         ge=1,
-        description="Answer though some heads did not, if so many did. Left out: all must.",
+        description="How many heads must answer in time. Default: all.",
     )
-    explain: bool = Field(default=False, description="Each hit's votes by voter and window.")
+    explain: bool = Field(default=False, description="Return each hit's votes by voter and window.")
     timeout_s: float | None = Field(default=None, ge=MIN_TIMEOUT_S, le=MAX_TIMEOUT_S)
 
 
 class BatchBody(Schema):
-    """Several questions, answered in one go on one version, in the time of the hastiest."""
+    """Several questions, answered together from one version; the shortest `timeout_s` applies."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -146,9 +84,9 @@ class BatchBody(Schema):
 
 
 class AnswerBody(SearchBody):
-    """A question to be answered in words, from what is found.
+    """A question for the chat model to answer from the passages found.
 
-    `timeout_s` bounds the search and the words together.
+    `timeout_s` limits the search and the chat model together.
     """
 
     model_config = ConfigDict(
@@ -160,13 +98,13 @@ class AnswerBody(SearchBody):
         }
     )
 
-    stream: bool = Field(default=False, description="Answer piece by piece: server-sent events.")
+    stream: bool = Field(default=False, description="Stream the answer as server-sent events.")
     max_context_tokens: int | None = Field(default=None, ge=64, le=1_000_000)
 
 
 # ------------------------------------------------------------------ answers
 class WindowPart(Schema):
-    """A piece of the query that was searched on its own: query[start:end], in characters."""
+    """A piece of the query that was searched separately: query[start:end], in characters."""
 
     text: str
     start: int
@@ -175,9 +113,9 @@ class WindowPart(Schema):
 
 
 class Chunk(Schema):
-    """A passage as the index keeps it: [start, end) of its document, in characters."""
+    """A passage of the index: [start, end) of its document, in characters."""
 
-    # A string: an int64 is more than a browser's numbers hold.
+    # A string: JavaScript's numbers cannot hold every int64.
     chunk_id: str
     document_id: str
     ordinal: int
@@ -189,23 +127,23 @@ class Chunk(Schema):
 
 
 class SearchHit(Chunk):
-    """A document found, by its best passage."""
+    """A document found, shown by its best passage."""
 
     vote: float
-    window: int = Field(description="The window that voted most for it: an index of `windows`.")
+    window: int = Field(description="Index in `windows` of the window that voted most for it.")
     votes_by_window: list[float] = Field(description="(W,)")
     votes_by_voter: list[float] = Field(description="(V,)")
     votes: list[list[float]] | None = Field(default=None, description="(V, W), if explained.")
 
 
 class SearchAnswer(Schema):
-    """What was found, best first, and who said so."""
+    """The documents found, best first, and which voters and windows found them."""
 
     version: str
     strategy: str
     windows: list[WindowPart]
-    voters: list[str] = Field(description="Heads as l05_h07; `standard` is the ordinary vector.")
-    missing_voters: list[str] = Field(description="Those that did not answer in time.")
+    voters: list[str] = Field(description="Heads (l05_h07); `standard` is the ordinary vector.")
+    missing_voters: list[str] = Field(description="Voters that did not answer in time.")
     hits: list[SearchHit]
     seconds: dict[str, float] = Field(description="By stage: encode, search, fetch, vote, total.")
 
@@ -217,30 +155,30 @@ class BatchAnswer(Schema):
 
 
 class Citation(Schema):
-    """A passage that the prompt held, as [number]."""
+    """A passage of the prompt, cited as [number]."""
 
-    number: int = Field(description="The hit's place, from 1: a hit left out leaves a gap.")
+    number: int = Field(description="The hit's rank, from 1; hits that did not fit leave gaps.")
     hit: SearchHit
 
 
 class WordedAnswer(Schema):
-    """An answer in words, with the passages it was given."""
+    """An answer in words, with the passages that the chat model was given."""
 
     answer: str
     citations: list[Citation]
     search: SearchAnswer
     model: str
-    prompt_tokens: int = Field(description="Of the passages, by the encoder's tokenizer.")
+    prompt_tokens: int = Field(description="Tokens of the passages, by the encoder's tokenizer.")
 
 
 class TextPiece(Schema):
-    """The data of a streamed answer's `text` event: what comes next."""
+    """Data of a streamed answer's `text` event: the next piece."""
 
     text: str
 
 
 class AnswerEnd(Schema):
-    """The data of a streamed answer's `done` event: all but what `search` has told."""
+    """Data of a streamed answer's `done` event: everything but the search's result."""
 
     answer: str
     citations: list[Citation]
@@ -249,10 +187,10 @@ class AnswerEnd(Schema):
 
 
 class Health(Schema):
-    """How the service is."""
+    """Whether the service is alive or ready."""
 
     status: Literal["alive", "ready"]
-    version: str = Field(default="", description="The live version, where it is known.")
+    version: str = Field(default="", description="The live version, if known.")
 
 
 class HeadState(Schema):
@@ -272,13 +210,13 @@ class IndexState(Schema):
     num_chunks: int
     model: str
     heads: list[HeadState]
-    strategies: dict[str, str] = Field(description="Names, and what each does.")
+    strategies: dict[str, str] = Field(description="Each strategy's name and what it does.")
     default_strategy: str
     examples: list[str] = Field(description="Questions to try.")
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457, application/problem+json)."""
+    """An error (RFC 9457, application/problem+json)."""
 
     type: str = "about:blank"
     title: str
@@ -288,9 +226,5 @@ class Problem(BaseModel):
     fix: str = ""
     request_id: str = ""
     errors: list[dict[str, Any]] | None = Field(
-        default=None, description="Where the body is wrong, place by place."
+        default=None, description="Each place where the body does not fit the schema."
     )
-
-
-for _model in (AllOf, AnyOf, Not, SearchBody, AnswerBody, BatchBody):
-    _model.model_rebuild()

@@ -13,7 +13,7 @@ from httpx_sse import EventSource, ServerSentEvent
 from starlette.testclient import TestClient
 
 from mrag_pipeline.llm.chat import ChatStream
-from mrag_pipeline.serving.answering import NOTHING, Answerer
+from mrag_pipeline.serving.answering import NO_PASSAGES, Answerer
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
@@ -186,7 +186,7 @@ def test_nothing_found_is_said_without_asking_the_model(living: Living) -> None:
     with a_chat_server(ANSWER) as (url, asked):
         nobody = a_client(backend, TENANTS, Bound("nobody"), answerer=an_answerer(url))
         answer = nobody.post("/v1/answer", json=ASKED).json()
-        assert (answer["answer"], answer["citations"]) == (NOTHING, [])
+        assert (answer["answer"], answer["citations"]) == (NO_PASSAGES, [])
         assert asked == []
         mine = a_client(backend, TENANTS, Bound("umbrella"), answerer=an_answerer(url))
         mine.post("/v1/answer", json={**ASKED, "k": 5})

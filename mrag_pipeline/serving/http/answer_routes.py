@@ -1,4 +1,4 @@
-"""`/v1/answer`: what is found, put in words by a chat model, whole or as server-sent events."""
+"""`/v1/answer`: a chat model answers from the passages found, whole or as server-sent events."""
 
 # No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
 
@@ -46,7 +46,7 @@ def answer_router(
     observer: Observer,
     answerer: Answerer | None,
 ) -> APIRouter:
-    """The route over a backend; without an answerer it says that none is configured."""
+    """The route over a backend; without an answerer it responds that none is configured."""
     router = APIRouter(prefix="/v1", tags=["answer"])
 
     @router.post(
@@ -61,10 +61,10 @@ def answer_router(
         caller: Annotated[Caller, Depends(guard)],
         body: Annotated[AnswerBody, Depends(body_of(AnswerBody))],
     ) -> Response:
-        """The passages found go to the chat model within a budget of tokens; it cites them.
+        """Gives the passages found, up to a token budget, to the chat model, which cites them.
 
-        Events, if streamed: `search` (a SearchAnswer), `text` (a TextPiece) as often as it
-        takes, then `done` (an AnswerEnd) or `error` (a Problem).
+        Events, if streamed: `search` (a SearchAnswer), any number of `text` (a TextPiece), then
+        `done` (an AnswerEnd) or `error` (a Problem).
         """
         began = time.perf_counter()
         asks = [admission.ask(body, caller)]
@@ -80,31 +80,35 @@ def answer_router(
         async def searched() -> tuple[SearchAnswer, Prompt]:
             answers = await backend.answer(asks, seconds)
             observer.answered(request, answers, asks)
-            found = wire_format.search_answer(answers[0], body.explain, time.perf_counter() - began)
-            counts = await backend.count_tokens(answering.passages(found.hits))
-            return found, answering.prompt(body.query, found.hits, counts, budget)
+            search = wire_format.search_answer(
+                answers[0], body.explain, time.perf_counter() - began
+            )
+            counts = await backend.count_tokens(answering.passages(search.hits))
+            return search, answering.prompt(body.query, search.hits, counts, budget)
 
-        # Searched before the first event, so that what goes wrong has a status of its own.
-        found, prompt = await unless_left(request, searched(), seconds)
-        left = answerer.chat.timeout_s
+        # The search ends before the first event, so that its errors have a status of their own.
+        search, prompt = await unless_left(request, searched(), seconds)
+        seconds_left = answerer.chat.timeout_s
         if body.timeout_s is not None:
-            left = min(left, max(0.0, body.timeout_s - (time.perf_counter() - began)))
+            seconds_left = min(
+                seconds_left, max(0.0, body.timeout_s - (time.perf_counter() - began))
+            )
         if not body.stream:
-            text = await unless_left(request, answerer.whole(prompt, left), left)
-            told = {**_end(text, prompt, answerer), "search": found}
-            return wire_format.json_of(WordedAnswer.model_construct(**told))
+            text = await unless_left(request, answerer.whole(prompt, seconds_left), seconds_left)
+            values = {**_end(text, prompt, answerer), "search": search}
+            return wire_format.json_of(WordedAnswer.model_construct(**values))
 
         async def events() -> AsyncIterator[str]:
-            yield _event("search", found)
-            said = []
+            yield _event("search", search)
+            pieces = []
             try:
-                async for piece in answerer.pieces(prompt, left):
-                    said.append(piece)
+                async for piece in answerer.pieces(prompt, seconds_left):
+                    pieces.append(piece)
                     yield _event("text", TextPiece(text=printable(piece)))
-            except Exception as error:  # the status is sent: an event is all that can tell it
+            except Exception as error:  # the status is sent: only an event can tell it
                 yield _event("error", reported(error, request.scope))
                 return
-            end = _end("".join(said), prompt, answerer)
+            end = _end("".join(pieces), prompt, answerer)
             yield _event("done", AnswerEnd.model_construct(**end))
 
         return EventStream(events())
@@ -122,9 +126,9 @@ def _end(text: str, prompt: Prompt, answerer: Answerer) -> dict[str, Any]:
 
 
 def _event(name: str, data: BaseModel) -> str:
-    """One server-sent event; JSON has no line break but those that only some readers split at."""
+    """One server-sent event; escapes the characters at which some readers would break the line."""
     return f"event: {name}\ndata: {_BREAKS.sub(_escaped, data.model_dump_json())}\n\n"
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _escaped(character: re.Match[str]) -> str:
+    return f"\\u{ord(character[0]):04x}"

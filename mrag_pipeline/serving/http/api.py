@@ -1,4 +1,4 @@
-"""The HTTP API over a backend: routes, problems, and what stands around them. Knows no Ray."""
+"""The HTTP API over a backend: routes, problems, middleware. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec
 
 DESCRIPTION = """\
-Multi-Head RAG (arXiv 2406.05085): every attention head of the embedding model is searched in a
-space of its own, for every aspect of the query, and heads and aspects vote.
+Multi-Head RAG (arXiv 2406.05085): every aspect of the query is searched in the separate vector
+space of each attention head of the embedding model; heads and aspects vote on the documents.
 
 Every error is a problem (RFC 9457, `application/problem+json`): what was found, what was
 expected, and what to do. `Retry-After` comes with 429 and 503.
@@ -27,8 +27,8 @@ expected, and what to do. `Retry-After` comes with 429 and 503.
 TAGS = [
     {"name": "search", "description": "Find documents."},
     {"name": "answer", "description": "Find documents, and have a chat model answer from them."},
-    {"name": "index", "description": "What is served, and its passages."},
-    {"name": "health", "description": "For machines that watch."},
+    {"name": "index", "description": "The live version, and its passages."},
+    {"name": "health", "description": "For probes."},
 ]
 
 
@@ -39,18 +39,18 @@ def create_api(
     observer: Observer,
     answerer: Answerer | None = None,
 ) -> FastAPI:
-    """The app. Whoever builds the parts closes them.
+    """The app. The caller closes the parts.
 
     Args:
-        answerer: None: /v1/answer says that no chat model is configured.
+        answerer: None: /v1/answer responds that no chat model is configured.
     """
     app = FastAPI(
         title="Multi-Head RAG",
-        summary="Finds the documents of questions that have several aspects.",
+        summary="Finds documents for questions that have several aspects.",
         description=DESCRIPTION,
         version=version("mrag-pipeline"),
         openapi_tags=TAGS,
-        docs_url=None,  # FastAPI's page loads its parts from elsewhere
+        docs_url=None,  # FastAPI's page loads scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -62,7 +62,7 @@ def create_api(
     app.include_router(health_router(backend))
     app.include_router(pages.router())
     app.openapi = openapi.document(app, spec)  # type: ignore[method-assign]
-    # The last is the outermost: the observer sees what the guard refuses.
+    # The last one is the outermost: the observer sees what the guard refuses.
     guard.protect(app)
     observer.install(app)
     return app

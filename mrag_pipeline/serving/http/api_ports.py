@@ -1,4 +1,4 @@
-"""What the API is given besides its backend, as small as it needs it, and stand-ins for tests."""
+"""What the API needs besides its backend: callers, a guard and an observer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Caller(Protocol):
-    """Who asks, as the guard knows them."""
+    """Who sent a request, as the guard knows them."""
 
     @property
     def name(self) -> str:
@@ -21,23 +21,23 @@ class Caller(Protocol):
 
     @property
     def tenant(self) -> str | None:
-        """Whose documents the key is bound to; None: it may name any."""
+        """The tenant that the key is bound to; None: the caller may name any."""
 
 
 class Guard(Protocol):
-    """Who may ask, and how much at once."""
+    """Decides who may send requests, and how many."""
 
     @property
     def __call__(self) -> Callable[..., Any]:
-        """A FastAPI dependency that gives the Caller, while the request is under way.
+        """A FastAPI dependency that yields the Caller while the request is under way.
 
         Raises: Unauthorized; TooManyRequests.
         """
 
     def spend(self, caller: Any, cost: int) -> None:
-        """Counts more requests as the caller's: a batch is as many as it holds.
+        """Counts further requests against the caller: a batch costs one for each search.
 
-        Raises: TooManyRequests; ConfigError if so many can never be let through.
+        Raises: TooManyRequests; ConfigError for more than are ever allowed.
         """
 
     def protect(self, app: FastAPI) -> None:
@@ -45,15 +45,15 @@ class Guard(Protocol):
 
 
 class Observer(Protocol):
-    """Who watches requests."""
+    """Watches requests."""
 
     def install(self, app: FastAPI) -> None:
         """Adds its middleware and its routes (`/metrics`).
 
-        Its middleware sets `scope["state"]["request_id"]`, which problems then tell.
+        Its middleware sets `scope["state"]["request_id"]`, which problems include.
         """
 
     def answered(
         self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
     ) -> None:
-        """A request's searches were answered, all together."""
+        """Records the answers of a request's searches, all together."""

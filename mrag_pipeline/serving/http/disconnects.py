@@ -1,4 +1,4 @@
-"""Work that ends when whoever asked for it hangs up, or when its time is over."""
+"""Work that is cancelled when its caller disconnects, or when its time is over."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 async def unless_left(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """What the work gives; it is cancelled when the client leaves or the seconds are over.
+    """The work's result; cancels the work when the client leaves or the seconds are over.
 
-    The request's body must have been read.
+    Read the request's body before.
     Raises: ClientLeft, OutOfTime.
     """
     working = asyncio.create_task(_in_time(work, seconds))
-    watching = asyncio.create_task(_gone(request))
+    watching = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done() and watching.exception() is None:
-            raise left()
+            raise client_left()
         return await working
     finally:
         working.cancel()
@@ -35,8 +35,8 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, T], seconds: f
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-def left() -> ClientLeft:
-    """The caller has hung up."""
+def client_left() -> ClientLeft:
+    """The error for a caller that disconnected."""
     return ClientLeft("the client closed the connection")
 
 
@@ -46,14 +46,14 @@ class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """Adds what keeps proxies (nginx) from collecting the events."""
+        """Adds the header that stops proxies (nginx) from buffering the events."""
         super().init_headers({"X-Accel-Buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events.
 
-        Starlette listens for leaving clients only up to this version of ASGI, and learns it
-        later from a failing send: a model that thinks for a minute would think for nobody.
+        Starlette listens for disconnects only up to this version of ASGI; with a later one it
+        notices when a send fails, which may be a minute of the chat model's work too late.
         """
         await super().__call__({**scope, "asgi": {"spec_version": "2.3"}}, receive, send)
 
@@ -66,6 +66,6 @@ async def _in_time(work: Coroutine[Any, Any, T], seconds: float) -> T:
         raise out_of_time(seconds) from None
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: for whoever restarts the service or sends it requests. No key needed."""
+"""`/livez` and `/readyz`: for process supervisors and load balancers. No key needed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def health_router(backend: Backend) -> APIRouter:
     """The routes over a backend."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/livez", summary="Whether the process answers", responses=problems(500))
+    @router.get("/livez", summary="Whether the process is alive", responses=problems(500))
     async def livez() -> Health:
-        """Asks nothing of the index."""
+        """Does not touch the index."""
         return Health(status="alive")
 
     @router.get("/readyz", summary="Whether questions are answered", responses=problems(500, 503))
     async def readyz() -> Health:
-        """503 tells why not."""
+        """503 with the reason if not."""
         state = await backend.state()
         if not state.ready or state.record is None:
             raise NotReady(state.reason, "a live version that the service's encoder built")

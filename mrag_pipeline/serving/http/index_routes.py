@@ -28,13 +28,13 @@ def index_router(
 
     @router.get(
         "/index",
-        summary="What is served",
+        summary="The live version",
         response_model=IndexState,
         responses=problems(504, *ALWAYS),
         dependencies=[Depends(guard)],
     )
     async def index(request: Request) -> Response:
-        """The live version, its heads, and the strategies that can be asked for."""
+        """The live version, its heads, and the strategies to choose from."""
         state = await unless_left(request, backend.state(), spec.timeout_s)
         if state.record is None:
             raise NotReady(state.reason, "a live version")
@@ -51,14 +51,14 @@ def index_router(
         caller: Annotated[Caller, Depends(guard)],
         chunk_id: Annotated[
             str,
-            Path(pattern="^[0-9]{1,19}$", description="As a hit has it.", examples=["42"]),
+            Path(pattern="^[0-9]{1,19}$", description="The `chunk_id` of a hit.", examples=["42"]),
         ],
         tenant: Annotated[
             str | None,
-            Query(max_length=512, description="Only if it is this tenant's."),
+            Query(max_length=512, description="404 unless it is this tenant's."),
         ] = None,
     ) -> Response:
-        """Of the live version; another tenant's is not found."""
+        """A passage of the live version; another tenant's is 404."""
         only = admission.narrowed(None, tenant, caller)
         number = int(chunk_id)
         row = None

@@ -1,4 +1,4 @@
-"""A request's JSON body, read after the key was checked and taken only if it says it is JSON."""
+"""Reads a request's JSON body after the key was checked, if its Content-Type is JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from mrag_pipeline.serving.http.disconnects import left
+from mrag_pipeline.serving.http.disconnects import client_left
 from mrag_pipeline.serving.http.problem_table import WrongMediaType
 from mrag_pipeline.serving.http.problems import shortened
 
@@ -20,8 +20,8 @@ M = TypeVar("M", bound=BaseModel)
 def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """A dependency that reads the request's body as the model.
 
-    FastAPI's own would parse the body before any other dependency runs, the guard's too. Types
-    are taken as they are: "5" is no number.
+    FastAPI's own would parse the body before any other dependency runs, even the guard. Types
+    are strict: "5" is not a number.
 
     Raises: WrongMediaType; RequestValidationError (bad JSON too).
     """
@@ -31,12 +31,12 @@ def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
         try:
             return model.model_validate_json(await request.body(), strict=True)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
+            details = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError(
-                [{**one, "loc": ("body", *one["loc"])} for one in found]
+                [{**detail, "loc": ("body", *detail["loc"])} for detail in details]
             ) from None
         except ClientDisconnect:
-            raise left() from None
+            raise client_left() from None
 
     return body
 
@@ -50,7 +50,7 @@ def _check(content_type: str) -> None:
     charset = rest.replace('"', "").strip().lower()
     if not is_json or (charset.startswith("charset=") and charset != "charset=utf-8"):
         raise WrongMediaType(
-            f"a body of type {shortened(content_type) or 'that is not said'}",
+            f"Content-Type: {shortened(content_type) or '(none)'}",
             "application/json in UTF-8",
             "send the header `Content-Type: application/json`",
         )

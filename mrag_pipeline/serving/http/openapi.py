@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI knows of the routes, the bodies, the problems, the limits."""
+"""The OpenAPI document: FastAPI's routes, with bodies, problems and this service's limits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mrag_pipeline.wire.schemas import (
     TextPiece,
 )
 
-# Bodies (read by `bodies.body_of`), problems and the data of events: no route names them.
+# Bodies (read by `json_body.body_of`), problems and event data, which no route names.
 UNROUTED = (SearchBody, BatchBody, AnswerBody, TextPiece, AnswerEnd, Problem)
 REF = "#/components/schemas/{model}"
-# Any request can meet these, whatever it asks for.
+# Statuses that any request can get.
 ALWAYS = (401, 429, 500, 503)
 ANSWER_EVENT = {
     "type": "object",
-    "description": "Each event. `data` is JSON: a SearchAnswer, TextPiece, AnswerEnd or Problem.",
+    "description": "One event. `data` is JSON: a SearchAnswer, TextPiece, AnswerEnd or Problem.",
     "properties": {
         "event": {"type": "string", "enum": ["search", "text", "done", "error"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
@@ -61,29 +61,29 @@ EXAMPLES = {
     )
 }
 _HEADERS = {
-    401: ("WWW-Authenticate", "The way to send a key.", "string"),
+    401: ("WWW-Authenticate", "How to send a key.", "string"),
     429: ("Retry-After", "Seconds to wait.", "integer"),
     503: ("Retry-After", "Seconds to wait.", "integer"),
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses`: each status with the problems it may tell."""
+    """A route's `responses`: each status with its problems."""
     return {status: _response(status) for status in sorted(statuses)}
 
 
 def takes(model: type[BaseModel]) -> dict[str, Any]:
-    """A route's `openapi_extra`: the JSON body that `bodies.body_of` reads."""
+    """A route's `openapi_extra`: the JSON body that `json_body.body_of` reads."""
     examples = model.model_config.get("json_schema_extra") or {}
     assert isinstance(examples, dict)
-    named = {f"example {at}": {"value": one} for at, one in enumerate(examples["examples"], 1)}  # type: ignore[arg-type]
+    named = {f"example {n}": {"value": body} for n, body in enumerate(examples["examples"], 1)}  # type: ignore[arg-type]
     schema = {"$ref": REF.format(model=model.__name__)}
     content = {"application/json": {"schema": schema, "examples": named}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def document(app: FastAPI, spec: ServeSpec) -> Callable[[], dict[str, Any]]:
-    """What `app.openapi` is set to: built once."""
+    """The function for `app.openapi`; it builds the document once."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -94,7 +94,7 @@ def document(app: FastAPI, spec: ServeSpec) -> Callable[[], dict[str, Any]]:
 
 
 def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
-    made = get_openapi(
+    built = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.summary,
@@ -102,21 +102,21 @@ def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas = built.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in _definitions(UNROUTED).items():
         schemas.setdefault(name, schema)
     _limit(schemas, spec)
-    return made
+    return built
 
 
 def _definitions(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
-    _, made = models_json_schema([(model, "validation") for model in models], ref_template=REF)
-    definitions: dict[str, Any] = made["$defs"]
+    _, document = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+    definitions: dict[str, Any] = document["$defs"]
     return definitions
 
 
 def _limit(schemas: dict[str, Any], spec: ServeSpec) -> None:
-    """The limits that this service has in place of those that any may have."""
+    """Replaces the schemas' upper bounds by this service's limits."""
     for name in ("SearchBody", "AnswerBody"):
         fields = schemas[name]["properties"]
         fields["query"]["maxLength"] = spec.max_query_chars
@@ -130,7 +130,7 @@ def _limit(schemas: dict[str, Any], spec: ServeSpec) -> None:
 
 
 def _array(field: dict[str, Any]) -> dict[str, Any]:
-    return next(one for one in field["anyOf"] if one.get("type") == "array")
+    return next(option for option in field["anyOf"] if option.get("type") == "array")
 
 
 def _response(status: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _response(status: int) -> dict[str, Any]:
         type=type_of(next(iter(kinds))) if kinds else f"{TYPES}internal",
         title=titles[0],
         status=status,
-        detail=next((row.instead for row in kinds.values()), "") or "what was found",
+        detail=next((row.instead for row in kinds.values()), "") or "what happened",
         fix="what to do",
         request_id=EXAMPLE_ID,
     )

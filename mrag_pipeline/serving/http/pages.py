@@ -1,7 +1,7 @@
-"""The page at `/`, the API's description at `/docs`, and their few files: no build, no CDN.
+"""The page at `/`, the API's description at `/docs`, and their files: no build step, no CDN.
 
-Only the files that stand in `serving/static` when the router is made are served, from memory: a
-path from outside never reaches the disk. Nothing here knows what a search is.
+Serves the files that are in `serving/static` when the router is made, from memory: a path from a
+request never reaches the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import resources
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-# Whatever else lies in the folder (an editor's backup, a map) is not served.
+# Other files in the folder (an editor's backup, a map) are not served.
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -27,11 +27,11 @@ class StaticFile:
 
     body: bytes
     media_type: str
-    etag: str  # of its content: the same on every replica
+    etag: str  # a hash of the content: the same on every replica
 
 
 def static_files() -> dict[str, StaticFile]:
-    """Everything of `serving/static` that a browser may ask for, by name."""
+    """Every file of `serving/static` that a browser may request, by name."""
     files: dict[str, StaticFile] = {}
     for entry in resources.files("mrag_pipeline.serving").joinpath("static").iterdir():
         media_type = MEDIA_TYPES.get("." + entry.name.rpartition(".")[2])
@@ -43,7 +43,7 @@ def static_files() -> dict[str, StaticFile]:
 
 
 def router() -> APIRouter:
-    """Serves the page, the API's description and their files; none of it is in the OpenAPI."""
+    """Serves the page, the API's description and their files; none is in the OpenAPI document."""
     files = static_files()
     pages = APIRouter(include_in_schema=False)
 
@@ -65,8 +65,8 @@ def router() -> APIRouter:
 
 
 def _respond(file: StaticFile, request: Request) -> Response:
-    """The file, or 304 to who has it already."""
-    # Asked for again each time: a browser must not run an old script against a new API.
+    """The file, or 304 if the browser has it already."""
+    # Revalidated each time: a browser must not run an old script against a new API.
     headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
     held = request.headers.get("if-none-match", "")
     if held.strip() == "*" or file.etag in (

@@ -38,14 +38,14 @@ def search_router(
         caller: Annotated[Caller, Depends(guard)],
         body: Annotated[SearchBody, Depends(body_of(SearchBody))],
     ) -> Response:
-        """Every aspect of the query is searched in every head's space; heads and windows vote."""
+        """Searches every aspect of the query in every head's space; heads and windows vote."""
         began = time.perf_counter()
         seconds = admission.seconds(body.timeout_s)
         asks = [admission.ask(body, caller)]
         answers = await unless_left(request, backend.answer(asks, seconds), seconds)
         observer.answered(request, answers, asks)
-        told = wire_format.search_answer(answers[0], body.explain, time.perf_counter() - began)
-        return wire_format.json_of(told)
+        total = time.perf_counter() - began
+        return wire_format.json_of(wire_format.search_answer(answers[0], body.explain, total))
 
     @router.post(
         "/search/batch",
@@ -59,20 +59,20 @@ def search_router(
         caller: Annotated[Caller, Depends(guard)],
         body: Annotated[BatchBody, Depends(body_of(BatchBody))],
     ) -> Response:
-        """All answered from one version; the shortest `timeout_s` counts for all."""
+        """Answers all from one version; the shortest `timeout_s` applies to all."""
         began = time.perf_counter()
         searches = body.searches
         admission.check_batch(len(searches))
         guard.spend(caller, len(searches) - 1)
-        asks = [admission.ask(one, caller) for one in searches]
-        seconds = min(admission.seconds(one.timeout_s) for one in searches)
+        asks = [admission.ask(search_body, caller) for search_body in searches]
+        seconds = min(admission.seconds(search_body.timeout_s) for search_body in searches)
         answers = await unless_left(request, backend.answer(asks, seconds), seconds)
         observer.answered(request, answers, asks)
         total = time.perf_counter() - began
-        told = [
-            wire_format.search_answer(answer, one.explain, total)
-            for one, answer in zip(searches, answers, strict=True)
+        sent = [
+            wire_format.search_answer(answer, search_body.explain, total)
+            for search_body, answer in zip(searches, answers, strict=True)
         ]
-        return wire_format.json_of(BatchAnswer.model_construct(answers=told))
+        return wire_format.json_of(BatchAnswer.model_construct(answers=sent))
 
     return router

@@ -1,4 +1,4 @@
-"""What the stages found, as the schemas that go over the wire.
+"""Answers, chunks and version records as the schemas that go over the wire.
 
 Shape legend: V voters, W windows.
 """
@@ -27,29 +27,32 @@ from mrag_pipeline.wire.schemas import (
 )
 
 
-def json_of(told: BaseModel) -> Response:
-    """A schema as a response; what is sent was built here, and is not checked a second time."""
-    return Response(told.model_dump_json(), media_type="application/json")
+def json_of(body: BaseModel) -> Response:
+    """A schema as a response; FastAPI would validate it a second time."""
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
-    """An answer, with each hit's votes by voter and window if they are to be explained.
+    """An answer on the wire; with `explain`, each hit has its votes by voter and window.
 
     Args:
-        total: seconds that the caller waited, queues included.
+        total: seconds that the caller waited, including queues.
     """
     return SearchAnswer.model_construct(
         version=answer.version,
         strategy=answer.strategy,
         windows=[
             WindowPart.model_construct(
-                text=printable(one.text), start=one.start, end=one.end, scale=one.scale
+                text=printable(window.text),
+                start=window.start,
+                end=window.end,
+                scale=window.scale,
             )
-            for one in answer.windows
+            for window in answer.windows
         ],
         voters=list(answer.voters),
         missing_voters=list(answer.missing),
-        hits=[_hit(one, explain) for one in answer.found],
+        hits=[_hit(document, explain) for document in answer.found],
         seconds={**answer.seconds, "total": total},
     )
 
@@ -60,7 +63,7 @@ def chunk(row: ChunkRow) -> Chunk:
 
 
 def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
-    """A version, as callers see it."""
+    """A version's record, as callers see it."""
     return IndexState(
         index=record.index,
         version=record.version,
@@ -72,18 +75,18 @@ def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
             HeadState(name=str(head), importance=float(weight))
             for head, weight in zip(record.encoder.heads, record.importance(), strict=True)
         ],
-        strategies={name: one.summary for name, one in STRATEGIES.items()},
+        strategies={name: strategy.summary for name, strategy in STRATEGIES.items()},
         default_strategy=DEFAULT,
         examples=list(examples),
     )
 
 
-def _hit(one: FoundDocument, explain: bool) -> SearchHit:
-    parts = one.hit.parts  # (V, W)
+def _hit(document: FoundDocument, explain: bool) -> SearchHit:
+    parts = document.hit.parts  # (V, W)
     by_window = parts.sum(axis=0)
     return SearchHit.model_construct(
-        **_passage(one.row),
-        vote=float(one.hit.vote),
+        **_passage(document.row),
+        vote=float(document.hit.vote),
         window=int(by_window.argmax()),
         votes_by_window=by_window.tolist(),
         votes_by_voter=parts.sum(axis=1).tolist(),
@@ -105,13 +108,13 @@ def _passage(row: ChunkRow) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> JsonValue:
-    """Metadata as JSON can say it: what is no character replaced, what is no number null."""
+    """Metadata as valid JSON: half surrogate pairs are replaced, NaN and infinity become null."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {printable(str(key)): _plain(one) for key, one in value.items()}
+        return {printable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value  # type: ignore[no-any-return]

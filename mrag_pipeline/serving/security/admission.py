@@ -1,4 +1,4 @@
-"""What a caller may ask for: the service's limits, and whose documents. Decided before any work."""
+"""Checks requests before any work: the service's limits, and whose documents a caller may see."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from mrag_pipeline.wire.schemas import SearchBody
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Bodies to asks, under one service's limits."""
+    """Turns request bodies into Asks, within one service's limits."""
 
     spec: ServeSpec
 
     def ask(self, body: SearchBody, caller: Caller) -> Ask:
-        """The body as the backend takes it.
+        """The Ask for a body.
 
-        Raises: ConfigError for what is over a limit, a wrong filter or strategy; Forbidden for
-            another's documents.
+        Raises: ConfigError for a value over a limit, a wrong filter or strategy; Forbidden for
+            another tenant's documents.
         """
         self._check_size("query", len(body.query))
-        for at, window in enumerate(body.windows or ()):
-            self._check_size(f"windows[{at}]", len(window))
-        # Nobody is refused for a default.
+        for row, window in enumerate(body.windows or ()):
+            self._check_size(f"windows[{row}]", len(window))
+        # The default k is not refused where max_k is lower.
         k = body.k if "k" in body.model_fields_set else min(body.k, self.spec.max_k)
         if k > self.spec.max_k:
             raise ConfigError(f"k = {k}", f"at most {self.spec.max_k}", "ask for fewer")
         strategy(body.strategy)
         query = Query(body.query, body.strategy, tuple(body.windows or ()))
-        theirs = None
+        own_filter = None
         if body.filter is not None:
-            theirs = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
-        return Ask(query, k, self.narrowed(theirs, body.tenant, caller), body.min_heads)
+            own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
+        return Ask(query, k, self.narrowed(own_filter, body.tenant, caller), body.min_heads)
 
     def check_batch(self, size: int) -> None:
-        """Refuses a batch of more questions than are taken.
+        """Refuses a batch over the limit.
 
         Raises: ConfigError.
         """
@@ -53,42 +53,46 @@ class Admission:
                 "send them in several batches",
             )
 
-    def seconds(self, asked: float | None) -> float:
-        """How long a search may take: as asked, and never longer than the service allows."""
-        return self.spec.timeout_s if asked is None else min(asked, self.spec.timeout_s)
+    def seconds(self, timeout_s: float | None) -> float:
+        """The time limit of a search: the request's, at most the service's."""
+        return self.spec.timeout_s if timeout_s is None else min(timeout_s, self.spec.timeout_s)
 
-    def narrowed(self, theirs: Filter | None, named: str | None, caller: Caller) -> Filter | None:
-        """The caller's filter, within the documents the caller may see.
+    def narrowed(
+        self, own_filter: Filter | None, tenant: str | None, caller: Caller
+    ) -> Filter | None:
+        """The caller's filter, narrowed to the documents that the caller may see.
 
-        Raises: Forbidden if the key is bound to another tenant, or to one where the service
-            knows no tenants; ConfigError if one is named there.
+        Args:
+            tenant: that the request names.
+        Raises: Forbidden if the key is bound to another tenant, or is bound to one although the
+            service has no tenants; ConfigError if the request names one there.
         """
         field = self.spec.tenant_field
         bound = caller.tenant
         if bound is not None and not field:
-            # Answering from everybody's documents would be worse than not answering.
+            # Refusing is safer than answering from all documents.
             raise Forbidden(
-                "the key is bound to a tenant, and this service does not tell tenants apart",
+                "the key is bound to a tenant, but this service has no tenants",
                 "serve.tenant_field set, or a key without a tenant",
-                "tell whoever runs the service",
+                "ask the operator of the service",
             )
-        if bound is not None and named is not None and named != bound:
+        if bound is not None and tenant is not None and tenant != bound:
             raise Forbidden(
                 "the key is bound to another tenant than the one named",
-                "no tenant, or the key's own",
+                "the key's own tenant, or none",
                 "leave `tenant` out",
             )
-        if named is not None and not field:
+        if tenant is not None and not field:
             raise ConfigError(
-                "a tenant is named, and this service does not tell tenants apart",
+                "the request names a tenant, but this service has no tenants",
                 "no tenant",
                 "leave `tenant` out, or set serve.tenant_field",
             )
-        tenant = named if bound is None else bound
+        tenant = tenant if bound is None else bound
         if tenant is None:
-            return theirs
-        mine = Condition(f"metadata.{field}", "eq", tenant)
-        return mine if theirs is None else All((mine, theirs))
+            return own_filter
+        of_tenant = Condition(f"metadata.{field}", "eq", tenant)
+        return of_tenant if own_filter is None else All((of_tenant, own_filter))
 
     def _check_size(self, where: str, chars: int) -> None:
         if chars > self.spec.max_query_chars:

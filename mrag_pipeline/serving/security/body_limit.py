@@ -1,4 +1,4 @@
-"""No request body is read past the limit, whether it says its length or not."""
+"""Stops reading a request body at the limit, with or without a Content-Length."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mrag_pipeline.serving.http.problems import response_of
 
 
 class BodyLimit:
-    """Answers 413 before reading where the length is said, else as soon as it is passed."""
+    """Responds 413 before reading if Content-Length is too large, else at the limit."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on a request whose body stays within the limit."""
+        """Passes the request on while its body stays within the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -34,25 +34,25 @@ class BodyLimit:
             return message
 
         async def closing(message: Message) -> None:
-            # What the caller still sends is not read: the connection cannot be used again.
+            # The rest of the body is not read, so the connection cannot be reused.
             if over and message["type"] == "http.response.start":
                 _close(scope, message)
             await send(message)
 
-        if self._said_too_long(scope):
+        if self._declared_too_long(scope):
             over = True
             await response_of(self._refusal(), scope)(scope, receive, closing)
             return
         await self._app(scope, counted, closing)
 
-    def _said_too_long(self, scope: Scope) -> bool:
+    def _declared_too_long(self, scope: Scope) -> bool:
         length = Headers(scope=scope).get("content-length", "")
-        # A length that is no number is the server's to refuse; here it is counted as it comes.
+        # The server refuses a length that is not a number; here the body is counted as it arrives.
         return length.isdecimal() and int(length[:20]) > self._max_bytes
 
     def _refusal(self) -> TooLarge:
         return TooLarge(
-            "the body is larger than this service reads",
+            "the body is larger than this service accepts",
             f"at most {self._max_bytes:,} bytes",
             "send less, or several requests",
         )

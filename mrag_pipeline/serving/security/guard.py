@@ -1,6 +1,6 @@
-"""Who calls, and how often they may: the dependency that every guarded route has.
+"""The dependency of every guarded route: identifies the caller and applies its rate limits.
 
-Limits are each replica's own: with n API replicas a key gets up to n times as much.
+Each replica has limits of its own: with n API replicas a key gets up to n times as much.
 """
 
 # No `from __future__ import annotations`: FastAPI reads those of an object's __call__.
@@ -22,26 +22,26 @@ from mrag_pipeline.serving.security.rate_limit import Allowance
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
 from mrag_pipeline.settings.serve import ServeSpec
 
-LOCAL = "local"  # the caller where no keys are needed
+LOCAL = "local"  # the caller's name on a service without keys
 
-_bearer = HTTPBearer(
-    auto_error=False, description="An API key; not needed by a service without keys."
-)
+_bearer = HTTPBearer(auto_error=False, description="An API key; a service without keys needs none.")
 _header = APIKeyHeader(
-    name="X-API-Key", auto_error=False, description="The same, for those who cannot send a token."
+    name="X-API-Key",
+    auto_error=False,
+    description="The same key, for clients that cannot send a bearer token.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCaller:
-    """Who asks."""
+    """The owner of a key."""
 
     name: str
     tenant: str | None = None  # whose documents the key is bound to; None: it may name any
 
 
 class KeyGuard:
-    """Lets callers with a key through, within their limits; everyone where there are no keys."""
+    """Admits callers with a key, within their limits; everyone if there are no keys."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class KeyGuard:
     ) -> None:
         """Ready to be a dependency: `Depends(guard)`.
 
-        Whether the service may listen without keys is `keys.check_exposure`'s question.
+        `keys.check_exposure` decides whether the service may listen without keys.
         """
         self._spec = spec
         self._keys = keys
         self._clock = clock
         self._now = now
-        self._allowances: dict[str, Allowance] = {}  # by caller's name: one for each key's name
+        self._allowances: dict[str, Allowance] = {}  # by the key's name
 
     async def __call__(
         self,
@@ -66,7 +66,7 @@ class KeyGuard:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None,
         header: Annotated[str | None, Security(_header)] = None,
     ) -> AsyncIterator[KeyCaller]:
-        """The caller, while the request (its streamed answer too) is under way.
+        """The caller, while the request (including its streamed answer) is under way.
 
         Raises: Unauthorized, TooManyRequests.
         """
@@ -77,42 +77,42 @@ class KeyGuard:
         caller = self.identify(bearer.credentials if bearer else header)
         request.state.caller = caller.name
         allowance = self._allowance(caller)
-        # The slot first: a request that is turned away for it costs nothing of the minute's.
+        # The slot first: a request refused for it does not count against the minute.
         with allowance.slot():
             allowance.spend()
             yield caller
 
     def identify(self, secret: str | None) -> KeyCaller:
-        """Whose secret it is.
+        """The caller with this secret.
 
-        Raises: Unauthorized, the same for a missing key and for one nobody knows; a key that was
-            right once is told that it has expired.
+        Raises: Unauthorized, with the same text for a missing and for an unknown key; an expired
+            key gets a text of its own.
         """
         key = self._keys.find(secret.strip()) if secret else None
         if key is None:
             raise Unauthorized(
-                "no API key, or one that is not known here",
+                "no API key, or an unknown one",
                 "the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`",
-                "ask whoever runs the service for a key",
+                "ask the operator of the service for a key",
             )
         if key.has_expired(self._now()):
             raise Unauthorized(
                 f"the API key of {key.name} has expired",
-                "a key that still holds",
-                "ask whoever runs the service for a new key",
+                "a key that has not expired",
+                "ask the operator of the service for a new key",
             )
         return KeyCaller(key.name, key.tenant)
 
     def spend(self, caller: KeyCaller, cost: int) -> None:
-        """Counts more requests against the caller's minute: a batch is as many as it holds.
+        """Counts further requests against the caller's minute: a batch costs one for each search.
 
-        Raises: TooManyRequests; ConfigError if so many can never be let through.
+        Raises: TooManyRequests; ConfigError for more than are ever allowed.
         """
         if self._keys and cost > 0:
             self._allowance(caller).spend(cost, before=1)
 
     def protect(self, app: FastAPI) -> None:
-        """Puts the body limit, the security headers and, without keys, the host check around it."""
+        """Adds the body limit, the security headers and, without keys, the host check."""
         app.add_middleware(BodyLimit, max_bytes=self._spec.max_body_kb * 1024)
         if not self._keys:
             app.add_middleware(LoopbackHosts, host=self._spec.host)

@@ -1,7 +1,7 @@
-"""A service without keys is for this machine's people, not for the pages their browsers show.
+"""Protects a service without keys from web pages in browsers on the same machine.
 
-Loopback keeps other machines out, but a browser on this one lets any web page send requests to
-it, and lets a page whose name is made to point to 127.0.0.1 (DNS rebinding) read the answers.
+Loopback keeps other machines out, but a local browser lets any web page send requests to the
+service, and lets a page whose name resolves to 127.0.0.1 (DNS rebinding) read the answers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]+)?")
 
 
 class LoopbackHosts:
-    """Answers only requests that name this machine, and no other site's page."""
+    """Refuses requests for other host names, and those from other sites' pages."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
         self._host = host.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is asked of this machine by itself."""
+        """Passes on requests from this machine to itself."""
         if scope["type"] in ("http", "websocket"):
             problem = self._problem(Headers(scope=scope), scope)
             if problem is not None:
@@ -48,20 +48,20 @@ class LoopbackHosts:
                 request_id=request_id_of(scope),
             )
         origin = headers.get("origin")
-        # Browsers name the asking page's origin in every POST; "null" is a page without one.
+        # Browsers send the page's origin with every POST; "null" is a page without one.
         if origin is not None and _netloc(origin) != host.lower():
             return Problem(
                 title="Not for other sites",
                 status=403,
-                detail="a page of another site asks",
-                expected="a request of the service's own page, or of no page",
+                detail="the request comes from a page of another site",
+                expected="a request from the service's own page, or from no page",
                 request_id=request_id_of(scope),
             )
         return None
 
 
 def _netloc(url: str) -> str | None:
-    """Host and port of a URL, None if it is none."""
+    """Host and port of a URL, None if the URL is invalid."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:

@@ -1,19 +1,19 @@
-"""API keys: who may call. Only their hashes are ever kept, and those in the environment.
+"""API keys. Only their hashes are stored, in an environment variable.
 
-The variable that `serve.keys_env` names holds one entry per key, on lines of their own or
-between semicolons:
+The variable that `serve.keys_env` names holds one entry per key, separated by newlines or
+semicolons:
 
     name=frontend sha256=9f86d0...0f00a08 tenant=acme expires=2027-01-31T00:00:00Z
 
 or the same as JSON: `[{"name": "frontend", "sha256": "9f86d0...", "tenant": "acme"}]`.
-`tenant` and `expires` may be left out. Two entries with one name are one caller that changes
-its key: both hold until the old one is taken out or expires.
+`tenant` and `expires` are optional. Two entries with the same name are one caller that changes its
+key: both are valid until the old one is removed or expires.
 
-A key is 256 bits from the system's random source, so its plain SHA-256 tells nothing about it:
-the salts and slow hashes that passwords need would only slow every request down.
+A key is 256 bits from the system's random source, so its plain SHA-256 reveals nothing: the salts
+and slow hashes that passwords need would only slow down every request.
 
-No message of this module holds anything that was found in the variable: whoever mistakes the
-format may have put a secret there.
+No message of this module quotes the variable: someone who got the format wrong may have put a
+secret there.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from typing import Any
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.serve import ServeSpec
 
-PREFIX = "mrag_"  # a secret is known by it, to people and to those who scan for leaked ones
+PREFIX = "mrag_"  # lets people and leak scanners recognise a secret
 FIELDS = ("name", "sha256", "tenant", "expires")
 _NAME = re.compile(r"(?!mrag_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PLAIN = re.compile(r"[^\s;\"'\\\[\]{}]+")  # a value that a line can hold
+_PLAIN = re.compile(r"[^\s;\"'\\\[\]{}]+")  # a value that fits the line format
 _FIX = "make an entry with `mrag keys new NAME`"
 
 
@@ -51,11 +51,11 @@ class ApiKey:
     expires: datetime | None = None  # in UTC
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether its time is over; it ends at the very moment that `expires` names."""
+        """Whether `now` is at or after `expires`."""
         return self.expires is not None and now >= self.expires
 
     def entry(self) -> str:
-        """What stands for it in the environment: a line, or JSON where a line cannot hold it."""
+        """The key's entry in the environment: a line, or JSON if the line format cannot hold it."""
         values = {"name": self.name, "sha256": self.sha256}
         if self.tenant is not None:
             values["tenant"] = self.tenant
@@ -72,7 +72,7 @@ class Keys:
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         """The keys, checked against each other.
 
-        Raises: ConfigError for one key twice, or one name with two tenants.
+        Raises: ConfigError for a repeated key, or a name with two tenants.
         """
         self._keys = tuple(keys)
         hashes: set[str] = set()
@@ -93,17 +93,17 @@ class Keys:
         return len(self._keys)
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key with this secret, expired or not; None if nobody knows it.
+        """The key with this secret, expired or not; None if it is unknown.
 
-        Every key is compared, each in constant time, whatever the earlier ones gave: how long it
-        takes tells nothing about which key, or whether one, was met.
+        Compares every key in constant time, even after a match: the time taken does not reveal
+        whether a key matched, or which.
         """
         given = digest(secret)
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(given, key.sha256):
-                found = key
-        return found
+                match = key
+        return match
 
     def have_tenants(self) -> bool:
         """Whether any key is bound to a tenant."""
@@ -111,16 +111,16 @@ class Keys:
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret."""
+    """The hash that is stored of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_key(
     name: str, tenant: str | None = None, expires: datetime | None = None
 ) -> tuple[str, ApiKey]:
-    """A new secret, to be shown once, and the key that is kept of it.
+    """A new secret, to be shown once, and the key that is stored of it.
 
-    Raises: ConfigError for a name, tenant or time that cannot be one.
+    Raises: ConfigError for an invalid name, tenant or time.
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     values = {"name": name, "sha256": digest(secret)}
@@ -132,9 +132,9 @@ def new_key(
 
 
 def read_keys(spec: ServeSpec, environment: Mapping[str, str] | None = None) -> Keys:
-    """The keys that the environment holds; none if the variable is not set or is empty.
+    """The keys in the environment; none if the variable is unset or empty.
 
-    Raises: ConfigError, which says the entry's number and never what it holds.
+    Raises: ConfigError with the entry's number, never its content.
     """
     variable = spec.keys_env
     text = (os.environ if environment is None else environment).get(variable, "").strip()
@@ -147,12 +147,12 @@ def read_keys(spec: ServeSpec, environment: Mapping[str, str] | None = None) -> 
 
 
 def check_exposure(spec: ServeSpec, keys: Keys, host: str | None = None) -> None:
-    """Nothing, if a service may listen there with these keys.
+    """Checks that a service may listen on its host with these keys.
 
     Args:
-        host: where it listens, if that is not `spec.host` (Serve's proxies have their own).
-    Raises: ConfigError for another host than loopback without keys, and for keys bound to a
-        tenant where nothing says whose a document is.
+        host: where it listens, if not on `spec.host` (Serve's proxies have their own).
+    Raises: ConfigError for a host beyond loopback without keys, and for keys bound to a tenant
+        without `serve.tenant_field`.
     """
     host = spec.host if host is None else host
     if not keys and not is_loopback(host):
@@ -163,9 +163,9 @@ def check_exposure(spec: ServeSpec, keys: Keys, host: str | None = None) -> None
         )
     if keys.have_tenants() and not spec.tenant_field:
         raise ConfigError(
-            "API keys bound to a tenant, and no serve.tenant_field",
-            "the metadata key that says whose a document is",
-            "set serve.tenant_field: without it such a key would find everyone's documents",
+            "API keys are bound to a tenant, but serve.tenant_field is not set",
+            "the metadata key that holds a document's tenant",
+            "set serve.tenant_field: without it such a key would find every tenant's documents",
         )
 
 
@@ -188,7 +188,7 @@ def _line_entry(where: str, line: str) -> dict[str, str]:
     for part in line.split():
         key, equals, value = part.partition("=")
         if not equals or not value or key not in FIELDS:
-            raise _malformed(where, "something that is no field")
+            raise _malformed(where, "an unknown field")
         if key in entry:
             raise _malformed(where, f"{key} twice")
         entry[key] = value
@@ -199,39 +199,39 @@ def _json_entries(text: str, variable: str) -> list[Mapping[str, Any]]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        # `from None`, and no word of the parser's: it quotes what it read.
-        raise _malformed(variable, "JSON that cannot be read") from None
+        # `from None`, without the parser's message: it quotes what it read.
+        raise _malformed(variable, "invalid JSON") from None
     entries = parsed if isinstance(parsed, list) else [parsed]
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or not set(entry) <= set(FIELDS):
-            raise _malformed(f"entry {number} of {variable}", "something that is no field")
+            raise _malformed(f"entry {number} of {variable}", "an unknown field")
     return entries
 
 
 def _key(where: str, entry: Mapping[str, Any]) -> ApiKey:
-    """One entry, its fields checked. `where` goes into messages, no value does."""
+    """One entry with its fields checked. Messages hold `where`, never a value."""
     values = {key: value for key, value in entry.items() if value is not None}
     for needed in ("name", "sha256"):
         if needed not in values:
             raise _malformed(where, f"no {needed}")
     if not all(isinstance(value, str) for value in values.values()):
-        raise _malformed(where, "a value that is no string")
+        raise _malformed(where, "a value that is not a string")
     if not _NAME.fullmatch(values["name"]):
         raise ConfigError(
-            f"{where} has a name that is none",
+            f"{where} has an invalid name",
             f"letters, digits, `.`, `_`, `-`, 64 at most, not starting with {PREFIX}",
             _FIX,
         )
     if not _SHA256.fullmatch(values["sha256"].lower()):
         raise ConfigError(
-            f"{where} has a sha256 that is none",
+            f"{where} has an invalid sha256",
             "64 hexadecimal digits: the hash of the secret, never the secret itself",
             _FIX,
         )
     tenant = values.get("tenant")
     if tenant is not None and not (tenant.strip() and tenant.isprintable() and len(tenant) <= 512):
         raise ConfigError(
-            f"{where} has a tenant that is none", "printable text, 512 characters at most", _FIX
+            f"{where} has an invalid tenant", "printable text, 512 characters at most", _FIX
         )
     expires = None if "expires" not in values else _time(where, values["expires"])
     return ApiKey(values["name"], values["sha256"].lower(), tenant, expires)
@@ -243,8 +243,8 @@ def _time(where: str, text: str) -> datetime:
         return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"{where} has an expiry that is none",
-            "a time such as 2027-01-31T00:00:00Z, or a date: its first moment in UTC",
+            f"{where} has an invalid expiry",
+            "a time such as 2027-01-31T00:00:00Z, or a date (midnight UTC)",
             _FIX,
         ) from None
 
@@ -252,6 +252,6 @@ def _time(where: str, text: str) -> datetime:
 def _malformed(where: str, what: str) -> ConfigError:
     return ConfigError(
         f"{where} has {what}",
-        f"{', '.join(f'{key}=...' for key in FIELDS)} (the last two may be left out), or JSON",
+        f"{', '.join(f'{key}=...' for key in FIELDS)} (the last two are optional), or JSON",
         _FIX,
     )

@@ -1,4 +1,4 @@
-"""What one caller may still ask of this replica: so many in any minute, so many at once."""
+"""One caller's limits on this replica: requests in any minute, and requests at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from mrag_pipeline.errors import ConfigError, TooManyRequests
 
 MINUTE_S = 60.0
-BUSY_RETRY_S = 1.0  # when one of the requests under way may be done is anyone's guess
+BUSY_RETRY_S = 1.0  # a guess: nobody knows when a request under way will end
 
 
 class Allowance:
-    """A caller's share. Used from one event loop only: it holds no lock.
+    """A caller's allowance. Use it from one event loop only: it has no lock.
 
-    The exact rule, not an approximation by fixed windows or buckets: in no stretch of 60 seconds
-    are more than `per_minute` let through. It keeps that many times, 8 bytes each and a little.
+    The limit is exact, without fixed windows or buckets: no stretch of 60 seconds has more than
+    `per_minute` requests. It stores the time of each of them.
     """
 
     def __init__(
@@ -26,21 +26,21 @@ class Allowance:
         self._per_minute = per_minute
         self._at_once = at_once
         self._clock = clock
-        self._taken: deque[float] = deque()  # when each was let through, oldest first
+        self._taken: deque[float] = deque()  # when each request was admitted, oldest first
         self._running = 0
 
     def spend(self, cost: int = 1, before: int = 0) -> None:
-        """Takes so many requests' worth, all or nothing.
+        """Counts `cost` requests, all or none.
 
         Args:
-            before: how many the same request has already taken.
-        Raises: TooManyRequests, with the seconds until it would be let through; ConfigError if
-            it never will.
+            before: how many the same HTTP request has already cost.
+        Raises: TooManyRequests, with the seconds until they would be admitted; ConfigError for
+            more than are ever allowed.
         """
         if cost + before > self._per_minute:
             raise ConfigError(
                 f"a batch that counts as {cost + before} requests",
-                f"at most {self._per_minute}, the key's requests in a minute",
+                f"at most {self._per_minute}, the key's limit for a minute",
                 "send fewer searches in one batch",
             )
         now = self._clock()
@@ -51,14 +51,14 @@ class Allowance:
             raise TooManyRequests(
                 "too many requests with this key",
                 f"at most {self._per_minute} a minute",
-                "wait as Retry-After says, and ask less often",
+                "wait as long as Retry-After says, and send fewer requests",
                 retry_after_s=self._taken[over - 1] + MINUTE_S - now,
             )
         self._taken.extend([now] * cost)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """One of the requests under way, until the end of the block.
+        """Holds one of the slots for requests under way, until the end of the block.
 
         Raises: TooManyRequests.
         """
@@ -66,7 +66,7 @@ class Allowance:
             raise TooManyRequests(
                 "too many requests at once with this key",
                 f"at most {self._at_once} under way",
-                "wait for one of them to end",
+                "wait until one of them has ended",
                 retry_after_s=BUSY_RETRY_S,
             )
         self._running += 1

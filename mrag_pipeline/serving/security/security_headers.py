@@ -1,4 +1,4 @@
-"""Response headers that tell browsers what our pages may do: nothing but talk to us.
+"""Response headers that let browsers' pages of ours talk only to this service.
 
 Source: OWASP's REST Security and HTTP Headers cheat sheets.
 """
@@ -26,7 +26,7 @@ POLICY = "; ".join(
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",  # for those that don't know frame-ancestors
+    "X-Frame-Options": "DENY",  # for browsers without frame-ancestors
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -37,16 +37,16 @@ HEADERS = {
 class SecurityHeaders:
     """Adds the headers to every response that does not set them itself.
 
-    Answers are not to be kept by browsers or proxies (they may be one tenant's); a file that
-    has an ETag may be, if it is asked for again each time. No CORS header is ever added: other
-    sites' pages cannot read from the service.
+    Browsers and proxies must not store answers, which may belong to a tenant; they may store a
+    file with an ETag, and revalidate it each time. There is no CORS header, so pages of other
+    sites cannot read from the service.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on, and adds."""
+        """Passes the request on and adds the headers to its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -104,7 +104,7 @@ def test_another_tenant_is_forbidden() -> None:
 
 def test_a_service_without_tenants_answers_nobody_about_one() -> None:
     """Naming one is a mistake; a bound key must not see everything."""
-    with pytest.raises(ConfigError, match="does not tell tenants apart"):
+    with pytest.raises(ConfigError, match="this service has no tenants"):
         OPEN.narrowed(None, "acme", FREE)
-    with pytest.raises(Forbidden, match="does not tell tenants apart"):
+    with pytest.raises(Forbidden, match="this service has no tenants"):
         OPEN.narrowed(None, None, BOUND)

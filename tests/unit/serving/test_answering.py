@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import answering
-from mrag_pipeline.serving.answering import NOTHING, Answerer
+from mrag_pipeline.serving.answering import NO_PASSAGES, Answerer
 from mrag_pipeline.wire.schemas import SearchHit
 from tests.support.query_service import Parrot
 
@@ -54,50 +54,50 @@ def test_a_text_cannot_end_its_passage() -> None:
 def test_what_fits_is_taken_best_first() -> None:
     """A passage that is too long leaves room for a later one; numbers stay the hits' places."""
     prompt = answering.prompt("q?", HITS, [40, 70, 50], 90)
-    assert [one.number for one in prompt.citations] == [1, 3]
+    assert [citation.number for citation in prompt.citations] == [1, 3]
     assert prompt.num_tokens == 90
-    asked = prompt.messages[1]["content"]
-    assert "one" in asked
-    assert "two" not in asked
-    assert asked.endswith("Question: q?")
+    question = prompt.messages[1]["content"]
+    assert "one" in question
+    assert "two" not in question
+    assert question.endswith("Question: q?")
     assert prompt.messages[0]["role"] == "system"
 
 
 def test_a_budget_for_no_passage_is_refused() -> None:
     """It says what the shortest would need."""
-    with pytest.raises(ConfigError, match="the shortest found has 65"):
+    with pytest.raises(ConfigError, match="the shortest one found has 65"):
         answering.prompt("q", HITS, [65, 70, 80], 64)
 
 
 @given(st.lists(st.integers(1, 100), max_size=20), st.integers(100, 500))
 def test_the_budget_is_never_passed(counts: list[int], budget: int) -> None:
     """What is taken fits, and nothing that was left out would have fitted in its turn."""
-    hits = [a_hit(str(at)) for at in range(len(counts))]
+    hits = [a_hit(str(row)) for row in range(len(counts))]
     prompt = answering.prompt("q", hits, counts, budget)
-    taken = [one.number for one in prompt.citations]
+    taken = [citation.number for citation in prompt.citations]
     assert prompt.num_tokens == sum(counts[number - 1] for number in taken) <= budget
     for number, count in enumerate(counts, 1):
-        before = sum(counts[one - 1] for one in taken if one < number)
+        before = sum(counts[earlier - 1] for earlier in taken if earlier < number)
         assert (number in taken) == (before + count <= budget)
 
 
 def test_without_passages_the_model_is_not_asked() -> None:
-    """Nothing found is said, not made up."""
+    """The answer says that nothing was found."""
     chat = Parrot()
     answerer = Answerer(chat, 100)
-    assert asyncio.run(answerer.whole(answering.prompt("q", [], [], 100), 1.0)) == NOTHING
+    assert asyncio.run(answerer.whole(answering.prompt("q", [], [], 100), 1.0)) == NO_PASSAGES
     assert chat.asked == 0
 
 
 def test_pieces_make_the_whole() -> None:
-    """The answer in one is the pieces joined."""
+    """The whole answer is the pieces joined."""
     answerer = Answerer(Parrot(), 100)
     prompt = answering.prompt("q", HITS, [1, 1, 1], 100)
     assert asyncio.run(answerer.whole(prompt, 1.0)) == "2 messages"
 
 
 def test_the_budget_is_the_services_at_most() -> None:
-    """Less may be asked for."""
+    """A request may ask for less."""
     answerer = Answerer(Parrot(), 100)
     assert answerer.budget(None) == 100
     assert answerer.budget(64) == 64

@@ -19,7 +19,13 @@ from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
-from mrag_pipeline.serving.live_version import BELIEVED_S, REFRESH_S, LiveSearch, Search, mark_of
+from mrag_pipeline.serving.live_version import (
+    CACHE_TRUSTED_S,
+    REFRESH_S,
+    LiveRequest,
+    LiveSearch,
+    mark_of,
+)
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
@@ -121,11 +127,11 @@ def served(tmp_path: Path) -> Served:
     return Served(a_living(tmp_path))
 
 
-def a_search(*queries: str, mark: str = MARK, deadline: float = 1e9, k: int = 2) -> Search:
+def a_search(*queries: str, mark: str = MARK, deadline: float = 1e9, k: int = 2) -> LiveRequest:
     asked = [Query(query) for query in queries or (QUERY,)]
     embedded = QueryEmbedder(ENCODER, FakeSegmenter()).embed(asked)
     questions = tuple(Question(a, e, k) for a, e in zip(asked, embedded, strict=True))
-    return Search(questions, mark, deadline)
+    return LiveRequest(questions, mark, deadline)
 
 
 def answers(outcome: list[Answer] | MragError) -> list[Answer]:
@@ -397,7 +403,7 @@ def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> N
 def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
     """After a pause nobody knows yet whether a sync has begun."""
     served.live.answer([a_search()])
-    served.clock.now += BELIEVED_S + 0.1
+    served.clock.now += CACHE_TRUSTED_S + 0.1
     served.live.answer([a_search()])
     assert served.index.looked_up[1] > 0
     served.later.run()
