@@ -1,1 +1,1 @@
-"""The config's tables, one file each: plain dataclasses with their bounds. Readable by any room."""
+"""The tables of the config, a file each: plain dataclasses with bounds. Any room may read them."""

@@ -1,6 +1,6 @@
-"""Bounds that settings state beside their type; the config file is checked against them.
+"""Bounds that settings state beside their type, checked when a config file is read.
 
-They are annotations: a dataclass made in Python is not checked, one read from a config file is.
+They are annotations: a dataclass made in Python is not checked.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval, Lt
 
-Count = Annotated[int, Ge(0)]  # from 0 up
+Count = Annotated[int, Ge(0)]  # 0 or more
 PositiveCount = Annotated[int, Gt(0)]
-Amount = Annotated[float, Ge(0.0), Lt(math.inf)]  # from 0 up
+Amount = Annotated[float, Ge(0.0), Lt(math.inf)]  # 0 or more
 PositiveAmount = Annotated[float, Gt(0.0), Lt(math.inf)]
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]

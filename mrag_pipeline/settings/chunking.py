@@ -7,10 +7,10 @@ from typing import Literal
 
 from mrag_pipeline.settings.bounds import Count
 
-# A tokenizer may turn a very long run of characters into one unknown token; a chunk is
-# never longer than this many characters per token it may have.
+# A tokenizer may turn a very long run of characters into one unknown token, so a chunk has at
+# most this many characters for each of its tokens.
 MAX_CHARS_PER_TOKEN = 16
-# At most 64,000 bytes of UTF-8: stores bound a string at 65,535.
+# At most 64,000 bytes of UTF-8; stores limit a string to 65,535.
 MAX_CHUNK_CHARS = 16_000
 
 
@@ -18,8 +18,8 @@ MAX_CHUNK_CHARS = 16_000
 class ChunkingSpec:
     """How documents are cut."""
 
-    max_tokens: Count = 128  # a chunk's text, special tokens and title not counted
-    overlap_tokens: Count = 0  # how much of a chunk the next one repeats
+    max_tokens: Count = 128  # of a chunk's text, without special tokens and title
+    overlap_tokens: Count = 0  # of a chunk that the next one repeats
     title: Literal["prefix", "none"] = "prefix"  # whether the title is embedded with each chunk
     max_title_chars: Count = 120
 

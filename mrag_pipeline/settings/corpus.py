@@ -17,7 +17,7 @@ class CorpusSpec:
     """Where documents are and what their fields mean.
 
     `uri` is a file, a folder (read recursively, in the order of the names; names that start
-    with a dot and symbolic links to folders are left out), a glob (`data/**/*.jsonl`), a
+    with a dot and symbolic links to folders are skipped), a glob (`data/**/*.jsonl`), a
     pyarrow filesystem URI of one of these (`s3://bucket/docs`, `gs://`, `file:///`), or
     `pydoc:` for the documentation of Python's standard library (`pydoc:gzip,csv`: of these
     modules and their submodules).
@@ -26,7 +26,7 @@ class CorpusSpec:
 
     `format` is a row of `corpus/formats/registry.py`, checked when the corpus is opened.
 
-    Without an id field a document's id is the hash of what is stored of it (see
+    Without an id field, a document's id is the hash of its stored content (see
     docs/decisions/0003-document-ids.md); a text file's id is its path, a pydoc page's its
     qualified name.
 
@@ -36,7 +36,7 @@ class CorpusSpec:
     """
 
     uri: str
-    format: str = AUTO  # auto: by the files' names
+    format: str = AUTO  # auto: by the file names
     id_field: str = ""
     title_field: str = ""
     text_field: str = ""

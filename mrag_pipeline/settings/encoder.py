@@ -12,13 +12,13 @@ Pooling = Literal["auto", "cls", "last", "mean"]
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """What the user asks of the encoder: all that decides what vectors a text gets."""
+    """Everything that decides which vectors a text gets."""
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"  # hub id, folder, or package:NAME
-    revision: str = ""  # a commit of the hub; empty only for folders and packages
+    revision: str = ""  # commit of the hub; empty for folders and packages
     weights_sha256: str = ""  # of model.safetensors; a file with another hash is refused
-    layers: tuple[int, ...] = (-1,)  # from 0, or from the end
-    pooling: Pooling = "auto"  # of the heads; auto: the family's own
+    layers: tuple[int, ...] = (-1,)  # counted from 0, or from the end if negative
+    pooling: Pooling = "auto"  # of the heads; auto: as the model family does it
     standard_pooling: Pooling = "auto"  # of the standard embedding
     max_tokens: Count = 0  # 0: the model's own limit
     query_prefix: str = ""

@@ -1,4 +1,4 @@
-"""`[gate]`: what a new version must keep up with before it becomes live."""
+"""`[gate]`: how good a new version must be before it becomes live."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mrag_pipeline.settings.bounds import PositiveCount, Share
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """The `[gate]` part of the config file."""
+    """How a new version is compared with the live one, and what it must reach."""
 
-    queries: str = ""  # labelled queries (JSON Lines) to ask both versions; "": none are asked
+    queries: str = ""  # file of labelled queries (JSON Lines) for both versions; "": none
     strategy: str = "aspect"
     overlap_k: PositiveCount = 10  # documents compared for the overlap
-    max_fall: Share = 0.02  # of the mean success ratio, against the live version's
+    max_fall: Share = 0.02  # in the mean success ratio, against the live version
     min_overlap: Share = 0.0  # mean share of the live version's documents found again
     max_fewer_documents: Share = 0.9  # share of the live version's documents that may be missing

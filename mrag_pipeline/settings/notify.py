@@ -1,4 +1,4 @@
-"""`[notify]`: who is told of a run that failed."""
+"""`[notify]`: where a failed run is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mrag_pipeline.settings.bounds import PositiveAmount
 
 @dataclass(frozen=True, slots=True)
 class NotifySpec:
-    """The `[notify]` part of the config file. The address is only ever in the environment."""
+    """Where a failed run is reported. The URL is only read from the environment."""
 
-    webhook_env: str = "MRAG_WEBHOOK"  # the variable that holds a URL; unset: only the log is told
+    webhook_env: str = "MRAG_WEBHOOK"  # environment variable with a URL; if unset, only the log
     timeout_s: PositiveAmount = 10.0

@@ -9,7 +9,7 @@ from mrag_pipeline.settings.bounds import Amount, Count
 
 @dataclass(frozen=True, slots=True)
 class RetireSpec:
-    """The `[retire]` part of the config file."""
+    """How long replaced versions are kept."""
 
-    grace_hours: Amount = 24.0  # after another version has become live
-    keep: Count = 1  # replaced versions that stay for going back, the newest
+    grace_hours: Amount = 24.0  # after another version became live
+    keep: Count = 1  # how many replaced versions to keep for going back, the newest

@@ -11,5 +11,5 @@ from mrag_pipeline.settings.bounds import Amount, PositiveCount
 class ShardingSpec:
     """How large a shard is."""
 
-    shard_mb: Amount = 0.0  # source megabytes; 0: a 64th of the corpus, 0.125 to 16 MB
-    max_files: PositiveCount = 2_000  # files in one shard, for folders of many small ones
+    shard_mb: Amount = 0.0  # of source; 0: a 64th of the corpus, between 0.125 and 16 MB
+    max_files: PositiveCount = 2_000  # in one shard, for folders of many small files

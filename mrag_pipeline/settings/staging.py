@@ -1,4 +1,4 @@
-"""`[staging]`: where shards wait, and how they are written."""
+"""`[staging]`: where embedded shards are stored, and how they are written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mrag_pipeline.settings.vectors import VectorType
 
 @dataclass(frozen=True, slots=True)
 class StagingSpec:
-    """The `[staging]` part of the config file."""
+    """Where embedded shards are stored, and how they are written."""
 
-    uri: str = ".mrag/staging"  # a path, or any filesystem's URI: file://, s3://, gs://, abfs://
+    uri: str = ".mrag/staging"  # path, or URI of any filesystem: file://, s3://, gs://, abfs://
     vector_dtype: VectorType = "float32"  # of the staged vectors
     compression: Literal["zstd", "lz4", "snappy", "gzip", "none"] = "zstd"  # of the Parquet files

@@ -1,4 +1,4 @@
-"""`[sync]`: what a sync allows itself."""
+"""`[sync]`: limits of a sync."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mrag_pipeline.settings.bounds import Count, Share
 
 @dataclass(frozen=True, slots=True)
 class SyncSpec:
-    """The `[sync]` part of the config file."""
+    """How many documents a sync may delete."""
 
     max_deleted_share: Share = 0.2  # of the version's documents; more needs --allow-deletes
-    min_deleted: Count = 10  # the share is not judged below this many
+    min_deleted: Count = 10  # fewer are always deleted, whatever their share

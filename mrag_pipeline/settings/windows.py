@@ -1,4 +1,4 @@
-"""How a question is cut into aspect windows."""
+"""How a query is cut into aspect windows; no table of the config file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """How a query is cut. The defaults lie on a plateau on both of the paper's sets."""
+    """How a query is cut. Results are stable around the defaults on both of the paper's sets."""
 
-    short_words: int = 16  # a query of no more is one window
-    span_words: int = 12  # of the smallest windows, which overlap by half
-    run_words: int = 64  # sentences are merged up to this; a longer one is cut
+    short_words: int = 16  # a query of at most this many is one window
+    span_words: int = 12  # in the smallest windows, which overlap by half
+    run_words: int = 64  # sentences are merged up to this length; longer ones are cut
     max_windows: int = 128  # the most distinct are kept
     same_cosine: float = 0.95  # of standard embeddings; such windows are near-duplicates
