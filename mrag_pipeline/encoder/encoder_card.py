@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrag_pipeline.domain.heads import EncoderCard
-from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.head_capture import Capture, Family, ResolvedPooling
 from mrag_pipeline.encoder.model_source import ModelFolder
 from mrag_pipeline.encoder.sentence_folder import SentenceHead, SentenceSettings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mrag_pipeline.encoder.architectures import Rest
+from mrag_pipeline.encoder.head_capture import Rest
 
 # (layer, what entered it (N, E), what its heads attended to (N, H*D)) -> (N, E)
 LayerRest = Callable[[Any, Tensor, Tensor], Tensor]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mrag_pipeline.encoder.architectures import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.head_capture import Capture, Family, ResolvedPooling
 from mrag_pipeline.encoder.packed_rows import ReadAt
 from mrag_pipeline.encoder.pooled_layer import RESTS
 

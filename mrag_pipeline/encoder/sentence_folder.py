@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mrag_pipeline.encoder.architectures import ResolvedPooling
+from mrag_pipeline.encoder.head_capture import ResolvedPooling
 from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder
 from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.encoder.architectures import Capture, family_of, find_capture
 from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, poolings
-from mrag_pipeline.encoder.forward import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.forward_paths import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.head_capture import Capture, family_of, find_capture
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrag_pipeline.encoder import forward, packed_attention, pooled_layer, transformer
-from mrag_pipeline.encoder.forward import PackedPath
+from mrag_pipeline.encoder import forward_paths, packed_attention, pooled_layer, transformer
+from mrag_pipeline.encoder.forward_paths import PackedPath
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.settings.encoder import EncoderSpec
@@ -96,7 +96,7 @@ def test_a_long_row_is_filled_up_to_a_whole_step(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of few different lengths: what fills one up is not among the vectors."""
-    monkeypatch.setattr(forward, "CPU_ROW_STEP", 1)
+    monkeypatch.setattr(forward_paths, "CPU_ROW_STEP", 1)
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS * 3, "document")
     monkeypatch.undo()
     encoder = load_encoder(EncoderSpec(folder))
