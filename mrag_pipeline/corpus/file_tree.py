@@ -229,7 +229,7 @@ class FileTree:
         if not self._place.is_local:
             return "check `uri`"
         if not names:
-            return "check `uri`; a relative path is resolved from the folder where the command runs"
+            return "check `uri`; a relative path starts at the folder the command runs in"
         near = ", ".join(f"{os.path.join(parent, name)!r}" for name in names)
         return f"did you mean {near}?"
 

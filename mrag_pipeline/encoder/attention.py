@@ -1,4 +1,4 @@
-"""Attention within each text of a row, by what measures fastest on each device.
+"""Attention within each text of a row, by the kernel that measures fastest on each device.
 
 Shape legend: T tokens of all texts, N texts, t tokens of a text, n texts of a run of equal
 lengths, H query heads, G key heads, D head dimension.
@@ -19,40 +19,40 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mrag_pipeline.encoder.packed_rows import Layout, ReadAt
 
-_FLASH_DIM = 256  # the widest head that flash attention takes
+_FLASH_DIM = 256  # the widest head that flash attention accepts
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a layer's attention may see."""
+    """Which keys each query of a layer sees, and how scores are scaled."""
 
     causal: bool
-    window: int | None  # tokens to each allowed side, the own one counted; None: all
+    window: int | None  # tokens on each visible side, the own one included; None: all
     softcap: float | None
     scale: float
 
-    def visible(self, at: int, length: int) -> slice:
-        """The keys that the query at `at` sees."""
-        low = 0 if self.window is None else max(0, at - self.window + 1)
-        high = at + 1 if self.causal else length
+    def visible(self, position: int, length: int) -> slice:
+        """The keys that the query at `position` of a text of `length` tokens sees."""
+        low = 0 if self.window is None else max(0, position - self.window + 1)
+        high = position + 1 if self.causal else length
         if not self.causal and self.window is not None:
-            high = min(length, at + self.window)
+            high = min(length, position + self.window)
         return slice(low, high)
 
     def mask(self, length: int, device: torch.device) -> Tensor | None:
-        """(t, t), True where a query may look; None if `causal` alone says it all."""
+        """(t, t), True where a query sees a key; None if `causal` alone describes it."""
         if self.window is None or length <= self.window:
             return None
         return _band(length, self.window, self.causal, device)
 
 
 def kernel_for(query: Tensor, value: Tensor, rules: Rules) -> Callable[..., Tensor]:
-    """The one for this device, precision and width."""
+    """The kernel for this device, precision and width."""
     if query.device.type != "cuda":
         return by_runs
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    flat = query.shape[-1] == value.shape[-1] <= _FLASH_DIM
-    if half and flat and _varlen() and rules.softcap is None:
+    is_half = query.dtype in (torch.float16, torch.bfloat16)
+    fits_flash = query.shape[-1] == value.shape[-1] <= _FLASH_DIM
+    if is_half and fits_flash and _varlen() and rules.softcap is None:
         return by_varlen
     return by_padding
 
@@ -60,7 +60,7 @@ def kernel_for(query: Tensor, value: Tensor, rules: Rules) -> Callable[..., Tens
 def by_runs(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, rules: Rules, read_at: ReadAt = ""
 ) -> Tensor:
-    """(T, H, D), one call for each run of equal lengths: what measures fastest on a CPU.
+    """(T, H, D) by one call for each run of equal lengths: the fastest on a CPU.
 
     Rows that are not read stay zero.
     """
@@ -75,11 +75,11 @@ def by_runs(
             for states in (query, key, value)
         )
         if read_at:
-            at = 0 if read_at == "cls" else length - 1
-            seen = rules.visible(at, length)
-            q, k, v = q[:, :, at : at + 1], k[:, :, seen], v[:, :, seen]
+            position = 0 if read_at == "cls" else length - 1
+            seen = rules.visible(position, length)
+            q, k, v = q[:, :, position : position + 1], k[:, :, seen], v[:, :, seen]
             attended = _attend(q, k, v, None, False, rules)
-            result[start + at : end : length] = attended[:, :, 0]
+            result[start + position : end : length] = attended[:, :, 0]
         else:
             mask = rules.mask(length, query.device)
             attended = _attend(q, k, v, mask, rules.causal and mask is None, rules)
@@ -90,7 +90,7 @@ def by_runs(
 def by_varlen(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, rules: Rules, read_at: ReadAt = ""
 ) -> Tensor:
-    """(T, H, D) by flash attention over variable lengths: GPUs, half precision."""
+    """(T, H, D) by flash attention over variable lengths: for GPUs in half precision."""
     num_heads, _, head_dim = query.shape
     accepted = _varlen_parameters()
     options: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def by_varlen(
         options["is_causal"] = rules.causal
     longest = max(layout.lengths)
     q, k, v = (states.transpose(0, 1) for states in (query, key, value))
-    # One query a text is aligned with its last key, so a window or a mask fits `last` alone.
+    # A text's single query is aligned with its last key, so a window or mask only fits `last`.
     if read_at == "last" or (read_at == "cls" and not rules.causal and rules.window is None):
         rows = layout.first if read_at == "cls" else layout.last
         single = torch.arange(len(rows) + 1, dtype=torch.int32, device=q.device)
@@ -124,18 +124,19 @@ def by_varlen(
 def by_padding(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, rules: Rules, _: ReadAt = ""
 ) -> Tensor:
-    """(T, H, D) with the attention alone padded: GPUs where flash attention cannot serve."""
+    """(T, H, D) with only the attention padded: for GPUs where flash attention does not apply."""
     num_heads = query.shape[0]
-    places, real = layout.padding
+    token_rows, is_token = layout.padding
     q, k, v = (
-        _repeated(states, num_heads)[:, places].transpose(0, 1) for states in (query, key, value)
+        _repeated(states, num_heads)[:, token_rows].transpose(0, 1)
+        for states in (query, key, value)
     )
-    length = places.shape[1]
-    mask = real[:, None, None, :].expand(-1, 1, length, -1)
+    length = token_rows.shape[1]
+    mask = is_token[:, None, None, :].expand(-1, 1, length, -1)
     if rules.causal or rules.window is not None:
         mask = mask & _band(length, rules.window or length, rules.causal, query.device)
     attended = _attend(q, k, v, mask, False, rules)  # (N, H, t, D)
-    return attended.transpose(1, 2)[real]
+    return attended.transpose(1, 2)[is_token]
 
 
 def _attend(
@@ -154,7 +155,7 @@ def _attend(
 
 
 def _repeated(states: Tensor, num_heads: int) -> Tensor:
-    """Grouped-query attention: (G, T, D) to (H, T, D), neighbours sharing a key head."""
+    """(G, T, D) to (H, T, D) for grouped-query attention: neighbouring heads share a key head."""
     if states.shape[0] == num_heads:
         return states
     return states.repeat_interleave(num_heads // states.shape[0], dim=0)
@@ -162,15 +163,15 @@ def _repeated(states: Tensor, num_heads: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _band(length: int, window: int, causal: bool, device: torch.device) -> Tensor:
-    places = torch.arange(length, device=device)
-    behind = places[:, None] - places[None, :]
-    low = behind >= 0 if causal else behind > -window
-    return low & (behind < window)
+    positions = torch.arange(length, device=device)
+    distance = positions[:, None] - positions[None, :]
+    not_ahead = distance >= 0 if causal else distance > -window
+    return not_ahead & (distance < window)
 
 
 @cache
 def _varlen() -> Any:
-    """Torch's variable-length flash attention (2.10 and later); None where it is not."""
+    """Torch's variable-length flash attention (2.10 and later); None if it is missing."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

@@ -1,4 +1,4 @@
-"""What an encoder is: its spec, its model's config and its folder's own settings, resolved."""
+"""Describes an encoder: its spec, its model's config and its folder's settings, resolved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from mrag_pipeline.domain.heads import EncoderCard
-from mrag_pipeline.encoder.head_capture import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.families import Family, ResolvedPooling
+from mrag_pipeline.encoder.head_capture import Capture
 from mrag_pipeline.encoder.model_source import ModelFolder
 from mrag_pipeline.encoder.sentence_folder import SentenceHead, SentenceSettings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
@@ -23,11 +24,13 @@ def card_of(
     tokenizer: TextTokenizer,
     settings: SentenceSettings,
     head: SentenceHead | None,
-    pooled_at: tuple[ResolvedPooling, ResolvedPooling],
+    poolings: tuple[ResolvedPooling, ResolvedPooling],
 ) -> EncoderCard:
-    """The card: every "auto" decided, the model's own prompts where the spec has none.
+    """The card: every "auto" resolved, the model's own prompts where the spec has none.
 
-    Raises: ConfigError for a longest text that the model cannot read.
+    Args:
+        poolings: of the heads and of the standard embedding.
+    Raises: ConfigError if the model cannot read texts of `max_tokens`.
     """
     return EncoderCard(
         spec=_with_prompts(spec, settings),
@@ -37,24 +40,24 @@ def card_of(
         head_dim=capture.head_dim,
         standard_dim=int(config.hidden_size) if head is None else head.width,
         max_tokens=_max_tokens(spec, config, family, tokenizer, settings),
-        pooling=pooled_at[0],
-        standard_pooling=pooled_at[1],
+        pooling=poolings[0],
+        standard_pooling=poolings[1],
     )
 
 
-def poolings(
+def resolved_poolings(
     spec: EncoderSpec, family: Family, settings: SentenceSettings
 ) -> tuple[ResolvedPooling, ResolvedPooling]:
-    """Of the heads and of the standard embedding.
+    """The pooling of the heads and of the standard embedding.
 
-    Raises: UnsupportedArchitecture if the folder pools in a way that is not reproduced.
+    Raises: UnsupportedArchitecture if the folder's own pooling cannot be reproduced.
     """
     heads = _resolved(spec.pooling, family.pooling)
     return heads, _standard_pooling(spec, family, settings)
 
 
-def _resolved(asked: Pooling, default: ResolvedPooling) -> ResolvedPooling:
-    return default if asked == "auto" else asked
+def _resolved(pooling: Pooling, default: ResolvedPooling) -> ResolvedPooling:
+    return default if pooling == "auto" else pooling
 
 
 def _with_prompts(spec: EncoderSpec, settings: SentenceSettings) -> EncoderSpec:
@@ -73,7 +76,8 @@ def _standard_pooling(
         raise UnsupportedArchitecture(
             f"{spec.model} makes its sentence embedding with {settings.unknown}",
             "pooling by cls, mean or last token, then dense layers and norms",
-            "set `encoder.standard_pooling` to one of these: it will differ from the model's own",
+            "set `encoder.standard_pooling` to one of these; the embedding will differ from the "
+            "model's own",
         )
     return _resolved(spec.standard_pooling, settings.pooling or family.standard)
 
@@ -88,7 +92,7 @@ def _max_tokens(
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":
-        # Beyond it all of a batch turns by other angles because one text is long.
+        # Beyond it, one long text changes the rotation angles of its whole batch.
         original = rope.get("original_max_position_embeddings") or positions
         positions = min(positions, int(original))
     if positions > 0 and family.positions_after_pad:
@@ -97,13 +101,13 @@ def _max_tokens(
         if 0 < positions < spec.max_tokens:
             raise ConfigError(
                 f"encoder.max_tokens = {spec.max_tokens}",
-                f"at most {positions}: the model has no more positions",
+                f"at most {positions}, the number of the model's positions",
                 "set it to 0 for the model's own limit",
             )
         if spec.max_tokens <= tokenizer.num_special:
             raise ConfigError(
                 f"encoder.max_tokens = {spec.max_tokens}",
-                f"more than the {tokenizer.num_special} special tokens of every text",
+                f"more than the {tokenizer.num_special} special tokens that every text has",
                 "set it to 0 for the model's own limit",
             )
         return spec.max_tokens

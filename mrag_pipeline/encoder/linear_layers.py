@@ -1,12 +1,12 @@
-"""Linear layers as they measure fastest on a CPU in float32.
+"""Runs linear layers in the way that measures fastest on a CPU in float32.
 
-With AVX-512 by oneDNN: weights laid out once, bias and GELU done in the same pass. torch's own
-products use 256 bits on an AMD CPU whatever it has, so where there is no more than AVX2 they are
-the faster ones, and oneDNN's GELU takes twice as long as torch's: there GELU is only done in
-place. The model's modules stay where they are, with their hooks and weights.
+With AVX-512, oneDNN computes them: weights are laid out once, bias and GELU are computed in the
+same pass. torch's own products use 256 bits on an AMD CPU in any case, so on a CPU with no more
+than AVX2 they are faster, and oneDNN's GELU takes twice as long as torch's: there GELU is only
+computed in place. The model's modules stay where they are, with their hooks and weights.
 
-Which way is taken depends on the CPU alone, never on a measurement: the same texts give the same
-bytes in every process of a machine (docs/decisions/0037).
+The choice depends on the CPU alone, never on a measurement: the same texts give the same bytes in
+every process of a machine (docs/decisions/0037).
 
 Source: oneDNN's inner product with post-operations, by the operators that torch's compiler
 uses for frozen weights (torch/_inductor/fx_passes/mkldnn_fusion.py).
@@ -20,36 +20,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The layout is a second copy of the weights. Who runs larger models on a CPU lacks memory first.
-MOST_BYTES = 2 * 2**30
-# Two caches, torch's and oneDNN's, keep what was planned for each number of rows, up to 0.3 MB a
-# product and 1,024 products: so products are made for few numbers of rows.
+# The layout is a second copy of the weights; for larger models on a CPU memory is scarce.
+MAX_LAYOUT_BYTES = 2 * 2**30
+# Two caches, torch's and oneDNN's, keep a plan for each number of rows, up to 0.3 MB for a
+# product and 1,024 products: so products are computed for few different numbers of rows.
 STEP, LONG, SHORT_STEP = 32, 256, 4
-# What a layout is made for; any number of rows can be multiplied with it.
+# The number of rows that a layout is made for; any number can be multiplied with it.
 _ROWS = 2_048
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN multiplies faster than torch by itself on this CPU."""
+    """Whether oneDNN multiplies faster than torch's own kernels on this CPU."""
     return torch.backends.cpu.get_cpu_capability() != "AVX2"
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU does; one that does not takes 7.6 times as long as in float32 (0040)."""
+    """Whether this CPU has bfloat16 products; others take 7.6 times float32's time (0040)."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class FastLinears:
-    """The linear layers of a model, made faster and, if asked, as they were."""
+    """Switches the linear layers of a model to a faster computation, and back."""
 
     def __init__(self, model: nn.Module, onednn: bool | None = None) -> None:
-        """`onednn`: None leaves it to the CPU."""
+        """`onednn`: None chooses by the CPU."""
         self._onednn = onednn_is_faster() if onednn is None else onednn
         self._linears = [m for m in model.modules() if type(m) is nn.Linear]
         self._activated = list(_activated(model)) if self._linears else []
 
     def unable(self) -> str:
-        """Why they cannot be made faster; empty if they can."""
+        """Why the layers cannot be made faster; empty if they can."""
         if not self._linears:
             return "no linear layers"
         weights = [linear.weight for linear in self._linears]
@@ -57,15 +57,15 @@ class FastLinears:
             return "not in float32 on a CPU"
         if not self._onednn:
             return "" if self._activated else "nothing is faster on a CPU with AVX2"
-        there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if not (is_available and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
             return "this torch has no oneDNN"
-        if sum(weight.numel() * 4 for weight in weights) > MOST_BYTES:
-            return f"more than {MOST_BYTES / 2**30:.0f} GiB of weights"
+        if sum(weight.numel() * 4 for weight in weights) > MAX_LAYOUT_BYTES:
+            return f"more than {MAX_LAYOUT_BYTES / 2**30:.0f} GiB of weights"
         return ""
 
     def on(self) -> None:
-        """The faster way from now on."""
+        """Switches to the faster computation."""
         fused = {id(block.dense) for block in self._activated}
         for linear in self._linears:
             if self._onednn:
@@ -74,26 +74,26 @@ class FastLinears:
             elif id(linear) in fused:
                 vars(linear)["forward"] = _gelu_in_place(linear)
         for block in self._activated:
-            block.intermediate_act_fn = _Done(block.intermediate_act_fn)
+            block.intermediate_act_fn = _AlreadyApplied(block.intermediate_act_fn)
 
     def off(self) -> None:
-        """As the model was."""
+        """Restores the model's own computation."""
         for linear in self._linears:
             vars(linear).pop("forward", None)
         for block in self._activated:
-            if isinstance(block.intermediate_act_fn, _Done):
+            if isinstance(block.intermediate_act_fn, _AlreadyApplied):
                 block.intermediate_act_fn = block.intermediate_act_fn.replaced
 
 
-class _Done(nn.Module):
-    """An activation that the layer before has done already."""
+class _AlreadyApplied(nn.Module):
+    """Stands for an activation that the layer before has already computed."""
 
     def __init__(self, replaced: nn.Module) -> None:
         super().__init__()
         self.replaced = replaced
 
     def forward(self, states: Tensor) -> Tensor:
-        """What came in."""
+        """Returns the states unchanged."""
         return states
 
 
@@ -125,12 +125,12 @@ def _multiplier(linear: nn.Linear, activation: str) -> Callable[[Tensor], Tensor
 
 
 def missing_rows(rows: int) -> int:
-    """To the next number of rows that products are made for."""
+    """How many rows are missing to the next number that products are computed for."""
     return -rows % (STEP if rows >= LONG else SHORT_STEP)
 
 
 def _activated(model: nn.Module) -> Iterator[Any]:
-    """Blocks that are a linear layer and the exact GELU after it: BERT's and its like."""
+    """Blocks of a linear layer followed by the exact GELU, as in BERT and its relatives."""
     for block in model.modules():
         dense = getattr(block, "dense", None)
         activation = getattr(block, "intermediate_act_fn", None)

@@ -1,4 +1,4 @@
-"""A model proves itself before anything is spent on it.
+"""Checks a model on sample texts before resources are spent on it.
 
 Shape legend: N texts, T tokens, H heads, D head dimension, E model width.
 """
@@ -26,13 +26,13 @@ SAMPLES = (
     "The quick brown fox jumps over the lazy dog. " * 40,
     "x",
 )
-# Of the largest number: what another order of summing may change.
+# Of the largest number: the difference that another order of summing may cause.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-2}
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One thing that the model was asked to show."""
+    """One claim about the model that was checked."""
 
     claim: str
     difference: float  # relative to the largest number
@@ -40,47 +40,47 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within what rounding explains."""
+        """Whether the difference is small enough to be rounding."""
         return self.difference <= self.tolerance
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What a model is and what it showed."""
+    """Facts about a model, and the claims that were checked."""
 
-    facts: tuple[tuple[str, str], ...]  # name, value: for people
+    facts: tuple[tuple[str, str], ...]  # name and value, to be shown
     proofs: tuple[Proof, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether every proof does."""
+        """Whether every proof holds."""
         return all(proof.holds for proof in self.proofs)
 
 
 def check_model(
     spec: EncoderSpec, *, device: str = "auto", say: Callable[[str], object] = lambda _: None
 ) -> ModelReport:
-    """Loads the model, says what it is, and lets it prove itself on sample texts.
+    """Loads the model, describes it, and checks it on sample texts.
 
-    Its vectors are compared with one text at a time through the padded path, and what all
-    heads give through their columns of the projection with the projection's own output.
+    Its vectors are compared with those of one text at a time through the padded path, and the sum
+    of all heads through their columns of the projection with the projection's own output.
 
     Args:
-        say: is told what is begun, a line each: large models take minutes.
+        say: called with a line at the start of each step; large models take minutes.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError, BadVectors.
     """
     say(f"loading {spec.model}, trying its paths on a few texts")
     encoder = load_encoder(spec, device=device)
-    say("loading it once more, to run one text at a time without what makes it fast")
+    say("loading it again, to run one text at a time without the fast paths")
     plain = load_encoder(spec, device=device, packed=False, batch_tokens=1)
     say(f"encoding {len(SAMPLES)} sample texts both ways")
-    ours = encoder.encode(SAMPLES, "document")
-    alone = plain.encode(SAMPLES, "document")
+    fast = encoder.encode(SAMPLES, "document")
+    reference = plain.encode(SAMPLES, "document")
     tolerance = TOLERANCES[spec.dtype]
-    same = f"{encoder.path} equals one text at a time"
+    claim = f"{encoder.path} equals one text at a time"
     proofs = [
-        Proof(f"heads: {same}", _difference(ours.heads, alone.heads), tolerance),
-        Proof(f"standard: {same}", _difference(ours.standard, alone.standard), tolerance),
+        Proof(f"heads: {claim}", _difference(fast.heads, reference.heads), tolerance),
+        Proof(f"standard: {claim}", _difference(fast.standard, reference.standard), tolerance),
     ]
     for name, projection in zip(plain.capture.names, plain.capture.projections, strict=True):
         say(f"adding up the heads before {name}")
@@ -90,11 +90,11 @@ def check_model(
 
 def _facts(encoder: TransformerEncoder) -> tuple[tuple[str, str], ...]:
     card, model = encoder.card, encoder.model
-    read = ", ".join(map(str, encoder.capture.layers))
+    layers = ", ".join(map(str, encoder.capture.layers))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return (
         ("family", f"{card.family} ({type(model).__name__}, {parameters / 1e6:,.1f}M parameters)"),
-        ("layers", f"{model.config.num_hidden_layers}, read: {read} (from 0)"),
+        ("layers", f"{model.config.num_hidden_layers}, read: {layers} (from 0)"),
         ("heads", f"{len(card.heads)} of {card.head_dim} numbers"),
         ("captured", ", ".join(encoder.capture.names)),
         ("heads pooled at", card.pooling),
@@ -109,11 +109,11 @@ def _facts(encoder: TransformerEncoder) -> tuple[tuple[str, str], ...]:
 
 
 def _sum_of_heads(encoder: TransformerEncoder, projection: nn.Module) -> float:
-    """How far sum over heads of W_h x_h + b is from what the projection gives."""
+    """The difference between the sum over heads of W_h x_h + b and the projection's output."""
     ids = torch.tensor(encoder.tokenizer.ids(SAMPLES[:1], encoder.card.max_tokens))
     with torch.inference_mode(), _outputs(projection) as seen:
         encoder.model(input_ids=ids.to(encoder.model.device))
-    states, given = seen[-1]
+    states, projected = seen[-1]
     weight: Any = projection.state_dict()["weight"]  # (E, H*D); transposed in GPT-2's Conv1D
     if not isinstance(projection, nn.Linear):
         weight = weight.T
@@ -124,7 +124,7 @@ def _sum_of_heads(encoder: TransformerEncoder, projection: nn.Module) -> float:
     summed = torch.einsum("...hd,ehd->...e", by_head.float(), columns.float())
     if bias is not None:
         summed = summed + bias.float()
-    return _difference(summed.cpu().numpy(), given.float().cpu().numpy())
+    return _difference(summed.cpu().numpy(), projected.float().cpu().numpy())
 
 
 @contextmanager
@@ -139,5 +139,5 @@ def _outputs(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
         handle.remove()
 
 
-def _difference(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+def _difference(actual: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""A model folder to a transformers model, whole or refused; no code of the folder's ever runs."""
+"""Loads a transformers model from a folder, completely or not at all; runs none of its code."""
 
 from __future__ import annotations
 
@@ -10,35 +10,31 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
+from mrag_pipeline.encoder.families import ENCODER_CLASSES
 from mrag_pipeline.encoder.model_source import ModelFolder
 from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
 
-# Encoder-decoder families whose checkpoints may hold the encoder alone.
-ENCODER_CLASSES = {
-    "mt5": "MT5EncoderModel",
-    "t5": "T5EncoderModel",
-    "umt5": "UMT5EncoderModel",
-}
+_DEFAULT_DPR = "DPRQuestionEncoder"  # if the config does not say which of DPR's encoders
 
 
 def load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrainedModel:
-    """The folder's encoder without its pooler, ready to read.
+    """The folder's encoder without its pooler, in evaluation mode.
 
-    Raises: UnsupportedArchitecture (a type transformers does not know by itself, or weights
-    that do not belong to it), ModelNotFound (files that cannot be read).
+    Raises: UnsupportedArchitecture (a type that transformers does not know, or weights of another
+    model), ModelNotFound (files that cannot be read).
     """
     config = folder.config()
     model_type = config.get("model_type", "")
     if model_type not in transformers.CONFIG_MAPPING:
-        own = " (it brings its own code, which is never run)" if "auto_map" in config else ""
+        own = " (the model brings its own code, which is never run)" if "auto_map" in config else ""
         raise UnsupportedArchitecture(
             f"model_type {model_type!r} in {folder.transformer / 'config.json'}{own}",
-            f"a model that transformers {transformers.__version__} knows by itself",
-            "use another model, or a newer transformers if it has learned this one",
+            f"a model type that transformers {transformers.__version__} implements",
+            "use another model, or a newer transformers that implements this one",
         )
     loader: Any = transformers.AutoModel
     if model_type == "dpr":
-        loader = getattr(transformers, (config.get("architectures") or ["DPRQuestionEncoder"])[0])
+        loader = getattr(transformers, (config.get("architectures") or [_DEFAULT_DPR])[0])
     elif model_type in ENCODER_CLASSES:
         loader = getattr(transformers, ENCODER_CLASSES[model_type])
     try:
@@ -54,29 +50,29 @@ def load_model(folder: ModelFolder, dtype: torch.dtype) -> transformers.PreTrain
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise ModelNotFound(
             f"{folder.transformer} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            "whole weights and the config.json that belongs to them",
-            "fetch or save the model again",
+            "complete weights and the config.json that belongs to them",
+            "download or save the model again",
         ) from error
     missing = [key for key in report["missing_keys"] if "pooler" not in key]
     if missing:
         raise UnsupportedArchitecture(
             f"{len(missing)} weights of {type(model).__name__} are not in {folder.transformer}, "
             f"such as {missing[0]}",
-            "all of them: the rest would be random",
+            "all of them: missing weights would be random",
             "check that config.json belongs to these weights",
         )
     if model_type == "dpr":
-        # Two wrappers around a BERT, which drop its hidden states.
+        # Two wrappers around a BERT, which discard its hidden states.
         model = model.base_model.bert_model
         model.config.model_type = "dpr"
     elif model.config.is_encoder_decoder and model_type not in ENCODER_CLASSES:
         model = model.get_encoder()
     elif hasattr(model, "language_model") and hasattr(model.config, "text_config"):
-        model = model.language_model  # of a model that sees, too
+        model = model.language_model  # of a model that also reads images
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     if getattr(model.config, "attn_logit_softcapping", None) is not None:
-        # SDPA has none: newer transformers refuse it, older ones leave the capping out silently.
+        # SDPA cannot cap: newer transformers refuse it, older ones silently leave the capping out.
         model.set_attn_implementation("eager")
     return model.eval()  # type: ignore[no-any-return]
 

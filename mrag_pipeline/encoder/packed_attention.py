@@ -1,8 +1,8 @@
-"""The packed attention: token rows of many texts in one row, attention within each text.
+"""The packed attention: many texts in one row of tokens, attention within each text.
 
-Registered once with transformers' attention and mask interfaces, so that every architecture
-that uses them gets it without being changed. The layout of the running forward pass travels
-in a context variable; positions are reset through `position_ids`.
+It is registered once with transformers' attention and mask interfaces, so every architecture that
+uses them can run it unchanged. A context variable holds the layout of the running forward pass;
+`position_ids` restart at each text.
 
 Shape legend: T tokens of all texts, N texts, H query heads, G key heads, D head dimension,
 E model width.
@@ -23,12 +23,12 @@ from mrag_pipeline.encoder.packed_rows import Layout
 from mrag_pipeline.errors import UnsupportedArchitecture
 
 NAME = "mrag_packed"
-# Projections of queries alone; of a fused one the keys and values are needed too.
+# Projections of queries alone; a fused projection also makes keys and values, which are needed.
 QUERY_NAMES = ("query", "q_proj", "q_lin", "q")
 
 
 class CannotPack(UnsupportedArchitecture):
-    """The attention is asked for something that the packed one does not do."""
+    """The model needs something of its attention that the packed one cannot do."""
 
 
 _LAYOUT: contextvars.ContextVar[Layout | None] = contextvars.ContextVar("layout", default=None)
@@ -36,7 +36,7 @@ _LAYOUT: contextvars.ContextVar[Layout | None] = contextvars.ContextVar("layout"
 
 @contextmanager
 def packed(layout: Layout) -> Iterator[Layout]:
-    """Within it, models with the packed attention read their row by this layout."""
+    """Within it, models with the packed attention use this layout for their row."""
     token = _LAYOUT.set(layout)
     try:
         yield layout
@@ -45,7 +45,7 @@ def packed(layout: Layout) -> Iterator[Layout]:
 
 
 def register() -> None:
-    """Makes the packed attention known to transformers; again changes nothing."""
+    """Registers the packed attention with transformers; calling it again changes nothing."""
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
 
@@ -65,13 +65,15 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """(1, T, H, D): each token attends within its own text only.
 
-    Raises: CannotPack for what it does not do: a mask of the model's own, position biases,
+    Raises: CannotPack for what it cannot do: a mask of the model's own, position biases,
     attention sinks, cross attention.
     """
     layout = _LAYOUT.get()
-    unknown = [name for name in ("s_aux", "position_bias", "cache") if others.get(name) is not None]
-    if layout is None or attention_mask is not None or unknown or dropout:
-        raise CannotPack(f"{type(module).__name__}: {', '.join(unknown) or 'a mask of its own'}")
+    options = ("s_aux", "position_bias", "cache")
+    unsupported = [name for name in options if others.get(name) is not None]
+    if layout is None or attention_mask is not None or unsupported or dropout:
+        problem = ", ".join(unsupported) or "a mask of its own"
+        raise CannotPack(f"{type(module).__name__}: {problem}")
     if not (query.shape[0] == 1 and key.shape[2] == query.shape[2] == layout.starts[-1]):
         raise CannotPack(f"{type(module).__name__}: attention across rows")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -83,37 +85,37 @@ def packed_attention(
 
 
 def cut_queries(block: nn.Module) -> None:
-    """Where attention is read at one token of each text, queries are made for it alone.
+    """Makes queries only for the token of each text at which the block's attention is read.
 
-    The other rows are zero, so that the model's own code finds the shape it expects.
+    The other rows are zero, so that the model's own code gets the shape it expects.
     """
     for name, module in block.named_modules():
         if name.rpartition(".")[2] in QUERY_NAMES and isinstance(module, nn.Linear):
-            module.register_forward_pre_hook(_only_read)
-            module.register_forward_hook(_back_in_place)
+            module.register_forward_pre_hook(_keep_read_rows)
+            module.register_forward_hook(_restore_rows)
 
 
-def _only_read(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+def _keep_read_rows(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
     """(1, T, E) to (1, N, E)."""
-    layout = _cut_by(module)
+    layout = _layout_to_cut(module)
     return None if layout is None else (args[0][:, layout.read_rows], *args[1:])
 
 
-def _back_in_place(module: nn.Module, _: Any, made: Tensor) -> Tensor | None:
+def _restore_rows(module: nn.Module, _: Any, queries: Tensor) -> Tensor | None:
     """(1, N, H*D) to (1, T, H*D)."""
-    layout = _cut_by(module)
+    layout = _layout_to_cut(module)
     if layout is None:
         return None
-    return made.new_zeros(1, layout.starts[-1], made.shape[-1]).index_copy_(
-        1, layout.read_rows, made
+    return queries.new_zeros(1, layout.starts[-1], queries.shape[-1]).index_copy_(
+        1, layout.read_rows, queries
     )
 
 
-def _cut_by(module: nn.Module) -> Layout | None:
+def _layout_to_cut(module: nn.Module) -> Layout | None:
     layout = _LAYOUT.get()
-    reads = layout is not None and layout.read_at and id(module) in layout.read_in
-    return layout if reads else None
+    cuts = layout is not None and layout.read_at and id(module) in layout.read_in
+    return layout if cuts else None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """The layout says which tokens see which."""
+    """No mask: the layout determines which tokens see each other."""

@@ -1,4 +1,4 @@
-"""Where each text lies in a row of many, and what is read of it.
+"""The layout of a row of many texts, and the tokens that are read from it.
 
 Shape legend: T tokens of all texts, N texts, t tokens of a text, n texts of a run of equal
 lengths, X any width.
@@ -20,22 +20,22 @@ ReadAt = Literal["", "cls", "last"]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each text lies in the row; alike lengths should lie together."""
+    """Where each text is in the row; texts of equal length should be neighbours."""
 
     lengths: tuple[int, ...]
     device: torch.device
-    # Modules whose attention is only read at one token of each text, and which.
+    # The one token of each text at which the attention of some modules is read, and these modules.
     read_at: ReadAt = ""
     read_in: frozenset[int] = frozenset()  # by id()
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """N + 1 of them: the last is T."""
+        """(N + 1), where each text starts in the row; the last is T."""
         return (0, *accumulate(self.lengths))
 
     @cached_property
     def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """(start, n, t) of neighbours of equal length."""
+        """(start, n, t) of each run of neighbours of equal length."""
         runs, start = [], 0
         for length, same in groupby(self.lengths):
             count = len(list(same))
@@ -45,7 +45,7 @@ class Layout:
 
     @cached_property
     def positions(self) -> Tensor:
-        """(T,), from 0 in each text."""
+        """(T,), each token's position in its text, from 0."""
         pieces = [torch.arange(t).repeat(n) for _, n, t in self.runs]
         return torch.cat(pieces).to(self.device, non_blocking=True)
 
@@ -66,16 +66,19 @@ class Layout:
 
     @cached_property
     def read_rows(self) -> Tensor:
-        """(N,), the row of each text's token that `read_at` names."""
+        """(N,), the index in the row of each text's token that `read_at` names."""
         return self.first if self.read_at == "cls" else self.last
 
     @cached_property
     def padding(self) -> tuple[Tensor, Tensor]:
-        """(N, t max) row index of each place, any token's where none is; and where one is."""
-        places = torch.arange(max(self.lengths), device=self.device)
+        """(N, t max) each padded position's index in the row, and whether it is a token.
+
+        A position without a token gets the index of its text's first token.
+        """
+        positions = torch.arange(max(self.lengths), device=self.device)
         counts = (self.last - self.first + 1)[:, None]
-        real = places < counts
-        return self.first[:, None] + torch.where(real, places, 0), real
+        is_token = positions < counts
+        return self.first[:, None] + torch.where(is_token, positions, 0), is_token
 
     def pooled(self, states: Tensor, pooling: str) -> Tensor:
         """(T, X) to (N, X) float32."""
@@ -89,7 +92,7 @@ class Layout:
 
 
 def texts_in_row(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """(1, T), the texts' ids one after the other."""
+    """(1, T), the ids of all texts one after another."""
     flat = torch.tensor([token for row in rows for token in row], dtype=torch.long)
     if device.type == "cuda":
         flat = flat.pin_memory()

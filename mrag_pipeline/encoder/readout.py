@@ -1,6 +1,6 @@
-"""What is taken from a forward pass: heads where they are captured, and the standard embedding.
+"""Reads head vectors and the standard embedding from a forward pass.
 
-The pass ends as soon as all that is wanted is known.
+The pass ends as soon as everything requested is known.
 
 Shape legend: N texts, B rows, T tokens of a row, H heads, D head dimension, E model width.
 """
@@ -14,34 +14,34 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mrag_pipeline.encoder.head_capture import Capture, Family, ResolvedPooling
+from mrag_pipeline.encoder.families import Family, ResolvedPooling
+from mrag_pipeline.encoder.head_capture import Capture
 from mrag_pipeline.encoder.packed_rows import ReadAt
-from mrag_pipeline.encoder.pooled_layer import RESTS
 
 
 class Batch(Protocol):
-    """Where each text's tokens are in the states of a forward pass."""
+    """Knows which states of a forward pass belong to which text."""
 
     def pooled(self, states: Tensor, pooling: str) -> Tensor:
         """(B, T, X) to (N, X) float32, in the order of the texts."""
 
 
-class _Enough(BaseException):
-    """All that is wanted is known. No `Exception`, so that no model code swallows it."""
+class _PassComplete(BaseException):
+    """Everything requested is known. Not an `Exception`, so that no model code catches it."""
 
 
 @dataclass(slots=True)
 class _Pass:
     batch: Batch
     want_standard: bool
-    stop: bool  # after the last captured projection's input
+    stop: bool  # whether to end after the last captured projection's input
     heads: list[Tensor] = field(default_factory=list)
-    entered: Tensor | None = None  # (N, E), the last captured layer's input where it is read
-    attended: Tensor | None = None  # (N, H*D), its projection's input there
+    entered: Tensor | None = None  # (N, E), the last captured layer's input, pooled
+    attended: Tensor | None = None  # (N, H*D), its projection's input, pooled
 
 
 class Readout:
-    """Hooks on a model; one forward pass at a time."""
+    """Hooks on a model. Not for concurrent forward passes."""
 
     def __init__(
         self,
@@ -56,19 +56,19 @@ class Readout:
         self._capture = capture
         self._pooling = pooling
         self._standard_pooling = standard_pooling
-        self._head = head  # what the model's own folder does after pooling
-        single = capture.is_last and standard_pooling != "mean"
-        self._rest = RESTS.get(family.rest) if single else None
-        # Whether the last layer runs for the pooled tokens alone where it can.
-        self.shortened = self._rest is not None
+        self._head = head  # what the model's folder applies after pooling
+        can_shorten = capture.is_last and standard_pooling != "mean"
+        self._finish_layer = family.finish_layer if can_shorten else None
+        # Whether the end of the last layer runs for the pooled tokens alone.
+        self.shortened = self._finish_layer is not None
         self._final_norm = family.final_norm
         self._pass: _Pass | None = None
-        for place, projection in enumerate(capture.projections):
-            projection.register_forward_pre_hook(self._projection_hook(place))
+        for index, projection in enumerate(capture.projections):
+            projection.register_forward_pre_hook(self._projection_hook(index))
         capture.blocks[-1].register_forward_pre_hook(self._layer_hook, with_kwargs=True)
 
     def read_at(self, want_standard: bool) -> ReadAt:
-        """The one token of each text that the last captured attention is read at; empty: all."""
+        """The token of each text at which the last captured attention is read; empty if all are."""
         if self._pooling == "mean" or not self._stops(want_standard):
             return ""
         if want_standard and self._standard_pooling != self._pooling:
@@ -87,13 +87,13 @@ class Readout:
     def run(
         self, inputs: Mapping[str, Any], batch: Batch, want_standard: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """(N, H, D) and (N, E), float32, on the model's device; no standard one if not wanted."""
+        """(N, H, D) and (N, E) float32 on the model's device; None for (N, E) if not requested."""
         running = _Pass(batch, want_standard, self._stops(want_standard))
         self._pass = running
         states: Tensor | None = None
         try:
             states = self._model(**inputs).last_hidden_state
-        except _Enough:
+        except _PassComplete:
             pass
         finally:
             self._pass = None
@@ -110,18 +110,18 @@ class Readout:
         return not want_standard or self.shortened
 
     def _finish(self, running: _Pass) -> Tensor:
-        assert self._rest is not None
+        assert self._finish_layer is not None
         assert running.entered is not None
         assert running.attended is not None
         dtype = self._model.dtype
         entered, attended = running.entered.to(dtype), running.attended.to(dtype)
-        states = self._rest(self._capture.blocks[-1], entered, attended)
+        states = self._finish_layer(self._capture.blocks[-1], entered, attended)
         if self._final_norm:
             states = self._model.get_submodule(self._final_norm)(states)
         return states.float()
 
-    def _projection_hook(self, place: int) -> Any:
-        last = place == len(self._capture.projections) - 1
+    def _projection_hook(self, index: int) -> Any:
+        is_last = index == len(self._capture.projections) - 1
 
         def read(_: nn.Module, args: tuple[Tensor, ...]) -> None:
             running = self._pass
@@ -129,10 +129,10 @@ class Readout:
                 return
             pooled = running.batch.pooled(args[0], self._pooling)
             running.heads.append(pooled.view(len(pooled), -1, self._capture.head_dim))
-            if last and running.stop:
+            if is_last and running.stop:
                 if running.want_standard:
                     running.attended = running.batch.pooled(args[0], self._standard_pooling)
-                raise _Enough
+                raise _PassComplete
 
         return read
 

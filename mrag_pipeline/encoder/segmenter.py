@@ -1,7 +1,7 @@
-"""Texts cut by the encoder's own tokens: passages and sentences, as character spans.
+"""Cuts texts into passages and sentences, as character spans measured in the encoder's tokens.
 
-Sentences come from sentencex (Wikimedia; rules of 240 languages, offsets in characters),
-passages from semantic-text-splitter over the encoder's tokenizer.
+sentencex (Wikimedia; rules for 240 languages, offsets in characters) finds sentences,
+semantic-text-splitter passages, with the encoder's tokenizer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mrag_pipeline.encoder.transformer import TransformerEncoder
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 
-# Both libraries take more than linear time in a text without breaks (90,000 Chinese
-# characters took the splitter 55 s, 200,000 of short sentences sentencex 12 s), so they
-# see a text in blocks: the splitter as few chunks' worth as it needs.
+# Both libraries take more than linear time for a text without breaks (90,000 Chinese characters
+# took the splitter 55 s, 200,000 characters of short sentences took sentencex 12 s). So they get
+# a text in blocks; the splitter gets only as many chunks' worth as it needs.
 SENTENCE_BLOCK_CHARS = 4_000
 BLOCK_CHUNKS = 4
-# The rules used where nothing is known of the language; they know CJK and Indic stops too.
+# The rules for texts of unknown language; they include CJK and Indic full stops.
 LANGUAGE = "en"
 
 _BREAKS = tuple(map(re.compile, (r"\n\s*\n", r"\n", r"[.!?。！？।]\s*", r"\s")))
@@ -43,7 +43,7 @@ class TokenSegmenter:
             )
         self._backend = tokenizer.plain_backend()
         self._chunking = chunking
-        self._most_block_chars = 2 * chunking.max_chars()
+        self._max_block_chars = 2 * chunking.max_chars()
         self._splitter = TextSplitter.from_huggingface_tokenizer(
             self._backend, chunking.max_tokens, overlap=chunking.overlap_tokens
         )
@@ -52,60 +52,60 @@ class TokenSegmenter:
         """Spans that fit a chunk, cut at paragraphs, then sentences, then words, with overlap."""
         text = clean(text)
         spans: list[Span] = []
-        at = 0
-        block_chars = self._most_block_chars
-        while at < len(text):
-            end = _block_end(text, at, block_chars)
-            found = self._cut(text, at, end)
-            if end < len(text) and len(found) < 2 and block_chars < self._most_block_chars:
-                block_chars = min(2 * block_chars, self._most_block_chars)
+        start = 0
+        block_chars = self._max_block_chars
+        while start < len(text):
+            end = _block_end(text, start, block_chars)
+            block_spans = self._cut(text, start, end)
+            if end < len(text) and len(block_spans) < 2 and block_chars < self._max_block_chars:
+                block_chars = min(2 * block_chars, self._max_block_chars)
                 continue
-            if found:
-                chunk_chars = (found[-1][1] - found[0][0]) // len(found) + 1
-                block_chars = min(BLOCK_CHUNKS * chunk_chars, self._most_block_chars)
-            # A block's last chunk is only as long as the block let it be: cut it again.
-            if end < len(text) and len(found) > 1 and found[-1][0] > at:
-                end = found.pop()[0]
-            spans += found
-            at = end
-        return _growing(spans)
+            if block_spans:
+                chunk_chars = (block_spans[-1][1] - block_spans[0][0]) // len(block_spans) + 1
+                block_chars = min(BLOCK_CHUNKS * chunk_chars, self._max_block_chars)
+            # The end of the block may have shortened its last chunk: cut it again.
+            if end < len(text) and len(block_spans) > 1 and block_spans[-1][0] > start:
+                end = block_spans.pop()[0]
+            spans += block_spans
+            start = end
+        return _advancing(spans)
 
     def sentences(self, text: str) -> list[Span]:
-        """The sentences of a text, in order; any language; no empty one."""
+        """The sentences of a text in any language, in order, none empty."""
         text = clean(text)
         return list(_trimmed(text, _sentences(text)))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens not counted."""
+        """The number of tokens of each text, without special tokens."""
         encoded = self._backend.encode_batch(
             [clean(text) for text in texts], add_special_tokens=False
         )
-        return [len(each.ids) for each in encoded]
+        return [len(encoding.ids) for encoding in encoded]
 
     def _cut(self, text: str, start: int, end: int) -> list[Span]:
         block = text[start:end]
         if not _BREAK.search(block):
-            return [(start + a, start + b) for a, b in self._cut_by_tokens(block)]
+            return [(start + begin, start + end) for begin, end in self._cut_by_tokens(block)]
         return [
-            (start + at, start + at + len(piece))
-            for at, piece in self._splitter.chunk_indices(block)
+            (start + offset, start + offset + len(chunk))
+            for offset, chunk in self._splitter.chunk_indices(block)
         ]
 
     def _cut_by_tokens(self, block: str) -> list[Span]:
-        """Where there are no words to keep whole, the splitter's search is wasted time."""
-        longest = self._chunking.max_tokens
+        """For a block without word boundaries, where the splitter's search would waste time."""
+        max_tokens = self._chunking.max_tokens
         starts = [
             begin for begin, _ in self._backend.encode(block, add_special_tokens=False).offsets
         ]
-        firsts = range(0, max(1, len(starts)), longest - self._chunking.overlap_tokens)
+        firsts = range(0, max(1, len(starts)), max_tokens - self._chunking.overlap_tokens)
         spans = []
         for first in firsts:
             begin = starts[first] if first else 0
-            last = first + longest
+            last = first + max_tokens
             spans.append((begin, starts[last] if last < len(starts) else len(block)))
             if last >= len(starts):
                 break
-        # Cut from its neighbours a piece may have more tokens than it had among them.
+        # A span by itself may have more tokens than it had within the block.
         return [half for span in spans for half in self._halved(block, span)]
 
     def _halved(self, block: str, span: Span) -> list[Span]:
@@ -119,7 +119,7 @@ class TokenSegmenter:
 def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> TokenSegmenter:
     """The segmenter of an encoder.
 
-    Raises: ConfigError if chunks would overlap entirely, or be longer than the encoder reads.
+    Raises: ConfigError if chunks would overlap completely, or be longer than the encoder reads.
     """
     card = encoder.card
     special = encoder.tokenizer.num_special
@@ -129,22 +129,22 @@ def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> Token
             f"{special} of them special",
             f"chunking.max_tokens of {card.max_tokens - special} or less: the rest of a chunk "
             "would not be embedded",
-            "make chunks shorter, or raise encoder.max_tokens if the model can read more",
+            "make chunks shorter, or raise encoder.max_tokens if the model can read longer texts",
         )
     return TokenSegmenter(encoder.tokenizer, chunking)
 
 
 def _sentences(text: str) -> Iterator[Span]:
-    at = 0
-    while at < len(text):
-        end = _block_end(text, at, SENTENCE_BLOCK_CHARS)
-        for boundary in sentencex.get_sentence_boundaries(LANGUAGE, text[at:end]):
-            yield at + boundary["start_index"], at + boundary["end_index"]
-        at = end
+    start = 0
+    while start < len(text):
+        end = _block_end(text, start, SENTENCE_BLOCK_CHARS)
+        for boundary in sentencex.get_sentence_boundaries(LANGUAGE, text[start:end]):
+            yield start + boundary["start_index"], start + boundary["end_index"]
+        start = end
 
 
 def _block_end(text: str, start: int, size: int) -> int:
-    """Where a block from `start` ends: at the last good break in its second half, if any."""
+    """The end of a block from `start`: the last good break in its second half, if there is one."""
     if start + size >= len(text):
         return len(text)
     tail = text[start + size // 2 : start + size]
@@ -155,13 +155,13 @@ def _block_end(text: str, start: int, size: int) -> int:
     return start + size
 
 
-def _growing(spans: list[Span]) -> list[Span]:
-    """Without those that end no later than one before: with overlap the splitter makes some."""
-    kept: list[Span] = []
+def _advancing(spans: list[Span]) -> list[Span]:
+    """The spans that end after all before them; with overlap the splitter also makes others."""
+    advancing: list[Span] = []
     for span in spans:
-        if not kept or span[1] > kept[-1][1]:
-            kept.append(span)
-    return kept
+        if not advancing or span[1] > advancing[-1][1]:
+            advancing.append(span)
+    return advancing
 
 
 def _trimmed(text: str, spans: Iterator[Span]) -> Iterator[Span]:

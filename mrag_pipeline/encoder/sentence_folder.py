@@ -1,4 +1,4 @@
-"""What a sentence-transformers folder says of itself, so that its embedding is reproduced.
+"""Reads a sentence-transformers folder, so that its sentence embedding can be reproduced.
 
 Source: sentence-transformers 6.2: `base/modules/transformer.py`, `base/modules/dense.py`,
 `sentence_transformer/modules/pooling.py`, `sentence_transformer/model.py` (prompts).
@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mrag_pipeline.encoder.head_capture import ResolvedPooling
+from mrag_pipeline.encoder.families import ResolvedPooling
 from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder
 from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
 
-# Dividing a mean by a length's root changes its length only, and ours is of unit length.
+# Dividing by the root of the length changes only a vector's norm, and we scale to unit norm.
 _MODES: dict[str, ResolvedPooling] = {
     "cls": "cls",
     "cls_token": "cls",
@@ -42,18 +42,18 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True, slots=True)
 class SentenceSettings:
-    """Empty where the folder is no sentence-transformers one."""
+    """The folder's own settings; empty for a folder without modules.json."""
 
     pooling: ResolvedPooling | Literal[""] = ""
-    unknown: str = ""  # what we cannot reproduce
-    max_tokens: int = 0  # 0: not said
-    lower_case: bool = False  # texts are lowercased whatever the tokenizer does
+    unknown: str = ""  # a step that cannot be reproduced
+    max_tokens: int = 0  # 0: not stated
+    lower_case: bool = False  # texts are lowercased before they reach the tokenizer
     query_prompt: str = ""
     document_prompt: str = ""
 
 
 class SentenceHead(nn.Module):
-    """What comes after pooling: (N, E) to (N, S)."""
+    """The layers after pooling: (N, E) to (N, S)."""
 
     def __init__(self, layers: list[nn.Module], width: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class SentenceHead(nn.Module):
         return states
 
 
-class _Unit(nn.Module):
+class _Normalize(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         return normalize(states, dim=-1)
 
@@ -81,26 +81,26 @@ class _Dense(nn.Module):
         self.residual = _linear(weights, "residual") if "residual.weight" in weights else None
 
     def forward(self, states: Tensor) -> Tensor:
-        found: Tensor = self.activation(self.linear(states))
+        output: Tensor = self.activation(self.linear(states))
         if self.adds_input:
-            found = found + (states if self.residual is None else self.residual(states))
-        return found
+            output = output + (states if self.residual is None else self.residual(states))
+        return output
 
 
 def sentence_settings(folder: ModelFolder) -> SentenceSettings:
-    """The folder's own settings."""
+    """Reads the folder's settings."""
     modules = folder.modules()
     if not modules:
         return SentenceSettings()
-    own = folder.json("sentence_bert_config.json")
-    own = own or folder.json("sentence_bert_config.json", folder.root)
+    config = folder.json("sentence_bert_config.json")
+    config = config or folder.json("sentence_bert_config.json", folder.root)
     pooling, unknown = _pooling(folder)
     prompts = folder.json("config_sentence_transformers.json", folder.root)
     return SentenceSettings(
         pooling,
         unknown,
-        int(own.get("max_seq_length") or 0),
-        bool(own.get("do_lower_case", False)),
+        int(config.get("max_seq_length") or 0),
+        bool(config.get("do_lower_case", False)),
         _prompt(prompts, ("query",)),
         _prompt(prompts, ("document", "passage", "corpus")),
     )
@@ -113,26 +113,27 @@ def sentence_head(folder: ModelFolder, width: int) -> SentenceHead | None:
     """
     layers: list[nn.Module] = []
     for module in folder.modules():
-        kind, place = _kind(module), folder.root / module["path"]
+        kind, path = _kind(module), folder.root / module["path"]
         if kind == "Dense":
-            layers.append(_Dense(folder.json("config.json", place), _weights(place)))
-            width = int(folder.json("config.json", place)["out_features"])
+            config = folder.json("config.json", path)
+            layers.append(_Dense(config, _weights(path)))
+            width = int(config["out_features"])
         elif kind == "LayerNorm":
-            weights = _weights(place)
+            weights = _weights(path)
             norm = nn.LayerNorm(len(weights["norm.weight"]))
             norm.load_state_dict({key[5:]: value for key, value in weights.items()})
             layers.append(norm)
         elif kind == "Normalize":
-            layers.append(_Unit())
-    if all(isinstance(layer, _Unit) for layer in layers):
-        return None  # the standard embedding is of unit length in any case
+            layers.append(_Normalize())
+    if all(isinstance(layer, _Normalize) for layer in layers):
+        return None  # the standard embedding has unit length in any case
     return SentenceHead(layers, width).eval()
 
 
 def _pooling(folder: ModelFolder) -> tuple[ResolvedPooling | Literal[""], str]:
     pooling: ResolvedPooling | Literal[""] = ""
     unknown = ""
-    for place, module in enumerate(folder.modules()):
+    for index, module in enumerate(folder.modules()):
         kind = _kind(module)
         config = folder.json("config.json", folder.root / module["path"])
         if kind == "Pooling":
@@ -142,12 +143,12 @@ def _pooling(folder: ModelFolder) -> tuple[ResolvedPooling | Literal[""], str]:
             else:
                 unknown = f"pooling by {' + '.join(modes)}"
             if not config.get("include_prompt", True):
-                unknown = "pooling that leaves its prompt out"
+                unknown = "pooling that excludes the prompt"
         elif kind == "Dense":
             name = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
             if name not in _ACTIVATIONS or "token_embeddings" in str(config.values()):
                 unknown = f"a dense layer with {name}"
-        elif place > 0 and kind not in ("LayerNorm", "Normalize"):
+        elif index > 0 and kind not in ("LayerNorm", "Normalize"):
             unknown = f"a module {kind}"
     return pooling, unknown
 
@@ -165,7 +166,7 @@ def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
         if name in prompts:
             return prompts[name] or ""
-    # The default prompt is encode()'s alone; encode_query() and encode_document() leave it.
+    # Only encode() uses the default prompt; encode_query() and encode_document() ignore it.
     return ""
 
 
@@ -173,22 +174,24 @@ def _kind(module: Mapping[str, Any]) -> str:
     return str(module.get("type", "")).rpartition(".")[2]
 
 
-def _weights(place: Path) -> dict[str, Tensor]:
-    if (place / WEIGHTS).is_file():
-        return {name: states.float() for name, states in load_file(place / WEIGHTS).items()}
-    if any(place.glob("*.bin")):
+def _weights(path: Path) -> dict[str, Tensor]:
+    if (path / WEIGHTS).is_file():
+        return {name: states.float() for name, states in load_file(path / WEIGHTS).items()}
+    if any(path.glob("*.bin")):
         raise UnsafeWeights(
-            f"only pickled weights in {place}",
-            "safetensors: a pickle can run any code when it is loaded",
+            f"only pickled weights in {path}",
+            "safetensors: loading a pickle can run any code",
             "save the model again with a newer sentence-transformers, or set "
-            "`encoder.standard_pooling`, which leaves this layer out",
+            "`encoder.standard_pooling`, which skips this layer",
         )
-    raise ModelNotFound(f"no {WEIGHTS} in {place}", "the layer's weights", "fetch the model again")
+    raise ModelNotFound(
+        f"no {WEIGHTS} in {path}", "the layer's weights", "download the model again"
+    )
 
 
 def _linear(weights: Mapping[str, Tensor], name: str) -> nn.Linear:
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    own = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    linear.load_state_dict(own)
+    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    linear.load_state_dict(parameters)
     return linear

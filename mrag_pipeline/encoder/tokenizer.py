@@ -1,4 +1,4 @@
-"""Texts to token ids, the way the model was trained, cut at the longest text it reads."""
+"""Turns texts into token ids as in the model's training, truncated to its longest text."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def clean(text: str) -> str:
     """The text with each lone surrogate, which no encoding can hold, replaced by U+FFFD.
 
-    As long as before, so that spans stay true.
+    The length stays the same, so that spans stay valid.
     """
     return _SURROGATES.sub("�", text)
 
 
 class TextTokenizer:
-    """A fast tokenizer; padding and its length limit are ours, not its file's."""
+    """A fast tokenizer; its file's settings for padding and truncation are not used."""
 
     def __init__(self, folder: Path, family: str = "", *, lower_case: bool = False) -> None:
         self._tokenizer = _load(folder, family)
         self._backend = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
         if lower_case:
-            inner = self._backend.normalizer
-            both = [normalizers.Lowercase(), *([inner] if inner else [])]
-            self._backend.normalizer = normalizers.Sequence(both)
+            original = self._backend.normalizer
+            sequence = [normalizers.Lowercase(), *([original] if original else [])]
+            self._backend.normalizer = normalizers.Sequence(sequence)
         self._backend.no_padding()
         self._backend.no_truncation()
         self._plain = self._backend.to_str()
@@ -44,39 +44,39 @@ class TextTokenizer:
 
     @property
     def model_limit(self) -> int:
-        """The longest text the tokenizer's file allows; 0 if it does not say."""
+        """The longest text that the tokenizer's file allows, in tokens; 0 if it states none."""
         limit = int(self._tokenizer.model_max_length)
         return limit if limit < 1_000_000 else 0
 
     @property
     def num_special(self) -> int:
-        """How many special tokens each text gets."""
+        """The number of special tokens added to each text."""
         return int(self._num_special)
 
     @property
     def pad_id(self) -> int:
-        """An id to fill batches with; masked, so any will do."""
+        """An id to pad batches with; padding is masked, so any id works."""
         return int(self._tokenizer.pad_token_id or 0)
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Each text's ids with special tokens, at most `max_tokens` and at least one.
 
-        Releases the GIL and uses all cores, unless TOKENIZERS_PARALLELISM says no.
+        Releases the GIL and uses all cores, unless TOKENIZERS_PARALLELISM forbids it.
         """
         cleaned = [clean(text) for text in texts]
-        # transformers' own call does the same with this backend, and takes twice as long.
+        # transformers' own call does the same with this backend but takes twice as long.
         with self._lock:
             side = self._tokenizer.truncation_side
             self._backend.enable_truncation(max_tokens, direction=side)
             encoded = self._backend.encode_batch_fast(cleaned)
-        # A tokenizer without special tokens makes nothing of an empty text.
-        return [each.ids or [self._lone_id()] for each in encoded]
+        # Without special tokens, an empty text has no token.
+        return [encoding.ids or [self._fallback_id()] for encoding in encoded]
 
     def plain_backend(self) -> Tokenizer:
-        """A copy of the tokenizer that neither cuts nor pads."""
+        """A copy of the tokenizer that neither truncates nor pads."""
         return Tokenizer.from_str(self._plain)
 
-    def _lone_id(self) -> int:
+    def _fallback_id(self) -> int:
         for token_id in (self._tokenizer.eos_token_id, self._tokenizer.bos_token_id):
             if token_id is not None:
                 return int(token_id)
@@ -85,14 +85,14 @@ class TextTokenizer:
 
 def _load(folder: Path, family: str) -> Any:
     if not any((folder / name).is_file() for name in VOCABULARY_FILES):
-        # transformers would make one that knows no word.
+        # transformers would create one without any words.
         raise ModelNotFound(
             f"no tokenizer in {folder}",
             f"one of {', '.join(VOCABULARY_FILES)}",
             "save it there with AutoTokenizer...save_pretrained(folder)",
         )
-    # DPR's own tokenizer classes lowercase whatever do_lower_case says; BERT's, which they
-    # are made of, listens.
+    # DPR's own tokenizer classes lowercase whatever do_lower_case says; BERT's, from which they
+    # are derived, follows it.
     loader: Any = BertTokenizer if family == "dpr" and not _is_generic(folder) else AutoTokenizer
     try:
         tokenizer = loader.from_pretrained(
@@ -100,14 +100,14 @@ def _load(folder: Path, family: str) -> Any:
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelNotFound(
-            f"no tokenizer can be made from {folder}: {str(error).splitlines()[0]}",
+            f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}",
             "tokenizer.json and tokenizer_config.json",
             "save it there with AutoTokenizer...save_pretrained(folder)",
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UnsupportedArchitecture(
             f"{folder} has a slow tokenizer ({type(tokenizer).__name__})",
-            "a fast one (tokenizer.json): chunks are cut by its tokens",
+            "a fast one (tokenizer.json), by whose tokens chunks are cut",
             "convert it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
         )
     return tokenizer
@@ -115,5 +115,5 @@ def _load(folder: Path, family: str) -> Any:
 
 def _is_generic(folder: Path) -> bool:
     path = folder / "tokenizer_config.json"
-    named = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return named.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return config.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")

@@ -1,4 +1,4 @@
-"""Texts to head embeddings with a transformers model, one forward pass.
+"""Turns texts into head embeddings with a transformers model, in one forward pass.
 
 Shape legend: N texts, B texts of a batch, T tokens, H heads (of all layers read),
 D head dimension, E standard width.
@@ -20,12 +20,13 @@ from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.encoder.device_copies import DeviceCopies
-from mrag_pipeline.encoder.encoder_card import card_of, poolings
-from mrag_pipeline.encoder.forward_paths import PaddedPath, PaddingSide, Path, choose_path
+from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
+from mrag_pipeline.encoder.forward_paths import ForwardPath, PaddedPath, PaddingSide
 from mrag_pipeline.encoder.head_capture import Capture, family_of, find_capture
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model
+from mrag_pipeline.encoder.path_choice import choose_path
 from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 Ids = list[list[int]]
 
-# Texts tokenized together and sorted by length together; the next so many meanwhile.
+# Texts that are tokenized and sorted by length together, while the window before is run.
 WINDOW_TEXTS = 2_048
 
 
@@ -49,14 +50,14 @@ def load_encoder(
     packed: bool = True,
     padding_side: PaddingSide = "right",
 ) -> TransformerEncoder:
-    """The encoder that the spec asks for, ready to encode.
+    """The encoder that the spec describes, ready to encode.
 
     Args:
         device: auto (a GPU if there is one), cpu, cuda, or cuda:1 for the second GPU.
         batch_tokens: most tokens in one forward pass, padding counted.
-        threads: of torch, for the whole process; 0 leaves them as they are.
-        packed: False keeps the padded path, and the model's own linear layers, even where
-            what is faster serves.
+        threads: of torch, for the whole process; 0 leaves the number unchanged.
+        packed: False keeps the padded path and the model's own linear layers, even where
+            faster ones give the same vectors.
         padding_side: of the padded path.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
@@ -64,14 +65,14 @@ def load_encoder(
     if threads > 0:
         torch.set_num_threads(threads)
     folder = find_model(spec)
-    on = _device(device)
-    if on.type == "cpu" and spec.dtype == "bfloat16" and not multiplies_bfloat16():
+    torch_device = _device(device)
+    if torch_device.type == "cpu" and spec.dtype == "bfloat16" and not multiplies_bfloat16():
         log.warning(
-            "encoder_slow dtype=bfloat16: this CPU does not multiply in it; "
+            "encoder_slow dtype=bfloat16: this CPU has no bfloat16 products; "
             "encoder.dtype = 'float32' is several times faster"
         )
     model = load_model(folder, getattr(torch, spec.dtype))
-    model.to(on)  # type: ignore[arg-type]
+    model.to(torch_device)  # type: ignore[arg-type]
     settings = sentence_settings(folder)
     tokenizer = TextTokenizer(
         folder.transformer, model.config.model_type, lower_case=settings.lower_case
@@ -81,12 +82,10 @@ def load_encoder(
     head = None
     if spec.standard_pooling == "auto":
         head = sentence_head(folder, int(model.config.hidden_size))
-    pooled_at = poolings(spec, family, settings)
-    card = card_of(
-        spec, folder, model.config, family, capture, tokenizer, settings, head, pooled_at
-    )
-    after = None if head is None else head.to(on)
-    readout = Readout(model, capture, family, *pooled_at, after)
+    poolings = resolved_poolings(spec, family, settings)
+    card = card_of(spec, folder, model.config, family, capture, tokenizer, settings, head, poolings)
+    head_on_device = None if head is None else head.to(torch_device)
+    readout = Readout(model, capture, family, *poolings, head_on_device)
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
     path = choose_path(model, readout, padded, first_position, card.max_tokens, packed)
@@ -94,14 +93,21 @@ def load_encoder(
         "encoder_loaded model=%s family=%s layers=%s heads=%d head_dim=%d max_tokens=%d "
         "pooling=%s standard=%s path=%s device=%s dtype=%s seconds=%.1f",
         *(spec.model, card.family, capture.layers, len(card.heads), card.head_dim),
-        *(card.max_tokens, card.pooling, card.standard_pooling, path.name, on, spec.dtype),
+        *(
+            card.max_tokens,
+            card.pooling,
+            card.standard_pooling,
+            path.name,
+            torch_device,
+            spec.dtype,
+        ),
         time.perf_counter() - started,
     )
     return TransformerEncoder(card, model, tokenizer, capture, path, batch_tokens)
 
 
 class TransformerEncoder:
-    """An `Encoder` over a transformers model. Safe to share between threads: one pass at a time."""
+    """An `Encoder` over a transformers model. Threads may share it: passes run one at a time."""
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class TransformerEncoder:
         model: transformers.PreTrainedModel,
         tokenizer: TextTokenizer,
         capture: Capture,
-        path: Path,
+        path: ForwardPath,
         batch_tokens: int,
     ) -> None:
         self._card = card
@@ -137,7 +143,7 @@ class TransformerEncoder:
 
     @property
     def path(self) -> str:
-        """How texts are run: packed or padded."""
+        """How texts are run: packed, padded or one at a time."""
         return self._path.name
 
     @property
@@ -147,22 +153,22 @@ class TransformerEncoder:
 
     @property
     def batch_tokens(self) -> int:
-        """Most tokens in a forward pass; halves each time the memory does not suffice."""
+        """Most tokens in a forward pass; halved each time memory runs out."""
         return self._batch_tokens
 
     def use_threads(self, threads: int) -> None:
-        """Has torch compute in so many threads from now on, if called in the one that encodes."""
+        """Sets torch's number of threads; must be called in the thread that encodes."""
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 
     def encode(self, texts: Sequence[str], role: Role, *, standard: bool = True) -> Embeddings:
-        """Head and standard embeddings, in the order of the texts, prefix of the role added.
+        """Head and standard embeddings, in the order of the texts, with the role's prefix.
 
         Args:
-            standard: False leaves the standard embedding out (E is 0): the pass ends at the
-                last head.
+            standard: False skips the standard embedding (E is 0): the pass ends at the last
+                head.
         Returns: heads (N, H, D) float32, standard (N, E) float32 of unit length.
-        Raises: BadVectors if the model gave NaN, inf or a zero vector.
+        Raises: BadVectors if the model returned NaN, inf or a zero vector.
         """
         card = self._card
         spec = card.spec
@@ -171,17 +177,17 @@ class TransformerEncoder:
         heads = np.empty((len(texts), len(card.heads), card.head_dim), np.float32)
         vectors = np.empty((len(texts), width), np.float32)
         lengths = np.empty(len(texts), np.int64)
-        with self._lock, torch.inference_mode(), DeviceCopies(heads, vectors) as arrivals:
+        with self._lock, torch.inference_mode(), DeviceCopies(heads, vectors) as copies:
             for start, rows in self._tokenized(texts, prefix):
                 counts = [len(row) for row in rows]
                 lengths[start : start + len(rows)] = counts
                 for batch in self._path.batches(counts, self._batch_tokens):
-                    for part, found in self._run(batch, rows, standard):
-                        arrivals.take([start + index for index in part], *found)
+                    for indices, batch_vectors in self._run(batch, rows, standard):
+                        copies.take([start + index for index in indices], *batch_vectors)
         return Embeddings(_checked_heads(heads), _unit(vectors) if standard else vectors, lengths)
 
     def _tokenized(self, texts: Sequence[str], prefix: str) -> Iterator[tuple[int, Ids]]:
-        """(start, ids) of each window of texts; the next is tokenized while one is run."""
+        """(start, ids) of each window of texts; the next is tokenized while one runs."""
 
         def ids(start: int) -> Ids:
             window = [prefix + text for text in texts[start : start + WINDOW_TEXTS]]
@@ -191,28 +197,28 @@ class TransformerEncoder:
         if len(starts) == 1:
             yield 0, ids(0)
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as ahead:
-            coming = ahead.submit(ids, 0) if starts else None
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as executor:
+            pending = executor.submit(ids, 0) if starts else None
             for start in starts:
-                assert coming is not None
-                rows = coming.result()
-                coming = ahead.submit(ids, start + WINDOW_TEXTS)
+                assert pending is not None
+                rows = pending.result()
+                pending = executor.submit(ids, start + WINDOW_TEXTS)
                 yield start, rows
 
     def _run(
         self, batch: list[int], rows: Ids, standard: bool
     ) -> Iterator[tuple[list[int], tuple[Tensor, Tensor | None]]]:
-        """The batch's vectors, in halves when it does not fit into memory."""
+        """The batch's vectors, in halves if it does not fit into memory."""
         try:
-            found = self._path.run([rows[index] for index in batch], standard)
+            vectors = self._path.run([rows[index] for index in batch], standard)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or len(batch) < 2:
                 raise
-            found = None
-        if found is not None:
-            yield batch, found
+            vectors = None
+        if vectors is not None:
+            yield batch, vectors
             return
-        # Outside the handler: its traceback would hold the tensors that did not fit.
+        # Outside the handler, whose traceback would keep the tensors that did not fit.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._batch_tokens = max(1, sum(len(rows[index]) for index in batch) // 2)
@@ -225,7 +231,7 @@ class TransformerEncoder:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # torch has a type for accelerators only.
+    # torch has its own error type for accelerators only.
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
@@ -238,7 +244,7 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"device {name!r}: {str(error).splitlines()[0]}",
-            "auto, cpu or cuda, present on this machine",
+            "auto, cpu, cuda or cuda:N, present on this machine",
             "check workers.device and `nvidia-smi`",
         ) from error
     return device
@@ -246,17 +252,17 @@ def _device(name: str) -> torch.device:
 
 def _checked_heads(heads: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(heads, axis=2)
-    bad = ~np.isfinite(norms) | (norms == 0.0)
-    if bad.any():
-        raise _bad_vectors(int(bad.any(axis=1).sum()), len(heads), "head")
+    is_bad = ~np.isfinite(norms) | (norms == 0.0)
+    if is_bad.any():
+        raise _bad_vectors(int(is_bad.any(axis=1).sum()), len(heads), "head")
     return heads
 
 
 def _unit(standard: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(standard, axis=1, keepdims=True)
-    bad = ~np.isfinite(norms) | (norms == 0.0)
-    if bad.any():
-        raise _bad_vectors(int(bad.sum()), len(standard), "standard")
+    is_bad = ~np.isfinite(norms) | (norms == 0.0)
+    if is_bad.any():
+        raise _bad_vectors(int(is_bad.sum()), len(standard), "standard")
     unit: NDArray[np.float32] = standard / norms
     return unit
 
@@ -264,6 +270,6 @@ def _unit(standard: NDArray[np.float32]) -> NDArray[np.float32]:
 def _bad_vectors(count: int, total: int, kind: str) -> BadVectors:
     return BadVectors(
         f"{count} of {total} texts have a {kind} vector that is zero, NaN or infinite",
-        "finite vectors with a direction",
+        "finite vectors that are not zero",
         "check the weights and encoder.dtype (float16 can overflow: try bfloat16 or float32)",
     )

@@ -1,6 +1,6 @@
-"""Questions to a chat model over HTTP, asked again when the server was only busy.
+"""Asks a chat model over HTTP, and retries while the server is busy.
 
-`ChatModel` waits for a whole answer, `ChatStream` gives it piece by piece as it is written.
+`ChatModel` waits for the complete answer; `ChatStream` yields it piece by piece as it is written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mrag_pipeline.settings.llm import LlmSpec
 
 ATTEMPTS = 3
 BUSY = (408, 425, 429, 500, 502, 503, 504)
-_PATIENCE: Mapping[str, Any] = {
+RETRIES: dict[str, Any] = {
     "retry": retry_if_exception_type(LlmUnavailable),
     "stop": stop_after_attempt(ATTEMPTS),
     "wait": wait_exponential(multiplier=0.5, max=8),
@@ -37,10 +37,10 @@ _PATIENCE: Mapping[str, Any] = {
 
 
 class ChatModel:
-    """Asks an OpenAI-compatible endpoint."""
+    """Asks an OpenAI-compatible endpoint for complete answers."""
 
     def __init__(self, spec: LlmSpec) -> None:
-        """Ready to be asked; nothing is sent yet.
+        """Nothing is sent yet.
 
         Raises: ConfigError if no model is configured.
         """
@@ -48,21 +48,22 @@ class ChatModel:
         self._client = httpx.Client(timeout=spec.timeout_s, headers=_headers(spec))
 
     def sub_queries(self, query: str) -> list[str]:
-        """The query put in several ways; at least one.
+        """Rephrasings of the query; at least one.
 
-        Raises: LlmUnavailable (no answer in time), LlmRefused (an answer that is none).
+        Raises: LlmUnavailable (no answer in time), LlmRefused (no usable answer).
         """
-        found = parse(self._ask(prompt(query, self._spec.sub_queries)), self._spec.sub_queries)
-        if not found:
-            raise LlmRefused(f"{self._spec.model} wrote no sub-query", "one a line")
-        return found
+        answer = self._ask(prompt(query, self._spec.sub_queries))
+        sub_queries = parse(answer, self._spec.sub_queries)
+        if not sub_queries:
+            raise LlmRefused(f"{self._spec.model} returned no sub-query", "one on each line")
+        return sub_queries
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._client.close()
 
     def _ask(self, question: str) -> str:
-        for attempt in Retrying(**_PATIENCE):
+        for attempt in Retrying(**RETRIES):
             with attempt:
                 return self._ask_once(question)
         raise AssertionError
@@ -77,16 +78,16 @@ class ChatModel:
         try:
             response = self._client.post(url, json=body)
         except httpx.HTTPError as error:
-            raise _silent(url, error) from None
+            raise _no_answer(url, error) from None
         _check_busy(response)
-        return _whole(self._spec, response)
+        return _complete_answer(self._spec, response)
 
 
 class ChatStream:
-    """Asks an OpenAI-compatible endpoint for answers that come piece by piece."""
+    """Asks an OpenAI-compatible endpoint for answers that arrive piece by piece."""
 
     def __init__(self, spec: LlmSpec) -> None:
-        """Ready to be asked, by one event loop; nothing is sent yet.
+        """Nothing is sent yet. For use in one event loop.
 
         Raises: ConfigError if no model is configured.
         """
@@ -95,46 +96,46 @@ class ChatStream:
 
     @property
     def model(self) -> str:
-        """The name it is known by at its endpoint."""
+        """The model's name at its endpoint."""
         return self._spec.model
 
     @property
     def timeout_s(self) -> float:
-        """Seconds that a whole answer may take."""
+        """Seconds that a complete answer may take."""
         return self._spec.timeout_s
 
     async def pieces(
         self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
     ) -> AsyncIterator[str]:
-        """The answer, piece by piece, in order; none empty, one at least.
+        """The answer in pieces, in order: at least one, none empty.
 
-        Asked again only while nothing was said. An endpoint that does not stream gives one piece.
+        Retries only before the first piece. An endpoint that does not stream yields one piece.
 
         Args:
-            seconds: for the whole answer, if less than `llm.timeout_s`.
-        Raises: LlmUnavailable (no answer, or one that broke off), LlmRefused, OutOfTime.
+            seconds: for the complete answer, if less than `llm.timeout_s`.
+        Raises: LlmUnavailable (no answer, or an incomplete one), LlmRefused, OutOfTime.
         """
-        longest = self._spec.timeout_s
-        deadline = time.monotonic() + (longest if seconds is None else min(seconds, longest))
+        timeout_s = self._spec.timeout_s
+        deadline = time.monotonic() + (timeout_s if seconds is None else min(seconds, timeout_s))
         response = await self._opened(messages, deadline)
-        said = False
+        is_answered = False
         try:
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 await self._in_time(response.aread(), deadline)
-                if text := _whole(self._spec, response):
-                    said = True
+                if text := _complete_answer(self._spec, response):
+                    is_answered = True
                     yield text
             else:
                 async for piece in self._streamed(response, deadline):
-                    said = True
+                    is_answered = True
                     yield piece
         finally:
             await response.aclose()
-        if not said:
-            raise LlmRefused(f"{self._spec.model} wrote nothing", "an answer")
+        if not is_answered:
+            raise LlmRefused(f"{self._spec.model} returned an empty answer", "text")
 
     async def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         await self._client.aclose()
 
     async def _opened(
@@ -147,7 +148,7 @@ class ChatStream:
             "stream": True,
         }
         url = _url(self._spec)
-        async for attempt in AsyncRetrying(**_PATIENCE):
+        async for attempt in AsyncRetrying(**RETRIES):
             with attempt:
                 request = self._client.build_request("POST", url, json=body)
                 response: httpx.Response = await self._in_time(
@@ -158,36 +159,39 @@ class ChatStream:
                 try:
                     _check_busy(response)
                     await self._in_time(response.aread(), deadline)
-                    _whole(self._spec, response)
+                    _complete_answer(self._spec, response)
                 finally:
                     await response.aclose()
         raise AssertionError
 
     async def _streamed(self, response: httpx.Response, deadline: float) -> AsyncIterator[str]:
-        """The pieces, up to the end that the format asks for."""
+        """The pieces, up to the end mark that the protocol requires."""
         events = EventSource(response).aiter_sse()
-        ended = False
+        is_complete = False
         while (event := await self._in_time(anext(events, None), deadline)) is not None:
             if event.data.strip() == "[DONE]":
                 return
             piece, is_last = _piece(self._spec, event.data)
-            ended = ended or is_last
+            is_complete = is_complete or is_last
             if piece:
                 yield piece
-        if not ended:
-            raise LlmUnavailable(f"{_url(self._spec)} broke off within an answer", "all of it")
+        if not is_complete:
+            raise LlmUnavailable(
+                f"{_url(self._spec)} closed the stream before the end of its answer",
+                "a complete answer",
+            )
 
-    async def _in_time(self, waiting: Any, deadline: float) -> Any:
+    async def _in_time(self, awaitable: Any, deadline: float) -> Any:
         try:
-            return await asyncio.wait_for(waiting, max(0.001, deadline - time.monotonic()))
+            return await asyncio.wait_for(awaitable, max(0.001, deadline - time.monotonic()))
         except TimeoutError:
             raise OutOfTime(
-                f"the chat model {self._spec.model} did not end its answer in time",
+                f"the chat model {self._spec.model} did not complete its answer in time",
                 f"within the request's timeout_s, and llm.timeout_s = {self._spec.timeout_s:g}",
-                "give it longer, or fewer passages (max_context_tokens)",
+                "allow more time, or send fewer passages (max_context_tokens)",
             ) from None
         except httpx.HTTPError as error:
-            raise _silent(_url(self._spec), error) from None
+            raise _no_answer(_url(self._spec), error) from None
 
 
 def _configured(spec: LlmSpec) -> LlmSpec:
@@ -195,7 +199,7 @@ def _configured(spec: LlmSpec) -> LlmSpec:
         raise ConfigError(
             "no chat model is configured",
             "llm.url (up to /v1) and llm.model",
-            "set them in [llm] of the config, or give the sub-queries yourself",
+            "set them in [llm] of the config, or pass the sub-queries yourself",
         )
     return spec
 
@@ -209,7 +213,7 @@ def _url(spec: LlmSpec) -> str:
     return f"{spec.url.rstrip('/')}/chat/completions"
 
 
-def _silent(url: str, error: Exception) -> LlmUnavailable:
+def _no_answer(url: str, error: Exception) -> LlmUnavailable:
     return LlmUnavailable(
         f"no answer from {url}: {type(error).__name__}", "a chat model that answers"
     )
@@ -217,34 +221,35 @@ def _silent(url: str, error: Exception) -> LlmUnavailable:
 
 def _check_busy(response: httpx.Response) -> None:
     if response.status_code in BUSY:
-        raise LlmUnavailable(f"{response.url} answers {response.status_code}", "200")
+        raise LlmUnavailable(f"{response.url} returned status {response.status_code}", "status 200")
 
 
-def _whole(spec: LlmSpec, response: httpx.Response) -> str:
-    """The text of an answer that came in one piece."""
+def _complete_answer(spec: LlmSpec, response: httpx.Response) -> str:
+    """The text of an answer that arrived in one piece."""
     try:
         response.raise_for_status()
         return str(response.json()["choices"][0]["message"]["content"])
     except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-        raise _not_an_answer(spec, response.text, response.status_code) from None
+        raise _unusable_answer(spec, response.text, response.status_code) from None
 
 
 def _piece(spec: LlmSpec, data: str) -> tuple[str, bool]:
-    """One event's text, and whether it is the last."""
+    """The text of one event, and whether it is the last."""
     try:
         event = json.loads(data)
-        if not event["choices"]:  # an event that only counts tokens
+        if not event["choices"]:  # an event that only reports token counts
             return "", False
         choice = event["choices"][0]
         text = choice.get("delta", {}).get("content") or ""
         return str(text), choice.get("finish_reason") is not None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise _not_an_answer(spec, data, 200) from None
+        raise _unusable_answer(spec, data, 200) from None
 
 
-def _not_an_answer(spec: LlmSpec, text: str, status: int) -> LlmRefused:
+def _unusable_answer(spec: LlmSpec, text: str, status: int) -> LlmRefused:
     return LlmRefused(
-        f"{_url(spec)} answers {status}: {text[:200]!r}",
-        "choices[0].message.content (streamed: delta.content), as OpenAI's chat completions",
+        f"the chat model at {_url(spec)} returned no usable answer: "
+        f"status {status}, {text[:200]!r}",
+        "choices[0].message.content (streamed: delta.content), as in OpenAI's chat completions",
         f"check llm.url, llm.model and the key in {spec.key_env}",
     )

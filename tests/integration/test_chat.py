@@ -2,88 +2,66 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from mrag_pipeline.errors import ConfigError, LlmRefused, LlmUnavailable
+from mrag_pipeline.llm import chat
 from mrag_pipeline.llm.chat import ChatModel
 from mrag_pipeline.settings.llm import LlmSpec
+from tests.support.chat_server import a_chat_server, completion, plain
 
 
-@contextmanager
-def a_server(answers: list[tuple[int, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Gives the answers in turn, the last one for ever; keeps what it was asked."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-            status, answer = answers[min(len(asked), len(answers)) - 1]
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
-
-        def log_message(self, *args: Any) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-
-
-def an_answer(text: str) -> dict[str, Any]:
-    return {"choices": [{"message": {"role": "assistant", "content": text}}]}
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once."""
+    monkeypatch.setitem(chat.RETRIES, "wait", wait_none())
 
 
 def test_sub_queries_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One request to chat/completions, with the key of the environment."""
+    """One request to chat/completions, with the key from the environment."""
     monkeypatch.setenv("MRAG_LLM_API_KEY", "a-key")
-    with a_server([(200, an_answer("1. bees\n2. taxes"))]) as (url, asked):
+    with a_chat_server(plain(200, completion("1. bees\n2. taxes"))) as (url, requests):
         model = ChatModel(LlmSpec(url=url, model="m"))
         assert model.sub_queries("bees and taxes") == ["bees", "taxes"]
         model.close()
-    [request] = asked
+    [request] = requests
     assert request["path"] == "/v1/chat/completions"
     assert request["model"] == "m"
     assert request["key"] == "Bearer a-key"
     assert "bees and taxes" in request["messages"][0]["content"]
 
 
-def test_a_busy_server_is_asked_again() -> None:
-    """503 once is not the end."""
-    with a_server([(503, {}), (200, an_answer("bees"))]) as (url, asked):
+def test_a_busy_server_is_retried() -> None:
+    """One 503 does not fail the request."""
+    with a_chat_server(plain(503, {}), plain(200, completion("bees"))) as (url, requests):
         assert ChatModel(LlmSpec(url=url, model="m")).sub_queries("q") == ["bees"]
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
-def test_a_server_that_stays_busy_is_told() -> None:
-    """After three tries it is an error that says where."""
-    with a_server([(503, {})]) as (url, asked), pytest.raises(LlmUnavailable, match="503"):
+def test_a_server_that_stays_busy_is_an_error() -> None:
+    """After three attempts; the error names the URL and the status."""
+    with (
+        a_chat_server(plain(503, {})) as (url, requests),
+        pytest.raises(LlmUnavailable, match="503"),
+    ):
         ChatModel(LlmSpec(url=url, model="m")).sub_queries("q")
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 @pytest.mark.parametrize(
-    "answer", [(401, {"error": "no key"}), (200, {"choices": []}), (200, an_answer("\n"))]
+    "answer", [(401, {"error": "no key"}), (200, {"choices": []}), (200, completion("\n"))]
 )
-def test_an_answer_that_is_none_is_refused_at_once(answer: tuple[int, Any]) -> None:
-    """A wrong key, another shape, or nothing said: no second try."""
-    with a_server([answer]) as (url, asked), pytest.raises(LlmRefused):
+def test_an_unusable_answer_is_refused_at_once(answer: tuple[int, Any]) -> None:
+    """A wrong key, another format or an empty text is not retried."""
+    with a_chat_server(plain(*answer)) as (url, requests), pytest.raises(LlmRefused):
         ChatModel(LlmSpec(url=url, model="m")).sub_queries("q")
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_no_model_is_a_config_error() -> None:
-    """Without an address nothing is sent anywhere."""
+    """Without a URL nothing is sent."""
     with pytest.raises(ConfigError, match=r"llm\.url"):
         ChatModel(LlmSpec())

@@ -1,4 +1,4 @@
-"""A chat endpoint on loopback that answers as it is told, turn by turn."""
+"""An HTTP server in the place of a chat model, on loopback; its answers are scripted."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ Turn = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def a_chat_server(*turns: Turn) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Answers by the turns, the last one for ever; keeps what it was asked."""
-    asked: list[dict[str, Any]] = []
+    """The server's URL and the requests it got; it answers by the turns, repeating the last."""
+    requests: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-            turns[min(len(asked), len(turns)) - 1](self)
+            requests.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
+            turns[min(len(requests), len(turns)) - 1](self)
 
         def log_message(self, *args: Any) -> None:
-            """Nothing on the terminal."""
+            """Prints nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
+        yield f"http://127.0.0.1:{server.server_port}/v1", requests
     finally:
         server.shutdown()
+        server.server_close()
 
 
 def a_chunk(text: str | None, reason: str | None = None) -> bytes:
@@ -65,6 +66,11 @@ def plain(status: int, answer: Any) -> Turn:
         handler.wfile.write(json.dumps(answer).encode())
 
     return turn
+
+
+def completion(text: str) -> dict[str, Any]:
+    """A complete answer in the form of OpenAI's chat completions."""
+    return {"choices": [{"message": {"role": "assistant", "content": text}}]}
 
 
 DONE = b"data: [DONE]\n\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrag_pipeline.encoder import forward_paths, packed_attention, pooled_layer, transformer
+from mrag_pipeline.encoder import families, forward_paths, packed_attention, transformer
 from mrag_pipeline.encoder.forward_paths import PackedPath
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.encoder.transformer import load_encoder
@@ -52,7 +53,10 @@ def test_a_layer_that_goes_on_differently_runs_in_full(
 ) -> None:
     """The short cut is compared with the whole layer before it is taken."""
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
-    monkeypatch.setitem(pooled_layer.RESTS, "bert", lambda layer, entered, attended: entered)
+    wrong = replace(
+        families.FAMILIES["bert"], finish_layer=lambda layer, entered, attended: entered
+    )
+    monkeypatch.setitem(families.FAMILIES, "bert", wrong)
     found = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     np.testing.assert_allclose(found.standard, expected.standard, atol=1e-6)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mrag_pipeline.encoder import head_capture
+from mrag_pipeline.encoder.families import FAMILIES
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import BadVectors, ConfigError, UnsupportedArchitecture
 from mrag_pipeline.settings.encoder import EncoderSpec
@@ -38,7 +38,7 @@ def test_an_unlisted_family_is_found_by_structure(
     """Without its row in the table the same projection is found."""
     folder = str(save_model(family, tmp_path))
     listed = load_encoder(EncoderSpec(folder))
-    monkeypatch.delitem(head_capture.FAMILIES, family)
+    monkeypatch.delitem(FAMILIES, family)
     assert load_encoder(EncoderSpec(folder)).capture.names == listed.capture.names
 
 

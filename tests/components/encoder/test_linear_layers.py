@@ -113,7 +113,7 @@ def test_without_avx512_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 weights of 4 bytes, 399 allowed."""
-    monkeypatch.setattr(linear_layers, "MOST_BYTES", 399)
+    monkeypatch.setattr(linear_layers, "MAX_LAYOUT_BYTES", 399)
     assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10)), onednn=True).unable()
 
 
