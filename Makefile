@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser test test-slow test-contract test-server test-s3 check format bench clean
+.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
 	@echo "make browser    a Chromium for the page's tests, where apt can install it"
-	@echo "make test       the tests (about 10 minutes on 2 idle cores)"
+	@echo "make unit       the unit tests (under a minute on 2 cores): run them on every save"
+	@echo "make test       all tests, the unit tests first (about 10 minutes on 2 idle cores)"
 	@echo "make test-slow  the heavier ones"
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
 	@echo "make test-server  that, and the server killed at every step"
@@ -50,9 +51,14 @@ browser:
 	else echo "not root: install a Chromium by hand (sudo $(CHROMIUM_APT))"; \
 	fi || echo "Chromium could not be installed: the page's tests will skip"
 
-# In two processes: most tests keep one core busy.
-test: $(VENV)/.installed browser
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+# No engine, no library that is slow to import: the tests' conftest fails a test that loads one.
+unit: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+
+# In two processes: most tests keep one core busy. The unit tests run first, in a session of their
+# own, where nothing else has loaded what they must not load.
+test: unit browser
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --ignore tests/unit
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

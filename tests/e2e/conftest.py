@@ -6,8 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,14 @@ import pytest
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.prefect_server import prefect_server
 from tests.support.project_folder import (
-    Ended,
     Mrag,
     Said,
+    Undisturbed,
     contents,
     run,
     staged_files,
     write_project,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Undisturbed:
-    """What a run that nobody disturbs gives."""
-
-    project: Path
-    first: Ended  # plain
-    second: Ended  # --json
-    files: Mapping[str, str]
-    files_after_second: Mapping[str, str]
-    rows: dict[str, dict[int, bytes]]
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,8 @@ from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.reconcile import reconcile
-from tests.e2e.conftest import Undisturbed
 from tests.support.builds import Spoken
-from tests.support.project_folder import GOOD, Mrag, fill, refused, run, write_lines
+from tests.support.project_folder import GOOD, Mrag, Undisturbed, fill, refused, run, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import TIMEOUT_S, contents, run, staged_files
+from tests.support.project_folder import TIMEOUT_S, Undisturbed, contents, run, staged_files
 from tests.support.ray_head import RAY, Head, ray_head
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]

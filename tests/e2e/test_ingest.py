@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import GOOD, run
+from tests.support.project_folder import GOOD, Undisturbed, run
 
 pytestmark = pytest.mark.timeout(1800)
 

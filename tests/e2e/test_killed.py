@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.conftest import Undisturbed
 from tests.support.project_folder import (
     TIMEOUT_S,
+    Undisturbed,
     contents,
     end,
     family_of,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.settings.encoder import EncoderSpec
-from tests.e2e.conftest import Undisturbed
 from tests.support.project_folder import (
+    Undisturbed,
     contents,
     end,
     family_of,

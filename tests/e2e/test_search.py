@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import a_text, run
+from tests.support.project_folder import Undisturbed, a_text, run
 
 pytestmark = pytest.mark.timeout(1800)
 

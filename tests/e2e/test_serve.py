@@ -16,8 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import GOOD, a_text, end, family_of, run, start
+from tests.support.project_folder import GOOD, Undisturbed, a_text, end, family_of, run, start
 from tests.support.served_project import QUERY, Service, free_port, serving
 
 pytestmark = pytest.mark.timeout(1800)

@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import ROOT, end, environment, family_of, run
+from tests.support.project_folder import ROOT, Undisturbed, end, environment, family_of, run
 from tests.support.ray_head import a_token
 from tests.support.served_project import QUERY, free_port, serving
 

@@ -19,9 +19,8 @@ import pytest
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.ports import VectorIndex
-from tests.e2e.conftest import Undisturbed
 from tests.support.milvus_lite_server import lite_server
-from tests.support.project_folder import ROOT, end, environment, family_of, run
+from tests.support.project_folder import ROOT, Undisturbed, end, environment, family_of, run
 from tests.support.served_project import Load, Service, free_port, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -12,8 +12,7 @@ import pytest
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.stages.versions.lookup import live_record
-from tests.e2e.conftest import Undisturbed
-from tests.support.project_folder import end, family_of, run, start, wait_for
+from tests.support.project_folder import Undisturbed, end, family_of, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -133,6 +133,18 @@ class Ended:
         return json.loads(self.out)
 
 
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """An ingest that nothing interrupts, and the same command again."""
+
+    project: Path
+    first: Ended  # plain
+    second: Ended  # --json
+    files: Mapping[str, str]
+    files_after_second: Mapping[str, str]
+    rows: dict[str, dict[int, bytes]]
+
+
 def run(*arguments: str, cwd: Path, log: Path, prefect: str | None = None) -> Ended:
     """The command, run to its end."""
     started = time.monotonic()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.support.source_imports import imports_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,41 +65,6 @@ PURE: dict[str, set[str]] = {
     "config": {"pydantic"},
     "wiring": set(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """One import of a module: its full name, and where it stands."""
-
-    name: str
-    line: int
-    typing_only: bool  # under `if TYPE_CHECKING`
-
-
-def imports_of(source: str, package: str) -> Iterator[Import]:
-    """Every import of a source, those inside functions too; relative ones made absolute."""
-
-    def visit(node: ast.AST, typing_only: bool) -> Iterator[Import]:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, node.lineno, typing_only)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            for alias in node.names:
-                yield Import(f"{base}.{alias.name}", node.lineno, typing_only)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            for below in node.body:
-                yield from visit(below, True)
-            for below in node.orelse:
-                yield from visit(below, typing_only)
-        else:
-            for below in ast.iter_child_nodes(node):
-                yield from visit(below, typing_only)
-
-    return visit(ast.parse(source), False)
 
 
 def layer_of(module: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,18 +25,7 @@ from mrag_pipeline.staging import shards
 from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.fake_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
-
-VERSION = "vaaaaaaaaaaaa"
-
-
-def opened(uri: Path | str) -> ShardFolders:
-    return ShardFolders(StagingSpec(uri=str(uri)), "docs", VERSION)
-
-
-def planned(uri: Path | str, **changes: str) -> ShardFolders:
-    staging = opened(uri)
-    staging.write_manifest(a_manifest(**changes))
-    return staging
+from tests.support.staged_shards import VERSION, contents, opened, planned
 
 
 def staged(root: Path, name: str, shard: int = 0) -> Path:
@@ -46,10 +33,6 @@ def staged(root: Path, name: str, shard: int = 0) -> Path:
     place = root / "docs" / VERSION / f"shards/{shard:05d}"
     [found] = place.glob(name.replace(".parquet", "-*.parquet"))
     return found
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
@@ -85,19 +68,6 @@ def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
     """Nothing in the files depends on when, where or by whom they were written."""
     for name in ("one", "two"):
         planned(tmp_path / name).write_shard(an_output(), PLAN)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
-def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
-    """A shard that another worker redoes, with another hash seed, is byte for byte the same."""
-    planned(tmp_path / "one").write_shard(an_output(), PLAN)
-    code = (
-        "from tests.unit.staging.test_shards import *\n"
-        f"planned({str(tmp_path / 'two')!r}).write_shard(an_output(), PLAN)\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONHASHSEED": "7"}
-    )
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -216,27 +186,6 @@ def test_metadata_must_be_json(tmp_path: Path) -> None:
     chunks = [replace(output.chunks[0], metadata={"score": float("nan")}), *output.chunks[1:]]
     with pytest.raises(StagingError, match="metadata of document 'a'"):
         planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
-
-
-def _write(uri: str) -> None:
-    for shard in range(3):
-        opened(uri).write_shard(an_output(shard), PLAN)
-
-
-def test_two_processes_may_write_the_same_shards(tmp_path: Path) -> None:
-    """A retried worker beside one that was thought dead leaves the bytes of one."""
-    planned(tmp_path / "both")
-    planned(tmp_path / "one")
-    # Not forked: a copy of a process with Ray's and Milvus's threads is none that we run.
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write, args=(str(tmp_path / "both"),)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 3
-    _write(str(tmp_path / "one"))
-    assert contents(tmp_path / "both") == contents(tmp_path / "one")
 
 
 @pytest.mark.parametrize("steps", range(8))
