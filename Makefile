@@ -81,7 +81,8 @@ test-s3: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m "slow or not slow" \
 	    tests/integration/test_s3.py tests/e2e/test_s3.py
 	$(BIN)/python -m pytest -q -m "slow or not slow" -k s3 \
-	    tests/contracts/test_staging.py tests/contracts/test_corpus_reader.py
+	    tests/contracts/test_staging.py tests/contracts/test_corpus_reader.py \
+	    tests/contracts/test_delta_staging.py tests/contracts/test_export.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from mrag_pipeline.stages.versions.staged_version import StagedVersion
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.model_check import ModelReport
     from mrag_pipeline.encoder.transformer import TransformerEncoder
+    from mrag_pipeline.index.milvus.store import MilvusStore
     from mrag_pipeline.llm.chat import ChatModel, ChatStream
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
@@ -167,24 +168,26 @@ def dead_letters(config: Config) -> DeadLetterFiles:
 
 def index(config: Config) -> VectorIndex:
     """The vector index; close it."""
-    from mrag_pipeline.index.milvus.adapter import open_index
-
     if not config.milvus.bulk_uri:
-        return open_index(config.milvus, config.index)
+        return _store(config).open()
     from mrag_pipeline.staging.bulk_files import BulkFolder
 
-    files = BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path)
-    return open_index(config.milvus, config.index, files)
+    return _store(config).open(BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path))
 
 
 def index_is_shared(config: Config) -> bool:
-    """Whether several processes may have the index open at once; nothing is opened to tell.
+    """Whether several processes may have the index open at once, before it is opened.
 
-    One process owns a Milvus Lite database; a server is everybody's.
+    Once it is open, `capabilities().is_shared` says the same.
     """
-    from mrag_pipeline.index.milvus.lite import database_path
+    return _store(config).local_path() is None
 
-    return database_path(config.milvus.uri) is None
+
+def _store(config: Config) -> MilvusStore:
+    """The store that holds the index: the only line that names one."""
+    from mrag_pipeline.index.milvus.store import MilvusStore
+
+    return MilvusStore(config.milvus, config.index)
 
 
 def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
@@ -220,16 +223,16 @@ def chat_stream(config: Config) -> ChatStream:
 def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
     """Held while a run changes the index; a second run waits, or is told who holds it.
 
-    A lock file where staging is a disk, or else beside a Lite database; and, where the index is
+    A lock file where staging is a disk, or else beside a local database; and, where the index is
     on a server, a lease there, which keeps the runs of several hosts apart too.
     Raises: IndexBusy, naming the owner; StagingError, StorageFull, IndexUnavailable.
     """
-    from mrag_pipeline.index.milvus.lite import database_path
     from mrag_pipeline.locking.file_lock import lock_folder
     from mrag_pipeline.locking.file_lock import run_lock as file_lock
 
     until = time.monotonic() + wait_s
-    database = database_path(config.milvus.uri)
+    store = _store(config)
+    database = store.local_path()
     folder = lock_folder(config.staging)
     if folder is None and database is not None:
         folder = database.with_name(f"{database.name}.runs")
@@ -237,11 +240,10 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
         if folder is not None:
             held.enter_context(file_lock(folder, config.index, wait_s))
         if database is None:
-            from mrag_pipeline.index.milvus.lease_table import open_lease_table
             from mrag_pipeline.locking.index_lease import index_lease
 
             left = max(0.0, until - time.monotonic())
-            table = held.enter_context(open_lease_table(config.milvus, config.index))
+            table = held.enter_context(store.lease_table())
             held.enter_context(index_lease(table, config.index, left))
         yield
 

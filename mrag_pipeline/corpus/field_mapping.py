@@ -28,7 +28,7 @@ TITLES = ("title", "name", "headline", "heading", "subject", "page_title")
 TEXTS = ("text", "content", "contents", "body", "article", "document", "passage", "abstract",
          "description", "summary", "page_content", "raw_content", "markdown")  # fmt: skip
 
-# Milvus holds 65,535 bytes of a VARCHAR and 65,536 of a JSON value.
+# Well below what stores hold: 65,535 bytes of a string, 65,536 of a JSON value.
 MAX_ID_BYTES = 512
 MAX_TITLE_CHARS = 1_000
 MAX_METADATA_BYTES = 32_000

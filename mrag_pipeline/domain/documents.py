@@ -65,7 +65,7 @@ def document_fingerprint(document: Document) -> str:
 def chunk_id(document_id: str, start: int, end: int, text: str) -> int:
     """The same passage of the same document has the same id in every run.
 
-    Returns: a positive int64 (63 bits of BLAKE2b), so it fits a Milvus primary key. Two
+    Returns: a positive int64 (63 bits of BLAKE2b), so it fits a primary key. Two
     passages share one with probability n^2 / 2^64; the run checks that none do.
     """
     digest = hashlib.blake2b(digest_size=8)

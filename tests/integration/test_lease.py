@@ -23,13 +23,13 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain import owner
-from mrag_pipeline.index import lease
+from mrag_pipeline.locking import owner
+from mrag_pipeline.locking import index_lease
 from mrag_pipeline.errors import MragError
 if sys.argv[3] == "elsewhere":
     owner.socket.gethostname = lambda: "elsewhere"
     owner._birth = lambda pid: f"another kernel/1/{pid}"
-lease.BEAT_S = 0.3
+index_lease.BEAT_S = 0.3
 settings = {"index": sys.argv[4], "staging": {"uri": sys.argv[1]}, "milvus": {"uri": sys.argv[2]}}
 try:
     with wiring.run_lock(Config.parse(settings)):

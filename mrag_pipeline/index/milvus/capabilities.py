@@ -80,6 +80,7 @@ class MilvusRelease:
             max_string_bytes=MAX_VARCHAR_BYTES,
             max_hits=16_384,
             has_bulk_import=self.imports_files,
+            has_strong_reads=spec.consistency == "Strong",
             is_approximate=index_type != "FLAT",
         )
 

@@ -31,6 +31,7 @@ class IndexCapabilities:
     max_hits: int = NO_LIMIT  # of one ranking
     has_bulk_import: bool = False  # the server fetches files by itself
     has_full_text: bool = False
+    has_strong_reads: bool = True  # a read sees every write that had ended before, of any process
     is_approximate: bool = False  # a ranking may lack hits that exact search would have
 
     def check_collections(self, collections: Iterable[CollectionSpec]) -> None:

@@ -84,12 +84,13 @@ class SearchReplica(HeadSearch):
         resolved = Config.parse(config)
         self._configured = resolved.serve
         self._index = _opened(resolved)
+        can = self._index.capabilities()
         super().__init__(
             self._index,
             resolved.serve,
-            num_parallel_batches=SERVER_BATCHES if self._index.capabilities().is_shared else 1,
+            num_parallel_batches=SERVER_BATCHES if can.is_shared else 1,
             # With strong reads a deleted row must be gone at once.
-            cache_documents=resolved.milvus.consistency != "Strong",
+            cache_documents=not can.has_strong_reads,
         )
         self.warm_up()
 

@@ -1,0 +1,45 @@
+"""Milvus as a store: what wiring.py needs to open an index on it and to lock one."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.index.milvus.lease_table import open_lease_table
+from mrag_pipeline.index.milvus.lite import database_path
+from mrag_pipeline.index.milvus.named_texts import NamedTexts
+from mrag_pipeline.ports import BulkFiles, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusStore:
+    """One index in Milvus Lite or on a server; nothing is opened yet."""
+
+    spec: MilvusSpec
+    index: str
+
+    def open(self, files: BulkFiles | None = None) -> VectorIndex:
+        """The index; close it.
+
+        Args:
+            files: where a server with bulk import finds large collections; None: all is inserted.
+        Raises: ConfigError, IndexBusy if another process has the Lite database, IndexUnavailable.
+        """
+        return open_index(self.spec, self.index, files)
+
+    def local_path(self) -> Path | None:
+        """The Lite database, which one process owns; None for a server, which many share.
+
+        Raises: ConfigError.
+        """
+        return database_path(self.spec.uri)
+
+    def lease_table(self) -> AbstractContextManager[NamedTexts]:
+        """Where a server keeps the index's lease; the connection ends with the block.
+
+        Raises: ConfigError, IndexUnavailable.
+        """
+        return open_lease_table(self.spec, self.index)
