@@ -1,4 +1,4 @@
-"""The client that waits: a method for each endpoint."""
+"""The blocking client: a method for each endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenacity import Retrying
 from mrag_pipeline.client import calls
 from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
-from mrag_pipeline.client.events import AnswerEvent, Reading
+from mrag_pipeline.client.events import AnswerEvent, EventReader
 from mrag_pipeline.client.problems import ServiceUnreachable
 from mrag_pipeline.wire.schemas import (
     Chunk,
@@ -27,19 +27,19 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Client:
-    """Asks a query service; safe to share by threads. Close it, or use it in a `with`.
+    """Calls a query service; safe to share between threads. Close it, or use it in a `with`.
 
     Args:
         url: of the service, up to `/v1`.
         api_key: None reads MRAG_API_KEY; "" sends none.
-        timeout_s: of one answer, unless the call gives the service its own. The service's
-            limits are shorter: 30 s for a search, 60 more for words, if they were not changed.
-        attempts: of one call, the first included; only 429, 503 and a connection that never
-            came about are asked again.
+        timeout_s: for one answer, unless the call passes the service its own. The service's
+            default limits are shorter: 30 s for a search, 60 more for words.
+        attempts: of one call, including the first; retries only 429, 503 and connections that
+            could not be made.
         patience_s: no attempt starts later than this after the first.
-        transport: httpx's, instead of the network.
+        transport: httpx's, replaces the network.
     Raises: ConfigError. Every call may raise ServiceProblem (ServiceRefused, ServiceBusy),
-        ServiceUnreachable, AnswerUnreadable, and ConfigError for what cannot be sent.
+        ServiceUnreachable, AnswerUnreadable, and ConfigError for invalid arguments.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Client:
         return f"Client({self._connection.url!r})"
 
     def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
-        """The documents that answer the query best, and which windows and heads said so."""
+        """The documents that answer the query best, with their votes by window and head."""
         return self._ask(calls.search(query, options))
 
     def search_batch(
@@ -74,7 +74,7 @@ class Client:
         return self._ask(calls.search_batch(searches, options)).answers
 
     def index(self) -> IndexState:
-        """What is served: version, counts, heads, strategies."""
+        """The live version: counts, heads, strategies."""
         return self._ask(calls.index())
 
     def chunk(self, chunk_id: str | int) -> Chunk:
@@ -86,27 +86,27 @@ class Client:
         return self._ask(calls.answer(query, options))
 
     def stream_answer(self, query: str, **options: Unpack[AnswerOptions]) -> Iterator[AnswerEvent]:
-        """What was found (SearchAnswer), words (TextPiece), then the end with its citations.
+        """A SearchAnswer, any number of TextPieces, then an AnswerEnd with the citations.
 
-        The search is over before the first is given; what breaks later is raised by then.
+        The search is over before the first is yielded; a later failure is raised when it happens.
         """
         response = self._open(calls.answer(query, options, stream=True))
         try:
-            with self._connection.told():
-                yield from Reading(response).parts()
+            with self._connection.errors_translated():
+                yield from EventReader(response).parts()
         finally:
             response.close()
 
     def ready(self) -> bool:
-        """Whether questions are answered now; not where nothing listens (yet). Asks once."""
+        """Whether questions are answered now; False if nothing listens. Makes one attempt."""
         try:
-            with self._connection.told():
+            with self._connection.errors_translated():
                 return calls.is_ready(self._http.get(calls.READY))
         except ServiceUnreachable:
             return False
 
     def close(self) -> None:
-        """Lets go of the connections; a second call does nothing."""
+        """Closes the connections; a second call does nothing."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -122,13 +122,13 @@ class Client:
 
     def _ask(self, call: Call[T]) -> T:
         for attempt in Retrying(**self._connection.retrying()):
-            with attempt, self._connection.told():
+            with attempt, self._connection.errors_translated():
                 return call.read(self._send(call))
         raise AssertionError
 
     def _open(self, call: Call[T]) -> httpx.Response:
         for attempt in Retrying(**self._connection.retrying()):
-            with attempt, self._connection.told():
+            with attempt, self._connection.errors_translated():
                 response = self._send(call, stream=True)
                 if not response.is_success:
                     response.read()

@@ -1,6 +1,6 @@
-"""The service's endpoints as data: what is sent, and how the answer is read. No transport.
+"""The service's endpoints as data: the request, and how to read the response. No transport.
 
-`Client` and `AsyncClient` differ in how they wait; all else is here, once.
+`Client` and `AsyncClient` differ only in how they wait; they share everything here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mrag_pipeline.wire.schemas import (
 )
 
 READY = "/readyz"
-# The service's own, a proxy's with nothing behind it, and Ray Serve's while it starts.
+# From the service, from a proxy without a service behind it, and from Ray Serve while it starts.
 NOT_YET = (404, 502, 503, 504)
 
 T = TypeVar("T", bound=BaseModel)
@@ -37,46 +37,46 @@ B = TypeVar("B", SearchBody, AnswerBody)
 
 
 class SearchOptions(TypedDict, total=False):
-    """How a question is to be answered; what is left out is the service's default."""
+    """Options of a search; the service has a default for each."""
 
     k: int  # documents to fetch
     strategy: str  # a name in IndexState.strategies
     filter: Where | Filter | Mapping[str, Any] | None
     tenant: str
     windows: Sequence[str]  # the pieces to search by, or a fusion strategy's sub-queries
-    min_heads: int  # answer though some heads did not, if so many did
+    min_heads: int  # how many heads must answer in time; default: all
     explain: bool  # each hit's votes by voter and window
-    timeout_s: float  # of this request, in the service; the client waits a little longer
+    timeout_s: float  # limit in the service; the client waits a little longer
 
 
 class AnswerOptions(SearchOptions, total=False):
-    """How a question is to be answered in words."""
+    """Options of an answer in words."""
 
     max_context_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, and the model of its answer."""
+    """One request, and the model of its response."""
 
     method: str
     path: str
     answer: type[T]
     body: Schema | None = None
-    timeout_s: float | None = None  # what the caller gave the service
+    timeout_s: float | None = None  # that the caller passed to the service
 
     def content(self) -> bytes | None:
-        """The body as JSON, with what was given and nothing else."""
+        """The body as JSON, only with the options that were given."""
         if self.body is None:
             return None
         return self.body.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
     def headers(self) -> dict[str, str]:
-        """What the request says about itself."""
+        """The request's headers."""
         return {"Content-Type": "application/json"} if self.body is not None else {}
 
     def read(self, response: httpx.Response) -> T:
-        """What the service answered.
+        """The response as the call's model.
 
         Raises: ServiceProblem, AnswerUnreadable.
         """
@@ -91,16 +91,17 @@ def search(query: str, options: SearchOptions) -> Call[SearchAnswer]:
 
 
 def search_batch(searches: Sequence[str | SearchBody], options: SearchOptions) -> Call[BatchAnswer]:
-    """`POST /v1/search/batch`; the options are those of the searches given as text."""
+    """`POST /v1/search/batch`; the options apply to searches given as text."""
     bodies = [
-        one if isinstance(one, SearchBody) else _body(SearchBody, one, options) for one in searches
+        search if isinstance(search, SearchBody) else _body(SearchBody, search, options)
+        for search in searches
     ]
     try:
         body = BatchBody(searches=bodies)
     except ValidationError as error:
-        raise _wrong(error) from None
-    given = [one.timeout_s for one in bodies if one.timeout_s is not None]
-    return Call("POST", "/v1/search/batch", BatchAnswer, body, max(given, default=None))
+        raise _invalid(error) from None
+    timeouts = [each.timeout_s for each in bodies if each.timeout_s is not None]
+    return Call("POST", "/v1/search/batch", BatchAnswer, body, max(timeouts, default=None))
 
 
 def index() -> Call[IndexState]:
@@ -111,11 +112,11 @@ def index() -> Call[IndexState]:
 def chunk(chunk_id: str | int) -> Call[Chunk]:
     """`GET /v1/chunks/{id}`.
 
-    Raises: ConfigError for what is no chunk id: it would become another path.
+    Raises: ConfigError if it is not a chunk id, because it could become another path.
     """
     text = str(chunk_id).strip()
     if not (text.isascii() and text.removeprefix("-").isdigit()):
-        raise ConfigError(f"chunk_id = {chunk_id!r}", "a whole number, as a hit has it")
+        raise ConfigError(f"chunk_id = {chunk_id!r}", "a whole number: the chunk_id of a hit")
     return Call("GET", f"/v1/chunks/{text}", Chunk)
 
 
@@ -126,9 +127,9 @@ def answer(query: str, options: AnswerOptions, stream: bool = False) -> Call[Wor
 
 
 def is_ready(response: httpx.Response) -> bool:
-    """Whether `GET /readyz` says yes.
+    """Whether the response to `GET /readyz` says ready.
 
-    Raises: ServiceProblem for an answer other than yes and not yet.
+    Raises: ServiceProblem for a response other than ready or not yet ready.
     """
     if response.status_code in NOT_YET:
         return False
@@ -137,7 +138,7 @@ def is_ready(response: httpx.Response) -> bool:
 
 
 def refuse(response: httpx.Response) -> None:
-    """Nothing for an answer of 2xx; its content must have been read.
+    """Raises the problem of a response other than 2xx; read its content before.
 
     Raises: ServiceProblem.
     """
@@ -148,7 +149,7 @@ def refuse(response: httpx.Response) -> None:
 
 
 def read_as(model: type[T], content: str | bytes, where: str) -> T:
-    """The content as the model; keys that a newer service adds are left out.
+    """The content as the model; ignores keys that a newer service adds.
 
     Raises: AnswerUnreadable.
     """
@@ -158,9 +159,9 @@ def read_as(model: type[T], content: str | bytes, where: str) -> T:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise AnswerUnreadable(
-            f"{where} does not answer a {model.__name__}: {place} {first['msg']}".rstrip(),
-            "the query service of a version that this client knows",
-            "check the URL; `mrag --version` on both sides",
+            f"{where} did not return a {model.__name__}: {place} {first['msg']}".rstrip(),
+            "a query service of a version that this client supports",
+            "check the URL, and `mrag --version` on both sides",
         ) from None
 
 
@@ -173,12 +174,12 @@ def _body(kind: type[B], query: str, options: Mapping[str, Any]) -> B:
     try:
         return kind(query=query, **values)
     except ValidationError as error:
-        raise _wrong(error) from None
+        raise _invalid(error) from None
 
 
-def _wrong(error: ValidationError) -> ConfigError:
+def _invalid(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     shown = repr(first["input"])
     shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
-    return ConfigError(f"{place} = {shown}", first["msg"], f"correct `{place}` of the call")
+    return ConfigError(f"{place} = {shown}", first["msg"], f"correct `{place}` in the call")

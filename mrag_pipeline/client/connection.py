@@ -1,4 +1,4 @@
-"""Where the service is, as whom it is asked, and how often: what both clients share."""
+"""The settings that both clients share: URL, key, time-outs and retries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mrag_pipeline.errors import ConfigError
 
 KEY_ENV = "MRAG_API_KEY"
 LOCAL = "http://127.0.0.1:8000"
-GRACE_S = 5.0  # the service itself says when a request's time is over; that answer is waited for
+GRACE_S = 5.0  # added to a request's time-out, to receive the service's own time-out error
 
 
 class _Retrying(TypedDict):
@@ -36,7 +36,7 @@ class _Retrying(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The settings of a client; its text never holds the key."""
+    """The settings of a client; its repr never holds the key."""
 
     url: str
     key: str = field(repr=False)
@@ -48,7 +48,7 @@ class Connection:
     def of(
         cls, url: str, api_key: str | None, timeout_s: float, attempts: int, patience_s: float
     ) -> Connection:
-        """The settings, checked; the key from the environment if none is given.
+        """The checked settings; the key comes from the environment if none is given.
 
         Raises: ConfigError.
         """
@@ -56,8 +56,8 @@ class Connection:
         key = (os.environ.get(KEY_ENV, "") if api_key is None else api_key).strip()
         if not (key.isascii() and key.isprintable()):
             raise ConfigError(
-                "the API key holds characters that no key has",
-                "a key as `mrag keys new` prints it",
+                "the API key has invalid characters",
+                "a key as printed by `mrag keys new`",
                 f"give it as api_key or in {KEY_ENV}",
             )
         for name, value, least in (
@@ -70,30 +70,30 @@ class Connection:
         return cls(str(parsed).rstrip("/"), key, timeout_s, attempts, patience_s)
 
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """The headers of every request."""
         headers = {"Accept": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         return headers
 
-    def seconds(self, given: float | None) -> float:
-        """How long an answer is waited for, if the caller gave the service so long."""
-        return self.timeout_s if given is None else given + GRACE_S
+    def seconds(self, timeout_s: float | None) -> float:
+        """How long to wait for a response, given the request's own time-out in the service."""
+        return self.timeout_s if timeout_s is None else timeout_s + GRACE_S
 
     def retrying(self) -> _Retrying:
-        """For tenacity: 429 and 503 are asked again, and a connection that never came about.
+        """Arguments for tenacity: retry 429, 503 and connections that could not be made.
 
-        Never more than `attempts` in all, and none that would start after `patience_s`.
+        At most `attempts` in all, none of which starts after `patience_s`.
         """
         return {
-            "retry": retry_if_exception(_is_worth_asking_again),
+            "retry": retry_if_exception(_is_retried),
             "stop": stop_after_attempt(self.attempts) | stop_before_delay(self.patience_s),
             "wait": _wait,
             "reraise": True,
         }
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def errors_translated(self) -> Iterator[None]:
         """Turns the transport's errors into ours.
 
         Raises: ServiceUnreachable.
@@ -101,18 +101,18 @@ class Connection:
         try:
             yield
         except httpx.RequestError as error:
-            said = str(error) or "no word"
+            text = str(error) or "no message"
             raise ServiceUnreachable(
-                f"no answer from {self.url}: {type(error).__name__} ({said})",
+                f"no answer from {self.url}: {type(error).__name__} ({text})",
                 "a query service, as `mrag serve` starts it",
-                "check the URL and that the service runs; or wait longer (timeout_s)",
+                "check the URL, and that the service runs; or raise timeout_s",
             ) from error
 
 
-def _is_worth_asking_again(error: BaseException) -> bool:
+def _is_retried(error: BaseException) -> bool:
     if isinstance(error, ServiceProblem):
         return error.status in RETRIED
-    # The request was never sent; of one that was, nobody knows how far it came.
+    # Only if the request was never sent: one that was sent may have been processed.
     return isinstance(error, ServiceUnreachable) and isinstance(
         error.__cause__, (httpx.ConnectError, httpx.ConnectTimeout)
     )
@@ -122,7 +122,7 @@ _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
 
 def _wait(state: RetryCallState) -> float:
-    """As long as the service asks for; else longer each time, by chance."""
+    """Retry-After if the service sent it; else exponential backoff with jitter."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, ServiceProblem) and error.retry_after is not None:
         return error.retry_after
@@ -139,8 +139,8 @@ def _url(url: str) -> httpx.URL:
     if parsed.userinfo:
         # URLs are written to logs and errors.
         raise ConfigError(
-            f"the URL of {parsed.host} holds credentials",
-            "a URL without them",
+            f"the URL of {parsed.host} contains credentials",
+            "a URL without credentials",
             f"give the key as api_key or in {KEY_ENV}",
         )
     return parsed

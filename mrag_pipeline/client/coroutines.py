@@ -1,4 +1,4 @@
-"""The client for asyncio: a method for each endpoint, as `Client` has them."""
+"""The asyncio client: the methods of `Client` as coroutines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying
 from mrag_pipeline.client import calls
 from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
-from mrag_pipeline.client.events import AnswerEvent, Reading
+from mrag_pipeline.client.events import AnswerEvent, EventReader
 from mrag_pipeline.client.problems import ServiceUnreachable
 from mrag_pipeline.wire.schemas import (
     Chunk,
@@ -27,9 +27,9 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class AsyncClient:
-    """Asks a query service from coroutines; arguments and errors are `Client`'s.
+    """Calls a query service from coroutines; arguments and errors are those of `Client`.
 
-    For one event loop. Close it, or use it in an `async with`.
+    Use it in one event loop. Close it, or use it in an `async with`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class AsyncClient:
         return f"AsyncClient({self._connection.url!r})"
 
     async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
-        """The documents that answer the query best, and which windows and heads said so."""
+        """The documents that answer the query best, with their votes by window and head."""
         return await self._ask(calls.search(query, options))
 
     async def search_batch(
@@ -64,7 +64,7 @@ class AsyncClient:
         return (await self._ask(calls.search_batch(searches, options))).answers
 
     async def index(self) -> IndexState:
-        """What is served: version, counts, heads, strategies."""
+        """The live version: counts, heads, strategies."""
         return await self._ask(calls.index())
 
     async def chunk(self, chunk_id: str | int) -> Chunk:
@@ -78,28 +78,28 @@ class AsyncClient:
     async def stream_answer(
         self, query: str, **options: Unpack[AnswerOptions]
     ) -> AsyncIterator[AnswerEvent]:
-        """What was found (SearchAnswer), words (TextPiece), then the end with its citations.
+        """A SearchAnswer, any number of TextPieces, then an AnswerEnd with the citations.
 
-        The search is over before the first is given; what breaks later is raised by then.
+        The search is over before the first is yielded; a later failure is raised when it happens.
         """
         response = await self._open(calls.answer(query, options, stream=True))
         try:
-            with self._connection.told():
-                async for part in Reading(response).aparts():
+            with self._connection.errors_translated():
+                async for part in EventReader(response).aparts():
                     yield part
         finally:
             await response.aclose()
 
     async def ready(self) -> bool:
-        """Whether questions are answered now; not where nothing listens (yet). Asks once."""
+        """Whether questions are answered now; False if nothing listens. Makes one attempt."""
         try:
-            with self._connection.told():
+            with self._connection.errors_translated():
                 return calls.is_ready(await self._http.get(calls.READY))
         except ServiceUnreachable:
             return False
 
     async def close(self) -> None:
-        """Lets go of the connections; a second call does nothing."""
+        """Closes the connections; a second call does nothing."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -115,13 +115,13 @@ class AsyncClient:
 
     async def _ask(self, call: Call[T]) -> T:
         async for attempt in AsyncRetrying(**self._connection.retrying()):
-            with attempt, self._connection.told():
+            with attempt, self._connection.errors_translated():
                 return call.read(await self._send(call))
         raise AssertionError
 
     async def _open(self, call: Call[T]) -> httpx.Response:
         async for attempt in AsyncRetrying(**self._connection.retrying()):
-            with attempt, self._connection.told():
+            with attempt, self._connection.errors_translated():
                 response = await self._send(call, stream=True)
                 if not response.is_success:
                     await response.aread()

@@ -1,4 +1,4 @@
-"""A streamed answer's events, as they are read."""
+"""Reads the events of a streamed answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mrag_pipeline.wire.schemas import AnswerEnd, Problem, SearchAnswer, TextPie
 AnswerEvent = SearchAnswer | TextPiece | AnswerEnd
 
 
-class Reading:
-    """Turns one response's events into answers' parts and knows whether the last one came."""
+class EventReader:
+    """Turns a response's events into the answer's parts, and checks that the last one came."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._source = EventSource(response)
@@ -23,7 +23,7 @@ class Reading:
         self._ended = False
 
     def parts(self) -> Iterator[AnswerEvent]:
-        """What was found, then the words, then the end.
+        """The search's result, then the text, then the end.
 
         Raises: ServiceProblem for an error event; AnswerUnreadable; ServiceUnreachable if the
             stream ends before the answer does.
@@ -46,7 +46,7 @@ class Reading:
         self._check_end()
 
     def _part(self, event: ServerSentEvent) -> Iterator[AnswerEvent]:
-        """None for an event that a newer service adds."""
+        """The event's part; none for an event type that a newer service adds."""
         if event.event == "search":
             yield read_as(SearchAnswer, event.data, self._url)
         elif event.event == "text":
@@ -55,13 +55,13 @@ class Reading:
             self._ended = True
             yield read_as(AnswerEnd, event.data, self._url)
         elif event.event == "error":
-            told = read_as(Problem, event.data, self._url)
-            raise service_problem(told.status, told.title, event.data.encode())
+            problem = read_as(Problem, event.data, self._url)
+            raise service_problem(problem.status, problem.title, event.data.encode())
 
     def _check_end(self) -> None:
         if not self._ended:
             raise ServiceUnreachable(
-                f"{self._url} stopped in the middle of an answer", "its end", "ask again"
+                f"{self._url} stopped in the middle of an answer", "a complete answer", "retry"
             )
 
     def _unreadable(self, error: SSEError) -> AnswerUnreadable:

@@ -25,20 +25,20 @@ class Where:
     wire: Filter
 
     def __and__(self, other: Where) -> Where:
-        """Both hold."""
+        """Matches if both match."""
         return _joined(AllOf, "all", self, other)
 
     def __or__(self, other: Where) -> Where:
-        """At least one holds."""
+        """Matches if at least one matches."""
         return _joined(AnyOf, "any", self, other)
 
     def __invert__(self) -> Where:
-        """It does not hold."""
+        """Matches if this does not."""
         return Where(Not.model_validate({"not": self.wire}))
 
     def __bool__(self) -> bool:
-        # `a and b` and `1 < field("x") < 3` would keep one of the two without a word.
-        raise TypeError("a filter is not true or false: join filters by &, | and ~, not by words")
+        # Python would silently drop one half of `a and b` and of `1 < field("x") < 3`.
+        raise TypeError("a filter has no truth value: combine filters with &, | and ~")
 
 
 class Field:
@@ -68,20 +68,20 @@ class Field:
         return self._where("ge", value)
 
     def is_in(self, values: Iterable[Scalar]) -> Where:
-        """It is one of the values.
+        """Matches if the field is one of the values.
 
-        Raises: ConfigError for a string: its characters are hardly meant.
+        Raises: ConfigError for a string, which would be read as its characters.
         """
         if isinstance(values, str):
             raise ConfigError(f"is_in({values!r})", "several values", f"is_in([{values!r}])")
         return self._where("in", list(values))
 
     def starts_with(self, prefix: str) -> Where:
-        """It is a string that starts so."""
+        """Matches a string that starts with the prefix."""
         return self._where("prefix", prefix)
 
     def exists(self) -> Where:
-        """The document has it."""
+        """Matches if the document has the field."""
         return self._where("exists", None)
 
     def _where(self, op: Op, value: Any) -> Where:
@@ -89,11 +89,13 @@ class Field:
             raise ConfigError(
                 f"{self._name} compared with None",
                 "a value",
-                "`~field(...).exists()` asks for none",
+                "`~field(...).exists()` matches documents without the field",
             )
         if isinstance(value, (Where, Field, tuple, list, set)) and op != "in":
             raise ConfigError(
-                f"{self._name} compared with a {type(value).__name__}", "one value", "or use is_in"
+                f"{self._name} compared with a {type(value).__name__}",
+                "one value",
+                "use is_in",
             )
         try:
             return Where(Condition(field=self._name, op=op, value=value))
@@ -110,7 +112,7 @@ def field(name: str) -> Field:
 
 
 def wire_filter(given: Where | Filter | Mapping[str, Any] | None) -> Filter | None:
-    """The filter as it is sent; a mapping is read as the API's JSON.
+    """The filter as it is sent; a mapping is taken as the API's JSON.
 
     Raises: ConfigError.
     """
@@ -124,12 +126,12 @@ def wire_filter(given: Where | Filter | Mapping[str, Any] | None) -> Filter | No
         raise ConfigError(
             f"filter {given!r}",
             error.errors()[-1]["msg"],
-            'write it as field("metadata.year") >= 2020, joined by &, | and ~',
+            'write it as field("metadata.year") >= 2020, combined with &, | and ~',
         ) from None
 
 
 def _joined(kind: type[AllOf] | type[AnyOf], key: str, left: Where, right: Where) -> Where:
-    """One filter of both; a & b & c is one `all` of three, so that depth stays small."""
+    """Joins two filters; a & b & c becomes one `all` of three, so that the depth stays small."""
     parts: list[Filter] = []
     for wire in (left.wire, right.wire):
         parts.extend(getattr(wire, key) if isinstance(wire, kind) else [wire])

@@ -1,11 +1,11 @@
-"""What a call of the service can end in, other than an answer.
+"""Errors that a call of the service can raise.
 
 MragError
-|-- ServiceProblem            the service said no, and why
+|-- ServiceProblem            the service refused, and said why
 |   |-- ServiceRefused        the same request will be refused again (PermanentError)
 |   `-- ServiceBusy           it may be answered later (TransientError)
-|-- ServiceUnreachable        no answer at all (TransientError)
-`-- AnswerUnreadable          an answer that is none of the service's (PermanentError)
+|-- ServiceUnreachable        no response, or an incomplete one (TransientError)
+`-- AnswerUnreadable          the response is not one of this service's (PermanentError)
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pydantic import ValidationError
 from mrag_pipeline.errors import MragError, PermanentError, TransientError
 from mrag_pipeline.wire.schemas import Problem
 
-# Too early, too often, timed out on the way, not ready or overloaded. 500 and 501 stay as they are.
+# Too early, too many, timed out, not ready or overloaded. 500 and 501 are permanent.
 TRANSIENT = (408, 425, 429, 502, 503, 504)
-# Asked again by the client itself. A time-out is not: it would ask the same work of a busy service.
+# Retried by the client itself. A time-out is not: it would repeat the work on a busy service.
 RETRIED = (429, 503)
 _SHOWN_CHARS = 200
 
 
 class ServiceProblem(MragError):
-    """The service said no: its problem details (RFC 9457), field by field."""
+    """The service refused: its problem details (RFC 9457), field by field."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class ServiceProblem(MragError):
         self.fix = fix
         self.request_id = request_id  # names the request in the service's logs
         self.retry_after = retry_after  # seconds, None if the service named none
-        # What it is built from again when it is unpickled.
+        # The arguments to rebuild it from when it is unpickled.
         self.args = (status, title, detail, expected, fix, request_id, retry_after)
 
     def __str__(self) -> str:
-        told = super().__str__()
-        return f"{told}\nrequest: {self.request_id}" if self.request_id else told
+        text = super().__str__()
+        return f"{text}\nrequest: {self.request_id}" if self.request_id else text
 
 
 class ServiceRefused(ServiceProblem, PermanentError):
@@ -64,20 +64,20 @@ class ServiceBusy(ServiceProblem, TransientError):
 
 
 class ServiceUnreachable(TransientError):
-    """No answer: nothing listens there, the connection broke, or the time was over."""
+    """No response: nothing listens there, the connection broke, or it timed out."""
 
 
 class AnswerUnreadable(PermanentError):
-    """An answer that is none of the service's: another server, or a newer major version."""
+    """The response is not one of this service's: another server, or a newer major version."""
 
 
 def service_problem(
     status: int, reason: str, content: bytes, headers: httpx.Headers | None = None
 ) -> ServiceProblem:
-    """The problem that an answer other than 2xx tells; also one that a proxy wrote.
+    """The error for a response other than 2xx, which may also come from a proxy.
 
     Args:
-        reason: HTTP's words for the status.
+        reason: HTTP's reason phrase.
         content: problem details as JSON, or anything.
     """
     headers = headers or httpx.Headers()
@@ -85,29 +85,29 @@ def service_problem(
     request_id = headers.get("x-request-id", "")
     kind = ServiceBusy if status in TRANSIENT else ServiceRefused
     try:
-        told = Problem.model_validate_json(content, extra="ignore")
+        problem = Problem.model_validate_json(content, extra="ignore")
     except ValidationError:
         detail = content.decode("utf-8", "replace").strip()[:_SHOWN_CHARS]
-        title = reason or "an answer without a reason"
+        title = reason or "no reason given"
         return kind(status, title, detail, request_id=request_id, retry_after=retry_after)
     places = "; ".join(
         f"{'.'.join(str(part) for part in place.get('loc', ()))}: {place.get('msg', '')}"
-        for place in told.errors or ()
+        for place in problem.errors or ()
     )
-    detail = f"{told.detail} ({places})" if places else told.detail
+    detail = f"{problem.detail} ({places})" if places else problem.detail
     return kind(
         status,
-        told.title,
+        problem.title,
         detail,
-        told.expected,
-        told.fix,
-        told.request_id or request_id,
+        problem.expected,
+        problem.fix,
+        problem.request_id or request_id,
         retry_after,
     )
 
 
 def seconds_in(retry_after: str) -> float | None:
-    """What a Retry-After header asks to wait: seconds or a date; None if it says neither."""
+    """The seconds in a Retry-After header, which has seconds or a date; None if it has neither."""
     text = retry_after.strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)

@@ -1,1 +1,1 @@
-"""What is recorded of requests: metrics, log lines, traces."""
+"""Records requests: metrics, log lines, traces."""

@@ -1,8 +1,8 @@
-"""What Prometheus is told, in a registry of our own: no other library's metrics get in.
+"""The service's Prometheus metrics, in a registry of their own, without other libraries' metrics.
 
-Every series has the label `replica`. A scrape through Serve's proxy meets one replica of the API
-at a time; so labelled, each one's counters only ever rise, and rates added over replicas are
-right whichever is met. Labels take few values each: configured names, routes as patterns, heads.
+Every series has the label `replica`. A scrape through Serve's proxy reaches one API replica; with
+the label each replica's counters only rise, and rates summed over replicas are right whichever is
+scraped. Labels have few values: configured names, route patterns, heads.
 """
 
 from __future__ import annotations
@@ -29,45 +29,45 @@ class Metrics:
         self._replica = replica
         self.requests = Counter(
             "mrag_requests_total",
-            "Requests answered, by the route's pattern and the status (499: the caller left).",
+            "Requests answered, by route pattern and status (499: the client disconnected).",
             ("method", "route", "status"),
             registry=self.registry,
         )
         self.request_seconds = Histogram(
             "mrag_request_seconds",
-            "From a request's first byte to its answer's last.",
+            "From a request's first byte to its response's last.",
             ("route",),
             buckets=SECONDS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
             "mrag_requests_in_flight",
-            "Requests under way, probes not counted.",
+            "Requests under way, without probes.",
             registry=self.registry,
         )
         self.stage_seconds = Histogram(
             "mrag_stage_seconds",
-            "A search by stage: windows, encode, search, fetch, vote, and total, their sum.",
+            "Search time by stage: windows, encode, search, fetch, vote, and total, their sum.",
             ("stage", "strategy"),
             buckets=SECONDS,
             registry=self.registry,
         )
         self.request_searches = Histogram(
             "mrag_request_searches",
-            "Searches that one request asked for.",
+            "Searches in one request.",
             buckets=COUNTS,
             registry=self.registry,
         )
         self.windows = Histogram(
             "mrag_query_windows",
-            "Windows of a query.",
+            "Windows of one query.",
             ("strategy",),
             buckets=COUNTS,
             registry=self.registry,
         )
         self.batched = Histogram(
             "mrag_encode_batch_queries",
-            "Queries whose windows shared a query's forward pass.",
+            "Queries that shared a forward pass.",
             buckets=COUNTS,
             registry=self.registry,
         )
@@ -85,7 +85,7 @@ class Metrics:
         )
         self.heads_missing = Counter(
             "mrag_heads_missing_total",
-            "Votes that did not come in time.",
+            "Voters that did not answer in time.",
             ("head",),
             registry=self.registry,
         )
@@ -97,29 +97,29 @@ class Metrics:
         )
         self.refused = Counter(
             "mrag_refused_total",
-            "Requests turned away: 401, 403, 413, 421 or 429; the caller where one is known.",
+            "Requests refused with 401, 403, 413, 421 or 429, by caller if known.",
             ("status", "caller"),
             registry=self.registry,
         )
         self.live = Gauge(
             "mrag_live_version_info",
-            "1 for the version last answered from.",
+            "1 for the version that answered last.",
             ("version",),
             registry=self.registry,
         )
-        build = Info("mrag_build", "What runs.", registry=self.registry)
+        build = Info("mrag_build", "The running build.", registry=self.registry)
         build.info({"version": __version__})
         ProcessCollector(registry=self.registry)  # memory, CPU, files
         GCCollector(registry=self.registry)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """All of it, and its media type: Prometheus's text, or OpenMetrics if it is asked for."""
+        """The exposition and its media type: Prometheus's text, or OpenMetrics if accepted."""
         encode, media_type = choose_encoder(accept)
         return encode(_Replica(self.registry, self._replica)), media_type
 
 
 class _Replica:
-    """A registry whose samples say whose they are."""
+    """A registry whose samples have the label `replica`."""
 
     def __init__(self, registry: CollectorRegistry, replica: str) -> None:
         self._registry = registry
@@ -128,7 +128,7 @@ class _Replica:
     def collect(self) -> Iterable[Metric]:
         """The registry's metrics, with the label."""
         for metric in self._registry.collect():
-            # When each series began is of no use to anyone here, and a third of the text.
+            # Creation times are useless here, and a third of the text.
             metric.samples = [
                 sample._replace(labels={**sample.labels, "replica": self._replica})
                 for sample in metric.samples

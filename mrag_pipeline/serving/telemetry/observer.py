@@ -1,6 +1,6 @@
-"""Watches requests: their id, their metrics, their log line and, if it is wanted, their trace.
+"""Records requests: their id, metrics, log line and, if configured, trace.
 
-The outermost middleware, so that what others refuse is seen too. It decides nothing.
+It is the outermost middleware, so it sees what others refuse. It decides nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mrag_pipeline.query.answer import Answer
     from mrag_pipeline.serving.backend import Ask
 
-# Asked every few seconds by machines: counted, and logged only when they fail.
+# Called every few seconds by machines: counted, and logged only when they fail.
 PROBES = ("/livez", "/readyz", "/metrics")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 REFUSALS = (401, 403, 413, 421, 429)
@@ -39,7 +39,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestObserver:
-    """One service's eyes: metrics, request log and traces of one replica."""
+    """Metrics, request log and traces of one API replica."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class RequestObserver:
         """Ready to be installed.
 
         Args:
-            replica: tells this process's metrics from others'; its host and number if "".
-            door: the guard, if `/metrics` is only for callers with a key.
-            echoes: whether responses get X-Request-ID here. Ray Serve adds it to every response
-                itself; twice would read as "id, id".
-            traces: instead of those that `spec.tracing` asks for.
+            replica: label of this process's metrics; "": its host and process id.
+            door: the guard, if `/metrics` needs a key.
+            echoes: whether to add X-Request-ID to responses. Ray Serve adds it to every response
+                itself; a second one would read as "id, id".
+            traces: replaces those of `spec.tracing`.
         Raises: ConfigError if `spec.tracing` is on and OpenTelemetry is not installed, or the
             request log cannot be written.
         """
@@ -71,11 +71,11 @@ class RequestObserver:
         self._version = ""
 
     def install(self, app: FastAPI) -> None:
-        """Adds the middleware, around all that were added before, and the route `/metrics`."""
+        """Adds the middleware, around all added before, and the route `/metrics`."""
         app.add_middleware(_Watched, observer=self)
-        only = [] if self._door is None else [Depends(self._door)]
+        dependencies = [] if self._door is None else [Depends(self._door)]
 
-        @app.get("/metrics", include_in_schema=False, dependencies=only)
+        @app.get("/metrics", include_in_schema=False, dependencies=dependencies)
         async def metrics(request: Request) -> Response:
             text, media_type = self.metrics.text(request.headers.get("accept", ""))
             return Response(text, media_type=media_type)
@@ -83,10 +83,10 @@ class RequestObserver:
     def answered(
         self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
     ) -> None:
-        """A request's searches were answered, all together.
+        """Records the answers of a request's searches, all together.
 
         Args:
-            asks: what was asked, for the log: k, and the words if they are to be logged.
+            asks: for the log: k, and the query texts if they are logged.
         """
         facts = getattr(request.state, "facts", None)
         metrics = self.metrics
@@ -110,12 +110,12 @@ class RequestObserver:
             self._traces.stages(span, max(answers, key=_total).seconds)
 
     def close(self) -> None:
-        """Sends the traces that still wait."""
+        """Sends the pending traces."""
         if self._traces is not None:
             self._traces.close()
 
     def begin(self, scope: Scope) -> tuple[RequestFacts, Span | None]:
-        """A request comes in."""
+        """Starts the record of a request."""
         headers = Headers(scope=scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
         facts = RequestFacts(_request_id(headers.get("x-request-id", "")), method)
@@ -128,7 +128,7 @@ class RequestObserver:
         return facts, span
 
     def end(self, scope: Scope, facts: RequestFacts, span: Span | None, seconds: float) -> None:
-        """A request is over, one way or the other."""
+        """Completes the record of a request, however it ended."""
         state = scope["state"]
         facts.route = getattr(scope.get("route"), "path", "")
         facts.ms = 1000 * seconds
@@ -161,7 +161,7 @@ class RequestObserver:
             self._traces.end(span, name, values, facts.status >= 500)
 
     def now(self) -> float:
-        """Seconds on a clock that only runs forward."""
+        """Seconds on a monotonic clock."""
         return self._clock()
 
     def _answered_from(self, version: str) -> None:
@@ -180,7 +180,7 @@ class _Watched:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on, and watches."""
+        """Passes the request on and records it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -201,7 +201,7 @@ class _Watched:
             facts.status, facts.error = CLIENT_LEFT, "Cancelled"
             raise
         except BaseException as error:
-            # Broken off after its status was sent, or a bug in other middleware.
+            # Aborted after its status was sent, or a bug in other middleware.
             facts.status, facts.error = 500, type(error).__name__
             raise
         finally:
@@ -209,9 +209,9 @@ class _Watched:
 
 
 def _request_id(given: str) -> str:
-    """The caller's id if it can stand in a log line; never one that may be a key."""
-    is_sane = _REQUEST_ID.fullmatch(given) and PREFIX not in given
-    return given if is_sane else uuid.uuid4().hex
+    """The caller's id if it is safe in a log line and cannot be a key; else a new one."""
+    is_safe = _REQUEST_ID.fullmatch(given) and PREFIX not in given
+    return given if is_safe else uuid.uuid4().hex
 
 
 def _is_probe(scope: Scope) -> bool:

@@ -1,7 +1,7 @@
-"""One JSON line for each request: who, what, how long, never the words that were asked.
+"""One JSON line for each request: caller, route, times; query texts only if configured.
 
-Written by name, so nothing gets in by being there: no header, no body, no path (a pattern
-instead), no message of an error. The query's text is added only if `serve.log_queries` says so.
+Every field is named here, so nothing else gets in: no header, body or path (only its pattern), no
+error message. The query's text is added only with `serve.log_queries`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LOGGER = "mrag.requests"
 
 @dataclass(slots=True)
 class RequestFacts:
-    """What is known of a request when it is over."""
+    """The facts of a request when it is over."""
 
     request_id: str
     method: str
-    route: str = ""  # the pattern, "" if none fits
+    route: str = ""  # the pattern, "" if none matched
     status: int = 0
     ms: float = 0.0
-    caller: str = ""  # the key's name, "" if none was let through
-    error: str = ""  # the type
+    caller: str = ""  # the key's name, "" if none was admitted
+    error: str = ""  # the error's type
     searches: int = 0
     strategies: tuple[str, ...] = ()
     version: str = ""
@@ -47,7 +47,7 @@ class RequestLog:
     """Writes requests to the logger `mrag.requests`: appended to a file, or to standard output."""
 
     def __init__(self, with_queries: bool = False, path: str = "") -> None:
-        """Ready to write; a file that is moved away (logrotate) is opened anew.
+        """Ready to write; a file that is moved (logrotate) is opened again.
 
         Raises: ConfigError if the file cannot be written.
         """
@@ -56,19 +56,19 @@ class RequestLog:
         if path or not self._log.handlers:
             handler = _file(path) if path else logging.StreamHandler(_standard_output())
             handler.setFormatter(logging.Formatter("%(message)s"))
-            for before in self._log.handlers:
-                before.close()
+            for replaced in self._log.handlers:
+                replaced.close()
             self._log.handlers = [handler]
         self._log.setLevel(logging.INFO)
         self._log.propagate = False
 
     def write(self, facts: RequestFacts, when: datetime | None = None) -> None:
-        """One line; failures of ours as errors, the rest as information."""
+        """Writes one line: 5xx at level ERROR, the rest at INFO."""
         level = logging.ERROR if facts.status >= 500 else logging.INFO
         self._log.log(level, "%s", self.line(facts, when or datetime.now(UTC)))
 
     def line(self, facts: RequestFacts, when: datetime) -> str:
-        """The facts as JSON; what is not known is left out."""
+        """The facts as JSON; unknown ones are left out."""
         values: dict[str, object] = {
             "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": "request",
@@ -92,12 +92,12 @@ class RequestLog:
             values |= {} if facts.k is None else {"k": facts.k}
         if self._with_queries:
             values |= _known({"queries": list(facts.queries)})
-        # ASCII: a line break of any alphabet stays inside its string, half characters too.
+        # ASCII: Unicode line breaks and half surrogate pairs are escaped.
         return json.dumps(values)
 
 
 def _standard_output() -> TextIO:
-    # A Serve replica's sys.stdout leads into Serve's own log, which drops what is no warning.
+    # A Serve replica's sys.stdout goes to Serve's log, which drops everything below a warning.
     return sys.__stdout__ or sys.stdout
 
 
@@ -107,7 +107,7 @@ def _file(path: str) -> logging.Handler:
     except OSError as error:
         raise ConfigError(
             f"serve.request_log = {path!r} cannot be written: {error.strerror}",
-            "a file in a folder that is there and may be written to",
+            "a file in an existing, writable folder",
         ) from None
 
 

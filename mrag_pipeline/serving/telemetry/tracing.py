@@ -1,7 +1,7 @@
 """OpenTelemetry spans: one for a request, one for each stage of its search.
 
-Optional: nothing of OpenTelemetry is imported unless `serve.tracing` is on, and the exporter
-comes with the extra `mrag-pipeline[tracing]`. Where spans go is OpenTelemetry's own settings
+Optional: OpenTelemetry is imported only if `serve.tracing` is on, and the exporter comes with the
+extra `mrag-pipeline[tracing]`. OpenTelemetry's own variables say where spans go
 (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`).
 """
 
@@ -23,7 +23,7 @@ NANOSECONDS = 1e9
 
 
 class Traces:
-    """Makes and ends spans. Its provider is its own: nobody else's spans are touched."""
+    """Starts and ends spans, on a provider of its own that no other spans use."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -33,9 +33,9 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, name: str, headers: Mapping[str, str]) -> Span:
-        """A request's span, below the one that the caller's `traceparent` names.
+        """A request's span, a child of the one in the caller's `traceparent`.
 
-        A `traceparent` that is none starts a trace of its own (W3C Trace Context, 3.2).
+        An invalid `traceparent` starts a new trace (W3C Trace Context, 3.2).
         """
         from opentelemetry.trace import SpanKind
 
@@ -44,27 +44,27 @@ class Traces:
         return self._tracer.start_span(name, context, kind=SpanKind.SERVER)
 
     def trace_id(self, span: Span) -> str:
-        """The trace's id, 32 hexadecimal digits: what a log line is found by."""
+        """The trace's id, 32 hexadecimal digits, as in log lines."""
         return f"{span.get_span_context().trace_id:032x}"
 
     def stages(self, parent: Span, seconds: Mapping[str, float]) -> None:
-        """The stages of a search that has just ended, as spans below the request's.
+        """Adds the stages of a search that has just ended as children of the request's span.
 
-        They come with the answer as durations, from other processes whose clocks may differ; so
-        they are laid end to end, the last one ending now. Waiting between them shows in the
-        request's span alone.
+        The answer has only their durations, from processes whose clocks may differ, so they are
+        laid end to end, the last one ending now. Waits between them show only in the request's
+        span.
         """
         from opentelemetry.trace import set_span_in_context
 
         context = set_span_in_context(parent)
-        at = time.time_ns() - int(sum(seconds.values()) * NANOSECONDS)
-        for stage, lasted in seconds.items():
-            span = self._tracer.start_span(f"mrag.{stage}", context, start_time=at)
-            at += int(lasted * NANOSECONDS)
-            span.end(end_time=at)
+        time_ns = time.time_ns() - int(sum(seconds.values()) * NANOSECONDS)
+        for stage, duration in seconds.items():
+            span = self._tracer.start_span(f"mrag.{stage}", context, start_time=time_ns)
+            time_ns += int(duration * NANOSECONDS)
+            span.end(end_time=time_ns)
 
     def end(self, span: Span, name: str, values: Mapping[str, str | int], failed: bool) -> None:
-        """The request is over: its span's real name and attributes."""
+        """Ends the request's span with its final name and attributes."""
         from opentelemetry.trace import Status, StatusCode
 
         span.update_name(name)
@@ -74,12 +74,12 @@ class Traces:
         span.end()
 
     def close(self) -> None:
-        """Sends what is still waiting."""
+        """Sends the pending spans."""
         self._provider.shutdown()
 
 
 def open_traces(exporter: SpanExporter | None = None) -> Traces:
-    """Traces to where the environment says, or to the exporter, which gets each span at once.
+    """Traces to the endpoint in the environment, or to the exporter, which gets each span at once.
 
     Raises: ConfigError if the extra is not installed.
     """
