@@ -1,8 +1,7 @@
-"""An encoder and an index that do the same work once, for strategies that ask alike.
+"""An encoder and an index that do once what several strategies need of one query.
 
-Several strategies embed the same query and search the same collections; asked one after the
-other about one query, each text is embedded once and each vector searched once. `forget` keeps
-the memory of one query from growing into that of all.
+Several strategies embed the same query and search the same collections; with these, each text is
+embedded once and each vector searched once. `forget` between queries keeps memory bounded.
 Shape legend: N texts, W queries, D dimension, c hits per ranking.
 """
 
@@ -29,7 +28,7 @@ _Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
 
 
 class SharedEncoder:
-    """Embeds a text again only after it was told to forget."""
+    """Embeds a text only once until `forget` is called."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -45,27 +44,27 @@ class SharedEncoder:
         """Head and standard embeddings, in the order of the texts."""
         new = [text for text in dict.fromkeys(texts) if (text, role) not in self._known]
         if new or not texts:
-            made = self._encoder.encode(new, role)
+            embeddings = self._encoder.encode(new, role)
             if not texts:
-                return made
-            for at, text in enumerate(new):
-                self._known[text, role] = (made.heads[at], made.standard[at])
-                self._tokens[text, role] = int(made.num_tokens[at])
-        found = [self._known[text, role] for text in texts]
+                return embeddings
+            for row, text in enumerate(new):
+                self._known[text, role] = (embeddings.heads[row], embeddings.standard[row])
+                self._tokens[text, role] = int(embeddings.num_tokens[row])
+        vectors = [self._known[text, role] for text in texts]
         return Embeddings(
-            np.stack([heads for heads, _ in found]),
-            np.stack([standard for _, standard in found]),
+            np.stack([heads for heads, _ in vectors]),
+            np.stack([standard for _, standard in vectors]),
             np.array([self._tokens[text, role] for text in texts], np.int64),
         )
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Drops everything that was kept."""
         self._known.clear()
         self._tokens.clear()
 
 
 class SharedIndex:
-    """Answers a search or a look-up again only after it was told to forget."""
+    """Runs a search or a look-up only once until `forget` is called."""
 
     def __init__(self, index: QueryIndex) -> None:
         self._index = index
@@ -91,7 +90,7 @@ class SharedIndex:
     def search_within(
         self, requests: Sequence[SearchRequest], seconds: float
     ) -> list[Ranking | None]:
-        """Never shared: what came late once may be in time again."""
+        """Never shared: a search that was late may be in time the next time."""
         return self._index.search_within(requests, seconds)
 
     def matching(
@@ -112,19 +111,21 @@ class SharedIndex:
     ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
         """The document of each row that exists, and all these rows."""
         rows = self.chunks(collection, ids)
-        return {one: row.document_id for one, row in rows.items()}, rows
+        return {chunk_id: row.document_id for chunk_id, row in rows.items()}, rows
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by id."""
-        new = [one for one in dict.fromkeys(ids) if (collection, one) not in self._rows]
+        new = [
+            chunk_id for chunk_id in dict.fromkeys(ids) if (collection, chunk_id) not in self._rows
+        ]
         if new:
-            found = self._index.chunks(collection, new)
-            self._rows.update({(collection, one): found.get(one) for one in new})
-        rows = {one: self._rows[collection, one] for one in ids}
-        return {one: row for one, row in rows.items() if row is not None}
+            read = self._index.chunks(collection, new)
+            self._rows.update({(collection, chunk_id): read.get(chunk_id) for chunk_id in new})
+        rows = {chunk_id: self._rows[collection, chunk_id] for chunk_id in ids}
+        return {chunk_id: row for chunk_id, row in rows.items() if row is not None}
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Drops everything that was kept."""
         self._hits.clear()
         self._rows.clear()
 
@@ -133,10 +134,12 @@ class SharedIndex:
         return known is not None and len(known[0]) >= request.limit
 
     def _ranking(self, request: SearchRequest) -> Ranking:
-        found = [self._hits[_key(request, row)] for row in request.vectors]
-        shape = (len(found), request.limit)
-        ids = np.array([ids[: request.limit] for ids, _ in found], np.int64).reshape(shape)
-        scores = np.array([one[: request.limit] for _, one in found], np.float32).reshape(shape)
+        hits = [self._hits[_key(request, row)] for row in request.vectors]
+        shape = (len(hits), request.limit)
+        ids = np.array([ids[: request.limit] for ids, _ in hits], np.int64).reshape(shape)
+        scores = np.array([scores[: request.limit] for _, scores in hits], np.float32).reshape(
+            shape
+        )
         return Ranking(ids, scores)
 
 

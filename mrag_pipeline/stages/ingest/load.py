@@ -1,4 +1,4 @@
-"""Staged shards to collections: each whole or not at all, the chunks collection last.
+"""Loads staged shards into collections: each whole or not at all, the chunks collection last.
 
 Heads are loaded several at once where the index says so; most of a server's time is one
 collection's index or load into memory, which it does for several as fast as for one.
@@ -47,14 +47,14 @@ def load(
     collections = collections_of(manifest.index, manifest.version, manifest.encoder)
     synced = _was_synced(manifest, index)
     progress.phase("load", num_chunks * len(collections), "rows")
-    told = Lock()
+    reporting = Lock()
 
     def advance(rows: int) -> None:
-        with told:
+        with reporting:
             progress.advance(rows)
 
-    def built(at: int, stopped: Event) -> bool:
-        collection = collections[at]
+    def load_one(number: int, stopped: Event) -> bool:
+        collection = collections[number]
         if not synced and index.is_complete(collection, num_chunks):
             advance(num_chunks)
             return False
@@ -64,66 +64,68 @@ def load(
                 raise _Stopped
             advance(rows)
 
-        counted = index.load(collection, _tables(manifest, staging, at), on_rows)
-        if counted != num_chunks:
+        num_rows = index.load(collection, _tables(manifest, staging, number), on_rows)
+        if num_rows != num_chunks:
             raise VerifyFailed(
-                f"{collection.name} holds {counted} rows after loading",
+                f"{collection.name} holds {num_rows} rows after loading",
                 f"{num_chunks}, as the shards' receipts say",
                 "run the same command again: the collection is dropped and loaded anew",
             )
-        log.info("collection_loaded name=%s rows=%d", collection.name, counted)
+        log.info("collection_loaded name=%s rows=%d", collection.name, num_rows)
         return True
 
     *heads, chunks = range(len(collections))
-    done = _together(built, heads, index.capabilities().loads_at_once)
-    # The chunks last: they are what a version's rows are counted by.
-    done += [built(chunks, Event())]
-    if not all(done):
-        progress.note(f"{done.count(False)} of {len(done)} collections were loaded already")
+    was_built = _run_together(load_one, heads, index.capabilities().loads_at_once)
+    # The chunks last: a version's rows are counted by them.
+    was_built += [load_one(chunks, Event())]
+    if not all(was_built):
+        progress.note(
+            f"{was_built.count(False)} of {len(was_built)} collections were loaded already"
+        )
     progress.finish()
-    return done.count(True)
+    return was_built.count(True)
 
 
 class _Stopped(Exception):
-    """Another load has failed: this one ends where it is."""
+    """Another load has failed: this one stops."""
 
 
-def _together(
-    run: Callable[[int, Event], bool], places: Iterable[int], num_threads: int
+def _run_together(
+    run: Callable[[int, Event], bool], numbers: Iterable[int], num_threads: int
 ) -> list[bool]:
-    """What `run` gives for each place, in order, `num_threads` at a time.
+    """The results of `run` for each number, in order, `num_threads` at a time.
 
-    The first error ends all: what has not begun never does, what runs is told by the event, and
-    nothing runs any more when the error is raised.
+    The first error stops all: what has not begun never does, the event tells what runs to stop,
+    and nothing runs any more when the error is raised.
     """
     stopped = Event()
     if num_threads < 2:
-        return [run(place, stopped) for place in places]
+        return [run(number, stopped) for number in numbers]
 
-    def watched(place: int) -> bool:
+    def watched(number: int) -> bool:
         if stopped.is_set():
             raise _Stopped
         try:
-            return run(place, stopped)
+            return run(number, stopped)
         except BaseException:
             stopped.set()
             raise
 
     with ThreadPoolExecutor(num_threads, "load") as threads:
         try:
-            futures = [threads.submit(watched, place) for place in places]
+            futures = [threads.submit(watched, number) for number in numbers]
             wait(futures, return_when=FIRST_EXCEPTION)
         except BaseException:
             stopped.set()
             raise
     errors = [error for future in futures if (error := future.exception())]
-    for error in sorted(errors, key=lambda one: isinstance(one, _Stopped)):
-        raise error  # the first that is one
+    for error in sorted(errors, key=lambda error: isinstance(error, _Stopped)):
+        raise error  # the first that is not `_Stopped`
     return [future.result() for future in futures]
 
 
 def _was_synced(manifest: Manifest, index: Versions) -> bool:
-    """Whether the version's collections hold something else than its first shards."""
+    """Whether syncs have changed the version's collections since they were built."""
     record = index.record(manifest.version)
     if record is None or not (record.syncs or record.pending):
         return False
@@ -137,10 +139,10 @@ def _was_synced(manifest: Manifest, index: Versions) -> bool:
     return True
 
 
-def _tables(manifest: Manifest, staging: Staging, at: int) -> Iterator[pa.Table]:
+def _tables(manifest: Manifest, staging: Staging, number: int) -> Iterator[pa.Table]:
     heads = manifest.encoder.heads
     for shard in manifest.shards:
-        if at < len(heads):
-            yield staging.head(shard.index, heads[at])
+        if number < len(heads):
+            yield staging.head(shard.index, heads[number])
         else:
             yield staging.chunks(shard.index)

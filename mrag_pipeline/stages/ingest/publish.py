@@ -1,4 +1,4 @@
-"""The one switch: a verified version's record is written, then its alias is flipped."""
+"""Makes a verified version live: writes its record, then flips the one alias."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def publish(
     index: Versions,
     checks: Sequence[CollectionCheck] = (),
 ) -> VersionRecord:
-    """The version is live: readers that resolve the alias from now on see it, whole.
+    """Makes the version live: readers that resolve the alias from now on see it, whole.
 
     The record is written first, so a version that can be seen can be read. Publishing the
     live version again changes nothing.
-    Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
+    Raises: TooFewChunks if the importance cannot be computed; IndexBusy, IndexUnavailable.
     """
     return _switch(_record(manifest, staged, index, checks), index)
 
@@ -44,9 +44,9 @@ def keep_ready(
     index: Versions,
     checks: Sequence[CollectionCheck] = (),
 ) -> VersionRecord:
-    """The version's record is written and nothing is switched: it can be looked at, or activated.
+    """Writes the version's record and switches nothing: it can be inspected, or activated.
 
-    Raises: TooFewChunks if no importance can be told; IndexBusy, IndexUnavailable.
+    Raises: TooFewChunks if the importance cannot be computed; IndexBusy, IndexUnavailable.
     """
     record = _record(manifest, staged, index, checks)
     index.write_record(record)
@@ -54,7 +54,7 @@ def keep_ready(
 
 
 def activate(version: str, index: CountedVersions) -> VersionRecord:
-    """A version that is there becomes live: going back is one flip.
+    """Makes an existing version live: going back is one flip.
 
     Raises: PlanRefused if it is unknown, not whole or in the middle of a sync.
     """
@@ -82,7 +82,7 @@ def _switch(record: VersionRecord, index: Versions) -> VersionRecord:
         return wanted
     index.activate(record.version)
     log.info("version_published version=%s before=%s", record.version, before)
-    # After the flip: a version is never said to be replaced while it is live. If this is not
+    # After the flip: the record of a live version never says that it was replaced. If this is not
     # reached, `retire` starts the grace period when it first sees the version.
     old = index.record(before) if before is not None else None
     if old is not None:

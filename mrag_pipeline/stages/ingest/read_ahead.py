@@ -1,7 +1,7 @@
-"""Many small waits at once: what storage is asked for next is asked for ahead of time.
+"""Reads from storage ahead of time, several requests at once.
 
 A request to an object store takes tens of milliseconds whatever its size; one after the other,
-those of a million files take a day.
+requests for a million files take a day.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ THREADS = 16
 
 
 def read_ahead(
-    ask: Callable[[Item], Answer], items: Iterable[Item], num_threads: int = THREADS
+    read: Callable[[Item], Answer], items: Iterable[Item], num_threads: int = THREADS
 ) -> Iterator[Answer]:
-    """What `ask` gives for each item, in order; at most `num_threads` are there or awaited.
+    """The results of `read` for each item, in order; at most `num_threads` are held or awaited.
 
-    The first error ends it: what has not begun never does.
+    The first error ends it: reads that have not begun never do.
     """
     waiting = iter(items)
     with ThreadPoolExecutor(num_threads, "read_ahead") as threads:
-        asked: deque[Future[Answer]] = deque()
+        pending: deque[Future[Answer]] = deque()
         try:
             for item in islice(waiting, num_threads):
-                asked.append(threads.submit(ask, item))
-            while asked:
-                answer = asked.popleft().result()
+                pending.append(threads.submit(read, item))
+            while pending:
+                answer = pending.popleft().result()
                 for item in islice(waiting, 1):
-                    asked.append(threads.submit(ask, item))
+                    pending.append(threads.submit(read, item))
                 yield answer
         finally:
-            for future in asked:
+            for future in pending:
                 future.cancel()

@@ -1,7 +1,7 @@
-"""A loaded version compared with what was staged, before anybody can see it.
+"""Compares a loaded version with what was staged, before it becomes live.
 
-Rankings of a sample are held against exact search over the staged vectors; of a large corpus, over
-some of its shards: whatever is nearer there than a ranking's last hit has to be in the ranking.
+Rankings of a sample are compared with exact search over the staged vectors; in a large corpus, over
+some of its shards: whatever is nearer there than a ranking's last hit must be in the ranking.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NUMBERS_AT_ONCE = 4_000_000
 
 
 class LoadedIndex(Searches, Rows, Protocol):
-    """Loaded collections, to be searched and read."""
+    """Loaded collections that can be searched and read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def verify(
     progress.phase("verify", len(collections), "collections")
     shards = _with_chunks(manifest, staging)
     checks = []
-    for at, collection in enumerate(collections):
+    for number, collection in enumerate(collections):
         rows = index.count(collection.name)
         if rows != num_chunks:
             raise VerifyFailed(
@@ -82,7 +82,7 @@ def verify(
                 f"{num_chunks}, as the shards' receipts say",
                 "run `mrag ingest` again: the collection is dropped and loaded anew",
             )
-        recall = _check_sample(manifest, staging, index, collection, shards, at, spec)
+        recall = _check_sample(manifest, staging, index, collection, shards, number, spec)
         checks.append(CollectionCheck(collection.name, rows, recall))
         if recall < spec.min_recall:
             raise VerifyFailed(
@@ -96,18 +96,22 @@ def verify(
 
 
 def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
-    """How many chunks each shard holds that holds one; all of them may be duplicates."""
+    """The number of chunks of each shard that has some; all of them may be duplicates."""
     shards = (shard.index for shard in manifest.shards)
     receipts = staging.receipts(shards, manifest.fingerprint)
-    return {one.shard: one.num_chunks for one in receipts if one is not None and one.num_chunks}
+    return {
+        receipt.shard: receipt.num_chunks
+        for receipt in receipts
+        if receipt is not None and receipt.num_chunks
+    }
 
 
-def _among(shards: Mapping[int, int], sampled: Sequence[int], most: int) -> list[int]:
-    """The shards to compare with: all, or as many as hold about `most` chunks, the sample's too."""
+def _among(shards: Mapping[int, int], sampled: Sequence[int], max_chunks: int) -> list[int]:
+    """The shards to compare with: all, or as many as hold about `max_chunks`, and the sample's."""
     total = sum(shards.values())
-    if total <= most:
+    if total <= max_chunks:
         return list(shards)
-    return sorted({*_some(list(shards), len(shards) * most // total), *sampled})
+    return sorted({*_some(list(shards), len(shards) * max_chunks // total), *sampled})
 
 
 def _check_sample(
@@ -116,12 +120,12 @@ def _check_sample(
     index: LoadedIndex,
     collection: CollectionSpec,
     shards: Mapping[int, int],
-    at: int,
+    number: int,
     spec: IngestSpec,
 ) -> float:
     """Recall on a sample of the staged chunks, evenly spaced, each asking for its neighbours."""
     chosen = _some(list(shards), spec.verify_sample)
-    ids, queries = _sample(manifest, staging, chosen, at, spec.verify_sample)
+    ids, queries = _sample(manifest, staging, chosen, number, spec.verify_sample)
     if not len(ids):
         return 1.0
     stored = index.vectors(collection.name, ids.tolist())
@@ -135,33 +139,33 @@ def _check_sample(
     exact = Hits(np.zeros((len(ids), 0), np.int64), np.zeros((len(ids), 0), np.float32))
 
     def nearest(shard: int) -> Hits:
-        return top_k(*_vectors(manifest, staging, shard, at), queries, spec.verify_k)
+        return top_k(*_vectors(manifest, staging, shard, number), queries, spec.verify_k)
 
     among = _among(shards, chosen, spec.verify_among)
-    largest = max(shards[one] for one in among) * queries.shape[1]
+    largest = max(shards[shard] for shard in among) * queries.shape[1]
     at_once = max(1, min(_SHARDS_AT_ONCE, _NUMBERS_AT_ONCE // largest))
-    for found in read_ahead(nearest, among, at_once):
-        exact = merge([exact, found], spec.verify_k)
+    for hits in read_ahead(nearest, among, at_once):
+        exact = merge([exact, hits], spec.verify_k)
     request = SearchRequest(collection.name, queries, spec.verify_k)
     [ranking] = index.search([request])
     return _recall(ranking, exact)
 
 
 def _recall(ranking: Ranking, exact: Hits) -> float:
-    """Share of the nearest that were found, as far as exact search has looked.
+    """Share of the nearest chunks that were found, among those that exact search looked at.
 
-    As far as is known from it, a ranking lacks what is nearer than its last hit; one as near is
-    as good.
+    A chunk that is missing counts only if it is nearer than the ranking's last hit; one as near
+    is as good.
     """
-    wanted = found = 0
+    num_wanted = num_found = 0
     for row in range(len(exact.ids)):
-        there = exact.ids[row] >= 0
-        known = there & np.isin(exact.ids[row], ranking.ids[row])
+        is_hit = exact.ids[row] >= 0
+        is_found = is_hit & np.isin(exact.ids[row], ranking.ids[row])
         is_full = bool(np.all(ranking.ids[row] >= 0))
         floor = float(ranking.scores[row].min()) + SCORE_TOLERANCE if is_full else -np.inf
-        wanted += int(np.sum(known | (there & (exact.scores[row] > floor))))
-        found += int(known.sum())
-    return found / wanted if wanted else 1.0
+        num_wanted += int(np.sum(is_found | (is_hit & (exact.scores[row] > floor))))
+        num_found += int(is_found.sum())
+    return num_found / num_wanted if num_wanted else 1.0
 
 
 def _same_direction(stored: NDArray[np.float32], staged: NDArray[np.float32]) -> bool:
@@ -173,34 +177,34 @@ def _same_direction(stored: NDArray[np.float32], staged: NDArray[np.float32]) ->
 
 
 def _vectors(
-    manifest: Manifest, staging: Staging, shard: int, at: int
+    manifest: Manifest, staging: Staging, shard: int, number: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     heads = manifest.encoder.heads
-    table = staging.head(shard, heads[at]) if at < len(heads) else staging.chunks(shard)
+    table = staging.head(shard, heads[number]) if number < len(heads) else staging.chunks(shard)
     ids = table.column("chunk_id").to_numpy().astype(np.int64, copy=False)
     vectors = vector_matrix(table.column("vector"))
-    dim = manifest.encoder.head_dim if at < len(heads) else manifest.encoder.standard_dim
+    dim = manifest.encoder.head_dim if number < len(heads) else manifest.encoder.standard_dim
     return ids, vectors.astype(np.float32, copy=False).reshape(len(ids), dim)
 
 
 def _sample(
-    manifest: Manifest, staging: Staging, shards: Sequence[int], at: int, size: int
+    manifest: Manifest, staging: Staging, shards: Sequence[int], number: int, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Evenly spaced rows of the shards: the same in every run."""
-    each = -(-size // max(1, len(shards)))
+    rows_per_shard = -(-size // max(1, len(shards)))
     ids, vectors = [], []
     for shard in shards:
-        shard_ids, shard_vectors = _vectors(manifest, staging, shard, at)
-        rows = _spread(len(shard_ids), each)
+        shard_ids, shard_vectors = _vectors(manifest, staging, shard, number)
+        rows = _spread(len(shard_ids), rows_per_shard)
         ids.append(shard_ids[rows])
-        vectors.append(shard_vectors[rows])  # copies: the shard itself is let go
+        vectors.append(shard_vectors[rows])  # a copy: the shard itself is freed
     if not ids:
         return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
     return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
 
 
 def _some(shards: Sequence[int], wanted: int) -> list[int]:
-    return [shards[at] for at in _spread(len(shards), wanted)]
+    return [shards[position] for position in _spread(len(shards), wanted)]
 
 
 def _spread(length: int, wanted: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""All that a version's staging holds: its first shards, and those of the syncs since."""
+"""All staged shards of a version: those it was built from, and those of its syncs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StagedVersion:
 
     base: Staging
     deltas: list[DeltaStaging]
-    _places: dict[int, tuple[Staging, int]] = field(default_factory=dict)
+    _staged_in: dict[int, tuple[Staging, int]] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -38,7 +38,7 @@ class StagedVersion:
             delta: the staging of the sync with that number.
         """
         deltas = [delta(number) for number in range(1, record.syncs + 1)]
-        if base.manifest() is None or any(one.manifest() is None for one in deltas):
+        if base.manifest() is None or any(delta.manifest() is None for delta in deltas):
             return None
         return cls(base, deltas)
 
@@ -54,7 +54,7 @@ class StagedVersion:
 
         Raises: StagingError if a file is missing or damaged.
         """
-        return np.array(sorted(self._placed()), np.int64)
+        return np.array(sorted(self._locate()), np.int64)
 
     def tables(self, head: Head | None, ids: NDArray[np.int64]) -> Iterator[pa.Table]:
         """The rows of these chunks, of one head or (None) of the chunks collection.
@@ -62,23 +62,23 @@ class StagedVersion:
         Raises: StagingError if a file is missing or damaged.
         """
         wanted: dict[tuple[int, int], tuple[Staging, list[int]]] = {}
-        for chunk in ids.tolist():
-            if chunk in self._placed():
-                staging, shard = self._places[chunk]
-                wanted.setdefault((id(staging), shard), (staging, []))[1].append(chunk)
-        for (_, shard), (staging, chunks) in wanted.items():
+        for chunk_id in ids.tolist():
+            if chunk_id in self._locate():
+                staging, shard = self._staged_in[chunk_id]
+                wanted.setdefault((id(staging), shard), (staging, []))[1].append(chunk_id)
+        for (_, shard), (staging, chunk_ids) in wanted.items():
             table = staging.chunks(shard) if head is None else staging.head(shard, head)
-            mask = np.isin(table.column("chunk_id").to_numpy(), chunks)
+            mask = np.isin(table.column("chunk_id").to_numpy(), chunk_ids)
             yield table.take(np.flatnonzero(mask))
 
-    def _placed(self) -> dict[int, tuple[Staging, int]]:
-        if not self._places:
+    def _locate(self) -> dict[int, tuple[Staging, int]]:
+        if not self._staged_in:
             for staging in (self.base, *self.deltas):
                 if staging is not self.base:
                     for mark in staging.removed():  # type: ignore[attr-defined]
-                        self._places.pop(mark.id, None)
+                        self._staged_in.pop(mark.id, None)
                 manifest = staging.manifest()
                 for shard in manifest.shards if manifest is not None else ():
-                    for chunk in staging.chunk_ids(shard.index).tolist():
-                        self._places[chunk] = (staging, shard.index)
-        return self._places
+                    for chunk_id in staging.chunk_ids(shard.index).tolist():
+                        self._staged_in[chunk_id] = (staging, shard.index)
+        return self._staged_in
