@@ -1,4 +1,4 @@
-"""Where files are and which are meant: paths, URIs, globs, folders of several things."""
+"""Where files are and which are selected: paths, URIs, globs, mixed folders."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_path_a_uri_and_a_glob_name_the_same_files(tmp_path: Path) -> None:
 
 
 def test_documents_are_the_same_by_path_uri_and_glob(tmp_path: Path) -> None:
-    """Each of the three opens the file it lists."""
+    """Each way of naming the corpus opens the file it lists."""
     tree(tmp_path, "a.jsonl")
     found = []
     for uri in (f"{tmp_path}", f"{tmp_path}/a.jsonl", f"file://{tmp_path}", f"{tmp_path}/*.jsonl"):
@@ -61,7 +61,7 @@ def test_documents_are_the_same_by_path_uri_and_glob(tmp_path: Path) -> None:
     assert found == [[Document("a.jsonl", "x", source="a.jsonl, byte 0")]] * 4
 
 
-def test_a_relative_path_is_of_the_working_folder(
+def test_a_relative_path_starts_at_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As everywhere else on a command line."""
@@ -71,20 +71,20 @@ def test_a_relative_path_is_of_the_working_folder(
 
 
 def test_a_file_whose_name_holds_wildcards_is_itself(tmp_path: Path) -> None:
-    """What exists by that name is meant before what a pattern matches."""
+    """A file of that exact name takes precedence over a pattern."""
     tree(tmp_path, "a[1].jsonl", "a1.jsonl")
     assert listed(tmp_path / "a[1].jsonl") == ["a[1].jsonl"]
 
 
-def test_a_readme_beside_data_is_left_out_and_said_so(tmp_path: Path) -> None:
+def test_a_readme_beside_data_is_ignored_and_reported(tmp_path: Path) -> None:
     """Downloaded data sets come with a README."""
     tree(tmp_path, "README.md", "data/a.jsonl")
     assert listed(tmp_path) == ["data/a.jsonl"]
     assert "1 other file(s) ignored" in open_corpus(CorpusSpec(str(tmp_path))).describe()
 
 
-def test_two_data_formats_are_asked_about(tmp_path: Path) -> None:
-    """Guessing would drop half of the corpus."""
+def test_two_data_formats_are_refused(tmp_path: Path) -> None:
+    """Choosing one would drop half of the corpus."""
     tree(tmp_path, "a.jsonl", "b.csv", "b.md")
     with pytest.raises(ConfigError, match="several formats: 1 csv, 1 jsonl, 1 text"):
         listed(tmp_path)
@@ -92,7 +92,7 @@ def test_two_data_formats_are_asked_about(tmp_path: Path) -> None:
 
 
 def test_a_named_format_opens_a_file_of_any_name(tmp_path: Path) -> None:
-    """Whoever names both means them."""
+    """A user who names the format and the file means both."""
     tree(tmp_path, "dump.log", "x.bak")
     with pytest.raises(ConfigError, match=r"no format known for 'dump\.log'"):
         listed(tmp_path / "dump.log")
@@ -100,8 +100,8 @@ def test_a_named_format_opens_a_file_of_any_name(tmp_path: Path) -> None:
     assert listed(tmp_path, format="jsonl", include=("*.log",)) == ["dump.log"]
 
 
-def test_a_path_that_is_not_there_is_answered_with_near_ones(tmp_path: Path) -> None:
-    """A typing error is seen at once."""
+def test_a_missing_path_is_refused_with_similar_names(tmp_path: Path) -> None:
+    """The error suggests what a typing error meant."""
     tree(tmp_path, "articles.jsonl")
     with pytest.raises(CorpusNotFound, match="no such file or folder") as caught:
         listed(tmp_path / "artcles.jsonl")
@@ -112,7 +112,7 @@ def test_a_path_that_is_not_there_is_answered_with_near_ones(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("files", [(), ("a.bin",)], ids=["no file", "no known file"])
 def test_a_folder_without_documents_is_empty(tmp_path: Path, files: tuple[str, ...]) -> None:
-    """Said before anything is spent, with what would be read."""
+    """Refused before anything is spent, with the names that would be read."""
     tree(tmp_path, *files)
     with pytest.raises(EmptyCorpus):
         listed(tmp_path, format="parquet")
@@ -158,21 +158,21 @@ def test_a_uris_keys_and_options_are_never_shown(
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/docs", "nosuch://x", ""])
-def test_a_uri_that_nothing_opens_is_a_config_error(uri: str) -> None:
-    """The schemes that work are named."""
+def test_an_unsupported_uri_is_a_config_error(uri: str) -> None:
+    """Refused when the corpus is opened."""
     with pytest.raises(ConfigError):
         open_corpus(CorpusSpec(uri))
 
 
-def test_a_format_that_is_none_is_a_config_error() -> None:
+def test_an_unknown_format_is_a_config_error() -> None:
     """The formats are listed."""
     with pytest.raises(ConfigError) as caught:
-        open_corpus(CorpusSpec("x", format="xml"))  # type: ignore[arg-type]
+        open_corpus(CorpusSpec("x", format="xml"))
     assert "parquet" in caught.value.expected
 
 
 def test_odd_things_in_a_folder_do_no_harm(tmp_path: Path) -> None:
-    """A link in a circle, a dangling one, a pipe that nobody writes, an empty file."""
+    """A circular link, a dangling link, a pipe without a writer, an empty file."""
     tree(tmp_path, "a.jsonl")
     (tmp_path / "circle").symlink_to(tmp_path)
     (tmp_path / "dangling.jsonl").symlink_to(tmp_path / "gone")
@@ -182,7 +182,7 @@ def test_odd_things_in_a_folder_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
-    """It cannot be stored anywhere, yet it is not lost without a word."""
+    """Its name cannot be stored, but the file is reported."""
     tree(tmp_path, "a.jsonl")
     Path(os.fsdecode(bytes(tmp_path) + b"/b\xff.jsonl")).write_text("{}")
     reader = open_corpus(CorpusSpec(str(tmp_path)))
@@ -197,7 +197,7 @@ def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its documents would be missing without a word, and a sync would take them away."""
+    """Otherwise its documents would silently be missing, and a sync would delete them."""
     tree(tmp_path, "a.jsonl", "closed/b.jsonl")
     scandir = os.scandir
 
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
     st.lists(st.lists(st.sampled_from(["a", "a.b", "a!", "ab", "é", "Z"]), min_size=1, max_size=3))
 )
 @settings(max_examples=30, deadline=None)
-def test_the_order_is_that_of_the_whole_paths(paths: list[list[str]]) -> None:
+def test_files_are_ordered_by_their_whole_paths(paths: list[list[str]]) -> None:
     """A folder's files come where their paths do: `a.b` before `a/c`, as in an object store."""
     with TemporaryDirectory() as place:
         tree(Path(place), *("/".join([*(f"{p}d" for p in parts), "x.jsonl"]) for parts in paths))

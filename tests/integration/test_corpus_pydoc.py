@@ -28,12 +28,12 @@ def library() -> dict[str, Document]:
     return {document.id: document for document in read("pydoc:")}
 
 
-def test_the_whole_library_is_there(library: dict[str, Document]) -> None:
+def test_the_whole_library_is_read(library: dict[str, Document]) -> None:
     """About 300 modules: some thousand documents, none twice, none empty."""
     documents = read("pydoc:")
     assert len(documents) == len(library) > 4_000
-    assert len({one.text for one in documents}) == len(documents)
-    assert all(one.title == one.id and one.text.strip() for one in documents)
+    assert len({document.text for document in documents}) == len(documents)
+    assert all(document.title == document.id and document.text.strip() for document in documents)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_the_whole_library_is_there(library: dict[str, Document]) -> None:
         "unittest.TestCase",
     ],
 )
-def test_things_are_where_people_look_for_them(library: dict[str, Document], name: str) -> None:
-    """The public module that exports a thing is its home, wherever it is implemented."""
+def test_names_are_under_their_public_module(library: dict[str, Document], name: str) -> None:
+    """The public module that exports a name is its home, wherever it is implemented."""
     assert name in library
 
 
@@ -71,25 +71,25 @@ def test_things_are_where_people_look_for_them(library: dict[str, Document], nam
     ["_csv.reader", "posix.listdir", "posixpath.join", "json.decoder.JSONDecoder", "this",
      "concurrent.futures.thread.ThreadPoolExecutor", "unittest.case.TestCase"],
 )  # fmt: skip
-def test_a_thing_has_one_home(library: dict[str, Document], name: str) -> None:
-    """Private modules and the insides of packages are not a second one."""
+def test_a_name_has_one_home(library: dict[str, Document], name: str) -> None:
+    """Private modules and submodules of packages are not a second home."""
     assert name not in library
 
 
 def test_a_document_is_signature_and_docstring() -> None:
     """With the kind and module as metadata."""
-    found = {one.id: one for one in read("pydoc:gzip")}["gzip.open"]
-    signature, docstring = found.text.split("\n\n", 1)
+    document = {page.id: page for page in read("pydoc:gzip")}["gzip.open"]
+    signature, docstring = document.text.split("\n\n", 1)
     assert signature == (
         "gzip.open(filename, mode='rb', compresslevel=9, encoding=None, errors=None, newline=None)"
     )
     assert docstring.startswith("Open a gzip-compressed file in binary or text mode.")
-    assert found.metadata == {"module": "gzip", "kind": "function"}
-    assert found.source == "pydoc:gzip.open"
+    assert document.metadata == {"module": "gzip", "kind": "function"}
+    assert document.source == "pydoc:gzip.open"
 
 
 def test_a_filter_takes_modules_with_their_submodules() -> None:
-    """The order is the modules', each is one slice."""
+    """Slices are ordered by module; each module is one slice."""
     slices = list(open_corpus(CorpusSpec("pydoc:urllib, gzip")).slices(10**9))
     assert [piece.path for piece in slices] == [
         "gzip",
@@ -102,14 +102,14 @@ def test_a_filter_takes_modules_with_their_submodules() -> None:
 
 
 @pytest.mark.parametrize("name", ["gzipp", "numpy", "_csv"])
-def test_a_module_that_is_not_public_library_is_refused(name: str) -> None:
+def test_a_module_outside_the_public_library_is_refused(name: str) -> None:
     """Nothing but the standard library is imported."""
     with pytest.raises(CorpusNotFound, match="no such public module") as caught:
         list(open_corpus(CorpusSpec(f"pydoc:{name}")).slices(10**9))
     assert name != "gzipp" or "gzip" in caught.value.fix
 
 
-def test_another_pythons_plan_is_refused() -> None:
+def test_a_plan_made_by_another_python_is_refused() -> None:
     """Workers must run the Python that planned."""
     reader = open_corpus(CorpusSpec("pydoc:gzip"))
     with pytest.raises(FingerprintMismatch, match="documentation of Python"):
@@ -128,8 +128,8 @@ sys.exit(int(hashlib.sha256(texts.encode()).hexdigest()[:2], 16) % 200 + 1)
 """
 
 
-def test_every_process_reads_the_same_and_prints_nothing() -> None:
-    """Not a word of the process itself: no address, no environment, no path, no warning."""
+def test_every_process_reads_the_same_texts_and_prints_nothing() -> None:
+    """Texts hold no address, environment or path of the process; there is no warning."""
     codes = []
     for seed in ("1", "2"):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Files that can only be read from their start: once where their pieces are read in order."""
+"""Files that can only be read from their start are read once if their slices come in order."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were opened from their start."""
-    found: list[str] = []
+    paths: list[str] = []
     stream = FileTree.stream
 
     @contextmanager
     def counted(tree: FileTree, file: SourceFile) -> Iterator[IO[bytes]]:
-        found.append(file.path)
-        with stream(tree, file) as one:
-            yield one
+        paths.append(file.path)
+        with stream(tree, file) as opened_stream:
+            yield opened_stream
 
     monkeypatch.setattr(FileTree, "stream", counted)
-    return found
+    return paths
 
 
 def pieces_of(path: Path) -> list[Slice]:
@@ -63,25 +63,25 @@ def ids(documents: object) -> list[str]:
 
 
 def test_pieces_in_order_read_the_file_once(corpus: Path, opened: list[str]) -> None:
-    """After the first piece the file is not opened again, but to look whether it is an array."""
+    """After the first slice the file is opened only to check whether it is an array."""
     pieces = pieces_of(corpus)
     reader = open_corpus(CorpusSpec(str(corpus)))
     first = ids(reader.read(pieces[:1]))
     opened.clear()
-    rest = [one for piece in pieces[1:] for one in ids(reader.read([piece]))]
+    rest = [item for piece in pieces[1:] for item in ids(reader.read([piece]))]
     assert first + rest == [row["id"] for row in ROWS]
     looks = len(pieces) - 1 if ".json" in corpus.suffixes else 0
     assert len(opened) == looks
 
 
 def test_pieces_in_any_order_hold_the_same(corpus: Path) -> None:
-    """Backwards, twice, with gaps, after one that was given up: as a new reader reads them."""
+    """Backwards, twice, with gaps and after an abandoned slice: as a new reader reads them."""
     pieces = pieces_of(corpus)
     expected = [ids(open_corpus(CorpusSpec(str(corpus))).read([piece])) for piece in pieces]
     reader = open_corpus(CorpusSpec(str(corpus)))
     order = [3, 2, 2, 0, 1, 3, 0, 2, *range(len(pieces))]
     for number in order:
-        given_up = reader.read([pieces[number]])
+        abandoned = reader.read([pieces[number]])
         if number % 2:
-            next(given_up)
+            next(abandoned)
         assert ids(reader.read([pieces[number]])) == expected[number]

@@ -1,4 +1,4 @@
-"""JSON Lines, JSON arrays, CSV and Parquet: their particulars, and hostile input."""
+"""JSON Lines, JSON arrays, CSV and Parquet: what is special to each, and hostile input."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("line", BAD_LINES, ids=lambda line: repr(line[:40]))
 def test_a_bad_line_is_a_dead_letter_that_says_why(tmp_path: Path, line: bytes) -> None:
-    """A bad line costs that line; its place and reason can be printed and stored."""
+    """Only that line is set aside; its location and reason can be printed and stored."""
     good = b'{"id": "%s", "text": "fine"}\n'
     path = written(tmp_path / "a.jsonl", good % b"first" + line + b"\n" + good % b"last")
     spec = {"id_field": "id", "text_field": "text", "metadata_fields": ("m",)}
@@ -85,8 +85,8 @@ def test_a_bad_line_is_a_dead_letter_that_says_why(tmp_path: Path, line: bytes) 
     (bad.document_id + bad.source + bad.reason).encode("utf-8")
 
 
-def test_compressed_lines_are_named_by_their_number(tmp_path: Path) -> None:
-    """Where lines are counted anyway, people get the number their editor shows."""
+def test_lines_of_compressed_files_are_reported_by_number(tmp_path: Path) -> None:
+    """These lines are counted, so users get the number that their editor shows."""
     data = gzip.compress(b'{"id": "a", "text": "x"}\n\nnonsense\n')
     _, bad = read(written(tmp_path / "a.jsonl.gz", data))
     assert isinstance(bad, DeadLetter)
@@ -94,7 +94,7 @@ def test_compressed_lines_are_named_by_their_number(tmp_path: Path) -> None:
 
 
 def test_characters_that_utf8_cannot_hold_are_repaired_in_texts(tmp_path: Path) -> None:
-    """Half an emoji or a NUL costs a character, not the document; a whole emoji stays."""
+    """Half an emoji or a NUL costs one character, not the document; a whole emoji stays."""
     line = '{"id": 1, "text": "a\\ud83d b\\u0000c \\ud83d\\ude00", "title": "t\\udc00"'
     line += ', "m": "\\ud800"}'
     item = only(read(written(tmp_path / "a.jsonl", line)))
@@ -128,7 +128,7 @@ def test_a_bom_and_windows_line_ends_are_not_part_of_the_data(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.csv.gz"])
 def test_a_twenty_megabyte_line_is_read_in_bounded_memory(tmp_path: Path, name: str) -> None:
-    """A giant document is a dead letter and never lies in memory whole."""
+    """A giant document is a dead letter and is never held in memory completely."""
     big = "x" * 20_000_000
     if "json" in name:
         rows = [json.dumps({"id": i, "text": t}) for i, t in enumerate(["one", big, "three"])]
@@ -155,7 +155,7 @@ def test_a_twenty_megabyte_line_is_read_in_bounded_memory(tmp_path: Path, name: 
 
 # ------------------------------------------------------------------ fields
 def test_the_usual_field_names_are_found_and_reported(tmp_path: Path) -> None:
-    """People see what was guessed."""
+    """The description says which fields were inferred."""
     path = written(tmp_path / "a.jsonl", '{"_id": 7, "Headline": "H", "body": "x", "n": 1}')
     reader = open_corpus(CorpusSpec(str(path)))
     assert "id <- '_id' (inferred), title <- 'Headline' (inferred), text <- 'body' (inferred)" in (
@@ -164,23 +164,23 @@ def test_the_usual_field_names_are_found_and_reported(tmp_path: Path) -> None:
     assert only(read(path)) == Document("7", "x", "H", {"n": 1}, "a.jsonl, byte 0")
 
 
-def test_the_only_text_there_is_the_text(tmp_path: Path) -> None:
-    """One unknown string field leaves nothing to choose."""
+def test_the_only_string_field_is_the_text(tmp_path: Path) -> None:
+    """With one string field there is nothing to choose."""
     item = only(read(written(tmp_path / "a.jsonl", '{"id": 1, "plot_of_film": "x", "n": 1}')))
     assert isinstance(item, Document)
     assert item.text == "x"
 
 
-def test_a_text_field_that_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
-    """Two candidates with unusual names: the message lists what is there."""
+def test_a_text_field_that_cannot_be_inferred_is_an_error(tmp_path: Path) -> None:
+    """Two candidates with unusual names: the message lists the fields."""
     path = written(tmp_path / "a.csv", "foo,bar\nx,y\n")
     with pytest.raises(ConfigError, match="the text field cannot be inferred from: foo, bar"):
         read(path)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
-def test_a_misspelt_field_is_answered_with_the_near_one(tmp_path: Path, name: str) -> None:
-    """The fields found are listed, the near one is suggested, before anything is read."""
+def test_a_misspelt_field_is_refused_with_a_suggestion(tmp_path: Path, name: str) -> None:
+    """The error lists the fields and suggests the nearest, before anything is read."""
     row = {"id": "1", "article_text": "x"}
     if name == "a.parquet":
         pq.write_table(pa.Table.from_pylist([row]), tmp_path / name)
@@ -195,7 +195,7 @@ def test_a_misspelt_field_is_answered_with_the_near_one(tmp_path: Path, name: st
     assert caught.value.fix == "did you mean 'article_text'?"
 
 
-def test_an_id_that_repeats_is_not_guessed_to_be_one(tmp_path: Path) -> None:
+def test_a_field_with_repeated_values_is_not_inferred_as_the_id(tmp_path: Path) -> None:
     """A url shared by records is metadata."""
     lines = "\n".join(json.dumps({"url": "u", "text": text}) for text in ("a", "b"))
     items = read(written(tmp_path / "a.jsonl", lines))
@@ -219,7 +219,7 @@ def test_an_id_by_content_outlives_edits_elsewhere_and_another_format(tmp_path: 
 
 
 def test_ids_are_strings_whatever_they_were(tmp_path: Path) -> None:
-    """Whole numbers that pandas made floats are whole numbers."""
+    """Whole numbers that pandas stored as floats are whole numbers."""
     lines = '{"id": 7, "text": "x"}\n{"id": 8.0, "text": "x"}\n{"id": " k ", "text": "x"}\n'
     items = read(written(tmp_path / "a.jsonl", lines))
     assert [item.id for item in items if isinstance(item, Document)] == ["7", "8", "k"]
@@ -227,13 +227,13 @@ def test_ids_are_strings_whatever_they_were(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ JSON arrays
 def test_a_json_file_of_lines_is_read_as_lines(tmp_path: Path) -> None:
-    """Many a .json is JSON Lines."""
+    """Many files named .json hold JSON Lines."""
     items = read(written(tmp_path / "a.json", '{"text": "x"}\n{"text": "y"}\n'))
     assert [item.text for item in items if isinstance(item, Document)] == ["x", "y"]
 
 
-def test_what_is_no_object_in_an_array_is_a_dead_letter(tmp_path: Path) -> None:
-    """Its neighbours live."""
+def test_a_non_object_in_an_array_is_a_dead_letter(tmp_path: Path) -> None:
+    """Its neighbours are read."""
     items = read(written(tmp_path / "a.json", ' [{"text": "x"}, 5, [1], {"text": "y"}]'))
     assert [type(item) for item in items] == [Document, DeadLetter, DeadLetter, Document]
 
@@ -242,7 +242,7 @@ def test_what_is_no_object_in_an_array_is_a_dead_letter(tmp_path: Path) -> None:
     "data", [b'[{"text": "x"}, {"te', b'[{"text": "x"},]', b'[{"text": "\xff"}]', b"[{}] more"]
 )
 def test_a_broken_array_is_refused_when_planned(tmp_path: Path, data: bytes) -> None:
-    """Nothing after the break could be trusted; the file is named, lines are advised."""
+    """Nothing after the break can be trusted; the error names the file and advises JSON Lines."""
     reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.json", data))))
     with pytest.raises(BrokenFile, match=r"a\.json: not JSON") as caught:
         list(reader.slices(10**9))
@@ -256,8 +256,8 @@ def test_the_papers_wikipedia_articles() -> None:
         pytest.skip("MRAG_DATASETS names no folder")
     items = read(Path(folder) / "wikipedia_articles_v1.json.bz2", max_bytes=100_000)
     documents = [item for item in items if isinstance(item, Document)]
-    assert len(items) == len(documents) == len({one.id for one in documents}) == 1_250
-    assert all(one.title and one.metadata["label"] for one in documents)
+    assert len(items) == len(documents) == len({document.id for document in documents}) == 1_250
+    assert all(document.title and document.metadata["label"] for document in documents)
 
 
 # ------------------------------------------------------------------ CSV
@@ -285,13 +285,13 @@ def test_csv_records_are_what_pythons_csv_module_reads(
 
 
 def test_a_quote_never_closed_is_one_dead_letter(tmp_path: Path) -> None:
-    """The rest of the file is in it, and the reason says so."""
+    """It takes in the rest of the file, and the reason says so."""
     items = read(written(tmp_path / "a.csv", 'id,text\n1,x\n2,"y\n3,z\n'))
     assert [type(item) for item in items] == [Document, DeadLetter]
     assert items[1].reason == "a quote is never closed"  # type: ignore[union-attr]
 
 
-def test_a_bad_row_costs_that_row(tmp_path: Path) -> None:
+def test_only_the_bad_row_is_set_aside(tmp_path: Path) -> None:
     """Too few fields, or bytes that are not UTF-8."""
     items = read(written(tmp_path / "a.csv", b"id,text\n1\n2,\xff\n3,fine\n4,\n"))
     reasons = [item.reason if isinstance(item, DeadLetter) else item.text for item in items]
@@ -304,8 +304,8 @@ def test_a_bad_row_costs_that_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_delimiter_is_seen_in_the_header(tmp_path: Path, delimiter: str) -> None:
-    """Spreadsheets of any country."""
+def test_the_delimiter_is_inferred_from_the_header(tmp_path: Path, delimiter: str) -> None:
+    """Spreadsheets use different delimiters in different countries."""
     data = f'id{delimiter}"the, title; it|self\tx"{delimiter}text\n1{delimiter}T{delimiter}x\n'
     item = only(read(written(tmp_path / "a.csv", data)))
     assert isinstance(item, Document)
@@ -343,8 +343,8 @@ def test_parquet_columns_of_many_types(tmp_path: Path) -> None:
     ]
 
 
-def test_a_parquet_string_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None:
-    """Writers do not check; the neighbours in the column live."""
+def test_only_the_row_of_a_parquet_string_that_is_not_utf8_is_set_aside(tmp_path: Path) -> None:
+    """Writers do not check their strings; the other rows of the column are read."""
     raw = pa.array([b"good", b"\xff\xfe", b"fine"], pa.binary())
     text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     pq.write_table(pa.table({"id": ["a", "b", "c"], "text": text}), tmp_path / "a.parquet")
@@ -356,7 +356,7 @@ def test_a_parquet_string_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None
 
 
 def test_a_row_group_is_a_slice(tmp_path: Path) -> None:
-    """Row numbers go on over row groups; empty files give no slice."""
+    """Row numbers continue across row groups; empty files have no slice."""
     table = pa.table({"text": [f"t{i}" for i in range(10)]})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
     pq.write_table(table.slice(0, 0), tmp_path / "b.parquet")
@@ -373,7 +373,7 @@ def test_a_row_group_is_a_slice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["nonsense", "empty", "cut short"])
 def test_a_broken_parquet_is_refused_when_planned(tmp_path: Path, kind: str) -> None:
-    """The file is named; others in the folder are not blamed."""
+    """The error names the broken file, not its neighbours."""
     table = pa.table({"text": ["x" * 100] * 100})
     pq.write_table(table, tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
@@ -385,7 +385,7 @@ def test_a_broken_parquet_is_refused_when_planned(tmp_path: Path, kind: str) -> 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz"])
 def test_a_compressed_file_cut_short_is_refused_when_planned(tmp_path: Path, name: str) -> None:
-    """A download that broke off is not a smaller corpus."""
+    """An incomplete download is not a smaller corpus."""
     data = gzip.compress(b'id,text\n{"id": 1, "text": "x"}\n' + os.urandom(10_000))
     written(tmp_path / name, data[:-2_000])
     with pytest.raises(BrokenFile, match=f"{name}: Truncated"):

@@ -1,4 +1,4 @@
-"""Folders of text: what is taken out of each kind of file, and what is not let in."""
+"""Text files: what is extracted from each kind, and what is kept out."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_a_plain_file_is_its_text_under_its_name(tmp_path: Path) -> None:
     assert found == Document("notes.txt", "line\nnext\n", "notes", {}, "notes.txt")
 
 
-def test_html_gives_what_a_reader_sees(tmp_path: Path) -> None:
-    """Blocks on lines of their own; words cut by tags stay whole; scripts are left out."""
+def test_html_yields_what_a_browser_shows(tmp_path: Path) -> None:
+    """Each block is on its own line; words split by tags are joined; scripts are skipped."""
     found = document(
         tmp_path / "a.html",
         "<html><head><title>T &amp; t</title><style>x{}</style></head><body><h1>Head</h1>"
@@ -54,14 +54,14 @@ def test_html_gives_what_a_reader_sees(tmp_path: Path) -> None:
 
 
 def test_html_in_an_encoding_it_declares_is_read(tmp_path: Path) -> None:
-    """Old pages say what they are."""
+    """Old pages declare their encoding."""
     page = '<meta charset="iso-8859-1"><p>caf\xe9</p>'.encode("latin-1")
     assert document(tmp_path / "a.htm", page).text == "café"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.html"])
 def test_bytes_that_are_not_utf8_are_a_dead_letter(tmp_path: Path, name: str) -> None:
-    """The place in the file is named."""
+    """The reason has the position in the file."""
     item = read(tmp_path / name, b"caf\xe9 au lait")
     assert isinstance(item, DeadLetter)
     assert item.reason.startswith("not UTF-8:")
@@ -77,7 +77,7 @@ def test_an_empty_or_too_large_file_is_a_dead_letter(tmp_path: Path, name: str) 
     assert item.reason == "the file has 2,000 bytes, expected at most 1,000"
 
 
-def test_markdown_loses_its_marks(tmp_path: Path) -> None:
+def test_markdown_is_read_without_its_markup(tmp_path: Path) -> None:
     """Front matter names the title; tables and code are kept as text."""
     found = document(
         tmp_path / "a.md",
@@ -120,7 +120,7 @@ The :func:`gzip.open` and :class:`~gzip.GzipFile`; see :ref:`this <that-thing>`.
 """
 
 
-def test_sphinx_markup_gives_its_text(tmp_path: Path) -> None:
+def test_sphinx_markup_yields_its_text(tmp_path: Path) -> None:
     """Directives and roles that docutils does not know keep their words."""
     found = document(tmp_path / "a.rst", SPHINX)
     assert found.title == "gzip --- Support"
@@ -138,10 +138,10 @@ def test_sphinx_markup_gives_its_text(tmp_path: Path) -> None:
     ]
 
 
-def test_restructured_text_brings_nothing_in(
+def test_restructured_text_includes_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """No file is included, no raw markup passes, nothing is printed."""
+    """No file is included, raw markup is dropped, nothing is printed."""
     (tmp_path / ".secret").write_text("TOP SECRET")
     secret = tmp_path / ".secret"
     source = f"""Fine.
@@ -187,6 +187,6 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.timeout(60)
 def test_hostile_text_is_a_document_or_a_dead_letter(tmp_path: Path, name: str) -> None:
-    """Never an error, never without end; what is stored is valid UTF-8."""
+    """Reading never fails or hangs; what is stored is valid UTF-8."""
     item = read(tmp_path / name, HOSTILE[name])
     (item.text if isinstance(item, Document) else item.reason).encode("utf-8")

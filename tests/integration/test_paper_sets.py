@@ -1,4 +1,4 @@
-"""The paper's real data sets: what is in them, what is wrong with them, what is found."""
+"""The paper's real data sets: their contents, their flaws, and what a search finds in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def legal(datasets: Path) -> DataSet:
     return open_data_set("legal-v1")
 
 
-def test_wikipedia_v1_is_whole(wikipedia: DataSet) -> None:
+def test_wikipedia_v1_is_complete(wikipedia: DataSet) -> None:
     """1,250 articles, 25 queries of each number of aspects, sub-queries, and no flaw."""
     labelled = wikipedia.labelled
     assert len(wikipedia.documents) == 1250
@@ -37,24 +37,23 @@ def test_wikipedia_v1_is_whole(wikipedia: DataSet) -> None:
     assert labelled.flaws == ()
 
 
-def test_legal_v1_is_by_topic_and_its_flaws_are_told(legal: DataSet) -> None:
+def test_legal_v1_is_by_topic_and_its_flaws_are_reported(legal: DataSet) -> None:
     """620 topics of about ten documents; six topics of 23 aspects have none."""
     labelled = legal.labelled
     assert len(legal.documents) == 6205
-    assert len({one.metadata["topic"] for one in legal.documents}) == 620
+    assert len({document.metadata["topic"] for document in legal.documents}) == 620
     assert len(labelled.queries) == 249
     assert sum(query.num_named - len(query.aspects) for query in labelled.queries) == 22
-    told = {one.what: one for one in labelled.flaws}
-    missing = next(one for what, one in told.items() if "no document has" in what)
+    missing = next(flaw for flaw in labelled.flaws if "no document has" in flaw.what)
     assert missing.count == 6
     assert "23 times" in missing.what
-    assert {one.count for one in labelled.flaws} == {3, 43, 6, 21, 1}
+    assert {flaw.count for flaw in labelled.flaws} == {3, 43, 6, 21, 1}
 
 
 def test_every_relevant_document_is_in_its_corpus(wikipedia: DataSet, legal: DataSet) -> None:
-    """Labels and documents are one set."""
+    """Labels and documents belong together."""
     for data in (wikipedia, legal):
-        ids = {one.id for one in data.documents}
+        ids = {document.id for document in data.documents}
         assert len(ids) == len(data.documents)
         for query in data.labelled.queries:
             assert all(aspect.documents <= ids for aspect in query.aspects)

@@ -55,13 +55,13 @@ def test_a_linear_attention_layer_has_no_heads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["bitnet"])
 def test_a_norm_that_mixes_heads_is_refused(family: str, tmp_path: Path) -> None:
-    """After it a head's vector depends on all the others."""
+    """After it, a head's vector depends on all other heads."""
     folder = str(save_model(family, tmp_path))
     with pytest.raises(UnsupportedArchitecture, match="mixed"):
         load_encoder(EncoderSpec(folder))
 
 
-def test_a_model_without_attention_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_model_without_attention_is_refused_with_what_is_needed(tmp_path: Path) -> None:
     """Mamba has no heads at all."""
     folder = str(save_model("mamba", tmp_path, num_hidden_layers=2, state_size=4))
     with pytest.raises(UnsupportedArchitecture, match="mamba") as caught:
@@ -91,8 +91,8 @@ def test_long_rope_is_read_up_to_where_its_angles_change(tmp_path: Path) -> None
     assert load_encoder(EncoderSpec(str(folder))).card.max_tokens == 16
 
 
-def test_an_absent_device_is_said(bert: Path) -> None:
-    """Before anything is embedded."""
+def test_an_absent_device_is_refused(bert: Path) -> None:
+    """The error comes before anything is embedded."""
     with pytest.raises(ConfigError, match="device"):
         load_encoder(EncoderSpec(str(bert)), device="cuda:99")
     with pytest.raises(ConfigError, match="device"):

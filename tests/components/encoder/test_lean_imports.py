@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ASKED = """
+SCRIPT = """
 import gc, sys
 from mrag_pipeline.encoder.lean_imports import lean_imports
 with lean_imports(), lean_imports():
@@ -16,10 +16,10 @@ assert utils.is_scipy_available() == (importlib.util.find_spec("scipy") is not N
 """
 
 
-def test_the_encoder_is_imported_without_scipy_and_all_is_as_before() -> None:
-    """In a process of its own: this one has imported it already."""
+def test_the_encoder_is_imported_without_scipy_and_settings_are_restored() -> None:
+    """In a process of its own, since this one has already imported it."""
     done = subprocess.run(
-        [sys.executable, "-c", ASKED], capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "False"]

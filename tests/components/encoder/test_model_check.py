@@ -12,19 +12,19 @@ from tests.support.tiny_models import save_model
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3", "gpt2", "mpnet", "t5"])
-def test_a_good_model_proves_itself(family: str, tmp_path: Path) -> None:
+def test_a_good_model_passes_its_checks(family: str, tmp_path: Path) -> None:
     """Its path equals one text at a time; its heads add up to the projection's output."""
-    said: list[str] = []
-    report = check_model(EncoderSpec(str(save_model(family, tmp_path))), say=said.append)
+    steps: list[str] = []
+    report = check_model(EncoderSpec(str(save_model(family, tmp_path))), say=steps.append)
     assert report.holds
-    assert str(tmp_path) in said[0]
+    assert str(tmp_path) in steps[0]
     assert len(report.proofs) == 3
     facts = dict(report.facts)
     assert facts["family"].startswith(family)
     assert facts["path"] == ("padded" if family in ("mpnet", "t5") else "packed")
 
 
-def test_each_layer_read_is_proved(tmp_path: Path) -> None:
+def test_each_layer_that_is_read_is_checked(tmp_path: Path) -> None:
     """Two layers, two sums."""
     report = check_model(EncoderSpec(str(save_model("bert", tmp_path)), layers=(-1, -2)))
     claims = [proof.claim for proof in report.proofs]
@@ -32,7 +32,7 @@ def test_each_layer_read_is_proved(tmp_path: Path) -> None:
 
 
 def test_wrong_heads_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A packed path whose heads are a tenth too long is found out."""
+    """A packed path whose heads are a tenth too long fails the check."""
     folder = save_model("bert", tmp_path)
     load = model_check.load_encoder
 

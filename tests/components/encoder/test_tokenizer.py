@@ -20,7 +20,7 @@ def save(folder: Path, lower_case: bool) -> Path:
 
 
 @pytest.mark.parametrize(("lower_case", "expected"), [(True, 5), (False, 6)])
-def test_dprs_tokenizer_listens_to_its_flag(
+def test_dprs_tokenizer_follows_its_lower_case_flag(
     lower_case: bool, expected: int, tmp_path: Path
 ) -> None:
     """A cased DPR was trained on "Paris"; transformers' own class for it reads "paris"."""
@@ -30,13 +30,13 @@ def test_dprs_tokenizer_listens_to_its_flag(
 
 @pytest.mark.parametrize("max_tokens", [3, 4, 5])
 def test_a_text_is_cut_inside_its_special_tokens(max_tokens: int, tmp_path: Path) -> None:
-    """As the model was trained: the last token is [SEP] whatever is cut."""
+    """As in training: the last token is [SEP] even if the text is truncated."""
     tokenizer = TextTokenizer(save(tmp_path, True), "dpr")
     (ids,) = tokenizer.ids(["a b a b a"], max_tokens)
     assert (len(ids), ids[0], ids[-1]) == (max_tokens, 2, 3)
 
 
 def test_a_lone_surrogate_is_a_token_like_any_other(tmp_path: Path) -> None:
-    """No encoding can hold it; the text is not lost."""
+    """It is replaced by U+FFFD; the rest of the text is kept."""
     tokenizer = TextTokenizer(save(tmp_path, True), "dpr")
     assert tokenizer.ids(["a \ud800 b"], 8) == tokenizer.ids(["a � b"], 8)
