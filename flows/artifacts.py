@@ -1,4 +1,4 @@
-"""What a run leaves in the Prefect UI: a progress bar, a table of phases, a summary."""
+"""What a run shows in the Prefect UI: progress bars, a table of phases, recall, a summary."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from prefect.artifacts import (
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows.progress import current
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
 
@@ -24,19 +25,19 @@ EVERY_S = 5.0
 
 
 class ArtifactProgress:
-    """Tells another reporter everything, and the Prefect UI now and then."""
+    """Passes everything on to another display, and shows progress in the Prefect UI."""
 
     def __init__(self, inner: Progress, key: str) -> None:
         self._inner = inner
         self._key = key
         self._artifact: UUID | None = None
         self._total = self._done = 0
-        self._told = 0.0
+        self._updated_at = 0.0
 
     def phase(self, name: str, total: int, unit: str) -> None:
-        """A phase starts: a new progress bar."""
+        """Starts a phase: a new progress bar."""
         self._inner.phase(name, total, unit)
-        self._total, self._done, self._told = total, 0, time.monotonic()
+        self._total, self._done, self._updated_at = total, 0, time.monotonic()
         self._artifact = cast(
             UUID,
             create_progress_artifact(
@@ -45,32 +46,37 @@ class ArtifactProgress:
         )
 
     def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
-        """More work is done."""
+        """Passes it on; updates the bar every few seconds."""
         self._inner.advance(done, facts)
         self._done += done
-        if self._artifact and time.monotonic() - self._told >= EVERY_S:
-            self._told = time.monotonic()
+        if self._artifact and time.monotonic() - self._updated_at >= EVERY_S:
+            self._updated_at = time.monotonic()
             share = 100.0 * self._done / max(1, self._total)
             update_progress_artifact(artifact_id=self._artifact, progress=min(100.0, share))
 
     def note(self, text: str) -> None:
-        """One line worth reading."""
+        """Passes it on."""
         self._inner.note(text)
 
     def finish(self) -> None:
-        """The phase is over: the bar is full."""
+        """Ends the phase: its bar is full."""
         self._inner.finish()
         if self._artifact:
             update_progress_artifact(artifact_id=self._artifact, progress=100.0)
 
 
+def flow_progress(index: str) -> Progress:
+    """The progress display of a flow's run, in the Prefect UI too."""
+    return ArtifactProgress(current(), key_of(index))
+
+
 def key_of(index: str) -> str:
-    """An artifact key may hold lower-case letters, digits and dashes only."""
+    """The index's name as an artifact key: lower-case letters, digits and dashes only."""
     return index.lower().replace("_", "-")
 
 
 def phases_table(index: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row a phase: what it did and how long it took."""
+    """One row for each phase: how long it took."""
     create_table_artifact(table=[dict(row) for row in rows], key=f"{key_of(index)}-phases")
 
 
@@ -86,17 +92,17 @@ def recall_table(index: str, checks: Sequence[CollectionCheck]) -> None:
 
 
 def summary(index: str, facts: Mapping[str, Any]) -> None:
-    """The run in a few lines."""
+    """The results of the run."""
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     create_markdown_artifact(f"| | |\n|---|---|\n{lines}\n", key=f"{key_of(index)}-summary")
 
 
 def importance(index: str, record: VersionRecord) -> None:
-    """How much each head's vote counts, as bars."""
+    """The importance of each head, as bars."""
     weights = record.importance()
-    widest = float(weights.max()) or 1.0
+    largest = float(weights.max()) or 1.0
     rows = "\n".join(
-        f"| {head} | {weight:.4f} | {'█' * round(30 * float(weight) / widest)} |"
+        f"| {head} | {weight:.4f} | {'█' * round(30 * float(weight) / largest)} |"
         for head, weight in zip(record.encoder.heads, weights, strict=True)
     )
     create_markdown_artifact(
@@ -104,29 +110,35 @@ def importance(index: str, record: VersionRecord) -> None:
     )
 
 
-def dead_letters(index: str, place: str, letters: Sequence[DeadLetter]) -> None:
-    """Where a run's dead letters are, and the first of them."""
+def dead_letters(index: str, location: str, letters: Sequence[DeadLetter]) -> None:
+    """Where a run's dead letters are stored, and the first 100 of them."""
     if not letters:
         return
     create_table_artifact(
         table=[
-            {"document": one.document_id, "place": one.source, "reason": one.reason}
-            for one in letters[:100]
+            {
+                "document": letter.document_id,
+                "source": letter.source,
+                "reason": letter.reason,
+            }
+            for letter in letters[:100]
         ],
         key=f"{key_of(index)}-dead-letters",
-        description=f"{len(letters):,} dead letters in {place}",
+        description=f"{len(letters):,} dead letters in {location}",
     )
 
 
-def verdict(index: str, version: str, found: Verdict) -> None:
-    """What the gate looked at, and why it stayed shut if it did."""
-    rows = [("documents", f"{found.live_documents:,}", f"{found.new_documents:,}")]
-    if found.compared is not None:
-        both = found.compared
-        rows.append(("success ratio", f"{both.live_success:.3f}", f"{both.new_success:.3f}"))
-        rows.append(("documents found again", "", f"{both.overlap:.1%}"))
+def verdict(index: str, version: str, verdict: Verdict) -> None:
+    """What the gate compared, and why it rejected the version if it did."""
+    rows = [("documents", f"{verdict.live_documents:,}", f"{verdict.new_documents:,}")]
+    if verdict.compared is not None:
+        comparison = verdict.compared
+        rows.append(
+            ("success ratio", f"{comparison.live_success:.3f}", f"{comparison.new_success:.3f}")
+        )
+        rows.append(("documents found again", "", f"{comparison.overlap:.1%}"))
     lines = "\n".join(f"| {name} | {live} | {new} |" for name, live, new in rows)
-    outcome = "open" if found.is_open else "**shut**: " + "; ".join(found.reasons)
+    outcome = "open" if verdict.is_open else "**shut**: " + "; ".join(verdict.reasons)
     create_markdown_artifact(
         f"{version}: {outcome}\n\n| | live | new |\n|---|---|---|\n{lines}\n",
         key=f"{key_of(index)}-gate",

@@ -1,4 +1,4 @@
-"""What a run could not take: a file for `mrag deadletters`, and a table in the Prefect UI."""
+"""Stores the documents that a run set aside, and lists them in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mrag_pipeline.flows import artifacts
 
 
 def keep_letters(config: Config, run: str, letters: Sequence[DeadLetter]) -> str:
-    """Where the run's dead letters are, for `mrag deadletters`; empty if there are none."""
+    """Stores a run's dead letters for `mrag deadletters`; returns where, "" if there are none."""
     if not letters:
         return ""
-    place = wiring.dead_letters(config).write(run, letters)
-    artifacts.dead_letters(config.index, place, letters)
-    return place
+    location = wiring.dead_letters(config).write(run, letters)
+    artifacts.dead_letters(config.index, location, letters)
+    return location

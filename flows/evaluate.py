@@ -1,4 +1,4 @@
-"""Labelled queries to success ratios: read the set, build its index, ask, report."""
+"""Turns labelled queries into success ratios: read them, build the index, search, report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged
 from mrag_pipeline.domain.evaluation import DEFAULT_KS, Evaluation
 from mrag_pipeline.domain.labelled_queries import LabelledSet
-from mrag_pipeline.flows.artifacts import ArtifactProgress, key_of
+from mrag_pipeline.flows.artifacts import flow_progress, key_of
 from mrag_pipeline.flows.failure_hooks import HOOKS
 from mrag_pipeline.flows.ingest import ingest
 from mrag_pipeline.flows.phase_times import PhaseTimes
@@ -35,16 +35,16 @@ BASELINES = ("standard", "standard-windows")  # of the paired differences
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labelled queries, and the corpus they are about if it comes with them."""
+    """Labelled queries, and the corpus that they belong to if it comes with them."""
 
     labelled: LabelledSet
-    corpus: Path | None  # JSON Lines; None: whatever the live index holds
+    corpus: Path | None  # JSON Lines; None: what the live version holds
     paper: tuple[PaperFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """What was measured, and the files that tell it."""
+    """What was measured, and the files of the report."""
 
     evaluation: Evaluation
     paper: tuple[PaperFigures, ...]
@@ -53,7 +53,7 @@ class EvaluateResult:
 
 @task(cache_policy=NO_CACHE)
 def label(data_set: str | None, queries_file: str | None) -> Labels:
-    """The labelled queries; a data set's documents are written as a corpus beside its downloads."""
+    """Reads the labelled queries; writes a data set's documents beside its downloads."""
     if data_set is None:
         return Labels(wiring.labelled_queries(Path(queries_file or "")), None)
     labelled, corpus = wiring.labelled_data_set(data_set)
@@ -64,8 +64,8 @@ def label(data_set: str | None, queries_file: str | None) -> Labels:
 def measure(
     config: Config, labels: Labels, strategies: Sequence[str], ks: Sequence[str]
 ) -> Evaluation:
-    """What each strategy finds in the live version."""
-    progress = ArtifactProgress(current(), key_of(config.index))
+    """Measures what each strategy finds in the live version."""
+    progress = flow_progress(config.index)
     encoder = wiring.encoder(config)
     segmenter = wiring.segmenter(config, encoder)
     with closing(wiring.index(config)) as index:
@@ -86,7 +86,7 @@ def measure(
 def report(
     evaluation: Evaluation, paper: Sequence[PaperFigures], command: str, out: Path
 ) -> tuple[Path, ...]:
-    """The evaluation written into the folder, and its page into the Prefect UI."""
+    """Writes the evaluation into the folder, and its page to the Prefect UI."""
     create_markdown_artifact(
         page(evaluation, paper, command, plots=()),
         key=f"{key_of(evaluation.subject.index)}-evaluation",
@@ -106,22 +106,24 @@ def evaluate(
     live_only: bool = False,
     command: str = "",
 ) -> EvaluateResult:
-    """Measures how much of labelled queries each strategy finds.
+    """Measures how much of each labelled query every strategy finds.
 
     Args:
-        data_set: a name of the paper's, or a folder of the same form. Its index, named after it,
-            is built first unless it is live and whole.
-        queries_file: one's own labelled queries over the live index, instead of a data set.
+        data_set: the name of one of the paper's, or a folder in the same form. Its index, named
+            after it, is built first unless it is live and complete.
+        queries_file: your own labelled queries for the live version, instead of a data set.
         config_file, settings: as for `mrag-ingest`; `settings["index"]` names another index.
-        strategies: names; all that the set allows if None.
+        strategies: names; all that apply to the queries if None.
         ks: documents fetched: "n" (as many as the query has aspects) or numbers.
         out: the report's folder; `.mrag/evaluate/NAME` if None.
-        live_only: builds nothing.
-        command: what the report says made it.
+        live_only: evaluates the live version; builds nothing.
+        command: the command that the report names as its origin.
     """
     clock = PhaseTimes()
     labels = label(data_set, queries_file)
-    chosen = strategies_for(labels.labelled, strategies or ())  # before anything is spent
+    chosen = strategies_for(
+        labels.labelled, strategies or ()
+    )  # a wrong name fails before anything is built
     settings = _settings(labels, settings or {})
     config = Config.load(Path(config_file) if config_file else None, settings)
     if labels.corpus is not None and not live_only and _may_build(config):
@@ -134,7 +136,7 @@ def evaluate(
 
 
 def _settings(labels: Labels, settings: dict[str, Any]) -> dict[str, Any]:
-    """The user's settings, over those that name the data set's corpus and index."""
+    """The user's settings, on top of those that name the data set's corpus and index."""
     if labels.corpus is None:
         return settings
     corpus = {
@@ -152,7 +154,7 @@ def _settings(labels: Labels, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _may_build(config: Config) -> bool:
-    """Whether the index is there for this corpus: a live version of another is never replaced."""
+    """Whether the index is this corpus's: a live version of another corpus is never replaced."""
     with closing(wiring.index(config)) as index:
         live = index.live()
         record = index.record(live) if live else None
@@ -160,6 +162,6 @@ def _may_build(config: Config) -> bool:
         return True
     current().note(
         f"index {config.index} was built from {record.corpus}: its live version is evaluated as "
-        "it is; name another index to build one from this data set"
+        "it is; choose another --index to build one from this data set"
     )
     return False

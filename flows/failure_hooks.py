@@ -1,6 +1,6 @@
-"""Who is told of a run that failed, crashed or was cancelled: the log, and a webhook if named.
+"""Reports a run that failed, crashed or was cancelled: to the log, and to a webhook if one is set.
 
-What such a run has done stays: the same command goes on from there.
+What such a run has done is kept: the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def tell(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Says which run ended how; Prefect wants just these parameter names."""
+    """Reports which run ended, and how. Prefect requires these parameter names."""
     facts = {
         "flow": flow.name,
         "run": flow_run.name,
@@ -32,7 +32,7 @@ def tell(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
         "state": str(state.name),
         "message": state.message or "",
     }
-    # A run from the command line has told it there already.
+    # A run from the command line has already printed its error.
     level = logging.ERROR if flow_run.deployment_id is not None else logging.DEBUG
     log.log(level, "run_ended flow=%(flow)s run=%(run)s state=%(state)s message=%(message)s", facts)
     _post(_spec(flow_run.parameters), facts)
@@ -43,7 +43,7 @@ def _spec(parameters: dict[str, Any]) -> NotifySpec:
     try:
         return Config.load(Path(file) if file else None, parameters.get("settings")).notify
     except ConfigError:
-        return NotifySpec()  # a wrong config is itself what the run failed of
+        return NotifySpec()  # the wrong config is what the run failed with
 
 
 def _post(spec: NotifySpec, facts: dict[str, str]) -> None:

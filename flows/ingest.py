@@ -1,4 +1,4 @@
-"""A new index version: plan, embed, load, verify, publish. Run it again to go on or to check."""
+"""Builds a new index version: plan, embed, load, verify, gate, publish. Run it again to resume."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import GateClosed, StagingError
 from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.failure_hooks import HOOKS
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.flows.progress import current
 from mrag_pipeline.flows.retries import AGAIN
-from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -41,7 +40,7 @@ from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What a run did."""
+    """What an ingest did."""
 
     index: str
     version: str
@@ -53,7 +52,7 @@ class IngestResult:
     collections: int
     built_collections: int
     recall: float  # lowest of all collections, against exact search on a sample
-    tokens: int  # of all shards, reused ones counted
+    tokens: int  # of all shards, reused ones included
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
     dead_letters_file: str = ""  # empty if there were none
@@ -62,7 +61,7 @@ class IngestResult:
 def make_plan(config: Config) -> Plan:
     """What an ingest of this config would do; writes nothing but an empty index folder.
 
-    Raises: what cannot work, before anything is spent.
+    Raises: the error that an ingest would end with, as far as it can be known before it starts.
     """
     reader = wiring.reader(config)
     encoder = wiring.encoder(config)
@@ -80,10 +79,10 @@ def make_plan(config: Config) -> Plan:
 
 @task(**AGAIN)
 def plan(config: Config) -> str:
-    """The version's name, its manifest stored."""
+    """Stores the plan's manifest and returns the version's name."""
     made = make_plan(config)
     wiring.staging(config, made.manifest.version).write_manifest(made.manifest)
-    _progress(config).note(
+    flow_progress(config.index).note(
         f"plan: {made.corpus}; version {made.manifest.version}, {len(made.manifest.shards)} shards"
     )
     return made.manifest.version
@@ -91,10 +90,10 @@ def plan(config: Config) -> str:
 
 @task(cache_policy=NO_CACHE)
 def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
-    """Every shard staged, duplicates found."""
+    """Stages every shard and finds duplicates."""
     staging = wiring.staging(config, version)
     manifest = _manifest(config, version)
-    progress = _progress(config)
+    progress = flow_progress(config.index)
     totals = embed_stage(
         manifest, staging, lambda: open_pool(config, manifest), config.ingest, progress
     )
@@ -103,15 +102,17 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
 
 @task(**AGAIN)
 def load(config: Config, version: str, num_chunks: int) -> int:
-    """Every collection whole; how many were built."""
+    """Loads every collection and returns how many had to be built."""
     with closing(wiring.index(config)) as index:
         staging = wiring.staging(config, version)
-        return load_stage(_manifest(config, version), staging, index, num_chunks, _progress(config))
+        return load_stage(
+            _manifest(config, version), staging, index, num_chunks, flow_progress(config.index)
+        )
 
 
 @task(**AGAIN)
 def verify(config: Config, version: str, num_chunks: int) -> list[CollectionCheck]:
-    """The loaded collections are what was staged."""
+    """Checks that the loaded collections are what was staged."""
     with closing(wiring.index(config)) as index:
         staging = wiring.staging(config, version)
         return verify_stage(
@@ -120,7 +121,7 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
             index,
             num_chunks,
             config.ingest,
-            _progress(config),
+            flow_progress(config.index),
         )
 
 
@@ -138,7 +139,7 @@ def publish(
 def gate(
     config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
 ) -> Verdict:
-    """Whether the version may take the live one's place; if not, it is kept ready to look at."""
+    """Compares the version with the live one; a rejected version is kept for inspection."""
     with closing(wiring.index(config)) as index:
         name = index.live()
         live = index.record(name) if name not in (None, version) else None
@@ -154,7 +155,7 @@ def gate(
                 wiring.retriever(config, index, record),
                 labelled,
                 config.gate,
-                _progress(config),
+                flow_progress(config.index),
             )
         return judge(config.gate, record.num_documents, live.num_documents, compared)
 
@@ -170,11 +171,11 @@ def ingest(
 
     Args:
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
-        settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
-        use_gate: compare with the live version before taking its place ([gate]).
-        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
+        settings: override values of the file, nested like it: {"corpus": {"uri": "..."}}.
+        use_gate: compare with the live version before replacing it ([gate]).
+        wait_s: seconds to wait for another run on the index to end; 0: fails at once.
     Returns: an IngestResult as plain values.
-    Raises: GateClosed if the new version is worse; it is whole, and can be activated by name.
+    Raises: GateClosed if the new version is worse; it is complete and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = PhaseTimes()
@@ -190,10 +191,10 @@ def ingest(
             artifacts.verdict(config.index, version, verdict)
             if not verdict.is_open:
                 raise GateClosed(
-                    f"{version} is whole and was not made live: " + "; ".join(verdict.reasons),
+                    f"{version} is complete but was not made live: " + "; ".join(verdict.reasons),
                     "a version no worse than the live one",
-                    f"look at it (`mrag audit --version {version}`); `mrag activate {version}` "
-                    "makes it live all the same",
+                    f"inspect it (`mrag audit --version {version}`); `mrag activate {version}` "
+                    "makes it live anyway",
                 )
         record, was_live = clock.time("publish", lambda: publish(config, version, staged, checks))
     result = IngestResult(
@@ -223,10 +224,6 @@ def _letters(config: Config, version: str) -> list[DeadLetter]:
     letters = read_ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
     found = [one for own in letters for one in own]
     return [*found, *(one for own in (staging.duplicates() or {}).values() for one in own)]
-
-
-def _progress(config: Config) -> Progress:
-    return artifacts.ArtifactProgress(current(), artifacts.key_of(config.index))
 
 
 def _manifest(config: Config, version: str) -> Manifest:

@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class PhaseTimes:
-    """Seconds by phase, in the order the phases were run."""
+    """Seconds by phase, in the order the phases ran."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def time(self, phase: str, work: Callable[[], T]) -> T:
-        """The work's result; its time is kept under the phase's name, also if it fails."""
+        """The work's result; records its duration under the phase's name, even if it fails."""
         started = time.monotonic()
         try:
             return work()
@@ -24,5 +24,5 @@ class PhaseTimes:
             self.seconds[phase] = round(time.monotonic() - started, 2)
 
     def rows(self) -> list[dict[str, str | float]]:
-        """A table, a row a phase."""
+        """A table with one row for each phase."""
         return [{"phase": name, "seconds": seconds} for name, seconds in self.seconds.items()]

@@ -1,4 +1,4 @@
-"""The Prefect that flows report to."""
+"""The Prefect server that flows report to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 5
 def describe() -> str:
     """One line for people: Prefect's version, and where its server is.
 
-    Raises: ConfigError if one is configured and does not answer.
+    Raises: ConfigError if a server is configured and does not answer.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -25,7 +25,7 @@ def describe() -> str:
         urlopen(f"{url.rstrip('/')}/health", timeout=TIMEOUT_S).close()
     except (URLError, TimeoutError) as error:
         raise ConfigError(
-            f"no Prefect answers at {url}: {error}",
+            f"no Prefect server answers at {url}: {error}",
             "a running server",
             "start it with `prefect server start`, or unset PREFECT_API_URL",
         ) from None

@@ -1,4 +1,4 @@
-"""Versions past their grace period are dropped."""
+"""Drops versions that are past their grace period."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mrag_pipeline.stages.versions.retire import Retired
 
 @task(**AGAIN)
 def drop(config: Config, version: str | None) -> Retired:
-    """One version by name, or all that are past their grace period."""
+    """Drops the named version, or all versions past their grace period."""
     with closing(wiring.index(config)) as index:
 
         def forget(name: str) -> None:
@@ -47,10 +47,10 @@ def retire(
 
     Args:
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
-        settings: values over those of the file, nested like it.
-        keep: replaced versions that stay whatever their age; retire.keep if None.
-        version: drops this one now, whatever its age.
-        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
+        settings: override values of the file, nested like it.
+        keep: how many replaced versions stay whatever their age; retire.keep if None.
+        version: drop this one now, whatever its age.
+        wait_s: seconds to wait for another run on the index to end; 0: fails at once.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     if keep is not None:

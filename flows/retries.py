@@ -12,7 +12,7 @@ from mrag_pipeline.errors import IndexUnavailable
 
 
 def unanswered(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Only a server that did not answer: shards are the pool's to retry, calls the client's."""
+    """True only if the index did not answer: the pool retries shards, the client retries calls."""
     return isinstance(state.result(raise_on_failure=False), IndexUnavailable)
 
 

@@ -1,4 +1,4 @@
-"""The live version brought up to date: added, changed and removed documents. Nothing else."""
+"""Brings the live version up to date: adds, changes and removes documents, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.failure_hooks import HOOKS
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.flows.progress import current
 from mrag_pipeline.flows.retries import AGAIN
-from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -43,7 +42,7 @@ class SyncResult:
     changed: int
     removed: int
     unchanged: int
-    finished_earlier: bool  # whether a sync that was cut short was finished first
+    finished_earlier: bool  # whether an interrupted sync was finished first
     embedded_chunks: int
     removed_chunks: int
     documents: int  # in the version now
@@ -55,23 +54,25 @@ class SyncResult:
 
 @task(**AGAIN)
 def finish(config: Config) -> tuple[VersionRecord, bool]:
-    """The live version's record; a sync that was cut short is finished first."""
+    """The live version's record, after finishing an interrupted sync if there is one."""
     with closing(wiring.index(config)) as index:
         record = live_record(index)
         delta = wiring.delta(config, record.version, record.syncs + 1)
         manifest = sync_stage.unfinished(record, delta)
         if manifest is None:
             return record, False
-        _progress(config).note(f"finishing sync {record.syncs + 1}, which was cut short")
+        flow_progress(config.index).note(
+            f"finishing sync {record.syncs + 1}, which was interrupted"
+        )
         done = sync_stage.apply(
-            record, manifest, delta, index, None, config.ingest, _progress(config)
+            record, manifest, delta, index, None, config.ingest, flow_progress(config.index)
         )
         return done.record, True
 
 
 @task(**AGAIN)
 def compare(config: Config, record: VersionRecord, wanted: SyncScope) -> SyncComparison:
-    """What is to be done, settled in staging."""
+    """Compares the corpus with the version; stores what is to be done in staging."""
     same = config.encoder == record.encoder.spec
     card = record.encoder if same else wiring.encoder(config).card
     compare_stage.check_same_version(record, config.chunking, card)
@@ -84,35 +85,35 @@ def compare(config: Config, record: VersionRecord, wanted: SyncScope) -> SyncCom
             config.sync,
             config.ingest,
             wanted,
-            _progress(config),
+            flow_progress(config.index),
         )
 
 
 @task(cache_policy=NO_CACHE)
 def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
-    """The new and changed documents staged."""
+    """Stages the new and changed documents."""
     number = record.syncs + 1
     return embed_stage(
         manifest,
         wiring.delta(config, record.version, number),
         lambda: open_pool(config, manifest, partial(wiring.delta_embedder, number)),
         config.ingest,
-        _progress(config),
+        flow_progress(config.index),
         may_be_empty=True,
     )
 
 
 @task(**AGAIN)
 def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letters: int) -> Applied:
-    """The difference is in the index, its record and importance too."""
+    """Applies the difference to the index, its record and importance included."""
     with closing(wiring.index(config)) as index:
-        # Read again: a try before this one may have begun, or ended without an answer.
+        # Read again: an earlier try may have started, or finished without an answer.
         before, record = record, live_record(index)
         if record.syncs > before.syncs:
             return Applied(record, 0, 0)
         delta = wiring.delta(config, record.version, record.syncs + 1)
         return sync_stage.apply(
-            record, manifest, delta, index, dead_letters, config.ingest, _progress(config)
+            record, manifest, delta, index, dead_letters, config.ingest, flow_progress(config.index)
         )
 
 
@@ -128,10 +129,10 @@ def sync(
 
     Args:
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
-        settings: values over those of the file, nested like it: {"corpus": {"uri": "..."}}.
-        allow_deletes: delete documents past sync.max_deleted_share too.
-        only: ids or places of documents; no others are looked at and none is removed.
-        wait_s: seconds to wait for another run on the index to end; 0: refused at once.
+        settings: override values of the file, nested like it: {"corpus": {"uri": "..."}}.
+        allow_deletes: delete documents even beyond sync.max_deleted_share.
+        only: document ids or sources; no other document is read, and none is removed.
+        wait_s: seconds to wait for another run on the index to end; 0: fails at once.
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
@@ -173,7 +174,7 @@ def sync(
 
 
 def with_corpus(config: Config, record: VersionRecord) -> Config:
-    """The config with the corpus that the version was built from, if it names none itself."""
+    """The config, with the corpus that the version was built from if it names none."""
     known = record.config.get("corpus")
     if config.corpus.uri or not isinstance(known, dict):
         return config
@@ -188,7 +189,3 @@ def _letters_of_shards(
     letters = [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
     left_out = (delta.duplicates() or {}).values()
     return [*letters, *(letter for own in left_out for letter in own)]
-
-
-def _progress(config: Config) -> Progress:
-    return artifacts.ArtifactProgress(current(), artifacts.key_of(config.index))

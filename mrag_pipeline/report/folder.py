@@ -1,4 +1,4 @@
-"""A folder that holds an evaluation: `evaluation.json`, `report.md` and the plots."""
+"""Writes an evaluation into a folder: `evaluation.json`, `report.md` and the plots."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ PAGE_FILE = "report.md"
 def write_report(
     evaluation: Evaluation, paper: Sequence[PaperFigures], command: str, folder: Path
 ) -> list[Path]:
-    """Everything written; files of an earlier evaluation are replaced.
+    """Writes all files of the report, replacing those of an earlier one; returns their paths.
 
     Raises: ConfigError if the folder cannot be made or matplotlib is missing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: {error.strerror}", "a folder to write to", "--out") from None
+        raise ConfigError(
+            f"{folder}: {error.strerror}", "a folder to write to", "choose another with --out"
+        ) from None
     values = {
         "made_by": command,
         **evaluation.to_dict(),
-        "published_by_the_papers_authors": [asdict(one) for one in paper],
+        "published_by_the_papers_authors": [asdict(figures) for figures in paper],
     }
     (folder / JSON_FILE).write_text(json.dumps(values, indent=1, ensure_ascii=False), "utf-8")
     plots = draw(evaluation, paper, folder)

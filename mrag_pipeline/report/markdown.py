@@ -32,8 +32,8 @@ def page(
     """The whole page.
 
     Args:
-        paper: the authors' figures on this data set; may be none.
-        command: what reproduces the page.
+        paper: the authors' figures on this data set; may be empty.
+        command: the command that reproduces the page.
         plots: file names beside the page.
     """
     subject = evaluation.subject
@@ -71,8 +71,8 @@ def _facts(evaluation: Evaluation) -> Iterable[tuple[str, ...]]:
 def _flaws(evaluation: Evaluation) -> str:
     flaws = evaluation.subject.flaws
     if not flaws:
-        return "Nothing is wrong with the set as far as we check it."
-    return "\n".join(["What is wrong with the set, as found:", *(f"- {one}" for one in flaws)])
+        return "No flaws were found in the set."
+    return "\n".join(["Flaws found in the set:", *(f"- {flaw}" for flaw in flaws)])
 
 
 def _measure(evaluation: Evaluation, measure: Measure) -> list[str]:
@@ -97,8 +97,8 @@ def _means(evaluation: Evaluation, shown: dict[str, list[Figure]]) -> str:
     others = list(dict.fromkeys(d.strategy for f in shown[first] for d in f.differences))
     head = ("strategy", *(f"k = {k}" for k in shown), *(f"minus {o}, k = {first}" for o in others))
     rows = []
-    for at, figure in enumerate(shown[first]):
-        cells = [figure.strategy, *(str(figures[at].mean) for figures in shown.values())]
+    for row, figure in enumerate(shown[first]):
+        cells = [figure.strategy, *(str(figures[row].mean) for figures in shown.values())]
         for other in others:
             gap = figure.against(other)
             cells.append(f"{gap.interval}{'' if gap.is_clear else ' (unclear)'}" if gap else "")

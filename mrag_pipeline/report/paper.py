@@ -1,4 +1,4 @@
-"""The figures that the paper's authors published, beside which ours are put. Theirs, not ours.
+"""The figures that the paper's authors published, to compare ours with. Theirs, not ours.
 
 Source: the authors' repository, github.com/spcl/MRAG, `paper/results.tar.bz2` (arXiv 2406.05085):
 other and far larger embedding models (7 billion parameters), whole documents without titles. The
@@ -31,7 +31,7 @@ OURS = {
 
 @dataclass(frozen=True, slots=True)
 class PaperFigures:
-    """What the authors report of one data set with one model."""
+    """What the authors report for one data set and one model."""
 
     data_set: str
     model: str
@@ -78,7 +78,7 @@ SUMMARY = (
 
 
 def published(data_set: str, folder: Path | None = None) -> tuple[PaperFigures, ...]:
-    """What the authors report of a data set; nothing if they report nothing.
+    """What the authors report for a data set; empty if they report nothing.
 
     Args:
         folder: where `paper_results.json` may be.

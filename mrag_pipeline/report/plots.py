@@ -1,4 +1,4 @@
-"""An evaluation as pictures. Drawn on figures of their own: no window, no global state."""
+"""Draws an evaluation as PNG files, without a window or global state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_LABEL = 48  # characters of a window's text beside its row
 
 
 def draw(evaluation: Evaluation, paper: Sequence[PaperFigures], folder: Path) -> list[str]:
-    """Every plot there is data for, as PNG in the folder.
+    """Draws every plot that there is data for, as PNG files in the folder.
 
     Returns: the file names.
     Raises: ConfigError if matplotlib is not installed.
@@ -47,7 +47,9 @@ def _save(path: Path, paint: Callable[[Axes], None], height: float = 4.8) -> Non
         from matplotlib.figure import Figure
     except ImportError:
         raise ConfigError(
-            "matplotlib is not installed", "it, for plots", "pip install 'mrag-pipeline[eval]'"
+            "matplotlib is not installed",
+            "matplotlib, for the plots",
+            "pip install 'mrag-pipeline[eval]'",
         ) from None
     figure = Figure(figsize=(9.5, height), layout="constrained")
     axes = figure.add_subplot()
@@ -55,7 +57,7 @@ def _save(path: Path, paint: Callable[[Axes], None], height: float = 4.8) -> Non
     axes.set_prop_cycle(color=[colors(at) for at in (*range(0, 20, 2), *range(1, 20, 2))])
     paint(axes)
     with warnings.catch_warnings():
-        # A query may hold letters that the font has not: they are drawn as boxes.
+        # A query may contain letters that the font lacks: they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         # No creation time or version inside: the same figures give the same bytes.
         figure.savefig(path, dpi=DPI, metadata={"Software": None})
@@ -115,5 +117,5 @@ def _legend(axes: Axes) -> None:
 
 
 def _plain(text: str) -> str:
-    """The text with no dollar sign that would start a formula."""
+    """The text with its dollar signs escaped, which would start a formula."""
     return text.replace("$", r"\$")

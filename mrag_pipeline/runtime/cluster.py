@@ -1,4 +1,4 @@
-"""A Ray to work on: one that runs already, or a local one for this process."""
+"""Connects to a running Ray cluster, or starts a local one for this process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
 
 def connect_ray(address: str) -> bool:
-    """Whether a Ray was started here (and is to be stopped by us).
+    """Connects to the cluster, or starts a local one if the address is empty.
 
+    Returns: whether a connection was made here, which the caller then has to end.
     Raises: WorkerLost if no cluster answers, or a local one does not start.
     """
     if ray.is_initialized():
@@ -33,7 +34,7 @@ def connect_ray(address: str) -> bool:
 
 def _join(address: str) -> None:
     try:
-        with warnings.catch_warnings(action="ignore"):  # the error says it all
+        with warnings.catch_warnings(action="ignore"):  # the error has the same information
             _reach(address)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if _is_refused(error):
@@ -42,13 +43,13 @@ def _join(address: str) -> None:
                 "the token that the cluster was started with",
                 f"{_TOKEN} (`ray get-auth-token` on the head node prints it)",
             ) from None
-        # Ray's may hold another process's traceback; its last line is the error.
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        # Ray's message may contain another process's traceback; its last line is the error.
+        message = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise WorkerLost(
-            f"no Ray cluster at {address!r}: {said}",
-            "a running head node that this one reaches",
+            f"no Ray cluster at {address!r}: {message}",
+            "a running head node that this machine can reach",
             "start one with `ray start --head`, or leave workers.address empty for a local one; "
-            f"if it wants a token, {_TOKEN}",
+            f"if it requires a token, {_TOKEN}",
         ) from None
 
 
@@ -57,7 +58,7 @@ def _reach(address: str) -> None:
         try:
             ray.init(address=address, logging_level="ERROR", log_to_driver=False)
         except (ConnectionError, RuntimeError) as error:
-            # A remote driver's own server on a busy head: once more, as with a local Ray.
+            # The server for a remote driver may start too slowly on a busy head: try once more.
             if last or "Starting Ray client server failed" not in str(error):
                 raise
         else:
@@ -65,7 +66,7 @@ def _reach(address: str) -> None:
 
 
 def _is_refused(error: BaseException | None) -> bool:
-    """Whether the cluster's authentication is behind it; Ray tells only in the cause."""
+    """Whether the cluster refused to authenticate us; only the error's cause says so."""
     while error is not None:
         if isinstance(error, AuthenticationError) or "InvalidAuthToken" in str(error):
             return True
@@ -74,9 +75,9 @@ def _is_refused(error: BaseException | None) -> bool:
 
 
 def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
-    """A Ray of this process, of as many CPUs and GPUs as the machine has unless told.
+    """Starts a local Ray, with all CPUs and GPUs of the machine unless numbers are given.
 
-    Raises: WorkerLost if it does not start, twice.
+    Raises: WorkerLost if it fails to start twice.
     """
     for last in (False, True):
         try:
@@ -89,8 +90,8 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                 log_to_driver=False,
             )
         except Exception as error:
-            # Seen on busy machines: a part of it answered too late (30 s, which cannot be changed),
-            # said by errors of any type, a plain Exception among them.
+            # On busy machines a part of Ray may answer too late (after 30 s, which is fixed). The
+            # error may be of any type, even a plain Exception.
             if not isinstance(error, (ConnectionError, RuntimeError, TimeoutError)) and (
                 "timed out during startup" not in str(error)
             ):
@@ -109,26 +110,26 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turns what Ray says when a cluster has gone away into an error that says what to do."""
+    """Turns Ray's error for a lost cluster into one that says what to do."""
     try:
         yield
     except ConnectionError as error:
         raise WorkerLost(
-            f"the Ray cluster does not answer any more: {error}",
-            "its head node, reached by the network",
-            "run the same command again when it is back: finished shards are kept",
+            f"the Ray cluster stopped answering: {error}",
+            "its head node to be reachable",
+            "run the same command again when it is back; finished shards are kept",
         ) from None
 
 
 def disconnect_ray() -> None:
-    """Leaves the cluster; a local one ends."""
+    """Disconnects from the cluster; stops a local one."""
     ray.shutdown()
 
 
 def describe_ray(address: str) -> str:
-    """One line for people: Ray's version and what it has.
+    """One line for people: Ray's version, CPUs, GPUs and nodes.
 
-    Raises: WorkerLost if no cluster answers, or one without a CPU.
+    Raises: WorkerLost if no cluster answers, or it has no CPU.
     """
     started = connect_ray(address)
     try:
@@ -139,10 +140,10 @@ def describe_ray(address: str) -> str:
     if not resources.get("CPU"):
         raise WorkerLost("a Ray without CPUs", "at least one", "check the head node")
     on = f" on {nodes} nodes" if nodes > 1 else ""
-    found = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
-    return f"{ray.__version__}: {found}{on}"
+    counts = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return f"{ray.__version__}: {counts}{on}"
 
 
 def num_nodes() -> int:
-    """The cluster's nodes that are alive."""
+    """How many nodes of the cluster are alive."""
     return sum(bool(node["Alive"]) for node in ray.nodes())

@@ -1,4 +1,4 @@
-"""What a worker of any pool holds, and how it is opened."""
+"""What embeds shards in a worker of any pool, and how it is opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Embedder(Protocol):
     """What a worker holds."""
 
     def embed(self, shard: Shard) -> Receipt:
-        """The shard's receipt, found or earned."""
+        """Embeds the shard unless it is staged already; returns its receipt."""
 
 
 # Called once in each worker with the config, the version and the plan's fingerprint.

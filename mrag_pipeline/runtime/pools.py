@@ -1,4 +1,4 @@
-"""Which pool a config asks for."""
+"""Opens the worker pool that a config names."""
 
 from __future__ import annotations
 

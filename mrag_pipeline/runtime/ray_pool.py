@@ -1,10 +1,9 @@
-"""Shards embedded by long-lived Ray actors, a bounded number in flight.
+"""Embeds shards on long-lived Ray actors, a bounded number in flight.
 
-An actor loads the model once. It is given shards only when it is up, so actors that the
-cluster has no room for cost nothing. When one dies, the shard it was at gets another try on a
-new actor; one that is far behind the others shares its shards with an actor that has none left.
-Embedding a shard twice is harmless: a finished one is found by its receipt, and the first
-receipt is the one that counts.
+An actor loads the model once. It gets shards only once it is up, so actors that the cluster has
+no room for cost nothing. When an actor dies, the shard it was embedding is tried again on a new
+one; the shards of an actor that is far behind are also given to an idle actor. Embedding a shard
+twice is harmless: a finished one is found by its receipt, and the first receipt counts.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ class RayPool:
 
 
 class _Run:
-    """What is to be done, what is being done, and what has failed."""
+    """The state of one run: shards to do, shards in flight, and failures."""
 
     def __init__(self, group: WorkerGroup, shards: Iterable[Shard], spec: WorkersSpec) -> None:
         todo = list(shards)
@@ -92,9 +91,9 @@ class _Run:
         self._queue = ShardQueue(todo)
         self._missing = {shard.index for shard in todo}  # without a receipt
         self._failed: Counter[int] = Counter()
-        self._suspects: set[int] = set()  # were with a worker when it died
+        self._suspects: set[int] = set()  # were assigned to a worker when it died
         self._pace = Pace(spec.late_factor)
-        self._unborn = 0  # workers that died at their start, since one came up
+        self._unborn = 0  # workers that died while starting, since the last one came up
 
     def receipts(self) -> Iterator[Receipt]:
         """See RayPool.run."""
@@ -114,11 +113,11 @@ class _Run:
                 receipt = self._answer(ref, awaited[ref])
                 if receipt is not None:
                     yield receipt
-        # Whoever is still at a shard that another has finished.
+        # Some may still be embedding a shard that another has finished.
         group.end()
 
     def _answer(self, ref: Any, worker: Worker) -> Receipt | None:
-        """What the reference has come to: a receipt that was missing, or None."""
+        """The receipt behind the reference, if it was still missing; otherwise None."""
         try:
             answer = ray.get(ref)
         except RayTaskError as error:
@@ -139,7 +138,7 @@ class _Run:
         shard, seconds = worker.taken(ref)
         self._suspects.discard(shard.index)
         self._pace.add(shard, seconds)
-        if shard.index not in self._missing:  # another was given it too, and was faster
+        if shard.index not in self._missing:  # another worker had it too, and was faster
             return None
         self._missing.remove(shard.index)
         receipt: Receipt = answer
@@ -148,9 +147,9 @@ class _Run:
     def _lost_worker(self, ref: Any, worker: Worker, error: RayError) -> None:
         if ref == worker.starting:
             self._unborn += 1
-            # A node takes all that were starting on it along.
+            # A lost node takes all workers that were starting on it along.
             if self._unborn >= self._spec.attempts * len(self._group.workers):
-                raise _lost(f"{self._unborn} workers died at their start", error) from None
+                raise _lost(f"{self._unborn} workers died while starting", error) from None
             self._group.replace(worker)
             return
         shards = worker.shards()
@@ -159,22 +158,22 @@ class _Run:
         log.warning("worker_lost shards=%s", [shard.index for shard in shards])
         for shard in reversed(shards[1:]):
             self._put_back(shard)
-        self._again(shards[0], _lost(f"shard {shards[0].index} has lost its worker", error))
+        self._again(shards[0], _lost(f"shard {shards[0].index} lost its worker", error))
 
     def _give(self) -> None:
-        """Shards to the workers that are up: one each, then ahead of time if enough are left."""
+        """Assigns shards to the workers that are up: one each, then more if enough are left."""
         workers = self._group.workers
         for held in range(max(1, self._spec.in_flight)):
             without = sum(not worker.flight for worker in workers)
             for worker in workers:
-                # The last shards are not queued behind another where a worker has none.
+                # The last shards do not queue behind another while some worker has none.
                 spare = len(self._queue) - (without if held else 0)
                 if spare <= 0:
                     break
                 if worker.starting is not None or len(worker.flight) != held:
                     continue
-                # What was with a worker when it died goes alone: a worker may die before its
-                # last receipt is out, and then only being alone tells who is to blame.
+                # A shard that was assigned to a worker when it died is assigned alone: if the
+                # worker dies again, that shard is to blame.
                 if held and worker.shards()[0].index in self._suspects:
                     continue
                 shard = self._queue.take(worker.last)
@@ -184,7 +183,7 @@ class _Run:
                 worker.give(shard)
 
     def _give_again(self) -> None:
-        """When nothing waits: what late workers are at, to those that have nothing to do."""
+        """When no shard waits: also assigns the shards of late workers to idle ones."""
         idle = [worker for worker in self._group.workers if worker.is_idle]
         if not idle or len(self._queue):
             return
@@ -193,7 +192,7 @@ class _Run:
             idle.pop().give(shard)
 
     def _late(self) -> list[Shard]:
-        """What is with one worker alone, and that one far behind; what it has not begun first."""
+        """Shards of one worker alone that is far behind; those it has not started come first."""
         now = time.monotonic()
         holders = Counter(s.index for worker in self._group.workers for s in worker.shards())
         found = [
@@ -223,7 +222,7 @@ class _Run:
             self._queue.put_back(shard)
 
     def _is_nobodys(self, shard: Shard) -> bool:
-        """Whether the shard is without a receipt, and no worker is at it."""
+        """Whether the shard has no receipt and no worker is embedding it."""
         return shard.index in self._missing and not any(
             shard.index == other.index
             for worker in self._group.workers
@@ -239,16 +238,16 @@ def _own(error: RayTaskError) -> BaseException:
 def _lost(what: str, error: RayError) -> WorkerLost:
     return WorkerLost(
         f"{what}: {' '.join(str(error).split())[:500]}",
-        "a worker that lives through its shard",
-        "often it is memory: lower workers.count, workers.batch_tokens or sharding.shard_mb; "
-        "run again to go on from here",
+        "a worker that survives its shard",
+        "memory is the usual cause: lower workers.count, workers.batch_tokens or "
+        "sharding.shard_mb, then run the same command again to resume",
     )
 
 
 def _no_place(plan: WorkerPlan) -> WorkerLost:
     each = f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} CPU"
     return WorkerLost(
-        f"no worker has started in {START_TIMEOUT_S:.0f} s",
+        f"no worker started within {START_TIMEOUT_S:.0f} s",
         f"a cluster with {each} free for at least one of {plan.count} workers",
         "see `ray status`; lower workers.threads or workers.gpus_per_worker, or add nodes",
     )

@@ -1,4 +1,4 @@
-"""The actors of a pool: planned for what the cluster has, hired, replaced, ended."""
+"""The actors of a pool: planned for the cluster's resources, started, replaced and ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overr
 
 
 class EmbedActor:
-    """Holds a model and embeds the shards it is given. Decides nothing."""
+    """Holds a model and embeds the shards it gets. Decides nothing."""
 
     def __init__(
         self, config: dict[str, Any], version: str, fingerprint: str, open_embedder: OpenEmbedder
@@ -40,13 +40,13 @@ class EmbedActor:
         self._embedder: Any = None
 
     def up(self) -> str:
-        """Where the actor has its place: answers once it has one."""
+        """The node the actor runs on; answers once the actor has been placed."""
         node_id = ray.get_runtime_context().get_node_id()
         return f"{ray.util.get_node_ip_address()}/{node_id[:8]}"
 
     def embed(self, shard: Shard) -> Receipt:
-        """The shard's receipt, with the model loaded at the first call."""
-        # Not in __init__: a failure to load would come back as a dead actor, not as its error.
+        """Embeds the shard and returns its receipt; the first call loads the model."""
+        # Not in __init__: an error there would appear as a dead actor, not as itself.
         if self._embedder is None:
             self._embedder = self._open(self._config, self._version, self._fingerprint)
         return self._embedder.embed(shard)  # type: ignore[no-any-return]
@@ -54,13 +54,13 @@ class EmbedActor:
 
 @dataclass(slots=True)
 class Worker:
-    """An actor and what it was given, in that order: the first is what it is at."""
+    """An actor and its shards, in the order assigned: it is embedding the first."""
 
     actor: Any
     starting: Any  # the reference that is ready when the actor is up; then None
     flight: deque[tuple[Any, Shard]] = field(default_factory=deque)
-    last: Shard | None = None  # that it was given
-    since: float = 0.0  # when it began what it is at, by the monotonic clock
+    last: Shard | None = None  # assigned to it
+    since: float = 0.0  # when it started its first shard, by the monotonic clock
 
     @property
     def is_idle(self) -> bool:
@@ -68,24 +68,24 @@ class Worker:
         return self.starting is None and not self.flight
 
     def shards(self) -> list[Shard]:
-        """What it was given and has not answered."""
+        """The shards it has not answered yet."""
         return [shard for _, shard in self.flight]
 
     def references(self) -> Iterator[Any]:
-        """What is awaited of it."""
+        """The references to wait for."""
         if self.starting is not None:
             yield self.starting
         yield from (ref for ref, _ in self.flight)
 
     def give(self, shard: Shard) -> None:
-        """One more shard, behind those that it has."""
+        """Assigns one more shard, behind those it has."""
         if not self.flight:
             self.since = time.monotonic()
         self.flight.append((self.actor.embed.remote(shard), shard))
         self.last = shard
 
     def taken(self, ref: Any) -> tuple[Shard, float]:
-        """The shard that the reference was for, no longer in flight; and its seconds."""
+        """Removes the reference's shard from flight; returns it and its seconds."""
         [shard] = [shard for own, shard in self.flight if own == ref]
         self.flight = deque(item for item in self.flight if item[0] != ref)
         now = time.monotonic()
@@ -97,7 +97,7 @@ class WorkerGroup:
     """The workers of one run at a time."""
 
     def __init__(self, config: Config, manifest: Manifest, open_embedder: OpenEmbedder) -> None:
-        """Plans for the cluster that this process is connected to; hires nobody yet.
+        """Plans for the cluster that this process is connected to; starts no actor yet.
 
         Raises: ConfigError (a GPU is asked for and there is none).
         """
@@ -116,20 +116,20 @@ class WorkerGroup:
         return f"{plan.count} Ray actors, {each} each{on}"
 
     def hire(self, at_most: int) -> None:
-        """As many workers as are planned; those that the cluster has no room for wait."""
+        """Starts the planned workers; those that the cluster has no room for wait."""
         self.workers = [self._hired() for _ in range(min(self.plan.count, at_most))]
 
     def replace(self, worker: Worker) -> None:
-        """Another actor in the place of one that is gone."""
-        # It may only be out of reach: then its place is needed for the next.
+        """Starts another actor in place of a lost one."""
+        # The actor may only be unreachable: then its resources are needed for the next.
         ray.kill(worker.actor)
         fresh = self._hired()
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
         worker.flight.clear()
 
     def end(self) -> None:
-        """Ends the actors, whatever they are at."""
-        with suppress(ConnectionError):  # a cluster that has gone away has ended them
+        """Ends the actors, whatever they are doing."""
+        with suppress(ConnectionError):  # a cluster that is gone has ended them
             for worker in self.workers:
                 ray.kill(worker.actor)
         self.workers = []
@@ -139,8 +139,8 @@ class WorkerGroup:
             "max_restarts": 0,
             "max_task_retries": 0,
             "num_cpus": self._num_cpus,
-            # Over the nodes: each has its own network and disk to read and write shards by, and
-            # a node that is lost takes fewer of them along.
+            # Over the nodes: each brings its network and disk for reading and writing shards,
+            # and a lost node takes fewer actors along.
             "scheduling_strategy": "SPREAD",
         }
         if self.plan.on_gpu:
@@ -162,14 +162,14 @@ class WorkerGroup:
 
 
 def planned(config: Config) -> tuple[WorkerPlan, float]:
-    """The workers, and how many CPUs Ray is asked for each.
+    """The planned workers, and how many CPUs to request from Ray for each.
 
-    Raises: ConfigError (a GPU is asked for and there is none).
+    Raises: ConfigError if a GPU is requested and there is none.
     """
     spec = config.workers
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
-    # A cluster's memory is not this machine's; there, the cores decide.
+    # The memory of a cluster is unknown here; its cores decide.
     memory = math.inf if spec.address else float(psutil.virtual_memory().available)
     plan = plan_workers(spec, cpus, gpus, memory, WORKER_BYTES)
     if plan.on_gpu:
@@ -180,11 +180,11 @@ def planned(config: Config) -> tuple[WorkerPlan, float]:
                 "a GPU that Ray can see",
                 "set workers.device = 'cpu', or check nvidia-smi and CUDA_VISIBLE_DEVICES",
             )
-        # 0: on a machine with few cores a GPU actor would wait for one for ever.
+        # 0: on a machine with few cores a GPU actor could wait for one forever.
         return plan, 0.0
     if spec.address or plan.count * plan.threads <= cpus:
         return plan, float(plan.threads)
-    # More than the machine has, because the config says so: Ray is told a smaller share,
-    # or some of them would never start. Above 1, it wants whole numbers.
+    # The config wants more than the machine has: request a smaller share from Ray, or some would
+    # never start. Above 1, Ray accepts whole numbers only.
     share = cpus / plan.count
     return plan, math.floor(share) if share >= 1 else share

@@ -1,4 +1,4 @@
-"""Shards embedded one after the other in this process: for tests, debugging and pdb."""
+"""Embeds shards one after the other in this process: for tests, debugging and pdb."""
 
 from __future__ import annotations
 
