@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    """A service that answers as the test tells it."""
+    """A service whose answers the test scripts."""
     stage = Stage()
     with served(stage.app()) as url:
         stage.url = url

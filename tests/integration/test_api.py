@@ -1,4 +1,4 @@
-"""The API over a backend in this process: exact search, an encoder of words, no network."""
+"""The API over the in-process backend: exact search, a fake encoder, no network."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
 
 @pytest.fixture(scope="module")
 def client(living: Living) -> TestClient:
-    """Asks a service that anybody may use."""
+    """A client of a service without keys."""
     return a_client(a_backend(living), ServeSpec(examples=("bees?",)))
 
 
 class Failing:
-    """A backend that raises one error, whatever it is asked."""
+    """A backend whose every call raises the same error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -88,7 +88,7 @@ def problem(response: httpx.Response, status: int) -> Problem:
 
 # ------------------------------------------------------------------ search
 def test_a_question_of_two_aspects_finds_both(client: TestClient) -> None:
-    """Whole answer as the schema has it: windows that are pieces of the query, votes that add."""
+    """The answer fits the schema; windows are pieces of the query; votes add up."""
     response = client.post("/v1/search", json={"query": QUERY, "k": 2})
     assert response.status_code == 200
     answer = SearchAnswer.model_validate_json(response.content, strict=True)
@@ -114,7 +114,7 @@ def test_votes_are_explained_when_asked(client: TestClient) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_answers(client: TestClient, name: str) -> None:
-    """Fusion by the windows it is given."""
+    """Fusion searches by the given windows."""
     windows = ["herding dog", "giant star"] if STRATEGIES[name].windows == "sub-queries" else None
     body = {"query": QUERY, "strategy": name, "k": 3} | ({"windows": windows} if windows else {})
     answer = client.post("/v1/search", json=body).json()
@@ -123,7 +123,7 @@ def test_every_strategy_answers(client: TestClient, name: str) -> None:
 
 
 def test_windows_can_be_given(client: TestClient) -> None:
-    """The caller's pieces instead of ours."""
+    """The caller's windows replace ours."""
     body = {"query": QUERY, "windows": ["river reed", "butter cake"], "k": 2}
     answer = client.post("/v1/search", json=body).json()
     assert [one["text"] for one in answer["windows"]] == ["river reed", "butter cake"]
@@ -164,7 +164,7 @@ def test_only_documents_that_match_are_found(
 
 # ------------------------------------------------------------------ batch
 def test_a_batch_answers_each_in_its_place(client: TestClient) -> None:
-    """As each alone, from one version."""
+    """With the same answers as separate requests, from one version."""
     bodies = [{"query": "butter cake", "k": 1}, {"query": QUERY, "k": 2, "strategy": "mrag"}]
     response = client.post("/v1/search/batch", json={"searches": bodies})
     answers = BatchAnswer.model_validate_json(response.content, strict=True).answers
@@ -236,7 +236,7 @@ def test_the_index_says_what_is_served(client: TestClient, living: Living) -> No
 
 
 def test_a_hits_chunk_can_be_fetched(client: TestClient) -> None:
-    """By its id as the hit has it: the same passage."""
+    """The hit's chunk_id returns the same passage."""
     [hit] = client.post("/v1/search", json={"query": "butter cake", "k": 1}).json()["hits"]
     response = client.get(f"/v1/chunks/{hit['chunk_id']}")
     chunk = Chunk.model_validate_json(response.content, strict=True)
@@ -290,7 +290,7 @@ def test_another_tenant_is_forbidden_everywhere(living: Living) -> None:
 
 
 def test_a_free_key_may_name_a_tenant(living: Living) -> None:
-    """Or see everybody's; a tenant nobody knows has nothing."""
+    """Without one it sees all documents; an unknown tenant has none."""
     client = a_client(a_backend(living, TENANTS), TENANTS)
     for tenant, expected in (("acme", 2), ("umbrella", 2), ("nobody", 0), (None, 5)):
         body = {"query": QUERY, "k": 5} | ({"tenant": tenant} if tenant else {})
@@ -298,7 +298,7 @@ def test_a_free_key_may_name_a_tenant(living: Living) -> None:
 
 
 def test_tenants_where_there_are_none(client: TestClient, living: Living) -> None:
-    """Naming one is 422; a key bound to one gets nothing at all."""
+    """Naming one is 422; a key bound to one is refused everything."""
     problem(client.post("/v1/search", json={"query": "a", "tenant": "acme"}), 422)
     problem(client.get("/v1/chunks/1?tenant=acme"), 422)
     bound = a_client(a_backend(living), guard=Bound("acme"))
@@ -308,7 +308,7 @@ def test_tenants_where_there_are_none(client: TestClient, living: Living) -> Non
 
 # ------------------------------------------------------------------ health
 def test_alive_and_ready(client: TestClient, living: Living) -> None:
-    """Alive without asking anything, ready with the version."""
+    """/livez needs nothing; /readyz names the version."""
     assert client.get("/livez").json() == {"status": "alive", "version": ""}
     assert client.get("/readyz").json() == {"status": "ready", "version": living.index.live()}
 
@@ -328,7 +328,7 @@ def test_without_a_live_version_it_is_alive_and_not_ready(tmp_path: Path) -> Non
 
 
 def test_another_encoder_is_not_ready(living: Living) -> None:
-    """It says so instead of answering nonsense; what is served can still be seen."""
+    """Searches are refused with the reason; /v1/index still answers."""
     backend = InProcessBackend(FakeEncoder(num_heads=7), FakeSegmenter(), living.index)
     client = a_client(backend)
     assert "another encoder" in problem(client.get("/readyz"), 503).detail
@@ -383,14 +383,14 @@ def test_a_bug_is_a_500_without_its_words() -> None:
 def test_what_cannot_be_asked_is_said(
     client: TestClient, body: Any, status: int, words: str
 ) -> None:
-    """The place or the limit that is wrong stands in the detail."""
+    """The detail names the wrong field or the limit."""
     told = problem(client.post("/v1/search", json=body), status)
     assert words in told.detail
     assert told.expected
 
 
 def test_a_batch_names_the_search_that_is_wrong(client: TestClient) -> None:
-    """By its place; a batch of too many, or of none, is none."""
+    """By its position; a batch that is too large or empty is refused."""
     bodies = [{"query": "a"}, {"query": "b", "k": 0}]
     told = problem(client.post("/v1/search/batch", json={"searches": bodies}), 422)
     assert told.errors is not None
@@ -400,7 +400,7 @@ def test_a_batch_names_the_search_that_is_wrong(client: TestClient) -> None:
 
 
 def test_the_routers_refusals_are_problems(client: TestClient) -> None:
-    """No such path, no such method, and no redirect for a slash too many."""
+    """Unknown paths and methods; no redirect for a trailing slash."""
     problem(client.get("/v2/search"), 404)
     problem(client.post("/v1/search/", json={"query": "a"}), 404)
     refused = client.get("/v1/search")
@@ -410,7 +410,7 @@ def test_the_routers_refusals_are_problems(client: TestClient) -> None:
 
 # ------------------------------------------------------------------ time and leaving
 class Slow(InProcessBackend):
-    """Takes its time; knows when it was given up."""
+    """Never answers; counts its cancelled calls."""
 
     cancelled = 0
 
@@ -439,7 +439,7 @@ def test_a_search_has_the_time_it_asks_for(slow: Slow) -> None:
 
 
 def test_a_batch_has_the_time_of_the_hastiest(slow: Slow) -> None:
-    """And nobody has more than the service gives."""
+    """No request gets more than the service's limit."""
     client = a_client(slow, ServeSpec(timeout_s=0.2))
     bodies = [{"query": "a", "timeout_s": 600}, {"query": "b", "timeout_s": 0.04}]
     told = problem(client.post("/v1/search/batch", json={"searches": bodies}), 504)
@@ -449,7 +449,7 @@ def test_a_batch_has_the_time_of_the_hastiest(slow: Slow) -> None:
 
 
 def test_searches_in_time_of_their_own_are_given_up_by_the_backend(living: Living) -> None:
-    """The local backend's threads: an encoder that is too slow is 504."""
+    """An encoder that is too slow is 504."""
 
     class Sleeping(FakeEncoder):
         def encode(self, texts, role):  # type: ignore[no-untyped-def]

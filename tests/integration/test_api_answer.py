@@ -72,7 +72,7 @@ def events_of(client: TestClient, body: dict[str, Any]) -> list[ServerSentEvent]
 
 
 def test_an_answer_has_its_sources(backend: Backend) -> None:
-    """The model sees the numbered passages and the question; the caller gets both back."""
+    """The model gets the numbered passages and the question; the response has both."""
     with a_chat_server(ANSWER) as (url, asked):
         response = a_service(backend, url).post("/v1/answer", json=ASKED)
     answer = WordedAnswer.model_validate_json(response.content, strict=True)
@@ -142,7 +142,7 @@ def test_without_a_model_it_is_not_configured(backend: Backend) -> None:
     ids=["key", "shape", "broken-off", "slow"],
 )
 def test_a_model_that_fails_is_a_problem(backend: Backend, turn: Turn, status: int) -> None:
-    """A status where nothing is sent yet, an event where it is; never the model's own words."""
+    """A status before anything is sent, an event after that; never the endpoint's own text."""
     with a_chat_server(turn) as (url, _):
         client = a_service(backend, url, timeout_s=0.8)
         response = client.post("/v1/answer", json=ASKED)
@@ -210,7 +210,7 @@ def test_the_requests_time_bounds_the_words(backend: Backend) -> None:
 
 
 def test_a_client_that_leaves_ends_the_models_answer(backend: Backend) -> None:
-    """The connection to the chat endpoint is closed: it writes for nobody no longer."""
+    """The connection to the chat endpoint is closed, so it stops generating."""
     broken: list[float] = []
     began = time.monotonic()
 

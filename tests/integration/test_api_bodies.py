@@ -1,4 +1,4 @@
-"""Bodies that nobody should send: each is a problem of its own, none a 500."""
+"""Malformed bodies: each is a problem, none a 500."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ NO_SCHEMA: dict[str, Any] = {
 @pytest.mark.parametrize("name", NOT_JSON)
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_not_json_is_400(client: TestClient, path: str, name: str) -> None:
-    """Or JSON so deep that nobody means it."""
+    """JSON that is nested too deep counts as malformed."""
     response = client.post(path, content=NOT_JSON[name], headers=JSON)
     assert response.status_code == 400, response.text
     assert response.headers["content-type"] == MEDIA_TYPE
@@ -166,7 +166,7 @@ def test_keys_of_a_body_are_told_shortened(client: TestClient) -> None:
 
 
 def test_the_key_is_asked_for_before_the_body_is_read(tmp_path: Any) -> None:
-    """A body that is no JSON does not tell strangers anything."""
+    """The key is checked before the body is parsed."""
 
     class Closed(OpenGuard):
         def __call__(self) -> Any:
@@ -183,7 +183,7 @@ def test_the_key_is_asked_for_before_the_body_is_read(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("says_length", [True, False])
 def test_a_body_that_is_too_large_is_not_read(tmp_path: Any, says_length: bool) -> None:
-    """The guard's limit, whether the length is said or not, is a 413."""
+    """A body over the limit is 413, with or without Content-Length."""
     spec = ServeSpec(max_body_kb=1)
     client = a_client(a_backend(a_living(tmp_path)), spec, KeyGuard(spec, Keys(())))
     body = json.dumps({"query": "a" * 2000}).encode()

@@ -49,7 +49,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
 
 @pytest.mark.parametrize("command", commands())
 def test_an_example_is_answered(client: TestClient, command: str) -> None:
-    """As curl would send it."""
+    """Runs the command as curl would."""
     found: Any = client.post("/v1/search", json={"query": "dog", "tenant": "acme"}).json()
     filled = Template(command).substitute(MRAG="", CHUNK_ID=found["hits"][0]["chunk_id"])
     words = shlex.split(filled)[1:]
@@ -72,7 +72,7 @@ def test_the_examples_are_found() -> None:
 
 
 def test_the_shown_answers_fit_the_schema() -> None:
-    """What is shown is what is answered."""
+    """The shown responses have the service's format."""
     answer, problem = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
     SearchAnswer.model_validate_json(answer, strict=True)
     told = Problem.model_validate_json(problem, strict=True)

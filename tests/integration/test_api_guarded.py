@@ -1,4 +1,4 @@
-"""The whole API behind the real guard and observer: keys, tenants, limits, and what is told."""
+"""The whole API behind the real guard and observer: keys, tenants, limits, metrics and log."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_search_leaves_its_figures_and_none_of_its_words(
 def test_errors_of_the_body_are_counted_and_logged_by_type(
     living: Living, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each way to be wrong has its type; none its words."""
+    """Each error is logged by its type, without its text."""
     heard(caplog)
     client, observer = _service(living)
     sent: list[tuple[dict[str, Any], str]] = [

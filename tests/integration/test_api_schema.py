@@ -1,4 +1,4 @@
-"""The API asked by its own OpenAPI document: no 500, and nothing it does not say."""
+"""The API tested against its own OpenAPI document: no 500, nothing undocumented."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_every_operation_is_asked(schema: Any) -> None:
 
 
 def test_every_problem_is_documented(client: TestClient) -> None:
-    """Each status of the table stands at each endpoint that can meet it, as a problem."""
+    """Every endpoint documents each status that it can return, as a problem."""
     document = client.get("/openapi.json").json()
     asking = {400, 401, 403, 413, 415, 422, 429, 500, 503, 504}
     expected = {

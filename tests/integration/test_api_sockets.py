@@ -44,7 +44,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
 
 
 class Watched(InProcessBackend):
-    """Waits if it is told to; counts the calls that were given up."""
+    """Can wait forever; notes cancelled calls."""
 
     def __init__(self, living: Living, waits: bool = False) -> None:
         super().__init__(FakeEncoder(num_heads=3), FakeSegmenter(), living.index)

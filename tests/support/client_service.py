@@ -1,4 +1,4 @@
-"""A service made of a function, asked by either client."""
+"""A service made of a function, called by either client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ANSWER: dict[str, Any] = {
 
 
 def each_client(test: Any) -> Any:
-    """Runs the test with `asking` bound to the client that waits, then to asyncio's."""
+    """Runs the test with `asking` bound to the blocking client, then to asyncio's."""
     return pytest.mark.parametrize("asking", [ask_waiting, ask_async], ids=["sync", "async"])(test)
 
 
@@ -68,7 +68,7 @@ def ask_async(handler: Handler, method: str, *args: Any, **options: Any) -> Any:
 
 
 class Scripted:
-    """Gives its answers in turn, the last one for ever; keeps what it was asked."""
+    """Returns its answers in turn, then repeats the last one; records its requests."""
 
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self._answers = answers

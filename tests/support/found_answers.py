@@ -1,4 +1,4 @@
-"""Answers made by hand, for what watches them."""
+"""Answers made by hand, for tests of the observer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def answer(
     strategy: str = "aspect",
     num_batched: int = 4,
 ) -> Answer:
-    """An answer of so many windows and hits; 47 ms in all."""
+    """An answer with that many windows and hits; 47 ms in all."""
     row = ChunkRow(1, "d", 0, 0, 1, f"{query} title", f"{query} text", {})
     hit = Hit("d", (1,), 1.0, 1.0, np.ones((2, num_windows)))
     return Answer(

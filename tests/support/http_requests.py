@@ -1,4 +1,4 @@
-"""A small app behind the real guard and observer, and how the tests ask it."""
+"""A small app behind the real guard and observer, and clients for it."""
 
 # No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
 
@@ -20,7 +20,7 @@ BASE = "http://127.0.0.1:8000"
 
 
 def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAPI:
-    """`/who` tells the caller, `/size` the body's length, the rest fail or take their time."""
+    """`/who` returns the caller, `/size` the body's length; the other routes fail or wait."""
     app = FastAPI()
     error_handlers.install(app)
 
@@ -65,7 +65,7 @@ def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAP
 
 
 def asked(app: FastAPI, asking: Callable[[httpx.AsyncClient], Awaitable[T]], base: str = BASE) -> T:
-    """What the callable gets from a client of the app."""
+    """The callable's result with a client of the app."""
 
     async def run() -> T:
         app.state.go = asyncio.Event()

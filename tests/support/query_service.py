@@ -1,4 +1,4 @@
-"""A whole query service without Ray or a model: exact search over words, asked in process."""
+"""A whole query service in process, without Ray or a model: exact search over words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TENANTS = ServeSpec(tenant_field="owner.name")
 
 
 def documents() -> list[Document]:
-    """Five documents; two of each tenant, one of nobody's."""
+    """Five documents: two of each tenant, one without a tenant."""
     return [
         Document(
             name,
@@ -64,7 +64,7 @@ def a_client(
     observer: Observer | None = None,
     answerer: Answerer | None = None,
 ) -> TestClient:
-    """Asks a service over the backend; its errors are answers, as over a network."""
+    """A client of a service over the backend; errors become responses, as over a network."""
     app = create_api(
         backend, spec or ServeSpec(), guard or OpenGuard(), observer or NoObserver(), answerer
     )
@@ -82,18 +82,18 @@ class Bound(OpenGuard):
 
 
 class Parrot:
-    """A chat model that says the number of messages; counts how often it is asked."""
+    """A chat model that returns the number of messages, and counts its calls."""
 
     model = "parrot"
     timeout_s = 1.0
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.num_calls = 0
 
     async def pieces(
         self, messages: Sequence[Mapping[str, str]], seconds: float | None = None
     ) -> AsyncIterator[str]:
-        self.asked += 1
+        self.num_calls += 1
         yield f"{len(messages)} "
         yield "messages"
 

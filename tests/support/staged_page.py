@@ -1,4 +1,4 @@
-"""A service that answers as a test tells it, with answers that the wire's schemas hold."""
+"""A service whose answers a test scripts; they fit the wire's schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app whose searches are answered by hand, watched by the real observer."""
+"""An app with handmade answers, watched by the real observer."""
 
 # No `from __future__ import annotations`: FastAPI reads these, and they name the guard.
 
@@ -30,7 +30,7 @@ def watched(
     keys: Keys = KEYS,
     traces: Traces | None = None,
 ) -> tuple[FastAPI, RequestObserver]:
-    """The app: `/search` finds the answers, or one with its body's words everywhere."""
+    """The app: `/search` returns the answers, or one with its body's words everywhere."""
     spec = spec or ServeSpec()
     guard = KeyGuard(spec, keys)
     observer = RequestObserver(spec, "r1", traces=traces)
@@ -69,7 +69,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def heard(caplog: pytest.LogCaptureFixture) -> None:
-    """From now on the request log can be read."""
+    """Makes the request log readable from now on."""
     logger = logging.getLogger(LOGGER)
     if caplog.handler not in logger.handlers:
         logger.addHandler(caplog.handler)

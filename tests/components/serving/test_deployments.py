@@ -68,7 +68,7 @@ def test_user_config_changes_what_it_names() -> None:
     ],
 )
 def test_a_wrong_user_config_is_refused(given: Any, keys: tuple[str, ...], told: str) -> None:
-    """The service goes on as it was; the error says which key."""
+    """The error names the key."""
     with pytest.raises(ConfigError, match=told):
         changed(ServeSpec(), given, keys)
 
@@ -119,7 +119,7 @@ def test_the_encoder_grows_where_it_may() -> None:
 
 
 def test_one_owner_on_lite() -> None:
-    """Several searching replicas would fight for the database."""
+    """Only one process may open the database."""
     with pytest.raises(ConfigError, match="only one process"):
         build(Config.parse({"serve": {"search_replicas": 2}}))
 

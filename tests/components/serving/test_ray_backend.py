@@ -1,4 +1,4 @@
-"""Two calls a request: in time, once more if a replica is lost, cancelled if the caller leaves."""
+"""Calls over handles: time limits, one retry for a lost replica, cancellation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_all_asks_of_a_request_are_two_calls(parts: Parts) -> None:
 
 @pytest.mark.parametrize("part", ["embed", "search"])
 def test_a_lost_replica_costs_time_and_no_answer(parts: Parts, part: str) -> None:
-    """Both only read: asked once more."""
+    """Both calls only read, so each is made once more."""
     getattr(parts, part).script = [ActorDiedError()]
     assert parts.answer("butter cake")[0][0] == "cake"
     assert len(getattr(parts, part).responses) == 2
@@ -83,7 +83,7 @@ def test_a_loss_inside_another_replica_counts_as_one(parts: Parts) -> None:
 
 
 def test_two_losses_are_said(parts: Parts) -> None:
-    """No third try: the pool of replicas is not well."""
+    """There is no third attempt."""
     parts.search.script = [ActorDiedError(), ActorDiedError()]
     with pytest.raises(WorkerLost, match="and then another"):
         parts.answer()
@@ -92,7 +92,7 @@ def test_two_losses_are_said(parts: Parts) -> None:
 
 @pytest.mark.parametrize("part", ["embed", "search"])
 def test_a_call_that_takes_too_long_is_cancelled(parts: Parts, part: str) -> None:
-    """The caller is told at its deadline."""
+    """The caller gets its error at the deadline."""
     getattr(parts, part).script = [5.0]
     with pytest.raises(OutOfTime, match=r"0\.05 s"):
         parts.answer(seconds=0.05)
@@ -100,7 +100,7 @@ def test_a_call_that_takes_too_long_is_cancelled(parts: Parts, part: str) -> Non
 
 
 def test_a_caller_that_leaves_takes_its_call_along(parts: Parts) -> None:
-    """The call is cancelled, not left to run for nobody."""
+    """The call is cancelled."""
     parts.search.script = [5.0]
 
     async def leave() -> None:
@@ -124,7 +124,7 @@ def test_full_queues_are_overload(parts: Parts) -> None:
 
 
 def test_what_a_part_gives_as_an_error_is_raised(parts: Parts) -> None:
-    """Errors travel as values."""
+    """Errors are returned as values."""
     error: MragError = HeadsMissing("2 of 12 heads answered")
     parts.search.work = lambda *_: error
     with pytest.raises(HeadsMissing, match="2 of 12"):
@@ -132,14 +132,14 @@ def test_what_a_part_gives_as_an_error_is_raised(parts: Parts) -> None:
 
 
 def test_what_cannot_be_asked_never_reaches_a_batch(parts: Parts) -> None:
-    """A wrong query costs nobody else anything."""
+    """A wrong query cannot harm a batch."""
     with pytest.raises(ConfigError, match="without text"):
         parts.answer("butter cake", "  ")
     assert parts.embed.responses == []
 
 
 def test_a_fault_of_ours_stays_one(parts: Parts) -> None:
-    """It is not dressed up as something that trying again would help."""
+    """It is not turned into a transient error."""
     parts.search.script = [RayTaskError("search", "a traceback", KeyError("bug"))]
     with pytest.raises(RayTaskError):
         parts.answer()

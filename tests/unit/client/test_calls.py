@@ -1,4 +1,4 @@
-"""What the clients send, and what they make of answers."""
+"""What the clients send, and how they read responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.client_service import ANSWER, URL, Scripted, each_client
 
 @each_client
 def test_a_search_sends_what_was_given_and_nothing_else(asking: Any) -> None:
-    """Options left out stay the service's to decide."""
+    """The service decides options that are left out."""
     service = Scripted(httpx.Response(200, json=ANSWER))
     asking(service, "search", "bees", k=3, filter=field("metadata.year") >= 2020)
     [request] = service.requests
@@ -32,7 +32,7 @@ def test_a_search_sends_what_was_given_and_nothing_else(asking: Any) -> None:
 
 @each_client
 def test_an_answer_is_typed(asking: Any) -> None:
-    """Hits are objects; a chunk id longer than a float's 53 bits stays what it is."""
+    """Hits are objects; a chunk id of more than 53 bits keeps its digits."""
     answer = asking(Scripted(httpx.Response(200, json=ANSWER)), "search", "bees")
     assert answer.hits[0].chunk_id == "9007199254740993"
     assert answer.hits[0].metadata == {"year": 2020}
@@ -100,7 +100,7 @@ def test_a_misspelt_option_is_an_error(asking: Any) -> None:
 @each_client
 @pytest.mark.parametrize("content", [b"<html>", b"{}", b"", b'{"version": 1}'])
 def test_another_server_is_told_from_ours(asking: Any, content: bytes) -> None:
-    """A 200 that is no answer says what was expected, and where it came from."""
+    """A 200 of another shape is an error that names the expected model and the URL."""
     with pytest.raises(AnswerUnreadable, match="8000/v1/search"):
         asking(Scripted(httpx.Response(200, content=content)), "search", "bees")
 
@@ -112,14 +112,14 @@ def test_another_server_is_told_from_ours(asking: Any, content: bytes) -> None:
 def test_an_answer_is_waited_for_longer_than_the_service_takes(
     asking: Any, given: dict[str, float], seconds: float
 ) -> None:
-    """So that it is the service that says its time is over."""
+    """So the service's own time-out error arrives."""
     service = Scripted(httpx.Response(200, json=ANSWER))
     asking(service, "search", "bees", **given)
     assert service.requests[0].extensions["timeout"]["read"] == seconds
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    """Whatever the one can do, the other can."""
+    """Both clients have the same methods."""
     public = [{name for name in dir(kind) if name[0] != "_"} for kind in (Client, AsyncClient)]
     assert public[0] == public[1]
 
@@ -135,14 +135,14 @@ def test_a_path_in_the_url_is_kept() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "", "http://", "http://u:p@host"])
 def test_a_wrong_url_is_refused(url: str) -> None:
-    """At once, and without showing the credentials that it holds."""
+    """At once, and without showing the URL's credentials."""
     with pytest.raises(ConfigError) as found:
         Client(url)
     assert "u:p" not in str(found.value)
 
 
 def test_the_client_imports_nothing_heavy() -> None:
-    """A program that only asks loads no model library, index client, server or arrays."""
+    """Importing the client loads no model library, index client, server or numpy."""
     heavy = "torch ray pymilvus milvus_lite transformers prefect fastapi starlette pyarrow numpy"
     code = (
         "import sys, mrag_pipeline.client\n"

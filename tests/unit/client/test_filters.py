@@ -88,20 +88,20 @@ def test_words_and_chains_are_refused() -> None:
     ],
 )
 def test_what_no_filter_can_hold_is_refused(make: Any) -> None:
-    """Where it is written, not by the service."""
+    """The error is raised where the filter is written, not by the service."""
     with pytest.raises(ConfigError):
         make()
 
 
 def test_more_than_can_be_joined_is_refused() -> None:
-    """With the way out."""
+    """The error says how to write it."""
     most = reduce(and_, [A] * 64)
     with pytest.raises(ConfigError, match="is_in"):
         most & B
 
 
 def test_plain_json_is_a_filter_too() -> None:
-    """As the API's reader knows it."""
+    """In the API's own JSON."""
     plain = {"not": {"field": "title", "op": "eq", "value": "x"}}
     assert wire(Where(wire_filter(plain))) == plain  # type: ignore[arg-type]
     assert wire_filter(A) == A.wire

@@ -1,4 +1,4 @@
-"""What a call ends in when it is not an answer, what is asked again, and what is never told."""
+"""Errors of calls: their fields, what is retried, and what no error shows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEY = "mrag_secret_of_a_caller"
 
 @each_client
 def test_a_problem_is_told_field_by_field(asking: Any) -> None:
-    """What was found, expected and to be done arrives as it was sent."""
+    """Detail, expectation and fix arrive as they were sent."""
     told = problem(
         404, title="Not found", detail="no such", expected="an id", fix="look", request_id="r1"
     )
@@ -60,7 +60,7 @@ def test_the_places_of_a_wrong_body_are_told(asking: Any) -> None:
 @each_client
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_service_is_asked_again(asking: Any, status: int) -> None:
-    """Two refusals for now are not the end."""
+    """Two temporary refusals are retried."""
     service = Scripted(problem(status, "0"), problem(status, "0"), GOOD)
     assert asking(service, "search", "bees").version == "v1"
     assert len(service.requests) == 3
@@ -69,7 +69,7 @@ def test_a_busy_service_is_asked_again(asking: Any, status: int) -> None:
 @each_client
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 422, 500, 501, 502, 504])
 def test_other_problems_are_told_at_once(asking: Any, status: int) -> None:
-    """Nothing is asked twice that was refused, broke, or took too long."""
+    """Requests that were refused, failed, or timed out are not retried."""
     service = Scripted(problem(status, "0"))
     with pytest.raises(ServiceProblem):
         asking(service, "search", "bees")
@@ -87,7 +87,7 @@ def test_attempts_are_bounded(asking: Any) -> None:
 
 @each_client
 def test_retry_after_is_waited_for(asking: Any) -> None:
-    """No sooner than the service asks, and not much later."""
+    """The retry comes no earlier than Retry-After, and not much later."""
     started = time.monotonic()
     asking(Scripted(problem(429, "1"), GOOD), "search", "bees")
     assert 1.0 <= time.monotonic() - started < 5.0
@@ -95,7 +95,7 @@ def test_retry_after_is_waited_for(asking: Any) -> None:
 
 @each_client
 def test_a_wait_beyond_patience_is_not_begun(asking: Any) -> None:
-    """Asked to wait an hour, the client says so now."""
+    """A Retry-After of an hour raises at once."""
     service = Scripted(problem(429, "3600"), GOOD)
     started = time.monotonic()
     with pytest.raises(ServiceBusy) as found:
@@ -107,7 +107,7 @@ def test_a_wait_beyond_patience_is_not_begun(asking: Any) -> None:
 
 @each_client
 def test_a_connection_that_never_came_about_is_tried_again(asking: Any) -> None:
-    """Nothing was sent, so nothing can be done twice."""
+    """Nothing was sent, so a retry cannot repeat work."""
     service = Scripted(httpx.ConnectError("refused"), GOOD)
     assert asking(service, "search", "bees").version == "v1"
 
@@ -117,7 +117,7 @@ def test_a_connection_that_never_came_about_is_tried_again(asking: Any) -> None:
     "broken", [httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut"), httpx.ReadError("")]
 )
 def test_a_connection_that_broke_is_told(asking: Any, broken: Exception) -> None:
-    """Once: nobody knows how far the request came."""
+    """No retry: the request may have been processed."""
     service = Scripted(broken)
     with pytest.raises(ServiceUnreachable, match=type(broken).__name__):
         asking(service, "search", "bees")
@@ -126,7 +126,7 @@ def test_a_connection_that_broke_is_told(asking: Any, broken: Exception) -> None
 
 @each_client
 def test_a_proxy_s_page_is_a_problem_too(asking: Any) -> None:
-    """What is no problem details still has its status, words and beginning."""
+    """A body without problem details still gives status, reason and its first characters."""
     page = httpx.Response(502, headers={"x-request-id": "r9"}, content=b"<h1>Bad</h1>" * 100)
     with pytest.raises(ServiceBusy) as found:
         asking(Scripted(page), "search", "bees")
@@ -154,7 +154,7 @@ def test_ready_says_yes_or_not_yet(asking: Any, answer: Any, is_ready: bool) -> 
 
 @each_client
 def test_ready_is_no_guess(asking: Any) -> None:
-    """What is neither yes nor not yet is an error."""
+    """Any other response is an error."""
     with pytest.raises(ServiceRefused):
         asking(Scripted(problem(401)), "ready")
 
@@ -191,7 +191,7 @@ def test_a_retry_after_may_be_a_date() -> None:
 
 @given(st.text(), st.binary(), st.integers(300, 599))
 def test_no_answer_breaks_the_reading_of_problems(header: str, content: bytes, status: int) -> None:
-    """Whatever a server says, it becomes a problem."""
+    """Any response body becomes a problem."""
     assert seconds_in(header) is None or seconds_in(header) >= 0  # type: ignore[operator]
     assert service_problem(status, "", content).status == status
 
@@ -216,7 +216,7 @@ def test_the_key_comes_from_the_argument_or_the_environment(
 
 @each_client
 def test_the_key_is_never_told(asking: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Not by an error and not by any log, however talkative."""
+    """No error and no log shows the key, at any log level."""
     caplog.set_level(logging.DEBUG)
     errors = []
     for answer in (problem(401), problem(503, "0"), httpx.ReadError("cut")):
@@ -234,7 +234,7 @@ def test_no_text_of_a_client_holds_the_key() -> None:
 
 
 def test_the_key_does_not_follow_a_redirect() -> None:
-    """A redirect is told, not followed to another host."""
+    """A redirect is an error; it is not followed to another host."""
     service = Scripted(httpx.Response(307, headers={"location": "http://other/v1/search"}))
     with (
         Client(URL, api_key=KEY, transport=httpx.MockTransport(service)) as client,

@@ -77,7 +77,7 @@ def test_events_of_a_newer_service_are_left_out(asking: Any) -> None:
 
 @each_client
 def test_an_error_event_is_raised(asking: Any) -> None:
-    """As the problem that it tells, with its kind; it is not asked again."""
+    """As the problem in the event; it is not retried."""
     told = {"title": "Busy", "status": 503, "detail": "why", "request_id": "r1"}
     service = Scripted(stream(SEARCH, ("error", told)))
     with pytest.raises(ServiceBusy) as found:
@@ -88,7 +88,7 @@ def test_an_error_event_is_raised(asking: Any) -> None:
 
 @each_client
 def test_a_stream_that_stops_is_no_answer(asking: Any) -> None:
-    """Half an answer is never taken for a whole one."""
+    """A partial answer is an error."""
     with pytest.raises(ServiceUnreachable, match="in the middle"):
         asking(Scripted(stream(SEARCH, BEES)), "stream_answer", "bees")
 
@@ -115,7 +115,7 @@ def test_a_connection_that_breaks_in_a_stream_is_told(asking: Any) -> None:
 
 @each_client
 def test_a_busy_service_is_asked_again_before_it_streams(asking: Any) -> None:
-    """Nothing has been said yet."""
+    """No event has been sent yet."""
     service = Scripted(problem(503, "0"), stream(SEARCH, DONE))
     assert len(asking(service, "stream_answer", "bees")) == 2
     assert len(service.requests) == 2
@@ -139,7 +139,7 @@ def test_what_does_not_stream_is_told(asking: Any, answer: httpx.Response) -> No
 
 
 def test_a_stream_that_is_left_is_let_go() -> None:
-    """Whoever has read enough leaves no connection behind."""
+    """Leaving the loop early closes the connection."""
     closed = []
 
     class Long(httpx.SyncByteStream):

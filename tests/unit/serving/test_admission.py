@@ -1,4 +1,4 @@
-"""What a caller may ask: limits, and whose documents."""
+"""What a caller may request: limits and tenants."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def body(**values: Any) -> SearchBody:
 
 
 def test_a_body_becomes_what_the_backend_takes() -> None:
-    """Query, strategy, windows, k, filter and heads as they were asked."""
+    """Query, strategy, windows, k, filter and heads are passed on."""
     ask = OPEN.ask(
         body(k=3, strategy="fusion", windows=["a", "b"], filter=RECENT, min_heads=2), FREE
     )
@@ -49,19 +49,19 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
 def test_what_is_over_a_limit_is_refused_with_the_limit(
     values: dict[str, Any], found: str, expected: str
 ) -> None:
-    """What was found, and what would have been right."""
+    """The error has the value and the limit."""
     with pytest.raises(ConfigError, match=found) as told:
         OPEN.ask(body(**values), FREE)
     assert expected in told.value.expected
 
 
 def test_a_default_is_never_over_the_limit() -> None:
-    """A service of max_k = 3 answers those who name no k with 3."""
+    """With max_k = 3, a request without k gets 3."""
     assert Admission(ServeSpec(max_k=3)).ask(body(), FREE).k == 3
 
 
 def test_batches_have_a_limit() -> None:
-    """Two are taken, three are not."""
+    """Two are accepted, three are refused."""
     OPEN.check_batch(2)
     with pytest.raises(ConfigError, match="3 searches"):
         OPEN.check_batch(3)
@@ -69,7 +69,7 @@ def test_batches_have_a_limit() -> None:
 
 @pytest.mark.parametrize(("asked", "seconds"), [(None, 5.0), (1.5, 1.5), (60.0, 5.0)])
 def test_time_is_as_asked_up_to_the_services(asked: float | None, seconds: float) -> None:
-    """Less than the service's may be asked for, never more."""
+    """A request may lower the limit, never raise it."""
     assert OPEN.seconds(asked) == seconds
 
 
@@ -103,7 +103,7 @@ def test_another_tenant_is_forbidden() -> None:
 
 
 def test_a_service_without_tenants_answers_nobody_about_one() -> None:
-    """Naming one is a mistake; a bound key must not see everything."""
+    """Naming one is an error; a bound key must not see all documents."""
     with pytest.raises(ConfigError, match="this service has no tenants"):
         OPEN.narrowed(None, "acme", FREE)
     with pytest.raises(Forbidden, match="this service has no tenants"):

@@ -1,4 +1,4 @@
-"""Hits to a prompt with numbered passages, within a budget."""
+"""Hits become a prompt with numbered passages, within a budget."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_budget_for_no_passage_is_refused() -> None:
 
 @given(st.lists(st.integers(1, 100), max_size=20), st.integers(100, 500))
 def test_the_budget_is_never_passed(counts: list[int], budget: int) -> None:
-    """What is taken fits, and nothing that was left out would have fitted in its turn."""
+    """The passages taken fit, and none that was left out would have fitted in its turn."""
     hits = [a_hit(str(row)) for row in range(len(counts))]
     prompt = answering.prompt("q", hits, counts, budget)
     taken = [citation.number for citation in prompt.citations]
@@ -86,7 +86,7 @@ def test_without_passages_the_model_is_not_asked() -> None:
     chat = Parrot()
     answerer = Answerer(chat, 100)
     assert asyncio.run(answerer.whole(answering.prompt("q", [], [], 100), 1.0)) == NO_PASSAGES
-    assert chat.asked == 0
+    assert chat.num_calls == 0
 
 
 def test_pieces_make_the_whole() -> None:

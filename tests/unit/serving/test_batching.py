@@ -1,4 +1,4 @@
-"""Who is worked on with whom, and what each caller is told."""
+"""Which requests share a batch, and what each caller gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doubled(requests: Sequence[int]) -> list[int | MragError]:
 
 
 class Held:
-    """Work that waits until it is let go; what was worked on together."""
+    """Work that waits until it is released, and records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -51,7 +51,7 @@ async def begun(held: Held) -> None:
 
 
 def test_a_request_that_breaks_a_batch_costs_only_itself() -> None:
-    """The others are answered alone; an error of the caller is a value like any other."""
+    """The others are retried alone; an MragError is an outcome like any other."""
     found = outcomes(doubled, [1, 13, -1, 2])
     assert [found[0], found[3]] == [2, 4]
     assert isinstance(found[1], ZeroDivisionError)
@@ -59,7 +59,7 @@ def test_a_request_that_breaks_a_batch_costs_only_itself() -> None:
 
 
 def test_a_fault_is_raised_and_an_error_is_given(threads: ThreadPoolExecutor) -> None:
-    """So that Ray wraps only what nobody was to be told."""
+    """Ray would wrap a raised error; so only bugs are raised."""
 
     async def run() -> None:
         ask = batches(threads, doubled)
@@ -74,7 +74,7 @@ def test_a_fault_is_raised_and_an_error_is_given(threads: ThreadPoolExecutor) ->
 def test_what_comes_one_by_one_while_others_are_worked_on_is_the_next_batch(
     threads: ThreadPoolExecutor,
 ) -> None:
-    """However they came: the first alone, at most `max_batch` of the rest, then those left."""
+    """The first alone, then at most `max_batch` of the rest, then the remainder."""
 
     async def run() -> None:
         held = Held()
@@ -93,7 +93,7 @@ def test_what_comes_one_by_one_while_others_are_worked_on_is_the_next_batch(
 
 
 def test_so_many_batches_run_at_a_time_and_no_more(threads: ThreadPoolExecutor) -> None:
-    """Two places: a third request waits for one of them."""
+    """With two at once, a third request waits."""
 
     async def run() -> None:
         held = Held()
@@ -150,7 +150,7 @@ def test_others_are_waited_for_if_told_so(threads: ThreadPoolExecutor) -> None:
 
 
 def test_nobody_waits_for_ever(threads: ThreadPoolExecutor) -> None:
-    """Many callers, each asking again at once: a place that is let go is taken again."""
+    """Many callers that send their next request at once: every free slot is used again."""
 
     async def caller(ask: Callable[[int], Awaitable[Any]], start: int) -> None:
         for number in range(start, start + 200):
@@ -166,7 +166,7 @@ def test_nobody_waits_for_ever(threads: ThreadPoolExecutor) -> None:
 
 
 def test_without_a_thread_each_is_told() -> None:
-    """A replica that ends has none left."""
+    """A stopping replica has shut its threads down."""
     threads = ThreadPoolExecutor(1)
     threads.shutdown()
 

@@ -73,7 +73,7 @@ def test_work_is_cancelled_when_its_time_is_over() -> None:
 
 
 def test_a_connection_that_cannot_be_watched_does_not_end_the_work() -> None:
-    """An error of receive is no leaving."""
+    """An error of receive does not count as leaving."""
 
     async def receive() -> dict[str, Any]:
         raise RuntimeError("no more messages")

@@ -1,4 +1,4 @@
-"""Who is let through, and how often."""
+"""Who is admitted, and how often."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_without_a_known_key_nothing_is_let_through(headers: dict[str, str]) -> 
 
 
 def test_a_key_in_the_url_is_no_key() -> None:
-    """It would stand in every proxy's log."""
+    """A key in the URL would be in every proxy's log."""
     assert got(app_with(_guard()), "/who?api_key=web-new&X-API-Key=web-new").status_code == 401
 
 
 def test_an_expired_key_is_told_so() -> None:
-    """Its holder knew it; they can be told what is wrong."""
+    """The holder knew the key, so the reason may be shown."""
     answer = got(app_with(_guard()), "/who", _bearer("gone-key"))
     assert answer.status_code == 401
     assert "has expired" in answer.json()["detail"]
@@ -101,7 +101,7 @@ def test_without_keys_everyone_is_local_and_unlimited() -> None:
 
 
 def test_each_caller_has_its_own_minute() -> None:
-    """Two keys of one name share it; a failed login costs nobody anything."""
+    """Two keys with one name share it; a failed login costs nothing."""
     clock = Clock()
     app = app_with(_guard(clock, requests_per_minute=2))
     assert got(app, "/who", _bearer("web-old")).status_code == 200
@@ -118,7 +118,7 @@ def test_each_caller_has_its_own_minute() -> None:
 
 
 def test_a_batch_counts_as_what_it_holds() -> None:
-    """Otherwise batches would be the way around the limit."""
+    """Otherwise batches would bypass the limit."""
     app = app_with(_guard(requests_per_minute=5))
     assert got(app, "/batch/4", _bearer("web-new"), "POST").status_code == 200
     assert got(app, "/batch/2", _bearer("web-new"), "POST").status_code == 429

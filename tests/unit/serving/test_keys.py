@@ -1,4 +1,4 @@
-"""Keys: what the environment may hold, and what no message may."""
+"""Keys: the format of the environment variable, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_lines_and_semicolons_and_comments() -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"MRAG_API_KEYS": ""}, {"MRAG_API_KEYS": " \n"}])
 def test_no_variable_is_no_keys(environment: dict[str, str]) -> None:
-    """An unset and an empty variable are the same: whether that may be is `check_exposure`'s."""
+    """Unset or empty: no keys. `check_exposure` decides whether that is allowed."""
     assert len(read_keys(SPEC, environment)) == 0
 
 
@@ -163,7 +163,7 @@ def test_a_bad_format_is_refused_without_a_word_of_it(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_nothing_of_a_variable_is_ever_repeated(text: str) -> None:
-    """Whatever stands there: no error other than ConfigError, and no word of it told."""
+    """Any content: only ConfigError is raised, and it quotes nothing."""
     with pytest.raises(ConfigError) as caught:
         _read(f"Zq7{text}Zq7")
     assert "Zq7" not in str(caught.value)
@@ -177,14 +177,14 @@ _PRINTABLE = st.text(min_size=1, max_size=30).filter(lambda t: t.isprintable() a
 def test_an_entry_reads_back_as_the_key(
     sha256: str, tenant: str | None, expires: datetime | None
 ) -> None:
-    """Every key survives its way through the environment."""
+    """Every key can be written to the environment and read back."""
     key = ApiKey("web", sha256, tenant, expires)
     assert list(_read(key.entry())._keys) == [key]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 65, "a\n", "mrag_x", "ä"])
 def test_a_name_is_a_plain_word(name: str) -> None:
-    """It stands in logs and metrics, and is no secret pasted into the wrong place."""
+    """It appears in logs and metrics, so it must not look like a secret."""
     with pytest.raises(ConfigError):
         new_key(name)
 
@@ -202,7 +202,7 @@ def test_loopback_needs_no_keys(host: str) -> None:
     "host", ["0.0.0.0", "::", "", "192.168.1.2", "example.org", "localhost.example.org", "127.1"]
 )
 def test_another_host_without_keys_refuses_to_start(host: str) -> None:
-    """What others can reach is for those with a key; what is not surely loopback is not."""
+    """Any host that is not surely loopback needs keys."""
     with pytest.raises(ConfigError, match="without API keys"):
         check_exposure(ServeSpec(host=host), Keys())
     check_exposure(ServeSpec(host=host), Keys([ApiKey("a", HASH)]))

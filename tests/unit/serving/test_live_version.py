@@ -1,4 +1,4 @@
-"""Which version is asked: pinned for a batch, followed, read again, never lost to a caller."""
+"""Which version is searched: pinned, followed, read again, and replaced without an error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MARK = mark_of(ENCODER.card)
 
 
 class Clock:
-    """Stands still until it is told."""
+    """A clock that stands until the test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Later(Executor):
-    """Runs what it was given when it is told to."""
+    """An executor that runs its work when the test says so."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], Any]] = []
@@ -62,7 +62,7 @@ class Later(Executor):
 
 
 class Watched:
-    """An index that counts what is read, and lets a test come in between."""
+    """An index that counts reads and calls a hook before searches."""
 
     def __init__(self, index: ExactIndex) -> None:
         self._index = index
@@ -154,7 +154,7 @@ def test_all_of_a_batch_are_answered_from_the_live_version(served: Served) -> No
 
 
 def test_a_flip_is_followed_by_the_next_batch(served: Served) -> None:
-    """The alias is resolved every time; nothing has to run out."""
+    """The alias is resolved every time; nothing has to expire."""
     served.live.answer([a_search()])
     second = served.another()
     served.living.index.activate(second)
@@ -164,7 +164,7 @@ def test_a_flip_is_followed_by_the_next_batch(served: Served) -> None:
 
 
 def test_a_flip_while_searching_mixes_nothing(served: Served) -> None:
-    """What has begun on a version ends on it."""
+    """A batch ends on the version that it began on."""
     second = served.another()
     served.index.before_search = lambda: served.living.index.activate(second)
     outcomes = served.live.answer([a_search(), a_search("butter cake")])
@@ -181,7 +181,7 @@ def test_a_pin_holds_against_the_alias_until_it_is_taken_away(served: Served) ->
 
 
 def test_a_pin_to_no_version_is_said(served: Served) -> None:
-    """Not answered from the live one: that is not what was asked for."""
+    """It is an error; the live version is not searched instead."""
     served.live.pin("v000000000000")
     [outcome] = served.live.answer([a_search()])
     assert isinstance(outcome, NotReady)
@@ -193,7 +193,7 @@ def test_a_pin_to_no_version_is_said(served: Served) -> None:
 def test_a_version_dropped_between_resolving_and_searching_costs_nobody_an_answer(
     served: Served,
 ) -> None:
-    """Its requests are asked once more, of the one that took its place."""
+    """Its requests are searched once more, in the version that replaced it."""
     second = served.another()
 
     def pull_away() -> None:
@@ -223,7 +223,7 @@ def test_it_is_tried_once_more_and_no_more(served: Served) -> None:
 
 
 def test_an_error_of_the_caller_is_not_asked_again(served: Served) -> None:
-    """Another version would give it too; the others of the batch have their answers."""
+    """It is not retried; the others of the batch have their answers."""
     second = served.another()
     tries = []
 
@@ -307,7 +307,7 @@ def test_an_index_that_does_not_answer_costs_the_refresh_and_not_the_answer(
 
 # ------------------------------------------------------------------ who is refused
 def test_an_encoder_that_did_not_build_the_version_is_refused(served: Served) -> None:
-    """By its mark, that goes with the vectors: a fresh encoder and an old one may be mixed."""
+    """By the mark that travels with the vectors: replicas of two encoders may be mixed."""
     other, right = served.live.answer([a_search(mark="another"), a_search()])
     assert isinstance(other, NotReady)
     assert "another encoder" in other.found
@@ -342,7 +342,7 @@ def test_an_empty_index_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_where_a_silent_index_is_stays_in_the_log() -> None:
-    """Readiness is told without a key."""
+    """Readiness needs no key."""
 
     class Silent(ExactIndex):
         def live(self) -> str | None:
@@ -414,7 +414,7 @@ def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
 def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
     served: Served,
 ) -> None:
-    """It makes way for the next, as if it had never been listed."""
+    """The next document takes its place."""
     [before] = answers(served.live.answer([a_search(k=3)])[0])
     gone = before.found[0]
     record = served.living.index.record(served.first)

@@ -1,4 +1,4 @@
-"""What Prometheus reads after requests whose figures are known."""
+"""Metrics after requests with known figures."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_batch_is_so_many_searches_of_one_request() -> None:
 
 
 def test_missing_heads_and_empty_answers_are_counted() -> None:
-    """Which head, and how many answers went without."""
+    """Which head, and how many answers were partial."""
     missing = [("l05_h01", "standard"), ("l05_h01",), ()]
     app, observer = watched(answers=[answer(missing=m, num_hits=0) for m in missing])
     got(app, "/search", KEY, "POST")
@@ -120,7 +120,7 @@ def test_the_live_version_is_the_one_last_answered_from() -> None:
     ],
 )
 def test_errors_are_counted_by_type(path: str, error: str, status: str) -> None:
-    """By ours, by Starlette's, and by what nobody expected."""
+    """Our errors, Starlette's, and bugs."""
     app, observer = watched()
     got(app, path, {} if path == "/who" else KEY)
     assert value(observer, "mrag_errors_total", error=error) == 1
@@ -224,7 +224,7 @@ def test_a_request_id_is_made_echoed_and_told_in_problems() -> None:
     "odd", ["", "a b", "a" * 129, 'x"y', "a\tb", "ä", "<script>", "a,b", "mrag_secret", "xmrag_y"]
 )
 def test_an_odd_request_id_is_replaced(odd: str) -> None:
-    """It will stand in logs; what looks like a key is none."""
+    """It appears in logs; anything that looks like a key is replaced."""
     app, _ = watched()
     told = got(app, "/who", {"X-Request-ID": odd.encode("latin-1")}).headers["x-request-id"]  # type: ignore[dict-item]
     assert told != odd

@@ -32,7 +32,7 @@ def client() -> TestClient:
 def test_a_file_is_sent_once_and_then_confirmed(
     client: TestClient, path: str, media_type: str
 ) -> None:
-    """Its ETag is of its content; who has it gets 304 and no body."""
+    """Its ETag is a hash of its content; a matching request gets 304 without a body."""
     first = client.get(path)
     assert first.status_code == 200
     assert first.headers["content-type"] == media_type

@@ -1,4 +1,4 @@
-"""Errors to problems: the table, what is told, what is not."""
+"""Errors become problems: the table, what is shown, what is not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_nearest_class_counts() -> None:
 def test_what_the_table_does_not_name_tells_nothing(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A 500 has an id; what happened stands in the log under it."""
+    """A 500 has an id; the log has the error under it."""
     with caplog.at_level(logging.ERROR):
         response = failing(error).get("/")
     assert response.status_code == 500
@@ -89,14 +89,14 @@ def test_what_the_table_does_not_name_tells_nothing(
 
 
 def test_a_refusal_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """What the caller did wrong is the caller's to know."""
+    """Errors of the caller are not logged."""
     with caplog.at_level(logging.INFO, logger=problems.__name__):
         failing(errors.ConfigError("k = 0")).get("/")
     assert [one for one in caplog.records if one.name == problems.__name__] == []
 
 
 def test_an_engine_that_fails_is_logged_with_its_address(caplog: pytest.LogCaptureFixture) -> None:
-    """The caller is told only which part it was."""
+    """The caller learns only which part failed."""
     with caplog.at_level(logging.WARNING):
         response = failing(errors.IndexUnavailable("no answer from http://10.0.0.7")).get("/")
     assert "10.0.0.7" not in response.text
@@ -120,7 +120,7 @@ def test_headers_say_when_to_ask_again_and_how(error: Exception, header: str, va
 
 
 def test_half_a_surrogate_pair_can_be_told() -> None:
-    """What is no character is replaced instead of breaking the answer."""
+    """Half a surrogate pair is replaced instead of breaking the response."""
     response = failing(errors.ConfigError("strategy '\ud800'")).get("/")
     assert response.status_code == 422
     assert response.json()["detail"] == "strategy '?'"

@@ -78,7 +78,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(sizes: list[int]) -> No
 
 @pytest.mark.parametrize("length", ["10", "-1", "1e3", "²", "0" * 5000 + "9"])
 def test_a_length_that_lies_does_not_help(length: str) -> None:
-    """What comes is counted, whatever was said."""
+    """Bytes are counted as they arrive, whatever Content-Length says."""
     headers = {"Content-Length": length.encode("latin-1")}
     answer = got(_app(max_body_kb=1), "/size", headers, "POST", content=b"x" * 2000)  # type: ignore[arg-type]
     assert answer.status_code == 413
@@ -94,7 +94,7 @@ def test_a_body_is_not_read_before_its_key_is_known() -> None:
     ("path", "status"), [("/who", 200), ("/broken", 500), ("/none", 404), ("/forbidden", 403)]
 )
 def test_every_response_has_the_security_headers(path: str, status: int) -> None:
-    """Errors too, even those that nobody caught; none is to be stored."""
+    """Error responses too, even uncaught ones; none may be stored."""
     answer = got(_app(), path)
     assert answer.status_code == status
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
@@ -118,7 +118,7 @@ def test_the_policy_allows_nothing_but_our_own_files() -> None:
 
 
 def test_a_file_with_an_etag_may_be_kept_and_asked_for_again() -> None:
-    """And a route that says how it may be cached is believed."""
+    """A route's own Cache-Control is kept."""
     app = _app()
 
     @app.get("/file")
@@ -145,7 +145,7 @@ def test_no_other_site_may_read() -> None:
     "host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.2"]
 )
 def test_this_machine_may_ask_by_any_of_its_loopback_names(host: str) -> None:
-    """The names that no one else can point here."""
+    """Names that nobody else can resolve to this machine."""
     assert got(_app(), "/who", {"Host": host}).status_code == 200
 
 

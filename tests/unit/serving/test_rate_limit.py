@@ -1,4 +1,4 @@
-"""Limits by a clock that stands until it is moved."""
+"""Rate limits, by a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_minute_is_any_minute() -> None:
 
 
 def test_what_is_refused_costs_nothing() -> None:
-    """Asking too often does not push the end of the wait away."""
+    """Refused requests do not extend the wait."""
     clock = Clock()
     allowance = Allowance(1, 1, clock)
     allowance.spend()
@@ -72,7 +72,7 @@ def _wait_told(allowance: Allowance, cost: int) -> float | None:
 def test_no_minute_holds_more_than_the_limit_and_the_wait_is_exact(
     per_minute: int, requests: list[tuple[int, int]]
 ) -> None:
-    """Whatever comes; and after just the wait that was told, it is let through."""
+    """For any sequence; after exactly the announced wait a request is admitted."""
     clock = Clock()
     allowance = Allowance(per_minute, 1, clock)
     taken: list[float] = []

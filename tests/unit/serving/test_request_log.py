@@ -1,4 +1,4 @@
-"""The request log: what it tells, and what never gets in."""
+"""The request log: its fields, and what never gets in."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_batch_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_failure_is_a_line_at_error_level(caplog: pytest.LogCaptureFixture) -> None:
-    """With the error's type and not its words."""
+    """With the error's type, without its text."""
     heard(caplog)
     app, _ = watched()
     got(app, "/broken", KEY)
@@ -108,7 +108,7 @@ _SAFE = st.text("abcXYZ019._~ ;,=\"'{}", max_size=20)
 def test_no_words_keys_paths_or_headers_get_into_the_log(
     caplog: pytest.LogCaptureFixture, words: str, header: str, path: str
 ) -> None:
-    """Whatever is sent wherever: each line is one JSON object without a word of it."""
+    """Whatever a request sends, its line is one JSON object that quotes none of it."""
     heard(caplog)
     caplog.clear()
     mark = "QzQ"
@@ -148,7 +148,7 @@ def test_lines_go_to_standard_output_and_nothing_else_does() -> None:
 def test_lines_are_appended_to_a_file_even_after_it_was_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As logrotate does it; two replicas may share the file."""
+    """After logrotate moved it; two replicas may share the file."""
     monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [])
     path = tmp_path / "requests.jsonl"
     path.write_text("before\n")
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
 
 
 def test_a_redirected_standard_output_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Serve replica's leads into Serve's own log, whose level drops it."""
+    """A Serve replica's stdout goes to Serve's log, whose level drops it."""
     monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [])
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     RequestLog()

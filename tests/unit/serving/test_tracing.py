@@ -62,7 +62,7 @@ def test_an_odd_traceparent_starts_a_trace_of_its_own(odd: str) -> None:
 
 
 def test_a_caller_that_samples_nothing_gets_no_span() -> None:
-    """Its flag is heeded: traces are all there or not at all."""
+    """Its sampling flag is respected: a trace is complete or absent."""
     assert _spans("/search", {**KEY, "traceparent": f"00-{TRACE}-{PARENT}-00"}, "POST") == []
 
 
@@ -103,7 +103,7 @@ def test_nothing_of_opentelemetry_is_imported_unless_it_is_on() -> None:
 def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Told at the start, not at the first request."""
+    """The error comes at the start, not at the first request."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(ConfigError, match=r"mrag-pipeline\[tracing\]"):
         RequestObserver(ServeSpec(tracing=True))
