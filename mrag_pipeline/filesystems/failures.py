@@ -1,6 +1,6 @@
-"""What a filesystem's error means, and what to do: pyarrow and botocore say it in their own words.
+"""Turns errors of pyarrow and botocore into what happened and what to do.
 
-No text of a server is shown that could hold a request, and so an access key.
+A server's text that could hold a request, and so an access key, is never shown.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Failure:
 
 
 def failure(error: BaseException, server: str = "the object store", bucket: str = "") -> Failure:
-    """What the error says to a person.
+    """What happened, what was expected and what helps.
 
     Args:
         server: for people.
@@ -69,8 +69,8 @@ def failure(error: BaseException, server: str = "the object store", bucket: str 
     if code in _NO_BUCKET:
         return Failure(
             f"{server} has no bucket {bucket!r}",
-            "a bucket that is there: none is ever made here",
-            "make the bucket, or correct the URI",
+            "an existing bucket: buckets are never created",
+            "create the bucket, or correct the URI",
         )
     if code in _REFUSED:
         return Failure(
@@ -81,16 +81,17 @@ def failure(error: BaseException, server: str = "the object store", bucket: str 
         )
     if code in _NO_ANSWER:
         return Failure(
-            f"no answer from {server}, though tried again ({said})",
+            f"no answer from {server} after several attempts ({said})",
             "an S3 server there",
             "check the network and AWS_ENDPOINT_URL, then run the same command again: finished "
             "work is kept",
         )
     if code in _BUSY:
         return Failure(
-            f"{server} did not carry it out, though asked again ({said})",
-            "a server that is well",
-            "see what it is short of, then run the same command again: finished work is kept",
+            f"{server} failed after several attempts ({said})",
+            "a server that can answer",
+            "check the server's load and logs, then run the same command again: finished work "
+            "is kept",
         )
     if code in _ELSEWHERE:
         return Failure(

@@ -1,6 +1,6 @@
 """A bucket's objects by key, a page of a thousand at a time: memory does not grow with the bucket.
 
-pyarrow gives a listing whole, and leaves a marker for the folder of each file that it removes;
+pyarrow returns a listing whole, and leaves a marker for the folder of each file that it removes;
 botocore does neither. It is imported, and its client made, when first asked (a second).
 """
 
@@ -19,7 +19,7 @@ from mrag_pipeline.filesystems.s3_address import CONNECT_S, SILENT_S, Address
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object, as the listing tells it."""
+    """One object, as in a listing."""
 
     key: str
     num_bytes: int
@@ -43,9 +43,9 @@ class Objects:
         Raises: StoreError.
         """
         for page in self._pages(prefix):
-            for one in page:
-                if not one["Key"].endswith("/"):
-                    yield _stored(one["Key"], one)
+            for entry in page:
+                if not entry["Key"].endswith("/"):
+                    yield _stored(entry["Key"], entry)
 
     def find(self, key: str) -> StoredObject | None:
         """The object as it is now.
@@ -62,7 +62,7 @@ class Objects:
         return _stored(key, answer | {"Size": answer["ContentLength"]})
 
     def remove(self, key: str) -> None:
-        """Removes the object of that key, and all below it as a folder; what is not there is not.
+        """Removes the object of that key, and all below it as a folder; missing keys are no error.
 
         Raises: StoreError.
         """
@@ -70,13 +70,14 @@ class Objects:
         with _telling():
             self._client.delete_object(Bucket=self._bucket, Key=key)
         for page in self._pages(f"{key}/"):
-            names = [{"Key": one["Key"]} for one in page]
+            names = [{"Key": entry["Key"]} for entry in page]
             with _telling():
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": names, "Quiet": True}
                 )
-            for left in answer.get("Errors", ()):
-                raise StoreError(left.get("Code", ""), f"{left.get('Key')}: {left.get('Message')}")
+            for failed in answer.get("Errors", ()):
+                reason = f"{failed.get('Key')}: {failed.get('Message')}"
+                raise StoreError(failed.get("Code", ""), reason)
 
     def _pages(self, prefix: str) -> Iterator[list[Any]]:
         with _telling():

@@ -103,13 +103,13 @@ class ExactIndex:
         return len(vectors)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
-        """Whether the collection is there and has just so many rows."""
+        """Whether the collection exists and has exactly so many rows."""
         return collection.name in self._collections and self.count(collection.name) == num_rows
 
     def count(self, collection: str) -> int:
-        """Rows; 0 if there is no such collection."""
-        found = self._collections.get(collection)
-        return 0 if found is None else len(found.ids)
+        """Number of rows; 0 if there is no such collection."""
+        stored = self._collections.get(collection)
+        return 0 if stored is None else len(stored.ids)
 
     def collections(self) -> list[str]:
         """The names of this index's collections, sorted."""
@@ -131,9 +131,11 @@ class ExactIndex:
     def search_within(
         self, requests: Sequence[SearchRequest], seconds: float
     ) -> list[Ranking | None]:
-        """As `search`, one after the other; None for those whose turn comes too late."""
+        """As `search`, one after the other; None for requests that are not started in time."""
         end = time.monotonic() + seconds
-        return [self.search([one])[0] if time.monotonic() < end else None for one in requests]
+        return [
+            self.search([request])[0] if time.monotonic() < end else None for request in requests
+        ]
 
     def matching(
         self,
@@ -144,9 +146,9 @@ class ExactIndex:
     ) -> NDArray[np.int64]:
         """The ids of the rows that match, rising."""
         texts = self._get(collection).texts
-        some = texts.keys() if ids is None else texts.keys() & {int(one) for one in ids}
-        found = (one for one in some if matches(wanted, texts[one]))
-        return np.array(sorted(islice(found, limit)), dtype=np.int64)
+        tested = texts.keys() if ids is None else texts.keys() & {int(id_) for id_ in ids}
+        matched = (chunk_id for chunk_id in tested if matches(wanted, texts[chunk_id]))
+        return np.array(sorted(islice(matched, limit)), dtype=np.int64)
 
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
@@ -174,18 +176,18 @@ class ExactIndex:
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once."""
         held = self._get(collection)
-        for at in range(0, len(held.ids), _BATCH_ROWS):
-            yield held.ids[at : at + _BATCH_ROWS].copy()
+        for start in range(0, len(held.ids), _BATCH_ROWS):
+            yield held.ids[start : start + _BATCH_ROWS].copy()
 
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once."""
         held = list(self._get(collection).texts.values())
-        for at in range(0, len(held), _BATCH_ROWS):
-            block = held[at : at + _BATCH_ROWS]
+        for start in range(0, len(held), _BATCH_ROWS):
+            block = held[start : start + _BATCH_ROWS]
             yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
 
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
-        """Adds rows; a row whose id is there is replaced."""
+        """Adds rows; a row whose id exists is replaced."""
         held = self._get(collection.name)
         vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
         texts = dict(held.texts)
@@ -266,7 +268,7 @@ class ExactIndex:
         return sum(held.vectors.nbytes for held in self._collections.values())
 
     def close(self) -> None:
-        """Nothing to let go of; what was loaded stays until the object is gone."""
+        """Does nothing: what was loaded stays as long as the object."""
 
     def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
         """Rows whose vectors went through the bytes that a server would be sent."""

@@ -1,9 +1,8 @@
-"""One run at a time on one index: a lock file that the system lets go of when its owner dies.
+"""One run at a time on one index: a lock file that the system releases when its owner dies.
 
-The name and the start of the owner stand beside it, for whoever waits or is refused. A file with
-a name and no lock is what a killed run left: it stops nobody. It keeps the runs of one disk
-apart; those of several hosts, or with staging in an object store, are kept apart where the index
-is (locking/index_lease.py).
+The owner's name and start are in a file beside it, for error messages. That file without a lock was
+left by a killed run and blocks nothing. The lock keeps runs on one disk apart; runs of several
+hosts, or with staging in an object store, use a lease in the index (locking/index_lease.py).
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ def lock_folder(spec: StagingSpec) -> Path | None:
 
 
 @contextmanager
-def run_lock(place: Path, index: str, wait_s: float = 0.0) -> Iterator[None]:
+def run_lock(root: Path, index: str, wait_s: float = 0.0) -> Iterator[None]:
     """Held while the block runs.
 
     Args:
-        place: the lock is in its folder of the index's name; on a local disk.
-        wait_s: seconds to wait for another run to end; 0: refused at once.
+        root: on a local disk; the lock is in its subfolder named like the index.
+        wait_s: seconds to wait for another run to end; 0: raises at once.
     Raises: IndexBusy, naming the owner's process, host, start and age; StagingError if the
         folder cannot be written; StorageFull.
     """
-    folder = place / index
+    folder = root / index
     owner = folder / "run.owner.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""One run at a time on one index, from whatever host: flags in a table that the index keeps.
+"""One run at a time on one index, from any host: flags in a table that the index keeps.
 
-The table has no compare-and-swap, but its reads see every write that had ended. So
-a run raises its flag, then looks: of two that do so, at least one sees the other, and lowers its
-own. Who sees none holds the index, and moves its flag every few seconds. A flag that has not
-moved for 60 looks in a row is a dead run's and is taken down: no clock is compared with
-another. Decision 0036.
+The table has no compare-and-swap, but its reads see every write that had ended. So a run raises
+its flag, then reads the others: of two runs that do so, at least one sees the other and lowers its
+own flag. A run that sees no other holds the index, and moves its flag every few seconds. A flag
+that has not moved for 60 reads in a row belongs to a dead run and is removed. No two clocks are
+compared. Decision 0036.
 
     part                       payload
     lease/9f../00000003        {"holds": true, "owner": {"pid": 7, "host": "a", ...}}
@@ -30,7 +30,7 @@ from mrag_pipeline.locking.owner import Owner
 log = logging.getLogger(__name__)
 
 BEAT_S = 5.0  # how often the owner's flag moves
-LOOK_S = 1.0  # how often one who waits looks
+LOOK_S = 1.0  # how often a waiting run reads the flags
 DEAD_LOOKS = 60  # looks in a row at a flag that has not moved: twelve beats were missed
 _PREFIX = "lease/"
 
@@ -39,10 +39,10 @@ class LeaseTable(Protocol):
     """Where the flags are; a read sees every write that had ended."""
 
     def put(self, name: str, payload: str) -> None:
-        """Stores one."""
+        """Stores a payload under a name."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes those that are there."""
+        """Removes the names that exist."""
 
     def all(self) -> Mapping[str, str]:
         """Everything that is stored."""
@@ -86,7 +86,7 @@ class Claim:
         return [flag for flag in _flags(self._rows.all()) if flag.token != self.token]
 
     def attempt(self) -> list[Flag]:
-        """Empty if the index is ours now; else who else has a flag up, and ours is down."""
+        """Empty if the index is ours now; otherwise the other flags, and ours is lowered."""
         self.show(holds=False)
         others = self.others()
         if others:
@@ -96,7 +96,7 @@ class Claim:
         return []
 
     def beat(self) -> bool:
-        """Whether the index is still ours; if so the flag has moved."""
+        """Moves the flag; False if the index is no longer ours."""
         flags = _flags(self._rows.all())
         mine = any(flag.token == self.token for flag in flags)
         if not mine or any(flag.holds for flag in flags if flag.token != self.token):
@@ -113,14 +113,14 @@ class Claim:
 
 
 class Watch:
-    """Who of the others lives, told from what is seen here alone."""
+    """Which other runs are alive, judged by what this process has seen."""
 
     def __init__(self, dead_looks: int = DEAD_LOOKS) -> None:
         self._dead_looks = dead_looks
         self._seen: dict[str, tuple[int, int, bool]] = {}  # beat, looks at it, whether it moved
 
     def look(self, flags: Iterable[Flag]) -> list[Flag]:
-        """Those that are dead; the flags are all that can be seen now."""
+        """The flags of dead runs; `flags` are all that exist now."""
         seen = {}
         for flag in flags:
             beat, looks, moved = self._seen.get(flag.token, (flag.beat, 0, False))
@@ -132,7 +132,7 @@ class Watch:
         ]
 
     def moved(self, flag: Flag) -> bool:
-        """Whether it has moved while it was looked at: its owner lives."""
+        """Whether it has moved while it was watched: its owner is alive."""
         return self._seen.get(flag.token, (0, 0, False))[2]
 
 
@@ -143,9 +143,9 @@ def acquire(
     sleep: Callable[[float], object] = time.sleep,
     watch: Watch | None = None,
 ) -> None:
-    """The index is this claim's.
+    """Returns when this claim holds the index.
 
-    One that is held is told apart from a dead run's within a beat, also if `wait_s` is 0.
+    Takes up to one beat, also if `wait_s` is 0, to tell a live run's flag from a dead run's.
     Raises: IndexBusy, naming the owner; IndexUnavailable.
     """
     watch = watch or Watch()
@@ -161,16 +161,16 @@ def acquire(
         living = [flag for flag in others if flag.holds and watch.moved(flag)]
         if living and time.monotonic() >= deadline:
             raise _busy(index, living[0], wait_s)
-        # Two that raise their flags at once both lower them: not at once again.
+        # Two runs that raise flags at once both lower them; random pauses tell them apart.
         sleep(LOOK_S if living else LOOK_S * random.uniform(0.5, 1.5))
 
 
 @contextmanager
 def index_lease(rows: LeaseTable, index: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Held while the block runs; free a minute after its owner was killed, at once on its host.
+    """Held while the block runs; free a minute after its owner was killed, on its host at once.
 
     If the lease is lost meanwhile (this process was stopped for that long), the main thread is
-    interrupted, as by Ctrl-C: what it has done so far is gone on with by the next run.
+    interrupted, as by Ctrl-C: the next run continues what this one has done.
     Raises: IndexBusy, naming the owner's process, host, start and age, or if the lease was
     lost; IndexUnavailable.
     """
@@ -204,7 +204,7 @@ class _Beating:
             try:
                 ours = self._claim.beat()
             except MragError as error:
-                # While the server is silent nobody else can see a flag that does not move.
+                # While the server does not answer, no other run can see that the flag stands still.
                 log.warning("lease_not_renewed index=%s error=%s", self._index, error.found)
                 continue
             if not ours and not self._over.is_set():

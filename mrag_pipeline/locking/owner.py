@@ -1,4 +1,4 @@
-"""Who is at work on an index: named to whoever waits for it, and known to be gone if it is."""
+"""The process that works on an index, so that others can name it and see that it has ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, and since when it holds what it holds."""
+    """A process, and since when it has held its lock."""
 
     pid: int
     host: str
@@ -22,7 +22,7 @@ class Owner:
 
     @classmethod
     def here(cls) -> Owner:
-        """The process that asks, now."""
+        """The owner that this process is, from now on."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), now, _birth(os.getpid()))
 
@@ -46,7 +46,7 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {self.since} ({age} s ago)"
 
     def is_gone(self) -> bool:
-        """Whether the process has surely ended; False also where that cannot be known from here.
+        """Whether the process has certainly ended; False where that cannot be known from here.
 
         It can be known on Linux, under the same kernel and in the same namespace of processes:
         a container's process 7 is not another's.

@@ -21,7 +21,7 @@ class CorpusReader(Protocol):
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """What the slices hold, in order, in bounded memory.
 
-        A bad document is a dead letter, never an error.
+        A document that cannot be read becomes a dead letter; it raises no error.
         Raises: CorpusNotFound, BrokenFile; FingerprintMismatch if a file changed since planning.
         """
 

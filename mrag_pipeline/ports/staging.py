@@ -37,7 +37,7 @@ class DocumentRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardOutput:
-    """All that embedding a shard gives. Row i of `vectors` and `standard` is `chunks[i]`'s."""
+    """The result of embedding a shard. Row i of `vectors` and `standard` is `chunks[i]`'s."""
 
     shard: int
     chunks: Sequence[Chunk]
@@ -72,7 +72,7 @@ class Staging(Protocol):
         """
 
     def receipts(self, shards: Iterable[int], fingerprint: str) -> Iterator[Receipt | None]:
-        """What `receipt` says of each, in order; asked at once where an answer is waited for."""
+        """The receipt of each shard, in order; read in parallel where each read waits."""
 
     def write_shard(self, output: ShardOutput, fingerprint: str) -> Receipt:
         """Stores a shard whole or not at all; the receipt last. Same output, same bytes.
@@ -107,7 +107,7 @@ class Staging(Protocol):
         """Stores, by shard, the documents left out because an earlier shard has their id."""
 
     def duplicates(self) -> Mapping[int, Sequence[DeadLetter]] | None:
-        """What `write_duplicates` stored, None if nothing was yet."""
+        """What `write_duplicates` stored, None if nothing is stored yet."""
 
     def duplicate_vectors(self, shard: int) -> NDArray[np.float32]:
         """The head vectors of the rows that are left out of the shard: (n, H, D)."""
@@ -117,38 +117,38 @@ class Staging(Protocol):
 
 
 class DeltaStaging(Staging, Protocol):
-    """Where one sync of one version keeps what it is about to do; its shards are staged here.
+    """What one sync of one version is about to do, and the shards that it embeds.
 
-    The manifest is written once the documents and the removals are there: from then on what
-    the sync does is settled, whatever happens to the corpus.
+    The manifest is written after the documents and the removals: from then on the sync is
+    settled, whatever happens to the corpus.
     """
 
     def write_documents(self, documents: Sequence[Document]) -> Slice:
-        """Keeps documents to be embedded; named by their content, so never overwritten."""
+        """Stores documents to be embedded; named by their content, so never overwritten."""
 
     def reader(self) -> CorpusReader:
-        """Reads what `write_documents` kept, each document equal to what was written."""
+        """Reads what `write_documents` stored, each document equal to what was written."""
 
     def write_removed(self, marks: Sequence[Mark]) -> None:
-        """Keeps which chunks the sync takes away or replaces."""
+        """Stores the chunks that the sync removes or replaces."""
 
     def removed(self) -> list[Mark]:
-        """What `write_removed` kept, in that order.
+        """What `write_removed` stored, in that order.
 
         Raises: StagingError if it is missing or damaged.
         """
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:
-        """Keeps the importance sums of what is taken away, read before the first deletion."""
+        """Stores the importance sums of the removed chunks, read before the first deletion."""
 
     def removed_sums(self) -> ImportanceSums | None:
-        """What `write_removed_sums` kept, to the last bit; None if nothing was yet."""
+        """What `write_removed_sums` stored, to the last bit; None if nothing is stored yet."""
 
     def discard(self) -> None:
-        """Forgets the plan, the removals and the shards; the documents stay."""
+        """Removes the plan, the removals and the shards; the documents stay."""
 
     def finish(self) -> None:
-        """Forgets the documents and half-written rest: the sync is applied."""
+        """Removes the documents: the sync is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class BulkFiles(Protocol):
 
 
 class Export(Protocol):
-    """A version as a folder of Parquet; its record is what makes it whole."""
+    """A version as a folder of Parquet; it is whole once its record is written."""
 
     @property
     def staging(self) -> Staging:

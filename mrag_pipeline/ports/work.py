@@ -1,4 +1,4 @@
-"""Who does the work, and who is told how it goes."""
+"""The workers that embed shards, and the progress reports of a long phase."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WorkerPool(Protocol):
 
 
 class Progress(Protocol):
-    """Who is told how a long phase goes."""
+    """Shows people how far a long phase has come."""
 
     def phase(self, name: str, total: int, unit: str) -> None:
         """A phase starts: `total` units of work, some perhaps already done."""

@@ -1,9 +1,9 @@
-"""A folder on any filesystem in which a file is there whole or not at all.
+"""A folder on any filesystem in which a file exists whole or not at all.
 
 On a local disk a file is written under another name and renamed. Object stores have no rename,
 and show an object only once its PUT or the last request of its multipart upload has succeeded:
-there the name is written directly, a file below 10 MB in one request. Their client tries a call
-again, nobody else does. Knows nothing of shards or Parquet.
+there the name is written directly, a file below 10 MB in one request. Only their client
+retries a call. Knows nothing of shards or Parquet.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Folder:
         self.name = "/".join([shown(uri).rstrip("/"), *below])
 
     def path(self) -> str:
-        """As its own filesystem names it: an absolute path, or a key within its bucket."""
+        """The folder's name in its own filesystem: an absolute path, or a key in its bucket."""
         return self._root if self.is_local else self._root.partition("/")[2]
 
     def describe(self, path: str) -> str:
@@ -118,8 +118,8 @@ class Folder:
             if self._place.objects is not None:
                 key = base.partition("/")[2]
                 below = f"{key}/" if key else ""
-                for one in self._place.objects.starting_with(below):
-                    yield one.key[len(below) :], one.num_bytes, one.modified_s
+                for stored in self._place.objects.starting_with(below):
+                    yield stored.key[len(below) :], stored.num_bytes, stored.modified_s
                 return
             selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
             prefix = len(base.lstrip("/")) + 1
@@ -131,7 +131,7 @@ class Folder:
             raise self._failed("list", path, error) from error
 
     def sweep(self, path: str) -> None:
-        """Removes what processes of this machine that are gone left half written in `path`."""
+        """Removes half-written files that ended processes of this machine left in `path`."""
         if not self.is_local:
             return
         for leftover in Path(self._root, path).rglob(f".*.{_HOST}.*.tmp"):

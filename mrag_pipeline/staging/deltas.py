@@ -2,7 +2,7 @@
 
 {uri}/{index}/{version}/syncs/00001/
     corpus/9f3a...e1.parquet    documents to embed, named by their content
-    removed.parquet             chunks to take away or to replace
+    removed.parquet             chunks to remove or to replace
     manifest.json               written after these two: settles what the sync does
     shards/00000/...            as a version's
     removed_sums.parquet        written before the index is changed
@@ -57,7 +57,7 @@ class DeltaFolders(ShardFolders):
     """The DeltaStaging port over a folder."""
 
     def write_documents(self, documents: Sequence[Document]) -> Slice:
-        """Keeps documents to be embedded, in a file named by its content."""
+        """Stores documents to be embedded, in a file named by its content."""
         columns = [
             pa.array([d.id for d in documents], pa.string()),
             pa.array([d.title for d in documents], pa.string()),
@@ -73,11 +73,11 @@ class DeltaFolders(ShardFolders):
         return Slice(path, "file", 0, len(documents), num_bytes, digest)
 
     def reader(self) -> CorpusReader:
-        """Reads what `write_documents` kept."""
-        return _Kept(self._folder)
+        """Reads what `write_documents` stored."""
+        return _StoredDocuments(self._folder)
 
     def write_removed(self, marks: Sequence[Mark]) -> None:
-        """Keeps which chunks the sync takes away or replaces."""
+        """Stores the chunks that the sync removes or replaces."""
         columns = [
             pa.array([mark.id for mark in marks], pa.int64()),
             pa.array([mark.document_id for mark in marks], pa.string()),
@@ -87,7 +87,7 @@ class DeltaFolders(ShardFolders):
         self._folder.write(_REMOVED, tables.parquet(table, self._compression))
 
     def removed(self) -> list[Mark]:
-        """What `write_removed` kept.
+        """What `write_removed` stored.
 
         Raises: StagingError.
         """
@@ -98,17 +98,17 @@ class DeltaFolders(ShardFolders):
         return [Mark(*row) for row in zip(*columns, strict=True)]
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:
-        """Keeps the importance sums of what is taken away."""
+        """Stores the importance sums of the removed chunks."""
         table = tables.importance_table(sums, self._need_manifest().encoder.heads)
         self._folder.write(_REMOVED_SUMS, tables.parquet(table, self._compression))
 
     def removed_sums(self) -> ImportanceSums | None:
-        """What `write_removed_sums` kept, to the last bit."""
+        """What `write_removed_sums` stored, to the last bit."""
         content = self._folder.read(_REMOVED_SUMS)
         return None if content is None else tables.sums_of(self._parse(_REMOVED_SUMS, content))
 
     def discard(self) -> None:
-        """Forgets the plan, the removals and the shards; the documents stay."""
+        """Removes the plan, the removals and the shards; the documents stay."""
         # The manifest first: what is left without one is nothing.
         for path in ("manifest.json", _REMOVED_SUMS, _REMOVED, "shards", "duplicates.parquet"):
             self._folder.remove(path)
@@ -116,18 +116,18 @@ class DeltaFolders(ShardFolders):
         self._receipts.clear()
 
     def finish(self) -> None:
-        """Forgets the documents: the shards hold their texts."""
+        """Removes the documents: the shards hold their texts."""
         self._folder.remove("corpus")
 
 
-class _Kept:
+class _StoredDocuments:
     """The corpus reader of a sync's own documents."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def slices(self, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002  # the port's
-        """Never asked: a sync's shards are its files."""
+        """Not supported: a sync's shards are its files."""
         raise StagingError(f"{self.describe()} is not a corpus to be planned")
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
@@ -135,11 +135,11 @@ class _Kept:
 
         Raises: StagingError.
         """
-        for piece in slices:
-            content = self._folder.read(piece.path)
-            if content is None or hashlib.sha256(content).hexdigest() != piece.stamp:
+        for part in slices:
+            content = self._folder.read(part.path)
+            if content is None or hashlib.sha256(content).hexdigest() != part.stamp:
                 raise StagingError(
-                    f"{self._folder.describe(piece.path)} is missing or damaged",
+                    f"{self._folder.describe(part.path)} is missing or damaged",
                     "the documents that the sync found new",
                     "run `mrag sync` again: it compares the corpus anew",
                 )

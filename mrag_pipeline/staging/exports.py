@@ -18,7 +18,7 @@ _RECORD = "record.json"
 
 
 def open_export(uri: str) -> Export:
-    """The export at a path or URI, there or to be made.
+    """The export at a path or URI, existing or to be written.
 
     Raises: ConfigError if the URI is not one.
     """

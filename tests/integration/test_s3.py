@@ -195,7 +195,7 @@ def test_what_is_not_there_is_told_apart(bucket: str) -> None:
         listed("s3://no-such-bucket/docs")
     with pytest.raises(StagingError, match="has no bucket 'no-such-bucket'") as caught:
         Folder("s3://no-such-bucket/staging").write("a", b"x")
-    assert caught.value.fix == "make the bucket, or correct the URI"
+    assert caught.value.fix == "create the bucket, or correct the URI"
     with pytest.raises(EmptyCorpus):
         listed(f"s3://{bucket}", format="jsonl")
 
@@ -356,7 +356,7 @@ def test_a_server_that_stays_busy_ends_in_an_error(proxy: Proxy, bucket: str) ->
     """After the client's own attempts and no more."""
     proxy.broken = lambda asked: "busy"
     folder = Folder(f"s3://{bucket}/staging")
-    with pytest.raises(StagingError, match="did not carry it out") as caught:
+    with pytest.raises(StagingError, match="failed after several attempts") as caught:
         folder.write("a", b"x")
     assert proxy.count("PUT") == 2  # AWS_MAX_ATTEMPTS
     assert "run the same command again" in caught.value.fix
@@ -382,7 +382,7 @@ def test_a_server_gone_while_a_file_is_read_is_not_a_broken_file(
     slices = list(reader.slices(10**9))
     proxy.broken = lambda asked: "busy" if asked.method == "GET" else ""
     reader = open_corpus(CorpusSpec(f"s3://{bucket}/docs"))
-    with pytest.raises(CorpusError, match="did not carry it out") as caught:
+    with pytest.raises(CorpusError, match="failed after several attempts") as caught:
         list(reader.read(slices))
     assert type(caught.value) is CorpusError
 

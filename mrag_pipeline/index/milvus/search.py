@@ -37,12 +37,12 @@ _LEAST_S = 0.001
 
 
 class Directly(Protocol):
-    """What asks without pymilvus's retries."""
+    """Makes calls without pymilvus's retries."""
 
     def search(
         self, calls: Sequence[DirectSearch], timeout_s: float, at_once: int
     ) -> list[Ranking | Late | None]:
-        """Each call's ranking, or why there is none; None: for pymilvus to say."""
+        """Each call's ranking, or why there is none; None: pymilvus is asked."""
 
 
 class CollectionSearches:
@@ -62,7 +62,7 @@ class CollectionSearches:
 
         Args:
             num_threads: searches at a time; 1 for Lite, which is Python and would take turns.
-            ready: has a collection in memory.
+            ready: loads a collection into memory.
             vector_type: what a collection's vectors are stored as.
         """
         self._client = client
@@ -80,14 +80,14 @@ class CollectionSearches:
         """The rankings, in the order of the requests."""
         limit = self._spec.timeout_s
         until = time.monotonic() + limit
-        found = self._asked(requests, limit)
-        for request, one in zip(requests, found, strict=True):
-            if one is Late.LATE:
+        answers = self._search_directly(requests, limit)
+        for request, answer in zip(requests, answers, strict=True):
+            if answer is Late.LATE:
                 with translated(f"cannot search {request.collection}"):
                     raise grpc.FutureTimeoutError
-        left = [request for request, one in zip(requests, found, strict=True) if one is None]
-        others = iter(self._by_pymilvus(left, max(_LEAST_S, until - time.monotonic())))
-        return [one if isinstance(one, Ranking) else next(others) for one in found]
+        unanswered = _unanswered(requests, answers)
+        others = iter(self._by_pymilvus(unanswered, max(_LEAST_S, until - time.monotonic())))
+        return [answer if isinstance(answer, Ranking) else next(others) for answer in answers]
 
     def search_within(
         self, requests: Sequence[SearchRequest], seconds: float
@@ -99,38 +99,39 @@ class CollectionSearches:
         if seconds <= 0 or not requests:
             return [None] * len(requests)
         until = time.monotonic() + seconds
-        found = self._asked(requests, max(_LEAST_S, min(seconds, self._spec.timeout_s)))
-        left = [request for request, one in zip(requests, found, strict=True) if one is None]
+        limit = max(_LEAST_S, min(seconds, self._spec.timeout_s))
+        answers = self._search_directly(requests, limit)
+        unanswered = _unanswered(requests, answers)
         others: Iterator[Ranking | None] = iter(())
-        if left:
-            none_yet = len(left) == len(requests)
-            others = iter(self._within(left, until - time.monotonic(), none_yet))
-        rankings = [next(others) if one is None else one for one in found]
-        return [one if isinstance(one, Ranking) else None for one in rankings]
+        if unanswered:
+            none_yet = len(unanswered) == len(requests)
+            others = iter(self._within(unanswered, until - time.monotonic(), none_yet))
+        rankings = [next(others) if answer is None else answer for answer in answers]
+        return [ranking if isinstance(ranking, Ranking) else None for ranking in rankings]
 
     def close(self) -> None:
-        """Waits for no search."""
+        """Ends the threads; waits for no search."""
         with self._lock:
             if self._threads is not None:
                 self._threads.shutdown(wait=False, cancel_futures=True)
                 self._threads = None
 
     # -------------------------------------------------------------- directly
-    def _asked(
+    def _search_directly(
         self, requests: Sequence[SearchRequest], timeout_s: float
     ) -> list[Ranking | Late | None]:
-        """What is answered at once; None for what is not, and where a collection is new.
+        """Rankings by direct calls; all None if a collection has not been searched before.
 
-        pymilvus asks first of a collection: it may have to be loaded, the others meanwhile.
+        Its first search is pymilvus's, as it may have to be loaded; so are the others beside it.
         """
         if not self._known.issuperset(request.collection for request in requests):
             return [None] * len(requests)
         calls = [list(self._calls(request)) for request in requests]
-        flat = [call for some in calls for call in some]
+        flat = [call for of_request in calls for call in of_request]
         answers = iter(self._direct.search(flat, timeout_s, self._num_threads))
         return [
-            _joined(request, [next(answers) for _ in some])
-            for request, some in zip(requests, calls, strict=True)
+            _joined(request, [next(answers) for _ in of_request])
+            for request, of_request in zip(requests, calls, strict=True)
         ]
 
     # -------------------------------------------------------------- by pymilvus
@@ -218,8 +219,15 @@ class CollectionSearches:
         width = 4 * vectors.shape[1]
         step = max(1, min(_QUERIES, _QUERY_BYTES // width, _HITS // request.limit))
         for start in range(0, len(vectors), step):
-            some = queries(vectors[start : start + step], dtype)
-            yield DirectSearch(request.collection, some, dtype, request.limit, matching)
+            part = queries(vectors[start : start + step], dtype)
+            yield DirectSearch(request.collection, part, dtype, request.limit, matching)
+
+
+def _unanswered(
+    requests: Sequence[SearchRequest], answers: Sequence[Ranking | Late | None]
+) -> list[SearchRequest]:
+    pairs = zip(requests, answers, strict=True)
+    return [request for request, answer in pairs if answer is None]
 
 
 def _joined(
@@ -227,14 +235,14 @@ def _joined(
 ) -> Ranking | Late | None:
     if not answers:
         return _empty(request)
-    rankings = [one for one in answers if isinstance(one, Ranking)]
+    rankings = [answer for answer in answers if isinstance(answer, Ranking)]
     if len(rankings) < len(answers):
         return None if None in answers else Late.LATE
     if len(rankings) == 1:
         return rankings[0]
     return Ranking(
-        np.concatenate([one.ids for one in rankings]),
-        np.concatenate([one.scores for one in rankings]),
+        np.concatenate([ranking.ids for ranking in rankings]),
+        np.concatenate([ranking.scores for ranking in rankings]),
     )
 
 

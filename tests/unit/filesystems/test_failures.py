@@ -14,14 +14,18 @@ ID = " (Request ID: 18EB696ACD4E7301)"
 @pytest.mark.parametrize(
     ("error", "found", "fix"),
     [
-        (PUT.format("NO_SUCH_BUCKET", f"It does not exist{ID}"), "has no bucket 'docs'", "make"),
+        (PUT.format("NO_SUCH_BUCKET", f"It does not exist{ID}"), "has no bucket 'docs'", "create"),
         (PUT.format("INVALID_ACCESS_KEY_ID", f"No such key.{ID}"), "refuses", "AWS_PROFILE"),
         (HEAD.format("ACCESS_DENIED", "No response body."), "(access denied)", "AWS_PROFILE"),
         (PUT.format("NETWORK_CONNECTION", "curlCode: 7, refused"), "no answer", "AWS_ENDPOINT_URL"),
         (PUT.format("SLOW_DOWN", f"Reduce your rate{ID}"), "(Reduce your rate)", "run the same"),
-        (HEAD.format("UNKNOWN (HTTP status 503)", "No response body."), "carry it out", "run the"),
+        (
+            HEAD.format("UNKNOWN (HTTP status 503)", "No response body."),
+            "failed after several attempts",
+            "run the",
+        ),
         (HEAD.format("UNKNOWN (HTTP status 301)", "No response body."), "another region", "REGION"),
-        (StoreError("NoSuchBucket", "none"), "has no bucket 'docs'", "make"),
+        (StoreError("NoSuchBucket", "none"), "has no bucket 'docs'", "create"),
         (StoreError("403", "Forbidden"), "refuses", "AWS_PROFILE"),
         (
             StoreError("NoCredentialsError", "Unable to locate credentials"),
@@ -29,7 +33,11 @@ ID = " (Request ID: 18EB696ACD4E7301)"
             "AWS_PROFILE",
         ),
         (StoreError("EndpointConnectionError", "no"), "no answer", "AWS_ENDPOINT_URL"),
-        (StoreError("SlowDown", "Reduce your rate"), "carry it out", "run the same"),
+        (
+            StoreError("SlowDown", "Reduce your rate"),
+            "failed after several attempts",
+            "run the same",
+        ),
     ],
     ids=str,
 )
