@@ -17,8 +17,8 @@ from mrag_pipeline.index.milvus import pymilvus_private
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.contracts.test_vector_index import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.fake_staging import table_of
+from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 
 MODULES = [
     *("pymilvus.client.ts_utils", "pymilvus.client.call_context", "pymilvus.client.prepare"),
