@@ -16,7 +16,7 @@ HEAVY = (
     *("torch", "transformers", "ray", "pymilvus", "milvus_lite", "grpc"),
     *("prefect", "matplotlib", "playwright"),
 )
-LOADED_BEFORE = pytest.StashKey[set[str]]()
+LOADED_BEFORE: pytest.StashKey[set[str]] = pytest.StashKey()
 
 
 def heavy_libraries(modules: Collection[str]) -> set[str]:
