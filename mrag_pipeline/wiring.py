@@ -1,4 +1,4 @@
-"""The only place that chooses implementations. Imports them when they are asked for."""
+"""The only place that chooses implementations, importing each when it is first needed."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 
 def reader(config: Config) -> CorpusReader:
-    """The corpus reader that the URI asks for.
+    """The corpus reader for the config's URI.
 
-    Raises: ConfigError if there is none; CorpusNotFound.
+    Raises: ConfigError if no corpus is named; CorpusNotFound.
     """
     if not config.corpus.uri:
         raise ConfigError(
             "no corpus is named",
             "a path or URI",
-            "give it to the command (`mrag ingest docs.jsonl`) or set corpus.uri in mrag.toml",
+            "pass it to the command (`mrag ingest docs.jsonl`) or set corpus.uri in mrag.toml",
         )
     from mrag_pipeline.corpus.reader import open_corpus
 
@@ -52,7 +52,7 @@ def reader(config: Config) -> CorpusReader:
 
 
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
-    """The encoder, loaded and ready; threads 0 leaves torch's own choice."""
+    """The encoder, loaded and ready; with 0 threads, torch chooses the number."""
     from mrag_pipeline.encoder.lean_imports import lean_imports
 
     workers = config.workers
@@ -91,14 +91,14 @@ def labelled_data_set(name: str) -> tuple[LabelledSet, Path]:
 
 
 def data_set_folder() -> Path | None:
-    """The folder of data sets that MRAG_DATASETS names, None if it names none."""
+    """The folder of data sets in MRAG_DATASETS; None if it is not set."""
     from mrag_pipeline.corpus.labelled import download
 
     return download.data_set_folder()
 
 
 def weights_hash(config: Config) -> str:
-    """What tells the config's model from others, as cards have it; nothing is loaded.
+    """The hash of the config's model weights, as in its card; loads nothing.
 
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
@@ -108,7 +108,7 @@ def weights_hash(config: Config) -> str:
 
 
 def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
-    """What the config's model is, and whether it proves itself; `say` is told what is begun."""
+    """What the config's model is, and whether its checks hold; `say` gets the name of each step."""
     say("importing torch and transformers")
     from mrag_pipeline.encoder.lean_imports import lean_imports
 
@@ -140,13 +140,13 @@ def delta(config: Config, version: str, number: int) -> DeltaStaging:
 
 
 def staged_version(config: Config, record: VersionRecord) -> StagedVersion | None:
-    """All staging of a version, its syncs' too; None if a part of it is not here."""
+    """All staging of a version, including its syncs'; None if a part of it is missing."""
     base = staging(config, record.version)
     return StagedVersion.open(record, base, lambda number: delta(config, record.version, number))
 
 
 def forget_staging(config: Config, version: str) -> None:
-    """Removes a version's staging, its syncs' too."""
+    """Removes a version's staging, including its syncs'."""
     from mrag_pipeline.staging.shards import ShardFolders
 
     ShardFolders(config.staging, config.index, version).remove()
@@ -191,7 +191,7 @@ def _store(config: Config) -> MilvusStore:
 
 
 def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
-    """Asks one version of the index, with the encoder that the config names.
+    """Searches one version of the index with the config's encoder.
 
     Raises: FingerprintMismatch if another encoder built the version.
     """
@@ -200,7 +200,7 @@ def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retri
 
 
 def chat_model(config: Config) -> ChatModel:
-    """The chat model that the config names; close it.
+    """The config's chat model; close it.
 
     Raises: ConfigError if it names none.
     """
@@ -210,7 +210,7 @@ def chat_model(config: Config) -> ChatModel:
 
 
 def chat_stream(config: Config) -> ChatStream:
-    """The chat model that the config names, answering piece by piece to one event loop.
+    """The config's chat model, streaming its answers to one event loop.
 
     Raises: ConfigError if it names none.
     """
@@ -221,7 +221,7 @@ def chat_stream(config: Config) -> ChatStream:
 
 @contextmanager
 def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
-    """Held while a run changes the index; a second run waits, or is told who holds it.
+    """Holds the index for a run that changes it; a second run waits, or fails naming the owner.
 
     A lock file where staging is a disk, or else beside a local database; and, where the index is
     on a server, a lease there, which keeps the runs of several hosts apart too.
@@ -249,7 +249,7 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def request(config: Config) -> Request:
-    """What the config asks to be planned."""
+    """The plan stage's request for this config."""
     return Request(
         index=config.index,
         corpus=dataclasses.asdict(config.corpus),
@@ -261,7 +261,7 @@ def request(config: Config) -> Request:
 
 
 def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbedder:
-    """What a worker runs: everything it needs, built in its own process."""
+    """The shard embedder of a worker, with everything it needs, built in the worker's process."""
     loaded = encoder(config, threads=config.workers.threads)
     return ShardEmbedder(
         reader=reader(config),
@@ -274,9 +274,9 @@ def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbed
 
 
 def delta_embedder(number: int, config: Config, version: str, fingerprint: str) -> ShardEmbedder:
-    """What a worker of a sync runs; bind the sync's number with functools.partial.
+    """The shard embedder of a sync's worker; bind the sync's number with functools.partial.
 
-    Raises: FingerprintMismatch if the model is no longer the one that built the version.
+    Raises: FingerprintMismatch if another model built the version.
     """
     loaded = encoder(config, threads=config.workers.threads)
     kept = delta(config, version, number)

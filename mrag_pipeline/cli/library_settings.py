@@ -1,11 +1,11 @@
-"""What must be said to Prefect, Ray and transformers before they are imported."""
+"""Environment variables that Prefect, Ray and transformers read when they are imported."""
 
 from __future__ import annotations
 
 import logging
 import os
 
-# No telemetry, no page of log lines; what a user has set stays.
+# No telemetry and little logging, unless the user has set a variable.
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -16,7 +16,7 @@ _DEFAULTS = {
     "PREFECT_CLI_COLORS": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # It would replace builtins.print, which is a document of `pydoc:`.
+    # Ray would replace builtins.print, which is a document of `pydoc:`.
     "RAY_TQDM_PATCH_PRINT": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -26,13 +26,13 @@ _DEFAULTS = {
 }
 
 
-# Prefect's services log under their own names, which its settings do not reach: on a busy machine
-# they tell of each wait for the server.
+# Prefect's services use loggers that its settings do not reach; on a busy machine they log each
+# wait for the server.
 _SERVICES = ("EventsWorker", "APILogWorker")
 
 
 def settle() -> None:
-    """Sets what the user has not."""
+    """Sets the variables that the user has not set."""
     for name in _SERVICES:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name, value in _DEFAULTS.items():

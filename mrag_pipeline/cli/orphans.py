@@ -1,9 +1,9 @@
-"""What a killed command would leave running is ended: the local Prefect server, Ray's agents.
+"""Ends what a killed command would leave running: the local Prefect server, Ray's agents.
 
-All that a command starts inherits a mark in its environment. A small process waits at a pipe
-whose other end the command holds; when that closes without a word, the command was killed, and
-what bears its mark is ended. It runs as a script and imports nothing of ours: 15 MB, for as long
-as the command.
+Every process that a command starts inherits a mark in its environment. A small watcher reads from
+a pipe that the command holds open; if the pipe closes without a message, the command was killed,
+and the watcher ends the processes with its mark. It runs as a script and imports nothing of ours:
+15 MB, for as long as the command runs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 import psutil
 
 MARK = "MRAG_RUN"
-_GRACE_S = 2.0  # Ray's actors and raylet go by themselves
+_GRACE_S = 2.0  # Ray's actors and raylet end by themselves
 _TERM_S = 10.0  # Prefect's server closes its database
 
 
 def guard() -> None:
-    """From now on, what this process starts does not outlive it by more than some seconds."""
+    """Makes sure that what this process starts outlives it by a few seconds at most."""
     if os.environ.get(MARK, "").startswith(f"{os.getpid()}-"):
         return
     mark = os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -51,24 +51,24 @@ def _watch(mark: str) -> None:
     if sys.stdin.buffer.read(1):
         return
     time.sleep(_GRACE_S)
-    left = [one for one in psutil.process_iter() if _bears(one, mark)]
-    for one in left:
-        _send(one, signal.SIGTERM)
-    _, alive = psutil.wait_procs(left, timeout=_TERM_S)
-    for one in alive:
-        _send(one, signal.SIGKILL)
+    orphans = [process for process in psutil.process_iter() if _has_mark(process, mark)]
+    for process in orphans:
+        _send(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(orphans, timeout=_TERM_S)
+    for process in alive:
+        _send(process, signal.SIGKILL)
 
 
-def _bears(process: psutil.Process, mark: str) -> bool:
+def _has_mark(process: psutil.Process, mark: str) -> bool:
     try:
         return process.pid != os.getpid() and process.environ().get(MARK) == mark
     except (psutil.Error, OSError):
-        return False  # another user's, or gone
+        return False  # another user's process, or one that has ended
 
 
-def _send(process: psutil.Process, what: signal.Signals) -> None:
+def _send(process: psutil.Process, number: signal.Signals) -> None:
     try:
-        process.send_signal(what)  # not to another that has got its number meanwhile
+        process.send_signal(number)  # checks that the pid was not reused meanwhile
     except psutil.NoSuchProcess:
         return
 

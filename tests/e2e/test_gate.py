@@ -47,7 +47,7 @@ def test_a_worse_version_stops_before_the_flip(mrag: Mrag, prefect: str) -> None
     refused(
         said,
         9,
-        "whole and was not made live",
+        "is complete but was not made live",
         "against 1.000",
         "on 4 queries",
         "mrag activate",
