@@ -47,7 +47,7 @@ def undisturbed(
 
 
 @pytest.fixture
-def disturbed(undisturbed: Undisturbed, tmp_path: Path) -> Path:
+def disturbed(undisturbed: Undisturbed, tmp_path: Path) -> Iterator[Path]:
     """The same project at the same place, nothing built yet; the built one comes back after."""
     project = undisturbed.project
     (project / ".mrag").rename(tmp_path / "kept")

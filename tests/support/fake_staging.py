@@ -209,7 +209,7 @@ class FakeStaging:
             raise FingerprintMismatch(f"plan {stored}", f"plan {wanted}")
 
 
-def table_of(ids: Sequence[int], vectors: NDArray[np.floating]) -> pa.Table:
+def table_of(ids: Sequence[int] | NDArray[np.integer], vectors: NDArray[np.floating]) -> pa.Table:
     """A head's table, as `Staging.head` gives it."""
     return tables.head_table(np.asarray(ids, np.int64), vectors.astype(np.float32), "float32")
 

@@ -154,8 +154,8 @@ def run(*arguments: str, cwd: Path, log: Path, prefect: str | None = None) -> En
     finally:
         end(process)
     seconds = time.monotonic() - started
-    texts = (log.with_suffix(end).read_text("utf-8") for end in (".out", ".err"))
-    return Ended(code, *texts, seconds)
+    out, err = (log.with_suffix(end).read_text("utf-8") for end in (".out", ".err"))
+    return Ended(code, out, err, seconds)
 
 
 def end(process: subprocess.Popen[bytes], family: list[psutil.Process] | None = None) -> None:

@@ -62,7 +62,10 @@ class World:
         for at in range(num_chunks):
             words = draw.choice(WORDS, draw.integers(2, 7)).tolist()
             number = int(draw.integers(0, num_chunks // 2))
-            metadata = {"year": 2000 + number % 10, "shelf": "ab"[number % 2]}
+            metadata: dict[str, str | int | float | bool] = {
+                "year": 2000 + number % 10,
+                "shelf": "ab"[number % 2],
+            }
             text = " ".join(words)
             self.chunks.append(
                 Chunk(at + 1, f"d{number}", at, 0, len(text), text, f"t{number % 3}", metadata, "")

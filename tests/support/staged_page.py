@@ -102,7 +102,8 @@ INDEX = IndexState(
 
 
 def a_problem(status: int, headers: dict[str, str] | None = None, **given: Any) -> Response:
-    body = Problem(**({"title": "Refused", "detail": "why", "status": status} | given))
+    fields: dict[str, Any] = {"title": "Refused", "detail": "why", "status": status} | given
+    body = Problem(**fields)
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),
         status,

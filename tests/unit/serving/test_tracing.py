@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -21,7 +23,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 
 
-def _spans(path: str, headers: dict[str, str], method: str = "GET", **more: object) -> list:
+def _spans(
+    path: str, headers: dict[str, str], method: str = "GET", **more: Any
+) -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
     app, _ = watched(traces=open_traces(exporter))
     got(app, path, headers, method, **more)

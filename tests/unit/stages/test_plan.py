@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
@@ -29,7 +30,7 @@ class SmallIndex(ExactIndex):
         super().__init__("docs")
         self.asked: list[tuple[int, int]] = []
 
-    def check_limits(self, collections: tuple[CollectionSpec, ...], num_chunks: int) -> None:
+    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
         self.asked.append((len(collections), num_chunks))
         raise PlanRefused("too small")
 
