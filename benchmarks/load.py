@@ -247,7 +247,7 @@ def _cpu(process: psutil.Process | None) -> float:
 
 
 def _heads(manifest: Manifest) -> Sequence[CollectionSpec]:
-    return collections_of(manifest.index, manifest.version, manifest.encoder)[:-1]
+    return collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
 
 
 def _staged(asked: Any, place: Path) -> tuple[Staging, Manifest]:

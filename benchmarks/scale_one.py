@@ -253,7 +253,7 @@ def _opened(shape: Shape, place: Path, config: Config, version: str, fingerprint
 
 def _search(index: VectorIndex, manifest: Manifest, shape: Shape) -> dict[str, float]:
     """Milliseconds of a query's searches in all heads, by its windows: the median."""
-    heads = collections_of(manifest.index, manifest.version, manifest.encoder)[:-1]
+    heads = collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
     found = {}
     for windows in (1, WINDOWS):
         spent = []

@@ -26,6 +26,7 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.expectations import expected_value, key_of
 from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.notify import NotifySpec
@@ -59,6 +60,7 @@ class Config(BaseModel):
     encoder: EncoderSpec = EncoderSpec(model=DEFAULT_MODEL, revision=DEFAULT_REVISION)
     sharding: ShardingSpec = ShardingSpec()
     workers: WorkersSpec = WorkersSpec()
+    lexical: LexicalSpec = LexicalSpec()
     staging: StagingSpec = StagingSpec()
     milvus: MilvusSpec = MilvusSpec()
     ingest: IngestSpec = IngestSpec()

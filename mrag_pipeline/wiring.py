@@ -257,6 +257,7 @@ def request(config: Config) -> Request:
         sharding=config.sharding,
         vector_dtype=config.staging.vector_dtype,
         config=config.to_dict(),
+        lexical=config.lexical,
     )
 
 

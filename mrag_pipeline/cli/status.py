@@ -65,7 +65,7 @@ def _state(version: dict[str, Any]) -> str:
 
 
 def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict[str, Any]:
-    names = (*record.head_collections(), record.chunks_collection())
+    names = record.collections()
     rows = [index.count(name) for name in names]
     return {
         "version": record.version,

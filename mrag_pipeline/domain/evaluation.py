@@ -5,23 +5,35 @@ Plain values that can be written as JSON and read back; drawn and printed elsewh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.labelled_queries import Flaw, LabelledSet
+from mrag_pipeline.domain.labelled_queries import Flaw, LabelledQuery, LabelledSet
 from mrag_pipeline.domain.success import Interval, Resamples, Success, success
 
-Measure = Literal["success_ratio", "category_success_ratio", "all_found"]
-MEASURES: tuple[Measure, ...] = ("success_ratio", "category_success_ratio", "all_found")
+SuccessMeasure = Literal["success_ratio", "category_success_ratio", "all_found"]
+RankMeasure = Literal["ndcg", "recall", "mrr"]
+Measure = SuccessMeasure | RankMeasure
+SUCCESS_MEASURES: tuple[SuccessMeasure, ...] = (
+    "success_ratio",
+    "category_success_ratio",
+    "all_found",
+)
+RANK_MEASURES: tuple[RankMeasure, ...] = ("ndcg", "recall", "mrr")  # at a number of documents
+MEASURES: tuple[Measure, ...] = (*SUCCESS_MEASURES, *RANK_MEASURES)
 AT_N = "n"  # as many documents as the query has aspects
 DEFAULT_KS = (AT_N, "10", "20", "30")
 BASELINE = "standard"
 
 Rankings = Sequence[Sequence[str]]  # of each query: document ids, best first, each once
+# The rank measures of each query of one ranking, cut at k documents.
+RankMeasures = Callable[
+    [Sequence[LabelledQuery], Rankings, int], Mapping[RankMeasure, Sequence[float]]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,7 @@ def figures_of(
     rankings: Mapping[str, Rankings],
     ks: Sequence[str],
     baselines: Sequence[str] = (BASELINE,),
+    rank_measures: RankMeasures | None = None,
 ) -> tuple[Figure, ...]:
     """Every strategy's figures, with paired differences to the baselines that are among them.
 
@@ -125,28 +138,48 @@ def figures_of(
         rankings: by strategy, one ranking for each query of the set, in its order, of at least
             the largest k documents where the corpus has so many.
         ks: "n" or whole numbers as text.
+        rank_measures: measures rankings at the ks that are numbers; None: that is left out.
     Returns: figures ordered by measure, k and strategy; no category figures where the category
-    of some query's aspects is not known.
+    of some query's aspects is not known. Success is the mean over the numbers of aspects where
+    the set says so; a rank measure is the mean over queries, as the field has it.
     """
     columns = [(measure, k, strategy) for measure in MEASURES for k in ks for strategy in rankings]
-    values = np.empty((len(labelled.queries), len(columns)))
+    values = np.full((len(labelled.queries), len(columns)), np.nan)
     for strategy, ranked in rankings.items():
         for k in ks:
             outcomes = [
                 success(query, fetched[: depth(k, len(query.aspects))], labelled)
                 for query, fetched in zip(labelled.queries, ranked, strict=True)
             ]
-            for measure, column in zip(MEASURES, _columns(outcomes), strict=True):
+            for measure, column in zip(SUCCESS_MEASURES, _columns(outcomes), strict=True):
                 values[:, columns.index((measure, k, strategy))] = column
+            if rank_measures is not None and k != AT_N:
+                measured = rank_measures(labelled.queries, ranked, int(k))
+                for rank_measure, per_query in measured.items():
+                    values[:, columns.index((rank_measure, k, strategy))] = per_query
     known = [column for column in range(len(columns)) if not np.isnan(values[:, column]).any()]
-    columns, values = [columns[column] for column in known], values[:, known]
-    groups = np.array([query.num_named for query in labelled.queries])
-    return tuple(_figures(columns, values, groups, baselines))
+    by_aspects = groups_of(labelled)
+    figures: list[Figure] = []
+    for measures, groups in (
+        (SUCCESS_MEASURES, by_aspects),
+        (RANK_MEASURES, np.zeros_like(by_aspects)),
+    ):
+        chosen = [column for column in known if columns[column][0] in measures]
+        if chosen:
+            named = [columns[column] for column in chosen]
+            figures += _figures(named, values[:, chosen], groups, baselines)
+    return tuple(figures)
+
+
+def groups_of(labelled: LabelledSet) -> NDArray[np.int64]:
+    """(Q,) the group of each query, groups counting the same: by aspects, or all in one."""
+    counts = np.array([query.num_named for query in labelled.queries], np.int64)
+    return counts if labelled.by_aspects else np.zeros_like(counts)
 
 
 def curve_of(labelled: LabelledSet, ranked: Rankings, ks: Sequence[int]) -> dict[int, float]:
     """The mean success ratio by the number of documents fetched."""
-    groups = np.array([query.num_named for query in labelled.queries])
+    groups = groups_of(labelled)
     values = np.array(
         [
             [success(query, fetched[:k], labelled).ratio for k in ks]

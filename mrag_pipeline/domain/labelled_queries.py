@@ -28,6 +28,13 @@ class LabelledQuery:
     aspects: tuple[Aspect, ...]  # at least one
     num_named: int  # aspects the set says it has; more than `aspects` if some have no document
     sub_queries: tuple[str, ...] = ()  # what an LLM made of it, for the fusion strategies
+    grades: Mapping[str, int] = field(default_factory=dict)  # by document, above 0; may be empty
+
+    def relevant(self) -> Mapping[str, int]:
+        """The grade of each document that counts; 1 each where the set has no grades."""
+        if self.grades:
+            return self.grades
+        return {document: 1 for aspect in self.aspects for document in aspect.documents}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class LabelledSet:
     relevance: str  # which documents count for an aspect, in one sentence
     categories: Mapping[str, str] = field(default_factory=dict)  # of documents by id; may be empty
     flaws: tuple[Flaw, ...] = ()
+    by_aspects: bool = True  # whether each number of aspects counts the same, else each query
 
 
 def flaw(what: str, cases: Sequence[str], count: int | None = None) -> tuple[Flaw, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 
 FORMAT = 2  # of the staged files; a change of it makes new versions
 
@@ -33,10 +34,13 @@ class Manifest:
     vector_dtype: str  # of the staged head vectors
     shards: tuple[Shard, ...]
     config: Mapping[str, Any]  # the resolved config, secrets left out
+    lexical: LexicalSpec | None = None  # how words are made; None: no lexical voter
 
     def to_json(self) -> str:
         """One JSON object, sorted keys."""
         values = asdict(self) | {"encoder": self.encoder.to_dict(), "format": FORMAT}
+        if self.lexical is None:
+            del values["lexical"]  # as it was before there were any
         return json.dumps(values, sort_keys=True, indent=1, default=str)
 
     @classmethod
@@ -45,6 +49,8 @@ class Manifest:
         values = json.loads(text)
         values.pop("format")
         values["chunking"] = ChunkingSpec(**values["chunking"])
+        if "lexical" in values:
+            values["lexical"] = LexicalSpec(**values["lexical"])
         values["encoder"] = EncoderCard.from_dict(values["encoder"])
         values["shards"] = tuple(
             Shard(shard["index"], tuple(Slice(**piece) for piece in shard["slices"]))
@@ -95,9 +101,10 @@ def fingerprint(
     encoder: EncoderCard,
     vector_dtype: str,
     sharding: Mapping[str, Any],
+    lexical: LexicalSpec | None = None,
 ) -> str:
     """Changes when anything that decides what is staged does. 32 hex digits."""
-    parts = {
+    parts: dict[str, Any] = {
         "format": FORMAT,
         "index": index,
         "listing": listing,
@@ -107,6 +114,8 @@ def fingerprint(
         "vector_dtype": vector_dtype,
         "sharding": sharding,
     }
+    if lexical is not None:
+        parts["lexical"] = asdict(lexical)
     encoded = json.dumps(parts, sort_keys=True, default=str).encode()
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 

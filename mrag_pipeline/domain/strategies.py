@@ -12,11 +12,16 @@ from typing import Literal
 from mrag_pipeline.domain.voting import PAPER, VoteSpec
 from mrag_pipeline.errors import ConfigError
 
-# What is searched: the head collections; the standard vector, whole or cut into H pieces.
-Voters = Literal["heads", "standard", "pieces"]
+# What is searched: the head collections; the standard vector, whole or cut into H pieces; words.
+VoterKind = Literal["heads", "standard", "lexical", "pieces"]
 Windows = Literal["query", "aspects", "sub-queries"]
 
 DEFAULT = "aspect"
+
+# Reciprocal rank fusion of one window's rankings: no diversity, all voters equal.
+FUSED = VoteSpec("reciprocal", power=1.0, standard_weight=1.0, lexical_weight=1.0, coverage=0.0)
+# Over windows, voters without heads: equal weights.
+EQUAL = VoteSpec(standard_weight=1.0, lexical_weight=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,17 @@ class Strategy:
 
     name: str
     summary: str  # for people
-    voters: Voters  # `heads` are joined by the standard vector if the vote gives it a weight
+    # Which kinds vote; where a version has no words, all others do. Weights: the vote's.
+    voters: tuple[VoterKind, ...]
     windows: Windows = "query"
-    weighted: bool = False  # by the heads' importance, else each counts 1
+    weighted: bool = False  # heads by their importance, else each counts 1
     vote: VoteSpec = PAPER
     is_fused: bool = False  # each window retrieves alone; reciprocal rank fusion joins them
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether only words are searched: without full-text search there is nothing to ask."""
+        return self.voters == ("lexical",)
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -38,41 +49,65 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy(
             "aspect",
             "aspect windows; heads and the standard vector vote; coverage of all windows",
-            "heads",
+            ("heads", "standard"),
             windows="aspects",
             weighted=True,
             vote=VoteSpec(),
         ),
         Strategy(
-            "mrag", "the paper's rule: the whole query, heads weighted", "heads", "query", True
+            "mrag",
+            "the paper's rule: the whole query, heads weighted",
+            ("heads",),
+            weighted=True,
         ),
-        Strategy("mrag-unweighted", "the paper's rule with every head counting 1", "heads"),
+        Strategy("mrag-unweighted", "the paper's rule with every head counting 1", ("heads",)),
         Strategy(
             "mrag-distance",
             "heads vote 1 / distance instead of by rank",
-            "heads",
-            vote=VoteSpec("distance", power=1.0, standard_weight=0.0, coverage=0.0),
+            ("heads",),
+            vote=VoteSpec("distance", power=1.0, coverage=0.0),
         ),
-        Strategy("split", "the standard vector cut into as many pieces as heads", "pieces"),
-        Strategy("standard", "the whole query's standard vector: ordinary RAG", "standard"),
+        Strategy("split", "the standard vector cut into as many pieces as heads", ("pieces",)),
+        Strategy("standard", "the whole query's standard vector: ordinary RAG", ("standard",)),
         Strategy(
             "standard-windows",
             "as aspect, without heads: the ablation",
-            "standard",
+            ("standard",),
+            windows="aspects",
+            vote=VoteSpec(),
+        ),
+        Strategy("bm25", "the whole query's words by BM25: full-text search", ("lexical",)),
+        Strategy(
+            "bm25-windows",
+            "aspect windows, each by BM25 alone",
+            ("lexical",),
             windows="aspects",
             vote=VoteSpec(),
         ),
         Strategy(
+            "hybrid",
+            "standard vector and BM25 of the whole query, joined by reciprocal rank fusion",
+            ("standard", "lexical"),
+            vote=FUSED,
+        ),
+        Strategy(
+            "hybrid-windows",
+            "aspect windows; the standard vector and BM25 vote, no heads",
+            ("standard", "lexical"),
+            windows="aspects",
+            vote=EQUAL,
+        ),
+        Strategy(
             "fusion",
             "sub-queries, each by its standard vector, joined by reciprocal rank fusion",
-            "standard",
+            ("standard",),
             windows="sub-queries",
             is_fused=True,
         ),
         Strategy(
             "fusion-mrag",
             "sub-queries, each by the paper's rule, joined by reciprocal rank fusion",
-            "heads",
+            ("heads",),
             windows="sub-queries",
             weighted=True,
             is_fused=True,

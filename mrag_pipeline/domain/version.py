@@ -1,6 +1,7 @@
 """An index version's names and its record.
 
-`{index}_{version}_l05_h07` is a head's collection, `{index}_{version}_chunks` holds texts,
+`{index}_{version}_l05_h07` is a head's collection, `{index}_{version}_lexical` holds the words of
+full-text search, `{index}_{version}_chunks` texts,
 `{index}_live` is the alias on the chunks collection: the only switch.
 """
 
@@ -20,6 +21,7 @@ from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
@@ -49,6 +51,11 @@ def chunks_collection(index: str, version: str) -> str:
     return f"{index}_{version}_chunks"
 
 
+def lexical_collection(index: str, version: str) -> str:
+    """`docs_v0123456789ab_lexical`."""
+    return f"{index}_{version}_lexical"
+
+
 def live_alias(index: str) -> str:
     """`docs_live`."""
     return f"{index}_live"
@@ -56,7 +63,8 @@ def live_alias(index: str) -> str:
 
 def version_in(index: str, collection: str) -> str | None:
     """The version a collection of this index belongs to; None if it is not one of its own."""
-    match = re.fullmatch(rf"{re.escape(index)}_(v[0-9a-f]{{12}})_(chunks|l\d+_h\d+)", collection)
+    kinds = r"(chunks|lexical|l\d+_h\d+)"
+    match = re.fullmatch(rf"{re.escape(index)}_(v[0-9a-f]{{12}})_{kinds}", collection)
     return match[1] if match else None
 
 
@@ -81,6 +89,7 @@ class VersionRecord:
     pending: str = ""  # the fingerprint of a sync whose writes have begun and not ended
     published_at: str = ""  # when it first became live; empty if it never was
     replaced_at: str = ""  # when another version became live in its place; empty while live
+    lexical: LexicalSpec | None = None  # how its words were made; None: it has no lexical voter
 
     def importance(self) -> NDArray[np.float64]:
         """(H,), in the order of `encoder.heads`."""
@@ -99,6 +108,16 @@ class VersionRecord:
         """H names, in the order of `encoder.heads`."""
         return tuple(head_collection(self.index, self.version, h) for h in self.encoder.heads)
 
+    def lexical_collection(self) -> str | None:
+        """Where the words are, None if the version has none."""
+        return None if self.lexical is None else lexical_collection(self.index, self.version)
+
+    def collections(self) -> tuple[str, ...]:
+        """Every collection of the version, its chunks collection last."""
+        lexical = self.lexical_collection()
+        words = () if lexical is None else (lexical,)
+        return (*self.head_collections(), *words, self.chunks_collection())
+
     def chunks_collection(self) -> str:
         """Where texts and standard embeddings are."""
         return chunks_collection(self.index, self.version)
@@ -108,8 +127,11 @@ class VersionRecord:
         values: dict[str, Any] = {
             one.name: getattr(self, one.name)
             for one in fields(self)
-            if one.name not in ("encoder", "chunking", "sums")
+            if one.name not in ("encoder", "chunking", "sums", "lexical")
         }
+        # Only where there is one: readers that know no lexical voter read the others as ever.
+        if self.lexical is not None:
+            values["lexical"] = asdict(self.lexical)
         values["chunking"] = asdict(self.chunking)
         values["encoder"] = self.encoder.to_dict()
         values["sums"] = {
@@ -127,6 +149,8 @@ class VersionRecord:
         sums = values["sums"]
         shape = (len(encoder.heads), encoder.head_dim)
         values["encoder"] = encoder
+        if "lexical" in values:
+            values["lexical"] = LexicalSpec(**values["lexical"])
         values["chunking"] = ChunkingSpec(**values["chunking"])
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)

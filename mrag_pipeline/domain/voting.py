@@ -36,10 +36,14 @@ _CLOSEST = 1e-6  # a distance of 0 would be worth infinitely much
 class VoteSpec:
     """How rankings become hits. The defaults lie on a plateau on both of the paper's sets."""
 
-    rule: Literal["rank", "distance"] = "rank"  # distance: a hit is worth 1 / its cosine distance
+    # What a hit is worth to its voter: decay^rank, constant / (constant + rank), or 1 / its cosine
+    # distance. Ranks from 0.
+    rule: Literal["rank", "reciprocal", "distance"] = "rank"
     decay: float = 0.5  # what a rank is worth of the one above it; the paper's is 1/2
+    constant: float = FUSION_CONSTANT  # of reciprocal ranks: so many ranks down, half is left
     power: float = 2.0  # p, over windows; 1 is a plain sum
     standard_weight: float = 0.4  # of the standard vector, as a share of all heads' weights
+    lexical_weight: float = 0.4  # of the lexical voter (BM25), as a share of all heads' weights
     coverage: float = 0.8  # how far a window is done with once its best document is taken
 
 
@@ -202,7 +206,13 @@ def _worth(
         worth = np.where(np.isfinite(similarity), 1.0 / np.maximum(1.0 - similarity, _CLOSEST), 0.0)
         distant: NDArray[np.float64] = weights * worth
         return distant
-    ranked: NDArray[np.float64] = weights * spec.decay ** ranks.astype(np.float64)
+    depth = ranks.astype(np.float64)
+    if spec.rule == "reciprocal":
+        share = spec.constant / (spec.constant + depth)
+    else:
+        share = spec.decay**depth
+    # The padding of a short ranking is worth nothing.
+    ranked: NDArray[np.float64] = np.where(rankings.ids >= 0, weights * share, 0.0)
     return ranked
 
 

@@ -24,15 +24,19 @@ from mrag_pipeline.domain.version import (
     version_in,
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.index.analyzer import stale_ids
+from mrag_pipeline.index.lexical_table import LexicalTable
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.ports import (
+    AnySearchRequest,
     ChunkRow,
     CollectionSpec,
     IndexCapabilities,
     Mark,
     Ranking,
-    SearchRequest,
+    TextSearchRequest,
 )
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
@@ -57,6 +61,7 @@ class ExactIndex:
         self._index = check_index_name(index)
         self._dtype = vector_dtype
         self._collections: dict[str, _Collection] = {}
+        self._lexical: dict[str, LexicalTable] = {}
         self._records: dict[str, str] = {}
         self._live: str | None = None
 
@@ -72,6 +77,7 @@ class ExactIndex:
             loads_at_once=1,
             searches_at_once=1,
             vector_types=("float32", "float16", "bfloat16"),
+            has_full_text=True,
         )
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:  # noqa: ARG002
@@ -89,6 +95,13 @@ class ExactIndex:
         Raises: PlanRefused if the collection belongs to the live version.
         """
         self.drop(collection.name)
+        if collection.lexical is not None:
+            self._lexical[collection.name] = LexicalTable(collection.lexical)
+            for table in tables:
+                self._lexical[collection.name].add(table)
+                if on_rows is not None:
+                    on_rows(table.num_rows)
+            return self.count(collection.name)
         vectors: dict[int, NDArray[np.float32]] = {}
         texts: dict[int, ChunkRow] = {}
         for table in tables:
@@ -103,22 +116,30 @@ class ExactIndex:
         return len(vectors)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
-        """Whether the collection exists and has exactly so many rows."""
-        return collection.name in self._collections and self.count(collection.name) == num_rows
+        """Whether the collection is there and has just so many rows."""
+        name = collection.name
+        exists = name in self._collections or name in self._lexical
+        return exists and self.count(collection.name) == num_rows
 
     def count(self, collection: str) -> int:
-        """Number of rows; 0 if there is no such collection."""
-        stored = self._collections.get(collection)
-        return 0 if stored is None else len(stored.ids)
+        """Rows; 0 if there is no such collection."""
+        if collection in self._lexical:
+            return len(self._lexical[collection].words())
+        found = self._collections.get(collection)
+        return 0 if found is None else len(found.ids)
 
     def collections(self) -> list[str]:
         """The names of this index's collections, sorted."""
-        return sorted(n for n in self._collections if version_in(self._index, n) is not None)
+        names = (*self._collections, *self._lexical)
+        return sorted(n for n in names if version_in(self._index, n) is not None)
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests; ties by the smaller id."""
         rankings = []
         for request in requests:
+            if isinstance(request, TextSearchRequest):
+                rankings.append(self._get_lexical(request.collection).search(request))
+                continue
             held = self._get(request.collection)
             ids, vectors = held.ids, held.vectors
             if request.among is not None:
@@ -129,7 +150,7 @@ class ExactIndex:
         return rankings
 
     def search_within(
-        self, requests: Sequence[SearchRequest], seconds: float
+        self, requests: Sequence[AnySearchRequest], seconds: float
     ) -> list[Ranking | None]:
         """As `search`, one after the other; None for requests that are not started in time."""
         end = time.monotonic() + seconds
@@ -175,9 +196,16 @@ class ExactIndex:
 
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once."""
+        if collection in self._lexical:
+            yield from self._blocks(self._lexical[collection].ids())
+            return
         held = self._get(collection)
-        for start in range(0, len(held.ids), _BATCH_ROWS):
-            yield held.ids[start : start + _BATCH_ROWS].copy()
+        yield from self._blocks(held.ids)
+
+    def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
+        """The ids of those chunks whose words are missing or other ones."""
+        stored = self._get_lexical(collection.name).words()
+        return stale_ids(stored, chunks, collection.lexical or LexicalSpec())
 
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once."""
@@ -187,7 +215,10 @@ class ExactIndex:
             yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
 
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
-        """Adds rows; a row whose id exists is replaced."""
+        """Adds rows; a row whose id is there is replaced."""
+        if collection.lexical is not None:
+            self._get_lexical(collection.name).add(table)
+            return
         held = self._get(collection.name)
         vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
         texts = dict(held.texts)
@@ -197,8 +228,15 @@ class ExactIndex:
                 texts[row["chunk_id"]] = rows.chunk(row)
         self._collections[collection.name] = _collected(vectors, texts, collection.dim)
 
+    def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
+        """Writes the words of these chunks; one that is there is replaced."""
+        self._get_lexical(collection.name).write(chunks)
+
     def delete(self, collection: str, ids: Sequence[int]) -> None:
         """Removes the rows that exist."""
+        if collection in self._lexical:
+            self._lexical[collection].remove(np.array(ids, np.int64))
+            return
         held = self._get(collection)
         gone = {int(i) for i in ids}
         kept = {
@@ -222,6 +260,7 @@ class ExactIndex:
                 "publish another version first",
             )
         self._collections.pop(collection, None)
+        self._lexical.pop(collection, None)
 
     def live(self) -> str | None:
         """The live version's name."""
@@ -277,6 +316,17 @@ class ExactIndex:
             for row in sent:
                 row["vector"] = rows.answered([row["vector"]], self._dtype)
         return sent
+
+    def _blocks(self, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(ids), _BATCH_ROWS):
+            yield ids[start : start + _BATCH_ROWS].copy()
+
+    def _get_lexical(self, collection: str) -> LexicalTable:
+        if collection not in self._lexical:
+            raise NoLiveVersion(
+                f"no collection {collection}", "a loaded version", "run `mrag ingest`"
+            )
+        return self._lexical[collection]
 
     def _get(self, collection: str) -> _Collection:
         if collection not in self._collections:

@@ -11,13 +11,20 @@ from mrag_pipeline.ports.index.collection_spec import CollectionKind, Collection
 from mrag_pipeline.ports.index.collections import Collections
 from mrag_pipeline.ports.index.combinations import (
     QueryIndex,
+    ReadableVersion,
     ServedIndex,
     VectorIndex,
     VersionBuilds,
     VersionRows,
 )
 from mrag_pipeline.ports.index.rows import ChunkLookup, ChunkRow, Mark, RowChanges, Rows
-from mrag_pipeline.ports.index.searches import Ranking, Searches, SearchRequest
+from mrag_pipeline.ports.index.searches import (
+    AnySearchRequest,
+    Ranking,
+    Searches,
+    SearchRequest,
+    TextSearchRequest,
+)
 from mrag_pipeline.ports.index.versions import Versions
 from mrag_pipeline.ports.staging import (
     BulkFile,
@@ -32,6 +39,7 @@ from mrag_pipeline.ports.work import Progress, WorkerPool
 
 __all__ = [
     "NO_LIMIT",
+    "AnySearchRequest",
     "BulkFile",
     "BulkFiles",
     "ChunkLookup",
@@ -50,6 +58,7 @@ __all__ = [
     "Progress",
     "QueryIndex",
     "Ranking",
+    "ReadableVersion",
     "RowChanges",
     "Rows",
     "SearchRequest",
@@ -58,6 +67,7 @@ __all__ = [
     "ServedIndex",
     "ShardOutput",
     "Staging",
+    "TextSearchRequest",
     "VectorIndex",
     "VersionBuilds",
     "VersionRows",

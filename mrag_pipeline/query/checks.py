@@ -10,7 +10,7 @@ from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
 from mrag_pipeline.query.question import Query
-from mrag_pipeline.query.voters import STANDARD
+from mrag_pipeline.query.voters import LEXICAL, STANDARD
 
 
 def check_query(query: Query) -> Strategy:
@@ -84,8 +84,8 @@ def check_missing(missing: Sequence[str], voters: Sequence[str], min_heads: int 
         min_heads: None: every voter must answer.
     Raises: HeadsMissing.
     """
-    heads = [name for name in voters if name != STANDARD]
-    answered = len(heads) - sum(name != STANDARD for name in missing)
+    heads = [name for name in voters if name not in (STANDARD, LEXICAL)]
+    answered = len(heads) - sum(name in heads for name in missing)
     if min_heads is None or not answered or answered < min(min_heads, len(heads)):
         allowed = "all" if min_heads is None or not heads else f"at least {min_heads}"
         raise HeadsMissing(

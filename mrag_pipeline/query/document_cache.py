@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import ChunkRow, IndexCapabilities, QueryIndex, Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, ChunkRow, IndexCapabilities, QueryIndex, Ranking
 
 _Documents = dict[tuple[str, int], str]  # by collection and chunk id
 
@@ -49,12 +49,12 @@ class DocumentCache:
         """What the store can do."""
         return self._index.capabilities()
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests."""
         return self._index.search(requests)
 
     def search_within(
-        self, requests: Sequence[SearchRequest], seconds: float
+        self, requests: Sequence[AnySearchRequest], seconds: float
     ) -> list[Ranking | None]:
         """As `search`; None for what is not answered in time."""
         return self._index.search_within(requests, seconds)

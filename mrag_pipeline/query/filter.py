@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import QueryIndex, Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, QueryIndex, Ranking
 from mrag_pipeline.query.joint_search import Batch, Ranked, search_joined
 from mrag_pipeline.query.timing import Deadline
 from mrag_pipeline.settings.retrieve import FilterSpec
@@ -50,7 +50,7 @@ def search_filtered(
     few = min(spec.most_ids, max(spec.few_ids, math.isqrt(_IDS_PER_HIT * depth * num_chunks)))
     ids = index.matching(chunks_collection, wanted, limit=few + 1)
     if not len(ids):
-        return [[_no_hits(request) for request in batch] for batch in batches]
+        return [[request.nothing() for request in batch] for batch in batches]
     if len(ids) <= few:
         return search_joined(index, _among(batches, ids), deadline)
     return _LongerRankings(index, chunks_collection, wanted, deadline, spec).search(batches)
@@ -81,18 +81,17 @@ class _LongerRankings:
     def search(self, batches: Sequence[Batch]) -> list[Ranked]:
         """All batches' rankings; None for what was not answered in time."""
         requests = [request for batch in batches for request in batch]
-        rankings: Ranked = [_no_hits(request) for request in requests]
+        rankings: Ranked = [request.nothing() for request in requests]
         # By request: the rows that still have fewer than c matching hits.
         lacking = {
-            number: np.arange(len(request.vectors)) for number, request in enumerate(requests)
+            number: np.arange(request.num_queries) for number, request in enumerate(requests)
         }
         factor = self._spec.first_depth
         is_longest = False
         while lacking and not is_longest:
             longer = {
                 number: replace(
-                    requests[number],
-                    vectors=requests[number].vectors[rows],
+                    requests[number].rows(rows),
                     limit=min(requests[number].limit * factor, self._max_hits),
                 )
                 for number, rows in lacking.items()
@@ -106,7 +105,7 @@ class _LongerRankings:
         return [[next(ordered) for _ in batch] for batch in batches]
 
     def _search_longer(
-        self, longer: Mapping[int, SearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
+        self, longer: Mapping[int, AnySearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
     ) -> dict[int, _Rows]:
         """Searches once more; fills `rankings` and returns the rows that still lack hits."""
         [ranked] = search_joined(self._index, [list(longer.values())], self._deadline)
@@ -149,14 +148,11 @@ class _LongerRankings:
         return len(ranks) == limit or bool((ids < 0).any())
 
     def _search_in_blocks(
-        self, requests: Sequence[SearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
+        self, requests: Sequence[AnySearchRequest], lacking: Mapping[int, _Rows], rankings: Ranked
     ) -> None:
         """Searches among all matching ids in blocks of `most_ids`, and merges the blocks."""
         ids = self._index.matching(self._chunks_collection, self._wanted)
-        remaining = [
-            replace(requests[number], vectors=requests[number].vectors[rows])
-            for number, rows in lacking.items()
-        ]
+        remaining = [requests[number].rows(rows) for number, rows in lacking.items()]
         blocks_of: list[list[Hits]] = [[] for _ in remaining]
         for start in range(0, len(ids), self._spec.most_ids):
             block_ids = ids[start : start + self._spec.most_ids]
@@ -176,8 +172,3 @@ class _LongerRankings:
 
 def _among(batches: Sequence[Batch], ids: NDArray[np.int64]) -> list[Batch]:
     return [[replace(request, among=ids) for request in batch] for batch in batches]
-
-
-def _no_hits(request: SearchRequest) -> Ranking:
-    shape = (len(request.vectors), request.limit)
-    return Ranking(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from mrag_pipeline.ports import Ranking, Searches, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, Ranking, Searches
 from mrag_pipeline.query.timing import Deadline
 
-Batch = Sequence[SearchRequest]  # of one question
+Batch = Sequence[AnySearchRequest]  # of one question
 Ranked = list[Ranking | None]  # one for each request of a batch; None: not answered in time
 
 
@@ -34,7 +32,7 @@ def search_joined(index: Searches, batches: Sequence[Batch], deadline: Deadline)
         row = 0
         for batch_index, request_index in group:
             request = batches[batch_index][request_index]
-            rows = slice(row, row + len(request.vectors))
+            rows = slice(row, row + request.num_queries)
             row = rows.stop
             if ranking is not None:
                 ranked[batch_index][request_index] = Ranking(
@@ -43,11 +41,8 @@ def search_joined(index: Searches, batches: Sequence[Batch], deadline: Deadline)
     return ranked
 
 
-def _joined(requests: Sequence[SearchRequest]) -> SearchRequest:
-    """One request for all these vectors, as deep as the deepest."""
-    if len(requests) == 1:
-        return requests[0]
-    first = requests[0]
-    vectors = np.concatenate([request.vectors for request in requests])
-    limit = max(request.limit for request in requests)
-    return SearchRequest(first.collection, vectors, limit, first.among)
+def _joined(requests: Sequence[AnySearchRequest]) -> AnySearchRequest:
+    """One request for all these queries, as deep as the deepest."""
+    first, *others = requests
+    # All of one collection, so all of one kind.
+    return first.joined(others) if others else first  # type: ignore[arg-type]

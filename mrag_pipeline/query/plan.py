@@ -44,7 +44,7 @@ def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -
     seconds = question.seconds
     if seconds is None and question.min_heads is not None:
         seconds = spec.seconds
-    voters = voters_of(strategy, record, embeddings, limit)
+    voters = voters_of(strategy, record, question.embedded, limit)
     return SearchPlan(question, strategy, voters, seconds)
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.voting import weights_of
-from mrag_pipeline.ports import SearchRequest
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import AnySearchRequest, SearchRequest, TextSearchRequest
+from mrag_pipeline.query.question import EmbeddedQuery
 
-STANDARD = "standard"  # the name of the voter that is not a head
+STANDARD, LEXICAL = "standard", "lexical"  # the names of the voters that are no heads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,34 +25,53 @@ class Voters:
     """V voters, what each requests of the index for all W windows, and its weight."""
 
     names: tuple[str, ...]
-    requests: tuple[SearchRequest, ...]
+    requests: tuple[AnySearchRequest, ...]
     weights: NDArray[np.float64]  # (V,)
 
 
 def voters_of(
-    strategy: Strategy, record: VersionRecord, embeddings: Embeddings, limit: int
+    strategy: Strategy, record: VersionRecord, embedded: EmbeddedQuery, limit: int
 ) -> Voters:
-    """The strategy's voters in a version."""
-    chunks_collection = record.chunks_collection()
+    """The strategy's voters in a version; without a lexical one where the version has no words.
+
+    Raises: ConfigError if the strategy searches words alone and the version has none.
+    """
+    embeddings, chunks_collection = embedded.embeddings, record.chunks_collection()
+    names: list[str] = []
+    requests: list[AnySearchRequest] = []
+    weights: list[float] = []
     num_heads = len(record.encoder.heads)
-    if strategy.voters == "standard":
-        request = SearchRequest(chunks_collection, embeddings.standard, limit)
-        return Voters((STANDARD,), (request,), np.ones(1))
-    if strategy.voters == "pieces":
-        names, pieces = _pieces(embeddings.standard, num_heads)
-        requests = [SearchRequest(chunks_collection, piece, limit) for piece in pieces]
-        return Voters(names, tuple(requests), np.ones(len(pieces)))
-    names = tuple(str(head) for head in record.encoder.heads)
-    requests = [
-        SearchRequest(collection, np.ascontiguousarray(embeddings.heads[:, head]), limit)
-        for head, collection in enumerate(record.head_collections())
-    ]
     importance = record.importance() if strategy.weighted else np.ones(num_heads)
-    weights = weights_of(importance, strategy.vote.standard_weight)
-    if len(weights) > num_heads:
-        names = (*names, STANDARD)
+    # The weights of the others are shares of all heads', whether heads vote or not.
+    whole = float(importance.sum()) if "heads" in strategy.voters else 1.0
+    if "heads" in strategy.voters:
+        for head, collection in enumerate(record.head_collections()):
+            vectors = np.ascontiguousarray(embeddings.heads[:, head])
+            requests.append(SearchRequest(collection, vectors, limit))
+        names += [str(head) for head in record.encoder.heads]
+        weights += importance.tolist()
+    if "pieces" in strategy.voters:
+        piece_names, pieces = _pieces(embeddings.standard, num_heads)
+        names += piece_names
+        requests += [SearchRequest(chunks_collection, piece, limit) for piece in pieces]
+        weights += [1.0] * num_heads
+    if "standard" in strategy.voters:
+        names.append(STANDARD)
         requests.append(SearchRequest(chunks_collection, embeddings.standard, limit))
-    return Voters(names, tuple(requests), weights)
+        weights.append(strategy.vote.standard_weight * whole if len(strategy.voters) > 1 else 1.0)
+    lexical = record.lexical_collection()
+    if "lexical" in strategy.voters and lexical is not None and record.lexical is not None:
+        names.append(LEXICAL)
+        texts = tuple(window.text for window in embedded.windows)
+        requests.append(TextSearchRequest(lexical, texts, limit, record.lexical))
+        weights.append(strategy.vote.lexical_weight * whole if len(strategy.voters) > 1 else 1.0)
+    if not names:
+        raise ConfigError(
+            f"strategy {strategy.name} on {record.version}, which has no lexical collection",
+            "a version built on a store with full-text search, with lexical.enabled = true",
+            "use another strategy, or run `mrag ingest` where the store has full-text search",
+        )
+    return Voters(tuple(names), tuple(requests), np.array(weights))
 
 
 def _pieces(

@@ -77,7 +77,8 @@ def test_a_server_killed_at_any_step_of_a_load_costs_nothing(
         again.ingest()
         record = live_record(index)
         counts = {
-            index.count(one.name) for one in collections_of(name, record.version, record.encoder)
+            index.count(one.name)
+            for one in collections_of(name, record.version, record.encoder, record.lexical)
         }
         assert counts == {record.num_chunks}
         assert [str(one) for one in audited(again).findings] == []

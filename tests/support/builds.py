@@ -14,6 +14,7 @@ from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.errors import BadVectors, WorkerLost
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.embed import EmbedTotals, embed
 from mrag_pipeline.stages.ingest.plan import Plan, Request, plan
@@ -122,6 +123,7 @@ class Build:
             sharding=ShardingSpec(shard_mb=self.shard_bytes / 1e6),
             vector_dtype="float32",
             config={"index": "docs"},
+            lexical=LexicalSpec(),
         )
 
     def plan(self) -> Plan:

@@ -20,6 +20,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.settings.sync import SyncSpec
@@ -133,6 +134,7 @@ class Living:
             ShardingSpec(shard_mb=self.shard_bytes / 1e6),
             self.vector_dtype,
             {"staging": {"vector_dtype": self.vector_dtype}},
+            LexicalSpec(),
         )
         reader = self.reader()
         encoder = FakeEncoder(num_heads=self.num_heads)

@@ -40,6 +40,8 @@ OWNERS = {
     "filelock": {"locking"},
     "botocore": {"filesystems"},
     "pymilvus": {"index"},
+    "snowballstemmer": {"index"},
+    "pytrec_eval": {"stages"},
     "milvus_lite": {"index"},
     "ray": {"runtime", "serving"},
     "matplotlib": {"report"},
@@ -61,7 +63,7 @@ PURE: dict[str, set[str]] = {
     "domain": {"numpy"},
     "ports": {"numpy"},
     "query": {"numpy"},
-    "stages": {"numpy"},
+    "stages": {"numpy", "pytrec_eval"},
     "config": {"pydantic"},
     "wiring": set(),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.index.milvus.collections import MilvusCollections
+from mrag_pipeline.index.milvus.full_text import TextSearches
 from mrag_pipeline.index.milvus.search import CollectionSearches
 from mrag_pipeline.ports import BulkFiles, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -32,6 +33,7 @@ class MilvusIndex(MilvusCollections):
             self._capabilities.searches_at_once,
             self._ensure_loaded,
             self._vector_type,
+            TextSearches(self._client, spec, self._ensure_loaded).search,
         )
         # Its methods are the port's as they are.
         self.search = self._searches.search

@@ -17,6 +17,8 @@ from mrag_pipeline.settings.vectors import VectorType
 
 _FILES = (2, 3)  # 2.2 imports no Parquet
 _HALVES = (2, 4)
+_FULL_TEXT = (2, 5)
+_LITE_FULL_TEXT = (3, 2)
 
 # Lite takes any name without a word, and one that it does not know (DISKANN) makes the
 # collection unreadable when the database is opened again. A server refuses, after all rows.
@@ -60,6 +62,11 @@ class MilvusRelease:
         """Whether its vectors may have numbers of 16 bits."""
         return not self.is_lite and self.version >= _HALVES
 
+    @property
+    def has_full_text(self) -> bool:
+        """Whether it has BM25 functions and searches by words."""
+        return self.version >= (_LITE_FULL_TEXT if self.is_lite else _FULL_TEXT)
+
     def capabilities(self, spec: MilvusSpec, index_type: str, is_shared: bool) -> IndexCapabilities:
         """What an index opened on it can do. Lite is Python and takes one call at a time.
 
@@ -80,6 +87,7 @@ class MilvusRelease:
             max_string_bytes=MAX_VARCHAR_BYTES,
             max_hits=16_384,
             has_bulk_import=self.imports_files,
+            has_full_text=self.has_full_text,
             has_strong_reads=spec.consistency == "Strong",
             is_approximate=index_type != "FLAT",
         )

@@ -16,6 +16,11 @@ from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.milvus import lite, rows
 from mrag_pipeline.index.milvus.bulk_import import BulkImport
 from mrag_pipeline.index.milvus.connection import translated
+from mrag_pipeline.index.milvus.full_text import (
+    add_lexical_index,
+    lexical_rows,
+    lexical_schema,
+)
 from mrag_pipeline.index.milvus.insert import insert
 from mrag_pipeline.index.milvus.lite_filter_rows import changing
 from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
@@ -71,14 +76,16 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         with changing(self._path, name), translated(f"cannot load {name}"):
             self._client.create_collection(
                 name,
-                schema=schema(collection, self._spec.vector_dtype),
+                schema=lexical_schema()
+                if collection.lexical is not None
+                else schema(collection, self._spec.vector_dtype),
                 num_shards=1,  # ours are far smaller than what one of a server's carries
                 consistency_level=self._spec.consistency,
                 timeout=self._spec.timeout_s,
             )
-            self._fill(name, tables, on_rows or (lambda _: None))
+            self._fill(collection, tables, on_rows or (lambda _: None))
             # Index last: its presence is what makes the collection whole.
-            self._build_index(name)
+            self._build_index(collection)
         return self.count(name)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
@@ -134,9 +141,14 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                 "here and on the server",
             )
 
-    def _fill(self, name: str, tables: Iterable[pa.Table], on_rows: Callable[[int], None]) -> None:
-        tables = iter(tables)
-        if self._import is not None:
+    def _fill(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None],
+    ) -> None:
+        name, tables = collection.name, iter(tables)
+        if self._import is not None and collection.lexical is None:
             first, num_rows = [], 0
             for table in tables:
                 first.append(table)
@@ -145,24 +157,36 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                     self._import.fill(name, chain(first, tables), on_rows)
                     return
             tables = iter(first)
-        spec = self._spec
         with self._insert_slots:
             for table in tables:
-                for batch in rows.batches(table, spec.insert_rows):
-                    insert(self._client, name, batch, spec.timeout_s, spec.vector_dtype)
+                for batch in rows.batches(table, self._spec.insert_rows):
+                    self._insert(collection, batch)
                     on_rows(batch.num_rows)
-        self._client.flush(name, timeout=spec.build_timeout_s)
+        self._client.flush(name, timeout=self._spec.build_timeout_s)
 
-    def _build_index(self, collection: str) -> None:
+    def _insert(self, collection: CollectionSpec, batch: pa.Table) -> None:
+        name, timeout_s = collection.name, self._spec.timeout_s
+        if collection.lexical is not None:
+            self._client.insert(name, lexical_rows(batch, collection.lexical), timeout=timeout_s)
+        else:
+            insert(self._client, name, batch, timeout_s, self._spec.vector_dtype)
+
+    def _build_index(self, collection: CollectionSpec) -> None:
         params = self._client.prepare_index_params()
-        params.add_index(
-            "vector",
-            index_type=self._index_type,
-            metric_type=METRIC,
-            params=build_params(self._index_type, self._spec.index_params),
-        )
+        if collection.lexical is not None:
+            add_lexical_index(params, collection.lexical)
+        else:
+            params.add_index(
+                "vector",
+                index_type=self._index_type,
+                metric_type=METRIC,
+                params=build_params(self._index_type, self._spec.index_params),
+            )
         # Lite builds in `load_collection`; waiting here would only be pymilvus's half second.
         self._client.create_index(
-            collection, params, sync=not self._release.is_lite, timeout=self._spec.build_timeout_s
+            collection.name,
+            params,
+            sync=not self._release.is_lite,
+            timeout=self._spec.build_timeout_s,
         )
-        self._ensure_loaded(collection)
+        self._ensure_loaded(collection.name)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
@@ -25,7 +25,7 @@ from mrag_pipeline.index.milvus.direct_answers import Late
 from mrag_pipeline.index.milvus.direct_calls import DirectSearch
 from mrag_pipeline.index.milvus.expressions import ids_in
 from mrag_pipeline.index.milvus.schema import search_params
-from mrag_pipeline.ports import Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, Ranking, SearchRequest, TextSearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
 
@@ -34,6 +34,8 @@ _QUERIES = 8_192
 _QUERY_BYTES = 16 * 1024 * 1024
 _HITS = 2_000_000
 _LEAST_S = 0.001
+
+Answered = TypeVar("Answered", Ranking, Ranking | None)
 
 
 class Directly(Protocol):
@@ -57,6 +59,7 @@ class CollectionSearches:
         num_threads: int,
         ready: Callable[[str], None],
         vector_type: Callable[[str], VectorType],
+        search_text: Callable[[TextSearchRequest, float], Ranking],
     ) -> None:
         """Ready to search.
 
@@ -64,6 +67,7 @@ class CollectionSearches:
             num_threads: searches at a time; 1 for Lite, which is Python and would take turns.
             ready: loads a collection into memory.
             vector_type: what a collection's vectors are stored as.
+            search_text: searches a lexical collection within so many seconds.
         """
         self._client = client
         self._direct = direct
@@ -72,12 +76,45 @@ class CollectionSearches:
         self._num_threads = num_threads
         self._ready = ready
         self._vector_type = vector_type
+        self._search_text = search_text
         self._known: set[str] = set()  # collections that have been searched
         self._threads: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
-        """The rankings, in the order of the requests."""
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
+        """The rankings, in the order of the requests; words are searched beside vectors."""
+        texts, vectors = _by_kind(requests)
+        if not texts:
+            return self._search_vectors(vectors)
+        limit = self._spec.timeout_s
+        if self._num_threads < 2:
+            by_vector = self._search_vectors(vectors)
+            return _in_order(requests, [self._search(text, limit) for text in texts], by_vector)
+        _, futures = self._started(texts, limit)
+        by_vector = self._search_vectors(vectors)
+        return _in_order(requests, [future.result() for future in futures], by_vector)
+
+    def search_within(
+        self, requests: Sequence[AnySearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        """The rankings; None for what came too late, or found no server while others did.
+
+        Raises: IndexBusy, IndexUnavailable if none was answered and not for want of time.
+        """
+        texts, vectors = _by_kind(requests)
+        if seconds <= 0:
+            return [None] * len(requests)
+        if not texts:
+            return self._vectors_within(vectors, seconds)
+        until = time.monotonic() + seconds
+        started = self._started(texts, seconds) if self._num_threads > 1 else None
+        by_vector = self._vectors_within(vectors, seconds)
+        left = max(_LEAST_S, until - time.monotonic())
+        threads, futures = started or self._started(texts, left)
+        by_text = self._collected(threads, futures, left, not vectors)
+        return _in_order(requests, by_text, by_vector)
+
+    def _search_vectors(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
         limit = self._spec.timeout_s
         until = time.monotonic() + limit
         answers = self._search_directly(requests, limit)
@@ -89,15 +126,11 @@ class CollectionSearches:
         others = iter(self._by_pymilvus(unanswered, max(_LEAST_S, until - time.monotonic())))
         return [answer if isinstance(answer, Ranking) else next(others) for answer in answers]
 
-    def search_within(
+    def _vectors_within(
         self, requests: Sequence[SearchRequest], seconds: float
     ) -> list[Ranking | None]:
-        """The rankings; None for what came too late, or found no server while others did.
-
-        Raises: IndexBusy, IndexUnavailable if none was answered and not for want of time.
-        """
-        if seconds <= 0 or not requests:
-            return [None] * len(requests)
+        if not requests:
+            return []
         until = time.monotonic() + seconds
         limit = max(_LEAST_S, min(seconds, self._spec.timeout_s))
         answers = self._search_directly(requests, limit)
@@ -135,17 +168,26 @@ class CollectionSearches:
         ]
 
     # -------------------------------------------------------------- by pymilvus
-    def _by_pymilvus(self, requests: Sequence[SearchRequest], timeout_s: float) -> list[Ranking]:
+    def _by_pymilvus(self, requests: Sequence[AnySearchRequest], timeout_s: float) -> list[Ranking]:
         if self._num_threads < 2 or len(requests) < 2:
             return [self._search(request, timeout_s) for request in requests]
         _, futures = self._started(requests, timeout_s)
         return [future.result() for future in futures]
 
     def _within(
-        self, requests: Sequence[SearchRequest], seconds: float, all_of_them: bool
+        self, requests: Sequence[AnySearchRequest], seconds: float, all_of_them: bool
     ) -> list[Ranking | None]:
         limit = max(_LEAST_S, min(seconds, self._spec.timeout_s))
-        threads, futures = self._started(requests, limit)
+        return self._collected(*self._started(requests, limit), seconds, all_of_them)
+
+    def _collected(
+        self,
+        threads: ThreadPoolExecutor,
+        futures: Sequence[Future[Ranking]],
+        seconds: float,
+        all_of_them: bool,
+    ) -> list[Ranking | None]:
+        """What the futures gave in time; None for the others."""
         late = wait(futures, timeout=max(0.0, seconds)).not_done
         for future in late:
             future.cancel()
@@ -165,7 +207,7 @@ class CollectionSearches:
         return rankings
 
     def _started(
-        self, requests: Sequence[SearchRequest], timeout_s: float
+        self, requests: Sequence[AnySearchRequest], timeout_s: float
     ) -> tuple[ThreadPoolExecutor, list[Future[Ranking]]]:
         # Under the lock, so that nobody leaves these threads between two requests.
         with self._lock:
@@ -181,8 +223,10 @@ class CollectionSearches:
                 self._threads = None
         threads.shutdown(wait=False)
 
-    def _search(self, request: SearchRequest, timeout_s: float) -> Ranking:
-        ranking = _empty(request)
+    def _search(self, request: AnySearchRequest, timeout_s: float) -> Ranking:
+        if isinstance(request, TextSearchRequest):
+            return self._search_text(request, timeout_s)
+        ranking = request.nothing()
         start = 0
         with translated(f"cannot search {request.collection}"):
             self._ready(request.collection)
@@ -234,7 +278,7 @@ def _joined(
     request: SearchRequest, answers: Sequence[Ranking | Late | None]
 ) -> Ranking | Late | None:
     if not answers:
-        return _empty(request)
+        return request.nothing()
     rankings = [answer for answer in answers if isinstance(answer, Ranking)]
     if len(rankings) < len(answers):
         return None if None in answers else Late.LATE
@@ -246,6 +290,21 @@ def _joined(
     )
 
 
-def _empty(request: SearchRequest) -> Ranking:
-    shape = (len(request.vectors), request.limit)
-    return Ranking(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+def _by_kind(
+    requests: Sequence[AnySearchRequest],
+) -> tuple[list[TextSearchRequest], list[SearchRequest]]:
+    return (
+        [request for request in requests if isinstance(request, TextSearchRequest)],
+        [request for request in requests if isinstance(request, SearchRequest)],
+    )
+
+
+def _in_order(
+    requests: Sequence[AnySearchRequest], by_text: Sequence[Answered], by_vector: Sequence[Answered]
+) -> list[Answered]:
+    """The answers in the order of the requests."""
+    texts, vectors = iter(by_text), iter(by_vector)
+    return [
+        next(texts) if isinstance(request, TextSearchRequest) else next(vectors)
+        for request in requests
+    ]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.index.milvus import rows
+from mrag_pipeline.index.analyzer import stale_ids
+from mrag_pipeline.index.milvus import full_text, rows
 from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.database import MilvusDatabase
 from mrag_pipeline.index.milvus.expressions import Expression, both, expression, ids_in
@@ -21,6 +22,7 @@ from mrag_pipeline.index.milvus.lite_filter_rows import LiteRows, Rows, changing
 from mrag_pipeline.index.milvus.row_reader import RowReader
 from mrag_pipeline.index.milvus.schema import CHUNK_FIELDS, FILTER_FIELDS, quoted
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 if TYPE_CHECKING:
@@ -123,6 +125,12 @@ class MilvusRows(MilvusDatabase):
         dtype = self._vector_type(collection)
         return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in found}
 
+    def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
+        """The ids of those chunks whose words are missing or other ones."""
+        found = self._reader.by_id(collection.name, [row.id for row in chunks], full_text.FIELDS)
+        stored = {row["chunk_id"]: row[full_text.WORDS] for row in found}
+        return stale_ids(stored, chunks, collection.lexical or LexicalSpec())
+
     def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
         """A document's rows, by ordinal."""
         of_document = f"document_id == {quoted(document_id)}"
@@ -145,9 +153,23 @@ class MilvusRows(MilvusDatabase):
         """Adds rows to a loaded collection; a row whose id exists is replaced."""
         name = collection.name
         with changing(self._path, name), translated(f"cannot add rows to {name}"):
-            dtype = self._vector_type(name)
             for batch in rows.batches(table, self._spec.insert_rows):
-                self._client.upsert(name, rows.of(batch, dtype), timeout=self._spec.timeout_s)
+                values = (
+                    rows.of(batch, self._vector_type(name))
+                    if collection.lexical is None
+                    else full_text.lexical_rows(batch, collection.lexical)
+                )
+                self._client.upsert(name, values, timeout=self._spec.timeout_s)
+            self._make_visible(name)
+
+    def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
+        """Writes the words of these chunks; one whose id exists is replaced."""
+        name, lexical = collection.name, collection.lexical or LexicalSpec()
+        with changing(self._path, name), translated(f"cannot add rows to {name}"):
+            for start in range(0, len(chunks), self._spec.insert_rows):
+                batch = chunks[start : start + self._spec.insert_rows]
+                words = [full_text.words_row(row.id, row.title, row.text, lexical) for row in batch]
+                self._client.upsert(name, words, timeout=self._spec.timeout_s)
             self._make_visible(name)
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:

@@ -40,7 +40,8 @@ class IndexCapabilities:
         Raises: PlanRefused.
         """
         for collection in collections:
-            if not self.min_dim <= collection.dim <= self.max_dim:
+            is_vector = collection.kind != "lexical"
+            if is_vector and not self.min_dim <= collection.dim <= self.max_dim:
                 raise PlanRefused(
                     f"{collection.name} would have {collection.dim} dimensions",
                     f"{self.min_dim} to {self.max_dim:,}, the limits of {self.store}",

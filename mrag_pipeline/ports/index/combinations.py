@@ -22,7 +22,11 @@ class VersionBuilds(Collections, Versions, Protocol):
     """What building, importing and dropping whole versions needs."""
 
 
-class VersionRows(Rows, RowChanges, Versions, Protocol):
+class ReadableVersion(Rows, ChunkLookup, Protocol):
+    """What reading a whole version needs: its vectors and its texts."""
+
+
+class VersionRows(Rows, ChunkLookup, RowChanges, Versions, Protocol):
     """What changing rows inside a version needs: a sync, a repair."""
 
 

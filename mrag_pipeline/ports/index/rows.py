@@ -93,6 +93,9 @@ class Rows(Protocol):
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by chunk id: each (D,)."""
 
+    def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
+        """The ids of those chunks whose words a lexical collection lacks, or has otherwise."""
+
     def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
         """A document's rows, by ordinal."""
 
@@ -105,6 +108,9 @@ class RowChanges(Protocol):
 
         When this returns, every later read sees them. Doing it again changes nothing.
         """
+
+    def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
+        """Writes the words of these chunks into a lexical collection; one there is replaced."""
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
         """Removes the rows that exist; when this returns, no later read sees them."""

@@ -28,6 +28,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Progress, Rows
 from mrag_pipeline.stages.evaluate.finder import Finder
+from mrag_pipeline.stages.evaluate.rank_measures import rank_measures
 
 THREADS = 2  # while one embeds, the other searches; each does one at a time
 CURVE_KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
@@ -78,7 +79,7 @@ def evaluate(
     k = max(deepest, *CURVE_KS)
     rankings = _search_all(open_finder, labelled, strategies, k, progress)
     searched = time.monotonic()
-    figures = figures_of(labelled, rankings, ks, baselines)
+    figures = figures_of(labelled, rankings, ks, baselines, rank_measures)
     return Evaluation(
         subject=_subject(labelled, record, index, rankings),
         strategies=tuple(strategies),
@@ -142,7 +143,7 @@ def _examples(
     return tuple(
         finder.example(query, name, len(query.aspects))
         for name in strategies
-        if (STRATEGIES[name].windows, STRATEGIES[name].voters) == ("aspects", "heads")
+        if STRATEGIES[name].windows == "aspects" and "heads" in STRATEGIES[name].voters
     )
 
 

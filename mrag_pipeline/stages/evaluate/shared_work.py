@@ -8,7 +8,6 @@ Shape legend: N texts, W queries, D dimension, c hits per ranking.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,16 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.ports import (
+    AnySearchRequest,
     ChunkRow,
     Encoder,
     IndexCapabilities,
     QueryIndex,
     Ranking,
-    SearchRequest,
+    TextSearchRequest,
 )
 
+_Key = tuple[str, bytes, bytes]  # collection, query, among
 _Hits = tuple[NDArray[np.int64], NDArray[np.float32]]  # (c,) ids and scores
 
 
@@ -68,27 +69,30 @@ class SharedIndex:
 
     def __init__(self, index: QueryIndex) -> None:
         self._index = index
-        self._hits: dict[tuple[str, bytes, bytes], _Hits] = {}
+        self._hits: dict[_Key, _Hits] = {}
         self._rows: dict[tuple[str, int], ChunkRow | None] = {}
 
     def capabilities(self) -> IndexCapabilities:
         """What the store can do."""
         return self._index.capabilities()
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests; a longer one known before serves too."""
-        missing = []
+        missing: list[tuple[AnySearchRequest, list[_Key]]] = []
         for request in requests:
-            new = [row for row in request.vectors if not self._has(request, row)]
-            if new:
-                missing.append(replace(request, vectors=np.stack(new)))
-        for request, ranking in zip(missing, self._index.search(missing), strict=True):
-            for row, ids, scores in zip(request.vectors, ranking.ids, ranking.scores, strict=True):
-                self._hits[_key(request, row)] = (ids, scores)
+            keys = _keys(request)
+            rows = [row for row, key in enumerate(keys) if not self._has(key, request.limit)]
+            if rows:
+                wanted = request.rows(np.array(rows, np.intp))
+                missing.append((wanted, [keys[row] for row in rows]))
+        rankings = self._index.search([request for request, _ in missing])
+        for (_, keys), ranking in zip(missing, rankings, strict=True):
+            for key, ids, scores in zip(keys, ranking.ids, ranking.scores, strict=True):
+                self._hits[key] = (ids, scores)
         return [self._ranking(request) for request in requests]
 
     def search_within(
-        self, requests: Sequence[SearchRequest], seconds: float
+        self, requests: Sequence[AnySearchRequest], seconds: float
     ) -> list[Ranking | None]:
         """Never shared: a search that was late may be in time the next time."""
         return self._index.search_within(requests, seconds)
@@ -129,20 +133,24 @@ class SharedIndex:
         self._hits.clear()
         self._rows.clear()
 
-    def _has(self, request: SearchRequest, row: NDArray[np.float32]) -> bool:
-        known = self._hits.get(_key(request, row))
-        return known is not None and len(known[0]) >= request.limit
+    def _has(self, key: _Key, limit: int) -> bool:
+        known = self._hits.get(key)
+        return known is not None and len(known[0]) >= limit
 
-    def _ranking(self, request: SearchRequest) -> Ranking:
-        hits = [self._hits[_key(request, row)] for row in request.vectors]
+    def _ranking(self, request: AnySearchRequest) -> Ranking:
+        hits = [self._hits[key] for key in _keys(request)]
         shape = (len(hits), request.limit)
         ids = np.array([ids[: request.limit] for ids, _ in hits], np.int64).reshape(shape)
-        scores = np.array([scores[: request.limit] for _, scores in hits], np.float32).reshape(
-            shape
-        )
-        return Ranking(ids, scores)
+        scores = np.array([scores[: request.limit] for _, scores in hits], np.float32)
+        return Ranking(ids, scores.reshape(shape))
 
 
-def _key(request: SearchRequest, row: NDArray[np.float32]) -> tuple[str, bytes, bytes]:
+def _keys(request: AnySearchRequest) -> list[_Key]:
+    """What each query of the request is known by."""
     among = b"all" if request.among is None else request.among.tobytes()
-    return request.collection, row.tobytes(), among
+    queries: Sequence[bytes]
+    if isinstance(request, TextSearchRequest):
+        queries = [text.encode() for text in request.texts]
+    else:
+        queries = [vector.tobytes() for vector in request.vectors]
+    return [(request.collection, query, among) for query in queries]

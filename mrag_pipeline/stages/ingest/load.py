@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.version import chunks_collection, head_collection
+from mrag_pipeline.domain.version import (
+    chunks_collection,
+    head_collection,
+    lexical_collection,
+)
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionSpec, Progress, Staging, VersionBuilds, Versions
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, Progress, Staging, VersionBuilds, Versions
+from mrag_pipeline.settings.lexical import LexicalSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,14 +29,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def collections_of(index: str, version: str, card: EncoderCard) -> tuple[CollectionSpec, ...]:
-    """The version's H head collections in the order of the heads, then its chunks collection."""
+def collections_of(
+    index: str, version: str, card: EncoderCard, lexical: LexicalSpec | None
+) -> tuple[CollectionSpec, ...]:
+    """The H head collections in their order, the lexical one if there is one, the chunks last."""
     heads = (
         CollectionSpec(head_collection(index, version, head), "head", card.head_dim)
         for head in card.heads
     )
     chunks = CollectionSpec(chunks_collection(index, version), "chunks", card.standard_dim)
-    return (*heads, chunks)
+    if lexical is None:
+        return (*heads, chunks)
+    words = CollectionSpec(lexical_collection(index, version), "lexical", 0, lexical)
+    return (*heads, words, chunks)
 
 
 def load(
@@ -44,7 +54,9 @@ def load(
     Raises: VerifyFailed if a count is not what the receipts say; PlanRefused if the version is
         live and was synced since; IndexBusy, IndexUnavailable.
     """
-    collections = collections_of(manifest.index, manifest.version, manifest.encoder)
+    collections = collections_of(
+        manifest.index, manifest.version, manifest.encoder, manifest.lexical
+    )
     synced = _was_synced(manifest, index)
     progress.phase("load", num_chunks * len(collections), "rows")
     reporting = Lock()
@@ -84,6 +96,23 @@ def load(
         )
     progress.finish()
     return was_built.count(True)
+
+
+def staged_rows(chunks: pa.Table) -> list[ChunkRow]:
+    """The chunks rows of a staged table, without their metadata."""
+    return [
+        ChunkRow(
+            id=row["chunk_id"],
+            document_id=row["document_id"],
+            ordinal=row["ordinal"],
+            start=row["start"],
+            end=row["end"],
+            title=row["title"],
+            text=row["text"],
+            metadata={},
+        )
+        for row in chunks.drop_columns(["vector", "metadata"]).to_pylist()
+    ]
 
 
 class _Stopped(Exception):

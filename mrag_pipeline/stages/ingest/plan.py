@@ -11,6 +11,7 @@ from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Shard, cut, listing_d
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
 from mrag_pipeline.ports import Collections, CorpusReader, Encoder, Segmenter, Staging
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.estimate import Estimate, estimate_build
 from mrag_pipeline.stages.ingest.load import collections_of
@@ -26,6 +27,7 @@ class Request:
     sharding: ShardingSpec
     vector_dtype: str
     config: dict[str, object]  # resolved
+    lexical: LexicalSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def plan(
     encoder.encode(["A text to see that the model answers."], "document")
     listing = listing_digest(piece for shard in shards for piece in shard.slices)
     sharding = dataclasses.asdict(request.sharding)
+    has_full_text = index is not None and index.capabilities().has_full_text
+    lexical = request.lexical if request.lexical.enabled and has_full_text else None
     digest = fingerprint(
         request.index,
         listing,
@@ -71,6 +75,7 @@ def plan(
         card,
         request.vector_dtype,
         sharding,
+        lexical,
     )
     manifest = Manifest(
         index=request.index,
@@ -83,12 +88,13 @@ def plan(
         vector_dtype=request.vector_dtype,
         shards=shards,
         config=request.config,
+        lexical=lexical,
     )
     estimate = estimate_build(manifest, reader, segmenter)
     staging = open_staging(manifest.version)
     receipts = staging.receipts((shard.index for shard in shards), digest)
     num_done = sum(receipt is not None for receipt in receipts)
-    collections = collections_of(request.index, manifest.version, card)
+    collections = collections_of(request.index, manifest.version, card, lexical)
     free_bytes = staging.free_bytes()
     needed_bytes = int(estimate.staging_bytes * (1 - num_done / len(shards)))
     if free_bytes is not None and needed_bytes > free_bytes:

@@ -59,7 +59,7 @@ def activate(version: str, index: CountedVersions) -> VersionRecord:
     Raises: PlanRefused if it is unknown, not whole or in the middle of a sync.
     """
     record = named_record(index, version)
-    names = (*record.head_collections(), record.chunks_collection())
+    names = record.collections()
     rows = {name: index.count(name) for name in names}
     if not record.pending and set(rows.values()) != {record.num_chunks}:
         wrong = {name: count for name, count in rows.items() if count != record.num_chunks}
@@ -114,6 +114,7 @@ def _record(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         corpus=str(manifest.corpus.get("uri", "")),
         config={**manifest.config, **_verified(checks)},
+        lexical=manifest.lexical,
     )
 
 

@@ -28,7 +28,7 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,9 @@ def verify(
 
     Raises: VerifyFailed, naming the collection and the figures.
     """
-    collections = collections_of(manifest.index, manifest.version, manifest.encoder)
+    collections = collections_of(
+        manifest.index, manifest.version, manifest.encoder, manifest.lexical
+    )
     progress.phase("verify", len(collections), "collections")
     shards = _with_chunks(manifest, staging)
     checks = []
@@ -82,6 +84,11 @@ def verify(
                 f"{num_chunks}, as the shards' receipts say",
                 "run `mrag ingest` again: the collection is dropped and loaded anew",
             )
+        if collection.kind == "lexical":
+            _check_words(staging, index, collection, shards, spec.verify_sample)
+            checks.append(CollectionCheck(collection.name, rows, 1.0))
+            progress.advance(1)
+            continue
         recall = _check_sample(manifest, staging, index, collection, shards, number, spec)
         checks.append(CollectionCheck(collection.name, rows, recall))
         if recall < spec.min_recall:
@@ -93,6 +100,28 @@ def verify(
         progress.advance(1)
     progress.finish()
     return checks
+
+
+def _check_words(
+    staging: Staging,
+    index: LoadedIndex,
+    collection: CollectionSpec,
+    shards: Mapping[int, int],
+    size: int,
+) -> None:
+    """The words of a sample of the staged chunks are the stored ones."""
+    chosen = _some(list(shards), size)
+    each = -(-size // max(1, len(chosen)))
+    for shard in chosen:
+        rows = staged_rows(staging.chunks(shard))
+        sample = [rows[row] for row in _spread(len(rows), each)]
+        stale = index.stale_words(collection, sample)
+        if stale:
+            raise VerifyFailed(
+                f"chunk {stale[0]} is missing or has other words in {collection.name}",
+                "the words of the staged title and text",
+                "run `mrag ingest` again after dropping the collection",
+            )
 
 
 def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:

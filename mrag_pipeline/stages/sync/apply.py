@@ -89,8 +89,8 @@ def apply(
         raise FingerprintMismatch(
             f"another sync of {record.version} is unfinished", "this one", "run `mrag sync`"
         )
-    *heads, chunks = collections_of(record.index, record.version, record.encoder)
-    progress.phase("apply", 2 * len(heads) + 2, "collections")
+    *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
+    progress.phase("apply", 2 * len(voters) + 2, "collections")
     marks = staging.removed()
     num_removed_documents = len({mark.document_id for mark in marks})
     removed_sums = staging.removed_sums()
@@ -114,8 +114,8 @@ def apply(
     if not record.pending:
         record = replace(record, pending=manifest.fingerprint)
         index.write_record(record)
-    _write_rows(record, manifest, staging, index, heads, chunks, progress)
-    _delete_rows(marks, added, index, heads, chunks, progress)
+    _write_rows(record, manifest, staging, index, voters, chunks, progress)
+    _delete_rows(marks, added, index, voters, chunks, progress)
     record = replace(
         record,
         sums=sums,
@@ -179,29 +179,32 @@ def _write_rows(
     manifest: Manifest,
     staging: DeltaStaging,
     index: VersionRows,
-    heads: Sequence[CollectionSpec],
+    voters: Sequence[CollectionSpec],
     chunks: CollectionSpec,
     progress: Progress,
 ) -> None:
-    for head, collection in zip(record.encoder.heads, heads, strict=True):
+    """Writes the heads, then the words if there are any; the chunks rows, which commit, last."""
+    heads = record.encoder.heads
+    for head, collection in zip(heads, voters[: len(heads)], strict=True):
         for shard in manifest.shards:
             index.upsert(collection, staging.head(shard.index, head))
         progress.advance(1)
-    for shard in manifest.shards:
-        index.upsert(chunks, staging.chunks(shard.index))
-    progress.advance(1)
+    for collection in (*voters[len(heads) :], chunks):
+        for shard in manifest.shards:
+            index.upsert(collection, staging.chunks(shard.index))
+        progress.advance(1)
 
 
 def _delete_rows(
     marks: Sequence[Mark],
     added: _Added,
     index: VersionRows,
-    heads: Sequence[CollectionSpec],
+    voters: Sequence[CollectionSpec],
     chunks: CollectionSpec,
     progress: Progress,
 ) -> None:
     stale = sorted({mark.id for mark in marks} - set(added.ids.tolist()))
-    for collection in (chunks, *heads):
+    for collection in (chunks, *voters):
         if stale:
             index.delete(collection.name, stale)
         progress.advance(1)

@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
-from mrag_pipeline.ports import Progress, Rows
+from mrag_pipeline.ports import Progress, ReadableVersion, Rows
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads, sums_in
+from mrag_pipeline.stages.versions.stored_rows import (
+    counted_ids,
+    matching_heads,
+    stale_words,
+    sums_in,
+    words_of_version,
+)
 
 _EXAMPLES = 3
 _UNUSABLE = "vectors that are zero, NaN or infinite"
@@ -48,11 +54,14 @@ class Audit:
 
 
 def audit(
-    record: VersionRecord, staged: StagedVersion | None, index: Rows, progress: Progress
+    record: VersionRecord,
+    staged: StagedVersion | None,
+    index: ReadableVersion,
+    progress: Progress,
 ) -> Audit:
     """Every chunk in every head, every vector usable, counts and importance as recorded."""
     chunks_collection = record.chunks_collection()
-    num_collections = len(record.head_collections()) + 1
+    num_collections = len(record.collections())
     progress.phase("audit", num_collections, "collections")
     chunk_ids, findings = _ids(index, chunks_collection)
     findings += _counts(record, index, chunk_ids)
@@ -65,6 +74,9 @@ def audit(
         head_sums, unusable = sums_in(index, collection, ids, record.encoder.head_dim)
         findings += _finding(collection, _UNUSABLE, unusable)
         sums.append(head_sums)
+        progress.advance(1)
+    if record.lexical is not None:
+        findings += _words(record, index, chunk_ids)
         progress.advance(1)
     _, unusable = sums_in(index, chunks_collection, chunk_ids, record.encoder.standard_dim)
     findings += _finding(chunks_collection, _UNUSABLE, unusable)
@@ -79,6 +91,20 @@ def audit(
     progress.finish()
     shards, damaged = (0, []) if staged is None else _staging(record, staged, chunk_ids)
     return Audit(record.version, len(chunk_ids), num_collections, shards, (*findings, *damaged))
+
+
+def _words(
+    record: VersionRecord, index: ReadableVersion, chunk_ids: NDArray[np.int64]
+) -> list[Finding]:
+    """The lexical collection against the chunks rows."""
+    words = words_of_version(record)
+    if not index.count(words.name):
+        return _finding(words.name, "chunks that it lacks", chunk_ids)
+    ids, findings = _ids(index, words.name)
+    findings += _finding(words.name, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
+    stale = [row.id for rows in stale_words(index, words, record, chunk_ids) for row in rows]
+    what = "chunks that it lacks, or has with other words"
+    return findings + _finding(words.name, what, np.array(stale, np.int64))
 
 
 def _counts(record: VersionRecord, index: Rows, chunk_ids: NDArray[np.int64]) -> list[Finding]:

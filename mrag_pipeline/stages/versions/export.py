@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +19,17 @@ from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import (
-    ChunkLookup,
     ChunkRow,
     DocumentRow,
     Export,
     Progress,
+    ReadableVersion,
     Rows,
     ShardOutput,
 )
 from mrag_pipeline.stages.versions.stored_rows import ids_in
 
 CHUNKS_PER_SHARD = 4_000
-
-
-class ReadableVersion(Rows, ChunkLookup, Protocol):
-    """A version's vectors and texts."""
 
 
 def export_version(
@@ -91,6 +86,7 @@ def _manifest(record: VersionRecord, shard_ids: Sequence[NDArray[np.int64]]) -> 
         vector_dtype="float32",
         shards=shards,
         config=record.config,
+        lexical=record.lexical,
     )
 
 

@@ -22,7 +22,9 @@ def import_version(
         is live here.
     """
     record, manifest = read_export(export, name)
-    collections = collections_of(name, record.version, record.encoder)
+    if not index.capabilities().has_full_text:
+        record, manifest = replace(record, lexical=None), replace(manifest, lexical=None)
+    collections = collections_of(name, record.version, record.encoder, record.lexical)
     known = index.record(record.version)
     if (
         known is not None

@@ -20,7 +20,12 @@ from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import ids_in, matching_heads, sums_in
+from mrag_pipeline.stages.versions.stored_rows import (
+    ids_in,
+    matching_heads,
+    stale_words,
+    sums_in,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +55,22 @@ def repair(
             "a version between two syncs",
             "run `mrag sync`; if its staging is lost, `mrag ingest` builds a new version",
         )
-    *heads, chunks = collections_of(record.index, record.version, record.encoder)
-    progress.phase("repair", len(heads) + 1, "collections")
+    *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
+    heads = voters[: len(record.encoder.heads)]
+    progress.phase("repair", len(voters) + 1, "collections")
     wanted = ids_in(index, chunks.name) if staged is None else staged.chunk_ids()
     restored = removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
         restored += _restore(index, collection, staged, head, wanted)
         progress.advance(1)
-    # The chunks rows last: they commit what is in every head by now.
+    for words in voters[len(heads) :]:
+        restored += _restore_words(index, words, record, staged, wanted)
+        progress.advance(1)
+    # The chunks rows last: they commit what is in every voter's collection by now.
     restored += _restore(index, chunks, staged, None, wanted)
     broken = _broken(index, [*heads, chunks], wanted)
     incomplete, num_documents = _documents_of(index, chunks, broken)
-    for collection in (chunks, *heads):
+    for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)
         surplus = np.union1d(np.setdiff1d(stored, wanted), np.intersect1d(stored, incomplete))
         if len(surplus):
@@ -100,6 +109,29 @@ def _restore(
         if differing:
             index.upsert(collection, table.take(np.array(differing)))
             num_rows += len(differing)
+    return num_rows
+
+
+def _restore_words(
+    index: VersionRows,
+    words: CollectionSpec,
+    record: VersionRecord,
+    staged: StagedVersion | None,
+    wanted: NDArray[np.int64],
+) -> int:
+    """Writes the words that are missing or other ones; returns of how many chunks.
+
+    From the chunks rows, which hold title and text; from staging where those are missing too.
+    """
+    num_rows = 0
+    for rows in stale_words(index, words, record, wanted):
+        index.write_words(words, rows)
+        num_rows += len(rows)
+    missing = np.setdiff1d(wanted, ids_in(index, words.name))
+    if staged is not None and len(missing):
+        for table in staged.tables(None, missing):
+            index.upsert(words, table)
+            num_rows += table.num_rows
     return num_rows
 
 

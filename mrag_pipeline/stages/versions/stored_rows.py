@@ -6,11 +6,14 @@ Shape legend: N chunks, H heads, D dimension.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.ports import Rows
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, ReadableVersion, Rows
 
 RELATIVE_TOLERANCE = 1e-9  # of sums that were added in another order
 _BLOCK_ROWS = 4_000  # vectors read at a time
@@ -46,6 +49,23 @@ def sums_in(
         unusable.append(block_ids[~usable])
         sums = sums + ImportanceSums.of(vectors[usable][:, None, :])
     return sums, np.concatenate(unusable)
+
+
+def words_of_version(record: VersionRecord) -> CollectionSpec:
+    """The lexical collection of a version that has one."""
+    return CollectionSpec(str(record.lexical_collection()), "lexical", 0, record.lexical)
+
+
+def stale_words(
+    index: ReadableVersion, words: CollectionSpec, record: VersionRecord, ids: NDArray[np.int64]
+) -> Iterator[list[ChunkRow]]:
+    """The chunks rows of these ids whose words are missing or other ones, in blocks."""
+    for start in range(0, len(ids), _BLOCK_ROWS):
+        block = ids[start : start + _BLOCK_ROWS].tolist()
+        rows = index.chunks(record.chunks_collection(), block)
+        stale = index.stale_words(words, list(rows.values()))
+        if stale:
+            yield [rows[chunk_id] for chunk_id in stale]
 
 
 def matching_heads(recorded: ImportanceSums, counted: list[ImportanceSums]) -> NDArray[np.bool_]:

@@ -419,7 +419,7 @@ def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
     gone = before.found[0]
     record = served.living.index.record(served.first)
     assert record is not None
-    *_, chunks = collections_of(record.index, record.version, record.encoder)
+    *_, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
     served.living.index.delete(chunks.name, [gone.row.id])
     [after] = answers(served.live.answer([a_search(k=3)])[0])
     assert served.index.looked_up[1] == 0

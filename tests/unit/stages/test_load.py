@@ -92,7 +92,7 @@ def run_load(build: tuple[Build, Manifest, StagedCounts], index: ExactIndex) -> 
 
 def names(build: tuple[Build, Manifest, StagedCounts]) -> list[str]:
     manifest = build[1]
-    wanted = collections_of(manifest.index, manifest.version, manifest.encoder)
+    wanted = collections_of(manifest.index, manifest.version, manifest.encoder, manifest.lexical)
     return [collection.name for collection in wanted]
 
 

@@ -134,7 +134,7 @@ def test_the_index_is_asked_for_its_limits() -> None:
             lambda _: build.staging,
             index,
         )
-    assert index.asked == [(4, 18)]
+    assert index.asked == [(5, 18)]  # three heads, the words, the chunks
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Texts to the words that BM25 counts. Pure: the same words for a passage and for a question.
+
+Words are runs of letters, digits and marks, in lower case and Unicode's compatibility form. A
+script without spaces between words (Chinese, Japanese, Thai...) gives pairs of neighbouring
+characters, which need no dictionary. Identifiers of program code give their parts too. What is
+stored and searched is these words joined by single spaces, so a store needs no analyzer that
+knows any of this: one that splits at spaces and punctuation finds the same words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+
+from mrag_pipeline.settings.lexical import LexicalSpec
+
+Stem = Callable[[str], str]  # a word in lower case, without its ending
+
+# Stores bound a string at 65,535 bytes; a passage's words beyond that are not counted.
+MAX_BYTES = 65_000
+
+_WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
+# Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: no spaces between words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]+"
+)
+
+
+def lexical_text(title: str, text: str, spec: LexicalSpec, stem: Stem | None = None) -> str:
+    """A passage's words, its document's title first, as they are stored: joined by spaces."""
+    return _bounded(" ".join(words_of(f"{title}\n{text}", spec, stem)))
+
+
+def lexical_query(question: str, spec: LexicalSpec, stem: Stem | None = None) -> str:
+    """A question's words as they are searched for; empty if it has none."""
+    return _bounded(" ".join(words_of(question, spec, stem)))
+
+
+def words_of(text: str, spec: LexicalSpec, stem: Stem | None = None) -> Iterator[str]:
+    """The words of a text, in order, repeated as often as they stand in it.
+
+    Args:
+        stem: cuts a word's ending; None leaves words as they are.
+    """
+    for match in _WORD.finditer(unicodedata.normalize("NFKC", text)):
+        for word in (match[0],) if match[0].isascii() else _split_unspaced(match[0]):
+            whole = word.replace("_", "").lower()
+            yield stem(whole) if stem is not None else whole
+            if spec.identifiers and not _is_plain(word):
+                parts = _identifier_parts(word)
+                if len(parts) > 1:
+                    for part in parts:
+                        part = part.lower()
+                        yield stem(part) if stem is not None else part
+
+
+def _is_plain(word: str) -> bool:
+    """Whether it surely has no parts: only letters, none but the first of them a capital."""
+    return word.isalpha() and (word[1:].islower() or len(word) == 1)
+
+
+def _identifier_parts(word: str) -> list[str]:
+    """`readCsv`, `read_csv` and `HTTPServer2` cut at underscores, case and digits."""
+    parts = [""]
+    for position, character in enumerate(word):
+        before, after = word[position - 1 : position], word[position + 1 : position + 2]
+        starts_capital = character.isupper() and (before.islower() or after.islower())
+        if character == "_" or starts_capital or before.isdigit() != character.isdigit():
+            parts.append("")
+        if character != "_":
+            parts[-1] += character
+    return [part for part in parts if part]
+
+
+def _split_unspaced(word: str) -> Iterator[str]:
+    """A run of letters as it is; of a script without spaces, its pairs of neighbours."""
+    end = 0
+    for match in _UNSPACED.finditer(word):
+        if match.start() > end:
+            yield word[end : match.start()]
+        run = match[0]
+        if len(run) == 1:
+            yield run
+        yield from (run[start : start + 2] for start in range(len(run) - 1))
+        end = match.end()
+    if end < len(word):
+        yield word[end:]
+
+
+def _bounded(words: str) -> str:
+    encoded = words.encode()
+    if len(encoded) <= MAX_BYTES:
+        return words
+    return encoded[:MAX_BYTES].decode("utf-8", "ignore").rpartition(" ")[0]
