@@ -16,6 +16,7 @@ from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.query.embed import Query, QueryEmbedder
 from mrag_pipeline.query.retriever import Question, RetrieveSpec, Searcher
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.retrieve import FilterSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
@@ -75,6 +76,7 @@ class World:
         self.record = VersionRecord(
             *("toy", VERSION, "", self.encoder.card, ChunkingSpec()),
             *(ImportanceSums.of(made.heads), num_chunks // 2, num_chunks, 0, "2026", "toy"),
+            lexical=LexicalSpec(),
         )
         self.deleted = {7, 19, 40}
         self.index = self.holding(lambda chunk: True)
@@ -93,7 +95,10 @@ class World:
             )
         standard = self.made.standard[rows]
         texts = CollectionSpec(self.record.chunks_collection(), "chunks", standard.shape[1])
-        index.load(texts, [chunk_table([self.chunks[at] for at in rows], standard)])
+        table = chunk_table([self.chunks[at] for at in rows], standard)
+        words = self.record.lexical_collection()
+        index.load(CollectionSpec(str(words), "lexical", 0, self.record.lexical), [table])
+        index.load(texts, [table])
         return index
 
     def matching_alone(self, wanted: Filter) -> ExactIndex:

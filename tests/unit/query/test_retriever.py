@@ -7,17 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from mrag_pipeline.domain.bm25 import Bm25
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.lexical import lexical_query, lexical_text
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
-from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, ChunkRow, Ranking, TextSearchRequest
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
+from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
@@ -50,17 +53,23 @@ class SmallIndex:
             at + 1: ChunkRow(at + 1, document, 0, 0, len(text), document, text, {})
             for at, (document, text) in enumerate(CHUNKS)
         }
-        self.requests: list[SearchRequest] = []
+        words = [lexical_text(document, text, LexicalSpec()) for document, text in CHUNKS]
+        self.words = Bm25(list(self.rows), words)
+        self.requests: list[AnySearchRequest] = []
         self.early: list[Sequence[int]] = []
         self.fetched: list[Sequence[int]] = []
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         self.requests += requests
+        return [self._ranking(request) for request in requests]
+
+    def _ranking(self, request: AnySearchRequest) -> Ranking:
+        if isinstance(request, TextSearchRequest):
+            questions = [lexical_query(text, request.lexical) for text in request.texts]
+            return Ranking(*self.words.search(questions, request.limit))
         ids = np.arange(1, len(CHUNKS) + 1)
-        return [
-            Ranking(*top_k(ids, self.vectors[one.collection], one.vectors, one.limit))
-            for one in requests
-        ]
+        vectors = self.vectors[request.collection]
+        return Ranking(*top_k(ids, vectors, request.vectors, request.limit))
 
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
@@ -93,6 +102,7 @@ class Asked:
         self.record = VersionRecord(
             *("toy", "v0123456789ab", "", self.encoder.card, ChunkingSpec()),
             *(ImportanceSums.of(vectors), len(TEXTS), len(CHUNKS), 0, "2026", "toy.jsonl"),
+            lexical=LexicalSpec(),
         )
         self.index = SmallIndex(self.record, self.encoder)
         self.encoder.batches.clear()
