@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged
-from mrag_pipeline.domain.evaluation import DEFAULT_KS, Evaluation
+from mrag_pipeline.domain.evaluation import DEFAULT_KS, RIVALS, Evaluation
 from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.flows.artifacts import flow_progress, key_of
 from mrag_pipeline.flows.failure_hooks import HOOKS
@@ -30,7 +30,7 @@ from mrag_pipeline.stages.evaluate.evaluate import strategies_for
 from mrag_pipeline.stages.evaluate.finder import SharingFinder
 from mrag_pipeline.stages.versions.lookup import live_record
 
-BASELINES = ("standard", "standard-windows")  # of the paired differences
+BASELINES = (*RIVALS, "standard-windows")  # of the paired differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Labels:
     """Labelled queries, and the corpus that they belong to if it comes with them."""
 
     labelled: LabelledSet
-    corpus: Path | None  # JSON Lines; None: what the live version holds
+    # The `[corpus]` settings of its documents; None: what the live version holds.
+    corpus: Mapping[str, object] | None
     paper: tuple[PaperFigures, ...] = ()
 
 
@@ -52,10 +53,11 @@ class EvaluateResult:
 
 
 @task(cache_policy=NO_CACHE)
-def label(data_set: str | None, queries_file: str | None) -> Labels:
+def label(data_set: str | None, queries_file: str | None, qrels_file: str | None) -> Labels:
     """Reads the labelled queries; writes a data set's documents beside its downloads."""
     if data_set is None:
-        return Labels(wiring.labelled_queries(Path(queries_file or "")), None)
+        qrels = Path(qrels_file) if qrels_file else None
+        return Labels(wiring.labelled_queries(Path(queries_file or ""), qrels), None)
     labelled, corpus = wiring.labelled_data_set(data_set)
     return Labels(labelled, corpus, published(labelled.name, wiring.data_set_folder()))
 
@@ -105,6 +107,7 @@ def evaluate(
     out: str | None = None,
     live_only: bool = False,
     command: str = "",
+    qrels_file: str | None = None,
 ) -> EvaluateResult:
     """Measures how much of each labelled query every strategy finds.
 
@@ -112,6 +115,7 @@ def evaluate(
         data_set: the name of one of the paper's, or a folder in the same form. Its index, named
             after it, is built first unless it is live and complete.
         queries_file: your own labelled queries for the live version, instead of a data set.
+        qrels_file: their TREC judgements, if the queries are TREC topics.
         config_file, settings: as for `mrag-ingest`; `settings["index"]` names another index.
         strategies: names; all that apply to the queries if None.
         ks: documents fetched: "n" (as many as the query has aspects) or numbers.
@@ -120,10 +124,9 @@ def evaluate(
         command: the command that the report names as its origin.
     """
     clock = PhaseTimes()
-    labels = label(data_set, queries_file)
-    chosen = strategies_for(
-        labels.labelled, strategies or ()
-    )  # a wrong name fails before anything is built
+    labels = label(data_set, queries_file, qrels_file)
+    # A wrong name fails before anything is built.
+    chosen = strategies_for(labels.labelled, strategies or ())
     settings = _settings(labels, settings or {})
     config = Config.load(Path(config_file) if config_file else None, settings)
     if labels.corpus is not None and not live_only and _may_build(config):
@@ -139,18 +142,9 @@ def _settings(labels: Labels, settings: dict[str, Any]) -> dict[str, Any]:
     """The user's settings, on top of those that name the data set's corpus and index."""
     if labels.corpus is None:
         return settings
-    corpus = {
-        "uri": str(labels.corpus),
-        "format": "jsonl",
-        "id_field": "id",
-        "title_field": "title",
-        "text_field": "text",
-        "metadata_fields": ["*"],
-        "include": [],
-    }
     words = re.findall(r"[a-zA-Z0-9]+", labels.labelled.name)
     index = "_".join(words if words and words[0][0].isalpha() else ["set", *words])
-    return merged({"index": index}, merged(settings, {"corpus": corpus}))
+    return merged({"index": index}, merged(settings, {"corpus": dict(labels.corpus)}))
 
 
 def _may_build(config: Config) -> bool:

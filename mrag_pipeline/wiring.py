@@ -67,27 +67,40 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
         )
 
 
-def labelled_queries(path: Path) -> LabelledSet:
-    """The user's own labelled queries (JSON Lines).
+def labelled_queries(path: Path, qrels: Path | None = None) -> LabelledSet:
+    """The user's own labelled queries: JSON Lines, or TREC topics with their judgements.
 
-    Raises: CorpusNotFound; BrokenFile, naming the line.
+    Raises: CorpusNotFound; BrokenFile, naming the line; EmptyCorpus without a relevant document.
     """
+    if qrels is not None:
+        from mrag_pipeline.corpus.labelled.trec import read_trec
+
+        return read_trec(path, qrels)
     from mrag_pipeline.corpus.labelled.query_file import read_labelled
 
     return read_labelled(path)
 
 
-def labelled_data_set(name: str) -> tuple[LabelledSet, Path]:
-    """A published data set: its queries, and its documents written as JSON Lines beside the cache.
+def labelled_data_set(name: str) -> tuple[LabelledSet, dict[str, object]]:
+    """A data set by name or folder: its queries, and the `[corpus]` settings of its documents.
 
+    A BEIR folder's documents are ingested where they lie; others are written as JSON Lines beside
+    the cache.
     Raises: ConfigError if there is none of that name; CorpusNotFound, FingerprintMismatch,
     BrokenFile.
     """
+    from mrag_pipeline.corpus.labelled.beir import CORPUS, is_beir, read_beir
     from mrag_pipeline.corpus.labelled.data_set import open_data_set
     from mrag_pipeline.corpus.labelled.download import cache_folder
 
+    fields = {"format": "jsonl", "title_field": "title", "text_field": "text", "include": []}
+    if is_beir(Path(name)):
+        corpus = Path(name).resolve() / CORPUS
+        return read_beir(Path(name)), {"uri": str(corpus), "id_field": "_id", **fields}
     data_set = open_data_set(name)
-    return data_set.labelled, data_set.write_documents(cache_folder() / "corpora")
+    written = data_set.write_documents(cache_folder() / "corpora")
+    labelled = data_set.labelled
+    return labelled, {"uri": str(written), "id_field": "id", "metadata_fields": ["*"], **fields}
 
 
 def data_set_folder() -> Path | None:

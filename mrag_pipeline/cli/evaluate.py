@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mrag_pipeline.report.paper import PaperFigures
 
 MAX_K = 1_000
+_RANK_NAMES = {"ndcg": "nDCG", "recall": "recall", "mrr": "MRR"}
 
 
 @shared_options()
@@ -33,15 +34,22 @@ def evaluate(
     data_set: Annotated[
         str | None,
         typer.Argument(
-            help="wikipedia-v1, wikipedia-v2, legal-v1, legal-v2, chem-v1, chem-v2, or a folder "
-            "with documents and queries in the same form."
+            help="wikipedia-v1, wikipedia-v2, legal-v1, legal-v2, chem-v1, chem-v2, or a folder: "
+            "BEIR's (corpus.jsonl, queries.jsonl, qrels), or documents and queries in the paper's "
+            "form."
         ),
     ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
-            "--queries", "-q", help="Your own labelled queries (JSONL), for the live version."
+            "--queries",
+            "-q",
+            help="Your own labelled queries for the live version: JSONL, or TREC topics.",
         ),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option("--qrels", help="TREC or BEIR judgements of --queries, if those are topics."),
     ] = None,
     strategies: Annotated[
         str | None,
@@ -66,7 +74,7 @@ def evaluate(
         bool, typer.Option("--live", help="Evaluate the live version as it is; build nothing.")
     ] = False,
 ) -> None:
-    """Measure how many of each query's aspects every strategy finds.
+    """Measure what every strategy finds of labelled queries, beside ordinary RAG and BM25.
 
     A data set's index, named after it, is built first; a second run reuses it. Data sets are
     downloaded once, or read from the folder in MRAG_DATASETS. Each line of your own queries is
@@ -77,7 +85,9 @@ def evaluate(
         mrag evaluate wikipedia-v1
         mrag evaluate legal-v1 --strategies standard,mrag,aspect --k n,10 --out legal
         mrag evaluate wikipedia-v1 -s chunking.max_tokens=64 -i wikipedia_64
+        mrag evaluate beir/scifact --k 10,100
         mrag evaluate --queries mine.jsonl --index docs
+        mrag evaluate --queries topics.txt --qrels qrels.txt --index docs
     """
     if (data_set is None) == (queries is None):
         raise ConfigError(
@@ -85,6 +95,8 @@ def evaluate(
             "one of the two",
             "`mrag evaluate wikipedia-v1`, or `mrag evaluate --queries FILE --index NAME`",
         )
+    if qrels is not None and queries is None:
+        raise ConfigError("--qrels without --queries", "the topics that it judges", "add --queries")
     ks = ks_of(k)
     shared.load()  # a wrong config fails before a server is started
     config_file, settings = shared.for_flow()
@@ -95,6 +107,7 @@ def evaluate(
         return evaluate_flow(
             data_set=data_set,
             queries_file=str(queries) if queries else None,
+            qrels_file=str(qrels) if qrels else None,
             config_file=config_file,
             settings=settings,
             strategies=names_of(strategies),
@@ -148,7 +161,11 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
         f"categ., all: categories and every aspect found, k = {first_k}"
     )
     _print(title, _means(evaluation, first_k))
-    _print(f"success by number of aspects, k = {first_k}", _by_aspects(evaluation, first_k))
+    if len(subject.queries_by_aspects) > 1:
+        _print(f"success by number of aspects, k = {first_k}", _by_aspects(evaluation, first_k))
+    rank_ks = [k for k in evaluation.ks if k != AT_N]
+    if rank_ks:
+        _print("ranks by trec_eval, mean over queries, 95% intervals", _ranks(evaluation, rank_ks))
     if paper:
         title = "the authors' own published means, k = n (arXiv 2406.05085): theirs, not ours"
         _print(title, _published(paper))
@@ -180,6 +197,26 @@ def _means(evaluation: Evaluation, first_k: str) -> Table:
             _mean(evaluation, strategy, "category_success_ratio", first_k),
             _mean(evaluation, strategy, "all_found", first_k),
         )
+    return table
+
+
+def _ranks(evaluation: Evaluation, ks: Sequence[str]) -> Table:
+    table = _table()
+    table.add_column("strategy", no_wrap=True)
+    columns: list[tuple[Measure, str]] = [("ndcg", ks[0]), *(("recall", k) for k in ks)]
+    columns.append(("mrr", ks[0]))
+    for measure, k in columns:
+        table.add_column(f"{_RANK_NAMES[measure]}@{k}", justify="right", no_wrap=True)
+    for strategy in evaluation.strategies:
+        cells = []
+        for measure, k in columns:
+            figure = evaluation.figure(strategy, measure, k)
+            cells.append(
+                _with_width(figure.mean)
+                if figure and measure == "ndcg"
+                else _plain(figure.mean.value if figure else None)
+            )
+        table.add_row(strategy, *cells)
     return table
 
 

@@ -28,6 +28,7 @@ MEASURES: tuple[Measure, ...] = (*SUCCESS_MEASURES, *RANK_MEASURES)
 AT_N = "n"  # as many documents as the query has aspects
 DEFAULT_KS = (AT_N, "10", "20", "30")
 BASELINE = "standard"
+RIVALS = (BASELINE, "bm25", "hybrid")  # what every report is measured against
 
 Rankings = Sequence[Sequence[str]]  # of each query: document ids, best first, each once
 # The rank measures of each query of one ranking, cut at k documents.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from mrag_pipeline.domain.evaluation import (
     AT_N,
     BASELINE,
+    RANK_MEASURES,
     Evaluation,
     Figure,
     Measure,
@@ -18,11 +19,17 @@ _TITLES: dict[Measure, str] = {
     "success_ratio": "Success ratio",
     "category_success_ratio": "Category success ratio",
     "all_found": "All aspects found",
+    "ndcg": "nDCG",
+    "recall": "Recall",
+    "mrr": "Mean reciprocal rank",
 }
 _MEANING: dict[Measure, str] = {
     "success_ratio": "The share of a query's aspects found among the k fetched documents.",
     "category_success_ratio": "The same over the categories that the aspects belong to.",
     "all_found": "The share of queries of which every aspect was found.",
+    "ndcg": "Normalised discounted cumulative gain of the first k documents (trec_eval).",
+    "recall": "The share of a query's relevant documents among the first k (trec_eval).",
+    "mrr": "1 / the rank of the first relevant document, 0 below rank k (trec_eval).",
 }
 
 
@@ -86,14 +93,17 @@ def _measure(evaluation: Evaluation, measure: Measure) -> list[str]:
     }
     if not any(shown.values()):
         return []
-    parts = [f"## {_TITLES[measure]}", _MEANING[measure], _means(evaluation, shown)]
+    shown = {k: figures for k, figures in shown.items() if figures}
+    parts = [f"## {_TITLES[measure]}", _MEANING[measure], _means(shown)]
+    if measure in RANK_MEASURES:
+        return parts
     for k, figures in shown.items():
         parts += [f"By number of aspects, k = {k}:", _by_aspects(figures)]
     return parts
 
 
-def _means(evaluation: Evaluation, shown: dict[str, list[Figure]]) -> str:
-    first = evaluation.ks[0]
+def _means(shown: dict[str, list[Figure]]) -> str:
+    first = next(iter(shown))
     others = list(dict.fromkeys(d.strategy for f in shown[first] for d in f.differences))
     head = ("strategy", *(f"k = {k}" for k in shown), *(f"minus {o}, k = {first}" for o in others))
     rows = []

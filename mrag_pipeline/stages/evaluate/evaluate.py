@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from mrag_pipeline.domain.evaluation import (
-    BASELINE,
+    RIVALS,
     Evaluation,
     Example,
     Rankings,
@@ -35,7 +35,7 @@ CURVE_KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
 
 
 def strategies_for(labelled: LabelledSet, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The strategies to measure, the baseline first.
+    """The strategies to measure, the rivals that every report has first.
 
     Args:
         wanted: names; empty: all that the set's queries allow.
@@ -54,7 +54,7 @@ def strategies_for(labelled: LabelledSet, wanted: Sequence[str]) -> tuple[str, .
     names = [
         option.name for option in chosen if not (num_lacking and option.windows == "sub-queries")
     ]
-    return tuple(dict.fromkeys(sorted(names, key=lambda name: name != BASELINE)))
+    return tuple(dict.fromkeys([*RIVALS, *names]))
 
 
 def evaluate(
@@ -74,6 +74,9 @@ def evaluate(
         ks: "n" or whole numbers as text.
         baselines: strategies that the others are compared with, query by query.
     """
+    if record.lexical is None:
+        # Nothing to ask: the store that holds the version has no full-text search.
+        strategies = [name for name in strategies if not strategy(name).needs_words]
     started = time.monotonic()
     deepest = max(depth(k, len(query.aspects)) for k in ks for query in labelled.queries)
     k = max(deepest, *CURVE_KS)
