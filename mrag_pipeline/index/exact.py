@@ -76,7 +76,6 @@ class ExactIndex:
             is_shared=False,
             loads_at_once=1,
             searches_at_once=1,
-            vector_types=("float32", "float16", "bfloat16"),
             has_full_text=True,
         )
 

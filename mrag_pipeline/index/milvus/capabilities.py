@@ -67,20 +67,17 @@ class MilvusRelease:
         """Whether it has BM25 functions and searches by words."""
         return self.version >= (_LITE_FULL_TEXT if self.is_lite else _FULL_TEXT)
 
-    def capabilities(self, spec: MilvusSpec, index_type: str, is_shared: bool) -> IndexCapabilities:
+    def capabilities(self, spec: MilvusSpec, is_shared: bool) -> IndexCapabilities:
         """What an index opened on it can do. Lite is Python and takes one call at a time.
 
         Args:
-            index_type: in capitals.
             is_shared: whether several processes may open it: not a Lite database's folder.
         """
-        halves: tuple[VectorType, ...] = ("float16", "bfloat16") if self.has_halves else ()
         return IndexCapabilities(
             str(self),
             is_shared=is_shared,
             loads_at_once=1 if self.is_lite else spec.load_threads,
             searches_at_once=1 if self.is_lite else spec.search_threads,
-            vector_types=("float32", *halves),
             min_dim=2,
             max_dim=32_768,
             max_name_chars=255,
@@ -89,7 +86,6 @@ class MilvusRelease:
             has_bulk_import=self.imports_files,
             has_full_text=self.has_full_text,
             has_strong_reads=spec.consistency == "Strong",
-            is_approximate=index_type != "FLAT",
         )
 
     def index_types(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class MilvusDatabase:
             self.close()
             raise
         is_shared = self._path is None
-        self._capabilities = self._release.capabilities(spec, self._index_type, is_shared)
+        self._capabilities = self._release.capabilities(spec, is_shared)
         self._direct = DirectCalls(self._client, spec, self._index_type)
         self._loaded: set[str] = set()
         self._load_locks: defaultdict[str, Lock] = defaultdict(Lock)

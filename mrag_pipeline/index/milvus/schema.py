@@ -60,7 +60,6 @@ _SEARCH_KEYS = {
 _AT_LEAST_LIMIT = ("ef", "search_list", "reorder_k")  # a search for more hits asks for more
 
 FILTER_FIELDS = ("chunk_id", "document_id", "title", "metadata")
-HEAD_FIELDS = ("chunk_id", "vector")
 CHUNK_FIELDS = (
     *("chunk_id", "document_id", "ordinal", "start", "end"),
     *("title", "text", "metadata", "fingerprint"),

@@ -9,7 +9,6 @@ from typing import Protocol
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports.index.collection_spec import CollectionSpec
 from mrag_pipeline.settings.chunking import MAX_CHUNK_CHARS
-from mrag_pipeline.settings.vectors import VectorType
 
 NO_LIMIT = 2**62  # more than any caller asks for
 _CHUNK_BYTES = 4 * MAX_CHUNK_CHARS  # a character of UTF-8 has 4 bytes at most
@@ -23,7 +22,6 @@ class IndexCapabilities:
     is_shared: bool  # whether several processes may have the index open at once
     loads_at_once: int  # collections, by threads of one process
     searches_at_once: int  # the same
-    vector_types: tuple[VectorType, ...]  # that new collections may have
     min_dim: int = 1
     max_dim: int = NO_LIMIT
     max_name_chars: int = NO_LIMIT  # of a collection's name
@@ -32,7 +30,6 @@ class IndexCapabilities:
     has_bulk_import: bool = False  # the server fetches files by itself
     has_full_text: bool = False
     has_strong_reads: bool = True  # a read sees every write that had ended before, of any process
-    is_approximate: bool = False  # a ranking may lack hits that exact search would have
 
     def check_collections(self, collections: Iterable[CollectionSpec]) -> None:
         """Refuses dimensions and names that the store does not take.
