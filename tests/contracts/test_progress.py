@@ -22,7 +22,7 @@ from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import ArtifactProgress
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Progress
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 
 
 @dataclass
@@ -52,7 +52,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     return stored
 
 
-def fake_text(fake: Spoken) -> str:
+def fake_text(fake: RecordingProgress) -> str:
     """What the fake was told, as lines."""
     lines = [
         f"{name}: {fake.done[name]} of {total} {unit}"
@@ -89,7 +89,7 @@ def display(
         inner: Progress = LogProgress(lines.append, every_s=0.0)
         text = lambda: "\n".join(lines)  # noqa: E731
     else:
-        fake = Spoken()
+        fake = RecordingProgress()
         inner, text = fake, lambda: fake_text(fake)
     yield (ArtifactProgress(inner, "docs") if "prefect" in request.param else inner), text
 
@@ -154,7 +154,7 @@ def test_a_total_may_be_nothing_or_passed(display: Display, total: int, done: in
 
 def test_prefect_shows_a_bar_for_each_phase_that_ends_full(prefect: Artifacts) -> None:
     """Keyed by index and phase."""
-    progress = ArtifactProgress(Spoken(), "docs")
+    progress = ArtifactProgress(RecordingProgress(), "docs")
     for phase in ("embed", "load"):
         progress.phase(phase, 2, "shards")
         progress.advance(1)
@@ -168,7 +168,7 @@ def test_prefect_is_told_only_now_and_then(
     """Each update is a request to its server; a share is never above 100."""
     clock = iter([0.0, 1.0, 5.0, 5.0, 6.0, 10.0, 10.0])
     monkeypatch.setattr(artifacts.time, "monotonic", lambda: next(clock))
-    progress = ArtifactProgress(Spoken(), "docs")
+    progress = ArtifactProgress(RecordingProgress(), "docs")
     progress.phase("embed", 4, "shards")
     for done in (1, 1, 1, 3):
         progress.advance(done)

@@ -23,7 +23,7 @@ from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.reconcile import reconcile
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.project_folder import GOOD, Mrag, Undisturbed, fill, refused, run, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
@@ -128,7 +128,7 @@ def test_staged_work_of_another_plan(mrag: Mrag) -> None:
     staging = wiring.staging(config, made.manifest.version)
     staging.write_manifest(made.manifest)
     pool = SerialPool(config, made.manifest)
-    embed(made.manifest, staging, lambda: pool, IngestSpec(), Spoken())
+    embed(made.manifest, staging, lambda: pool, IngestSpec(), RecordingProgress())
     assert mrag("plan", "x.jsonl").code == 0
     for receipt in Path(".mrag/staging").rglob("receipt.json"):
         text = receipt.read_text()
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
 
     def embedded() -> int:
         pool = SerialPool(config, manifest)
-        return embed(manifest, staging, lambda: pool, IngestSpec(), Spoken()).chunks
+        return embed(manifest, staging, lambda: pool, IngestSpec(), RecordingProgress()).chunks
 
     filler = fill(small_disk)
     with pytest.raises(StorageFull, match="no space left") as caught:
@@ -214,7 +214,7 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
     assert "run the same command again" in caught.value.fix
     filler.unlink()
     assert embedded() == made.estimate.num_chunks
-    reconcile(manifest, staging, IngestSpec(), Spoken())
+    reconcile(manifest, staging, IngestSpec(), RecordingProgress())
 
     on_small = config.model_copy(
         update={"milvus": type(config.milvus)(uri=str(small_disk / "x.db"))}
@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
 
     def loaded() -> int:
         with closing(wiring.index(on_small)) as index:
-            return load(manifest, staging, index, made.estimate.num_chunks, Spoken())
+            return load(manifest, staging, index, made.estimate.num_chunks, RecordingProgress())
 
     shutil.rmtree(small_disk / "x.db", ignore_errors=True)
     with closing(wiring.index(on_small)):

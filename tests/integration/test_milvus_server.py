@@ -28,7 +28,7 @@ from mrag_pipeline.stages.versions.export import export_version
 from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.exports import open_export
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.crash_table import CHANGED, FIRST
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, assert_same, audited
@@ -102,8 +102,8 @@ def test_a_version_goes_from_lite_to_a_server(server: Server, tmp_path: Path) ->
         living.items = CHANGED
         living.sync()
         place = open_export(str(tmp_path / "export"))
-        export_version(live_record(lite), lite, place, Spoken())
-        record = import_version(place, "moved", index, Spoken())
+        export_version(live_record(lite), lite, place, RecordingProgress())
+        record = import_version(place, "moved", index, RecordingProgress())
         assert index.live() is None
         activate(record.version, index)
         moved = replace(living, index=index)

@@ -52,8 +52,8 @@ class CountingEncoder(FakeEncoder):
         return super().encode(texts, role)
 
 
-class Spoken:
-    """A progress reporter that remembers."""
+class RecordingProgress:
+    """Records every call, for assertions."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, int, str]] = []
@@ -108,7 +108,7 @@ class Build:
     spec: IngestSpec = field(default_factory=IngestSpec)
     staging: FakeStaging = field(default_factory=FakeStaging)
     encoder: CountingEncoder = field(default_factory=CountingEncoder)
-    told: Spoken = field(default_factory=Spoken)
+    told: RecordingProgress = field(default_factory=RecordingProgress)
     pools: list[InlinePool] = field(default_factory=list)
 
     def __post_init__(self) -> None:

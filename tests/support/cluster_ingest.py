@@ -35,7 +35,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import content_of
 
@@ -141,7 +141,7 @@ def ingest(
         lambda version: wiring.staging(config, version),
         index,
     )
-    manifest, told = made.manifest, Spoken()
+    manifest, told = made.manifest, RecordingProgress()
     staging = wiring.staging(config, manifest.version)
     staging.write_manifest(manifest)
     opener = functools.partial(open_slow, folder, seconds)

@@ -29,7 +29,7 @@ from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import retire
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.staging.shards import ShardFolders
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.living_index import Living, a_document, audited, content_of
 from tests.support.scripted_kills import Killable, Killed, Switch
 
@@ -105,7 +105,7 @@ def _ended_everywhere(scenario: Scenario, place: Path, end: BaseException) -> It
             problems.append("this point was not reached")
         problems += torn(living.index)
         # Another process: new objects over the same stores. Then the same command.
-        again = replace(living, told=Spoken(), embedded=0)
+        again = replace(living, told=RecordingProgress(), embedded=0)
         scenario.run(again)
         problems += torn(again.index)
         if again.index.live() is not None:
@@ -165,7 +165,9 @@ def _copied(living: Living, place: Path) -> Living:
     if base.exists():
         shutil.copytree(base, place)
     index = copy.deepcopy(living.index)
-    return replace(living, folder=place / "staging", index=index, told=Spoken(), embedded=0)
+    return replace(
+        living, folder=place / "staging", index=index, told=RecordingProgress(), embedded=0
+    )
 
 
 # ------------------------------------------------------------------ the commands
@@ -199,12 +201,14 @@ def _retire(living: Living) -> None:
     def forget(version: str) -> None:
         ShardFolders(StagingSpec(uri=str(living.folder)), "docs", version).remove()
 
-    retire(living.index, "docs", spec, datetime(2099, 1, 1, tzinfo=UTC), forget, Spoken())
+    retire(
+        living.index, "docs", spec, datetime(2099, 1, 1, tzinfo=UTC), forget, RecordingProgress()
+    )
 
 
 def _export(living: Living) -> None:
     place = open_export(str(living.folder.parent / "export"))
-    export_version(live_record(living.index), living.index, place, Spoken())
+    export_version(live_record(living.index), living.index, place, RecordingProgress())
 
 
 def _exported(living: Living) -> None:
@@ -215,7 +219,7 @@ def _exported(living: Living) -> None:
 
 def _import(living: Living) -> VersionRecord:
     place = open_export(str(living.folder.parent / "export"))
-    record = import_version(place, "docs", living.index, Spoken())
+    record = import_version(place, "docs", living.index, RecordingProgress())
     return activate(record.version, living.index)
 
 

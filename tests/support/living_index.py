@@ -40,7 +40,7 @@ from mrag_pipeline.stages.versions.repair import Repaired, repair
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.staging.deltas import open_delta
 from mrag_pipeline.staging.shards import open_staging
-from tests.support.builds import WORDS, InlinePool, Spoken
+from tests.support.builds import WORDS, InlinePool, RecordingProgress
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
@@ -86,7 +86,7 @@ class Living:
     spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
     ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
-    told: Spoken = field(default_factory=Spoken)
+    told: RecordingProgress = field(default_factory=RecordingProgress)
     embedded: int = 0  # chunks, in all calls
 
     # ---------------------------------------------------------- parts
@@ -204,7 +204,7 @@ class Living:
             folder=folder,
             index=ExactIndex(self.name),
             wrap_staging=lambda staging: staging,
-            told=Spoken(),
+            told=RecordingProgress(),
             embedded=0,
         )
         fresh.ingest()

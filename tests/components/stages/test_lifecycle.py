@@ -23,7 +23,7 @@ from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import drop, retire
 from mrag_pipeline.staging.exports import open_export
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.fake_staging import table_of
 from tests.support.living_index import (
     Living,
@@ -179,8 +179,8 @@ def test_a_version_kept_ready_is_not_seen(living: Living) -> None:
     living.items = TEN[:5]
     manifest = living.build()
     staging = living.staging(manifest.version)
-    staged = reconcile(manifest, staging, living.ingest_spec, Spoken())
-    load(manifest, staging, living.index, staged.num_chunks, Spoken())
+    staged = reconcile(manifest, staging, living.ingest_spec, RecordingProgress())
+    load(manifest, staging, living.index, staged.num_chunks, RecordingProgress())
     ready = keep_ready(manifest, staged, living.index)
     assert living.index.live() == old.version
     assert ready.published_at == ""
@@ -217,7 +217,7 @@ def test_ingesting_over_a_synced_live_version_is_refused(living: Living) -> None
 def run_retire(living: Living, now: datetime, keep: int = 0, grace_hours: float = 1.0):  # type: ignore[no-untyped-def]
     forgotten: list[str] = []
     spec = RetireSpec(grace_hours, keep)
-    return retire(living.index, "docs", spec, now, forgotten.append, Spoken()), forgotten
+    return retire(living.index, "docs", spec, now, forgotten.append, RecordingProgress()), forgotten
 
 
 def test_a_version_past_its_grace_is_dropped(living: Living) -> None:
@@ -275,22 +275,24 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
     """Synced and all: the same rows, vectors, record; nothing is embedded."""
     place = open_export(str(tmp_path / "export"))
     record = live_record(living.index)
-    assert export_version(record, living.index, place, Spoken()) == record.num_chunks
+    assert export_version(record, living.index, place, RecordingProgress()) == record.num_chunks
     there = ExactIndex(name)
-    brought = import_version(open_export(str(tmp_path / "export")), name, there, Spoken())
+    brought = import_version(
+        open_export(str(tmp_path / "export")), name, there, RecordingProgress()
+    )
     assert there.live() is None
     activate(brought.version, there)
     assert content_of(there) == living.content()
     np.testing.assert_array_equal(
         live_record(there).importance(), live_record(living.index).importance()
     )
-    assert import_version(place, name, there, Spoken()).version == record.version
+    assert import_version(place, name, there, RecordingProgress()).version == record.version
 
 
 def test_an_export_that_is_not_whole_is_not_imported(living: Living, tmp_path: Path) -> None:
     """The record is what makes it whole."""
     place = open_export(str(tmp_path / "export"))
-    export_version(live_record(living.index), living.index, place, Spoken())
+    export_version(live_record(living.index), living.index, place, RecordingProgress())
     (tmp_path / "export" / "record.json").unlink()
     with pytest.raises(StagingError, match="no whole export"):
-        import_version(place, "docs", ExactIndex("docs"), Spoken())
+        import_version(place, "docs", ExactIndex("docs"), RecordingProgress())

@@ -14,7 +14,7 @@ from mrag_pipeline.ports import DocumentRow
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
 from mrag_pipeline.stages.ingest.reconcile import reconcile
-from tests.support.builds import Spoken, a_document
+from tests.support.builds import RecordingProgress, a_document
 from tests.support.fake_staging import FakeStaging, a_manifest
 
 DOCUMENTS = [a_document(i) for i in range(12)]
@@ -43,7 +43,7 @@ def test_memory_does_not_grow_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -
     def peak(num_shards: int) -> int:
         manifest, staging = a_manifest(num_shards=num_shards), Generated()
         tracemalloc.start()
-        staged = reconcile(manifest, staging, IngestSpec(), Spoken())
+        staged = reconcile(manifest, staging, IngestSpec(), RecordingProgress())
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert staged.num_chunks == 2_000 * num_shards

@@ -15,7 +15,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.stages.evaluate.evaluate import evaluate
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 from tests.support.fake_encoder import FakeEncoder
 
 ONE = LabelledQuery("one", (Aspect(frozenset("a"), "a"),), 1)
@@ -66,7 +66,10 @@ def record() -> VersionRecord:
 
 
 def run(
-    finder: ScriptedFinder, index: ExactIndex, told: Spoken, labelled: LabelledSet = LABELLED
+    finder: ScriptedFinder,
+    index: ExactIndex,
+    told: RecordingProgress,
+    labelled: LabelledSet = LABELLED,
 ) -> Evaluation:
     strategies, baselines = ("standard", "aspect"), ("standard",)
     ks = ("n", "40")
@@ -76,7 +79,7 @@ def run(
 def test_every_strategy_is_asked_each_query_before_it_is_forgotten() -> None:
     """So what they share is done once, and nothing is kept longer than a query."""
     finders: list[ScriptedFinder] = []
-    told = Spoken()
+    told = RecordingProgress()
 
     def open_finder() -> ScriptedFinder:
         finders.append(ScriptedFinder())
@@ -107,13 +110,13 @@ def test_an_error_ends_the_evaluation_at_once() -> None:
     finder = Broken()
     many = LabelledSet("toy", (ONE,) * 500, "any")
     with pytest.raises(IndexBusy):
-        run(finder, IndexOf(), Spoken(), many)
+        run(finder, IndexOf(), RecordingProgress(), many)
     assert len(finder.calls) < 500
 
 
 def test_documents_count_once_however_many_chunks_are_found() -> None:
     """At k = n documents count: `a` is the second of standard's, so at k = 1 it is not there."""
-    evaluation = run(ScriptedFinder(), IndexOf("c"), Spoken())
+    evaluation = run(ScriptedFinder(), IndexOf("c"), RecordingProgress())
     figure = evaluation.figure("standard", "success_ratio", "n")
     assert figure is not None
     assert dict(figure.by_aspects) == {1: 0.0, 2: 0.5}
@@ -122,7 +125,7 @@ def test_documents_count_once_however_many_chunks_are_found() -> None:
 
 def test_the_version_and_the_set_are_told() -> None:
     """A figure without what it was measured on is worth nothing."""
-    evaluation = run(ScriptedFinder(), IndexOf("c"), Spoken())
+    evaluation = run(ScriptedFinder(), IndexOf("c"), RecordingProgress())
     subject = evaluation.subject
     assert (subject.data_set, subject.version, subject.model) == ("toy", "v0", "fake")
     assert (subject.num_documents, subject.num_chunks) == (4, 5)
@@ -135,7 +138,7 @@ def test_relevant_documents_that_the_index_lacks_are_told_and_stay_counted() -> 
     """Only what no strategy found is looked up."""
     labelled = LabelledSet("toy", (ONE, LabelledQuery("two", (*TWO.aspects, *LOST), 4)), "any")
     index = IndexOf("a", "b", "c", "hidden")
-    evaluation = run(ScriptedFinder(), index, Spoken(), labelled)
+    evaluation = run(ScriptedFinder(), index, RecordingProgress(), labelled)
     [flaw] = evaluation.subject.flaws
     assert (flaw.count, flaw.examples) == (1, ("lost",))
     assert sorted(index.looked_up) == ["hidden", "lost"]

@@ -8,7 +8,7 @@ from mrag_pipeline.domain.gate import GateComparison
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
 from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.stages.ingest.gate import compare_versions
-from tests.support.builds import Spoken
+from tests.support.builds import RecordingProgress
 
 
 @dataclass
@@ -38,7 +38,7 @@ def test_both_versions_are_scored_on_the_same_queries() -> None:
     queries = labelled(one=["a"], two=["b", "c"])
     live = Scripted({"one": ["a", "x"], "two": ["b", "c"]})
     new = Scripted({"one": ["x", "a"], "two": ["b", "y", "c"]})
-    found = compare_versions(live, new, queries, GateSpec(overlap_k=2), Spoken())
+    found = compare_versions(live, new, queries, GateSpec(overlap_k=2), RecordingProgress())
     # live: 1 and 2/2; new: 0 and 1/2. Of live's two documents new finds 2 and 1 again.
     assert found == GateComparison(2, 1.0, 0.25, 0.75)
 
@@ -46,6 +46,10 @@ def test_both_versions_are_scored_on_the_same_queries() -> None:
 def test_an_empty_live_answer_is_no_loss() -> None:
     """Nothing was found before, so nothing can be missing."""
     found = compare_versions(
-        Scripted({"one": []}), Scripted({"one": ["a"]}), labelled(one=["a"]), GateSpec(), Spoken()
+        Scripted({"one": []}),
+        Scripted({"one": ["a"]}),
+        labelled(one=["a"]),
+        GateSpec(),
+        RecordingProgress(),
     )
     assert found == GateComparison(1, 0.0, 1.0, 1.0)

@@ -20,7 +20,7 @@ from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import verify
-from tests.support.builds import Build, Spoken, a_document
+from tests.support.builds import Build, RecordingProgress, a_document
 
 DOCUMENTS = [
     *(a_document(i) for i in range(12)),
@@ -84,9 +84,11 @@ def build() -> tuple[Build, Manifest, StagedCounts]:
     return made, *made.staged()
 
 
-def run_load(build: tuple[Build, Manifest, StagedCounts], index: ExactIndex) -> tuple[int, Spoken]:
+def run_load(
+    build: tuple[Build, Manifest, StagedCounts], index: ExactIndex
+) -> tuple[int, RecordingProgress]:
     made, manifest, staged = build
-    told = Spoken()
+    told = RecordingProgress()
     return load(manifest, made.staging, index, staged.num_chunks, told), told
 
 
@@ -101,7 +103,7 @@ def run_verify(
 ) -> list[float]:
     made, manifest, staged = build
     checks = verify(
-        manifest, made.staging, index, staged.num_chunks, spec or IngestSpec(), Spoken()
+        manifest, made.staging, index, staged.num_chunks, spec or IngestSpec(), RecordingProgress()
     )
     return [check.recall for check in checks]
 

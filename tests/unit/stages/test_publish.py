@@ -13,7 +13,7 @@ from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
-from tests.support.builds import Build, Spoken, a_document
+from tests.support.builds import Build, RecordingProgress, a_document
 
 
 class Watched(ExactIndex):
@@ -42,7 +42,7 @@ def loaded(index: ExactIndex, first: int = 0) -> tuple[Manifest, StagedCounts]:
     build = Build([a_document(i) for i in range(first, first + 4)])
     build.reader.stamp = f"of {first}"
     manifest, staged = build.staged()
-    load(manifest, build.staging, index, staged.num_chunks, Spoken())
+    load(manifest, build.staging, index, staged.num_chunks, RecordingProgress())
     return manifest, staged
 
 
@@ -93,7 +93,7 @@ def test_one_chunk_has_no_importance_and_is_not_published() -> None:
     index = Watched()
     build = Build([Document("d", "two words")])
     manifest, staged = build.staged()
-    load(manifest, build.staging, index, staged.num_chunks, Spoken())
+    load(manifest, build.staging, index, staged.num_chunks, RecordingProgress())
     with pytest.raises(TooFewChunks, match="1 chunk"):
         publish(manifest, staged, index)
     assert index.steps == []
