@@ -108,7 +108,7 @@ class Build:
     spec: IngestSpec = field(default_factory=IngestSpec)
     staging: FakeStaging = field(default_factory=FakeStaging)
     encoder: CountingEncoder = field(default_factory=CountingEncoder)
-    told: RecordingProgress = field(default_factory=RecordingProgress)
+    progress: RecordingProgress = field(default_factory=RecordingProgress)
     pools: list[InlinePool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -144,13 +144,13 @@ class Build:
 
     def embed(self, manifest: Manifest, dies_after: int | None = None) -> EmbedTotals:
         return embed(
-            manifest, self.staging, self._opener(manifest, dies_after), self.spec, self.told
+            manifest, self.staging, self._opener(manifest, dies_after), self.spec, self.progress
         )
 
     def staged(self) -> tuple[Manifest, StagedCounts]:
         manifest = self.planned()
         self.embed(manifest)
-        return manifest, reconcile(manifest, self.staging, self.spec, self.told)
+        return manifest, reconcile(manifest, self.staging, self.spec, self.progress)
 
     def _opener(self, manifest: Manifest, dies_after: int | None) -> Callable[[], InlinePool]:
         def opened() -> InlinePool:

@@ -141,7 +141,7 @@ def ingest(
         lambda version: wiring.staging(config, version),
         index,
     )
-    manifest, told = made.manifest, RecordingProgress()
+    manifest, progress = made.manifest, RecordingProgress()
     staging = wiring.staging(config, manifest.version)
     staging.write_manifest(manifest)
     opener = functools.partial(open_slow, folder, seconds)
@@ -150,10 +150,10 @@ def ingest(
     def watched() -> WorkerPool:
         return Watched(pool_type(config, manifest, opener), on_receipt)
 
-    totals = embed(manifest, staging, watched, config.ingest, told)
-    staged = reconcile(manifest, staging, IngestSpec(), told)
-    load(manifest, staging, index, staged.num_chunks, told)
-    verify(manifest, staging, index, staged.num_chunks, config.ingest, told)
+    totals = embed(manifest, staging, watched, config.ingest, progress)
+    staged = reconcile(manifest, staging, IngestSpec(), progress)
+    load(manifest, staging, index, staged.num_chunks, progress)
+    verify(manifest, staging, index, staged.num_chunks, config.ingest, progress)
     publish(manifest, staged, index)
     return Came(
         totals.shards, totals.reused_shards, staged.num_chunks, _digests(index), tries_of(folder)

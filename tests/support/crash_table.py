@@ -105,7 +105,7 @@ def _ended_everywhere(scenario: Scenario, place: Path, end: BaseException) -> It
             problems.append("this point was not reached")
         problems += torn(living.index)
         # Another process: new objects over the same stores. Then the same command.
-        again = replace(living, told=RecordingProgress(), embedded=0)
+        again = replace(living, progress=RecordingProgress(), embedded=0)
         scenario.run(again)
         problems += torn(again.index)
         if again.index.live() is not None:
@@ -166,7 +166,7 @@ def _copied(living: Living, place: Path) -> Living:
         shutil.copytree(base, place)
     index = copy.deepcopy(living.index)
     return replace(
-        living, folder=place / "staging", index=index, told=RecordingProgress(), embedded=0
+        living, folder=place / "staging", index=index, progress=RecordingProgress(), embedded=0
     )
 
 

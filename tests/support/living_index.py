@@ -86,7 +86,7 @@ class Living:
     spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
     ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
-    told: RecordingProgress = field(default_factory=RecordingProgress)
+    progress: RecordingProgress = field(default_factory=RecordingProgress)
     embedded: int = 0  # chunks, in all calls
 
     # ---------------------------------------------------------- parts
@@ -148,7 +148,7 @@ class Living:
             staging,
             lambda: self.pool(staging, manifest.fingerprint, reader),
             self.ingest_spec,
-            self.told,
+            self.progress,
         )
         return manifest
 
@@ -156,9 +156,9 @@ class Living:
         """What `mrag ingest` does."""
         manifest = self.build()
         staging = self.staging(manifest.version)
-        staged = reconcile(manifest, staging, self.ingest_spec, self.told)
-        load(manifest, staging, self.index, staged.num_chunks, self.told)
-        verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.told)
+        staged = reconcile(manifest, staging, self.ingest_spec, self.progress)
+        load(manifest, staging, self.index, staged.num_chunks, self.progress)
+        verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.progress)
         return publish(manifest, staged, self.index)
 
     def sync(self, wanted: SyncScope | None = None) -> tuple[SyncComparison, Applied | None]:
@@ -169,7 +169,7 @@ class Living:
         cut_short = unfinished(record, delta)
         if cut_short is not None:
             spec = self.ingest_spec
-            record = apply(record, cut_short, delta, self.index, None, spec, self.told).record
+            record = apply(record, cut_short, delta, self.index, None, spec, self.progress).record
             delta = self.delta(record)
         compared = compare(
             record,
@@ -179,7 +179,7 @@ class Living:
             self.spec,
             self.ingest_spec,
             wanted or SyncScope(),
-            self.told,
+            self.progress,
         )
         manifest = compared.manifest
         if manifest is None:
@@ -189,12 +189,12 @@ class Living:
             delta,
             lambda: self.pool(delta, manifest.fingerprint, delta.reader()),
             self.ingest_spec,
-            self.told,
+            self.progress,
             may_be_empty=True,
         )
         dead = compared.difference.num_dead_letters
         spec = self.ingest_spec
-        return compared, apply(record, manifest, delta, self.index, dead, spec, self.told)
+        return compared, apply(record, manifest, delta, self.index, dead, spec, self.progress)
 
     # ---------------------------------------------------------- looking
     def rebuilt(self, folder: Path) -> Living:
@@ -204,7 +204,7 @@ class Living:
             folder=folder,
             index=ExactIndex(self.name),
             wrap_staging=lambda staging: staging,
-            told=RecordingProgress(),
+            progress=RecordingProgress(),
             embedded=0,
         )
         fresh.ingest()
@@ -249,14 +249,14 @@ def audited(living: Living, with_staging: bool = True) -> Audit:
     """What `mrag audit` finds in the live version."""
     record = live_record(living.index)
     staged = _staged(living, record) if with_staging else None
-    return audit(record, staged, living.index, living.told)
+    return audit(record, staged, living.index, living.progress)
 
 
 def repaired(living: Living, with_staging: bool = True) -> Repaired:
     """What `mrag repair` does."""
     record = live_record(living.index)
     staged = _staged(living, record) if with_staging else None
-    return repair(record, staged, living.index, living.told)
+    return repair(record, staged, living.index, living.progress)
 
 
 def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:

@@ -190,9 +190,9 @@ def test_progress_tells_new_work_only() -> None:
     manifest = build.planned()
     with pytest.raises(MragError):
         build.embed(manifest, dies_after=2)
-    build.told.facts.clear()
+    build.progress.facts.clear()
     build.embed(manifest)
-    assert build.told.done["embed"] == len(manifest.shards)
+    assert build.progress.done["embed"] == len(manifest.shards)
     reused = sum(len(build.staging.documents(shard.index)) for shard in manifest.shards[:2])
-    assert build.told.facts["documents"] == 9 - reused
-    assert build.told.finished[-1] == "embed"
+    assert build.progress.facts["documents"] == 9 - reused
+    assert build.progress.finished[-1] == "embed"

@@ -68,18 +68,18 @@ def record() -> VersionRecord:
 def run(
     finder: ScriptedFinder,
     index: ExactIndex,
-    told: RecordingProgress,
+    progress: RecordingProgress,
     labelled: LabelledSet = LABELLED,
 ) -> Evaluation:
     strategies, baselines = ("standard", "aspect"), ("standard",)
     ks = ("n", "40")
-    return evaluate(lambda: finder, labelled, strategies, ks, baselines, record(), index, told)
+    return evaluate(lambda: finder, labelled, strategies, ks, baselines, record(), index, progress)
 
 
 def test_every_strategy_is_asked_each_query_before_it_is_forgotten() -> None:
     """So what they share is done once, and nothing is kept longer than a query."""
     finders: list[ScriptedFinder] = []
-    told = RecordingProgress()
+    progress = RecordingProgress()
 
     def open_finder() -> ScriptedFinder:
         finders.append(ScriptedFinder())
@@ -88,14 +88,14 @@ def test_every_strategy_is_asked_each_query_before_it_is_forgotten() -> None:
     evaluate(
         open_finder,
         *(LABELLED, ("standard", "aspect"), ("n", "40"), ("standard",)),
-        *(record(), IndexOf("c"), told),
+        *(record(), IndexOf("c"), progress),
     )
     calls = " / ".join(call for finder in finders for call in finder.calls)
     assert "one standard 40 / one aspect 40 / forget" in calls
     assert "two standard 40 / two aspect 40 / forget" in calls
     assert calls.count("40") == 4
-    assert told.phases == [("evaluate", 2, "queries")]
-    assert told.done == {"evaluate": 2}
+    assert progress.phases == [("evaluate", 2, "queries")]
+    assert progress.done == {"evaluate": 2}
 
 
 def test_an_error_ends_the_evaluation_at_once() -> None:

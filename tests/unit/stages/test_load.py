@@ -88,8 +88,8 @@ def run_load(
     build: tuple[Build, Manifest, StagedCounts], index: ExactIndex
 ) -> tuple[int, RecordingProgress]:
     made, manifest, staged = build
-    told = RecordingProgress()
-    return load(manifest, made.staging, index, staged.num_chunks, told), told
+    progress = RecordingProgress()
+    return load(manifest, made.staging, index, staged.num_chunks, progress), progress
 
 
 def names(build: tuple[Build, Manifest, StagedCounts]) -> list[str]:
@@ -111,12 +111,12 @@ def run_verify(
 def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, StagedCounts]) -> None:
     """24 rows in each, duplicates left out, the chunks last."""
     index = ScriptedIndex()
-    built, told = run_load(build, index)
+    built, progress = run_load(build, index)
     assert built == 4
     assert index.loaded == names(build)
     assert index.loaded[-1].endswith("_chunks")
     assert [index.count(name) for name in index.loaded] == [24] * 4
-    assert told.done["load"] == 4 * 24
+    assert progress.done["load"] == 4 * 24
     assert len(index.chunks_of_document(index.loaded[-1], "d0")) == 2
 
 
@@ -124,10 +124,10 @@ def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, StagedCounts
     """Complete collections are found, the progress is full, and a note says so."""
     index = ScriptedIndex()
     run_load(build, index)
-    built, told = run_load(build, index)
+    built, progress = run_load(build, index)
     assert built == 0
-    assert told.done["load"] == 4 * 24
-    assert told.notes == ["4 of 4 collections were loaded already"]
+    assert progress.done["load"] == 4 * 24
+    assert progress.notes == ["4 of 4 collections were loaded already"]
 
 
 @pytest.mark.parametrize("place", [0, 2, 3])
@@ -313,13 +313,13 @@ def test_heads_are_loaded_at_once_and_the_chunks_after_them(
 ) -> None:
     """As many as the index takes, every row told once, the chunks when all heads are there."""
     index, whole = ParallelIndex(), ScriptedIndex()
-    built, told = run_load(build, index)
+    built, progress = run_load(build, index)
     run_load(build, whole)
     assert built == 4
     assert index.most == 3
     assert index.begun[-1].endswith("_chunks")
     assert set(index.ended[:3]) == set(names(build)[:3])
-    assert told.done["load"] == 4 * 24
+    assert progress.done["load"] == 4 * 24
     for name in names(build):
         there, wanted = (one.vectors(name, _all_ids(build)) for one in (index, whole))
         assert {i: v.tobytes() for i, v in there.items()} == {

@@ -64,14 +64,14 @@ def test_a_duplicate_is_told_with_both_places() -> None:
     letters = {letter.source: letter for found in duplicates.values() for letter in found}
     assert set(letters) == {"again:0", "again:3", "again:00"}
     assert letters["again:00"].reason == "duplicate document id; the first is at corpus:0"
-    assert "3 documents left out: an earlier one has their id" in build.told.notes
+    assert "3 documents left out: an earlier one has their id" in build.progress.notes
 
 
 def test_running_it_again_finds_the_same() -> None:
     """A run killed between embedding and loading reconciles anew."""
     build = Build(with_duplicates())
     manifest, first = build.staged()
-    again = reconcile(manifest, build.staging, build.spec, build.told)
+    again = reconcile(manifest, build.staging, build.spec, build.progress)
     assert (again.num_documents, again.num_chunks) == (first.num_documents, first.num_chunks)
     np.testing.assert_array_equal(again.sums.unit_sum, first.sums.unit_sum)
 
@@ -83,7 +83,7 @@ def test_a_missing_shard_is_told() -> None:
     with pytest.raises(WorkerLost):
         build.embed(manifest, dies_after=2)
     with pytest.raises(StagingError, match="shard 2 is not staged"):
-        reconcile(manifest, build.staging, build.spec, build.told)
+        reconcile(manifest, build.staging, build.spec, build.progress)
 
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
@@ -111,7 +111,7 @@ def test_a_document_whose_chunk_id_is_anothers_is_left_out(
     met = {one.document_id: one.reason for one in letters if "chunk id 7" in one.reason}
     assert set(met) == {"d4", "d9"}
     assert len(letters) == 5
-    again = reconcile(manifest, build.staging, build.spec, build.told)
+    again = reconcile(manifest, build.staging, build.spec, build.progress)
     assert (again.num_documents, again.num_chunks) == (10, 20)
 
 
@@ -140,7 +140,7 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
             name,
             lambda shard, n=name, r=real: (read.append(f"{n} {shard}"), r(shard))[1],
         )
-    reconcile(manifest, build.staging, build.spec, build.told)
+    reconcile(manifest, build.staging, build.spec, build.progress)
     assert len(read) == 3 * len(manifest.shards)
     assert len(set(read)) == len(read)
 

@@ -328,7 +328,7 @@ def test_a_document_whose_chunk_id_is_anothers_is_left_out(
     assert set(letters) == {"d4", "d10", "d12"}
     assert letters["d12"].source == "corpus:12"
     assert "chunk id 7 belongs to an earlier chunk" in letters["d12"].reason
-    assert any("3 documents left out" in note for note in colliding.told.notes)
+    assert any("3 documents left out" in note for note in colliding.progress.notes)
 
 
 def test_collisions_are_found_again_after_a_kill(
