@@ -46,6 +46,9 @@ class StoreError(OSError):
         self.code = code
         self.text = text
 
+    def __reduce__(self) -> tuple[type[StoreError], tuple[str, str]]:
+        return type(self), (self.code, self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -13,11 +13,25 @@ import pytest
 import typer
 
 from mrag_pipeline import cli, errors
+from mrag_pipeline.client.problems import (
+    AnswerUnreadable,
+    ServiceBusy,
+    ServiceProblem,
+    ServiceRefused,
+    ServiceUnreachable,
+)
 from mrag_pipeline.config import Config
-from mrag_pipeline.errors import MragError
+from mrag_pipeline.errors import MragError, Overloaded, TooManyRequests
+from mrag_pipeline.filesystems.failures import StoreError
+from mrag_pipeline.serving.http.problem_table import (
+    ClientLeft,
+    NotJson,
+    TooLarge,
+    WrongMediaType,
+)
 
 PACKAGE = Path(errors.__file__).parent
-HOLE = "\0"  # what an f-string fills in
+HOLE = "\0"  # stands for a placeholder of an f-string
 SECTIONS = {
     name: {f.name for f in dataclasses.fields(field.annotation)}
     for name, field in Config.model_fields.items()
@@ -48,7 +62,7 @@ def drawn(root: type[MragError]) -> list[str]:
 
 def all_errors() -> list[type[MragError]]:
     """Every class of the tree."""
-    return [one for one in vars(errors).values() if isinstance(one, type)]
+    return [value for value in vars(errors).values() if isinstance(value, type)]
 
 
 def test_the_drawn_tree_is_the_classes() -> None:
@@ -57,16 +71,54 @@ def test_the_drawn_tree_is_the_classes() -> None:
     assert tree in (errors.__doc__ or ""), tree
 
 
-@pytest.mark.parametrize("error", all_errors())
-def test_an_error_survives_pickling(error: type[MragError]) -> None:
-    """Ray and Prefect send errors between processes."""
-    sent = pickle.loads(pickle.dumps(error("found", "expected", "fix")))
-    assert type(sent) is error
-    assert str(sent) == "found\nexpected: expected\nto fix: fix"
+FACTS = ("found", "expected", "fix")
+RAISED: list[Exception] = [
+    *(error(*FACTS) for error in all_errors()),
+    Overloaded(*FACTS, retry_after_s=7.5),
+    TooManyRequests(*FACTS, retry_after_s=7.5),
+    *(error(*FACTS) for error in (NotJson, TooLarge, WrongMediaType, ClientLeft)),
+    *(
+        error(503, "Busy", "found", "expected", "fix", "request-1", 7.5)
+        for error in (ServiceProblem, ServiceRefused, ServiceBusy)
+    ),
+    *(error(*FACTS) for error in (ServiceUnreachable, AnswerUnreadable)),
+    StoreError("SlowDown", "Reduce your rate"),
+]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickling(error: Exception) -> None:
+    """Ray and Prefect send errors between processes: the type, the text and every attribute."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_an_error_says_what_was_found_expected_and_how_to_fix_it() -> None:
+    """One line for each fact; a fact that is empty has none."""
+    assert str(MragError(*FACTS)) == "found\nexpected: expected\nto fix: fix"
+    assert str(MragError("found")) == "found"
+
+
+def test_every_error_class_with_a_constructor_of_its_own_is_pickled_above() -> None:
+    """Those without one inherit a constructor that is."""
+    bases: dict[str, set[str]] = {}
+    with_constructor: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                if any(getattr(member, "name", "") == "__init__" for member in node.body):
+                    with_constructor.add(node.name)
+    known = {"MragError", "Exception", "OSError", "RuntimeError", "ValueError"}
+    while derived := {name for name, parents in bases.items() if parents & known} - known:
+        known |= derived
+    assert known & with_constructor - {type(error).__name__ for error in RAISED} == set()
 
 
 def texts_of(node: ast.AST) -> Iterator[str]:
-    """Every text in an expression; what an f-string fills in is a HOLE."""
+    """Every text in an expression, with HOLE for each placeholder of an f-string."""
     if isinstance(node, ast.JoinedStr):
         yield "".join(
             str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values
@@ -105,13 +157,13 @@ def wrong_keys(text: str) -> list[str]:
         ("mrag ingest s3://corpus/x.jsonl; see deploy/serve.yaml", []),
     ],
 )
-def test_a_key_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
-    """The checker sees what no config has, and nothing else."""
+def test_a_key_that_does_not_exist_is_noticed(text: str, wrong: list[str]) -> None:
+    """The checker reports keys and sections that no config has, and no others."""
     assert wrong_keys(text) == wrong
 
 
 def test_every_config_key_in_an_error_exists() -> None:
-    """A hint that names a wrong key costs the reader more than none."""
+    """A hint that names a wrong key is worse than no hint."""
     wrong = [
         f"{path.relative_to(PACKAGE)}:{line}: {key}"
         for path in sorted(PACKAGE.rglob("*.py"))
