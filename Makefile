@@ -69,8 +69,9 @@ test-contract: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps milvus==2.3.5 \
 	    || echo "milvus==2.3.5 could not be installed: the tests will skip"
 	$(BIN)/python -m tests.support.milvus_server $(BIN)/python -m pytest -q -k server \
-	    tests/contracts/test_vector_index.py tests/contracts/test_index_filters.py \
-	    tests/contracts/test_half_vectors.py
+	    tests/contracts/test_index_loading.py tests/contracts/test_index_searching.py \
+	    tests/contracts/test_index_rows.py tests/contracts/test_index_versions.py \
+	    tests/contracts/test_index_filters.py tests/contracts/test_half_vectors.py
 
 test-server: test-contract
 	$(BIN)/python -m pytest -q -m slow \
@@ -82,7 +83,8 @@ test-s3: $(VENV)/.installed
 	    tests/integration/test_s3.py tests/e2e/test_s3.py
 	$(BIN)/python -m pytest -q -m "slow or not slow" -k s3 \
 	    tests/contracts/test_staging.py tests/contracts/test_corpus_reader.py \
-	    tests/contracts/test_delta_staging.py tests/contracts/test_export.py
+	    tests/contracts/test_delta_staging.py tests/contracts/test_export.py \
+	    tests/contracts/test_bulk_files.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

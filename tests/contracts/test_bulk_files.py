@@ -1,4 +1,4 @@
-"""What every BulkFiles promises; run by the fake and by a folder."""
+"""What every BulkFiles promises; run by the fake, a folder and real S3."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ import pytest
 
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.ports import BulkFiles
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from tests.support.fake_bulk_files import FakeBulkFiles
 from tests.support.fake_staging import table_of
 
-# The port, and how a server would read a file of it: None if there is none of that name.
+# The port, and how a server would read a file of it: None if no file has that name.
 Opened = tuple[BulkFiles, Callable[[str], pa.Table | None]]
 
 
-@pytest.fixture(params=["fake", "folder"])
+@pytest.fixture(params=["fake", "folder", "s3"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+    """No file written yet; the real ones write several files for a few hundred rows."""
     if request.param == "fake":
         fake = FakeBulkFiles()
         return fake, fake.files.get
-    folder = BulkFolder(str(tmp_path), file_bytes=4_000)
-    return folder, lambda name: pq.read_table(name) if Path(name).exists() else None
+    if request.param == "folder":
+        folder = BulkFolder(str(tmp_path), file_bytes=4_000)
+        return folder, lambda name: pq.read_table(name) if Path(name).exists() else None
+    bucket = request.getfixturevalue("bucket")
+    stored = BulkFolder(f"s3://{bucket}/bulk", file_bytes=4_000)
+
+    def read(name: str) -> pa.Table | None:
+        # A server knows its bucket, so files are named by their key within it.
+        content = Folder(f"s3://{bucket}").read(name)
+        return None if content is None else pq.read_table(pa.BufferReader(content))
+
+    return stored, read
 
 
 def some_tables(sizes: Sequence[int]) -> list[pa.Table]:

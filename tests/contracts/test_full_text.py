@@ -10,30 +10,20 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.errors import NoLiveVersion
-from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, SearchRequest, TextSearchRequest, VectorIndex
 from mrag_pipeline.settings.lexical import LexicalSpec
-from mrag_pipeline.settings.milvus import MilvusSpec
+from tests.support.empty_index import STORES, open_empty
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, HOSTILE, OLD, TEXTS, a_record, texts, vectors
-from tests.support.milvus_server import SERVER, empty
 
 LEXICAL = LexicalSpec()
 WORDS = CollectionSpec(f"docs_{OLD}_lexical", "lexical", 0, LEXICAL)
 
 
-@pytest.fixture(params=["exact", "lite", *(["server"] if SERVER else [])])
+@pytest.fixture(params=STORES)
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
     """An empty index named docs; skips where the store has no full-text search."""
-    opened: VectorIndex
-    if request.param == "exact":
-        opened = ExactIndex("docs")
-    elif request.param == "server":
-        empty(SERVER)
-        opened = open_index(MilvusSpec(uri=SERVER, insert_rows=2), "docs")
-    else:
-        opened = open_index(MilvusSpec(uri=str(tmp_path / "x.db"), insert_rows=2), "docs")
+    opened = open_empty(request.param, tmp_path, insert_rows=2)
     if not opened.capabilities().has_full_text:
         opened.close()
         pytest.skip(f"{opened.describe()} has no full-text search")

@@ -1,0 +1,126 @@
+"""What every VectorIndex promises of loading, dropping, limits and closing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.ports import NO_LIMIT, CollectionSpec, VectorIndex
+from tests.support.fake_staging import table_of
+from tests.support.index_rows import (
+    HEAD,
+    OLD,
+    TEXTS,
+    vectors,
+)
+
+
+def test_a_new_index_is_empty(index: VectorIndex) -> None:
+    """No collection, no live version, no record; counting what is not there gives 0."""
+    assert index.collections() == []
+    assert index.live() is None
+    assert index.records() == []
+    assert index.record(OLD) is None
+    assert index.count(HEAD.name) == 0
+    assert not index.is_complete(HEAD, 0)
+    index.drop(HEAD.name)
+
+
+def test_loading_counts_every_row_of_every_table(index: VectorIndex) -> None:
+    """Tables of several shards become one collection; progress is told of each row once."""
+    told: list[int] = []
+    tables = [
+        table_of(range(250), vectors(250)),
+        table_of([], vectors(0)),
+        table_of(range(250, 260), vectors(10, seed=1)),
+    ]
+    assert index.load(HEAD, tables, told.append) == 260
+    assert sum(told) == 260
+    assert index.count(HEAD.name) == 260
+    assert index.is_complete(HEAD, 260)
+    assert not index.is_complete(HEAD, 259)
+    assert index.collections() == [HEAD.name]
+
+
+def test_an_empty_collection_can_be_complete(index: VectorIndex) -> None:
+    """A version whose every chunk was left out still has its collections."""
+    assert index.load(HEAD, []) == 0
+    assert index.is_complete(HEAD, 0)
+
+
+def test_loading_again_replaces(index: VectorIndex) -> None:
+    """Nothing of the earlier rows stays: no leftovers, no duplicates."""
+    index.load(HEAD, [table_of(range(50), vectors(50))])
+    assert index.load(HEAD, [table_of(range(40, 60), vectors(20, seed=1))]) == 20
+    assert index.is_complete(HEAD, 20)
+    assert sorted(index.vectors(HEAD.name, range(100))) == list(range(40, 60))
+
+
+def test_a_load_that_breaks_is_not_complete(index: VectorIndex) -> None:
+    """Whole or not at all: rows that went in before the break do not count."""
+
+    def breaks() -> Iterator[pa.Table]:
+        yield table_of(range(200), vectors(200))
+        raise RuntimeError("the staging area went away")
+
+    with pytest.raises(RuntimeError):
+        index.load(HEAD, breaks())
+    assert not index.is_complete(HEAD, 200)
+    assert index.load(HEAD, [table_of(range(200), vectors(200))]) == 200
+    assert index.is_complete(HEAD, 200)
+
+
+def test_collections_of_other_indexes_are_not_ours(index: VectorIndex) -> None:
+    """Only names that this index gives count, sorted."""
+    for name in (TEXTS.name, HEAD.name, f"docs_more_{OLD}_l05_h00", "docs_scratch"):
+        index.load(CollectionSpec(name, "head", 8), [table_of([1], vectors(1))])
+    assert index.collections() == [TEXTS.name, HEAD.name]
+
+
+def test_dropping_removes(index: VectorIndex) -> None:
+    """A dropped collection is gone; dropping it again does nothing."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.drop(HEAD.name)
+    index.drop(HEAD.name)
+    assert index.count(HEAD.name) == 0
+    assert index.collections() == []
+
+
+def test_it_says_what_it_is(index: VectorIndex) -> None:
+    """One line, and where the size can be known, one that grows with what is loaded."""
+    assert "\n" not in index.describe()
+    before = index.size_bytes()
+    index.load(HEAD, [table_of(range(1000), vectors(1000))])
+    after = index.size_bytes()
+    assert (before is None) == (after is None)
+    assert after is None or after >= before + 1000 * 8 * 4
+
+
+def test_limits_allow_what_was_tested(index: VectorIndex) -> None:
+    """An ordinary version passes."""
+    index.check_limits([HEAD, TEXTS], 1000)
+
+
+def test_limits_are_the_capabilities(index: VectorIndex) -> None:
+    """One dimension or one character too many is refused in planning, naming the limit."""
+    can = index.capabilities()
+    assert can.store in index.describe()
+    assert (can.is_shared, can.loads_at_once, can.searches_at_once) == (False, 1, 1)
+    assert not can.has_bulk_import
+    index.check_limits([replace(HEAD, dim=min(can.max_dim, 100_000))], 1)
+    if can.max_dim < NO_LIMIT:
+        with pytest.raises(PlanRefused, match=f"{can.max_dim:,}"):
+            index.check_limits([replace(HEAD, dim=can.max_dim + 1)], 1)
+    if can.max_name_chars < NO_LIMIT:
+        with pytest.raises(PlanRefused, match=f"{can.max_name_chars:,} at most"):
+            index.check_limits([replace(HEAD, name="a" * (can.max_name_chars + 1))], 1)
+
+
+def test_closing_twice_does_nothing(index: VectorIndex) -> None:
+    """A second close is no error."""
+    index.close()
+    index.close()

@@ -1,0 +1,190 @@
+"""What every VectorIndex promises of reading, replacing, deleting and streaming rows."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.ports import ChunkRow, Mark, SearchRequest, VectorIndex
+from tests.support.fake_staging import table_of
+from tests.support.index_rows import (
+    HEAD,
+    HOSTILE,
+    TEXTS,
+    texts,
+    vectors,
+)
+
+
+def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
+    """Every field, metadata of every kind, texts of every script; unknown ids are left out."""
+    metadata = {"year": 2024, "open": True, "score": 0.5, "by": 'Zoë "Z" \\ 𝄞'}
+    table = texts(
+        ["a", "b"],
+        first_id=2**62,
+        text=["line\n\ttab \x01 ä€𝄞 \"q\" 'q' \\", "x" * 16_000],
+        metadata=[json.dumps(metadata), "{}"],
+        title=["", "T"],
+    )
+    assert index.load(TEXTS, [table]) == 2
+    found = index.chunks(TEXTS.name, [2**62 + 1, 5, 2**62])
+    assert set(found) == {2**62, 2**62 + 1}
+    text = "line\n\ttab \x01 ä€𝄞 \"q\" 'q' \\"
+    assert found[2**62] == ChunkRow(2**62, "a", 0, 0, 9, "", text, metadata, "print-a")
+    assert found[2**62 + 1].text == "x" * 16_000
+    assert index.chunks(TEXTS.name, []) == {}
+    documents = {2**62: "a", 2**62 + 1: "b"}
+    assert index.look_up(TEXTS.name, [2**62 + 1, 5, 2**62], [])[0] == documents
+    looked_up, early = index.look_up(TEXTS.name, [2**62 + 1, 5, 2**62], [2**62, 5])
+    assert looked_up == documents
+    assert early in ({}, {2**62: found[2**62]})
+
+
+def test_the_longest_chunk_fits(index: VectorIndex) -> None:
+    """16,000 characters of 4 bytes each: the most that chunking ever gives."""
+    table = texts(["a"], text=["𝄞" * 16_000])
+    index.load(TEXTS, [table])
+    assert index.chunks(TEXTS.name, [1])[1].text == "𝄞" * 16_000
+
+
+def test_many_rows_are_fetched_at_once(index: VectorIndex) -> None:
+    """More ids than one call takes."""
+    index.load(TEXTS, [texts([f"d{i}" for i in range(1500)])])
+    assert len(index.chunks(TEXTS.name, range(1, 1501))) == 1500
+    assert len(index.vectors(TEXTS.name, range(1, 1501))) == 1500
+
+
+def test_a_documents_chunks_come_by_ordinal(index: VectorIndex) -> None:
+    """All of them and nobody else's."""
+    table = texts(["b", "a", "a", "c", "a"])
+    shuffled = table.take([4, 2, 0, 1, 3])
+    index.load(TEXTS, [shuffled])
+    rows = index.chunks_of_document(TEXTS.name, "a")
+    assert [(row.document_id, row.ordinal, row.id) for row in rows] == [
+        ("a", 0, 2),
+        ("a", 1, 3),
+        ("a", 2, 5),
+    ]
+    assert index.chunks_of_document(TEXTS.name, "nobody") == []
+
+
+def test_a_long_document_is_found_whole(index: VectorIndex) -> None:
+    """A document of more chunks than one answer holds."""
+    index.load(TEXTS, [texts(["long"] * 4_500 + ["other"])])
+    rows = index.chunks_of_document(TEXTS.name, "long")
+    assert [row.ordinal for row in rows] == list(range(4_500))
+
+
+def test_document_ids_may_hold_anything(index: VectorIndex) -> None:
+    """Quotes, backslashes, newlines, other scripts: each finds itself and nothing else."""
+    index.load(TEXTS, [texts(HOSTILE)])
+    for place, name in enumerate(HOSTILE):
+        rows = index.chunks_of_document(TEXTS.name, name)
+        assert [(row.id, row.document_id) for row in rows] == [(place + 1, name)], name
+
+
+def test_vectors_come_back_as_they_were(index: VectorIndex) -> None:
+    """Not normalised, float32, bit for bit; unknown ids are left out."""
+    rows = vectors(3) * 7
+    index.load(HEAD, [table_of([1, 2, 3], rows)])
+    found = index.vectors(HEAD.name, [3, 1, 99])
+    assert set(found) == {1, 3}
+    np.testing.assert_array_equal(found[3], rows[2])
+    assert found[3].dtype == np.float32
+
+
+def test_upserted_rows_are_there_once(index: VectorIndex) -> None:
+    """New ids are added, known ones replaced, the rest stay; a second time changes nothing."""
+    old, new = vectors(50), vectors(20, seed=1)
+    index.load(HEAD, [table_of(range(50), old)])
+    for _ in range(2):
+        index.upsert(HEAD, table_of(range(40, 60), new))
+        assert index.count(HEAD.name) == 60
+        found = index.vectors(HEAD.name, range(60))
+        np.testing.assert_array_equal([found[i] for i in range(40)], old[:40])
+        np.testing.assert_array_equal([found[i] for i in range(40, 60)], new)
+    [ranking] = index.search([SearchRequest(HEAD.name, new[[3]], 60)])
+    assert ranking.ids[0, 0] == 43
+    assert sorted(ranking.ids[0].tolist()) == list(range(60))
+
+
+def test_an_empty_upsert_does_nothing(index: VectorIndex) -> None:
+    """No row, no error."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.upsert(HEAD, table_of([], vectors(0)))
+    assert index.count(HEAD.name) == 5
+
+
+def test_rows_can_be_added_to_an_empty_collection(index: VectorIndex) -> None:
+    """Found at once."""
+    index.load(HEAD, [])
+    index.upsert(HEAD, table_of([7], vectors(1)))
+    [ranking] = index.search([SearchRequest(HEAD.name, vectors(1), 1)])
+    assert ranking.ids.tolist() == [[7]]
+
+
+def test_texts_can_be_changed(index: VectorIndex) -> None:
+    """A replaced chunk is its new self in every field."""
+    index.load(TEXTS, [texts(["a", "b"])])
+    index.upsert(TEXTS, texts(["b", "c"], first_id=2, text=["new", "newer"]))
+    found = index.chunks(TEXTS.name, [1, 2, 3])
+    assert [found[i].text for i in (1, 2, 3)] == ["text 0", "new", "newer"]
+    assert [found[i].fingerprint for i in (1, 2, 3)] == ["print-a", "print-b", "print-c"]
+
+
+def test_deleted_rows_are_gone(index: VectorIndex) -> None:
+    """From counts, reads and rankings; ids that are not there do no harm."""
+    rows = vectors(5_000)
+    index.load(HEAD, [table_of(range(5_000), rows)])
+    for _ in range(2):
+        index.delete(HEAD.name, [*range(10, 5_000), 77_777])
+        assert index.count(HEAD.name) == 10
+    assert sorted(index.vectors(HEAD.name, range(20))) == list(range(10))
+    [ranking] = index.search([SearchRequest(HEAD.name, rows[[11]], 20)])
+    assert sorted(ranking.ids[0, :10].tolist()) == list(range(10))
+    assert ranking.ids[0, 10:].tolist() == [-1] * 10
+    index.delete(HEAD.name, [])
+
+
+def test_a_deleted_row_can_come_back(index: VectorIndex) -> None:
+    """Removed, then added again with another vector."""
+    index.load(HEAD, [table_of(range(5), vectors(5))])
+    index.delete(HEAD.name, [3])
+    again = vectors(1, seed=9)
+    index.upsert(HEAD, table_of([3], again))
+    np.testing.assert_array_equal(index.vectors(HEAD.name, [3])[3], again[0])
+    assert index.count(HEAD.name) == 5
+
+
+@pytest.mark.parametrize("spread", [1, 2**48, 2**62 // 9_000])
+def test_every_id_is_streamed_once(index: VectorIndex, spread: int) -> None:
+    """Ids side by side or far apart, more than one block of them."""
+    ids = [1 + i * spread for i in range(9_000)]
+    index.load(HEAD, [table_of(ids, vectors(9_000))])
+    blocks = list(index.ids(HEAD.name))
+    assert all(0 < len(block) < 9_000 and block.dtype == np.int64 for block in blocks)
+    assert sorted(np.concatenate(blocks).tolist()) == ids
+
+
+def test_the_largest_id_is_streamed(index: VectorIndex) -> None:
+    """The ends of what a chunk id can be, but for 2^63 - 1, which Milvus 2.3 cannot compare."""
+    index.load(HEAD, [table_of([0, 2**63 - 2], vectors(2))])
+    assert sorted(i for block in index.ids(HEAD.name) for i in block.tolist()) == [0, 2**63 - 2]
+
+
+def test_marks_tell_whose_each_chunk_is(index: VectorIndex) -> None:
+    """Document and fingerprint of every row, as they are now."""
+    index.load(TEXTS, [texts(["a", "a", "b"])])
+    index.delete(TEXTS.name, [3])
+    index.upsert(TEXTS, texts(HOSTILE, first_id=10))
+    marks = sorted((m for block in index.marks(TEXTS.name) for m in block), key=lambda m: m.id)
+    assert marks[:2] == [Mark(1, "a", "print-a"), Mark(2, "a", "print-a")]
+    assert [m.document_id for m in marks[2:]] == HOSTILE
+
+
+def test_an_empty_collection_streams_nothing(index: VectorIndex) -> None:
+    """No block at all."""
+    index.load(TEXTS, [])
+    assert list(index.ids(TEXTS.name)) == list(index.marks(TEXTS.name)) == []

@@ -1,0 +1,120 @@
+"""What every VectorIndex promises of live versions and version records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.ports import VectorIndex
+from tests.support.fake_staging import a_card, table_of
+from tests.support.index_rows import (
+    HEAD,
+    NEW,
+    OLD,
+    TEXTS,
+    a_record,
+    publish,
+    vectors,
+)
+
+
+def test_activating_flips_the_live_version(index: VectorIndex) -> None:
+    """The last activated version is live; activating it again changes nothing."""
+    publish(index, OLD)
+    assert index.live() == OLD
+    publish(index, NEW)
+    assert index.live() == NEW
+    index.activate(NEW)
+    assert index.live() == NEW
+    index.activate(OLD)
+    assert index.live() == OLD
+
+
+def test_a_version_without_chunks_cannot_go_live(index: VectorIndex) -> None:
+    """The alias never points to nothing; the version before stays live."""
+    publish(index, OLD)
+    with pytest.raises(PlanRefused, match=NEW):
+        index.activate(NEW)
+    assert index.live() == OLD
+
+
+def test_the_live_version_cannot_be_dropped(index: VectorIndex) -> None:
+    """Neither its chunks nor its heads, neither by dropping nor by loading over them."""
+    index.load(HEAD, [table_of([1], vectors(1))])
+    publish(index, OLD)
+    for name in (HEAD.name, TEXTS.name):
+        with pytest.raises(PlanRefused, match="live"):
+            index.drop(name)
+    with pytest.raises(PlanRefused, match="live"):
+        index.load(HEAD, [])
+    assert index.count(HEAD.name) == index.count(TEXTS.name) == 1
+    assert index.live() == OLD
+    publish(index, NEW)
+    index.drop(HEAD.name)
+    index.drop(TEXTS.name)
+    assert index.collections() == [f"docs_{NEW}_chunks"]
+    assert index.live() == NEW
+
+
+def test_a_record_comes_back_equal(index: VectorIndex) -> None:
+    """Every field, the sums to the last bit."""
+    record = a_record()
+    index.write_record(record)
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == record.to_json()
+    np.testing.assert_array_equal(found.sums.unit_sum, record.sums.unit_sum)
+
+
+def test_a_record_may_be_long(index: VectorIndex) -> None:
+    """A 7B model's 32 heads of 128 and a long config pass Milvus's 64 KB a string."""
+    heads = tuple(Head(31, i) for i in range(32))
+    random = np.random.default_rng(0)
+    long = replace(
+        a_record(),
+        encoder=a_card(heads, head_dim=128),
+        sums=ImportanceSums(9, random.random(32), random.random((32, 128))),
+        config={"text": "𝄞ü" * 60_000},
+    )
+    assert len(long.to_json().encode()) > 10 * 65_535
+    index.write_record(long)
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == long.to_json()
+
+
+def test_a_record_is_replaced_whole(index: VectorIndex) -> None:
+    """A shorter record leaves nothing of a longer one."""
+    index.write_record(replace(a_record(), config={"text": "x" * 200_000}))
+    index.write_record(replace(a_record(), num_chunks=4))
+    found = index.record(OLD)
+    assert found is not None
+    assert found.to_json() == replace(a_record(), num_chunks=4).to_json()
+    assert len(index.records()) == 1
+
+
+def test_records_come_oldest_first(index: VectorIndex) -> None:
+    """By when the version was made, not by its name or when it was stored."""
+    index.write_record(a_record(NEW, "2026-02-02T00:00:00+00:00"))
+    index.write_record(a_record(OLD, "2026-01-01T00:00:00+00:00"))
+    assert [record.version for record in index.records()] == [OLD, NEW]
+    assert index.record("v" + "0" * 12) is None
+    assert index.collections() == []
+
+
+def test_a_record_can_be_dropped(index: VectorIndex) -> None:
+    """It is gone, others stay; dropping it again does nothing; the live one's stays."""
+    publish(index, NEW)
+    for version in (OLD, NEW):
+        index.write_record(a_record(version))
+    index.drop_record(OLD)
+    index.drop_record(OLD)
+    assert [record.version for record in index.records()] == [NEW]
+    with pytest.raises(PlanRefused, match="live"):
+        index.drop_record(NEW)
+    assert index.record(NEW) is not None
