@@ -1,7 +1,7 @@
-"""Documents to chunks: how long, with how much overlap, with or without the title.
+"""Turns a document and the spans of its text into chunks.
 
-The cutting itself is a `Segmenter`'s (it knows the encoder's tokens); here is what is done
-with the spans.
+A `Segmenter`, which knows the encoder's tokens, chooses the spans; this module bounds and trims
+them, and adds the title to what is embedded.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Span = tuple[int, int]  # [start, end) in characters
 
 def chunks_of(document: Document, spans: Sequence[Span], spec: ChunkingSpec) -> Iterator[Chunk]:
     """The document's chunks, in order, none of them empty or longer than `spec.max_chars()`."""
-    kept = _trimmed(document.text, _bounded(spans, spec.max_chars()))
+    trimmed = _trimmed(document.text, _bounded(spans, spec.max_chars()))
     fingerprint = document_fingerprint(document)
-    for ordinal, (start, end) in enumerate(kept):
+    for ordinal, (start, end) in enumerate(trimmed):
         text = document.text[start:end]
         yield Chunk(
             id=chunk_id(document.id, start, end, text),

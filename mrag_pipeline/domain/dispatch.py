@@ -1,8 +1,8 @@
-"""Which shard a worker gets next, and which shards a second worker is given too. Pure.
+"""Chooses the next shard for a worker, and tells which shards are late. Pure.
 
 Some files can only be read from their start: compressed ones, JSON arrays. Their shards go to
 one worker one after the other, so that it reads on where it stopped; two workers share such a
-file by halves. Shards of other files are taken in order, for any worker reads them as cheaply.
+file by halves. Shards of other files are taken in order: any worker can seek to them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import islice
 
 from mrag_pipeline.domain.planning import Shard
 
-MIN_FINISHED = 3  # shards, before any other is called late
-MIN_LATE_S = 2.0  # a shard that took no longer is never late
-_REMEMBERED = 1_000  # finished shards; the pace of a long run may change
+MIN_FINISHED = 3  # shards; with fewer, none is late
+MIN_LATE_S = 2.0  # a shard that has taken less is never late
+_REMEMBERED = 1_000  # the last finished shards: the pace of a long run may change
 
 
 class ShardQueue:
-    """Shards that no worker has. Every shard comes out once, unless it is put back."""
+    """Shards that no worker has yet. Every shard is taken once, unless it is put back."""
 
     def __init__(self, shards: Iterable[Shard]) -> None:
         self._first: deque[Shard] = deque()  # put back
@@ -40,11 +40,11 @@ class ShardQueue:
         return self._length
 
     def take(self, last: Shard | None) -> Shard:
-        """The next shard for a worker that was given `last` before.
+        """The next shard for a worker whose previous shard was `last`.
 
-        One that was put back; else the one that reads on from its last; else the next in order;
-        else the second half of the longest run that another worker is on.
-        Raises: IndexError if it is empty.
+        In order of preference: a shard that was put back; the one that reads on from `last`; the
+        next in order; the middle of the longest run that another worker is reading.
+        Raises: IndexError if the queue is empty.
         """
         if self._first:
             self._length -= 1
@@ -64,7 +64,7 @@ class ShardQueue:
         return shard
 
     def put_back(self, shard: Shard) -> None:
-        """The shard is the next to be taken."""
+        """Makes the shard the next to be taken."""
         self._first.appendleft(shard)
         self._length += 1
 
@@ -88,19 +88,19 @@ def reads_on(last: Shard, shard: Shard) -> bool:
 
 
 class Pace:
-    """How long shards take by their size, and which are late."""
+    """Learns how long shards take for their size, and tells which are late."""
 
     def __init__(self, factor: float) -> None:
-        """Late is what takes more than `factor` times the median; 0: nothing ever is."""
+        """A shard is late after `factor` times the median time for its size; 0: never."""
         self._factor = factor
         self._rates: deque[float] = deque(maxlen=_REMEMBERED)  # seconds a source byte
 
     def add(self, shard: Shard, seconds: float) -> None:
-        """A shard was finished."""
+        """Records that a shard took `seconds`."""
         self._rates.append(seconds / max(1, shard.num_bytes))
 
     def is_late(self, shard: Shard, seconds: float) -> bool:
-        """Whether a shard that has been worked on for so long is far behind the others."""
+        """Whether a shard that a worker has had for `seconds` is far behind the others."""
         if self._factor <= 0 or seconds < MIN_LATE_S or len(self._rates) < MIN_FINISHED:
             return False
         usual = statistics.median(self._rates) * max(1, shard.num_bytes)

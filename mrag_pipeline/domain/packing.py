@@ -1,4 +1,4 @@
-"""Texts of many lengths to batches of bounded work. Pure: lengths in, indices out."""
+"""Groups texts of many lengths into batches of bounded work. Pure: lengths in, indices out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def padded_batches(lengths: Sequence[int], max_tokens: int, max_texts: int = 0) 
 
 
 def packed_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Every text in exactly one batch; there is no padding, so lengths only add up.
+    """Every text in exactly one batch; without padding: lengths only add up.
 
     Args:
         lengths: tokens of each text.

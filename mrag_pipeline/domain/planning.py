@@ -1,4 +1,4 @@
-"""The corpus cut into shards: the unit of work and of retry. Pure: slices in, shards out."""
+"""Cuts the corpus into shards, the unit of work and retry. Pure: slices in, shards out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SHARD_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """An exact piece of one file: [start, stop) in its unit. The whole corpus, once, in order."""
+    """An exact piece of one file: [start, stop) in its unit."""
 
     path: str
     unit: SliceUnit

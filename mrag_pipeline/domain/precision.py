@@ -1,4 +1,4 @@
-"""Vectors in 16 bits: rounded once, before they are staged; from then on nothing is lost.
+"""Vectors in 16 bits: rounded once, before they are staged; no later step rounds again.
 
 float16 keeps 11 bits of a number and reaches 65,504; bfloat16 keeps 8 bits and reaches as far as
 float32. NumPy has no bfloat16: it is the upper half of a float32, rounded to the nearest even.
@@ -16,7 +16,7 @@ from mrag_pipeline.errors import BadVectors
 
 
 def rounded(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.float32]:
-    """The nearest numbers that `dtype` has, as float32; infinite what it does not reach."""
+    """The nearest numbers that `dtype` has, as float32; infinity where `dtype` overflows."""
     single = np.asarray(vectors, dtype=np.float32)
     if dtype == "float32":
         return single
@@ -24,9 +24,9 @@ def rounded(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.float3
 
 
 def queries(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.float32]:
-    """The vectors as a search by cosine asks for them among vectors of `dtype`.
+    """Query vectors for a search by cosine among vectors of `dtype`.
 
-    At unit length, which a cosine does not see, so that float16 reaches all of them.
+    Scaled to unit length, which does not change a cosine, so that float16 does not overflow.
     """
     single = np.asarray(vectors, dtype=np.float32)
     if dtype == "float32":
@@ -36,16 +36,16 @@ def queries(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.float3
 
 
 def pack(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.uint16]:
-    """The vectors' bits in float16 or bfloat16, little-endian; every number as it was.
+    """The vectors' bits in float16 or bfloat16, little-endian; nothing is rounded.
 
-    Raises: BadVectors for a number that `dtype` does not have.
+    Raises: BadVectors for a number that `dtype` cannot represent.
     """
     single = np.asarray(vectors, dtype=np.float32)
     bits = _bits(single, dtype)
     lost = (_single(bits, dtype) != single).any(axis=-1)
     if lost.any():
         raise BadVectors(
-            f"{int(lost.sum())} of {lost.size} vectors are not numbers of {dtype}",
+            f"{int(lost.sum())} of {lost.size} vectors have numbers that {dtype} cannot represent",
             f"vectors that were staged as {dtype}",
             f"set staging.vector_dtype = '{dtype}' and run `mrag ingest`: it builds a new version",
         )
@@ -53,7 +53,7 @@ def pack(vectors: NDArray[np.floating[Any]], dtype: str) -> NDArray[np.uint16]:
 
 
 def unpack(bits: NDArray[np.uint16], dtype: str) -> NDArray[np.float32]:
-    """What `pack` was given."""
+    """The vectors that `pack` was given."""
     return _single(bits, dtype)
 
 
@@ -62,11 +62,11 @@ def _bits(single: NDArray[np.float32], dtype: str) -> NDArray[np.uint16]:
         with np.errstate(over="ignore"):
             return single.astype("<f2").view("<u2")
     if dtype != "bfloat16":
-        raise ValueError(f"no type of 16 bits: {dtype!r}")
+        raise ValueError(f"{dtype!r} is not a 16-bit type")
     whole = np.ascontiguousarray(single).view(np.uint32)
-    # Half of the last place that stays, and one less where that place is even.
+    # Round to nearest, ties to even: add half of the last bit kept, one less if that bit is 0.
     nearest = (whole + np.uint32(0x7FFF) + (whole >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-    cut = whole >> np.uint32(16) | np.uint32(0x40)  # a NaN stays one, whatever its lower half held
+    cut = whole >> np.uint32(16) | np.uint32(0x40)  # a NaN stays a NaN, whatever its lower half
     return np.where(np.isnan(single), cut, nearest).astype("<u2")
 
 

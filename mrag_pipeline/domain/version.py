@@ -125,9 +125,9 @@ class VersionRecord:
     def to_json(self) -> str:
         """One JSON object, sorted keys; the sums as base64 of little-endian float64."""
         values: dict[str, Any] = {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in ("encoder", "chunking", "sums", "lexical")
+            attribute.name: getattr(self, attribute.name)
+            for attribute in fields(self)
+            if attribute.name not in ("encoder", "chunking", "sums", "lexical")
         }
         # Only where there is one: readers that know no lexical voter read the others as ever.
         if self.lexical is not None:

@@ -117,7 +117,7 @@ def most_distinct(standard: NDArray[np.floating], spec: WindowSpec) -> NDArray[n
 def _words(text: str) -> list[Span]:
     words: list[Span] = []
     start = 0
-    for end in (*(at for at, c in enumerate(text) if c.isspace()), len(text)):
+    for end in (*(index for index, char in enumerate(text) if char.isspace()), len(text)):
         words += _unspaced(text, start, end)
         start = end + 1
     return words

@@ -1,4 +1,4 @@
-"""How many workers a machine gets. Pure: the machine's figures come in as numbers."""
+"""Decides how many workers a machine runs. Pure: the machine's figures are arguments."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def plan_workers(
         count = spec.count or max(1, int(gpus / spec.gpus_per_worker))
         return WorkerPlan(count, True, spec.threads, spec.gpus_per_worker)
     by_cores = max(1, int(cpus) // max(1, spec.threads))
-    # As a float: the memory of a cluster is not known, and comes in as infinity.
+    # A float: the memory of a cluster is unknown, that is infinity.
     by_memory = memory_bytes / worker_bytes if worker_bytes > 0 else by_cores
     return WorkerPlan(spec.count or max(1, int(min(by_cores, by_memory))), False, spec.threads, 0.0)

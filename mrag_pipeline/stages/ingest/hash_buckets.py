@@ -1,7 +1,7 @@
-"""Keys of more rows than memory holds, those that are equal brought together.
+"""Finds rows with equal keys when there are more rows than fit in memory.
 
-Rows wait in buckets by their key; what is too much for memory is appended to a file a bucket in
-the system's folder for temporary files. Each bucket is then looked at by itself: a 256th of all.
+Rows that do not fit are appended to files in the system's temporary folder, one for each bucket
+of keys. Equal keys share a bucket, so each bucket, a 256th of the rows, is searched on its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.errors import StorageFull
 
 Keys = NDArray[np.uint64]
-Places = NDArray[np.int64]  # (n, 2): a shard, and a row of it
+Positions = NDArray[np.int64]  # (n, 2): a shard, and a row of it
 
 _BUCKETS = 256
 _ROW = np.dtype([("key", np.uint64), ("shard", np.int64), ("row", np.int64)])
@@ -26,10 +26,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class HashBuckets:
-    """Rows of a key and a place; a key's bucket is its remainder, so keys should be hashes."""
+    """Rows of a key and a position; a bucket is a remainder of keys, so keys should be hashes."""
 
     def __init__(self, rows_in_memory: int) -> None:
-        """No row yet; nothing is written before more than `rows_in_memory` are held."""
+        """Starts empty; writes to disk only once more than `rows_in_memory` rows are held."""
         self._limit = rows_in_memory
         self._held: list[NDArray[np.void]] = []
         self._num_held = 0
@@ -48,7 +48,7 @@ class HashBuckets:
             self._folder.cleanup()
 
     def add(self, shard: int, keys: Keys) -> None:
-        """The keys of a shard's rows, in order.
+        """Adds the keys of a shard's rows, in order.
 
         Raises: StorageFull.
         """
@@ -59,10 +59,10 @@ class HashBuckets:
         if self._num_held > self._limit:
             self._spill()
 
-    def repeated(self) -> Iterator[tuple[Keys, Places]]:
-        """The rows whose key another row has too, bucket by bucket; none is empty.
+    def repeated(self) -> Iterator[tuple[Keys, Positions]]:
+        """The rows that share their key with another row, bucket by bucket; none is empty.
 
-        Within one, in the order of the keys, and of one key in the order they were added.
+        A bucket is sorted by key; rows of one key keep the order in which they were added.
         """
         if self._folder is None:
             buckets: Iterator[NDArray[np.void]] = iter([self._taken()])
@@ -72,10 +72,10 @@ class HashBuckets:
             buckets = (np.fromfile(file, _ROW) for file in files)
         for rows in buckets:
             rows = rows[np.argsort(rows["key"], kind="stable")]
-            same = rows["key"][1:] == rows["key"][:-1]
-            both = np.append(same, False) | np.append(False, same)
-            if both.any():
-                rows = rows[both]
+            equals_next = rows["key"][1:] == rows["key"][:-1]
+            is_repeated = np.append(equals_next, False) | np.append(False, equals_next)
+            if is_repeated.any():
+                rows = rows[is_repeated]
                 yield rows["key"], np.stack([rows["shard"], rows["row"]], axis=1)
 
     def _taken(self) -> NDArray[np.void]:
@@ -92,10 +92,10 @@ class HashBuckets:
         rows = rows[np.argsort(bucket, kind="stable")]
         ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=_BUCKETS))
         try:
-            for number, own in enumerate(np.split(rows, ends[:-1])):
-                if len(own):
+            for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
+                if len(bucket_rows):
                     with Path(self._folder.name, f"{number:03d}").open("ab") as file:
-                        file.write(own.tobytes())
+                        file.write(bucket_rows.tobytes())
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise

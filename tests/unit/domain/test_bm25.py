@@ -13,7 +13,7 @@ TEXTS = ["a b", "a a c", "d"]
 
 
 def test_scores_are_the_formula() -> None:
-    """By hand: two words in a text of mean length."""
+    """Computed by hand: two words in a text of mean length."""
     index = Bm25([1, 2, 3], TEXTS, k1=1.2, b=0.75)
     idf_a = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     idf_b = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
@@ -38,8 +38,8 @@ def test_equal_scores_come_by_rising_id() -> None:
     assert ids.tolist() == [[4, 9]]
 
 
-def test_only_the_ids_asked_for_are_searched() -> None:
-    """And their scores are those among all texts."""
+def test_only_the_given_ids_are_searched() -> None:
+    """Their scores still count the words of all texts."""
     index = Bm25([5, 6, 7], TEXTS)
     ids, scores = index.search(["a"], 2, among=np.array([5, 7]))
     assert ids.tolist() == [[5, -1]]

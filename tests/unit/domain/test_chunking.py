@@ -1,4 +1,4 @@
-"""Spans to chunks."""
+"""A document's spans become its chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def document(text: str, title: str = "") -> Document:
 
 
 def test_a_chunk_is_its_span_of_the_document() -> None:
-    """Text, place, id, title and metadata come along; ordinals count from 0."""
+    """Text, position, id, title and metadata are the chunk's; ordinals count from 0."""
     chunks = list(chunks_of(document("One. Two.", "T"), [(0, 4), (5, 9)], SPEC))
     assert [(c.ordinal, c.start, c.end, c.text) for c in chunks] == [
         (0, 0, 4, "One."),
@@ -32,14 +32,14 @@ def test_a_chunk_is_its_span_of_the_document() -> None:
 
 
 def test_white_space_around_a_span_is_left_out() -> None:
-    """The place moves with it, so that text[start:end] is the chunk."""
+    """Start and end move with it, so that text[start:end] is the chunk."""
     [chunk] = chunks_of(document("  \n word \t"), [(0, 10)], SPEC)
     assert (chunk.start, chunk.end, chunk.text) == (4, 8, "word")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t\u2003"])
-def test_a_text_of_nothing_has_no_chunk(text: str) -> None:
-    """Empty spans and spans of white space are passed over."""
+def test_a_blank_text_has_no_chunk(text: str) -> None:
+    """Empty spans and spans of white space are skipped."""
     assert list(chunks_of(document(text), [(0, len(text))], SPEC)) == []
 
 
@@ -67,13 +67,13 @@ def test_chunks_are_exact_slices_in_order(text: str, cuts: list[int]) -> None:
     chunks = list(chunks_of(document(text), spans, ChunkingSpec(max_tokens=1)))
     assert all(text[c.start : c.end] == c.text == c.text.strip() != "" for c in chunks)
     assert [c.ordinal for c in chunks] == list(range(len(chunks)))
-    held = [at for c in chunks for at in range(c.start, c.end)]
+    held = [index for c in chunks for index in range(c.start, c.end)]
     assert held == sorted(set(held))
-    assert {at for at, char in enumerate(text) if not char.isspace()} <= set(held)
+    assert {index for index, char in enumerate(text) if not char.isspace()} <= set(held)
 
 
 def test_the_title_goes_before_the_text() -> None:
-    """Prefixed with a new line, cut to its limit, left out if there is none or not wanted."""
+    """On a line of its own, cut to its limit; left out if it is blank or `title` is none."""
     [chunk] = chunks_of(document("text", " A long title "), [(0, 4)], SPEC)
     assert embedded_text(chunk, SPEC) == "A long title\ntext"
     assert embedded_text(chunk, ChunkingSpec(max_title_chars=6)) == "A long\ntext"

@@ -1,4 +1,4 @@
-"""Which shard goes to which worker: every one once; some files from their start to their end."""
+"""Every shard goes to a worker once; a file that cannot be entered is read from its start."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mrag_pipeline.domain.planning import Shard, Slice, SliceUnit
 
 
 def a_file(path: str, count: int, first: int = 0, unit: SliceUnit = "records") -> list[Shard]:
-    """A file cut into so many shards of ten records, or bytes."""
+    """A file cut into `count` shards of ten records, or bytes."""
     return [
         Shard(first + i, (Slice(path, unit, 10 * i, 10 * i + 10, 100, "s"),)) for i in range(count)
     ]
 
 
 def taken(queue: ShardQueue, order: list[int]) -> dict[int, list[int]]:
-    """By worker, the shards it got, when the workers ask in this order, again and again."""
-    found: dict[int, list[int]] = {worker: [] for worker in order}
+    """The shards that each worker gets if the workers take turns in this order."""
+    shards_by_worker: dict[int, list[int]] = {worker: [] for worker in order}
     last: dict[int, Shard] = {}
     while len(queue):
         for worker in order[: len(queue)]:
             last[worker] = queue.take(last.get(worker))
-            found[worker].append(last[worker].index)
-    return found
+            shards_by_worker[worker].append(last[worker].index)
+    return shards_by_worker
 
 
 def jumps(shards: list[int]) -> int:
-    """How often a worker did not go on where it stopped."""
+    """How often a worker did not read on where it stopped."""
     return sum(after != before + 1 for before, after in pairwise(shards))
 
 
-def test_shards_of_files_that_can_be_entered_are_taken_in_order() -> None:
-    """Whoever asks: bytes are read as cheaply by one worker as by another."""
+def test_shards_of_seekable_files_are_taken_in_order() -> None:
+    """Whichever worker asks: each can seek to a byte."""
     queue = ShardQueue(a_file("a", 6, unit="bytes"))
     assert taken(queue, [1, 2]) == {1: [0, 2, 4], 2: [1, 3, 5]}
 
@@ -53,8 +53,8 @@ def test_two_workers_share_one_file_by_halves() -> None:
     assert taken(queue, [1, 2]) == {1: [0, 1, 2, 3, 4], 2: [5, 6, 7, 8]}
 
 
-def test_what_is_put_back_is_the_next() -> None:
-    """Whoever asks first gets it; the run it came from goes on behind it."""
+def test_a_shard_that_is_put_back_is_taken_next() -> None:
+    """The first worker to ask gets it; the run it came from follows."""
     queue = ShardQueue(a_file("a", 4))
     first = queue.take(None)
     queue.put_back(first)
@@ -63,14 +63,14 @@ def test_what_is_put_back_is_the_next() -> None:
     assert [queue.take(first).index, len(queue)] == [1, 2]
 
 
-def test_an_empty_queue_gives_nothing() -> None:
-    """Nothing is made up."""
+def test_taking_from_an_empty_queue_is_an_error() -> None:
+    """IndexError, as from an empty list."""
     with pytest.raises(IndexError):
         ShardQueue([]).take(None)
 
 
-def test_what_reads_on() -> None:
-    """The same file as it was, from the record where the last shard stopped."""
+def test_a_shard_reads_on_from_the_one_before_it_in_the_same_file() -> None:
+    """The file is unchanged, and the shard starts at the record where the last one stopped."""
     first, second, third = a_file("a", 3)
     assert reads_on(first, second)
     assert not reads_on(first, third)
@@ -88,7 +88,7 @@ def test_what_reads_on() -> None:
 def test_every_shard_comes_out_once(
     files: list[tuple[int, bool]], workers: int, random: object
 ) -> None:
-    """Whatever the files, the workers, who asks when, and what comes back."""
+    """Whatever the files, the number of workers, their turns, and what is put back."""
     shards: list[Shard] = []
     for number, (count, whole) in enumerate(files):
         unit: SliceUnit = "bytes" if whole else "records"
@@ -111,21 +111,21 @@ def test_every_shard_comes_out_once(
 
 
 @given(st.integers(1, 200), st.integers(1, 8))
-def test_a_large_file_is_entered_few_times(count: int, workers: int) -> None:
-    """Workers that are equally fast enter it about once each, never once a shard."""
-    found = taken(ShardQueue(a_file("a", count)), list(range(workers)))
-    assert sum(jumps(shards) for shards in found.values()) <= 2 * workers
+def test_workers_jump_rarely_in_a_large_file(count: int, workers: int) -> None:
+    """Equally fast workers jump about once each, not once per shard."""
+    shards_by_worker = taken(ShardQueue(a_file("a", count)), list(range(workers)))
+    assert sum(jumps(shards) for shards in shards_by_worker.values()) <= 2 * workers
 
 
 def a_pace(*seconds: float, factor: float = 3.0) -> Pace:
     pace = Pace(factor)
-    for shard, own in zip(a_file("a", len(seconds)), seconds, strict=True):
-        pace.add(shard, own)
+    for shard, shard_seconds in zip(a_file("a", len(seconds)), seconds, strict=True):
+        pace.add(shard, shard_seconds)
     return pace
 
 
 def test_late_is_a_multiple_of_the_median() -> None:
-    """One slow shard before does not move what is usual."""
+    """One slow shard does not change the median."""
     [shard] = a_file("b", 1)
     pace = a_pace(1, 1, 1, 60, 1)
     assert not pace.is_late(shard, 3.0)
@@ -133,14 +133,14 @@ def test_late_is_a_multiple_of_the_median() -> None:
 
 
 def test_a_larger_shard_may_take_longer() -> None:
-    """Seconds are counted by source byte."""
+    """Times are compared per source byte."""
     pace = a_pace(1, 1, 1)
     large = Shard(9, (Slice("b", "bytes", 0, 1000, 1000, "s"),))
     assert not pace.is_late(large, 29)
     assert pace.is_late(large, 31)
 
 
-def test_too_little_is_known_to_call_a_shard_late() -> None:
+def test_a_shard_is_not_called_late_on_little_evidence() -> None:
     """Before three are finished, below two seconds, and where the config says never."""
     [shard] = a_file("b", 1)
     assert not a_pace(1, 1).is_late(shard, 1000)

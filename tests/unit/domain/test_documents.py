@@ -57,18 +57,18 @@ def test_a_fingerprint_sees_everything_that_is_stored() -> None:
     assert document_fingerprint(replace(DOCUMENT, source="b")) == document_fingerprint(DOCUMENT)
 
 
-def test_a_fingerprint_does_not_mind_the_order_of_the_metadata() -> None:
+def test_a_fingerprint_ignores_the_order_of_the_metadata() -> None:
     """Two readers may give the same fields in another order."""
-    one = replace(DOCUMENT, metadata={"a": 1, "b": 2})
-    two = replace(DOCUMENT, metadata={"b": 2, "a": 1})
-    assert document_fingerprint(one) == document_fingerprint(two)
+    first = replace(DOCUMENT, metadata={"a": 1, "b": 2})
+    second = replace(DOCUMENT, metadata={"b": 2, "a": 1})
+    assert document_fingerprint(first) == document_fingerprint(second)
 
 
 def test_parts_of_a_fingerprint_cannot_run_into_each_other() -> None:
     """Two documents that differ only in where the title ends are two documents."""
-    one = Document("a", "z", "x\x1fy")
-    two = Document("a", "y\x1fz", "x")
-    assert document_fingerprint(one) != document_fingerprint(two)
+    first = Document("a", "z", "x\x1fy")
+    second = Document("a", "y\x1fz", "x")
+    assert document_fingerprint(first) != document_fingerprint(second)
 
 
 def test_a_text_hash_takes_any_text() -> None:

@@ -28,32 +28,32 @@ def test_k_is_a_number_or_as_many_as_the_query_has_aspects() -> None:
 def test_figures_by_hand() -> None:
     """At k = n standard finds none of one and one of two: 0 and 0.5, mean 0.25."""
     figures = figures_of(LABELLED, RANKINGS, ["n", "3"])
-    by = {(one.measure, one.k, one.strategy): one for one in figures}
-    at_n = by["success_ratio", "n", "standard"]
+    by_name = {(figure.measure, figure.k, figure.strategy): figure for figure in figures}
+    at_n = by_name["success_ratio", "n", "standard"]
     assert dict(at_n.by_aspects) == {1: 0.0, 2: 0.5}
     assert at_n.mean.value == 0.25
-    assert by["success_ratio", "n", "aspect"].mean.value == 1.0
-    assert by["success_ratio", "3", "standard"].mean.value == 1.0
-    assert by["all_found", "n", "standard"].mean.value == 0.0
+    assert by_name["success_ratio", "n", "aspect"].mean.value == 1.0
+    assert by_name["success_ratio", "3", "standard"].mean.value == 1.0
+    assert by_name["all_found", "n", "standard"].mean.value == 0.0
     assert len(figures) == 3 * 2 * 2
 
 
 def test_a_strategy_is_compared_with_the_baseline_and_the_baseline_with_nothing() -> None:
-    """One of one more and a half more of two: 0.75, and no draw gives less than none."""
+    """One more of one and one more of two: 0.75; no resample is below zero."""
     figures = figures_of(LABELLED, RANKINGS, ["n"])
-    by = {(one.measure, one.strategy): one for one in figures}
-    gap = by["success_ratio", "aspect"].against("standard")
+    by_name = {(figure.measure, figure.strategy): figure for figure in figures}
+    gap = by_name["success_ratio", "aspect"].against("standard")
     assert gap is not None
     assert gap.interval.value == pytest.approx(0.75)
     assert gap.is_clear
-    assert by["success_ratio", "standard"].differences == ()
+    assert by_name["success_ratio", "standard"].differences == ()
 
 
 def test_categories_that_are_not_known_give_no_figure() -> None:
-    """One's own queries have no categories: the measure is left out, not zero."""
+    """A user's own queries have no categories: the measure is left out, not zero."""
     own = LabelledSet("own", (LabelledQuery("q", (Aspect(frozenset("a")),), 1),), "any")
     figures = figures_of(own, {"standard": [["a"]]}, ["n"])
-    assert {one.measure for one in figures} == {"success_ratio", "all_found"}
+    assert {figure.measure for figure in figures} == {"success_ratio", "all_found"}
 
 
 def test_a_query_counts_under_the_aspects_it_names_and_fetches_those_it_can_find() -> None:

@@ -20,7 +20,7 @@ def test_the_nearest_by_angle_comes_first() -> None:
 
 
 def test_ties_at_the_cut_go_to_the_smaller_ids() -> None:
-    """Five equal rows and room for two: the two smallest ids, wherever they stand."""
+    """Five equal rows and k = 2: the two smallest ids, in whatever order the rows are."""
     ids = np.array([50, 10, 40, 30, 20])
     hits = top_k(ids, np.ones((5, 3), np.float32), np.ones((1, 3)), 2)
     assert hits.ids.tolist() == [[10, 20]]
@@ -33,8 +33,8 @@ def test_too_few_rows_are_padded() -> None:
     assert hits.scores.tolist() == [[1.0, -np.inf, -np.inf], [0.0, -np.inf, -np.inf]]
 
 
-def test_nothing_gives_only_padding() -> None:
-    """No row and no query are no error."""
+def test_without_rows_there_is_only_padding() -> None:
+    """No rows, or no queries, is not an error."""
     empty = np.zeros((0, 2), np.float32)
     assert top_k(np.zeros(0, np.int64), empty, np.ones((2, 2)), 2).ids.tolist() == [[-1, -1]] * 2
     assert top_k(np.array([1]), np.ones((1, 2)), empty, 2).ids.shape == (0, 2)

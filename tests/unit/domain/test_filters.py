@@ -1,4 +1,4 @@
-"""What a filter means, and which filters are none."""
+"""What a filter matches, and which filters are refused as invalid."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def holds(name: str, op: str, value: Any = None, **metadata: Any) -> bool:
 
 # ------------------------------------------------------------------ meaning
 @pytest.mark.parametrize(
-    ("op", "value", "found", "expected"),
+    ("op", "value", "stored", "expected"),
     [
         ("eq", 1, 1, True),
         ("eq", 1, 1.0, True),
@@ -78,22 +78,22 @@ def holds(name: str, op: str, value: Any = None, **metadata: Any) -> bool:
     ],
 )
 def test_a_condition_compares_like_with_like(
-    op: str, value: Any, found: Any, expected: bool
+    op: str, value: Any, stored: Any, expected: bool
 ) -> None:
-    """Strings by code point, numbers by value, booleans alone; all else matches nothing."""
-    assert holds("metadata.key", op, value, key=found) is expected
+    """Strings by code point, numbers by value, booleans with booleans; other values never match."""
+    assert holds("metadata.key", op, value, key=stored) is expected
 
 
 @pytest.mark.parametrize("op", ["eq", "ne", "lt", "le", "gt", "ge", "prefix", "exists"])
 def test_a_missing_field_matches_no_condition(op: str) -> None:
-    """Not even `ne`; but the negation of any."""
+    """Not even `ne`; the negation of each condition matches."""
     plain = {"field": "metadata.key", "op": op, **({} if op == "exists" else {"value": "x"})}
     assert not matches(parse(plain), Row())
     assert matches(parse({"not": plain}), Row())
 
 
 def test_fields_are_found() -> None:
-    """The two of every document, keys of metadata, keys within, and keys with dots."""
+    """Document fields, metadata keys, nested keys, and keys with dots."""
     assert holds("document_id", "eq", "doc")
     assert holds("title", "prefix", "A ")
     assert holds("metadata.a", "eq", 1, a=1)
@@ -105,8 +105,8 @@ def test_fields_are_found() -> None:
     assert not holds("metadata.a.0", "eq", 1, a=[1])
 
 
-def test_all_any_and_not_are_pythons() -> None:
-    """Of nothing too."""
+def test_all_any_and_not_are_pythons_operators() -> None:
+    """`all` of nothing is true, `any` of nothing is false."""
     yes = Condition("title", "exists")
     no = Not(yes)
     row = Row()
@@ -119,9 +119,9 @@ def test_all_any_and_not_are_pythons() -> None:
 
 
 @given(filters, metadata, texts)
-def test_not_is_plain_negation(wanted: Any, found: dict[str, Any], title: str) -> None:
+def test_not_is_plain_negation(wanted: Any, stored: dict[str, Any], title: str) -> None:
     """And de Morgan holds, so an index may push it down."""
-    row = Row(found, title=title)
+    row = Row(stored, title=title)
     assert matches(Not(wanted), row) is not matches(wanted, row)
     assert matches(Not(All((wanted, wanted))), row) is matches(
         AnyOf((Not(wanted), Not(wanted))), row
@@ -130,13 +130,13 @@ def test_not_is_plain_negation(wanted: Any, found: dict[str, Any], title: str) -
 
 @given(filters)
 def test_a_filter_survives_pickling(wanted: Any) -> None:
-    """It goes from one process to another; True stays True, 1.0 stays 1.0."""
+    """Filters cross processes; True stays True, 1.0 stays 1.0."""
     assert repr(pickle.loads(pickle.dumps(wanted))) == repr(wanted)
 
 
-# ------------------------------------------------------------------ what is none
+# ------------------------------------------------------------------ invalid filters
 @pytest.mark.parametrize(
-    ("plain", "found"),
+    ("plain", "message"),
     [
         ([], r"filter is \[\]"),
         ({}, "no field or no op"),
@@ -172,15 +172,15 @@ def test_a_filter_survives_pickling(wanted: Any) -> None:
         ({"field": "title", "op": "eq", "value": "x" * 4097}, "4097 characters"),
     ],
 )
-def test_what_is_no_filter_is_refused_in_words(plain: Any, found: str) -> None:
-    """Naming the place, what was there, and what would be right."""
-    with pytest.raises(ConfigError, match=found) as refused:
+def test_an_invalid_filter_is_refused_in_words(plain: Any, message: str) -> None:
+    """The error says where, what was found, and what was expected."""
+    with pytest.raises(ConfigError, match=message) as refused:
         parse(plain)
     assert refused.value.expected
 
 
 def test_a_filter_has_bounds() -> None:
-    """Depth and number of conditions: what a server can take."""
+    """On depth and on the number of conditions, so that a server can run it."""
     leaf = {"field": "title", "op": "exists"}
     deep: Any = leaf
     for _ in range(MAX_DEPTH - 1):
@@ -207,7 +207,7 @@ json = st.recursive(
 @given(json | st.fixed_dictionaries({"field": json, "op": json, "value": json}))
 @example({"not": {"not": {"all": None}}})
 def test_any_json_is_a_filter_or_a_config_error(plain: Any) -> None:
-    """Nothing a caller sends is another error."""
+    """No JSON that a caller sends raises another error."""
     try:
         wanted = parse(plain)
     except ConfigError:

@@ -22,17 +22,17 @@ SPEC = GateSpec(max_fall=0.05, min_overlap=0.5, max_fewer_documents=0.5)
         (49, 100, 0.80, 0.9, "49 documents, the live version has 100"),
     ],
 )
-def test_each_fall_beyond_its_tolerance_shuts_it(
+def test_a_fall_beyond_its_tolerance_closes_the_gate(
     new: int, live: int, success: float, overlap: float, reason: str
 ) -> None:
-    """At the tolerance it is open; beyond, it says by how much."""
+    """At the tolerance it is open; beyond it, the reason gives the figures."""
     verdict = judge(SPEC, new, live, GateComparison(10, 0.80, success, overlap))
     assert verdict.is_open == (reason == "")
     assert reason in "; ".join(verdict.reasons)
 
 
 def test_without_queries_only_the_size_counts() -> None:
-    """No query was asked, so nothing is said of them."""
+    """Without a comparison of answers there is no other reason to close it."""
     assert judge(SPEC, 100, 100, None).is_open
     assert not judge(SPEC, 10, 100, None).is_open
     assert judge(SPEC, 10, 0, None).is_open

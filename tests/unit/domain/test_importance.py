@@ -16,12 +16,12 @@ def brute_force(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
     """The paper's definition, pair by pair: (N, H, D) to (H,)."""
     scores = []
     for head in range(vectors.shape[1]):
-        own = vectors[:, head].astype(np.float64)
-        norms = [float(np.sqrt(np.dot(x, x))) for x in own]
+        head_vectors = vectors[:, head].astype(np.float64)
+        norms = [float(np.sqrt(np.dot(x, x))) for x in head_vectors]
         distances = [
             1.0 - float(np.dot(x, y)) / (nx * ny)
-            for x, nx in zip(own, norms, strict=True)
-            for y, ny in zip(own, norms, strict=True)
+            for x, nx in zip(head_vectors, norms, strict=True)
+            for y, ny in zip(head_vectors, norms, strict=True)
         ]
         scores.append(np.mean(norms) * np.mean(distances))
     return np.array(scores)
@@ -37,8 +37,8 @@ def random_vectors(seed: int, shape: tuple[int, int, int]) -> NDArray[np.float32
 def test_sums_give_what_every_pair_gives(seed: int, n: int, h: int, d: int) -> None:
     """One pass equals the definition over all n^2 pairs to 1e-10."""
     vectors = random_vectors(seed, (n, h, d))
-    found = ImportanceSums.of(vectors).importance()
-    np.testing.assert_allclose(found, brute_force(vectors), rtol=1e-10, atol=1e-10)
+    importance = ImportanceSums.of(vectors).importance()
+    np.testing.assert_allclose(importance, brute_force(vectors), rtol=1e-10, atol=1e-10)
 
 
 def test_two_opposite_vectors() -> None:
@@ -49,8 +49,8 @@ def test_two_opposite_vectors() -> None:
     assert sums.importance().tolist() == [2.0]
 
 
-def test_a_head_that_says_the_same_of_everything_does_not_count() -> None:
-    """Parallel vectors have importance 0, never below it by rounding."""
+def test_a_head_whose_vectors_are_parallel_has_no_importance() -> None:
+    """Importance is 0, and rounding never makes it negative."""
     vectors = np.repeat(np.array([[[0.1, 0.2, 0.3]]]), 7, axis=0)
     assert ImportanceSums.of(vectors).importance() == pytest.approx([0.0], abs=1e-12)
     assert (ImportanceSums.of(vectors).importance() >= 0).all()
@@ -62,14 +62,14 @@ def test_shards_add_up(seed: int, first: int, second: int) -> None:
     vectors = random_vectors(seed, (first + second, 3, 4))
     whole = ImportanceSums.of(vectors)
     left, right = ImportanceSums.of(vectors[:first]), ImportanceSums.of(vectors[first:])
-    for found, expected in ((left + right, whole), (whole - right, left)):
-        assert found.num_chunks == expected.num_chunks
-        np.testing.assert_allclose(found.norm_sum, expected.norm_sum, rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(found.unit_sum, expected.unit_sum, rtol=1e-10, atol=1e-10)
+    for computed, expected in ((left + right, whole), (whole - right, left)):
+        assert computed.num_chunks == expected.num_chunks
+        np.testing.assert_allclose(computed.norm_sum, expected.norm_sum, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(computed.unit_sum, expected.unit_sum, rtol=1e-10, atol=1e-10)
 
 
-def test_nothing_changes_nothing() -> None:
-    """The sums of no vector are zero, and zero is neutral."""
+def test_the_sums_of_no_vectors_are_neutral() -> None:
+    """They are zero, and adding them changes nothing."""
     vectors = random_vectors(1, (5, 2, 3))
     sums = ImportanceSums.of(vectors)
     empty = ImportanceSums.of(vectors[:0])
@@ -80,7 +80,7 @@ def test_nothing_changes_nothing() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0])
 def test_a_bad_vector_is_refused(bad: float) -> None:
-    """NaN, infinity and zero have no direction; one among many is found."""
+    """NaN, infinity and zero have no direction; one among many is enough."""
     vectors = random_vectors(2, (4, 2, 3))
     vectors[2, 1] = bad
     with pytest.raises(BadVectors, match="1 of 8 head vectors"):
@@ -88,16 +88,16 @@ def test_a_bad_vector_is_refused(bad: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_lengths_at_the_edges_of_float32_are_taken(scale: float) -> None:
+def test_lengths_at_the_limits_of_float32_are_accepted(scale: float) -> None:
     """Squares overflow and underflow in float32; the sums are kept in float64."""
     vectors = (random_vectors(3, (6, 2, 3)) * np.float32(scale)).astype(np.float32)
-    found = ImportanceSums.of(vectors).importance()
-    np.testing.assert_allclose(found, brute_force(vectors), rtol=1e-10)
+    importance = ImportanceSums.of(vectors).importance()
+    np.testing.assert_allclose(importance, brute_force(vectors), rtol=1e-10)
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_one_chunk_has_no_spread(n: int) -> None:
-    """Fewer than two chunks: the error says how many there are."""
+def test_fewer_than_two_chunks_have_no_importance(n: int) -> None:
+    """The error says how many chunks there are."""
     sums = ImportanceSums.of(random_vectors(4, (n, 2, 3)))
     with pytest.raises(TooFewChunks, match=rf"^{n} chunk"):
         sums.importance()
@@ -105,19 +105,19 @@ def test_one_chunk_has_no_spread(n: int) -> None:
 
 @pytest.mark.parametrize("num_chunks", [63, 64, 65, 500])
 def test_many_chunks_are_summed_as_few_are(num_chunks: int) -> None:
-    """Sums are taken in blocks; what lies at their edges counts once."""
+    """Sums are computed in blocks; a chunk at a block's edge counts once."""
     vectors = random_vectors(1, (num_chunks, 3, 5))
     wide = vectors.astype(np.float64)
     norms = np.linalg.norm(wide, axis=2)
-    found = ImportanceSums.of(vectors)
-    assert found.num_chunks == num_chunks
-    np.testing.assert_allclose(found.norm_sum, norms.sum(axis=0), rtol=1e-12)
+    sums = ImportanceSums.of(vectors)
+    assert sums.num_chunks == num_chunks
+    np.testing.assert_allclose(sums.norm_sum, norms.sum(axis=0), rtol=1e-12)
     unit = (wide / norms[:, :, None]).sum(axis=0)
-    np.testing.assert_allclose(found.unit_sum, unit, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sums.unit_sum, unit, rtol=1e-12, atol=1e-12)
 
 
 def test_bad_vectors_are_counted_wherever_they_are() -> None:
-    """One early, two late: the message tells of all three."""
+    """One early, two late: the message counts all three."""
     vectors = random_vectors(2, (500, 2, 4))
     vectors[3, 0] = np.nan
     vectors[490, 0] = 0.0

@@ -1,4 +1,4 @@
-"""Texts to the words that BM25 counts."""
+"""Splits texts into the words that BM25 counts."""
 
 from __future__ import annotations
 

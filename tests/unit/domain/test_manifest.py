@@ -1,4 +1,4 @@
-"""Manifests, receipts and version records survive being written down; names and fingerprints."""
+"""Manifests, receipts and version records survive JSON; names and fingerprints."""
 
 from __future__ import annotations
 
@@ -93,18 +93,18 @@ def test_a_version_record_survives_json_to_the_bit() -> None:
         corpus="a.jsonl",
         config={"index": "docs"},
     )
-    found = VersionRecord.from_json(record.to_json())
-    assert found.to_json() == record.to_json()
-    assert found.sums.num_chunks == 5
-    np.testing.assert_array_equal(found.importance(), record.importance())
-    assert found.encoder == CARD
-    assert found.head_collections() == (
+    restored = VersionRecord.from_json(record.to_json())
+    assert restored.to_json() == record.to_json()
+    assert restored.sums.num_chunks == 5
+    np.testing.assert_array_equal(restored.importance(), record.importance())
+    assert restored.encoder == CARD
+    assert restored.head_collections() == (
         "docs_v0123456789ab_l04_h00",
         "docs_v0123456789ab_l05_h11",
     )
 
 
-def test_the_fingerprint_sees_all_that_decides_the_vectors() -> None:
+def test_the_fingerprint_covers_all_that_determines_the_vectors() -> None:
     """Each part changes it, the encoder's weights and prefixes too."""
     changes: list[dict[str, Any]] = [
         {"index": "other"},
@@ -165,7 +165,7 @@ def test_good_index_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "2docs", "_a", "a_", "a__b", "a-b", "a b", "ä", "a" * 101])
 def test_bad_index_names(name: str) -> None:
-    """What Milvus would refuse, or what could not be told apart, is refused first."""
+    """Names that Milvus refuses, or that would be ambiguous, are refused."""
     with pytest.raises(ConfigError, match="index name"):
         check_index_name(name)
 

@@ -31,17 +31,17 @@ def piece(
 @st.composite
 def listings(draw: st.DrawFn) -> list[Slice]:
     """Some files, each cut into consecutive ranges, as a reader lists them."""
-    found = []
+    slices = []
     for number in range(draw(st.integers(0, 6))):
-        at = 0
+        start = 0
         for length in draw(st.lists(st.integers(1, 500), max_size=6)):
-            found.append(piece(f"f{number}", at, at + length))
-            at += length
-    return found
+            slices.append(piece(f"f{number}", start, start + length))
+            start += length
+    return slices
 
 
 def bytes_of(slices: list[Slice]) -> list[tuple[str, int]]:
-    return [(one.path, at) for one in slices for at in range(one.start, one.stop)]
+    return [(part.path, offset) for part in slices for offset in range(part.start, part.stop)]
 
 
 @given(listings(), st.integers(1, 1_000), st.integers(1, 5))
@@ -50,7 +50,7 @@ def test_every_byte_is_in_exactly_one_shard_in_order(
 ) -> None:
     """Shards laid end to end are the corpus: nothing lost, nothing twice, the order kept."""
     shards = list(cut(slices, target, max_files))
-    assert bytes_of([one for shard in shards for one in shard.slices]) == bytes_of(slices)
+    assert bytes_of([part for shard in shards for part in shard.slices]) == bytes_of(slices)
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert all(shard.slices for shard in shards)
 
@@ -59,9 +59,9 @@ def test_every_byte_is_in_exactly_one_shard_in_order(
 def test_a_shard_closes_as_soon_as_it_is_full(
     slices: list[Slice], target: int, max_files: int
 ) -> None:
-    """Only the last shard may be smaller than asked; none holds a whole slice too much."""
+    """Only the last shard may be under the target; none exceeds it by a whole slice."""
     shards = list(cut(slices, target, max_files))
-    largest = max((one.num_bytes for one in slices), default=0)
+    largest = max((part.num_bytes for part in slices), default=0)
     for shard in shards:
         assert shard.num_bytes < target + largest
         assert len(shard.slices) <= max_files
@@ -84,7 +84,7 @@ def test_ranges_that_continue_each_other_become_one() -> None:
     ]
 
 
-def test_what_does_not_continue_stays_apart() -> None:
+def test_slices_that_do_not_continue_stay_apart() -> None:
     """A gap, another file, another unit or another stamp begins a slice of its own."""
     first = piece("a", 0, 10)
     others = [
@@ -123,22 +123,24 @@ def test_shard_size_follows_the_corpus(
 
 def test_the_listing_digest_sees_every_change() -> None:
     """Path, range, unit, stamp and order count; the byte estimate does not."""
-    one, two = piece("a", 0, 10), piece("b", 0, 10)
+    first, second = piece("a", 0, 10), piece("b", 0, 10)
     seen = {
         listing_digest(slices)
         for slices in (
-            [one, two],
-            [two, one],
-            [one],
-            [replace(one, path="c"), two],
-            [replace(one, start=1), two],
-            [replace(one, stop=9), two],
-            [replace(one, unit="records"), two],
-            [replace(one, stamp="t"), two],
+            [first, second],
+            [second, first],
+            [first],
+            [replace(first, path="c"), second],
+            [replace(first, start=1), second],
+            [replace(first, stop=9), second],
+            [replace(first, unit="records"), second],
+            [replace(first, stamp="t"), second],
         )
     }
     assert len(seen) == 8
-    assert listing_digest([replace(one, num_bytes=999), two]) == listing_digest([one, two])
+    assert listing_digest([replace(first, num_bytes=999), second]) == listing_digest(
+        [first, second]
+    )
 
 
 def test_file_names_that_are_not_utf8_can_be_listed() -> None:

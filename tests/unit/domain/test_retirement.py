@@ -1,4 +1,4 @@
-"""Which versions go, whatever the clocks that wrote their times."""
+"""Which versions are dropped, whatever the clocks that wrote their times."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ HOURS = st.integers(-5_000, 5_000)
 
 @dataclass(frozen=True)
 class Times:
-    """What of a record is looked at."""
+    """The fields of a record that decide its state."""
 
     version: str
     published_at: str
     replaced_at: str
 
 
-def at(hours: int | None) -> str:
+def time_at(hours: int | None) -> str:
     return "" if hours is None else (NOW + timedelta(hours=hours)).isoformat(timespec="seconds")
 
 
-def judged(records: list[Any], live: str | None, **spec: Any) -> dict[str, str]:
+def states_of(records: list[Any], live: str | None, **spec: Any) -> dict[str, str]:
     return dict(version_states(records, live, NOW, RetireSpec(**spec)))
 
 
@@ -39,38 +39,41 @@ def judged(records: list[Any], live: str | None, **spec: Any) -> dict[str, str]:
     live=st.integers(0, 5),
     keep=st.integers(0, 3),
 )
-def test_no_clock_makes_a_version_go_early(
+def test_no_clock_drops_a_version_early(
     times: list[tuple[int | None, int | None]], live: int, keep: int
 ) -> None:
-    """Only one that was published and replaced, and for longer than the grace; never the live one.
+    """Only one that was replaced longer ago than the grace time is dropped; never the live one.
 
     Its times may lie in the future, before each other, or be missing.
     """
-    records = [Times(f"v{i}", at(one), at(two)) for i, (one, two) in enumerate(times)]
-    found = judged(records, f"v{live}", grace_hours=24, keep=keep)
-    assert found.keys() == {one.version for one in records}
-    for place, (_, replaced) in enumerate(times):
-        if found[f"v{place}"] == "drop":
-            assert place != live
+    records = [
+        Times(f"v{i}", time_at(published), time_at(replaced))
+        for i, (published, replaced) in enumerate(times)
+    ]
+    states = states_of(records, f"v{live}", grace_hours=24, keep=keep)
+    assert states.keys() == {record.version for record in records}
+    for number, (_, replaced) in enumerate(times):
+        if states[f"v{number}"] == "drop":
+            assert number != live
             assert replaced is not None
             assert replaced <= -24
-    past = sum(fate == "drop" for fate in found.values())
-    assert len(records) - past >= min(keep, len(records))
+    num_dropped = sum(state == "drop" for state in states.values())
+    assert len(records) - num_dropped >= min(keep, len(records))
 
 
 def test_a_time_in_the_future_starts_the_grace_anew() -> None:
-    """The clock that wrote it ran ahead: by our own it is not known since when."""
-    found = judged([Times("v1", at(-99), at(50))], None, grace_hours=24, keep=0)
-    assert found == {"v1": "mark"}
+    """The clock that wrote it was ahead, so the real time of the replacement is unknown."""
+    states = states_of([Times("v1", time_at(-99), time_at(50))], None, grace_hours=24, keep=0)
+    assert states == {"v1": "mark"}
 
 
 def test_a_version_made_live_by_a_clock_that_ran_behind_is_live() -> None:
-    """What is live is what the alias says, not what was published last."""
-    records = [Times("new", at(-5_000), ""), Times("old", at(-10), at(-48))]
-    assert judged(records, "new", grace_hours=24, keep=0) == {"new": "live", "old": "drop"}
+    """The alias decides which version is live, not the time of publication."""
+    records = [Times("new", time_at(-5_000), ""), Times("old", time_at(-10), time_at(-48))]
+    assert states_of(records, "new", grace_hours=24, keep=0) == {"new": "live", "old": "drop"}
 
 
 def test_replaced_versions_that_wait_count_as_kept() -> None:
-    """Going back is possible all the same: no older one is kept besides."""
-    records = [Times("a", at(-99), at(-1)), Times("b", at(-200), at(-99))]
-    assert judged(records, None, grace_hours=24, keep=1) == {"a": "grace", "b": "drop"}
+    """They can be activated again, so no older one is kept for that."""
+    records = [Times("a", time_at(-99), time_at(-1)), Times("b", time_at(-200), time_at(-99))]
+    assert states_of(records, None, grace_hours=24, keep=1) == {"a": "grace", "b": "drop"}

@@ -34,7 +34,7 @@ def test_success_is_the_share_of_the_aspects_fetched() -> None:
 
 
 def test_another_document_of_the_category_counts_for_the_category_only() -> None:
-    """The cat is no lion, but an animal."""
+    """The cat is not the lion, but it is an animal."""
     assert success(ZOO, ["cat", "oak"], over(ZOO)) == Success(0.5, 1.0, 0.0)
 
 
@@ -56,12 +56,12 @@ def test_two_aspects_of_one_category_are_one_category() -> None:
 
 
 def test_an_unknown_category_gives_no_category_figure() -> None:
-    """Nothing is made up where categories are not known."""
+    """The ratio is NaN where categories are unknown."""
     unknown = query(aspect("lion"))
     assert math.isnan(success(unknown, ["lion"], over(unknown)).category_ratio)
 
 
-def test_distinct_keeps_the_first_place() -> None:
+def test_unique_keeps_the_first_position() -> None:
     """A document's best passage decides its rank."""
     assert unique(["a", "b", "a", "c", "b"]) == ["a", "b", "c"]
 
@@ -79,7 +79,7 @@ def test_a_constant_has_no_width() -> None:
     assert (interval.low, interval.value, interval.high) == pytest.approx((0.7, 0.7, 0.7))
 
 
-def test_the_interval_is_that_of_a_coin() -> None:
+def test_the_interval_of_fair_coin_tosses() -> None:
     """100 fair tosses: about a half, give or take 1.96 x 0.05."""
     values = np.array([[1.0], [0.0]] * 50)
     [interval] = Resamples(np.ones(100, np.int64)).intervals(values)
@@ -89,7 +89,7 @@ def test_the_interval_is_that_of_a_coin() -> None:
 
 
 def test_a_difference_is_paired() -> None:
-    """A strategy better by 0.1 on every query is surely better, however the queries differ."""
+    """A strategy better by 0.1 on every query is clearly better, however the queries differ."""
     random = np.random.default_rng(1)
     base = random.random(50)
     [gap] = Resamples(np.ones(50, np.int64)).intervals((base + 0.1 - base)[:, None])
@@ -97,7 +97,7 @@ def test_a_difference_is_paired() -> None:
 
 
 def test_the_same_values_give_the_same_interval_every_time() -> None:
-    """The draws are fixed: a report can be reproduced to the digit."""
+    """The random draws are fixed: a report can be reproduced exactly."""
     values = np.random.default_rng(2).random((30, 2))
     groups = np.arange(30) % 3
     assert Resamples(groups).intervals(values, 700) == Resamples(groups).intervals(values, 700)

@@ -56,11 +56,11 @@ def run(
 def papers_rule(
     heads: Sequence[Sequence[int]], importance: Sequence[float]
 ) -> list[tuple[int, float]]:
-    """Section 3.3: head i votes s_i * 2^-p for the text chunk at place p of its list."""
+    """Section 3.3: head i votes s_i * 2^-p for the text chunk at position p of its list."""
     votes: dict[int, float] = {}
     for chunks, scale in zip(heads, importance, strict=True):
-        for place, chunk in enumerate(chunks):
-            votes[chunk] = votes.get(chunk, 0.0) + scale * 2.0**-place
+        for position, chunk in enumerate(chunks):
+            votes[chunk] = votes.get(chunk, 0.0) + scale * 2.0**-position
     return sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))
 
 
@@ -70,7 +70,7 @@ def test_a_heavier_head_outvotes_a_lighter_one() -> None:
 
 
 def test_ties_go_to_the_smaller_chunk() -> None:
-    """Whatever order the heads name them in."""
+    """Whatever order the heads rank them in."""
     assert [name for name, _ in run(ballots([[[7, 3]], [[3, 7]]]))] == ["d3", "d7"]
 
 
@@ -79,11 +79,11 @@ def test_ties_go_to_the_smaller_chunk() -> None:
 def test_one_window_of_one_passage_documents_is_the_papers_rule(
     seed: int, heads: int, depth: int
 ) -> None:
-    """Any p and any coverage: with one window neither has anything to weigh."""
+    """Any p and any coverage: with one window neither has an effect."""
     random = np.random.default_rng(seed)
     lists = [random.permutation(15)[:depth].tolist() for _ in range(heads)]
     importance = random.uniform(0.1, 2.0, heads).tolist()
-    cast = ballots([[one] for one in lists], importance)
+    cast = ballots([[ranking] for ranking in lists], importance)
     expected = papers_rule(lists, importance)
     for spec in (PAPER, replace(VoteSpec(), standard_weight=0.0)):
         hits = choose_documents(cast, own(cast), spec, 99)
@@ -91,7 +91,7 @@ def test_one_window_of_one_passage_documents_is_the_papers_rule(
         np.testing.assert_allclose([hit.vote for hit in hits], [vote for _, vote in expected])
 
 
-def test_passages_of_one_document_share_its_best_place() -> None:
+def test_passages_of_one_document_share_its_best_rank() -> None:
     """1 and 2 are a's: b ranks second, not third."""
     documents = {1: "a", 2: "a", 3: "b"}
     assert run(ballots([[[1, 2, 3]]]), documents=documents) == [("a", 1.0), ("b", 0.5)]
@@ -111,7 +111,7 @@ def test_power_prefers_one_sure_window_to_many_faint_ones() -> None:
     assert run(cast, replace(PLAIN, power=2.0), k=1) == [("d1", 1.0)]
 
 
-def test_coverage_turns_to_the_windows_not_yet_answered() -> None:
+def test_coverage_prefers_windows_not_yet_answered() -> None:
     """Two heads agree on 1 then 2 in one window; a weaker window wants 3."""
     cast = ballots([[[1, 2], [3, 4]], [[1, 2], [5, 6]]], [1.0, 0.8])
     assert [name for name, _ in run(cast, k=3)][:2] == ["d1", "d3"]
@@ -128,8 +128,8 @@ def test_coverage_turns_to_the_windows_not_yet_answered() -> None:
     assert [round(hit.added, 6) for hit in hits] == [1.0, 1.0, 0.1]
 
 
-def test_what_hits_add_never_rises() -> None:
-    """The order of choosing is the order of new votes."""
+def test_added_votes_never_rise() -> None:
+    """Each document chosen adds at most as many votes as the one before."""
     random = np.random.default_rng(3)
     cast = ballots([[random.permutation(30)[:8].tolist() for _ in range(6)] for _ in range(4)])
     added = [hit.added for hit in choose_documents(cast, own(cast), VoteSpec(), 20)]
@@ -137,21 +137,21 @@ def test_what_hits_add_never_rises() -> None:
 
 
 def test_a_smaller_k_is_the_start_of_a_larger() -> None:
-    """What is asked for does not change what is best."""
+    """The order does not depend on k."""
     random = np.random.default_rng(4)
     cast = ballots([[random.permutation(40)[:8].tolist() for _ in range(6)] for _ in range(4)])
     assert run(cast, VoteSpec(), 5) == run(cast, VoteSpec(), 20)[:5]
 
 
 def test_the_parts_say_which_window_and_voter_gave_what() -> None:
-    """And add up to the vote where p is 1."""
+    """With p = 1 the parts add up to the vote."""
     cast = ballots([[[1, 2], [2, 1]], [[2, 1], [2, 1]]], [1.0, 3.0])
     first = choose_documents(cast, own(cast), PLAIN, 1)[0]
     assert first.parts.tolist() == [[0.5, 1.0], [3.0, 3.0]]
     assert first.vote == first.parts.sum()
 
 
-def test_a_chunk_that_is_gone_gives_up_its_place() -> None:
+def test_a_chunk_that_is_gone_gives_up_its_rank() -> None:
     """A deleted row's votes are dropped and the ranks close up."""
     cast = ballots([[[9, 1, 2]]])
     assert tally(choose_documents(cast, {1: "a", 2: "b"}, PLAIN, 9, gone={9})) == [
@@ -160,21 +160,21 @@ def test_a_chunk_that_is_gone_gives_up_its_place() -> None:
     ]
 
 
-def test_a_chunk_not_looked_up_keeps_its_place() -> None:
-    """It is somebody's, and cannot be chosen."""
+def test_a_chunk_not_looked_up_keeps_its_rank() -> None:
+    """Its document is unknown, so it cannot be chosen."""
     cast = ballots([[[9, 1, 2]]])
     assert tally(choose_documents(cast, {1: "a", 2: "b"}, PLAIN, 9)) == [("a", 0.5), ("b", 0.25)]
 
 
 def test_padding_votes_for_nobody() -> None:
-    """A short ranking, and one with nothing."""
+    """Neither in a short ranking nor in an empty one."""
     assert run(ballots([[[1, -1], [-1, -1]]])) == [("d1", 1.0)]
     nothing = ballots([[[-1, -1]]])
     assert choose_documents(nothing, {}, PLAIN, 5) == []
     assert candidate_chunks(nothing, PLAIN, 5) == []
 
 
-def test_by_distance_the_near_count_more_than_the_first() -> None:
+def test_by_distance_a_near_chunk_counts_more_than_a_first_one() -> None:
     """One over the distance: 1/0.5 twice against 1/0.25 once; a distance of 0 stays finite."""
     ids = np.array([[[1, 2]], [[3, 2]]])
     scores = np.array([[[0.75, 0.5]], [[0.5, 0.5]]], np.float32)
@@ -197,25 +197,25 @@ def test_candidate_chunks_are_taken_by_vote() -> None:
 
 
 def test_the_standard_vector_counts_a_share_of_all_heads() -> None:
-    """0.4 of 1 + 2 + 2; no voter at all without a weight."""
+    """0.4 of 1 + 2 + 2; without a weight it does not vote."""
     np.testing.assert_allclose(weights_of(np.array([1.0, 2.0, 2.0]), 0.4), [1, 2, 2, 2])
     assert weights_of(np.array([1.0, 2.0]), 0.0).tolist() == [1.0, 2.0]
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
-    """B is second and first: 1/61 + 1/60; ties stand as they came."""
+    """B is second and first: 1/61 + 1/60; ties keep their order."""
     fused = fuse([["a", "b"], ["b", "c"]], 5)
     assert [name for name, _ in fused] == ["b", "a", "c"]
     assert fused[0][1] == pytest.approx(1 / 61 + 1 / 60)
 
 
 def test_fusion_takes_no_deep_document_before_a_first() -> None:
-    """X is third of both and a first of one: with two at a time, x comes after."""
+    """X is third in both lists: with two at a time, all firsts and seconds come before it."""
     fused = fuse([["a", "b", "x"], ["c", "d", "x"]], 2)
     assert [name for name, _ in fused] == ["a", "c", "b", "d", "x"]
 
 
-def test_every_strategy_has_a_name_and_a_wrong_one_is_told_the_nearest() -> None:
+def test_every_strategy_has_a_name_and_a_wrong_name_gets_a_suggestion() -> None:
     """The names are what the CLI and the API take."""
     assert DEFAULT in STRATEGIES
     assert all(strategy(name).name == name for name in STRATEGIES)

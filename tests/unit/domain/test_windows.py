@@ -53,8 +53,8 @@ def test_a_long_sentence_is_cut_into_even_parts() -> None:
 
 def test_no_text_is_a_window_twice() -> None:
     """A refrain is searched once."""
-    found = [window.text for window in cut("la la la la. la la la la. la la la la.")]
-    assert len(found) == len(set(found))
+    window_texts = [window.text for window in cut("la la la la. la la la la. la la la la.")]
+    assert len(window_texts) == len(set(window_texts))
 
 
 def test_a_window_is_the_query_between_its_ends() -> None:
@@ -74,7 +74,7 @@ def test_a_window_is_the_query_between_its_ends() -> None:
     ],
 )
 def test_a_script_without_spaces_is_cut_too(query: str) -> None:
-    """A few characters stand for a word there."""
+    """There, a few characters count as a word."""
     windows = cut(query)
     assert len(windows) > 3
     assert all(window.end - window.start <= 60 for window in windows if window.scale == "span")
@@ -82,30 +82,30 @@ def test_a_script_without_spaces_is_cut_too(query: str) -> None:
 
 @pytest.mark.parametrize("query", ["", "   ", "?!", ". . . . . . . . . .", "\n\n\n"])
 def test_a_query_without_words_is_itself(query: str) -> None:
-    """Nothing to cut is no error here."""
+    """Having nothing to cut is not an error here."""
     assert [window.text for window in cut(query)] == [query]
 
 
 @given(st.text(max_size=400), st.integers(1, 6), st.integers(1, 20))
 @settings(max_examples=200, deadline=None)
-def test_windows_are_inside_the_query_and_bounded(text: str, span: int, most: int) -> None:
+def test_windows_are_inside_the_query_and_bounded(text: str, span: int, max_windows: int) -> None:
     """Whatever the text: at least one window, at most eight times the cap and a few."""
-    spec = WindowSpec(short_words=2, span_words=span, run_words=2 * span, max_windows=most)
+    spec = WindowSpec(short_words=2, span_words=span, run_words=2 * span, max_windows=max_windows)
     windows = cut(text, spec)
-    assert 1 <= len(windows) <= 8 * most + 3
+    assert 1 <= len(windows) <= 8 * max_windows + 3
     assert all(0 <= window.start <= window.end <= len(text) for window in windows)
 
 
 def test_a_very_long_query_has_no_more_windows() -> None:
     """Twenty thousand words: the windows grow instead, and still reach the end."""
-    query = " ".join(f"w{at}" + "." * (at % 3 == 0) for at in range(20_000))
+    query = " ".join(f"w{number}" + "." * (number % 3 == 0) for number in range(20_000))
     windows = cut(query, WindowSpec())
     assert len(windows) <= 8 * WindowSpec().max_windows + 3
     assert max(window.end for window in windows) == len(query)
 
 
 def test_near_duplicates_are_dropped() -> None:
-    """The second is the first but for its length's rounding."""
+    """The second is almost the first."""
     standard = np.array([[1.0, 0.0], [0.999, 0.045], [0.0, 1.0]])
     assert most_distinct(standard, WindowSpec()).tolist() == [0, 2]
 
@@ -118,5 +118,5 @@ def test_the_most_distinct_are_kept() -> None:
 
 
 def test_no_window_gives_none() -> None:
-    """An empty batch is no error."""
+    """An empty batch is not an error."""
     assert most_distinct(np.zeros((0, 3)), WindowSpec()).tolist() == []

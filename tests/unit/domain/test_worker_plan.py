@@ -30,15 +30,15 @@ def test_a_cpu_machine_gets_a_worker_per_core() -> None:
 
 
 def test_a_gpu_machine_gets_a_worker_per_gpu() -> None:
-    """Cores and memory do not matter; shares of a GPU do; cpu in the config leaves them alone."""
+    """Cores and memory do not matter; shares of a GPU do; `device = cpu` uses no GPU."""
     plan = plan_workers(WorkersSpec(), 2, 4, 1 * GB, 2 * GB)
     assert (plan.count, plan.on_gpu, plan.gpus) == (4, True, 1.0)
     assert count(WorkersSpec(gpus_per_worker=0.5), 2, gpus=2) == 4
     assert not plan_workers(WorkersSpec(device="cpu"), 2, 4, 8 * GB, 2 * GB).on_gpu
 
 
-def test_what_the_config_says_is_done() -> None:
-    """A count overrides cores, GPUs and memory."""
+def test_a_configured_count_is_used_as_it_is() -> None:
+    """It overrides cores, GPUs and memory."""
     assert count(WorkersSpec(count=5), 2, memory=1) == 5
     assert count(WorkersSpec(count=5), 2, gpus=1) == 5
 
@@ -47,10 +47,10 @@ def test_what_the_config_says_is_done() -> None:
     st.floats(0, 512), st.integers(0, 16), st.floats(0, 1e13), st.integers(0, 64), st.integers(1, 9)
 )
 def test_there_is_always_a_worker(
-    cpus: float, gpus: int, memory: float, asked: int, threads: int
+    cpus: float, gpus: int, memory: float, configured: int, threads: int
 ) -> None:
-    """Whatever the machine says of itself."""
-    spec = WorkersSpec(count=asked, threads=threads)
+    """Whatever figures the machine reports."""
+    spec = WorkersSpec(count=configured, threads=threads)
     assert plan_workers(spec, cpus, gpus, memory, 2 * GB).count >= 1
 
 
@@ -70,7 +70,7 @@ def test_a_share_of_dead_letters_stops_the_run(dead: int, documents: int, stops:
     assert too_many_dead(IngestSpec(), dead, documents) is stops
 
 
-def test_none_may_be_allowed() -> None:
+def test_the_config_can_allow_no_dead_letter() -> None:
     """Share 0 and minimum 0: the first dead letter stops the run, none does not."""
     strict = IngestSpec(max_dead_letter_share=0.0, min_dead_letters=0)
     assert too_many_dead(strict, 1, 10**6)
