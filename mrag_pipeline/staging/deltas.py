@@ -1,10 +1,10 @@
-"""What one sync is about to do, beside the shards that it embeds.
+"""One sync's folder: the documents to embed, the chunks to remove, and the new shards.
 
 {uri}/{index}/{version}/syncs/00001/
-    corpus/9f3a...e1.parquet    documents to embed, named by their content
+    corpus/9f3a...e1.parquet    documents to embed; the name is the content's hash
     removed.parquet             chunks to remove or to replace
-    manifest.json               written after these two: settles what the sync does
-    shards/00000/...            as a version's
+    manifest.json               written after these two: fixes what the sync does
+    shards/00000/...            as in a version
     removed_sums.parquet        written before the index is changed
 """
 
@@ -44,12 +44,12 @@ REMOVED = pa.schema(
 
 
 def open_delta(spec: StagingSpec, index: str, version: str, number: int) -> DeltaStaging:
-    """The staging of the version's sync with that number; nothing is created yet."""
+    """The staging area of the version's sync of that number; nothing is created yet."""
     return DeltaFolders(spec, index, delta_name(version, number))
 
 
 def delta_name(version: str, number: int) -> str:
-    """Where the sync's folder is, below the index's."""
+    """The sync's folder, relative to the index's folder."""
     return f"{version}/syncs/{number:05d}"
 
 
@@ -57,7 +57,7 @@ class DeltaFolders(ShardFolders):
     """The DeltaStaging port over a folder."""
 
     def write_documents(self, documents: Sequence[Document]) -> Slice:
-        """Stores documents to be embedded, in a file named by its content."""
+        """Stores documents to be embedded in a file named after its content's hash."""
         columns = [
             pa.array([d.id for d in documents], pa.string()),
             pa.array([d.title for d in documents], pa.string()),
@@ -65,7 +65,7 @@ class DeltaFolders(ShardFolders):
             pa.array([json.dumps(dict(d.metadata)) for d in documents], pa.string()),
             pa.array([d.source for d in documents], pa.string()),
         ]
-        content = tables.parquet(pa.Table.from_arrays(columns, schema=CORPUS), self._compression)
+        content = self._files.encode(pa.Table.from_arrays(columns, schema=CORPUS))
         digest = hashlib.sha256(content).hexdigest()
         path = f"corpus/{digest[:32]}.parquet"
         self._folder.write(path, content)
@@ -84,39 +84,39 @@ class DeltaFolders(ShardFolders):
             pa.array([mark.fingerprint for mark in marks], pa.string()),
         ]
         table = pa.Table.from_arrays(columns, schema=REMOVED)
-        self._folder.write(_REMOVED, tables.parquet(table, self._compression))
+        self._files.write_table(_REMOVED, table)
 
     def removed(self) -> list[Mark]:
         """What `write_removed` stored.
 
         Raises: StagingError.
         """
-        content = self._folder.read(_REMOVED)
-        if content is None:
-            raise self._damaged(_REMOVED, "it is missing")
-        columns = [column.to_pylist() for column in self._parse(_REMOVED, content).columns]
+        table = self._files.read_table(_REMOVED)
+        if table is None:
+            raise self._files.damaged(_REMOVED, "the file does not exist")
+        columns = [column.to_pylist() for column in table.columns]
         return [Mark(*row) for row in zip(*columns, strict=True)]
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:
         """Stores the importance sums of the removed chunks."""
         table = tables.importance_table(sums, self._need_manifest().encoder.heads)
-        self._folder.write(_REMOVED_SUMS, tables.parquet(table, self._compression))
+        self._files.write_table(_REMOVED_SUMS, table)
 
     def removed_sums(self) -> ImportanceSums | None:
         """What `write_removed_sums` stored, to the last bit."""
-        content = self._folder.read(_REMOVED_SUMS)
-        return None if content is None else tables.sums_of(self._parse(_REMOVED_SUMS, content))
+        table = self._files.read_table(_REMOVED_SUMS)
+        return None if table is None else tables.sums_of(table)
 
     def discard(self) -> None:
         """Removes the plan, the removals and the shards; the documents stay."""
-        # The manifest first: what is left without one is nothing.
+        # The manifest first: without it, the other files mean nothing.
         for path in ("manifest.json", _REMOVED_SUMS, _REMOVED, "shards", "duplicates.parquet"):
             self._folder.remove(path)
         self._manifest = None
-        self._receipts.clear()
+        self._files.forget_receipts()
 
     def finish(self) -> None:
-        """Removes the documents: the shards hold their texts."""
+        """Removes the documents to embed: the shards hold their texts."""
         self._folder.remove("corpus")
 
 
@@ -127,21 +127,22 @@ class _StoredDocuments:
         self._folder = folder
 
     def slices(self, max_bytes: int) -> Iterator[Slice]:  # noqa: ARG002  # the port's
-        """Not supported: a sync's shards are its files."""
-        raise StagingError(f"{self.describe()} is not a corpus to be planned")
+        """Not supported: a sync has one shard for each file that it wrote."""
+        raise StagingError(f"{self.describe()} cannot be planned: their shards are fixed")
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
-        """The documents as they were when the sync compared them.
+        """The documents as they were when the sync compared the corpus with the index.
 
         Raises: StagingError.
         """
-        for part in slices:
-            content = self._folder.read(part.path)
-            if content is None or hashlib.sha256(content).hexdigest() != part.stamp:
+        for document_slice in slices:
+            path = document_slice.path
+            content = self._folder.read(path)
+            if content is None or hashlib.sha256(content).hexdigest() != document_slice.stamp:
                 raise StagingError(
-                    f"{self._folder.describe(part.path)} is missing or damaged",
-                    "the documents that the sync found new",
-                    "run `mrag sync` again: it compares the corpus anew",
+                    f"{self._folder.describe(path)} is missing or damaged",
+                    "the new and changed documents that the sync stored",
+                    "run `mrag sync` again: it compares the corpus again",
                 )
             table = tables.from_parquet(content)
             for row in table.to_pylist():
@@ -154,5 +155,5 @@ class _StoredDocuments:
                 )
 
     def describe(self) -> str:
-        """One line for people."""
-        return f"the documents kept in {self._folder.name}"
+        """One line for messages."""
+        return f"the sync's documents in {self._folder.name}"

@@ -9,18 +9,11 @@
                                          dead_letters-....parquet
                                          receipt.json           written last; names the files
 
-A file's name ends in the beginning of its content's sha256. Two workers at one shard (one of them
-slow, or cut off from the cluster but not from here) write the same files where they compute the
-same bits, and files beside each other's where they don't: neither spoils what the other's receipt
-speaks for.
-
 Shape legend: N chunks, n rows left out, H heads, D head dimension.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +22,12 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.manifest import Manifest, Receipt, StagedFile
+from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput, Staging
@@ -43,15 +35,11 @@ from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.atomic_folder import Folder
-from mrag_pipeline.staging.recently_read import Recent
+from mrag_pipeline.staging.staged_files import StagedFiles, receipt_path, shard_folder
 
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
-_RECEIPT = "receipt.json"
-_AT_ONCE = 16  # of an object store's answers that are waited for
-_RECEIPTS = 1_024  # held in memory: 10 MB with 32 heads
-_TAG_DIGITS = 12
-_TAG = re.compile(rf"-[0-9a-f]{{{_TAG_DIGITS}}}\.parquet$")
+_PARALLEL_READS = 16  # requests to an object store at one time
 
 
 def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
@@ -66,16 +54,16 @@ class ShardFolders:
     """The Staging port over a folder. Safe to open in many processes at once."""
 
     def __init__(self, spec: StagingSpec, *below: str) -> None:
-        """The shards in `{spec.uri}/{below}`: index and version, as a rule."""
+        """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
         self._folder = Folder(spec.uri, *below)
-        self._compression = spec.compression
+        self._files = StagedFiles(self._folder, spec.compression)
         self._manifest: Manifest | None = None
         self._duplicates: dict[int, list[DeadLetter]] | None = None
-        self._receipts = Recent[Receipt](_RECEIPTS)
-        self._kept: dict[int, NDArray[np.uint8]] = {}  # a bit a row, of shards with duplicates
+        # Packed masks, one bit a row, of the shards that have duplicates.
+        self._packed_masks: dict[int, NDArray[np.uint8]] = {}
 
     def describe(self) -> str:
-        """Where it is, for people."""
+        """The folder's URI, without secrets."""
         return self._folder.name
 
     # -------------------------------------------------------------- the plan
@@ -91,7 +79,7 @@ class ShardFolders:
             try:
                 self._manifest = Manifest.from_json(content.to_pybytes().decode())
             except (ValueError, KeyError, TypeError) as error:
-                raise self._damaged(_MANIFEST, str(error)) from error
+                raise self._files.damaged(_MANIFEST, str(error)) from error
         return self._manifest
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -112,47 +100,36 @@ class ShardFolders:
 
         Raises: FingerprintMismatch if the receipt belongs to another plan.
         """
-        found = self._read_receipt(shard)
-        if found is None:
+        receipt = self._files.read_receipt(shard)
+        if receipt is None:
             return None
-        self._check(found.fingerprint, fingerprint, f"{_shard(shard)}/{_RECEIPT}")
-        sizes = self._folder.sizes(_shard(shard))
-        if any(sizes.get(file.name) != file.num_bytes for file in found.files):
-            return None
-        return found
+        self._check(receipt.fingerprint, fingerprint, receipt_path(shard))
+        return receipt if self._files.are_whole(receipt) else None
 
     def receipts(self, shards: Iterable[int], fingerprint: str) -> Iterator[Receipt | None]:
-        """What `receipt` says of each, in order; from an object store some at a time."""
+        """The receipt of each shard, in order; an object store is asked for several at a time."""
         if self._folder.is_local:
             yield from (self.receipt(shard, fingerprint) for shard in shards)
             return
-        left = iter(shards)
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            while some := list(islice(left, 8 * _AT_ONCE)):
-                yield from threads.map(lambda shard: self.receipt(shard, fingerprint), some)
+        remaining = iter(shards)
+        with ThreadPoolExecutor(_PARALLEL_READS) as threads:
+            while batch := list(islice(remaining, 8 * _PARALLEL_READS)):
+                yield from threads.map(lambda shard: self.receipt(shard, fingerprint), batch)
 
     def write_shard(self, output: ShardOutput, fingerprint: str) -> Receipt:
         """Stores a shard whole or not at all; the receipt last. Same output, same bytes.
 
-        A shard that is done stays as it is: of two processes at work on one, the first to
-        finish wins.
-        Raises: StorageFull; StagingError before there is a manifest, or for a text that
-        cannot be stored; BadVectors; FingerprintMismatch.
+        A finished shard is left as it is: if two processes work on one, the first to finish wins.
+        Raises: StorageFull; StagingError if there is no manifest, or a text cannot be stored;
+            BadVectors; FingerprintMismatch.
         """
         manifest = self._need_manifest()
         self._check(manifest.fingerprint, fingerprint, _MANIFEST)
         done = self.receipt(output.shard, fingerprint)
         if done is not None:
             return done
-        place = _shard(output.shard)
-        self._folder.sweep(place)
-        files = []
-        for name, table in self._tables(output, manifest):
-            content = tables.parquet(table, self._compression)
-            digest = hashlib.sha256(content).hexdigest()
-            own_name = name.replace(".parquet", f"-{digest[:_TAG_DIGITS]}.parquet")
-            self._folder.write(f"{place}/{own_name}", content)
-            files.append(StagedFile(own_name, content.size, digest))
+        self._folder.sweep(shard_folder(output.shard))
+        files = self._files.write_shard_tables(output.shard, self._tables(output, manifest))
         receipt = Receipt(
             shard=output.shard,
             fingerprint=fingerprint,
@@ -161,73 +138,76 @@ class ShardFolders:
             num_tokens=output.num_tokens,
             num_dead_letters=len(output.dead_letters),
             num_bytes=output.num_bytes,
-            files=tuple(files),
+            files=files,
         )
-        # Another may have been faster: its receipt stays.
+        # If another process was faster, its receipt stays.
         done = self.receipt(output.shard, fingerprint)
         if done is not None:
             return done
         # Receipt last: its presence is what makes the shard done.
-        self._folder.write(f"{place}/{_RECEIPT}", receipt.to_json().encode())
-        self._receipts.set(output.shard, receipt)
+        self._files.write_receipt(receipt)
         return receipt
 
     def chunks(self, shard: int) -> pa.Table:
         """The shard's chunks with their standard embedding, duplicates left out."""
-        return self._without_duplicates(shard, self._read(shard, "chunks.parquet"))
+        return self._without_duplicates(
+            shard, self._files.read_shard_table(shard, "chunks.parquet")
+        )
 
     def head(self, shard: int, head: Head) -> pa.Table:
         """One head's vectors: chunk_id, vector; rows as in `chunks`."""
-        table = tables.single_precision(self._read(shard, _head(head)))
+        table = tables.single_precision(self._files.read_shard_table(shard, _head(head)))
         return self._without_duplicates(shard, table)
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
-        # Any head's file has them, and is a fraction of the one with the texts.
+        # Every head's file has the ids, and is much smaller than the file with the texts.
         head = self._need_manifest().encoder.heads[0]
-        table = self._read(shard, _head(head), ["chunk_id"])
+        table = self._files.read_shard_table(shard, _head(head), ["chunk_id"])
         ids: NDArray[np.int64] = self._without_duplicates(shard, table)["chunk_id"].to_numpy()
         return ids
 
     def sums(self, shard: int) -> ImportanceSums:
-        """The shard's importance sums, over all its rows, duplicates counted."""
-        return tables.sums_of(self._read(shard, "importance.parquet"))
+        """The shard's importance sums over all its rows, duplicates included."""
+        return tables.sums_of(self._files.read_shard_table(shard, "importance.parquet"))
 
     def documents(self, shard: int) -> list[DocumentRow]:
-        """The documents the shard took, in order, duplicates of other shards counted."""
-        return tables.documents_of(self._read(shard, "documents.parquet"))
+        """The documents that the shard took, in order; duplicates of other shards included."""
+        return tables.documents_of(self._files.read_shard_table(shard, "documents.parquet"))
 
     def dead_letters(self, shard: int) -> list[DeadLetter]:
-        """The documents the shard could not take."""
-        return tables.dead_letters_of(self._read(shard, "dead_letters.parquet"))
+        """The documents that could not be embedded."""
+        return tables.dead_letters_of(self._files.read_shard_table(shard, "dead_letters.parquet"))
 
     # -------------------------------------------------------------- duplicates
     def write_duplicates(self, duplicates: Mapping[int, Sequence[DeadLetter]]) -> None:
         """Stores, by shard, the documents left out because an earlier shard has their id."""
         table = tables.duplicate_table(duplicates)
-        self._folder.write(_DUPLICATES, tables.parquet(table, self._compression))
+        self._files.write_table(_DUPLICATES, table)
         self._duplicates = tables.duplicates_of(table)
-        self._kept.clear()
+        self._packed_masks.clear()
 
     def duplicates(self) -> Mapping[int, Sequence[DeadLetter]] | None:
-        """What `write_duplicates` stored, None if nothing was yet."""
+        """What `write_duplicates` stored, None if nothing is stored yet."""
         if self._duplicates is None:
-            content = self._folder.read(_DUPLICATES)
-            if content is None:
+            table = self._files.read_table(_DUPLICATES)
+            if table is None:
                 return None
-            self._duplicates = tables.duplicates_of(self._parse(_DUPLICATES, content))
+            self._duplicates = tables.duplicates_of(table)
         return self._duplicates
 
     def duplicate_vectors(self, shard: int) -> NDArray[np.float32]:
         """The head vectors of the rows that are left out of the shard: (n, H, D)."""
         card = self._need_manifest().encoder
-        kept = self._mask(shard)
-        if kept is None:
+        mask = self._mask(shard)
+        if mask is None:
             return np.zeros((0, len(card.heads), card.head_dim), dtype=np.float32)
-        left_out = pa.array(~kept)
+        left_out = pa.array(~mask)
         vectors = [
             vector_matrix(
-                tables.single_precision(self._read(shard, _head(head))).filter(left_out)["vector"]
+                tables.single_precision(self._files.read_shard_table(shard, _head(head))).filter(
+                    left_out
+                )["vector"]
             )
             for head in card.heads
         ]
@@ -236,14 +216,14 @@ class ShardFolders:
         )
 
     def remove(self) -> None:
-        """Forgets all of it: the plan first, so that what is left is nothing."""
+        """Removes everything; the plan first, so that a removal cut short leaves no version."""
         self._folder.remove(_MANIFEST)
         self._folder.remove("")
         self._manifest = None
-        self._receipts.clear()
+        self._files.forget_receipts()
 
     def free_bytes(self) -> int | None:
-        """Free space, None where there is no such thing (an object store)."""
+        """Free space; None for an object store, which has no limit to report."""
         return self._folder.free_bytes()
 
     # -------------------------------------------------------------- inside
@@ -262,73 +242,40 @@ class ShardFolders:
             yield _head(head), table
         sums = output.sums
         if manifest.vector_dtype != "float32":
-            # Of what is stored, so that it can be subtracted when it is read back.
+            # Sums of the stored numbers, so that stored vectors can be subtracted later.
             sums = ImportanceSums.of(rounded(output.vectors, manifest.vector_dtype))
         yield "importance.parquet", tables.importance_table(sums, card.heads)
         yield "documents.parquet", tables.document_table(output.documents)
         yield "dead_letters.parquet", tables.dead_letter_table(output.dead_letters)
 
-    def _read_receipt(self, shard: int) -> Receipt | None:
-        content = self._folder.read(f"{_shard(shard)}/{_RECEIPT}")
-        if content is None:
-            return None
-        try:
-            found = Receipt.from_json(content.to_pybytes().decode())
-        except (ValueError, KeyError, TypeError):
-            # Cut short on a filesystem without atomic writes: the shard is not done.
-            return None
-        self._receipts.set(shard, found)
-        return found
-
-    def _receipt_of(self, shard: int) -> Receipt:
-        receipt = self._receipts.get(shard) or self._read_receipt(shard)
-        if receipt is None:
-            raise self._damaged(f"{_shard(shard)}/{_RECEIPT}", "the shard is not finished")
-        return receipt
-
-    def _read(self, shard: int, name: str, columns: list[str] | None = None) -> pa.Table:
-        receipt = self._receipt_of(shard)
-        promised = next((file for file in receipt.files if _without_tag(file.name) == name), None)
-        if promised is None:
-            raise self._damaged(f"{_shard(shard)}/{name}", "the shard's receipt does not know it")
-        path = f"{_shard(shard)}/{promised.name}"
-        content = self._folder.read(path)
-        if content is None:
-            raise self._damaged(path, "it is missing")
-        if hashlib.sha256(content).hexdigest() != promised.sha256:
-            raise self._damaged(path, "its content is not what the receipt says")
-        return self._parse(path, content, columns)
-
-    def _parse(self, path: str, content: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
-        try:
-            return pq.read_table(pa.BufferReader(content), columns=columns)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._damaged(path, str(error)) from error
-
     def _without_duplicates(self, shard: int, table: pa.Table) -> pa.Table:
-        kept = self._mask(shard)
-        return table if kept is None else table.filter(pa.array(kept))
+        mask = self._mask(shard)
+        return table if mask is None else table.filter(pa.array(mask))
 
     def _mask(self, shard: int) -> NDArray[np.bool_] | None:
-        """Which rows of the shard stay, (N,); None if all do."""
+        """True for each row that is not a duplicate, (N,); None if the shard has no duplicate."""
         left_out = (self.duplicates() or {}).get(shard)
         if not left_out:
             return None
-        if shard not in self._kept:
-            names = pa.array([letter.document_id for letter in left_out], pa.string())
-            column = self._read(shard, "chunks.parquet", ["document_id"])["document_id"]
-            self._kept[shard] = np.packbits(~pc.is_in(column, value_set=names).to_numpy())
-        receipt = self._receipt_of(shard)
-        return np.unpackbits(self._kept[shard], count=receipt.num_chunks).astype(bool)
+        if shard not in self._packed_masks:
+            left_out_ids = pa.array([letter.document_id for letter in left_out], pa.string())
+            column = self._files.read_shard_table(shard, "chunks.parquet", ["document_id"])[
+                "document_id"
+            ]
+            self._packed_masks[shard] = np.packbits(
+                ~pc.is_in(column, value_set=left_out_ids).to_numpy()
+            )
+        num_chunks = self._files.receipt(shard).num_chunks
+        return np.unpackbits(self._packed_masks[shard], count=num_chunks).astype(bool)
 
     def _need_manifest(self) -> Manifest:
         manifest = self.manifest()
         if manifest is None:
             raise StagingError(
-                f"no plan in {self.describe()}, seen from {socket.gethostname()}",
+                f"{socket.gethostname()} finds no plan in {self.describe()}",
                 "manifest.json",
-                "run `mrag ingest` from its start; on a cluster, staging.uri must be a place that "
-                "every node reaches",
+                "run `mrag ingest` from the start; on a cluster, every node must be able to reach "
+                "staging.uri",
             )
         return manifest
 
@@ -339,23 +286,6 @@ class ShardFolders:
                 f"plan {wanted}",
                 "delete that version's folder, or run with the config that made it",
             )
-
-    def _damaged(self, path: str, why: str) -> StagingError:
-        shard = path.rpartition("/heads/")[0] or path.rpartition("/")[0]
-        redo = f"delete {self._folder.describe(shard)}" if shard else "delete it"
-        return StagingError(
-            f"{self._folder.describe(path)} is missing or damaged: {why}",
-            "the file as its receipt describes it",
-            f"{redo} and run the same command again: only that is done anew",
-        )
-
-
-def _without_tag(name: str) -> str:
-    return _TAG.sub(".parquet", name)
-
-
-def _shard(shard: int) -> str:
-    return f"shards/{shard:05d}"
 
 
 def _head(head: Head) -> str:

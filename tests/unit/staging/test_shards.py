@@ -21,7 +21,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import BadVectors, ConfigError, StagingError, StorageFull
 from mrag_pipeline.settings.staging import StagingSpec
-from mrag_pipeline.staging import shards
+from mrag_pipeline.staging import staged_files
 from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.fake_staging import HEADS, PLAN, a_manifest, an_output, as_matrix
@@ -313,7 +313,7 @@ def test_receipts_that_are_no_longer_in_memory_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many shards there are, so many receipts are held; all can be read all the same."""
-    monkeypatch.setattr(shards, "_RECEIPTS", 2)
+    monkeypatch.setattr(staged_files, "_RECEIPTS", 2)
     staging = opened(tmp_path)
     staging.write_manifest(a_manifest(num_shards=5))
     outputs = [an_output(shard, names=(f"a{shard}", f"b{shard}")) for shard in range(5)]
@@ -323,4 +323,4 @@ def test_receipts_that_are_no_longer_in_memory_are_read_again(
         for output in outputs:
             wanted = [chunk.id for chunk in output.chunks]
             assert staging.chunk_ids(output.shard).tolist() == wanted
-            assert len(staging._receipts) <= 2
+            assert len(staging._files._receipts) <= 2
