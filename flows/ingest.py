@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import DeadLetter
-from mrag_pipeline.domain.gate import Verdict, judge
+from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import GateClosed, StagingError
@@ -26,11 +26,10 @@ from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
-from mrag_pipeline.stages.ingest.gate import compare_versions
+from mrag_pipeline.stages.ingest.gate import gate as gate_stage
 from mrag_pipeline.stages.ingest.load import load as load_stage
-from mrag_pipeline.stages.ingest.plan import Plan
+from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
-from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
@@ -81,11 +80,8 @@ def make_plan(config: Config) -> Plan:
 def plan(config: Config) -> str:
     """Stores the plan's manifest and returns the version's name."""
     made = make_plan(config)
-    wiring.staging(config, made.manifest.version).write_manifest(made.manifest)
-    flow_progress(config.index).note(
-        f"plan: {made.corpus}; version {made.manifest.version}, {len(made.manifest.shards)} shards"
-    )
-    return made.manifest.version
+    staging = wiring.staging(config, made.manifest.version)
+    return store_plan(made, staging, flow_progress(config.index))
 
 
 @task(cache_policy=NO_CACHE)
@@ -141,23 +137,16 @@ def gate(
 ) -> Verdict:
     """Compares the version with the live one; a rejected version is kept for inspection."""
     with closing(wiring.index(config)) as index:
-        name = index.live()
-        live = index.record(name) if name not in (None, version) else None
-        if live is None:
-            return Verdict(staged.num_documents, 0, None, ())
-        compared = None
-        record = keep_ready(_manifest(config, version), staged, index, checks)
-        if config.gate.queries:
-            labelled = wiring.labelled_queries(Path(config.gate.queries))
-            theirs = {"encoder": live.encoder.spec, "chunking": live.chunking}
-            compared = compare_versions(
-                wiring.retriever(config.model_copy(update=theirs), index, live),
-                wiring.retriever(config, index, record),
-                labelled,
-                config.gate,
-                flow_progress(config.index),
-            )
-        return judge(config.gate, record.num_documents, live.num_documents, compared)
+        return gate_stage(
+            _manifest(config, version),
+            staged,
+            checks,
+            index,
+            config.gate,
+            wiring.labelled_queries,
+            lambda record: wiring.version_retriever(config, index, record),
+            flow_progress(config.index),
+        )
 
 
 @flow(name="mrag-ingest", validate_parameters=True, **HOOKS)
@@ -182,7 +171,7 @@ def ingest(
     with wiring.run_lock(config, wait_s):
         version = clock.time("plan", lambda: plan(config))
         totals, staged = clock.time("embed", lambda: embed(config, version))
-        place = keep_letters(config, version, _letters(config, version))
+        letters_file = keep_letters(config, version, _letters(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))
         artifacts.recall_table(config.index, checks)
@@ -211,7 +200,7 @@ def ingest(
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,
-        dead_letters_file=place,
+        dead_letters_file=letters_file,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))
@@ -222,8 +211,8 @@ def ingest(
 def _letters(config: Config, version: str) -> list[DeadLetter]:
     staging, manifest = wiring.staging(config, version), _manifest(config, version)
     letters = read_ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
-    found = [one for own in letters for one in own]
-    return [*found, *(one for own in (staging.duplicates() or {}).values() for one in own)]
+    duplicates = (staging.duplicates() or {}).values()
+    return [letter for of_shard in (*letters, *duplicates) for letter in of_shard]
 
 
 def _manifest(config: Config, version: str) -> Manifest:

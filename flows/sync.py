@@ -58,24 +58,16 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
     with closing(wiring.index(config)) as index:
         record = live_record(index)
         delta = wiring.delta(config, record.version, record.syncs + 1)
-        manifest = sync_stage.unfinished(record, delta)
-        if manifest is None:
-            return record, False
-        flow_progress(config.index).note(
-            f"finishing sync {record.syncs + 1}, which was interrupted"
-        )
-        done = sync_stage.apply(
-            record, manifest, delta, index, None, config.ingest, flow_progress(config.index)
-        )
-        return done.record, True
+        progress = flow_progress(config.index)
+        return sync_stage.finish(record, delta, index, config.ingest, progress)
 
 
 @task(**AGAIN)
-def compare(config: Config, record: VersionRecord, wanted: SyncScope) -> SyncComparison:
-    """Compares the corpus with the version; stores what is to be done in staging."""
-    same = config.encoder == record.encoder.spec
-    card = record.encoder if same else wiring.encoder(config).card
-    compare_stage.check_same_version(record, config.chunking, card)
+def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComparison:
+    """Compares the corpus with the version; stores the difference in staging."""
+    compare_stage.check_same_version(
+        record, config.chunking, config.encoder, lambda: wiring.encoder(config).card
+    )
     with closing(wiring.index(config)) as index:
         return compare_stage.compare(
             record,
@@ -84,7 +76,7 @@ def compare(config: Config, record: VersionRecord, wanted: SyncScope) -> SyncCom
             wiring.delta(config, record.version, record.syncs + 1),
             config.sync,
             config.ingest,
-            wanted,
+            scope,
             flow_progress(config.index),
         )
 
@@ -140,8 +132,8 @@ def sync(
     with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
-        wanted = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
-        compared = clock.time("compare", lambda: compare(config, record, wanted))
+        scope = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
+        compared = clock.time("compare", lambda: compare(config, record, scope))
         letters = list(compared.dead_letters)
         done, manifest = Applied(record, 0, 0), compared.manifest
         if manifest is not None:
@@ -150,7 +142,7 @@ def sync(
             done = clock.time("apply", lambda: apply(config, record, manifest, dead))
             letters += _letters_of_shards(config, record, manifest)
         number = done.record.syncs
-        place = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
+        letters_file = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(
         index=config.index,
         version=record.version,
@@ -164,7 +156,7 @@ def sync(
         documents=done.record.num_documents,
         chunks=done.record.num_chunks,
         dead_letters=len(letters),
-        dead_letters_file=place,
+        dead_letters_file=letters_file,
         seconds=clock.seconds,
     )
     artifacts.phases_table(config.index, clock.rows())
@@ -188,4 +180,4 @@ def _letters_of_shards(
     delta = wiring.delta(config, record.version, record.syncs + 1)
     letters = [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
     left_out = (delta.duplicates() or {}).values()
-    return [*letters, *(letter for own in left_out for letter in own)]
+    return [*letters, *(letter for of_shard in left_out for letter in of_shard)]

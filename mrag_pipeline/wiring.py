@@ -212,6 +212,12 @@ def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retri
     return Retriever(loaded, segmenter(config, loaded), index, record)
 
 
+def version_retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
+    """Searches one version of the index with the encoder and chunking that built it."""
+    built_with = {"encoder": record.encoder.spec, "chunking": record.chunking}
+    return retriever(config.model_copy(update=built_with), index, record)
+
+
 def chat_model(config: Config) -> ChatModel:
     """The config's chat model; close it.
 

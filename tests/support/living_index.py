@@ -32,7 +32,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import Applied, apply, unfinished
+from mrag_pipeline.stages.sync.apply import Applied, apply, finish
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.versions.audit import Audit, audit
 from mrag_pipeline.stages.versions.lookup import live_record
@@ -164,13 +164,12 @@ class Living:
     def sync(self, wanted: SyncScope | None = None) -> tuple[SyncComparison, Applied | None]:
         """What `mrag sync` does: finishes a sync that was cut short, then looks for more."""
         record = live_record(self.index)
-        check_same_version(record, self.chunking, FakeEncoder(num_heads=self.num_heads).card)
+        card = FakeEncoder(num_heads=self.num_heads).card
+        # Settings that differ from the version's, so that the cards are compared.
+        moved = replace(card.spec, model="moved/to/another/path")
+        check_same_version(record, self.chunking, moved, lambda: card)
+        record, _ = finish(record, self.delta(record), self.index, self.ingest_spec, self.progress)
         delta = self.delta(record)
-        cut_short = unfinished(record, delta)
-        if cut_short is not None:
-            spec = self.ingest_spec
-            record = apply(record, cut_short, delta, self.index, None, spec, self.progress).record
-            delta = self.delta(record)
         compared = compare(
             record,
             self.reader(),

@@ -1,47 +1,88 @@
-"""The last look before the flip: labelled queries asked of the live version and the new one."""
+"""The last check before a version goes live: labelled queries searched in the live and the new."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from mrag_pipeline.domain.gate import GateComparison
+from mrag_pipeline.domain.gate import GateComparison, Verdict, judge
 from mrag_pipeline.domain.labelled_queries import LabelledSet
+from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.success import success, unique
-from mrag_pipeline.ports import Progress
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.ports import Progress, Versions
 from mrag_pipeline.settings.gate import GateSpec
+from mrag_pipeline.stages.ingest.publish import keep_ready
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.ingest.verify import CollectionCheck
 
 
 class HasDocuments(Protocol):
-    """What a retriever answers."""
+    """A retriever's answer."""
 
     def documents(self) -> list[str]:
         """Document ids, best first."""
 
 
 class Answerer(Protocol):
-    """A version that can be asked, with its own encoder."""
+    """A version that can be searched with its own encoder."""
 
     def retrieve(self, query: str, k: int = 10, strategy: str = "") -> HasDocuments:
         """The k documents that answer the query best."""
 
 
+def gate(
+    manifest: Manifest,
+    staged: StagedCounts,
+    checks: Sequence[CollectionCheck],
+    index: Versions,
+    spec: GateSpec,
+    read_queries: Callable[[Path], LabelledSet],
+    open_version: Callable[[VersionRecord], Answerer],
+    progress: Progress,
+) -> Verdict:
+    """Compares the new version with the live one that it would replace; switches nothing.
+
+    The gate is open if no other version is live. Otherwise the new version's record is written
+    first, so that a rejected version can be inspected, or activated by name.
+
+    Args:
+        read_queries: reads the file named by `gate.queries`.
+        open_version: a version that can be searched, given its record.
+    """
+    live_name = index.live()
+    live = index.record(live_name) if live_name not in (None, manifest.version) else None
+    if live is None:
+        return Verdict(staged.num_documents, 0, None, ())
+    new = keep_ready(manifest, staged, index, checks)
+    compared = None
+    if spec.queries:
+        labelled = read_queries(Path(spec.queries))
+        compared = compare_versions(open_version(live), open_version(new), labelled, spec, progress)
+    return judge(spec, new.num_documents, live.num_documents, compared)
+
+
 def compare_versions(
     live: Answerer, new: Answerer, labelled: LabelledSet, spec: GateSpec, progress: Progress
 ) -> GateComparison:
-    """Each query asked of both versions: how much each finds, and how much they agree."""
+    """Searches both versions for each query: how much each finds, and how much they agree."""
     progress.phase("gate", len(labelled.queries), "queries")
-    totals = [0.0, 0.0, 0.0]
+    live_success = new_success = overlap = 0.0
     for query in labelled.queries:
         k = len(query.aspects)
         depth = max(k, spec.overlap_k)
-        before = unique(live.retrieve(query.text, depth, spec.strategy).documents())
-        after = unique(new.retrieve(query.text, depth, spec.strategy).documents())
-        totals[0] += success(query, before[:k], labelled).ratio
-        totals[1] += success(query, after[:k], labelled).ratio
-        wanted = set(before[: spec.overlap_k])
-        again = wanted & set(after[: spec.overlap_k])
-        totals[2] += len(again) / len(wanted) if wanted else 1.0
+        live_documents = unique(live.retrieve(query.text, depth, spec.strategy).documents())
+        new_documents = unique(new.retrieve(query.text, depth, spec.strategy).documents())
+        live_success += success(query, live_documents[:k], labelled).ratio
+        new_success += success(query, new_documents[:k], labelled).ratio
+        expected = set(live_documents[: spec.overlap_k])
+        found_again = expected & set(new_documents[: spec.overlap_k])
+        overlap += len(found_again) / len(expected) if expected else 1.0
         progress.advance(1)
     progress.finish()
-    count = len(labelled.queries)
-    return GateComparison(count, *(total / max(1, count) for total in totals))
+    num_queries = len(labelled.queries)
+    divisor = max(1, num_queries)
+    return GateComparison(
+        num_queries, live_success / divisor, new_success / divisor, overlap / divisor
+    )

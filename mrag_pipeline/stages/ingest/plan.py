@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mrag_pipeline.domain.manifest import Manifest, fingerprint, version_of
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Shard, cut, listing_digest, shard_bytes
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
-from mrag_pipeline.ports import Collections, CorpusReader, Encoder, Segmenter, Staging
+from mrag_pipeline.ports import Collections, CorpusReader, Encoder, Progress, Segmenter, Staging
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
@@ -107,6 +107,14 @@ def plan(
     if index is not None:
         index.check_limits(collections, estimate.num_chunks)
     return Plan(manifest, estimate, len(collections), num_done, free_bytes, reader.describe())
+
+
+def store_plan(made: Plan, staging: Staging, progress: Progress) -> str:
+    """Stores the plan's manifest in its version's staging; returns the version's name."""
+    manifest = made.manifest
+    staging.write_manifest(manifest)
+    progress.note(f"plan: {made.corpus}; version {manifest.version}, {len(manifest.shards)} shards")
+    return manifest.version
 
 
 def shards_of(reader: CorpusReader, spec: ShardingSpec) -> tuple[Shard, ...]:

@@ -65,6 +65,27 @@ def unfinished(record: VersionRecord, staging: DeltaStaging) -> Manifest | None:
     return manifest
 
 
+def finish(
+    record: VersionRecord,
+    staging: DeltaStaging,
+    index: VersionRows,
+    spec: IngestSpec,
+    progress: Progress,
+) -> tuple[VersionRecord, bool]:
+    """Finishes the version's interrupted sync, if there is one.
+
+    Args:
+        staging: of the record's next sync.
+    Returns: the version's record, and whether a sync was finished.
+    Raises: as `unfinished` and `apply`.
+    """
+    manifest = unfinished(record, staging)
+    if manifest is None:
+        return record, False
+    progress.note(f"finishing sync {record.syncs + 1}, which was interrupted")
+    return apply(record, manifest, staging, index, None, spec, progress).record, True
+
+
 def apply(
     record: VersionRecord,
     manifest: Manifest,

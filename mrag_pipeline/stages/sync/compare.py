@@ -6,7 +6,7 @@ Memory: a fingerprint and an id for each document of the version, about 200 byte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
 
@@ -54,18 +55,27 @@ class SyncComparison:
     dead_letters: tuple[DeadLetter, ...]
 
 
-def check_same_version(record: VersionRecord, chunking: ChunkingSpec, card: EncoderCard) -> None:
+def check_same_version(
+    record: VersionRecord,
+    chunking: ChunkingSpec,
+    encoder: EncoderSpec,
+    load_card: Callable[[], EncoderCard],
+) -> None:
     """Refuses a config that chunks or embeds in another way than the version did.
 
+    Args:
+        load_card: the card of the config's encoder; called only if its settings differ from those
+            that built the version, because it loads the model.
     Raises: FingerprintMismatch.
     """
-    for what, actual, expected in (
+    card = record.encoder if encoder == record.encoder.spec else load_card()
+    for part, actual, expected in (
         ("encoder", card.identity(), record.encoder.identity()),
         ("chunking", chunking, record.chunking),
     ):
         if actual != expected:
             raise FingerprintMismatch(
-                f"the config's {what} is not the one that built {record.version}"
+                f"the config's {part} is not the one that built {record.version}"
                 + _differing(actual, expected),
                 "the same one: vectors of different ones cannot be compared",
                 "run `mrag ingest`: it builds a new version beside the live one, then switches",

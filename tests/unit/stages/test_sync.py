@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.domain.documents import DeadLetter, Document, chunk_id
+from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.errors import (
     FingerprintMismatch,
     IndexUnavailable,
@@ -19,7 +20,7 @@ from mrag_pipeline.errors import (
     VerifyFailed,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
-from mrag_pipeline.stages.sync.compare import SyncScope
+from mrag_pipeline.stages.sync.compare import SyncScope, check_same_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support import living_index as living_module
 from tests.support.fake_corpus import FakeCorpusReader
@@ -182,6 +183,16 @@ def test_another_chunking_is_refused(living: Living) -> None:
     living.chunking = ChunkingSpec(max_tokens=16)
     with pytest.raises(FingerprintMismatch, match="chunking"):
         living.sync()
+
+
+def test_the_model_is_not_loaded_where_the_settings_are_the_same(living: Living) -> None:
+    """Loading it takes seconds, and the record has its card."""
+    record = live_record(living.index)
+
+    def load_card() -> EncoderCard:
+        pytest.fail("the model was loaded")
+
+    check_same_version(record, record.chunking, record.encoder.spec, load_card)
 
 
 def test_a_sync_needs_a_live_version(tmp_path: Path) -> None:
