@@ -28,7 +28,7 @@ WORDS = [
 ]
 VERSION = "v0123456789ab"
 WINDOWS = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=6)
-# So shallow that rankings of a few chunks are cut, and every way to filter is taken.
+# So shallow that even rankings of a few chunks are cut and every way to filter is used.
 SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, candidates=40)
 WAYS = {
     "among ids": FilterSpec(),
@@ -60,7 +60,7 @@ class World:
         draw = np.random.default_rng(5)
         self.encoder = CountingEncoder()
         self.chunks = []
-        for at in range(num_chunks):
+        for position in range(num_chunks):
             words = draw.choice(WORDS, draw.integers(2, 7)).tolist()
             number = int(draw.integers(0, num_chunks // 2))
             metadata: dict[str, str | int | float | bool] = {
@@ -69,7 +69,10 @@ class World:
             }
             text = " ".join(words)
             self.chunks.append(
-                Chunk(at + 1, f"d{number}", at, 0, len(text), text, f"t{number % 3}", metadata, "")
+                Chunk(
+                    *(position + 1, f"d{number}", position, 0, len(text), text),
+                    *(f"t{number % 3}", metadata, ""),
+                )
             )
         made = FakeEncoder().encode([chunk.text for chunk in self.chunks], "document")
         self.made = made
@@ -84,32 +87,32 @@ class World:
 
     def holding(self, wanted: Callable[[Chunk], bool]) -> ExactIndex:
         """An index of some of the chunks."""
-        rows = [at for at, chunk in enumerate(self.chunks) if wanted(chunk)]
-        ids = np.array([self.chunks[at].id for at in rows], np.int64)
+        rows = [row for row, chunk in enumerate(self.chunks) if wanted(chunk)]
+        ids = np.array([self.chunks[row].id for row in rows], np.int64)
         index = ExactIndex("toy")
-        for at, name in enumerate(self.record.head_collections()):
-            vectors = np.ascontiguousarray(self.made.heads[rows, at])
+        for head, name in enumerate(self.record.head_collections()):
+            vectors = np.ascontiguousarray(self.made.heads[rows, head])
             index.load(
                 CollectionSpec(name, "head", vectors.shape[1]),
                 [head_table(ids, vectors, "float32")],
             )
         standard = self.made.standard[rows]
         texts = CollectionSpec(self.record.chunks_collection(), "chunks", standard.shape[1])
-        table = chunk_table([self.chunks[at] for at in rows], standard)
+        table = chunk_table([self.chunks[row] for row in rows], standard)
         words = self.record.lexical_collection()
         index.load(CollectionSpec(str(words), "lexical", 0, self.record.lexical), [table])
         index.load(texts, [table])
         return index
 
     def matching_alone(self, wanted: Filter) -> ExactIndex:
-        """An index that holds nothing but what a filter wants."""
+        """An index of only the chunks that match a filter."""
         return self.holding(lambda chunk: chunk.id not in self.deleted and matches(wanted, chunk))
 
     def question(self, query: str, strategy: str = "aspect", **wanted: Any) -> Question:
         subs = ("giant star", "river reed") if "fusion" in strategy else ()
-        asked = Query(query, strategy, subs)
-        [embedded] = QueryEmbedder(self.encoder, FakeSegmenter(), SPEC).embed([asked])
-        return Question(asked, embedded, **wanted)
+        to_embed = Query(query, strategy, subs)
+        [embedded] = QueryEmbedder(self.encoder, FakeSegmenter(), SPEC).embed([to_embed])
+        return Question(to_embed, embedded, **wanted)
 
     def searcher(self, index: Any = None, spec: RetrieveSpec = SPEC) -> Searcher:
         return Searcher(index or self.index, self.record, spec)

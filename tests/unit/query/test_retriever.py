@@ -1,4 +1,4 @@
-"""A query's way through a version, over an encoder of words and exact search."""
+"""A query is answered from a version, over a fake encoder and exact search."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class SmallIndex:
         )
         self.vectors[record.chunks_collection()] = made.standard
         self.rows = {
-            at + 1: ChunkRow(at + 1, document, 0, 0, len(text), document, text, {})
-            for at, (document, text) in enumerate(CHUNKS)
+            chunk_id: ChunkRow(chunk_id, document, 0, 0, len(text), document, text, {})
+            for chunk_id, (document, text) in enumerate(CHUNKS, start=1)
         }
         words = [lexical_text(document, text, LexicalSpec()) for document, text in CHUNKS]
         self.words = Bm25(list(self.rows), words)
@@ -75,11 +75,13 @@ class SmallIndex:
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
     ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
         self.early.append(likely)
-        return {one: self.rows[one].document_id for one in ids if one in self.rows}, {}
+        return {
+            chunk_id: self.rows[chunk_id].document_id for chunk_id in ids if chunk_id in self.rows
+        }, {}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         self.fetched.append(ids)
-        return {one: self.rows[one] for one in ids if one in self.rows}
+        return {chunk_id: self.rows[chunk_id] for chunk_id in ids if chunk_id in self.rows}
 
 
 class CountingEncoder(FakeEncoder):
@@ -93,8 +95,8 @@ class CountingEncoder(FakeEncoder):
         return super().encode(texts, role)
 
 
-class Asked:
-    """A retriever over the texts, and what it was made of."""
+class Toy:
+    """A retriever over the texts, and the parts it is made of."""
 
     def __init__(self) -> None:
         self.encoder = CountingEncoder()
@@ -113,96 +115,98 @@ class Asked:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked()
+def toy() -> Toy:
+    return Toy()
 
 
-def test_a_query_of_four_subjects_finds_all_four(asked: Asked) -> None:
+def test_a_query_of_four_subjects_finds_all_four(toy: Toy) -> None:
     """Each document once, though the dog and the sword have two passages."""
-    assert sorted(asked.ask().documents()) == ["cake", "dog", "star", "sword"]
+    assert sorted(toy.ask().documents()) == ["cake", "dog", "star", "sword"]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_answers_k_documents_once(asked: Asked, name: str) -> None:
+def test_every_strategy_answers_k_documents_once(toy: Toy, name: str) -> None:
     """As many as were asked for, with the row of the best passage."""
-    answer = asked.ask(k=3, strategy=name)
+    answer = toy.ask(k=3, strategy=name)
     assert len(set(answer.documents())) == 3
-    for one in answer.found:
-        assert one.row.id == one.hit.chunk_ids[0]
-        assert one.row.document_id == one.hit.document_id
-        assert one.hit.parts.shape == (len(answer.voters), len(answer.windows))
-        assert one.hit.parts.any()
+    for document in answer.found:
+        assert document.row.id == document.hit.chunk_ids[0]
+        assert document.row.document_id == document.hit.document_id
+        assert document.hit.parts.shape == (len(answer.voters), len(answer.windows))
+        assert document.hit.parts.any()
 
 
-def test_windows_go_through_one_batch_and_one_search_call(asked: Asked) -> None:
-    """All heads are asked about all windows at once, the standard vector with them."""
-    answer = asked.ask()
-    assert asked.encoder.batches == [len(answer.windows)]
-    collections = [request.collection for request in asked.index.requests]
-    record = asked.record
+def test_windows_go_through_one_batch_and_one_search_call(toy: Toy) -> None:
+    """All heads are searched for all windows at once, the standard vector with them."""
+    answer = toy.ask()
+    assert toy.encoder.batches == [len(answer.windows)]
+    collections = [request.collection for request in toy.index.requests]
+    record = toy.record
     assert collections == [*record.head_collections(), record.chunks_collection()]
-    assert {len(request.vectors) for request in asked.index.requests} == {len(answer.windows)}
+    assert {len(request.vectors) for request in toy.index.requests} == {len(answer.windows)}
     assert answer.voters == (*(str(head) for head in record.encoder.heads), STANDARD)
     assert answer.num_searches == len(collections) * len(answer.windows)
-    (texts,) = asked.index.fetched
-    assert sorted(texts) == sorted(found.row.id for found in answer.found), "the winners' alone"
+    (fetched,) = toy.index.fetched
+    winners = [document.row.id for document in answer.found]
+    assert sorted(fetched) == sorted(winners), "texts of the winners only"
 
 
-def test_mrag_reads_heads_only_and_the_whole_query(asked: Asked) -> None:
-    """The paper's rule: no window, no standard vector."""
-    answer = asked.ask(strategy="mrag")
+def test_mrag_searches_heads_only_and_the_whole_query(toy: Toy) -> None:
+    """The paper's rule: no windows, no standard vector."""
+    answer = toy.ask(strategy="mrag")
     assert [window.text for window in answer.windows] == [QUERY]
     assert STANDARD not in answer.voters
-    assert len(asked.index.requests) == len(asked.record.encoder.heads)
+    assert len(toy.index.requests) == len(toy.record.encoder.heads)
 
 
-def test_a_short_query_under_aspect_is_mrag_and_the_standard_vector(asked: Asked) -> None:
+def test_a_short_query_under_aspect_is_mrag_and_the_standard_vector(toy: Toy) -> None:
     """One window, so the heads' parts are those of the paper's rule."""
     query = "giant carbon star"
-    ours, papers = asked.ask(query, strategy="aspect"), asked.ask(query, strategy="mrag")
-    assert len(ours.windows) == 1
-    heads = len(asked.record.encoder.heads)
-    wanted = {one.hit.document_id: one.hit.parts for one in papers.found}
-    for one in ours.found:
-        if one.hit.document_id in wanted:
-            np.testing.assert_array_equal(one.hit.parts[:heads], wanted[one.hit.document_id])
+    aspect, mrag = toy.ask(query, strategy="aspect"), toy.ask(query, strategy="mrag")
+    assert len(aspect.windows) == 1
+    heads = len(toy.record.encoder.heads)
+    expected = {document.hit.document_id: document.hit.parts for document in mrag.found}
+    for document in aspect.found:
+        hit = document.hit
+        if hit.document_id in expected:
+            np.testing.assert_array_equal(hit.parts[:heads], expected[hit.document_id])
 
 
-def test_standard_is_the_order_of_similarity(asked: Asked) -> None:
+def test_standard_is_the_order_of_similarity(toy: Toy) -> None:
     """Documents by their nearest passage, found without the code under test."""
     embedded = FakeEncoder().encode([QUERY], "query").standard[0]
     passages = FakeEncoder().encode([text for _, text in CHUNKS], "document").standard
     order = np.argsort(-(passages @ embedded))
-    expected = list(dict.fromkeys(CHUNKS[at][0] for at in order))
-    assert asked.ask(k=5, strategy="standard").documents() == expected
+    expected = list(dict.fromkeys(CHUNKS[index][0] for index in order))
+    assert toy.ask(k=5, strategy="standard").documents() == expected
 
 
-def test_a_deleted_chunk_is_never_found(asked: Asked) -> None:
+def test_a_deleted_chunk_is_never_found(toy: Toy) -> None:
     """Its vectors may still be in the heads; its row is gone, so its votes are dropped."""
-    for chunk, row in list(asked.index.rows.items()):
+    for chunk_id, row in list(toy.index.rows.items()):
         if row.document_id == "star":
-            del asked.index.rows[chunk]
-    answer = asked.ask(k=9)
+            del toy.index.rows[chunk_id]
+    answer = toy.ask(k=9)
     assert "star" not in answer.documents()
     assert len(answer.found) == len(TEXTS) - 1
 
 
-def test_fusion_joins_the_sub_queries(asked: Asked) -> None:
-    """Each sub-query's own document comes before any second; the query itself is not asked."""
-    answer = asked.ask(k=2, strategy="fusion-mrag")
+def test_fusion_joins_the_sub_queries(toy: Toy) -> None:
+    """Each sub-query's first document comes before any second; the query itself is not searched."""
+    answer = toy.ask(k=2, strategy="fusion-mrag")
     assert sorted(answer.documents()) == ["dog", "star"]
     assert [window.text for window in answer.windows] == ["herding dog", "giant star carbon"]
 
 
-def test_an_encoder_that_did_not_build_the_version_is_refused(asked: Asked) -> None:
+def test_an_encoder_that_did_not_build_the_version_is_refused(toy: Toy) -> None:
     """Its vectors would mean something else."""
     other = FakeEncoder(EncoderSpec(model="other", max_tokens=64))
     with pytest.raises(FingerprintMismatch, match="other"):
-        Retriever(other, FakeSegmenter(), asked.index, asked.record)
+        Retriever(other, FakeSegmenter(), toy.index, toy.record)
 
 
 @pytest.mark.parametrize(
-    ("query", "k", "strategy", "found"),
+    ("query", "k", "strategy", "message"),
     [
         (" \n", 3, "aspect", "without text"),
         ("dog", 0, "aspect", "k = 0"),
@@ -210,10 +214,10 @@ def test_an_encoder_that_did_not_build_the_version_is_refused(asked: Asked) -> N
         ("dog", 3, "aspekt", "did you mean `aspect`"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(
-    asked: Asked, query: str, k: int, strategy: str, found: str
+def test_an_invalid_question_is_refused(
+    toy: Toy, query: str, k: int, strategy: str, message: str
 ) -> None:
-    """Before anything is searched, saying what to do."""
-    with pytest.raises(ConfigError, match=found):
-        asked.retriever.retrieve(query, k, strategy)
-    assert asked.index.requests == []
+    """The error comes before any search and says what to do."""
+    with pytest.raises(ConfigError, match=message):
+        toy.retriever.retrieve(query, k, strategy)
+    assert toy.index.requests == []

@@ -1,4 +1,4 @@
-"""Questions asked together, with filters, and of heads that do not answer."""
+"""Searches for several questions at once, with filters, and with heads that do not answer."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ small_filters: st.SearchStrategy[Filter] = st.recursive(
 )
 
 
-def told(answer: Answer) -> list[Any]:
-    """All that an answer says of what was found."""
+def content_of(answer: Answer) -> list[Any]:
+    """Everything that an answer says about its documents."""
     return [
-        (one.hit.document_id, one.hit.chunk_ids, one.hit.vote, one.hit.parts.tolist(), one.row)
-        for one in answer.found
+        (hit.document_id, hit.chunk_ids, hit.vote, hit.parts.tolist(), row)
+        for hit, row in ((document.hit, document.row) for document in answer.found)
     ]
 
 
 class Recorded:
-    """An index that can be overridden in part."""
+    """Passes calls on to an index; subclasses override some of them."""
 
     def __init__(self, index: VectorIndex) -> None:
         self.index = index
@@ -69,15 +69,15 @@ class Recorded:
 
 
 class Spy(Recorded):
-    """Remembers what is searched, call by call."""
+    """Records the requests of each search call."""
 
     def __init__(self, index: VectorIndex) -> None:
         super().__init__(index)
         self.calls: list[list[SearchRequest]] = []
 
-    def search(self, some: Sequence[SearchRequest]) -> list[Ranking]:
-        self.calls.append(list(some))
-        return self.index.search(some)
+    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        self.calls.append(list(requests))
+        return self.index.search(requests)
 
 
 # ------------------------------------------------------------------ filters
@@ -89,45 +89,49 @@ class Spy(Recorded):
     strategy=st.sampled_from(["aspect", "mrag", "standard", "fusion-mrag", "split"]),
     k=st.integers(1, 12),
 )
-def test_a_filtered_answer_is_that_of_an_index_of_the_rest_alone(
+def test_a_filtered_answer_is_that_of_an_index_of_matching_chunks_only(
     way: str, wanted: Filter, query: str, strategy: str, k: int
 ) -> None:
-    """The same documents, passages, votes and parts, whichever way the filter goes."""
+    """The same documents, passages, votes and parts, however the filter is applied."""
     spec = replace(SPEC, filtering=WAYS[way])
     question = WORLD.question(query, strategy, k=k, filter=wanted)
-    [found] = WORLD.searcher(spec=spec).search([question])
-    alone = WORLD.searcher(WORLD.matching_alone(wanted), spec)
-    [right] = alone.search([replace(question, filter=None)])
-    assert told(found) == told(right)
-    assert all(matches(wanted, one.row) for one in found.found)
+    [answer] = WORLD.searcher(spec=spec).search([question])
+    matching_only = WORLD.searcher(WORLD.matching_alone(wanted), spec)
+    [expected] = matching_only.search([replace(question, filter=None)])
+    assert content_of(answer) == content_of(expected)
+    assert all(matches(wanted, document.row) for document in answer.found)
 
 
-def test_each_way_is_taken() -> None:
-    """What the property above is about: one search among ids, longer and longer, in blocks."""
+def test_each_way_to_filter_is_taken() -> None:
+    """The property above covers searches among ids, ever longer rankings, and blocks of ids."""
     wanted = Condition("metadata.year", "eq", 2003)
     question = WORLD.question(QUERIES[1], "mrag", k=1, filter=wanted)
-    seen = {}
+    requests = {}
     for way, filtering in WAYS.items():
         spy = Spy(WORLD.index)
         WORLD.searcher(spy, replace(SPEC, filtering=filtering)).search([question])
-        seen[way] = [one for call in spy.calls for one in call]
+        requests[way] = [request for call in spy.calls for request in call]
     ids = WORLD.index.matching(WORLD.record.chunks_collection(), wanted).tolist()
-    assert [one.among.tolist() for one in seen["among ids"]] == [ids] * 4
-    assert {one.among is None for one in seen["longer rankings"]} == {True}
+    assert [request.among.tolist() for request in requests["among ids"]] == [ids] * 4
+    assert {request.among is None for request in requests["longer rankings"]} == {True}
     first = WORLD.record.head_collections()[0]
-    depths = [one.limit for one in seen["longer rankings"] if one.collection == first]
+    depths = [
+        request.limit for request in requests["longer rankings"] if request.collection == first
+    ]
     assert depths == [4 * 2**turn for turn in range(len(depths))]
     assert len(depths) > 1
-    blocks = [one.among.tolist() for one in seen["in blocks"] if one.among is not None]
+    blocks = [
+        request.among.tolist() for request in requests["in blocks"] if request.among is not None
+    ]
     assert max(map(len, blocks)) == 3
-    assert sorted({one for block in blocks for one in block}) == ids
+    assert sorted({chunk_id for block in blocks for chunk_id in block}) == ids
 
 
-def test_nothing_matches_and_nothing_is_searched() -> None:
-    """An empty answer, not an error."""
+def test_a_filter_that_matches_nothing_searches_nothing() -> None:
+    """The answer is empty, not an error."""
 
     class Silent(Recorded):
-        def search(self, some: Sequence[SearchRequest]) -> list[Ranking]:
+        def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
             raise AssertionError("searched")
 
     wanted = Condition("metadata.none", "exists")
@@ -136,34 +140,34 @@ def test_nothing_matches_and_nothing_is_searched() -> None:
     assert answer.voters
 
 
-def test_an_index_that_answers_too_much_leaks_nothing() -> None:
-    """Whatever it says matches, a document that does not is never in the answer."""
+def test_an_index_that_returns_too_much_leaks_nothing() -> None:
+    """A document that does not match is never in the answer, whatever the index returns."""
 
     class Leaking(Recorded):
-        def matching(self, *asked: Any, **more: Any) -> Any:
+        def matching(self, *_: Any, **__: Any) -> Any:
             return np.arange(1, 61)
 
-        def search(self, some: Sequence[SearchRequest]) -> list[Ranking]:
-            return WORLD.index.search([replace(one, among=None) for one in some])
+        def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+            return WORLD.index.search([replace(request, among=None) for request in requests])
 
     wanted = Condition("metadata.shelf", "eq", "a")
     [answer] = WORLD.searcher(Leaking(WORLD.index)).search(
         [WORLD.question(QUERIES[1], k=10, filter=wanted)]
     )
     assert answer.found
-    assert {one.row.metadata["shelf"] for one in answer.found} == {"a"}
-    # Nor where a question beside it has had the same rows read already.
+    assert {document.row.metadata["shelf"] for document in answer.found} == {"a"}
+    # Also where another question of the same call has read the same rows.
     beside, answer = WORLD.searcher(Leaking(WORLD.index)).search(
         [WORLD.question(QUERIES[1], k=30), WORLD.question(QUERIES[1], k=10, filter=wanted)]
     )
-    assert {one.row.metadata["shelf"] for one in beside.found} == {"a", "b"}
-    assert {one.row.metadata["shelf"] for one in answer.found} == {"a"}
+    assert {document.row.metadata["shelf"] for document in beside.found} == {"a", "b"}
+    assert {document.row.metadata["shelf"] for document in answer.found} == {"a"}
 
 
-def test_a_row_that_goes_while_it_is_answered_makes_way_for_the_next() -> None:
-    """As if it had never been listed: a sync deletes rows at any moment."""
+def test_a_row_deleted_during_a_search_gives_its_position_to_the_next() -> None:
+    """As if it had never been found: a sync deletes rows at any time."""
     [before] = WORLD.searcher().search([WORLD.question(QUERIES[1], k=5)])
-    gone = {one.row.id for one in before.found[:2]}
+    gone = {document.row.id for document in before.found[:2]}
 
     class Losing(Recorded):
         def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
@@ -171,45 +175,47 @@ def test_a_row_that_goes_while_it_is_answered_makes_way_for_the_next() -> None:
             return documents, self.chunks(collection, likely)
 
         def chunks(self, collection: str, ids: Sequence[int]) -> Any:
-            return WORLD.index.chunks(collection, [one for one in ids if one not in gone])
+            return WORLD.index.chunks(collection, [i for i in ids if i not in gone])
 
     class Without(Recorded):
         def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
-            left = [one for one in ids if one not in gone]
-            return WORLD.index.look_up(collection, left, [one for one in likely if one in left])
+            remaining = [i for i in ids if i not in gone]
+            likely = [i for i in likely if i in remaining]
+            return WORLD.index.look_up(collection, remaining, likely)
 
     [losing] = WORLD.searcher(Losing(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
     [without] = WORLD.searcher(Without(WORLD.index)).search([WORLD.question(QUERIES[1], k=5)])
-    assert [one.row.id for one in losing.found] == [one.row.id for one in without.found]
-    assert not gone & {one.row.id for one in losing.found}
+    shown = [document.row.id for document in losing.found]
+    assert shown == [document.row.id for document in without.found]
+    assert not gone & set(shown)
     assert len(losing.found) == 5
 
 
 @pytest.mark.parametrize("strategy", ["aspect", "mrag", "fusion-mrag"])
 def test_rows_that_are_read_early_change_no_answer(strategy: str) -> None:
-    """All of them, none, or those of another question: what is missing is read when it is known."""
+    """Whether all of them, some or none come early, missing rows are read at the end."""
 
     class Early(Recorded):
-        def __init__(self, share: int) -> None:
+        def __init__(self, step: int) -> None:
             super().__init__(WORLD.index)
-            self.share = share
+            self.step = step
             self.late: list[int] = []
 
         def look_up(self, collection: str, ids: Sequence[int], likely: Sequence[int]) -> Any:
-            some = WORLD.index.chunks(collection, list(likely)[:: self.share] if self.share else [])
+            early = list(likely)[:: self.step] if self.step else []
             documents, _ = WORLD.index.look_up(collection, ids, [])
-            return documents, some
+            return documents, WORLD.index.chunks(collection, early)
 
         def chunks(self, collection: str, ids: Sequence[int]) -> Any:
             self.late += ids
             return WORLD.index.chunks(collection, ids)
 
     answers, late = [], []
-    for share in (1, 2, 0):
-        index = Early(share)
+    for step in (1, 2, 0):  # all of them, every second, none
+        index = Early(step)
         answers.append(WORLD.searcher(index).search([WORLD.question(QUERIES[1], strategy, k=5)])[0])
         late.append(len(index.late))
-    shown = [[(one.hit.vote, one.row) for one in answer.found] for answer in answers]
+    shown = [[(document.hit.vote, document.row) for document in answer.found] for answer in answers]
     assert shown[0] == shown[1] == shown[2]
     assert late[0] < late[1] < late[2] == 5
 
@@ -228,20 +234,20 @@ def test_rows_that_are_read_early_change_no_answer(strategy: str) -> None:
         max_size=5,
     )
 )
-def test_asked_together_is_asked_alone(asked: list[Any]) -> None:
-    """Any strategies, depths and filters in one call: each answer is its own."""
+def test_questions_searched_together_are_answered_as_if_alone(drawn: list[Any]) -> None:
+    """Any strategies, depths and filters in one call do not affect each other."""
     questions = [
         WORLD.question(query, strategy, k=k, filter=wanted, seconds=seconds)
-        for query, strategy, k, wanted, seconds in asked
+        for query, strategy, k, wanted, seconds in drawn
     ]
     together = WORLD.searcher().search(questions)
     alone = [WORLD.searcher().search([question])[0] for question in questions]
-    assert [told(one) for one in together] == [told(one) for one in alone]
-    assert [one.voters for one in together] == [one.voters for one in alone]
+    assert [content_of(answer) for answer in together] == [content_of(answer) for answer in alone]
+    assert [answer.voters for answer in together] == [answer.voters for answer in alone]
 
 
 def test_questions_share_the_searches_of_a_collection() -> None:
-    """One request a collection, with all vectors, as deep as the deepest."""
+    """One request per collection, with all vectors, as deep as the deepest question needs."""
     questions = [
         WORLD.question(QUERIES[0], "mrag", k=1),
         WORLD.question(QUERIES[2], "aspect", k=9),
@@ -251,21 +257,21 @@ def test_questions_share_the_searches_of_a_collection() -> None:
     WORLD.searcher(spy).search(questions)
     [requests] = spy.calls
     names = [*WORLD.record.head_collections(), WORLD.record.chunks_collection()]
-    assert sorted(one.collection for one in requests) == sorted(names)
-    assert {len(one.vectors) for one in requests} == {2}
-    assert {one.limit for one in requests} == {36}
+    assert sorted(request.collection for request in requests) == sorted(names)
+    assert {len(request.vectors) for request in requests} == {2}
+    assert {request.limit for request in requests} == {36}
 
 
-def test_callers_of_about_the_same_time_share_searches() -> None:
-    """In the time of the one that has least; one with far more is not held to it."""
+def test_questions_with_similar_time_limits_share_searches() -> None:
+    """The shortest limit holds for them; a question with far more time is searched on its own."""
     index = Slow(WORLD.index, "no collection")
-    questions = [WORLD.question("dog", "standard", seconds=one) for one in (20.0, 21.0, 60.0)]
+    questions = [WORLD.question("dog", "standard", seconds=limit) for limit in (20.0, 21.0, 60.0)]
     WORLD.searcher(index).search(questions)
-    assert [round(one) for one in index.asked] == [20, 60]
+    assert [round(limit) for limit in index.limits] == [20, 60]
 
 
 def test_true_and_one_are_two_filters() -> None:
-    """Equal in Python: asked together, each has its own answer."""
+    """They are equal in Python; in one call each still gets its own answer."""
     index = WORLD.holding(lambda chunk: True)
     rows = [
         replace(chunk, metadata={"x": bool(chunk.id % 2) if chunk.id < 30 else chunk.id % 2})
@@ -279,12 +285,12 @@ def test_true_and_one_are_two_filters() -> None:
             for value in (True, 1, 1.0)
         ]
     )
-    kinds = [{type(one.row.metadata["x"]) for one in answer.found} for answer in answers]
+    kinds = [{type(document.row.metadata["x"]) for document in answer.found} for answer in answers]
     assert kinds == [{bool}, {int}, {int}]
 
 
-def test_nobody_pays_for_anothers_error() -> None:
-    """Each outcome is an answer or its own error, in order; `search` raises the first."""
+def test_an_error_of_one_question_leaves_the_others_answered() -> None:
+    """Each outcome is an answer or that question's error, in order; `search` raises the first."""
     good, bad = WORLD.question("dog"), WORLD.question("dog", k=0)
     other = WORLD.question("dog")
     wide = replace(other.embedded.embeddings, heads=np.zeros((1, 4, 9), np.float32))
@@ -300,24 +306,26 @@ def test_nobody_pays_for_anothers_error() -> None:
 
 # ------------------------------------------------------------------ heads that do not answer
 class Slow(Recorded):
-    """Some collections do not answer in time."""
+    """Collections with one of these endings do not answer in time."""
 
     def __init__(self, index: VectorIndex, *late: str) -> None:
         super().__init__(index)
         self.late = late
-        self.asked: list[float] = []
+        self.limits: list[float] = []
 
-    def search_within(self, some: Sequence[SearchRequest], seconds: float) -> list[Ranking | None]:
-        self.asked.append(seconds)
-        found = WORLD.index.search(some)
+    def search_within(
+        self, requests: Sequence[SearchRequest], seconds: float
+    ) -> list[Ranking | None]:
+        self.limits.append(seconds)
+        rankings = WORLD.index.search(requests)
         return [
-            None if one.collection.endswith(self.late) else ranking
-            for one, ranking in zip(some, found, strict=True)
+            None if request.collection.endswith(self.late) else ranking
+            for request, ranking in zip(requests, rankings, strict=True)
         ]
 
 
 def test_a_missing_head_is_an_error_unless_allowed() -> None:
-    """It is named; fewer heads than allowed is an error too."""
+    """The error names it; fewer heads than `min_heads` is an error too."""
     index = Slow(WORLD.index, "l00_h01")
     strict = WORLD.question(QUERIES[1], seconds=5.0)
     with pytest.raises(HeadsMissing, match=r"3 of 4 heads.*l00_h01"):
@@ -327,25 +335,24 @@ def test_a_missing_head_is_an_error_unless_allowed() -> None:
     [answer] = WORLD.searcher(index).search([replace(strict, min_heads=3)])
     assert answer.missing == ("l00_h01",)
     assert answer.voters == ("l00_h00", "l00_h02", "l00_h03", STANDARD)
-    assert all(one.hit.parts.shape[0] == 4 for one in answer.found)
-    assert 0 < min(index.asked) <= 5.0
+    assert all(document.hit.parts.shape[0] == 4 for document in answer.found)
+    assert 0 < min(index.limits) <= 5.0
 
 
-def test_the_others_votes_are_what_they_were() -> None:
-    """A missing head's votes are gone, nothing else changes."""
+def test_a_missing_head_does_not_change_the_votes_of_others() -> None:
+    """Only its own votes are gone."""
     question = WORLD.question(QUERIES[0], "mrag", k=40, min_heads=1)
     [fewer] = WORLD.searcher(Slow(WORLD.index, "l00_h01")).search([question])
     [whole] = WORLD.searcher().search([question])
     assert whole.missing == ()
-    parts = {one.hit.document_id: one.hit.parts for one in whole.found}
-    for one in fewer.found:
-        np.testing.assert_array_equal(
-            one.hit.parts, np.delete(parts[one.hit.document_id], 1, axis=0)
-        )
+    parts = {document.hit.document_id: document.hit.parts for document in whole.found}
+    for document in fewer.found:
+        hit = document.hit
+        np.testing.assert_array_equal(hit.parts, np.delete(parts[hit.document_id], 1, axis=0))
 
 
-def test_a_voter_that_is_no_head_may_be_missing_too() -> None:
-    """If fewer heads are allowed; where it is the only voter there is no answer."""
+def test_a_voter_that_is_not_a_head_may_be_missing_too() -> None:
+    """If fewer heads are allowed; without any voter there is an error."""
     index = Slow(WORLD.index, "chunks")
     question = WORLD.question(QUERIES[0], min_heads=4)
     assert WORLD.searcher(index).search([question])[0].missing == (STANDARD,)
@@ -358,7 +365,7 @@ def test_a_voter_that_is_no_head_may_be_missing_too() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_filter_and_a_missing_head(way: str) -> None:
-    """Late in any of the searches of a filter: missing."""
+    """A head that is late in any search of a filter is missing."""
     index = Slow(WORLD.index, "l00_h02")
     wanted = Condition("metadata.shelf", "eq", "a")
     question = WORLD.question(QUERIES[1], filter=wanted, min_heads=2, seconds=9.0)
@@ -369,42 +376,45 @@ def test_a_filter_and_a_missing_head(way: str) -> None:
 
 # ------------------------------------------------------------------ embedding
 def test_queries_are_embedded_in_one_call() -> None:
-    """Windows of all of them at once, each text once; as embedded alone."""
+    """All windows at once, each text once; the vectors are those of queries embedded alone."""
     encoder = CountingEncoder()
     embedder = QueryEmbedder(encoder, FakeSegmenter(), SPEC)
-    asked = [Query(query, name) for query in QUERIES for name in ("aspect", "mrag", "standard")]
-    together = embedder.embed(asked)
+    queries = [Query(query, name) for query in QUERIES for name in ("aspect", "mrag", "standard")]
+    together = embedder.embed(queries)
     assert len(encoder.batches) == 1
-    for one, query in zip(together, asked, strict=True):
+    for embedded, query in zip(together, queries, strict=True):
         [alone] = embedder.embed([query])
-        assert one.windows == alone.windows
-        np.testing.assert_array_equal(one.embeddings.heads, alone.embeddings.heads)
-        np.testing.assert_array_equal(one.embeddings.standard, alone.embeddings.standard)
+        assert embedded.windows == alone.windows
+        np.testing.assert_array_equal(embedded.embeddings.heads, alone.embeddings.heads)
+        np.testing.assert_array_equal(embedded.embeddings.standard, alone.embeddings.standard)
     assert embedder.embed([]) == []
 
 
 def test_an_embedded_query_survives_pickling() -> None:
-    """It goes from where the model is to where the index is."""
+    """It is sent from the process of the model to that of the index."""
     question = WORLD.question(QUERIES[1], filter=Condition("title", "eq", "t1"))
-    [found] = WORLD.searcher().search([pickle.loads(pickle.dumps(question))])
-    [right] = WORLD.searcher().search([question])
-    assert told(pickle.loads(pickle.dumps(found))) == told(found) == told(right)
+    [answer] = WORLD.searcher().search([pickle.loads(pickle.dumps(question))])
+    [expected] = WORLD.searcher().search([question])
+    pickled = pickle.loads(pickle.dumps(answer))
+    assert content_of(pickled) == content_of(answer) == content_of(expected)
 
 
 def test_given_windows_are_searched_as_they_are() -> None:
-    """In their order, near-duplicates too; found in the query where it holds them."""
+    """In their order, near-duplicates too; located in the query where it contains them."""
     embedder = QueryEmbedder(CountingEncoder(), FakeSegmenter(), SPEC)
-    [made] = embedder.embed([Query("a dog and a star", windows=("a star", "a star ", "cake", " "))])
-    assert [(one.text, one.start, one.end) for one in made.windows] == [
+    [embedded] = embedder.embed(
+        [Query("a dog and a star", windows=("a star", "a star ", "cake", " "))]
+    )
+    assert [(window.text, window.start, window.end) for window in embedded.windows] == [
         ("a star", 10, 16),
         ("a star ", 0, 16),
         ("cake", 0, 16),
     ]
-    assert {one.scale for one in made.windows} == {"given"}
+    assert {window.scale for window in embedded.windows} == {"given"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("query", "message"),
     [
         (Query("dog", "mrag", ("dog",)), "windows for the strategy mrag"),
         (Query("dog", "aspect", (" ", "\n")), "windows without text"),
@@ -413,16 +423,16 @@ def test_given_windows_are_searched_as_they_are() -> None:
         (Query("dog", "aspekt"), "did you mean `aspect`"),
     ],
 )
-def test_what_cannot_be_embedded_is_refused(asked: Query, found: str) -> None:
+def test_an_invalid_query_is_refused(query: Query, message: str) -> None:
     """Before the encoder is called."""
     encoder = CountingEncoder()
-    with pytest.raises(ConfigError, match=found):
-        QueryEmbedder(encoder, FakeSegmenter()).embed([asked])
+    with pytest.raises(ConfigError, match=message):
+        QueryEmbedder(encoder, FakeSegmenter()).embed([query])
     assert encoder.batches == []
 
 
-def test_a_retriever_takes_all_of_it() -> None:
-    """Windows, a filter and fewer heads, in one process."""
+def test_a_retriever_takes_windows_a_filter_and_fewer_heads() -> None:
+    """All in one call, in one process."""
     index = Slow(WORLD.index, "l00_h01")
     retriever = Retriever(WORLD.encoder, FakeSegmenter(), index, WORLD.record, SPEC)
     wanted = Condition("metadata.shelf", "eq", "b")
@@ -431,5 +441,5 @@ def test_a_retriever_takes_all_of_it() -> None:
     )
     assert [window.text for window in answer.windows] == ["dog", "star"]
     assert answer.missing == ("l00_h01",)
-    assert {one.row.metadata["shelf"] for one in answer.found} == {"b"}
+    assert {document.row.metadata["shelf"] for document in answer.found} == {"b"}
     assert set(answer.seconds) == {"windows", "encode", "search", "fetch", "vote"}
