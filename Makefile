@@ -96,8 +96,9 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 # All but the parts of others, and but encode_gpu.py, which needs a GPU.
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py encode_gpu.py \
-    plain_search.py scale_one.py served.py synthetic.py),$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py \
+    encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
+    recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py),$(wildcard benchmarks/*.py))
 
 bench: $(VENV)/.installed
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done

@@ -1,8 +1,8 @@
-"""What the encoder's replica gives 16 callers, one by one and in batches: a part of serve.py.
+"""How much batching raises the throughput of one encoder replica; a part of serve.py.
 
-The very same replica, with its own batching; the callers are in its process, so that routing
-to it is not in the figures. A batch saves the fixed cost of a forward pass, and nothing else
-on a core that computes all the time: short questions gain most, and a GPU would gain more.
+Sixteen callers ask the product's own replica, one question at a time and in batches. They run in
+the replica's process, so the figures exclude routing. On a busy core a batch saves only the fixed
+cost of a forward pass: short questions gain most, and a GPU would gain more.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from callers import told
-from served import Place, Questions
+from callers import print_target
+from served import BenchIndex, Questions
 
 from mrag_pipeline.query.question import Query
 
@@ -23,13 +23,13 @@ BATCHING_AT_LEAST = 3.0
 BATCHING_CALLERS = 16
 
 
-def show_batching(place: Place, asked: Questions, seconds: float) -> None:
+def show_batching(bench: BenchIndex, questions: Questions, seconds: float) -> None:
     """Prints the ratios beside the target."""
     from mrag_pipeline.serving.ray import launcher
 
-    keywords = list(dict.fromkeys(" ".join(query.split()[:3]) for query in asked.short))
-    kinds = {"3 words": keywords, "8 to 13 words": list(asked.short)}
-    os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "1"  # there is no loop here
+    keywords = list(dict.fromkeys(" ".join(query.split()[:3]) for query in questions.short))
+    kinds = {"3 words": keywords, "8 to 13 words": list(questions.short)}
+    os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "1"  # this process runs no event loop
     os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
     with launcher.environment():
         from ray import serve
@@ -38,7 +38,7 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
         from mrag_pipeline.serving.ray.deployments import EncoderReplica
 
         class Measured(EncoderReplica):
-            """A replica with callers of its own."""
+            """A replica that measures its own throughput."""
 
             async def rate(self, queries: list[str], max_batch: int, seconds: float) -> float:
                 self.reconfigure({"max_batch": max_batch})
@@ -48,9 +48,9 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         try:
             part = serve.deployment(Measured).options(max_ongoing_requests=64)
-            app = part.bind(place.config().to_dict())
+            app = part.bind(bench.config().to_dict())
             handle = serve.run(app, name="encoder", route_prefix=None)
-            found = {
+            rates_by_kind = {
                 kind: [
                     [
                         handle.rate.remote(queries, max_batch, seconds / 2).result()
@@ -64,11 +64,11 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
             serve.shutdown()
             cluster.disconnect_ray()
     print(f"\nOne encoder replica, {BATCHING_CALLERS} callers:")
-    for kind, pairs in found.items():
+    for kind, pairs in rates_by_kind.items():
         alone, together = (statistics.median(rates) for rates in zip(*pairs, strict=True))
         ratios = [batched / single for single, batched in pairs]
         times = statistics.median(ratios)
-        told(
+        print_target(
             f"batching questions of {kind}",
             f"{alone:.0f} QPS one by one, {together:.0f} in batches, "
             f"{times:.2f}x [{min(ratios):.2f}, {max(ratios):.2f}]",
@@ -78,17 +78,17 @@ def show_batching(place: Place, asked: Questions, seconds: float) -> None:
 
 
 async def embedded_a_second(embed: Any, queries: Sequence[str], seconds: float) -> float:
-    """Answers a second to callers who ask again as soon as they are answered."""
+    """Answers per second to callers who ask again as soon as they are answered."""
     count = 0
     opens = time.monotonic() + 0.2 * seconds
     ends = opens + seconds
 
-    async def caller(at: int) -> None:
+    async def caller(number: int) -> None:
         nonlocal count
         while time.monotonic() < ends:
-            await embed((Query(queries[at % len(queries)], "mrag"),))
+            await embed((Query(queries[number % len(queries)], "mrag"),))
             count += opens < time.monotonic() <= ends
-            at += BATCHING_CALLERS
+            number += BATCHING_CALLERS
 
     await asyncio.gather(*(caller(first) for first in range(BATCHING_CALLERS)))
     return count / seconds

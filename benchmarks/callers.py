@@ -1,6 +1,6 @@
-"""Callers of a service over HTTP, in a loop, and what their answers say together.
+"""Calls a service over HTTP in a loop and summarises the responses.
 
-They speak through aiohttp, which takes less of the machine than httpx does.
+Uses aiohttp, which takes less CPU than httpx.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request as its caller saw it."""
+class Response:
+    """One response as its caller saw it."""
 
     seconds: float
-    status: int  # 0: no answer
+    status: int  # 0: no response
     body: bytes
 
     @property
@@ -33,111 +33,114 @@ class Asked:
 
 @dataclass(frozen=True)
 class Contender:
-    """Who is asked what."""
+    """A service under measurement, and the requests to send it."""
 
     name: str
     url: str
     bodies: tuple[bytes, ...]
 
 
-async def ask(session: aiohttp.ClientSession, one: Contender, at: int) -> Asked:
-    """One request."""
-    body = one.bodies[at % len(one.bodies)]
+async def ask(session: aiohttp.ClientSession, contender: Contender, number: int) -> Response:
+    """Sends one request; a failed connection gives status 0."""
+    body = contender.bodies[number % len(contender.bodies)]
     began = time.perf_counter()
     try:
         async with session.post(
-            one.url, data=body, headers={"Content-Type": "application/json"}
+            contender.url, data=body, headers={"Content-Type": "application/json"}
         ) as answer:
             content = await answer.read()
-            return Asked(time.perf_counter() - began, answer.status, content)
+            return Response(time.perf_counter() - began, answer.status, content)
     except (aiohttp.ClientError, TimeoutError) as error:
-        return Asked(time.perf_counter() - began, 0, type(error).__name__.encode())
+        return Response(time.perf_counter() - began, 0, type(error).__name__.encode())
 
 
 async def in_turn(
     contenders: Sequence[Contender], seconds: float, warm_up: int = 5
-) -> dict[str, list[Asked]]:
-    """One caller who asks each contender in turn: the same machine, the same moments."""
-    asked: dict[str, list[Asked]] = {one.name: [] for one in contenders}
+) -> dict[str, list[Response]]:
+    """One caller who asks each contender in turn, so that load on the machine affects all alike."""
+    responses: dict[str, list[Response]] = {contender.name: [] for contender in contenders}
     async with new_session() as session:
-        for at in range(warm_up):
-            for one in contenders:
-                found = await ask(session, one, at)
-                if not found.ok:
-                    raise SystemExit(f"{one.name}: {found.status} {found.body[:500]!r}")
-        ends, at = time.monotonic() + seconds, 0
+        for number in range(warm_up):
+            for contender in contenders:
+                response = await ask(session, contender, number)
+                if not response.ok:
+                    raise SystemExit(f"{contender.name}: {response.status} {response.body[:500]!r}")
+        ends, number = time.monotonic() + seconds, 0
         while time.monotonic() < ends:
-            for one in contenders:
-                asked[one.name].append(await ask(session, one, at))
-            at += 1
-    return asked
+            for contender in contenders:
+                responses[contender.name].append(await ask(session, contender, number))
+            number += 1
+    return responses
 
 
 async def at_once(
-    one: Contender, callers: int, seconds: float, opens_at: float = 0.1
-) -> tuple[float, list[Asked]]:
-    """Callers who each ask again as soon as they are answered: answers a second, and all answers.
+    contender: Contender, callers: int, seconds: float, opens_at: float = 0.1
+) -> tuple[float, list[Response]]:
+    """Concurrent callers who each ask again as soon as they are answered.
 
     Args:
-        opens_at: answers count from this share of the time on, for as long as `seconds`.
+        opens_at: counting starts after this share of `seconds`, and lasts `seconds`.
+
+    Returns: answers per second, and all responses that were counted.
     """
-    counted: list[Asked] = []
+    counted: list[Response] = []
     async with new_session() as session:
         began = time.monotonic()
         opens = began + opens_at * seconds
         ends = opens + seconds
 
         async def caller(first: int) -> None:
-            at = first
+            number = first
             while time.monotonic() < ends:
-                found = await ask(session, one, at)
+                response = await ask(session, contender, number)
                 if opens <= time.monotonic() and (time.monotonic() <= ends or not opens_at):
-                    counted.append(found)
-                at += callers
+                    counted.append(response)
+                number += callers
 
         await asyncio.gather(*(caller(first) for first in range(callers)))
-    return sum(found.ok for found in counted) / seconds, counted
+    return sum(response.ok for response in counted) / seconds, counted
 
 
 def new_session() -> aiohttp.ClientSession:
-    """As many connections as callers."""
+    """A session without a limit on connections."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=90)
     )
 
 
 def search_body(query: str, strategy: str, k: int = 10) -> bytes:
-    """Of `POST /v1/search`."""
+    """The body of a `POST /v1/search`."""
     return json.dumps({"query": query, "strategy": strategy, "k": k}).encode()
 
 
 # ------------------------------------------------------------------ figures
-def quantiles(asked: Sequence[Asked]) -> tuple[float, float, float]:
-    """p50, p95 and p99 of what was answered, in milliseconds."""
-    found = np.quantile(
-        [1e3 * one.seconds for one in asked if one.ok] or [np.nan], [0.5, 0.95, 0.99]
+def quantiles(responses: Sequence[Response]) -> tuple[float, float, float]:
+    """p50, p95 and p99 of the answered requests, in milliseconds."""
+    milliseconds = np.quantile(
+        [1e3 * response.seconds for response in responses if response.ok] or [np.nan],
+        [0.5, 0.95, 0.99],
     )
-    return float(found[0]), float(found[1]), float(found[2])
+    return float(milliseconds[0]), float(milliseconds[1]), float(milliseconds[2])
 
 
 def ratio(
-    ours: Sequence[Asked], theirs: Sequence[Asked], blocks: int = 8
+    ours: Sequence[Response], theirs: Sequence[Response], blocks: int = 8
 ) -> tuple[float, float, float]:
     """Median of the blocks' ratios of medians, with the lowest and the highest.
 
-    A block is the same moments for both: they took turns.
+    The contenders took turns, so a block covers the same time for both.
     """
     size = max(1, min(len(ours), len(theirs)) // blocks)
     ratios = [
-        statistics.median(one.seconds for one in ours[at : at + size])
-        / statistics.median(one.seconds for one in theirs[at : at + size])
-        for at in range(0, min(len(ours), len(theirs)) - size + 1, size)
+        statistics.median(response.seconds for response in ours[start : start + size])
+        / statistics.median(response.seconds for response in theirs[start : start + size])
+        for start in range(0, min(len(ours), len(theirs)) - size + 1, size)
     ]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A Markdown table; the first column is words."""
+    """Prints a Markdown table; the first column holds text, the others numbers."""
     print(f"\n| {' | '.join(head)} |")
     print("| --- |" + " ---: |" * (len(head) - 1))
     for row in rows:
@@ -145,6 +148,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     sys.stdout.flush()
 
 
-def told(what: str, found: str, wanted: str, met: bool) -> None:
-    """One line: a figure beside its target."""
-    print(f"- {what}: {found}; target {wanted}: {'met' if met else 'NOT met'}", flush=True)
+def print_target(name: str, measured: str, wanted: str, met: bool) -> None:
+    """Prints a figure beside its target."""
+    print(f"- {name}: {measured}; target {wanted}: {'met' if met else 'NOT met'}", flush=True)

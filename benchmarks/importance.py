@@ -1,14 +1,14 @@
-"""What head importance costs, beside the embed pass it is part of and beside the pairwise way.
+"""Cost of head importance, beside the embed pass it is part of and the pairwise computation.
 
     python benchmarks/importance.py [--chunks 1000000] [--heads 12] [--dim 32] [--repeats 3]
 
-One core, one run:
-  sums      the product's: one pass, as a worker does it, a shard at a time
-  pass      all-MiniLM-L6-v2 on passages of Python's documentation, one thread, a sample; scaled
-  scans     as the reference code does: each chunk's distance to every chunk, a chunk at a time, in
-            each head, lengths and all (its database's work, here in numpy); a sample of the scans
-  pairwise  the same with every length known before, all of it: its result is compared
-  product   the same pairs as one matrix product a head: the best that n^2 can do
+All on one core, in one run:
+  sums      the product's way: one pass, a shard at a time, as a worker does it
+  pass      all-MiniLM-L6-v2 on passages of Python's documentation, one thread; scaled from a sample
+  scans     the reference code's way: the distance of each chunk to every chunk in each head,
+            including lengths (its database's work, here in numpy); scaled from a sample of scans
+  pairwise  all pairs, with the lengths computed beforehand; its result is compared with the sums'
+  product   the same pairs as one matrix product per head: the fastest way over all pairs
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.importance import ImportanceSums
 
 SHARD = 20_000  # chunks
-PAIRWISE = 6_205  # chunks; the reference's largest set
-SCANS = 200  # of PAIRWISE
+PAIRWISE = 6_205  # chunks in the reference's largest data set
+SCANS = 200  # sampled of PAIRWISE
 PASSAGES = 512
 
 
 def main() -> None:
     """Prints seconds and ratios."""
-    asked = _arguments()
+    options = _arguments()
     random = np.random.default_rng(3)
-    shape = (SHARD, asked.heads, asked.dim)
+    shape = (SHARD, options.heads, options.dim)
     shard = (random.normal(size=shape) + random.normal(size=(1, *shape[1:]))).astype(np.float32)
-    what = f"{asked.chunks:,} chunks x {asked.heads} heads x {asked.dim}"
-    summed = _timed(lambda: _all(shard, asked.chunks), asked.repeats)
-    _tell(f"sums, {what}", summed)
-    each = _timed(lambda: ImportanceSums.of(shard[:PAIRWISE]).importance(), 5 * asked.repeats)
-    _tell(f"sums, {PAIRWISE:,} chunks", each)
+    what = f"{options.chunks:,} chunks x {options.heads} heads x {options.dim}"
+    summed = _timed(lambda: _all(shard, options.chunks), options.repeats)
+    _print_seconds(f"sums, {what}", summed)
+    each = _timed(lambda: ImportanceSums.of(shard[:PAIRWISE]).importance(), 5 * options.repeats)
+    _print_seconds(f"sums, {PAIRWISE:,} chunks", each)
     vectors = np.ascontiguousarray(shard[:PAIRWISE].transpose(1, 0, 2))
     known = ImportanceSums.of(shard[:PAIRWISE]).importance()
     started = time.perf_counter()
-    for at in range(SCANS):
-        scan(vectors, at)
+    for chunk in range(SCANS):
+        scan(vectors, chunk)
     seconds = (time.perf_counter() - started) * PAIRWISE / SCANS
     print(f"scans, {PAIRWISE:,} chunks: {seconds:.2f} s = {_times(seconds, each)}", flush=True)
     for name, way in (("pairwise", pairwise), ("product", product)):
         started = time.perf_counter()
-        found = way(vectors)
+        importance = way(vectors)
         seconds = time.perf_counter() - started
-        apart = float(np.max(np.abs(found / known - 1)))
+        apart = float(np.max(np.abs(importance / known - 1)))
         print(
             f"{name}, {PAIRWISE:,} chunks: {seconds:.2f} s = {_times(seconds, each)}; "
-            f"apart from them by {apart:.0e}",
+            f"largest relative difference {apart:.0e}",
             flush=True,
         )
-    passed = [seconds * asked.chunks for seconds in embed_pass(asked.repeats)]
-    _tell(f"MiniLM's pass, {asked.chunks:,} chunks, scaled from {PASSAGES}", passed)
+    passed = [seconds * options.chunks for seconds in embed_pass(options.repeats)]
+    _print_seconds(f"MiniLM's pass, {options.chunks:,} chunks, scaled from {PASSAGES}", passed)
     shares = [s / (s + p) for s, p in zip(summed, passed, strict=True)]
     print(
         f"importance is {statistics.median(shares):.4%} of the pass "
@@ -78,38 +78,38 @@ def main() -> None:
     )
 
 
-def scan(vectors: NDArray[np.float32], at: int) -> NDArray[np.float64]:
-    """A chunk's mean distance to all, in each head, as a query of the reference code's asks."""
+def scan(vectors: NDArray[np.float32], chunk: int) -> NDArray[np.float64]:
+    """(H,) mean distance of a chunk to all chunks, as the reference code queries it."""
     lengths = np.sqrt(np.einsum("hnd,hnd->hn", vectors, vectors))
-    products = np.matmul(vectors, vectors[:, at, :, None])[:, :, 0]
-    distances = 1.0 - products / (lengths * lengths[:, at, None])
+    products = np.matmul(vectors, vectors[:, chunk, :, None])[:, :, 0]
+    distances = 1.0 - products / (lengths * lengths[:, chunk, None])
     mean: NDArray[np.float64] = distances.mean(axis=1, dtype=np.float64)
     return mean
 
 
 def pairwise(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Importance from every pair, a chunk against all at a time: (H, N, D) to (H,)."""
+    """Importance from all pairs, one chunk against all others at a time: (H, N, D) to (H,)."""
     norms = np.linalg.norm(vectors, axis=2).astype(np.float64)
     total = np.zeros(len(vectors))
-    for at in range(vectors.shape[1]):
-        products = np.matmul(vectors, vectors[:, at, :, None])[:, :, 0]
-        total += (1.0 - products / (norms * norms[:, at, None])).mean(axis=1)
+    for chunk in range(vectors.shape[1]):
+        products = np.matmul(vectors, vectors[:, chunk, :, None])[:, :, 0]
+        total += (1.0 - products / (norms * norms[:, chunk, None])).mean(axis=1)
     return norms.mean(axis=1) * total / vectors.shape[1]
 
 
 def product(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The same from one matrix of all pairs for each head."""
-    found = []
+    """Importance from one matrix of all pairs per head: (H, N, D) to (H,)."""
+    importances = []
     for own in vectors:
         norms = np.linalg.norm(own, axis=1, keepdims=True)
         unit = own / norms
         distance = 1.0 - (unit @ unit.T).mean(dtype=np.float64)
-        found.append(float(norms.mean(dtype=np.float64)) * distance)
-    return np.array(found)
+        importances.append(float(norms.mean(dtype=np.float64)) * distance)
+    return np.array(importances)
 
 
 def embed_pass(repeats: int) -> list[float]:
-    """Seconds a chunk of MiniLM on real passages, one thread."""
+    """Seconds per chunk of MiniLM on real passages, one thread."""
     config = Config.parse(
         {
             "corpus": {"uri": "pydoc:asyncio,email,logging,multiprocessing,unittest,urllib"},
@@ -123,9 +123,9 @@ def embed_pass(repeats: int) -> list[float]:
     documents = reader.read(list(reader.slices(1 << 24)))
     texts = [
         embedded_text(chunk, config.chunking)
-        for one in documents
-        if isinstance(one, Document)
-        for chunk in chunks_of(one, segmenter.passages(one.text), config.chunking)
+        for document in documents
+        if isinstance(document, Document)
+        for chunk in chunks_of(document, segmenter.passages(document.text), config.chunking)
     ]
     sample = list(islice(texts, 0, None, max(1, len(texts) // PASSAGES)))[:PASSAGES]
     encoder.encode(sample[:32], "document")
@@ -156,9 +156,9 @@ def _times(seconds: float, ours: list[float]) -> str:
     return f"{seconds / statistics.median(ours):,.0f}x ({low:,.0f}x to {high:,.0f}x) the sums'"
 
 
-def _tell(what: str, seconds: list[float]) -> None:
+def _print_seconds(label: str, seconds: list[float]) -> None:
     middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
-    print(f"{what}: {middle:,.4g} s ({low:,.4g} to {high:,.4g})", flush=True)
+    print(f"{label}: {middle:,.4g} s ({low:,.4g} to {high:,.4g})", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

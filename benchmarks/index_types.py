@@ -1,12 +1,12 @@
-"""What a head costs a Milvus server by index type: memory, disk, time to load, search, recall.
+"""Cost of a head in a Milvus server by index type: memory, disk, load and search time, recall.
 
     python benchmarks/index_types.py [--rows 300000] [--dim 128] [--types FLAT HNSW IVF_SQ8 DISKANN]
         [--results benchmarks/figures/index_types.json]
 
-One head collection of synthetic vectors, loaded by the product's own index adapter into a server
-of its own (`pip install --no-deps milvus==2.3.5`). The server is then killed and started again,
-and its memory before and after the collection is loaded for searching is compared: so what the
-load itself left behind is not counted.
+The product's index adapter loads one head collection of synthetic vectors into a server started for
+it (`pip install --no-deps milvus==2.3.5`). The server is then killed and restarted, and its memory
+before and after the collection is loaded for searching is compared, so that memory left over from
+the load itself is not counted.
 """
 
 from __future__ import annotations
@@ -45,47 +45,50 @@ SETTLE_S = 5.0
 
 
 def main() -> None:
-    """A line for each type."""
-    asked = _arguments()
-    spec = CollectionSpec("types_v0123456789ab_l05_h00", "head", asked.dim)
-    ids, vectors = _rows(asked.rows, asked.dim)
-    queries = SyntheticEncoder(Shape(1, asked.dim)).encode(
-        [f"question {at}" for at in range(QUERIES)], "query"
+    """Prints a line for each type."""
+    options = _arguments()
+    spec = CollectionSpec("types_v0123456789ab_l05_h00", "head", options.dim)
+    ids, vectors = _rows(options.rows, options.dim)
+    queries = SyntheticEncoder(Shape(1, options.dim)).encode(
+        [f"question {number}" for number in range(QUERIES)], "query"
     )
     wanted = top_k(ids, vectors, queries.heads[:, 0], RECALL_AT).ids
     raw_mb = vectors.nbytes / 1e6
-    print(f"{asked.rows:,} rows x {asked.dim}: {raw_mb:,.0f} MB of vectors", flush=True)
-    for name in asked.types:
-        with tempfile.TemporaryDirectory() as place, FileLock(ONE_A_HOST):
+    print(f"{options.rows:,} rows x {options.dim}: {raw_mb:,.0f} MB of vectors", flush=True)
+    for name in options.types:
+        with tempfile.TemporaryDirectory() as folder, FileLock(ONE_A_HOST):
             try:
-                found = _measure(name, Path(place), spec, ids, vectors, queries.heads[:, 0], wanted)
+                figures = _measure(
+                    name, Path(folder), spec, ids, vectors, queries.heads[:, 0], wanted
+                )
             except (MragError, RuntimeError) as error:
                 print(f"{name:<10} not measured: {str(error).splitlines()[0][:150]}", flush=True)
                 continue
         print(
-            f"{name:<10} memory {found['memory_mb']:7,.0f} MB ({found['memory_factor']:.2f}x the "
-            f"vectors)   disk {found['disk_mb']:7,.0f} MB   load {found['load_s']:6.1f} s   search "
-            f"1 window {found['search_ms_1']:6.1f} ms, 8 windows {found['search_ms_8']:6.1f} ms   "
-            f"recall@{RECALL_AT} {found['recall']:.3f}",
+            f"{name:<10} memory {figures['memory_mb']:7,.0f} MB "
+            f"({figures['memory_factor']:.2f}x the vectors)   disk {figures['disk_mb']:7,.0f} MB   "
+            f"load {figures['load_s']:6.1f} s   search 1 window {figures['search_ms_1']:6.1f} ms, "
+            f"8 windows {figures['search_ms_8']:6.1f} ms   "
+            f"recall@{RECALL_AT} {figures['recall']:.3f}",
             flush=True,
         )
-        if asked.results:
-            results = Path(asked.results)
+        if options.results:
+            results = Path(options.results)
             known = json.loads(results.read_text()) if results.exists() else {}
-            known[name] = {"rows": asked.rows, "dim": asked.dim, **found}
+            known[name] = {"rows": options.rows, "dim": options.dim, **figures}
             results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _measure(
     name: str,
-    place: Path,
+    folder: Path,
     spec: CollectionSpec,
     ids: NDArray[np.int64],
     vectors: NDArray[np.float32],
     queries: NDArray[np.float32],
     wanted: NDArray[np.int64],
 ) -> dict[str, float]:
-    server = Server(place / "milvus")
+    server = Server(folder / "milvus")
     server.start()
     try:
         started = time.monotonic()
@@ -103,11 +106,12 @@ def _measure(
             time.sleep(SETTLE_S)
             held = (process.memory_info().rss - before) / 1e6
             spent = {nq: _search_ms(index, spec.name, queries, nq) for nq in (1, 8)}
-            [found] = index.search([SearchRequest(spec.name, queries, HITS)])
+            [ranking] = index.search([SearchRequest(spec.name, queries, HITS)])
         hits = [
-            np.isin(own, row[:RECALL_AT]).mean() for own, row in zip(wanted, found.ids, strict=True)
+            np.isin(own, row[:RECALL_AT]).mean()
+            for own, row in zip(wanted, ranking.ids, strict=True)
         ]
-        disk = sum(one.stat().st_size for one in place.rglob("*") if one.is_file()) / 1e6
+        disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         return {
             "memory_mb": held,
             "memory_factor": held * 1e6 / vectors.nbytes,
@@ -136,7 +140,7 @@ def _search_ms(index: VectorIndex, name: str, queries: NDArray[np.float32], nq: 
 
 def _rows(number: int, dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     encoder = SyntheticEncoder(Shape(1, dim))
-    texts = [f"text {at}" for at in range(number)]
+    texts = [f"text {row}" for row in range(number)]
     vectors = encoder.encode(texts, "document").heads[:, 0]
     spread = np.arange(number, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return (spread >> np.uint64(1)).astype(np.int64), vectors

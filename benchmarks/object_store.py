@@ -1,11 +1,11 @@
-"""What an object store costs: listing a corpus of many keys, and staging shards there.
+"""Cost of an object store: listing a corpus of many keys, and staging shards there.
 
-    python benchmarks/object_store.py [--keys 1000000] [--shards 40]     0 leaves one out
+    python benchmarks/object_store.py [--keys 1000000] [--shards 40]     0 skips a part
 
-Listing: our reader's plan of a bucket of text files beside pyarrow's whole listing, each in a
-process of its own; the keys are a stub's that speaks S3's listing (filling a real server takes
-minutes), so its time is the client's. Staging: the same shards (12 heads x 32, 1,000 chunks)
-written and read in a real S3 server (SeaweedFS) and on the local disk it stands on, in turns.
+Listing: our reader's plan of a bucket of text files beside pyarrow's full listing, each in a
+process of its own. A stub that answers S3's listing requests holds the keys (filling a real server
+takes minutes), so the time is the client's. Staging: the same shards (12 heads x 32, 1,000 chunks)
+are written to and read from a real S3 server (SeaweedFS) and the local disk it uses, in turn.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ print(json.dumps([count, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def listing(num_keys: int) -> None:
-    """Ours goes over the keys twice: which formats there are, then the plan."""
+    """Prints the listing's table. Our reader lists twice: for the formats, then for the plan."""
     print("listing | keys | CPU seconds | peak MB")
     for who in ("ours", "pyarrow"):
         for keys in (num_keys // 100, num_keys // 10, num_keys):
@@ -65,15 +65,15 @@ def listing(num_keys: int) -> None:
 
 
 def measured(who: str, keys: int) -> tuple[int, float, float]:
-    """Keys seen, CPU seconds, and the process's peak megabytes."""
+    """Keys seen, CPU seconds, and peak memory of the process in MB."""
     with Listing(keys) as server:
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", MEASURE, who],
             env=os.environ | environment(server.endpoint),
             stdout=subprocess.PIPE,
             check=True,
         ).stdout
-    count, spent, peak = json.loads(said)
+    count, spent, peak = json.loads(output)
     return count, spent, peak
 
 
@@ -99,7 +99,7 @@ def a_shard(number: int) -> ShardOutput:
 
 
 def staged(uri: str, version: str, shards: int) -> tuple[float, float, int]:
-    """Seconds to write and to read all, and the bytes."""
+    """Seconds to write and to read all shards, and their bytes."""
     heads = [Head(5, i) for i in range(HEADS)]
     staging = open_staging(StagingSpec(uri=uri), "bench", version)
     manifest = a_manifest(num_shards=shards, card=a_card(heads, DIM))
@@ -115,13 +115,13 @@ def staged(uri: str, version: str, shards: int) -> tuple[float, float, int]:
         for head in heads:
             staging.head(number, head)
     read = time.perf_counter() - began
-    return wrote, read, sum(file.num_bytes for one in receipts for file in one.files)
+    return wrote, read, sum(file.num_bytes for receipt in receipts for file in receipt.files)
 
 
 def ratios(shards: int) -> None:
-    with tempfile.TemporaryDirectory() as place, s3_server(Path(place) / "s3") as server:
+    with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder) / "s3") as server:
         server.make_bucket("bench")
-        uris = {"disk": f"{place}/staging", "S3": "s3://bench/staging"}
+        uris = {"disk": f"{folder}/staging", "S3": "s3://bench/staging"}
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in uris}
         with exported(environment(server.endpoint)):
             for turn in range(ROUNDS):
@@ -129,11 +129,17 @@ def ratios(shards: int) -> None:
                     wrote, read, num_bytes = staged(uri, f"v{turn:012d}", shards)
                     times[name].append((wrote, read))
     print(f"staging | {shards} shards, {num_bytes / 1e6:.0f} MB | write MB/s | read MB/s")
-    for name, found in times.items():
-        rates = [" ".join(f"{num_bytes / 1e6 / one[at]:.0f}" for one in found) for at in (0, 1)]
+    for name, timings in times.items():
+        rates = [
+            " ".join(f"{num_bytes / 1e6 / timing[direction]:.0f}" for timing in timings)
+            for direction in (0, 1)
+        ]
         print(f"{name} | | {rates[0]} | {rates[1]}")
-    for at, what in enumerate(("write", "read")):
-        each = [s3[at] / disk[at] for s3, disk in zip(times["S3"], times["disk"], strict=True)]
+    for direction, what in enumerate(("write", "read")):
+        each = [
+            s3[direction] / disk[direction]
+            for s3, disk in zip(times["S3"], times["disk"], strict=True)
+        ]
         print(
             f"S3's time over the disk's, {what}: median {statistics.median(each):.2f} "
             f"({min(each):.2f} to {max(each):.2f})"
@@ -144,11 +150,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--shards", type=int, default=40)
-    asked = parser.parse_args()
-    if asked.keys:
-        listing(asked.keys)
-    if asked.shards:
-        ratios(asked.shards)
+    options = parser.parse_args()
+    if options.keys:
+        listing(options.keys)
+    if options.shards:
+        ratios(options.shards)
 
 
 if __name__ == "__main__":

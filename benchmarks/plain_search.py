@@ -1,9 +1,9 @@
-"""A plain search app, as one writes it in an hour: what serve.py compares the service with.
+"""A plain search app, as one might write it in an hour; serve.py compares the service with it.
 
     python benchmarks/plain_search.py URI --port 8001
 
-FastAPI, sentence-transformers, pymilvus: one vector a question, one search, one process, over the
-chunks' collection of serve.py's index.
+FastAPI, sentence-transformers and pymilvus in one process. Each question is one vector and one
+search in the chunks collection of serve.py's index.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 
 
 class Question(BaseModel):
-    """What is asked."""
+    """The body of a search request."""
 
     query: str
     k: int = 10
 
 
 def app_over(uri: str, index_type: str) -> FastAPI:
-    """One route, one vector a question."""
+    """The app: one search route, one vector for each question."""
     model = SentenceTransformer(str(find_model(EncoderSpec(served.MODEL)).root), device="cpu")
     client = MilvusClient(uri)
     collection = live_alias(served.INDEX)
     client.load_collection(collection)
     app = FastAPI()
-    # Its tokenizer refuses two threads at once.
+    # The model's tokenizer cannot be used by two threads at once.
     encoding = threading.Lock()
 
     @app.get("/readyz")
@@ -65,15 +65,15 @@ def app_over(uri: str, index_type: str) -> FastAPI:
 
 
 def main() -> None:
-    """Listens until it is ended."""
+    """Serves until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("uri")
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--index-type", default="FLAT")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     library_settings.settle()
-    app = app_over(asked.uri, asked.index_type)
-    uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="error")
+    app = app_over(options.uri, options.index_type)
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="error")
 
 
 if __name__ == "__main__":

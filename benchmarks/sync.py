@@ -1,8 +1,8 @@
-"""What a sync costs against a full build, in one run: `python benchmarks/sync.py [DOCUMENTS]`.
+"""Cost of a sync against a full build, in one run: `python benchmarks/sync.py [DOCUMENTS]`.
 
-Small documents through the real model into Milvus Lite, by the stages, in this process; then
-changes of one in a hundred, and none at all. Prefect's and Ray's start are not in the figures:
-they are the same for both.
+The stages, in this process, embed small documents with the real model and load them into Milvus
+Lite; then they sync after a change to 1% of the documents, and after no change. The figures exclude
+the start of Prefect and Ray, which is the same for both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SILENT = LogProgress(lambda _: None)
 
 
 def write(path: Path, documents: int, changed: int) -> None:
-    """The corpus; its first `changed` documents in another edition."""
+    """Writes the corpus, with other text in its first `changed` documents."""
     with path.open("w") as file:
         for i in range(documents):
             words = f"{WORDS[i % 8]} {WORDS[i // 8 % 8]} {WORDS[i // 64 % 8]}"
@@ -52,7 +52,7 @@ def write(path: Path, documents: int, changed: int) -> None:
 
 
 def build(config: Config) -> int:
-    """A live version from nothing; the chunks embedded."""
+    """Builds a live version from scratch; returns the number of chunks embedded."""
     with closing(wiring.index(config)) as index:
         encoder = wiring.encoder(config)
         made = plan(
@@ -76,12 +76,12 @@ def build(config: Config) -> int:
 
 
 def sync(config: Config) -> int:
-    """The live version as the corpus is; the chunks embedded."""
+    """Brings the live version up to date with the corpus; returns the chunks embedded."""
     with closing(wiring.index(config)) as index:
         record: VersionRecord = live_record(index)
         number = record.syncs + 1
         delta = wiring.delta(config, record.version, number)
-        found = compare(
+        comparison = compare(
             record,
             wiring.reader(config),
             index,
@@ -91,14 +91,20 @@ def sync(config: Config) -> int:
             SyncScope(),
             SILENT,
         )
-        manifest = found.manifest
+        manifest = comparison.manifest
         if manifest is None:
             return 0
         opener = partial(wiring.delta_embedder, number)
         pool = partial(SerialPool, config, manifest, opener)
         totals = embed(manifest, delta, pool, config.ingest, SILENT, may_be_empty=True)
         apply(
-            record, manifest, delta, index, found.difference.num_dead_letters, IngestSpec(), SILENT
+            record,
+            manifest,
+            delta,
+            index,
+            comparison.difference.num_dead_letters,
+            IngestSpec(),
+            SILENT,
         )
         return totals.chunks
 
@@ -106,8 +112,8 @@ def sync(config: Config) -> int:
 def main(documents: int) -> None:
     """Prints the figures."""
     library_settings.settle()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as folder_name:
+        folder = Path(folder_name)
         corpus = folder / "corpus.jsonl"
         config = Config.parse(
             {

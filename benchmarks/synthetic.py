@@ -1,8 +1,8 @@
-"""A corpus and an encoder that cost next to nothing, so that what is around them is measured.
+"""A corpus and an encoder that cost next to nothing, so that benchmarks measure all the rest.
 
-The encoder stands behind the Encoder port: a text's vectors are drawn from fixed banks of random
-rows by the text's hash, so the same text has the same vectors on every machine, and texts share
-rows, so that there are neighbours to be found. About 4 microseconds a text at 12 heads x 32.
+The encoder implements the Encoder port. It picks a text's vectors from fixed banks of random rows
+by the text's hash, so a text has the same vectors on every machine. Texts share rows, so searches
+find neighbours. A text takes about 4 microseconds at 12 heads x 32.
 Shape legend: N texts, H heads, D head dimension, E standard width.
 """
 
@@ -34,19 +34,19 @@ _PHRASES, _PHRASE_WORDS = 4_096, 8
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a chunk's vectors are."""
+    """The size of a chunk's vectors."""
 
     heads: int = 12
     dim: int = 32
 
     @property
     def standard(self) -> int:
-        """As in the models that heads come from: all heads side by side."""
+        """Width of the standard vector: as in real models, that of all heads together."""
         return self.heads * self.dim
 
 
 class SyntheticEncoder:
-    """The Encoder port with no model."""
+    """The Encoder port without a model."""
 
     def __init__(self, shape: Shape) -> None:
         random = np.random.default_rng(7)
@@ -68,7 +68,7 @@ class SyntheticEncoder:
 
     @property
     def card(self) -> EncoderCard:
-        """What the model is."""
+        """The encoder's card."""
         return self._card
 
     def encode(self, texts: Sequence[str], role: Role) -> Embeddings:  # noqa: ARG002  # the port's
@@ -84,7 +84,7 @@ class SyntheticEncoder:
 
 
 class LineSegmenter:
-    """The Segmenter port: a passage is a line."""
+    """The Segmenter port; each line is a passage."""
 
     def passages(self, text: str) -> list[Span]:
         """The text's lines."""
@@ -99,7 +99,7 @@ class LineSegmenter:
         return self.passages(text)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Five characters each."""
+        """Token counts, at five characters per token."""
         return [len(text) // 5 for text in texts]
 
 
@@ -117,14 +117,14 @@ def write_corpus(path: Path, num_chunks: int) -> int:
     with path.open("w", encoding="utf-8") as file:
         for number in range(num_documents):
             chosen = random.integers(0, _PHRASES, (CHUNKS_PER_DOCUMENT, per_line)).tolist()
-            text = "\n".join(" ".join(phrases[at] for at in line) for line in chosen)
+            text = "\n".join(" ".join(phrases[phrase] for phrase in line) for line in chosen)
             document = {"id": f"document-{number:09d}", "text": text, "year": 1900 + number % 125}
             file.write(json.dumps(document) + "\n")
     return num_documents
 
 
 def open_synthetic(shape: Shape, config: Config, version: str, plan: str) -> ShardEmbedder:
-    """What a worker runs; bind the shape with functools.partial."""
+    """Opens a worker's embedder; bind the shape with functools.partial."""
     return ShardEmbedder(
         reader=open_corpus(config.corpus),
         encoder=SyntheticEncoder(shape),
@@ -136,8 +136,8 @@ def open_synthetic(shape: Shape, config: Config, version: str, plan: str) -> Sha
 
 
 def questions(shape: Shape, number: int, windows: int) -> NDArray[np.float32]:
-    """Vectors of texts that the corpus does not hold: (number, H, windows, D)."""
-    texts = [f"question {at}" for at in range(number * windows)]
+    """Vectors of texts that are not in the corpus: (number, H, windows, D)."""
+    texts = [f"question {row}" for row in range(number * windows)]
     heads = SyntheticEncoder(shape).encode(texts, "query").heads
     return heads.reshape(number, windows, shape.heads, shape.dim).transpose(0, 2, 1, 3)
 

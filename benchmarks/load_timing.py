@@ -1,0 +1,81 @@
+"""Times a load by kind of call, with the CPU time of the client and the server, for `load.py`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+@dataclass
+class Spent:
+    """Seconds spent by kind of call, summed over all threads."""
+
+    seconds: Counter[str] = field(default_factory=Counter)
+    lock: Any = field(default_factory=threading.Lock)
+
+    def timed(self, label: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps the call so that its time is added."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = time.monotonic()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                with self.lock:
+                    self.seconds[label] += time.monotonic() - started
+
+        return run
+
+
+@dataclass(frozen=True)
+class Served:
+    """The server, and its process if this benchmark started it."""
+
+    uri: str
+    process: psutil.Process | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The figures of one run of one way."""
+
+    seconds: float
+    client_cpu: float
+    server_cpu: float
+    spent: dict[str, float]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {s:.1f}" for name, s in self.spent.items())
+        return (
+            f"{self.seconds:7.1f} s; CPU: client {self.client_cpu:.1f} s, server "
+            f"{self.server_cpu:.1f} s ({(self.client_cpu + self.server_cpu) / self.seconds:.2f} "
+            f"cores); thread-seconds: {parts}"
+        )
+
+
+def measured(server: Served, run: Callable[[], Any], spent: Spent) -> Run:
+    me = psutil.Process()
+    mine, theirs = cpu_seconds(me), cpu_seconds(server.process)
+    started = time.monotonic()
+    run()
+    seconds = time.monotonic() - started
+    return Run(
+        seconds, cpu_seconds(me) - mine, cpu_seconds(server.process) - theirs, dict(spent.seconds)
+    )
+
+
+def cpu_seconds(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
