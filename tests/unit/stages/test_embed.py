@@ -1,4 +1,4 @@
-"""Shards to staged vectors: what each document costs, what is resumed, what stops a run."""
+"""Shards become staged vectors: bad documents, resumed runs, and what stops a run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ DOCUMENTS = [a_document(i) for i in range(9)]
 
 
 def staged_bytes(build: Build) -> list[tuple[list[int], bytes]]:
-    """All ids and vectors that are staged, shard by shard."""
+    """All staged ids and vectors, shard by shard."""
     manifest = build.staging.manifest()
     assert manifest is not None
-    found = []
+    shards = []
     for shard in manifest.shards:
         ids = build.staging.chunk_ids(shard.index).tolist()
         vectors = [
             as_matrix(build.staging.head(shard.index, head)) for head in manifest.encoder.heads
         ]
         vectors.append(as_matrix(build.staging.chunks(shard.index)))
-        found.append((ids, b"".join(vector.tobytes() for vector in vectors)))
-    return found
+        shards.append((ids, b"".join(vector.tobytes() for vector in vectors)))
+    return shards
 
 
 def test_every_document_is_staged_once() -> None:
@@ -57,9 +57,9 @@ def test_rows_belong_to_their_chunks() -> None:
     for shard in manifest.shards:
         texts = build.staging.chunks(shard.index)["text"].to_pylist()
         heads = CountingEncoder().encode(texts, "document").heads
-        for place, head in enumerate(manifest.encoder.heads):
-            found = as_matrix(build.staging.head(shard.index, head))
-            np.testing.assert_array_equal(found, heads[:, place])
+        for number, head in enumerate(manifest.encoder.heads):
+            staged = as_matrix(build.staging.head(shard.index, head))
+            np.testing.assert_array_equal(staged, heads[:, number])
         np.testing.assert_allclose(
             build.staging.sums(shard.index).unit_sum, ImportanceSums.of(heads).unit_sum
         )
@@ -67,7 +67,7 @@ def test_rows_belong_to_their_chunks() -> None:
 
 @pytest.mark.parametrize("dies_after", [0, 1, 2])
 def test_a_resumed_run_embeds_only_what_is_missing(dies_after: int) -> None:
-    """Killed after some shards, then run again: the same bytes, no text encoded twice."""
+    """Killed after a few shards, then run again: the same bytes, no text encoded twice."""
     build, whole = Build(DOCUMENTS), Build(DOCUMENTS)
     manifest = build.planned()
     with pytest.raises(WorkerLost):
@@ -81,7 +81,7 @@ def test_a_resumed_run_embeds_only_what_is_missing(dies_after: int) -> None:
 
 
 def test_a_finished_run_opens_no_pool() -> None:
-    """Nothing is left to embed: no worker, no model, the same totals."""
+    """With nothing left to embed there is no worker and no model; the totals are the same."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     first = build.embed(manifest)
@@ -92,7 +92,7 @@ def test_a_finished_run_opens_no_pool() -> None:
 
 
 def test_a_shard_done_twice_counts_once() -> None:
-    """A worker that dies after its receipt: the second try finds it."""
+    """After a worker died behind its receipt, the next attempt finds the receipt."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     embedder = build.embedder(manifest)
@@ -103,7 +103,7 @@ def test_a_shard_done_twice_counts_once() -> None:
 
 
 def test_another_plans_shard_is_refused() -> None:
-    """Never warned about and used."""
+    """It is an error, not a warning."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     build.embed(manifest)
@@ -112,8 +112,8 @@ def test_another_plans_shard_is_refused() -> None:
         build.embed(other)
 
 
-def test_a_bad_vector_costs_one_document() -> None:
-    """Its neighbours in the batch are embedded; the dead letter says why."""
+def test_a_bad_vector_sets_one_document_aside() -> None:
+    """Its neighbours in the batch are embedded; the dead letter gives the reason."""
     poisoned = [*DOCUMENTS[:3], Document("bad", "poison here", source="p:1"), *DOCUMENTS[3:]]
     build, clean = Build(poisoned, 10_000), Build(DOCUMENTS, 10_000)
     manifest = build.planned()
@@ -135,8 +135,8 @@ def test_a_duplicate_in_a_shard_is_a_dead_letter() -> None:
     assert letter.reason == "duplicate document id; the first is at corpus:0"
 
 
-def test_a_document_without_text_shadows_none() -> None:
-    """The first document of an id that has text stays, as it does across shards."""
+def test_a_document_without_text_does_not_hide_a_later_one() -> None:
+    """Of several documents with one id, the first with text is kept, as it is across shards."""
     build = Build([Document("d0", "  \n "), *DOCUMENTS], 10_000)
     totals = build.embed(build.planned())
     assert [row.id for row in build.staging.documents(0)] == [d.id for d in DOCUMENTS]
@@ -144,7 +144,7 @@ def test_a_document_without_text_shadows_none() -> None:
 
 
 def test_the_readers_dead_letters_are_kept() -> None:
-    """With their place and reason, beside the shard's documents."""
+    """With their source and reason, next to the shard's documents."""
     letter = DeadLetter("x", "x:1", "not UTF-8", "")
     build = Build([DOCUMENTS[0], letter, DOCUMENTS[1]], 10_000)
     totals = build.embed(build.planned())
@@ -152,7 +152,7 @@ def test_the_readers_dead_letters_are_kept() -> None:
     assert (totals.documents, totals.dead_letters) == (2, 1)
 
 
-def test_a_shard_of_nothing_but_dead_letters_is_done() -> None:
+def test_a_shard_of_only_dead_letters_is_done() -> None:
     """It has a receipt like any other, and zero sums."""
     letters = [DeadLetter("", f"x:{i}", "empty", "") for i in range(200)]
     build = Build([*DOCUMENTS, *letters], spec=IngestSpec(max_dead_letter_share=1.0))
@@ -164,7 +164,7 @@ def test_a_shard_of_nothing_but_dead_letters_is_done() -> None:
 
 
 def test_too_many_dead_letters_stop_the_run_early() -> None:
-    """Not after the whole corpus; the message has the share, and what is done is kept."""
+    """Before the end of the corpus; the message has the share, and finished shards are kept."""
     letters = [DeadLetter("", f"x:{i}", "empty", "") for i in range(20)]
     build = Build([*DOCUMENTS[:2], *letters, *(a_document(i) for i in range(100, 200))])
     manifest = build.planned()
@@ -177,15 +177,15 @@ def test_too_many_dead_letters_stop_the_run_early() -> None:
 
 
 def test_a_corpus_whose_documents_all_fail_is_an_error() -> None:
-    """Whatever the share that is allowed: an empty index helps nobody."""
+    """Whatever share is allowed: an empty index is of no use."""
     build = Build([*(Document(f"p{i}", "poison") for i in range(3))])
     manifest = build.planned()
     with pytest.raises(EmptyCorpus, match="3 dead letters"):
         build.embed(manifest)
 
 
-def test_progress_tells_new_work_only() -> None:
-    """Rates are of this run: reused shards move the bar, not the counts."""
+def test_progress_counts_only_new_work() -> None:
+    """Reused shards move the bar but not the counts, so rates are those of this run."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     with pytest.raises(MragError):

@@ -1,4 +1,4 @@
-"""Equal keys of more rows than memory holds."""
+"""Rows with equal keys are found, even if they do not fit in memory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 
 
-def found(buckets: HashBuckets) -> list[tuple[int, int, int]]:
-    """Every row that is not alone: key, shard, row."""
+def repeated_rows(buckets: HashBuckets) -> list[tuple[int, int, int]]:
+    """Every row that shares its key: (key, shard, row)."""
     return [
         (key, shard, row)
-        for keys, places in buckets.repeated()
-        for key, (shard, row) in zip(keys.tolist(), places.tolist(), strict=True)
+        for keys, positions in buckets.repeated()
+        for key, (shard, row) in zip(keys.tolist(), positions.tolist(), strict=True)
     ]
 
 
 @pytest.mark.parametrize("rows_in_memory", [10**6, 1_000, 3])
-def test_equal_keys_are_found_with_their_places(rows_in_memory: int) -> None:
-    """In memory or on disk, all rows of a key that comes twice, in the order they were added."""
+def test_equal_keys_are_found_with_their_positions(rows_in_memory: int) -> None:
+    """In memory or on disk: all rows of a repeated key, in the order they were added."""
     random = np.random.default_rng(5)
     shards = [random.integers(0, 2**63, 500, dtype=np.uint64) for _ in range(7)]
     shards[6][10] = shards[0][3]
@@ -32,25 +32,29 @@ def test_equal_keys_are_found_with_their_places(rows_in_memory: int) -> None:
     with HashBuckets(rows_in_memory) as buckets:
         for number, keys in enumerate(shards):
             buckets.add(number, keys)
-        rows = found(buckets)
-    one, two = int(shards[0][3]), int(shards[2][8])
-    assert [row for row in rows if row[0] == one] == [(one, 0, 3), (one, 5, 0), (one, 6, 10)]
-    assert [row for row in rows if row[0] == two] == [(two, 2, 8), (two, 2, 9)]
+        rows = repeated_rows(buckets)
+    thrice, twice = int(shards[0][3]), int(shards[2][8])
+    assert [row for row in rows if row[0] == thrice] == [
+        (thrice, 0, 3),
+        (thrice, 5, 0),
+        (thrice, 6, 10),
+    ]
+    assert [row for row in rows if row[0] == twice] == [(twice, 2, 8), (twice, 2, 9)]
     assert len(rows) == 5
 
 
-def test_nothing_and_nothing_twice() -> None:
-    """No row, an empty shard, and keys that are all different give nothing."""
+def test_without_repeated_keys_there_are_no_rows() -> None:
+    """Not from no rows, an empty shard, or keys that are all different."""
     with HashBuckets(2) as buckets:
-        assert found(buckets) == []
+        assert repeated_rows(buckets) == []
     with HashBuckets(2) as buckets:
         buckets.add(0, np.zeros(0, np.uint64))
         buckets.add(1, np.arange(1_000, dtype=np.uint64))
-        assert found(buckets) == []
+        assert repeated_rows(buckets) == []
 
 
 def test_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waited on disk is removed, also when looking at it failed."""
+    """Temporary files are removed, also after an error."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def fail() -> None:
@@ -64,8 +68,10 @@ def test_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_holds_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows are added, those beyond the limit are on disk."""
+def test_no_more_rows_are_in_memory_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows beyond the limit are on disk, however many are added."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with HashBuckets(1_000) as buckets:
         for shard in range(50):
@@ -75,7 +81,7 @@ def test_memory_holds_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.Mo
         assert sum(file.stat().st_size for file in folder.iterdir()) >= 24 * 44_000
 
 
-def test_a_full_disk_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder for temporary files is not the staging folder: the message names it."""
 
     def full(*_args: object, **_kwargs: object) -> None:

@@ -1,10 +1,9 @@
-"""Staged shards to collections, and the check of what was loaded."""
+"""Staged shards are loaded into collections, and what was loaded is verified."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -47,34 +46,34 @@ class ScriptedIndex(ExactIndex):
         tables: Iterable[pa.Table],
         on_rows: Callable[[int], None] | None = None,
     ) -> int:
-        held = list(tables)
+        content = list(tables)
         if collection.name.endswith(self.dies_at or "\0"):
-            super().load(collection, held[:1], on_rows)
+            super().load(collection, content[:1], on_rows)
             raise IndexUnavailable("killed")
         if collection.name.endswith(self.loses_row_of or "\0"):
-            held[0] = held[0].slice(1)
+            content[0] = content[0].slice(1)
         for ending, value in ((self.turns_vector_of, -1.0), (self.spoils_vector_of, np.nan)):
             if collection.name.endswith(ending or "\0"):
-                held[0] = _times(held[0], value)
+                content[0] = _times(content[0], value)
         self.loaded.append(collection.name)
-        return super().load(collection, held, on_rows)
+        return super().load(collection, content, on_rows)
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
-        found = super().search(requests)
-        for request, ranking in zip(requests, found, strict=True):
+        rankings = super().search(requests)
+        for request, ranking in zip(requests, rankings, strict=True):
             if request.collection.endswith(self.finds_little_in or "\0"):
                 ranking.ids[:, 1:], ranking.scores[:, 1:] = -1, -np.inf
             if request.collection.endswith(self.passes_over_in or "\0"):
                 deeper = dataclasses.replace(request, limit=2 * request.limit - 1)
                 [whole] = super().search([deeper])
                 ranking.ids[:], ranking.scores[:] = whole.ids[:, ::2], whole.scores[:, ::2]
-        return found
+        return rankings
 
 
 def _times(table: pa.Table, value: float) -> pa.Table:
     vectors = [[value * x for x in vector] for vector in table["vector"].to_pylist()]
-    place = table.schema.get_field_index("vector")
-    return table.set_column(place, "vector", pa.array(vectors, pa.list_(pa.float32())))
+    column = table.schema.get_field_index("vector")
+    return table.set_column(column, "vector", pa.array(vectors, pa.list_(pa.float32())))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +93,10 @@ def run_load(
 
 def names(build: tuple[Build, Manifest, StagedCounts]) -> list[str]:
     manifest = build[1]
-    wanted = collections_of(manifest.index, manifest.version, manifest.encoder, manifest.lexical)
-    return [collection.name for collection in wanted]
+    collections = collections_of(
+        manifest.index, manifest.version, manifest.encoder, manifest.lexical
+    )
+    return [collection.name for collection in collections]
 
 
 def run_verify(
@@ -130,26 +131,26 @@ def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, StagedCounts
     assert progress.notes == ["4 of 4 collections were loaded already"]
 
 
-@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("number", [0, 2, 3])
 def test_a_killed_load_is_finished_by_the_next(
-    build: tuple[Build, Manifest, StagedCounts], place: int
+    build: tuple[Build, Manifest, StagedCounts], number: int
 ) -> None:
-    """What is whole stays; what was cut short is built anew, and no row is there twice."""
+    """Whole collections stay; the one cut short is rebuilt, and no row is there twice."""
     index, whole = ScriptedIndex(), ScriptedIndex()
-    index.dies_at = names(build)[place][-4:]
+    index.dies_at = names(build)[number][-4:]
     with pytest.raises(IndexUnavailable):
         run_load(build, index)
-    assert 0 < index.count(names(build)[place]) < 24
+    assert 0 < index.count(names(build)[number]) < 24
     index.dies_at = ""
     built, _ = run_load(build, index)
     run_load(build, whole)
-    assert built == 4 - place
+    assert built == 4 - number
     for name in names(build):
         ids = _all_ids(build)
-        there, wanted = index.vectors(name, ids), whole.vectors(name, ids)
+        actual, expected = index.vectors(name, ids), whole.vectors(name, ids)
         assert index.count(name) == 24
-        assert {i: v.tobytes() for i, v in there.items()} == {
-            i: v.tobytes() for i, v in wanted.items()
+        assert {i: v.tobytes() for i, v in actual.items()} == {
+            i: v.tobytes() for i, v in expected.items()
         }
 
 
@@ -158,8 +159,10 @@ def _all_ids(build: tuple[Build, Manifest, StagedCounts]) -> list[int]:
     return [int(i) for s in manifest.shards for i in made.staging.chunk_ids(s.index)]
 
 
-def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, StagedCounts]) -> None:
-    """By the load itself, before anything else is loaded."""
+def test_a_wrong_count_after_loading_is_an_error(
+    build: tuple[Build, Manifest, StagedCounts],
+) -> None:
+    """The load itself raises it, before it loads anything else."""
     index = ScriptedIndex()
     index.loses_row_of = "_h01"
     with pytest.raises(VerifyFailed, match="_h01 holds 23 rows"):
@@ -168,7 +171,7 @@ def test_a_wrong_count_after_loading_is_told(build: tuple[Build, Manifest, Stage
 
 
 def test_a_sound_version_passes(build: tuple[Build, Manifest, StagedCounts]) -> None:
-    """Exact search finds all that exact search finds."""
+    """Exact search over the index finds what exact search over staging finds."""
     index = ScriptedIndex()
     run_load(build, index)
     assert run_verify(build, index) == [1.0] * 4
@@ -202,13 +205,13 @@ def test_a_vector_at_another_length_is_the_same(
     index = ScriptedIndex()
     run_load(build, index)
     [name, *_] = names(build)
-    held = index._get(name)
-    held.vectors[:] /= np.linalg.norm(held.vectors, axis=1, keepdims=True)
+    collection = index._get(name)
+    collection.vectors[:] /= np.linalg.norm(collection.vectors, axis=1, keepdims=True)
     assert run_verify(build, index) == [1.0] * 4
 
 
 def test_low_recall_is_refused(build: tuple[Build, Manifest, StagedCounts]) -> None:
-    """One of ten neighbours found: 0.1; allowed if the config says so."""
+    """One of ten neighbours found: 0.1, accepted only if the config allows it."""
     index = ScriptedIndex()
     index.finds_little_in = "_h02"
     run_load(build, index)
@@ -222,7 +225,7 @@ def test_low_recall_is_refused(build: tuple[Build, Manifest, StagedCounts]) -> N
 def test_some_shards_are_enough_to_see_a_bad_index(
     build: tuple[Build, Manifest, StagedCounts], among: int
 ) -> None:
-    """Every second neighbour is passed over: about half is found, whatever part is looked at."""
+    """Every second neighbour is missing: recall is about a half, whatever shards are compared."""
     made, manifest, _ = build
     index = ScriptedIndex()
     index.passes_over_in = "_h01"
@@ -236,12 +239,12 @@ def test_some_shards_are_enough_to_see_a_bad_index(
         made.staging.head = head
     assert [recalls[0], *recalls[2:]] == [1.0] * 3
     assert 0.4 < recalls[1] < 0.8
-    looked_at = len(set(read))
-    assert looked_at == len(manifest.shards) if among > 24 else looked_at < len(manifest.shards)
+    num_read = len(set(read))
+    assert num_read == len(manifest.shards) if among > 24 else num_read < len(manifest.shards)
 
 
 def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, StagedCounts]) -> None:
-    """`ingest.verify_sample = 0`."""
+    """`ingest.verify_sample = 0` compares no vector."""
     index = ScriptedIndex()
     index.turns_vector_of = "_chunks"
     run_load(build, index)
@@ -251,31 +254,32 @@ def test_no_sample_checks_the_counts_alone(build: tuple[Build, Manifest, StagedC
 def test_the_live_version_is_never_rebuilt_under_its_readers(
     build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
-    """A live collection that has lost rows is an error, not a moment without it."""
+    """A live collection that has lost rows is an error; it is not dropped and rebuilt."""
     manifest = build[1]
     index = ScriptedIndex()
     run_load(build, index)
     index.activate(manifest.version)
-    held = index._collections[names(build)[0]]
+    collection = index._collections[names(build)[0]]
     index._collections[names(build)[0]] = dataclasses.replace(
-        held, ids=held.ids[1:], vectors=held.vectors[1:]
+        collection, ids=collection.ids[1:], vectors=collection.vectors[1:]
     )
     with pytest.raises(PlanRefused, match="live version"):
         run_load(build, index)
 
 
 class ParallelIndex(ScriptedIndex):
-    """Takes three at once; each load waits until it is let go on, or for a second."""
+    """Takes three loads at once, and waits until that many have begun."""
 
     def __init__(self, at_once: int = 3) -> None:
         super().__init__()
         self.at_once = at_once
-        self.most = 0
+        self.most_running = 0
         self.running: set[str] = set()
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.together = threading.Barrier(at_once)
-        self.first_fails = False
+        self.first_fails = False  # the others then report rows once loading is stopped
+        self.stopped = threading.Event()
         self._lock = threading.Lock()
 
     def capabilities(self) -> IndexCapabilities:
@@ -290,17 +294,15 @@ class ParallelIndex(ScriptedIndex):
         with self._lock:
             self.running.add(collection.name)
             self.begun.append(collection.name)
-            self.most = max(self.most, len(self.running))
+            self.most_running = max(self.most_running, len(self.running))
         try:
             if not collection.name.endswith("_chunks"):
                 self.together.wait(10)
             if self.first_fails and collection.name.endswith("_h00"):
                 raise IndexUnavailable("the server went away")
             if self.first_fails and on_rows is not None:
-                deadline = time.monotonic() + 30
-                while time.monotonic() < deadline:
-                    on_rows(0)
-                    time.sleep(0.001)
+                assert self.stopped.wait(30)
+                on_rows(0)
             return super().load(collection, tables, on_rows)
         finally:
             with self._lock:
@@ -311,40 +313,43 @@ class ParallelIndex(ScriptedIndex):
 def test_heads_are_loaded_at_once_and_the_chunks_after_them(
     build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
-    """As many as the index takes, every row told once, the chunks when all heads are there."""
+    """As many as the index takes; every row is reported once; the chunks come after all heads."""
     index, whole = ParallelIndex(), ScriptedIndex()
     built, progress = run_load(build, index)
     run_load(build, whole)
     assert built == 4
-    assert index.most == 3
+    assert index.most_running == 3
     assert index.begun[-1].endswith("_chunks")
     assert set(index.ended[:3]) == set(names(build)[:3])
     assert progress.done["load"] == 4 * 24
     for name in names(build):
-        there, wanted = (one.vectors(name, _all_ids(build)) for one in (index, whole))
-        assert {i: v.tobytes() for i, v in there.items()} == {
-            i: v.tobytes() for i, v in wanted.items()
+        actual, expected = (i.vectors(name, _all_ids(build)) for i in (index, whole))
+        assert {i: v.tobytes() for i, v in actual.items()} == {
+            i: v.tobytes() for i, v in expected.items()
         }
 
 
-def test_one_failed_load_ends_the_others(build: tuple[Build, Manifest, StagedCounts]) -> None:
-    """Its own error is raised when nothing runs any more; the chunks were never begun."""
+def test_one_failed_load_ends_the_others(
+    build: tuple[Build, Manifest, StagedCounts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error is raised once no load runs any more; the chunks are never begun."""
     index = ParallelIndex()
     index.first_fails = True
-    started = time.monotonic()
+    monkeypatch.setattr("mrag_pipeline.stages.ingest.load.Event", lambda: index.stopped)
     with pytest.raises(IndexUnavailable, match="went away"):
         run_load(build, index)
-    assert time.monotonic() - started < 20
     assert index.running == set()
+    assert index.loaded == []
     assert sorted(index.begun) == names(build)[:3]
 
 
-def test_what_has_not_begun_when_a_load_fails_never_does(
-    build: tuple[Build, Manifest, StagedCounts],
+def test_a_load_that_has_not_begun_when_another_fails_never_begins(
+    build: tuple[Build, Manifest, StagedCounts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at once of three heads: the third is not touched."""
     index = ParallelIndex(at_once=2)
     index.first_fails = True
+    monkeypatch.setattr("mrag_pipeline.stages.ingest.load.Event", lambda: index.stopped)
     with pytest.raises(IndexUnavailable, match="went away"):
         run_load(build, index)
     assert sorted(index.begun) == names(build)[:2]

@@ -28,10 +28,10 @@ class FullDisk(FakeStaging):
 class SmallIndex(ExactIndex):
     def __init__(self) -> None:
         super().__init__("docs")
-        self.asked: list[tuple[int, int]] = []
+        self.checked: list[tuple[int, int]] = []
 
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
-        self.asked.append((len(collections), num_chunks))
+        self.checked.append((len(collections), num_chunks))
         raise PlanRefused("too small")
 
 
@@ -49,7 +49,7 @@ def test_a_plan_counts_a_small_corpus_exactly() -> None:
 
 
 def test_the_estimate_of_a_large_corpus_is_near() -> None:
-    """Read in part, counted by its size: within a tenth of what is there."""
+    """From a sample, scaled by size: within a tenth of the real numbers."""
     build = Build([a_document(i) for i in range(4 * SAMPLE_SHARDS * SAMPLE_DOCUMENTS)], 5_000)
     estimate = build.plan().estimate
     assert not estimate.exact
@@ -60,7 +60,7 @@ def test_the_estimate_of_a_large_corpus_is_near() -> None:
 
 
 def test_the_same_request_has_the_same_version() -> None:
-    """Running again resumes."""
+    """So running again resumes."""
     assert Build(DOCUMENTS).plan().manifest == Build(DOCUMENTS).plan().manifest
 
 
@@ -85,7 +85,7 @@ def test_another_corpus_or_chunking_is_another_version() -> None:
 
 
 def test_done_shards_are_counted() -> None:
-    """A second plan says what is left."""
+    """A second plan knows what is left."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     with pytest.raises(Exception, match="the pool is gone"):
@@ -94,29 +94,29 @@ def test_done_shards_are_counted() -> None:
 
 
 def test_an_empty_corpus_is_refused() -> None:
-    """No file, or none that gives a document; the dead letters are counted."""
+    """No file, or no file with a document; the error counts the dead letters."""
     with pytest.raises(EmptyCorpus):
         Build([]).plan()
     with pytest.raises(EmptyCorpus, match="2 dead letters"):
         Build([DeadLetter("", f"x:{i}", "empty", "") for i in range(2)]).plan()
 
 
-def test_dead_letters_are_told_but_do_not_stop_the_plan() -> None:
-    """They are seen in the sample."""
+def test_dead_letters_are_counted_but_do_not_stop_the_plan() -> None:
+    """Those in the sample are counted."""
     made = Build([*DOCUMENTS, DeadLetter("", "x:1", "empty", "")]).plan()
     assert (made.estimate.num_dead_letters, made.estimate.num_documents) == (1, 9)
 
 
-def test_a_full_disk_is_seen_before() -> None:
-    """The needed and the free space, and three ways out."""
+def test_a_full_disk_is_refused_before_the_run() -> None:
+    """The error gives the needed and the free space, and three ways out."""
     build = Build(DOCUMENTS, staging=FullDisk())
     with pytest.raises(PlanRefused, match="are free") as caught:
         build.plan()
     assert "float16" in caught.value.fix
 
 
-def test_what_is_done_needs_no_room_again() -> None:
-    """A run that only lacks its last phases is not refused for the space of its first."""
+def test_finished_shards_need_no_more_space() -> None:
+    """A run whose shards are all embedded is not refused for the space they take."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
     build.embed(manifest)
@@ -125,7 +125,7 @@ def test_what_is_done_needs_no_room_again() -> None:
 
 
 def test_the_index_is_asked_for_its_limits() -> None:
-    """With the collections and the chunks that will be; its refusal is the plan's."""
+    """For the planned collections and chunks; what it refuses, the plan refuses."""
     build, index = Build(DOCUMENTS), SmallIndex()
     with pytest.raises(PlanRefused, match="too small"):
         plan(
@@ -134,7 +134,7 @@ def test_the_index_is_asked_for_its_limits() -> None:
             lambda _: build.staging,
             index,
         )
-    assert index.asked == [(5, 18)]  # three heads, the words, the chunks
+    assert index.checked == [(5, 18)]  # three heads, the words, the chunks
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_index_is_asked_for_its_limits() -> None:
         ChunkingSpec(max_tokens=257),
     ],
 )
-def test_chunks_that_cannot_be_are_refused(chunking: ChunkingSpec) -> None:
+def test_impossible_chunk_sizes_are_refused(chunking: ChunkingSpec) -> None:
     """Too short, all overlap, or more than the encoder reads (256)."""
     build = Build(DOCUMENTS)
     with pytest.raises(ConfigError, match=r"chunking\.max_tokens"):

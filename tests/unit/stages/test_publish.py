@@ -1,4 +1,4 @@
-"""The one switch."""
+"""Publishing writes the record, then switches the alias."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.builds import Build, RecordingProgress, a_document
 
 
 class Watched(ExactIndex):
-    """Writes down what is done, in order; may fail at one step."""
+    """Records the steps in order; can fail at one of them."""
 
     def __init__(self) -> None:
         super().__init__("docs")
@@ -51,15 +51,15 @@ def run(build: tuple[Manifest, StagedCounts], index: ExactIndex) -> VersionRecor
 
 
 def test_the_record_is_written_before_the_flip() -> None:
-    """A version that can be seen can be read."""
+    """A version that readers can see has a record."""
     index = Watched()
     record = run(loaded(index), index)
     assert index.steps == ["record", "activate"]
     assert index.live() == record.version
-    found = index.record(record.version)
-    assert found is not None
-    assert (found.num_documents, found.num_chunks, found.corpus) == (4, 8, "fake")
-    assert found.sums.num_chunks == 8
+    stored = index.record(record.version)
+    assert stored is not None
+    assert (stored.num_documents, stored.num_chunks, stored.corpus) == (4, 8, "fake")
+    assert stored.sums.num_chunks == 8
 
 
 def test_publishing_again_changes_nothing() -> None:
@@ -74,7 +74,7 @@ def test_publishing_again_changes_nothing() -> None:
 
 @pytest.mark.parametrize("fails_at", ["record", "activate"])
 def test_a_failed_publish_leaves_the_old_version_live(fails_at: str) -> None:
-    """And the next try finishes it."""
+    """The next attempt finishes it."""
     index = Watched()
     old = run(loaded(index), index)
     build = loaded(index, first=50)
@@ -89,7 +89,7 @@ def test_a_failed_publish_leaves_the_old_version_live(fails_at: str) -> None:
 
 
 def test_one_chunk_has_no_importance_and_is_not_published() -> None:
-    """Nothing is written: a version whose heads cannot vote is none."""
+    """Nothing is written: without importance its heads could not vote."""
     index = Watched()
     build = Build([Document("d", "two words")])
     manifest, staged = build.staged()

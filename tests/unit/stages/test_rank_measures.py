@@ -17,7 +17,7 @@ def query(**grades: int) -> LabelledQuery:
 
 
 def test_measures_are_those_of_the_field() -> None:
-    """By hand: a gain of 2 at rank 2 and one of 1 at rank 3, ideal the other way up."""
+    """By hand: gains of 2 at rank 2 and 1 at rank 3; ideally at ranks 1 and 2."""
     measures = rank_measures([query(a=2, b=1)], [["x", "a", "b"]], 10)
     gained = 2 / math.log2(3) + 1 / math.log2(4)
     assert measures["ndcg"] == [pytest.approx(gained / (2 + 1 / math.log2(3)))]
@@ -26,7 +26,7 @@ def test_measures_are_those_of_the_field() -> None:
 
 
 def test_only_the_first_k_count() -> None:
-    """Whatever comes below them."""
+    """Documents below rank k change nothing."""
     measures = rank_measures([query(a=1, b=1)], [["x", "a", "b"]], 1)
     assert (measures["ndcg"], measures["recall"], measures["mrr"]) == ([0.0], [0.0], [0.0])
 
@@ -38,14 +38,14 @@ def test_equal_names_do_not_change_an_order() -> None:
 
 
 def test_a_query_without_hits_counts_as_nothing_found() -> None:
-    """And keeps its place."""
+    """It keeps its position."""
     assert rank_measures([query(a=1), query(b=1)], [[], ["b"]], 10)["recall"] == [0.0, 1.0]
 
 
 def test_figures_have_rank_measures_over_queries() -> None:
     """Success over the numbers of aspects where the set says so, ranks over queries always."""
-    one, two = query(a=1), query(a=1, b=1)
-    labelled = LabelledSet("s", (one, one, one, two), "")
+    single, double = query(a=1), query(a=1, b=1)
+    labelled = LabelledSet("s", (single, single, single, double), "")
     rankings = {"standard": [["a"], ["a"], ["a"], ["x"]]}
     figures = {
         (figure.measure, figure.k): figure.mean.value

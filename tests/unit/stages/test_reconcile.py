@@ -1,4 +1,4 @@
-"""What no shard can see alone."""
+"""Reconciling finds what no single shard can: duplicates, collisions, missing shards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCUMENTS = [a_document(i) for i in range(12)]
 
 
 def with_duplicates() -> list[Document]:
-    """Two ids come again, with other texts, shards later; one of them twice."""
+    """Two ids are repeated in later shards with other texts, one of them twice."""
     again = [
         Document("d0", a_document(100).text, source="again:0"),
         Document("d3", a_document(101).text, source="again:3"),
@@ -25,8 +25,8 @@ def with_duplicates() -> list[Document]:
     return [*DOCUMENTS[:6], again[0], *DOCUMENTS[6:10], again[1], *DOCUMENTS[10:], again[2]]
 
 
-def test_without_duplicates_all_is_kept() -> None:
-    """Counts are the receipts' sums; nothing is said of duplicates."""
+def test_without_duplicates_every_document_is_kept() -> None:
+    """Counts are the receipts' sums; there are no duplicates to record."""
     build = Build(DOCUMENTS)
     manifest, staged = build.staged()
     assert len(manifest.shards) > 2
@@ -44,9 +44,9 @@ def test_duplicates_across_shards_leave_no_trace(
     build, clean = Build(with_duplicates()), Build(DOCUMENTS)
     manifest, staged = build.staged()
     clean_manifest, expected = clean.staged()
-    kept = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
+    ids = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
     wanted = np.concatenate([clean.staging.chunk_ids(s.index) for s in clean_manifest.shards])
-    assert kept.tolist() == wanted.tolist()
+    assert ids.tolist() == wanted.tolist()
     assert (staged.num_documents, staged.num_chunks) == (12, 24)
     assert staged.num_dead_letters == 3
     assert staged.sums.num_chunks == expected.sums.num_chunks
@@ -55,19 +55,21 @@ def test_duplicates_across_shards_leave_no_trace(
     )
 
 
-def test_a_duplicate_is_told_with_both_places() -> None:
-    """Where it was, and where the one is that stays; the person is told how many."""
+def test_a_duplicate_is_recorded_with_both_sources() -> None:
+    """Its own source and that of the document that stays; a note gives their number."""
     build = Build(with_duplicates())
     build.staged()
     duplicates = build.staging.duplicates()
     assert duplicates is not None
-    letters = {letter.source: letter for found in duplicates.values() for letter in found}
+    letters = {
+        letter.source: letter for shard_letters in duplicates.values() for letter in shard_letters
+    }
     assert set(letters) == {"again:0", "again:3", "again:00"}
     assert letters["again:00"].reason == "duplicate document id; the first is at corpus:0"
     assert "3 documents left out: an earlier one has their id" in build.progress.notes
 
 
-def test_running_it_again_finds_the_same() -> None:
+def test_running_it_again_gives_the_same() -> None:
     """A run killed between embedding and loading reconciles anew."""
     build = Build(with_duplicates())
     manifest, first = build.staged()
@@ -76,7 +78,7 @@ def test_running_it_again_finds_the_same() -> None:
     np.testing.assert_array_equal(again.sums.unit_sum, first.sums.unit_sum)
 
 
-def test_a_missing_shard_is_told() -> None:
+def test_a_missing_shard_is_an_error() -> None:
     """Nothing is loaded from half a corpus."""
     build = Build(DOCUMENTS)
     manifest = build.planned()
@@ -87,10 +89,10 @@ def test_a_missing_shard_is_told() -> None:
 
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
-def test_a_document_whose_chunk_id_is_anothers_is_left_out(
+def test_a_document_with_the_chunk_id_of_another_is_left_out(
     ids_in_memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be one row in a Milvus Lite, two on a server: the later one is a dead letter."""
+    """It would be one row in Milvus Lite and two on a server; the later one is a dead letter."""
     monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
 
     def colliding(document: str, start: int, _end: int, _text: str) -> int:
@@ -101,22 +103,23 @@ def test_a_document_whose_chunk_id_is_anothers_is_left_out(
     monkeypatch.setattr("mrag_pipeline.domain.chunking.chunk_id", colliding)
     build = Build(with_duplicates())
     manifest, staged = build.staged()
-    clean = Build([one for one in DOCUMENTS if one.id not in ("d4", "d9")])
+    clean = Build([document for document in DOCUMENTS if document.id not in ("d4", "d9")])
     _, expected = clean.staged()
-    kept = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
-    assert len(kept) == len(set(kept.tolist())) == staged.num_chunks == 20
+    ids = np.concatenate([build.staging.chunk_ids(s.index) for s in manifest.shards])
+    assert len(ids) == len(set(ids.tolist())) == staged.num_chunks == 20
     assert (staged.num_documents, staged.num_dead_letters) == (10, 5)
     np.testing.assert_allclose(staged.sums.importance(), expected.sums.importance(), rtol=1e-12)
-    letters = [one for own in (build.staging.duplicates() or {}).values() for one in own]
-    met = {one.document_id: one.reason for one in letters if "chunk id 7" in one.reason}
-    assert set(met) == {"d4", "d9"}
+    duplicates = build.staging.duplicates() or {}
+    letters = [letter for shard_letters in duplicates.values() for letter in shard_letters]
+    colliding_ids = {letter.document_id for letter in letters if "chunk id 7" in letter.reason}
+    assert colliding_ids == {"d4", "d9"}
     assert len(letters) == 5
     again = reconcile(manifest, build.staging, build.spec, build.progress)
     assert (again.num_documents, again.num_chunks) == (10, 20)
 
 
 def test_too_many_collisions_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They count as dead letters, with those of the shards and the duplicate ids."""
+    """They count as dead letters, as duplicate ids and unreadable documents do."""
     monkeypatch.setattr(
         "mrag_pipeline.domain.chunking.chunk_id", lambda _document, start, *_: 1 + start
     )
@@ -127,7 +130,7 @@ def test_too_many_collisions_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
 def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ids there are: a second pass for each bucket would be the corpus squared."""
+    """However many ids there are: a pass per bucket would grow with the square of the corpus."""
     monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
     build = Build(DOCUMENTS)
     manifest = build.planned()
@@ -145,8 +148,8 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
     assert len(set(read)) == len(read)
 
 
-def test_ids_whose_hashes_meet_are_no_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ids themselves tell: all documents stay, and a real duplicate still goes."""
+def test_ids_whose_hashes_collide_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids themselves are compared: all documents stay, and real duplicates still go."""
     monkeypatch.setattr(module, "_key", lambda _row: 7)
     build = Build(with_duplicates())
     _, staged = build.staged()

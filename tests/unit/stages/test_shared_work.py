@@ -14,10 +14,10 @@ from tests.support.fake_encoder import FakeEncoder
 class CountingEncoder(FakeEncoder):
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.encoded: list[str] = []
 
     def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
-        self.asked += texts
+        self.encoded += texts
         return super().encode(texts, role)
 
 
@@ -31,19 +31,19 @@ class CountingIndex(ExactIndex):
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
         rankings = []
-        for one in requests:
-            self.rows += len(one.vectors)
-            first = one.vectors[:, :1].astype(np.int64)
-            ids = first + np.arange(one.limit)[None]
+        for request in requests:
+            self.rows += len(request.vectors)
+            first = request.vectors[:, :1].astype(np.int64)
+            ids = first + np.arange(request.limit)[None]
             rankings.append(Ranking(ids, -ids.astype(np.float32)))
         return rankings
 
     def documents(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        return {one: row.document_id for one, row in self.chunks(collection, ids).items()}
+        return {row.id: row.document_id for row in self.chunks(collection, ids).values()}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         self.looked_up += ids
-        return {one: ChunkRow(one, f"d{one}", 0, 0, 1, "", "", {}) for one in ids if one > 0}
+        return {i: ChunkRow(i, f"d{i}", 0, 0, 1, "", "", {}) for i in ids if i > 0}
 
 
 def vectors(*firsts: int) -> np.ndarray:
@@ -51,12 +51,12 @@ def vectors(*firsts: int) -> np.ndarray:
 
 
 def test_a_text_is_embedded_once_and_the_same() -> None:
-    """Two strategies ask for the same windows; the second costs nothing and gets the same."""
+    """Of two strategies with the same windows, the second gets the first's vectors."""
     counting = CountingEncoder()
     shared = SharedEncoder(counting)
     first = shared.encode(["a cat", "a dog"], "query")
     second = shared.encode(["a dog", "a fox", "a cat", "a dog"], "query")
-    assert counting.asked == ["a cat", "a dog", "a fox"]
+    assert counting.encoded == ["a cat", "a dog", "a fox"]
     alone = FakeEncoder().encode(["a dog", "a fox", "a cat", "a dog"], "query")
     np.testing.assert_array_equal(second.heads, alone.heads)
     np.testing.assert_array_equal(second.standard, alone.standard)
@@ -65,12 +65,12 @@ def test_a_text_is_embedded_once_and_the_same() -> None:
 
 
 def test_a_query_is_not_a_document() -> None:
-    """The two roles may have prefixes of their own."""
+    """The two roles may have different prefixes."""
     counting = CountingEncoder()
     shared = SharedEncoder(counting)
     shared.encode(["a"], "query")
     shared.encode(["a"], "document")
-    assert counting.asked == ["a", "a"]
+    assert counting.encoded == ["a", "a"]
 
 
 def test_no_text_gives_no_row() -> None:
@@ -79,7 +79,7 @@ def test_no_text_gives_no_row() -> None:
 
 
 def test_a_vector_is_searched_once_in_each_collection() -> None:
-    """Only what is new is asked; the order of the request is kept."""
+    """Only new vectors are searched; the order of the request is kept."""
     counting = CountingIndex()
     shared = SharedIndex(counting)
     shared.search([SearchRequest("h0", vectors(1, 2), 3), SearchRequest("h1", vectors(1), 3)])
@@ -90,7 +90,7 @@ def test_a_vector_is_searched_once_in_each_collection() -> None:
 
 
 def test_a_longer_ranking_serves_a_shorter_one_but_not_the_other_way() -> None:
-    """Fewer hits are a prefix; more must be asked for."""
+    """Fewer hits are a prefix; more need a new search."""
     counting = CountingIndex()
     shared = SharedIndex(counting)
     shared.search([SearchRequest("h0", vectors(1), 3)])
@@ -101,7 +101,7 @@ def test_a_longer_ranking_serves_a_shorter_one_but_not_the_other_way() -> None:
 
 
 def test_rows_are_looked_up_once_missing_ones_too() -> None:
-    """An id without a row is remembered as that."""
+    """That an id has no row is remembered too."""
     counting = CountingIndex()
     shared = SharedIndex(counting)
     assert set(shared.chunks("c", [1, 0])) == {1}
@@ -118,4 +118,4 @@ def test_forgetting_starts_anew() -> None:
         index.search([SearchRequest("h0", vectors(1), 1)])
         encoder.forget()
         index.forget()
-    assert (counting.asked, counting_index.rows) == (["a", "a"], 2)
+    assert (counting.encoded, counting_index.rows) == (["a", "a"], 2)

@@ -44,13 +44,13 @@ def living(tmp_path: Path) -> Living:
     return made
 
 
-def synced(living: Living, tmp_path: Path) -> None:
+def assert_synced(living: Living, tmp_path: Path) -> None:
     """The version equals one built from the corpus as it is."""
     assert_same(living, living.rebuilt(tmp_path / "rebuilt"))
 
 
 def test_nothing_changed_changes_nothing(living: Living) -> None:
-    """No embedding, no write, not even to the record."""
+    """Nothing is embedded and nothing written, not even the record."""
     before = living.content(), live_record(living.index).to_json()
     compared, applied = living.sync()
     assert applied is None
@@ -61,12 +61,12 @@ def test_nothing_changed_changes_nothing(living: Living) -> None:
 
 
 def test_new_documents_are_added(living: Living, tmp_path: Path) -> None:
-    """Only they are embedded."""
+    """Only the new ones are embedded."""
     living.items = [*TEN, a_document(10), a_document(11)]
     compared, _ = living.sync()
     assert (compared.difference.added, compared.difference.changed) == (2, 0)
     assert living.embedded == 4
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_gone_documents_are_removed(living: Living, tmp_path: Path) -> None:
@@ -75,17 +75,17 @@ def test_gone_documents_are_removed(living: Living, tmp_path: Path) -> None:
     compared, _ = living.sync()
     assert compared.difference.removed == 3
     assert living.embedded == 0
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_changed_documents_are_replaced(living: Living, tmp_path: Path) -> None:
-    """Old passages go, new ones come, others stay."""
+    """Old passages are removed, new ones added, others kept."""
     living.items = [*TEN[:4], a_document(4, edition=1), *TEN[5:]]
     compared, applied = living.sync()
     assert compared.difference.changed == 1
     assert applied is not None
     assert (applied.chunks_added, applied.chunks_removed) == (2, 2)
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_a_changed_title_changes_the_same_passages(living: Living, tmp_path: Path) -> None:
@@ -94,28 +94,28 @@ def test_a_changed_title_changes_the_same_passages(living: Living, tmp_path: Pat
     before = live_record(living.index).num_chunks
     living.sync()
     assert live_record(living.index).num_chunks == before
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_changed_metadata_is_a_change(living: Living, tmp_path: Path) -> None:
-    """What is stored of a document is what is compared."""
+    """Everything stored of a document is compared."""
     living.items = [replace(TEN[0], metadata={"n": 99}), *TEN[1:]]
     assert living.sync()[0].difference.changed == 1
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
-def test_another_place_is_no_change(living: Living) -> None:
-    """Files renamed, clocks wrong, order changed: what counts is the content."""
+def test_another_source_is_not_a_change(living: Living) -> None:
+    """Renamed files and another order change nothing: only the content counts."""
     living.items = [replace(document, source="elsewhere") for document in reversed(TEN)]
     assert living.sync()[0].difference.is_empty
 
 
 def test_a_longer_document_keeps_its_first_passages(living: Living, tmp_path: Path) -> None:
-    """Some chunk ids are of both states: they are neither deleted nor doubled."""
+    """Chunk ids of both editions are neither deleted nor doubled."""
     longer = replace(TEN[0], text=TEN[0].text + " and more words than before have been added")
     living.items = [longer, *TEN[1:]]
     living.sync()
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_a_second_document_of_one_id_is_left_out(living: Living, tmp_path: Path) -> None:
@@ -123,20 +123,20 @@ def test_a_second_document_of_one_id_is_left_out(living: Living, tmp_path: Path)
     living.items = [*TEN, a_document(10), replace(a_document(11), id="d10")]
     compared, _ = living.sync()
     assert compared.difference.num_dead_letters == 1
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_bad_documents_are_counted(living: Living, tmp_path: Path) -> None:
-    """A document that cannot be read any more is gone, as in a build, and told."""
+    """A document that can no longer be read is removed, as in a build, and reported."""
     living.items = [DeadLetter("d0", "corpus:0", "not UTF-8", ""), *TEN[1:], Document("e", "  ")]
     compared, _ = living.sync()
     assert [letter.document_id for letter in compared.dead_letters] == ["d0", "e"]
     assert live_record(living.index).num_dead_letters == 2
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_most_of_the_corpus_gone_is_refused(living: Living) -> None:
-    """A wrong path or an empty mount does not empty the index, unless that is meant."""
+    """A wrong path or an empty mount does not empty the index, unless deletes are allowed."""
     living.spec = replace(living.spec, min_deleted=1)
     living.items = TEN[:4]
     before = living.content()
@@ -148,7 +148,7 @@ def test_most_of_the_corpus_gone_is_refused(living: Living) -> None:
 
 
 def test_all_documents_replaced_is_refused_even_when_few(living: Living) -> None:
-    """Ten of ten are gone: below min_deleted, and yet not what anybody means."""
+    """Ten of ten are gone: below min_deleted, but hardly intended."""
     living.items = [a_document(20)]
     with pytest.raises(TooManyDeleted):
         living.sync()
@@ -202,7 +202,7 @@ def test_a_sync_needs_a_live_version(tmp_path: Path) -> None:
 
 
 def test_a_head_that_has_lost_rows_stops_before_writing(living: Living) -> None:
-    """What is to be subtracted must be there; audit and repair are named."""
+    """The vectors to subtract must be there; the error names `mrag repair`."""
     record = live_record(living.index)
     name = record.head_collections()[1]
     living.index.delete(name, [int(i) for block in living.index.ids(name) for i in block])
@@ -212,8 +212,8 @@ def test_a_head_that_has_lost_rows_stops_before_writing(living: Living) -> None:
     assert live_record(living.index).to_json() == record.to_json()
 
 
-def test_a_pending_sync_without_its_plan_is_told(living: Living) -> None:
-    """Another machine's staging, or a lost one: nothing is guessed."""
+def test_a_pending_sync_without_its_plan_is_an_error(living: Living) -> None:
+    """Its staging is on another machine, or lost; nothing is guessed."""
     record = live_record(living.index)
     living.index.write_record(replace(record, pending="f" * 32))
     with pytest.raises(StagingError, match="cut short"):
@@ -227,7 +227,7 @@ def _unavailable(*_: object) -> None:
 def test_an_abandoned_plan_is_replaced(
     living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sync that died before it touched the index leaves nothing that the next one needs."""
+    """A sync that died before it wrote to the index leaves nothing the next one needs."""
     living.items = [*TEN[1:], a_document(10)]
     with monkeypatch.context() as broken:
         broken.setattr(living.index, "vectors", _unavailable)
@@ -236,19 +236,19 @@ def test_an_abandoned_plan_is_replaced(
     assert live_record(living.index).pending == ""
     living.items = [*TEN[2:], a_document(11)]
     living.sync()
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
-def test_a_corpus_that_changes_meanwhile_is_the_next_syncs(
+def test_a_change_during_a_sync_is_left_to_the_next_sync(
     living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was compared is what is embedded, whatever the files say by then."""
+    """The documents compared are those embedded, whatever the files hold by then."""
     real = living_module.compare
 
     def compare_then_change(*args: object) -> object:
-        found = real(*args)  # type: ignore[arg-type]
+        compared = real(*args)  # type: ignore[arg-type]
         living.items = [*TEN, a_document(10, edition=9)]
-        return found
+        return compared
 
     living.items = [*TEN, a_document(10)]
     with monkeypatch.context() as changing:
@@ -257,13 +257,13 @@ def test_a_corpus_that_changes_meanwhile_is_the_next_syncs(
     rows = living.index.chunks_of_document(live_record(living.index).chunks_collection(), "d10")
     assert [row.metadata["edition"] for row in rows] == [0, 0]
     assert living.sync()[0].difference.changed == 1
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
 def test_a_corpus_that_breaks_while_it_is_read_changes_nothing(
     living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a listing is never taken for the whole: nothing is deleted for it."""
+    """A corpus read in part deletes nothing."""
     before = living.content()
 
     def breaks(_self: FakeCorpusReader, slices: object) -> object:
@@ -277,11 +277,11 @@ def test_a_corpus_that_breaks_while_it_is_read_changes_nothing(
     assert living.content() == before
     living.items = TEN[1:]
     living.sync()
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
 
 
-def test_replay_takes_only_what_is_named(living: Living) -> None:
-    """By id or by place; nothing is removed and nothing else is added or changed."""
+def test_replay_takes_only_the_named_documents(living: Living) -> None:
+    """Named by id or source; nothing else is added, changed or removed."""
     living.items = [a_document(0, edition=1), *TEN[2:], a_document(10), a_document(11)]
     compared, _ = living.sync(SyncScope(only={"d10", "corpus:11"}))
     assert (compared.difference.added, compared.difference.changed) == (2, 0)
@@ -326,7 +326,7 @@ def without_the_colliding(living: Living) -> Living:
     return replace(living, items=[*items, *dead])
 
 
-def test_a_document_whose_chunk_id_is_anothers_is_left_out(
+def test_a_document_with_the_chunk_id_of_another_is_left_out(
     colliding: Living, tmp_path: Path
 ) -> None:
     """The chunk that has the id stays, in the index or earlier in the sync; the sync continues."""
@@ -345,7 +345,7 @@ def test_a_document_whose_chunk_id_is_anothers_is_left_out(
 def test_collisions_are_found_again_after_a_kill(
     colliding: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sync that died right after it stored what it leaves out gives the same."""
+    """A sync that died right after storing the documents it leaves out gives the same result."""
     with monkeypatch.context() as broken:
         broken.setattr(colliding.index, "vectors", _unavailable)
         with pytest.raises(IndexUnavailable):
@@ -367,8 +367,8 @@ def test_too_many_collisions_stop_a_sync(colliding: Living) -> None:
     assert live_record(colliding.index).pending == ""
 
 
-def test_documents_survive_being_kept(living: Living, tmp_path: Path) -> None:
-    """Hostile ids, texts and metadata come through staging with the same fingerprint."""
+def test_unusual_documents_survive_staging(living: Living, tmp_path: Path) -> None:
+    """Ids, texts and metadata with odd characters keep their fingerprint."""
     odd = Document(
         'q"uo\\te\n',
         "text \x01 ä€𝄞 'x' \r\n end",
@@ -378,4 +378,4 @@ def test_documents_survive_being_kept(living: Living, tmp_path: Path) -> None:
     living.items = [*TEN, odd]
     living.sync()
     assert living.sync()[0].difference.is_empty
-    synced(living, tmp_path)
+    assert_synced(living, tmp_path)
