@@ -74,7 +74,7 @@ def test_a_server_may_ask_for_our_certificate(pem: Callable[[str, trustme.Blob],
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"tls_ca": "ca.pem", "uri": "http://127.0.0.1:1"}, "no TLS at http://127.0.0.1:1"),
+        ({"tls_ca": "ca.pem", "uri": "http://127.0.0.1:1"}, "http://127.0.0.1:1 does not use TLS"),
         ({"tls_ca": "none.pem"}, "cannot read milvus.tls_ca"),
         ({"tls_cert": "ca.pem"}, "only tls_cert"),
         ({"tls_ca": "ca.pem", "tls_key": "ca.pem"}, "only tls_ca, tls_key"),

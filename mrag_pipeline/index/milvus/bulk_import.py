@@ -1,9 +1,9 @@
-"""Rows that a Milvus server fetches by itself: its bulk import of Parquet files.
+"""Bulk import: a Milvus server reads Parquet files by itself.
 
-The server keeps its tasks by collection, so nothing is written down here: what a run that was
-killed has asked for is found again by asking. 2.3.5 works on one task at a time, and one whose
-collection is dropped meanwhile holds up every other for a quarter of an hour (measured): so a
-collection is dropped when its tasks have ended, and not before. Decision 0038.
+The server lists its tasks by collection, so nothing is recorded here: the tasks of a killed run
+are found by asking the server. 2.3.5 works on one task at a time. If a task's collection is
+dropped meanwhile, the task blocks all others for a quarter of an hour (measured), so a collection
+is dropped only after its tasks have ended. Decision 0038.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 _FAILED = (BulkInsertState.ImportFailed, BulkInsertState.ImportFailedAndCleaned)
 _ENDED = (*_FAILED, BulkInsertState.ImportCompleted)
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _MAX_TASKS = 1_024
-# A server gives a task of a lost worker up after 900 s by default (importTaskExpiration).
+# By default a server gives up a lost worker's task after 900 s (importTaskExpiration).
 _SILENT_S = 1_000.0
-_LOST_S = 60.0  # after which one that was begun before the server was killed is taken for lost
+_LOST_S = 60.0  # a started task that does not move for so long counts as lost
 
 
 class BulkImport:
-    """Bulk imports of one database."""
+    """Runs bulk imports in one database."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, files: BulkFiles) -> None:
         self._client = client
@@ -45,44 +45,44 @@ class BulkImport:
     def fill(
         self, collection: str, tables: Iterable[pa.Table], on_rows: Callable[[int], None]
     ) -> None:
-        """The rows are in the collection, not yet indexed; the files are gone again.
+        """Imports the rows, which are not indexed yet, and removes the files.
 
         Args:
-            on_rows: told of rows as their file is done, and of 0 while the server works.
-        Raises: PlanRefused with the server's reason if it cannot take a file; IndexUnavailable;
+            on_rows: called with a file's rows when it is imported, and with 0 during waits.
+        Raises: PlanRefused with the server's reason if it refuses a file; IndexUnavailable;
             BadVectors, StorageFull, StagingError.
         """
         self._files.remove(collection)
-        waited: dict[int, BulkFile] = {}
+        pending_files: dict[int, BulkFile] = {}
         for file in self._files.write(collection, tables):
-            waited[self._submit(collection, file)] = file
+            pending_files[self._submit(collection, file)] = file
             on_rows(0)
-        log.info("bulk_import collection=%s tasks=%s", collection, sorted(waited))
-        self._wait(collection, waited, on_rows)
+        log.info("bulk_import collection=%s tasks=%s", collection, sorted(pending_files))
+        self._wait(collection, pending_files, on_rows)
         self._files.remove(collection)
 
     def settle(self, collection: str) -> None:
-        """No task of the collection is at work any more, whoever asked for it.
+        """Waits until no task of the collection is running, whichever process started it.
 
-        One that was begun and does not move for a minute is left to the server: killed, 2.3.5 may
-        keep a task in state Started until it expires. No import waits behind such a one.
+        A started task that does not move for a minute is left to the server: after a kill, 2.3.5
+        may keep a task in state Started until it expires. Such a task blocks no other import.
         """
         tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
         if tasks:
             log.info("bulk_import_settling collection=%s tasks=%d", collection, len(tasks))
-        last, since = "", time.monotonic()
+        last_states, changed_at = "", time.monotonic()
         while tasks:
-            told = ", ".join(f"{task.task_id} {task.state_name}" for task in tasks)
-            if told != last:
-                last, since = told, time.monotonic()
-            silent_s = time.monotonic() - since
+            states = ", ".join(f"{task.task_id} {task.state_name}" for task in tasks)
+            if states != last_states:
+                last_states, changed_at = states, time.monotonic()
+            silent_s = time.monotonic() - changed_at
             waiting = any(task.state == BulkInsertState.ImportPending for task in tasks)
             if silent_s > _LOST_S and not waiting:
-                log.warning("bulk_import_lost collection=%s tasks=%s", collection, told)
+                log.warning("bulk_import_lost collection=%s tasks=%s", collection, states)
                 return
             if silent_s > _SILENT_S:
-                raise _stuck(collection, told)
-            time.sleep(_LOOK_S)
+                raise _stuck(collection, states)
+            time.sleep(_POLL_S)
             tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
 
     def _submit(self, collection: str, file: BulkFile) -> int:
@@ -98,27 +98,27 @@ class BulkImport:
         )
 
     def _wait(
-        self, collection: str, waited: dict[int, BulkFile], on_rows: Callable[[int], None]
+        self, collection: str, pending_files: dict[int, BulkFile], on_rows: Callable[[int], None]
     ) -> None:
-        last: dict[int, tuple[int, int]] = {}
-        since = time.monotonic()
-        while waited:
-            for task, file in list(waited.items()):
+        last_progress: dict[int, tuple[int, int]] = {}
+        changed_at = time.monotonic()
+        while pending_files:
+            for task, file in list(pending_files.items()):
                 state = self._state(task)
                 if state.state in _FAILED:
                     raise _failed(collection, file, state)
                 if state.state == BulkInsertState.ImportCompleted:
-                    del waited[task]
-                    since = time.monotonic()
+                    del pending_files[task]
+                    changed_at = time.monotonic()
                     on_rows(file.num_rows)
-                elif last.get(task) != (now := (state.state, state.row_count)):
-                    last[task] = now
-                    since = time.monotonic()
-            if time.monotonic() - since > _SILENT_S:
-                raise _stuck(collection, ", ".join(map(str, waited)))
-            if waited:
+                elif last_progress.get(task) != (progress := (state.state, state.row_count)):
+                    last_progress[task] = progress
+                    changed_at = time.monotonic()
+            if time.monotonic() - changed_at > _SILENT_S:
+                raise _stuck(collection, ", ".join(map(str, pending_files)))
+            if pending_files:
                 on_rows(0)
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
 
     def _state(self, task: int) -> BulkInsertState:
         return self._handler().get_bulk_insert_state(
@@ -143,14 +143,16 @@ def _failed(
     collection: str, file: BulkFile, state: BulkInsertState
 ) -> IndexUnavailable | PlanRefused:
     reason = state.infos.get(BulkInsertState.FAILED_REASON, "")
-    found = f"the import of {file.name} into {collection} failed: {reason}"
+    failure = f"the import of {file.name} into {collection} failed: {reason}"
     if "restart" in reason or "timeout" in reason.lower():
-        return IndexUnavailable(found, fix="run the same command again: it is imported anew")
+        return IndexUnavailable(
+            failure, fix="run the same command again: it imports the file again"
+        )
     return PlanRefused(
-        found,
-        "a file that the server can read by that name",
-        "set milvus.bulk_path to how the server names milvus.bulk_uri, or leave milvus.bulk_uri "
-        "empty: rows then go over the network",
+        failure,
+        "a file that the server can read under that name",
+        "set milvus.bulk_path to the server's name for milvus.bulk_uri, or leave milvus.bulk_uri "
+        "empty to send the rows over the network",
     )
 
 
@@ -158,5 +160,5 @@ def _stuck(collection: str, tasks: str) -> IndexUnavailable:
     return IndexUnavailable(
         f"imports into {collection} have not moved for {_SILENT_S:g} s: {tasks}",
         "a server that works on them",
-        "look at the server's log; the same command goes on",
+        "check the server's log, then run the same command again: it continues",
     )

@@ -1,7 +1,7 @@
-"""A client for Milvus Lite or a server, and Milvus's errors in our words.
+"""Connects to Milvus Lite or a server, and translates Milvus's errors to ours.
 
-pymilvus itself retries a call that found no server, with back-off, until the call's timeout:
-it is the only owner of that retry, so none is added here.
+pymilvus retries a call that reached no server, with back-off, until the call's timeout. It alone
+owns that retry, so none is added here.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ COLLECTION_NOT_FOUND = 100
 _CONNECT_FAILED = 2
 _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
-# Open Lite databases of this process by path: the last one out lets go of the lock.
-_open_paths: dict[str, int] = {}
+# Counts this process's clients of each Lite database: the last one to close releases its lock.
+_num_clients: dict[str, int] = {}
 _open_lock = threading.Lock()
 
 
 def connect(spec: MilvusSpec) -> MilvusClient:
-    """A client that has reached its server, or that has opened its Lite database.
+    """A client that has reached its server or opened its Lite database.
 
     Raises: ConfigError, IndexBusy, IndexUnavailable, StorageFull.
     """
@@ -55,7 +55,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
                 token=token,
                 db_name=spec.db_name,
                 timeout=min(spec.timeout_s, 10),
-                # A connection that is shared by address would be the first one's, whoever signed.
+                # pymilvus shares connections by address, so another certificate would be ignored.
                 dedicated=bool(certificates),
                 **certificates,
             )
@@ -63,14 +63,14 @@ def connect(spec: MilvusSpec) -> MilvusClient:
             if _is_denial(error):
                 raise _denied(spec) from error
             raise IndexUnavailable(
-                f"no Milvus answers at {spec.uri}: {error.message}",
+                f"cannot connect to Milvus at {spec.uri}: {error.message}",
                 "a server, or a path ending in .db for Milvus Lite",
                 "start the server or change milvus.uri; `mrag doctor` checks it",
             ) from error
 
 
 def disconnect(client: MilvusClient, spec: MilvusSpec) -> None:
-    """Closes the client; the last one of a Lite database also gives up its lock."""
+    """Closes the client; closing a Lite database's last client also releases its lock."""
     client.close()
     path = database_path(spec.uri)
     if path is None:
@@ -78,18 +78,18 @@ def disconnect(client: MilvusClient, spec: MilvusSpec) -> None:
     from milvus_lite.server_manager import server_manager_instance
 
     with _open_lock:
-        _open_paths[str(path)] -= 1
-        if _open_paths[str(path)] == 0:
-            del _open_paths[str(path)]
+        _num_clients[str(path)] -= 1
+        if _num_clients[str(path)] == 0:
+            del _num_clients[str(path)]
             server_manager_instance.release_server(str(path))
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Milvus's and gRPC's errors as ours; `doing` says what failed.
+    """Translates errors of Milvus and gRPC to ours; `doing` says what failed.
 
-    Raises: IndexUnavailable, StorageFull, NoLiveVersion for a collection that is not there,
-    ConfigError for a refused token, PlanRefused for what Milvus will never take.
+    Raises: IndexUnavailable; StorageFull; NoLiveVersion for a missing collection; ConfigError for
+        a refused token; PlanRefused for what Milvus will never accept.
     """
     try:
         yield
@@ -115,24 +115,26 @@ _RETRY = "check that Milvus is up (`mrag doctor`), then run the same command aga
 
 def _translate(doing: str, error: MilvusException) -> MragError:
     message = error.message or str(error)
-    found = f"{doing}: {message}"
+    failure = f"{doing}: {message}"
     lowered = message.lower()
     if "no space left" in lowered or "disk quota" in lowered:
         return StorageFull(
-            found,
+            failure,
             "room for the index",
-            "free space, then run the same command again: what is done is kept",
+            "free space, then run the same command again: finished work is kept",
         )
     if error.code == COLLECTION_NOT_FOUND or "can't find collection" in lowered:
         return NoLiveVersion(
-            found, "a loaded version", "see `mrag status`; `mrag ingest` builds what is missing"
+            failure, "a loaded version", "run `mrag status`; `mrag ingest` builds what is missing"
         )
     unreached = error.code == _CONNECT_FAILED or isinstance(error.code, grpc.StatusCode)
-    # A server that is going down answers that it finds none of its own parts.
+    # While a server shuts down, it answers that its own parts are not available.
     unreached = unreached or "find no available" in lowered or "not healthy" in lowered
     if unreached or error.retriable or "timeout" in lowered:
-        return IndexUnavailable(found, fix=_RETRY)
-    return PlanRefused(found, "what this Milvus can hold", "change what the message names")
+        return IndexUnavailable(failure, fix=_RETRY)
+    return PlanRefused(
+        failure, "a request that this Milvus accepts", "change what the message names"
+    )
 
 
 def _open_lite(path: Path) -> MilvusClient:
@@ -141,7 +143,7 @@ def _open_lite(path: Path) -> MilvusClient:
     except OSError as error:
         raise ConfigError(
             f"cannot create {path.parent}: {error}",
-            "a folder that can be written",
+            "a writable folder",
             "change milvus.uri in the config file",
         ) from error
     with _open_lock:
@@ -157,7 +159,7 @@ def _open_lite(path: Path) -> MilvusClient:
         finally:
             logger.removeHandler(cause)
             logger.propagate = propagates
-        _open_paths[str(path)] = _open_paths.get(str(path), 0) + 1
+        _num_clients[str(path)] = _num_clients.get(str(path), 0) + 1
         return client
 
 
@@ -165,8 +167,8 @@ def _lite_error(path: Path, cause: BaseException) -> MragError:
     if type(cause).__name__ == "DataDirLockedError":
         return IndexBusy(
             f"{path} is open in another process",
-            "Milvus Lite has one owner at a time",
-            "let the other `mrag` end; or serve it to many with `milvus-lite server "
+            "one owner at a time: Milvus Lite allows no more",
+            "wait for the other `mrag` to end; or serve several with `milvus-lite server "
             f"--data-dir {path} --host 127.0.0.1 --port 19530` and set milvus.uri to "
             "http://127.0.0.1:19530",
         )
@@ -174,13 +176,13 @@ def _lite_error(path: Path, cause: BaseException) -> MragError:
         return StorageFull(f"cannot open {path}: {cause}", "room for the index", "free space")
     return ConfigError(
         f"cannot open {path}: {cause}",
-        "a folder of Milvus Lite 3 that can be read and written",
-        "move it away and run `mrag ingest`: staged vectors are loaded again, not embedded again",
+        "a readable and writable folder of Milvus Lite 3",
+        "move it away and run `mrag ingest`: it loads the staged vectors without embedding again",
     )
 
 
 def _certificates(spec: MilvusSpec) -> dict[str, str]:
-    """What pymilvus is told of TLS; it reads the files without a word for who named them.
+    """The TLS arguments of pymilvus; its errors do not name the setting, so files are checked here.
 
     Raises: ConfigError.
     """
@@ -188,15 +190,15 @@ def _certificates(spec: MilvusSpec) -> dict[str, str]:
     given = {key: path for key, path in named.items() if path}
     if given and not spec.uri.startswith("https://"):
         raise ConfigError(
-            f"{', '.join(f'milvus.{key}' for key in given)}, and no TLS at {spec.uri}",
+            f"{', '.join(f'milvus.{key}' for key in given)} set, but {spec.uri} does not use TLS",
             "an https:// address",
-            "change milvus.uri, or leave the certificates out",
+            "change milvus.uri, or remove the certificates",
         )
     if ("tls_cert" in given or "tls_key" in given) and len(given) < 3:
         raise ConfigError(
-            f"of milvus.tls_ca, tls_cert and tls_key only {', '.join(given)}",
-            "all three where the server asks for a certificate, else tls_ca alone or none",
-            "name the missing ones",
+            f"of milvus.tls_ca, tls_cert and tls_key only {', '.join(given)} is set",
+            "all three if the server asks for a certificate, else tls_ca alone or none",
+            "set the missing ones",
         )
     for key, path in given.items():
         try:
@@ -215,11 +217,11 @@ def _certificates(spec: MilvusSpec) -> dict[str, str]:
 
 
 def _is_denial(error: BaseException | None) -> bool:
-    """Whether a token was refused: only the cause of the error says so."""
-    seen: list[BaseException] = []  # gRPC's errors may be causes of themselves
+    """Whether the server refused the token: only the error's causes say so."""
+    seen: list[BaseException] = []  # a gRPC error may be its own cause
     while error is not None and error not in seen:
         code = error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
-        # A certificate's unknown authority is another matter.
+        # An unknown certificate authority is a different problem.
         if code in _DENIED or "auth" in str(error).lower().replace("authority", ""):
             return True
         seen.append(error)
@@ -230,13 +232,13 @@ def _is_denial(error: BaseException | None) -> bool:
 def _denied(spec: MilvusSpec) -> ConfigError:
     return ConfigError(
         f"Milvus at {spec.uri} refuses the token",
-        f"a valid one in the variable {spec.token_env}",
+        f"a valid token in the variable {spec.token_env}",
         f"export {spec.token_env}=user:password",
     )
 
 
 class _Cause(logging.Handler):
-    """Keeps why Lite did not open: its caller is told only that it did not."""
+    """Keeps the reason why Lite did not open, which Lite only logs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +251,7 @@ class _Cause(logging.Handler):
 
 
 def _be_quiet() -> None:
-    # What they log is in the errors that reach the caller; a page of it helps nobody.
+    # The errors that reach the caller already hold what these libraries log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

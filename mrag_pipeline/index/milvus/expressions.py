@@ -1,13 +1,13 @@
-"""Filters as Milvus's expressions: every text quoted, nothing a caller sent is pasted in.
+"""Translates filters to Milvus expressions; every text from a caller is quoted.
 
-An expression never leaves out a row that matches. Where a backend cannot say a condition as
-`filters.matches` means it, the expression is wider and says so: the rest is done in Python.
-- Milvus Lite takes true for 1, and for a condition on metadata reads every row with its vector:
-  it is asked about document_id and title alone.
-- Servers compare a double with an integer as doubles: wrong from 2^53 on.
-- What `not` makes of a missing JSON key differs from server to server, so a negated condition on
-  metadata is never left to one. `ne` is: smaller or greater.
-- `like` has wildcards that cannot be escaped everywhere: a prefix is a range.
+An expression never leaves out a row that matches. Where a backend cannot express a condition as
+`filters.matches` defines it, the expression matches more rows and says so; Python checks the rows.
+- Milvus Lite treats true as 1, and for a condition on metadata it reads every row with its vector.
+  So Lite gets conditions on document_id and title only.
+- Servers compare a double with an integer as doubles, which is wrong from 2^53 on.
+- Servers differ in what `not` does with a missing JSON key, so they never get a negated condition
+  on metadata. `ne` becomes "smaller or greater".
+- `like` has wildcards that not every server can escape, so a prefix becomes a range.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NEGATED: dict[Op, Op] = {
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What is asked of Milvus."""
+    """A condition in Milvus's filter language."""
 
     text: str  # empty: every row
-    is_exact: bool  # else some rows may be in it that do not match
+    is_exact: bool  # if False, it may also match rows that the filter does not
 
 
 _ALL = Expression("", True)
-_PERHAPS_ALL = Expression("", False)
+_UNDECIDED = Expression("", False)
 _NONE = Expression("chunk_id < 0", True)  # ids are positive
 
 
@@ -44,49 +44,49 @@ def expression(wanted: Filter, lite: bool) -> Expression:
 
 
 def ids_in(ids: Sequence[int]) -> str:
-    """An expression for these ids."""
-    return f"chunk_id in [{', '.join(str(int(one)) for one in ids)}]"
+    """An expression for the rows with these ids."""
+    return f"chunk_id in [{', '.join(str(int(chunk_id)) for chunk_id in ids)}]"
 
 
 def both(left: str, right: str) -> str:
-    """An expression for the rows of both; an empty one is every row."""
+    """An expression for the rows that match both; an empty expression matches every row."""
     return f"({left}) and ({right})" if left and right else left or right
 
 
 def _of(wanted: Filter, negated: bool, lite: bool) -> Expression:
-    """Negation goes down to the conditions: of `not` itself only theirs is left."""
+    """Moves every `not` down to the conditions, so that only they are negated."""
     if isinstance(wanted, Not):
         return _of(wanted.filter, not negated, lite)
     if isinstance(wanted, All | AnyOf):
-        parts = [_of(one, negated, lite) for one in wanted.filters]
-        return _every(parts) if isinstance(wanted, All) != negated else _some(parts)
+        parts = [_of(part, negated, lite) for part in wanted.filters]
+        return _all_of(parts) if isinstance(wanted, All) != negated else _any_of(parts)
     path = field_path(wanted.field)
     if not path:
         return _text_field(wanted, negated)
-    return _PERHAPS_ALL if negated or lite else _json_field(wanted, path)
+    return _UNDECIDED if negated or lite else _json_field(wanted, path)
 
 
-def _every(parts: Sequence[Expression]) -> Expression:
+def _all_of(parts: Sequence[Expression]) -> Expression:
     if _NONE in parts:
         return _NONE
     texts = [part.text for part in parts if part.text]
     return Expression(_joined(texts, "and"), all(part.is_exact for part in parts))
 
 
-def _some(parts: Sequence[Expression]) -> Expression:
+def _any_of(parts: Sequence[Expression]) -> Expression:
     if _ALL in parts:
         return _ALL
     parts = [part for part in parts if part != _NONE]
     if not parts:
         return _NONE
     if any(not part.text for part in parts):
-        return _PERHAPS_ALL
+        return _UNDECIDED
     texts = [part.text for part in parts]
     return Expression(_joined(texts, "or"), all(part.is_exact for part in parts))
 
 
 def _joined(texts: Sequence[str], word: str) -> str:
-    """Halves of halves: a server reads a chain as deep as it is long, and has a limit."""
+    """Nests the texts in halves: a server parses a chain as deep as it is long, up to a limit."""
     if len(texts) < 2:
         return "".join(texts)
     middle = len(texts) // 2
@@ -94,13 +94,13 @@ def _joined(texts: Sequence[str], word: str) -> str:
 
 
 def _text_field(condition: Condition, negated: bool) -> Expression:
-    """Of document_id or title, which every row has."""
+    """A condition on document_id or title, which every row has."""
     field, op, value = condition.field, condition.op, condition.value
     none, every = (_ALL, _NONE) if negated else (_NONE, _ALL)
     if op == "exists":
         return every
     if isinstance(value, tuple):
-        texts = [one for one in value if isinstance(one, str)]
+        texts = [text for text in value if isinstance(text, str)]
         if not texts:
             return none
         sign = "not in" if negated else "in"
@@ -118,21 +118,21 @@ def _text_field(condition: Condition, negated: bool) -> Expression:
 
 
 def _json_field(condition: Condition, path: Sequence[str]) -> Expression:
-    # An empty key cannot be said; a server takes a number for a place in a list.
+    # An expression cannot name an empty key; a server takes a number for an index into a list.
     if "" in path:
-        return _PERHAPS_ALL
+        return _UNDECIDED
     field = "metadata" + "".join(f"[{quoted(key)}]" for key in path)
     is_exact = not any(key.isdigit() for key in path[1:])
     op, value = condition.op, condition.value
     if op == "exists":
-        parts = [_a_text(field), _a_number(field), _a_boolean(field)]
+        parts = [_is_text(field), _is_number(field), _is_boolean(field)]
     elif isinstance(value, tuple):
-        parts = [_compared(field, "eq", one) for one in value]
+        parts = [_compared(field, "eq", scalar) for scalar in value]
     else:
         assert value is not None
         parts = [_compared(field, op, value)]
-    found = _some(parts)
-    return Expression(found.text, found.is_exact and is_exact)
+    joined = _any_of(parts)
+    return Expression(joined.text, joined.is_exact and is_exact)
 
 
 def _compared(field: str, op: Op, value: Scalar) -> Expression:
@@ -147,7 +147,7 @@ def _compared(field: str, op: Op, value: Scalar) -> Expression:
             return Expression(_joined(texts, "and"), True)
         literal = quoted(value)
     elif abs(value) >= _EXACT_NUMBERS:
-        return Expression(_a_number(field).text, False)
+        return Expression(_is_number(field).text, False)
     else:
         literal = repr(value)
     if op == "ne":
@@ -155,22 +155,22 @@ def _compared(field: str, op: Op, value: Scalar) -> Expression:
     return Expression(f"{field} {_SIGNS[op]} {literal}", True)
 
 
-def _a_text(field: str) -> Expression:
+def _is_text(field: str) -> Expression:
     return Expression(f'{field} >= ""', True)
 
 
-def _a_number(field: str) -> Expression:
+def _is_number(field: str) -> Expression:
     return Expression(f"({field} >= 0 or {field} < 0)", True)
 
 
-def _a_boolean(field: str) -> Expression:
+def _is_boolean(field: str) -> Expression:
     return Expression(f"({field} == true or {field} == false)", True)
 
 
 def _after(prefix: str) -> str:
-    """The first string behind all that start so, by code point; empty if there is none."""
-    for at in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[at]) + 1
+    """The first string after all that start with the prefix, by code point; "" if none is."""
+    for position in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[position]) + 1
         if code <= 0x10FFFF:
-            return prefix[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
+            return prefix[:position] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
     return ""

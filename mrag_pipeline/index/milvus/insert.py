@@ -1,8 +1,8 @@
-"""Inserts Arrow tables as Milvus's own messages: a hundredth of the cost of rows as dicts.
+"""Inserts Arrow tables as Milvus's own messages, at a hundredth of the cost of rows as dicts.
 
-Protocol buffers and Arrow store a packed list of floats alike: the numbers' bytes, one after the
-other. pymilvus takes a finished message, and sends it with its own retries; where it has lost the
-private call for that, its public client takes the rows. Vectors of 16 bits travel as bytes.
+Protocol buffers and Arrow both store a packed list of floats as the numbers' bytes in sequence.
+pymilvus accepts a finished message and sends it with its own retries. If a release of pymilvus
+lacks that private call, its public client gets the rows. 16-bit vectors are sent as bytes.
 Shape legend: N rows, D dimension.
 """
 
@@ -41,9 +41,9 @@ _PACKED = b"\x0a"  # field 1, length-delimited: FloatArray's and LongArray's `da
 
 
 def insert_message(collection: str, table: pa.Table, dtype: VectorType, messages: Messages) -> Any:
-    """The table's N rows, for a collection with vectors of that type; not checked for NaN.
+    """The insert request of the table's N rows; `dtype` is the collection's, NaN is not checked.
 
-    Raises: BadVectors for a number that the type does not have.
+    Raises: BadVectors for a number that the type cannot hold.
     """
     message = messages.milvus.InsertRequest(collection_name=collection, num_rows=table.num_rows)
     for name in table.column_names:
@@ -57,12 +57,12 @@ def insert_message(collection: str, table: pa.Table, dtype: VectorType, messages
                 bits = pack(vectors.astype(np.float32, copy=False), dtype)
                 setattr(field.vectors, f"{dtype}_vector", bits.tobytes())
             continue
-        kind, part = _TYPES[name]
-        field = message.fields_data.add(field_name=name, type=kind)
+        data_type, list_name = _TYPES[name]
+        field = message.fields_data.add(field_name=name, type=data_type)
         values: Sequence[Any] = table.column(name).to_pylist()
         if name == "metadata":
             values = [_unescaped(text).encode() for text in values]
-        getattr(field.scalars, part).data.extend(values)
+        getattr(field.scalars, list_name).data.extend(values)
     return message
 
 
@@ -73,9 +73,9 @@ def insert(
     timeout_s: float,
     dtype: VectorType = "float32",
 ) -> None:
-    """Sends the table's rows; retried by pymilvus until the timeout."""
+    """Sends the table's rows; pymilvus retries until the timeout."""
     messages = pymilvus_private.MESSAGES
-    # MilvusClient.insert takes rows as dicts only; the call that it wraps takes messages too.
+    # MilvusClient.insert takes dicts only; the call that it wraps also takes messages.
     send = getattr(pymilvus_private.handler_of(client), "batch_insert", None)
     if messages is None or send is None:
         client.insert(collection, rows.of(table, dtype), timeout=timeout_s)
@@ -91,7 +91,7 @@ def insert(
 
 
 def _unescaped(text: str) -> str:
-    """The same JSON with its letters written out: a server finds no key that is escaped."""
+    """The same JSON without escaped characters: a server does not find an escaped key."""
     if "\\u" not in text:
         return text
     return json.dumps(json.loads(text), ensure_ascii=False)
@@ -103,8 +103,8 @@ def _set_floats(numbers: Any, values: NDArray[np.float32]) -> None:
 
 
 def _varint(number: int) -> bytes:
-    out = bytearray()
+    encoded = bytearray()
     while number > 127:
-        out.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*out, number])
+    return bytes([*encoded, number])

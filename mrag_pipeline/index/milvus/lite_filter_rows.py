@@ -1,7 +1,7 @@
-"""What filters read of a Milvus Lite collection, kept in memory while nothing changes it.
+"""Caches the fields that filters read of a Milvus Lite collection, until a row changes.
 
-Lite evaluates a JSON condition in Python on every row with its vector, a second for 20,000
-rows. Its one owner is this process, so this process knows when a row changes.
+Lite evaluates a JSON condition in Python on every row with its vector: one second for 20,000
+rows. Only this process can have the database open, so it knows about every change.
 """
 
 from __future__ import annotations
@@ -14,52 +14,52 @@ from threading import Lock
 
 from mrag_pipeline.domain.filters import FilterableRow
 
-# How often a collection was changed here, by database and collection: several indexes of a
-# process may have the same database open.
-_changes: Counter[tuple[Path, str]] = Counter()
+# Number of changes by database and collection; shared, because several indexes of this process
+# may have the same database open.
+_num_changes: Counter[tuple[Path, str]] = Counter()
 
 Rows = Mapping[int, FilterableRow]  # by id
 
 
 @contextmanager
 def changing(path: Path | None, collection: str) -> Iterator[None]:
-    """What was read before or meanwhile is not kept. None, a server's path: nothing ever is."""
+    """Drops what was read before or during the change. A path of None is a server: no cache."""
     if path is not None:
-        _changes[path, collection] += 1
+        _num_changes[path, collection] += 1
     try:
         yield
     finally:
         if path is not None:
-            _changes[path, collection] += 1
+            _num_changes[path, collection] += 1
 
 
 class LiteRows:
-    """The rows of one database's chunks collections."""
+    """Caches the rows of one database's chunks collections."""
 
     def __init__(self, path: Path, read: Callable[[str], Rows]) -> None:
-        """Nothing read yet.
+        """Starts with nothing cached.
 
         Args:
-            read: reads all of a collection.
+            read: reads all rows of a collection.
         """
         self._path = path
         self._read = read
-        self._known: dict[str, tuple[int, Rows]] = {}
+        self._cached: dict[str, tuple[int, Rows]] = {}
         self._lock = Lock()
 
     def of(self, collection: str) -> Rows:
         """The collection's rows as they are now."""
         with self._lock:
-            change = _changes[self._path, collection]
-            kept = self._known.get(collection)
-            if kept is None or kept[0] != change:
+            num_changes = _num_changes[self._path, collection]
+            entry = self._cached.get(collection)
+            if entry is None or entry[0] != num_changes:
                 self._forget_changed()
-                kept = (change, self._read(collection))
-                self._known[collection] = kept
-            return kept[1]
+                entry = (num_changes, self._read(collection))
+                self._cached[collection] = entry
+            return entry[1]
 
     def _forget_changed(self) -> None:
-        """Dropped collections too: the rows of retired versions would stay for ever."""
-        for name, (change, _) in list(self._known.items()):
-            if change != _changes[self._path, name]:
-                del self._known[name]
+        """Drops changed and removed collections: else retired versions would stay in memory."""
+        for name, (num_changes, _) in list(self._cached.items()):
+            if num_changes != _num_changes[self._path, name]:
+                del self._cached[name]

@@ -1,6 +1,6 @@
-"""A small collection of named texts: Milvus as a place for a few facts of our own.
+"""A small Milvus collection of named texts, for a few facts about the index.
 
-Reads are at level Strong: they see every write that had ended when they began.
+Reads use consistency level Strong: they see every write that ended before they began.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.schema import quoted, record_schema
 from mrag_pipeline.settings.milvus import MilvusSpec
 
-_VECTOR = [1.0, 0.0]  # Milvus asks for one
-_MAX_ROWS = 16_000  # a server answers no more at once
+_VECTOR = [1.0, 0.0]  # Milvus requires a vector field
+_MAX_ROWS = 16_000  # a server returns at most 16,384 rows
 
 
 class NamedTexts:
@@ -27,20 +27,22 @@ class NamedTexts:
         self._ready = False
 
     def put(self, name: str, payload: str) -> None:
-        """Stores one, replacing what the name had; a reader may for a moment see neither."""
+        """Stores a text, replacing the earlier one; for a moment a reader may see neither."""
         row = {"part": name, "payload": payload, "vector": _VECTOR}
         with translated(f"cannot write to {self.collection}"):
             self._client.upsert(self.collection, [row], timeout=self._spec.timeout_s)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes those that are there."""
-        gone = list(names)
-        if gone:
+        """Removes the names that exist."""
+        removed_names = list(names)
+        if removed_names:
             with translated(f"cannot write to {self.collection}"):
-                self._client.delete(self.collection, ids=gone, timeout=self._spec.timeout_s)
+                self._client.delete(
+                    self.collection, ids=removed_names, timeout=self._spec.timeout_s
+                )
 
     def names(self, prefix: str) -> list[str]:
-        """The names that start so, sorted."""
+        """The names that start with the prefix, sorted."""
         with translated(f"cannot read {self.collection}"):
             rows = self._client.query(
                 self.collection,
@@ -53,12 +55,12 @@ class NamedTexts:
         return sorted(row["part"] for row in rows)
 
     def payloads(self, names: Iterable[str]) -> Mapping[str, str]:
-        """What is stored under the names that are there."""
-        wanted = ", ".join(map(quoted, names))
+        """The texts of the names that exist, by name."""
+        quoted_names = ", ".join(map(quoted, names))
         with translated(f"cannot read {self.collection}"):
             rows = self._client.query(
                 self.collection,
-                filter=f"part in [{wanted}]",
+                filter=f"part in [{quoted_names}]",
                 output_fields=["part", "payload"],
                 consistency_level="Strong",
                 timeout=self._spec.timeout_s,
@@ -66,7 +68,7 @@ class NamedTexts:
         return {row["part"]: row["payload"] for row in rows}
 
     def all(self) -> Mapping[str, str]:
-        """Everything that is stored, in one read."""
+        """All texts by name, in one read."""
         with translated(f"cannot read {self.collection}"):
             rows = self._client.query(
                 self.collection,
@@ -79,22 +81,22 @@ class NamedTexts:
         return {row["part"]: row["payload"] for row in rows}
 
     def flush(self) -> None:
-        """What was written is on disk when this returns."""
+        """Returns when everything written is on disk."""
         with translated(f"cannot write to {self.collection}"):
             self._client.flush(self.collection, timeout=self._spec.build_timeout_s)
 
     def open(self) -> bool:
-        """Whether the collection is there; if so, it can be read from now on."""
+        """Whether the collection exists; if it does, it is loaded for reading."""
         with translated(f"cannot open {self.collection}"):
             if not self._ready and self._exists():
                 if not self._indexed():
-                    self._index()  # a run died between creating and indexing
+                    self._index()  # a run was killed between creating and indexing
                 self._client.load_collection(self.collection, timeout=self._spec.build_timeout_s)
                 self._ready = True
         return self._ready
 
     def create(self) -> None:
-        """The collection is there, whoever else creates it at the same time."""
+        """Creates the collection if it is missing; other processes may do so at the same time."""
         if self.open():
             return
         with translated(f"cannot create {self.collection}"):

@@ -1,8 +1,8 @@
-"""Version records in a small collection of their own, each read old or new, never a mix.
+"""Version records in a collection of their own; a reader sees the old or the new, never a mix.
 
-A record can be longer than Milvus's longest string, so it is cut. Its pieces are stored under
-names that hold its digest; a row named for the version then points to the digest. That one
-row is the switch: pieces of the earlier record stay whole until it has moved on.
+A record can be longer than Milvus's longest string, so it is stored in pieces. Their names hold
+the record's digest, and a row named after the version points to that digest. Writing this row
+switches to the new record; the earlier record's pieces are removed only after that.
 
     part                        payload
     v0123456789ab               {"digest": "9f..", "parts": 3}
@@ -23,11 +23,11 @@ from mrag_pipeline.index.milvus.named_texts import NamedTexts
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 _PIECE_CHARS = 60_000 // 4  # a character is at most 4 bytes, a piece at most 60 KB
-_READS = 5  # a record that is replaced while it is read is read again
+_READS = 5  # tries, because the record may be replaced while it is read
 
 
 class RecordStore:
-    """The records of one index."""
+    """Stores the version records of one index."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, index: str) -> None:
         self._parts = NamedTexts(client, spec, f"{index}_records")
@@ -37,11 +37,11 @@ class RecordStore:
         self._parts.create()
         text = record.to_json()
         digest = _digest(text)
-        pieces = [text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS)]
+        pieces = [text[start : start + _PIECE_CHARS] for start in range(0, len(text), _PIECE_CHARS)]
         rows = [(_piece(record.version, digest, i), piece) for i, piece in enumerate(pieces)]
-        head = json.dumps({"digest": digest, "parts": len(pieces)})
-        for name, payload in [*rows, (record.version, head)]:
-            # One by one and the pointer last, each call done before the next.
+        pointer = json.dumps({"digest": digest, "parts": len(pieces)})
+        for name, payload in [*rows, (record.version, pointer)]:
+            # One at a time, the pointer last: each call ends before the next begins.
             self._parts.put(name, payload)
         self._parts.flush()
         self._remove_others(record.version, digest)
@@ -54,10 +54,10 @@ class RecordStore:
         if not self._parts.open():
             return None
         for _ in range(_READS):
-            head = self._parts.payloads([version]).get(version)
-            if head is None:
+            stored_pointer = self._parts.payloads([version]).get(version)
+            if stored_pointer is None:
                 return None
-            pointer = json.loads(head)
+            pointer = json.loads(stored_pointer)
             names = [_piece(version, pointer["digest"], i) for i in range(pointer["parts"])]
             pieces = self._parts.payloads(names)
             text = "".join(pieces.get(name, "") for name in names)
@@ -66,11 +66,11 @@ class RecordStore:
         raise VerifyFailed(
             f"the record of {version} in {self._parts.collection} is damaged",
             f"{len(names)} pieces with digest {pointer['digest']}",
-            "run `mrag ingest` again: it writes the record anew",
+            "run `mrag ingest` again: it writes the record again",
         )
 
     def drop(self, version: str) -> None:
-        """Removes the record: its pointer first, so that it is there whole or not at all."""
+        """Removes the record, its pointer first, so that no reader sees a part of it."""
         if self._parts.open():
             self._parts.remove([version])
             self._remove_others(version, "")
@@ -79,8 +79,8 @@ class RecordStore:
         """Every record, oldest first."""
         if not self._parts.open():
             return []
-        found = [self.read(version) for version in self._versions()]
-        records = [record for record in found if record is not None]
+        read = [self.read(version) for version in self._versions()]
+        records = [record for record in read if record is not None]
         return sorted(records, key=lambda record: (record.created_at, record.version))
 
     def _versions(self) -> Iterator[str]:

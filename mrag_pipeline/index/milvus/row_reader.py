@@ -1,7 +1,7 @@
-"""Reads rows of Milvus: by a condition, by ids, or all of them in blocks.
+"""Reads rows from Milvus: by a condition, by ids, or all of them in blocks.
 
-Each read is first made as a direct call (`direct_calls.py`). If that gives nothing, pymilvus makes
-it, with its retries and its errors.
+Each read is tried as a direct call first (`direct_calls.py`). If that gives no answer, pymilvus
+makes the call, with its own retries and errors.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 
 Rows = list[dict[str, Any]]
 
-_IDS_PER_QUERY = 512  # texts of 64 KB at most: 32 MB an answer
-_BLOCK_ROWS = 4_000  # ids or marks of one answer; a server answers 16,384 rows at most
-_IDS = 2**63  # chunk ids are below it, and spread evenly
-_LEAST_S = 0.001
+_IDS_PER_QUERY = 512  # at 64 KB of text at most, an answer has 32 MB
+_BLOCK_ROWS = 4_000  # ids or marks in one answer; a server returns at most 16,384 rows
+_ID_END = 2**63  # chunk ids are below it and evenly spread
+_MIN_TIMEOUT_S = 0.001
 
 
 class RowReader:
-    """Reads rows as Milvus answers them; safe to share by threads."""
+    """Reads rows in Milvus's form; threads may share it."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class RowReader:
         spec: MilvusSpec,
         ready: Callable[[str], None],
     ) -> None:
-        """Ready to read.
+        """Sends nothing yet.
 
         Args:
-            ready: has a collection in memory.
+            ready: loads a collection into the server's memory, if it is not there.
         """
         self._client = client
         self._direct = direct
@@ -55,49 +55,53 @@ class RowReader:
         limit: int | None = None,
         consistency: str = "",
     ) -> Rows:
-        """The rows that match, as many as the limit at most."""
+        """The rows that match, at most `limit`."""
         level = consistency or self._spec.consistency
         with translated(f"cannot read {collection}"):
             self._ready(collection)
-            until = time.monotonic() + self._spec.timeout_s
-            found = self._direct.query(
+            deadline = time.monotonic() + self._spec.timeout_s
+            direct_rows = self._direct.query(
                 collection, matching, fields, limit, level, self._spec.timeout_s
             )()
-            if found is Late.LATE:
+            if direct_rows is Late.LATE:
                 raise grpc.FutureTimeoutError
-            if found is not None:
-                return found
-            bound = {} if limit is None else {"limit": limit}
+            if direct_rows is not None:
+                return direct_rows
+            limit_argument = {} if limit is None else {"limit": limit}
             return list(
                 self._client.query(
                     collection,
                     filter=matching,
                     output_fields=list(fields),
-                    **bound,
+                    **limit_argument,
                     consistency_level=level,
-                    timeout=max(_LEAST_S, until - time.monotonic()),
+                    timeout=max(_MIN_TIMEOUT_S, deadline - time.monotonic()),
                 )
             )
 
     def by_id(self, collection: str, ids: Sequence[int], fields: Sequence[str]) -> Rows:
-        """The rows that exist."""
-        found: Rows = []
-        for at in range(0, len(ids), _IDS_PER_QUERY):
-            found += self.rows(collection, ids_in(ids[at : at + _IDS_PER_QUERY]), fields)
-        return found
+        """The rows with these ids, as far as they exist."""
+        rows: Rows = []
+        for start in range(0, len(ids), _IDS_PER_QUERY):
+            batch = ids[start : start + _IDS_PER_QUERY]
+            rows += self.rows(collection, ids_in(batch), fields)
+        return rows
 
     def start(
         self, collection: str, ids: Sequence[int], fields: Sequence[str]
     ) -> Callable[[], Rows]:
-        """Asks for a few rows of a collection in memory; what it gives waits, and is what came."""
-        few, level = ids_in(ids[:_IDS_PER_QUERY]), self._spec.consistency
-        coming = self._direct.query(collection, few, fields, None, level, self._spec.timeout_s)
+        """Asks for a few rows; the function it returns waits for them, and gives [] on failure.
 
-        def came() -> Rows:
-            found = coming()
-            return found if isinstance(found, list) else []
+        The collection must be in the server's memory.
+        """
+        matching, level = ids_in(ids[:_IDS_PER_QUERY]), self._spec.consistency
+        wait = self._direct.query(collection, matching, fields, None, level, self._spec.timeout_s)
 
-        return came
+        def received_rows() -> Rows:
+            rows = wait()
+            return rows if isinstance(rows, list) else []
+
+        return received_rows
 
     def blocks(
         self,
@@ -107,20 +111,20 @@ class RowReader:
         wanted: str = "",
         consistency: str = "Strong",
     ) -> Iterator[Rows]:
-        """All rows by ranges of ids, which neither Lite's nor any server's limits touch.
+        """All rows by ranges of ids, so that no limit of Lite or a server cuts an answer.
 
         Args:
-            total: about how many there are; 0 if nobody knows.
-            wanted: only those that match.
+            total: the approximate number of rows; 0 if it is unknown.
+            wanted: an expression that the rows must match.
         """
-        width = max(1, _IDS * _BLOCK_ROWS // (2 * max(1, total)))
-        ranges = [(at, min(at + width, _IDS)) for at in range(0, _IDS, width)][::-1]
+        width = max(1, _ID_END * _BLOCK_ROWS // (2 * max(1, total)))
+        ranges = [(low, min(low + width, _ID_END)) for low in range(0, _ID_END, width)][::-1]
         while ranges:
             start, stop = ranges.pop()
-            between = f"chunk_id >= {start} and chunk_id < {stop}"
-            if stop == _IDS:  # no int64 itself
-                between = f"chunk_id >= {start}"
-            matching = both(between, wanted)
+            in_range = f"chunk_id >= {start} and chunk_id < {stop}"
+            if stop == _ID_END:  # which is no int64
+                in_range = f"chunk_id >= {start}"
+            matching = both(in_range, wanted)
             block = self.rows(collection, matching, fields, _BLOCK_ROWS, consistency)
             if len(block) >= _BLOCK_ROWS and stop - start > 1:
                 middle = (start + stop) // 2

@@ -1,4 +1,4 @@
-"""Arrow tables to Milvus's rows, and back.
+"""Converts Arrow tables to Milvus's rows, and its rows to ours.
 
 Shape legend: N rows, D dimension.
 """
@@ -25,15 +25,15 @@ _BATCH_BYTES = 16 * 1024 * 1024  # a server takes messages of 64 MB by default
 
 
 def batches(table: pa.Table, max_rows: int) -> Iterator[pa.Table]:
-    """The table in pieces that fit an insert call, in order, none empty."""
+    """The table in pieces that fit one insert call, in order; no piece is empty."""
     for start in range(0, table.num_rows, max_rows):
         yield from _halved(table.slice(start, max_rows))
 
 
 def of(table: pa.Table, dtype: VectorType = "float32") -> list[dict[str, Any]]:
-    """Milvus's rows; vectors stay views of one array, which is half the cost of lists.
+    """The table as rows for pymilvus; vectors are views of one array, half the cost of lists.
 
-    Raises: BadVectors for a number that the vectors' type does not have.
+    Raises: BadVectors for a number that the vectors' type cannot hold.
     """
     if not table.num_rows:
         return []
@@ -48,14 +48,14 @@ def of(table: pa.Table, dtype: VectorType = "float32") -> list[dict[str, Any]]:
 
 
 def sent(vectors: NDArray[np.float32], dtype: VectorType) -> list[Any]:
-    """N vectors as pymilvus takes them: arrays of float32, or the bytes of 16-bit numbers."""
+    """N vectors as pymilvus takes them: float32 arrays, or the bytes of 16-bit numbers."""
     if dtype == "float32":
         return list(vectors)
     return [row.tobytes() for row in pack(vectors, dtype)]
 
 
 def answered(vector: Any, dtype: VectorType) -> NDArray[np.float32]:
-    """A vector (D,) of a row that Milvus answers."""
+    """The vector (D,) of a row that Milvus returned."""
     if dtype == "float32":
         return np.asarray(vector, dtype=np.float32)
     [content] = vector  # pymilvus puts bytes into a list
@@ -64,7 +64,7 @@ def answered(vector: Any, dtype: VectorType) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class FilterFields:
-    """What a filter reads of a row that Milvus answers."""
+    """The fields that a filter reads."""
 
     document_id: str
     title: str
@@ -72,12 +72,12 @@ class FilterFields:
 
 
 def filtered(row: Mapping[str, Any]) -> FilterFields:
-    """What a filter reads."""
+    """The filter's fields of a row that Milvus returned."""
     return FilterFields(row["document_id"], row["title"], row["metadata"])
 
 
 def chunk(row: Mapping[str, Any]) -> ChunkRow:
-    """A chunk from the row that Milvus answers."""
+    """The chunk of a row that Milvus returned."""
     return ChunkRow(
         id=int(row["chunk_id"]),
         document_id=row["document_id"],

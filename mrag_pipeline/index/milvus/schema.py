@@ -1,4 +1,4 @@
-"""What the collections look like."""
+"""The fields of the collections, and the parameters of their indexes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BUILD = {
     "SCANN": {"nlist": 1024},
 }
 
-# What a config may say of each type, for building and for searching.
+# The keys that a config may set for each index type, for building and for searching.
 _GRAPH, _LISTS = {"M", "efConstruction"}, {"nlist"}
 _BUILD_KEYS = {
     "HNSW": _GRAPH,
@@ -57,7 +57,7 @@ _SEARCH_KEYS = {
     "SCANN": {"nprobe", "reorder_k"},
     "DISKANN": {"search_list"},
 }
-_AT_LEAST_LIMIT = ("ef", "search_list", "reorder_k")  # a search for more hits asks for more
+_AT_LEAST_LIMIT = ("ef", "search_list", "reorder_k")  # raised to the number of hits wanted
 
 FILTER_FIELDS = ("chunk_id", "document_id", "title", "metadata")
 CHUNK_FIELDS = (
@@ -67,7 +67,7 @@ CHUNK_FIELDS = (
 
 
 def check_params(index_type: str, build: Params, search: Params) -> None:
-    """Refuses parameters that the index type does not know: Milvus takes any without a word.
+    """Refuses parameters that the index type does not have: Milvus ignores them silently.
 
     Raises: ConfigError.
     """
@@ -86,12 +86,12 @@ def check_params(index_type: str, build: Params, search: Params) -> None:
 
 
 def build_params(index_type: str, given: Params) -> Params:
-    """The index type's build parameters: what is given, over what is usual."""
+    """The index type's build parameters: the defaults, overridden by those given."""
     return {**_BUILD.get(index_type, {}), **given}
 
 
 def search_params(index_type: str, limit: int, given: Params) -> dict[str, object]:
-    """How widely to look for `limit` hits; nothing to say for exact search."""
+    """The parameters of a search for `limit` hits; exact search has none."""
     params: dict[str, int | float | str | bool] = {}
     if index_type.startswith("HNSW"):
         params["ef"] = max(64, 2 * limit)
@@ -107,7 +107,7 @@ def search_params(index_type: str, limit: int, given: Params) -> dict[str, objec
 
 
 def schema(collection: CollectionSpec, dtype: VectorType = "float32") -> CollectionSchema:
-    """The collection's fields: id and vector, and for chunks what people read."""
+    """The collection's fields: id and vector, and for chunks also text and metadata."""
     fields = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     fields.add_field("chunk_id", DataType.INT64, is_primary=True)
     if collection.kind == "chunks":
@@ -124,14 +124,14 @@ def schema(collection: CollectionSpec, dtype: VectorType = "float32") -> Collect
 
 
 def vector_type(description: Mapping[str, Any]) -> VectorType:
-    """What a collection's vectors are stored as, from what `describe_collection` answers."""
-    [found] = [field["type"] for field in description["fields"] if field["name"] == "vector"]
-    [dtype] = [name for name, kind in VECTOR_TYPES.items() if kind == found]
+    """The type of a collection's vectors, from the answer of `describe_collection`."""
+    [stored] = [field["type"] for field in description["fields"] if field["name"] == "vector"]
+    [dtype] = [name for name, data_type in VECTOR_TYPES.items() if data_type == stored]
     return dtype
 
 
 def record_schema() -> CollectionSchema:
-    """Version records in pieces; Milvus asks for a vector, so there is one of no meaning."""
+    """The fields of named texts; Milvus requires a vector field, so it holds a constant."""
     fields = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     fields.add_field("part", DataType.VARCHAR, max_length=256, is_primary=True)
     fields.add_field("payload", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
@@ -140,9 +140,9 @@ def record_schema() -> CollectionSchema:
 
 
 def quoted(text: str) -> str:
-    """The text as a string literal of Milvus's filter language, whatever it holds.
+    """The text, with any characters, as a string literal of Milvus's filter language.
 
-    Servers before 2.5 and Lite have no filter templates, so the text has to be in the filter.
+    Servers before 2.5 and Lite have no filter templates, so the filter must hold the text.
     """
     for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(plain, escaped)

@@ -63,7 +63,7 @@ class Files:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_import, "_LOOK_S", 0.0)
+    monkeypatch.setattr(bulk_import, "_POLL_S", 0.0)
 
 
 def a_table(num_rows: int) -> pa.Table:

@@ -87,11 +87,15 @@ def client() -> Iterator[Client]:
     made.release.set()
 
 
+def no_words(request: TextSearchRequest, timeout_s: float) -> Ranking:
+    raise AssertionError("these tests search vectors only")
+
+
 def searches(client: Any, num_threads: int = THREADS, direct: Any = None) -> CollectionSearches:
     asked = direct or Silent()
     spec = MilvusSpec(timeout_s=30)
     return CollectionSearches(
-        client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32"
+        client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32", no_words
     )
 
 
