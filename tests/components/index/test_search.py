@@ -15,7 +15,7 @@ from mrag_pipeline.errors import IndexUnavailable, NoLiveVersion
 from mrag_pipeline.index.milvus.direct_answers import Late
 from mrag_pipeline.index.milvus.direct_calls import DirectSearch
 from mrag_pipeline.index.milvus.search import CollectionSearches
-from mrag_pipeline.ports import Ranking, SearchRequest
+from mrag_pipeline.ports import Ranking, SearchRequest, TextSearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 THREADS = 4
