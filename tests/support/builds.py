@@ -1,4 +1,4 @@
-"""A whole build over fakes: parts that can be scripted, and every stage in order."""
+"""A build over fakes: every stage in order, with parts that tests can script."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ WORDS = [f"{first}{second}nder" for first in "bdfgklmnprst" for second in ("a", 
 
 
 def a_document(number: int, text: str = "") -> Document:
-    """Twelve words of its own: two chunks of at most eight tokens."""
+    """Twelve random words, fixed by `number`: two chunks of at most eight tokens."""
     random = np.random.default_rng(number)
     words = [str(random.choice(WORDS)) for _ in range(12)]
     return Document(f"d{number}", text or " ".join(words), source=f"corpus:{number}")
 
 
 class CountingEncoder(FakeEncoder):
-    """Remembers the texts it was given; a text with the poison word spoils its batch."""
+    """Records the texts it encodes; a text with the poison word fails its whole batch."""
 
     POISON = "poison"
 
@@ -46,9 +46,9 @@ class CountingEncoder(FakeEncoder):
 
     def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
         self.texts += texts
-        spoilt = sum(self.POISON in text for text in texts)
-        if spoilt:
-            raise BadVectors(f"{spoilt} of {len(texts)} texts have a bad vector")
+        num_bad = sum(self.POISON in text for text in texts)
+        if num_bad:
+            raise BadVectors(f"{num_bad} of {len(texts)} texts have a bad vector")
         return super().encode(texts, role)
 
 
@@ -79,7 +79,7 @@ class RecordingProgress:
 
 
 class InlinePool:
-    """A worker pool in this process; `dies_after` receipts it is lost, as a driver would be."""
+    """A worker pool in this process; after `dies_after` receipts it raises WorkerLost."""
 
     def __init__(self, embedder: ShardEmbedder, dies_after: int | None = None) -> None:
         self._embedder = embedder

@@ -1,4 +1,4 @@
-"""The crash table: every write of every command, a kill before each, the same command again.
+"""The crash table: kills every command before each of its writes and runs it again.
 
 `python -m tests.support.crash_table` writes the table into docs/reliability.md.
 """
@@ -50,15 +50,15 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One kill and what came of it."""
+    """One kill and the state after the command ran again."""
 
     scenario: str
     point: str
-    problems: tuple[str, ...]  # empty: as if nothing had happened
+    problems: tuple[str, ...]  # empty: the state is that of an undisturbed run
 
 
 def scenarios() -> list[Scenario]:
-    """What can be killed."""
+    """The commands that are killed."""
     return [
         Scenario("ingest", lambda _: None, lambda living: living.ingest()),
         Scenario("sync", _with_changes, lambda living: living.sync()),
@@ -74,45 +74,45 @@ def outcomes(end: BaseException | None = None) -> Iterator[Outcome]:
     """Every scenario ended before each of its writes, then run again.
 
     Args:
-        end: what ends it; a kill if None.
+        end: the exception that ends it; None is a kill.
     """
-    with tempfile.TemporaryDirectory() as place, _no_fsync():
+    with tempfile.TemporaryDirectory() as folder, _no_fsync():
         for scenario in scenarios():
-            yield from _ended_everywhere(scenario, Path(place) / scenario.name, end or Killed())
+            yield from _ended_everywhere(scenario, Path(folder) / scenario.name, end or Killed())
 
 
-def _ended_everywhere(scenario: Scenario, place: Path, end: BaseException) -> Iterator[Outcome]:
+def _ended_everywhere(scenario: Scenario, folder: Path, end: BaseException) -> Iterator[Outcome]:
     def ended(_: str) -> None:
         raise end
 
-    start = Living(place / "start" / "staging", FIRST, shard_bytes=200, num_heads=2)
+    start = Living(folder / "start" / "staging", FIRST, shard_bytes=200, num_heads=2)
     scenario.prepare(start)
-    undisturbed = _copied(start, place / "undisturbed")
+    undisturbed = _copied(start, folder / "undisturbed")
     switch = Switch()
     with _killable(undisturbed, switch):
         scenario.run(undisturbed)
-    wanted = _state(undisturbed)
-    for at, point in enumerate(switch.points):
-        living = _copied(start, place / f"killed-{at:03d}")
+    expected = _state(undisturbed)
+    for number, point in enumerate(switch.points):
+        living = _copied(start, folder / f"killed-{number:03d}")
         problems = []
         killed = False
         try:
-            with _killable(living, Switch(at, ended)):
+            with _killable(living, Switch(number, ended)):
                 scenario.run(living)
         except type(end):
             killed = True
         if not killed:
-            problems.append("this point was not reached")
+            problems.append("the run did not reach this point")
         problems += torn(living.index)
-        # Another process: new objects over the same stores. Then the same command.
+        # As a new process would: new objects over the same stores, then the same command.
         again = replace(living, progress=RecordingProgress(), embedded=0)
         scenario.run(again)
         problems += torn(again.index)
         if again.index.live() is not None:
             problems += [str(finding) for finding in audited(again).findings]
-        if _state(again) != wanted:
-            problems.append("not what an undisturbed run gives")
-        shutil.rmtree(place / f"killed-{at:03d}")
+        if _state(again) != expected:
+            problems.append("the state differs from that of an undisturbed run")
+        shutil.rmtree(folder / f"killed-{number:03d}")
         yield Outcome(scenario.name, point, tuple(problems))
 
 
@@ -130,7 +130,7 @@ def torn(index: VectorIndex) -> list[str]:
 
 
 def _state(living: Living) -> object:
-    """All that a run leaves: versions, records without their times, rows, export."""
+    """Everything a run leaves: versions, records without their times, rows, the export."""
     index = living.index
     records = [
         (
@@ -144,8 +144,10 @@ def _state(living: Living) -> object:
         for record in sorted(index.records(), key=lambda record: record.version)
     ]
     content = content_of(index) if index.live() is not None else {}
-    place = living.folder.parent / "export"
-    exported = sorted(str(f.relative_to(place)) for f in place.rglob("*") if f.is_file())
+    export_folder = living.folder.parent / "export"
+    exported = sorted(
+        str(f.relative_to(export_folder)) for f in export_folder.rglob("*") if f.is_file()
+    )
     return records, index.live(), index.collections(), content, exported
 
 
@@ -160,13 +162,13 @@ def _killable(living: Living, switch: Switch) -> Iterator[None]:
         living.index = inner
 
 
-def _copied(living: Living, place: Path) -> Living:
+def _copied(living: Living, folder: Path) -> Living:
     base = living.folder.parent
     if base.exists():
-        shutil.copytree(base, place)
+        shutil.copytree(base, folder)
     index = copy.deepcopy(living.index)
     return replace(
-        living, folder=place / "staging", index=index, progress=RecordingProgress(), embedded=0
+        living, folder=folder / "staging", index=index, progress=RecordingProgress(), embedded=0
     )
 
 
@@ -207,8 +209,8 @@ def _retire(living: Living) -> None:
 
 
 def _export(living: Living) -> None:
-    place = open_export(str(living.folder.parent / "export"))
-    export_version(live_record(living.index), living.index, place, RecordingProgress())
+    exported = open_export(str(living.folder.parent / "export"))
+    export_version(live_record(living.index), living.index, exported, RecordingProgress())
 
 
 def _exported(living: Living) -> None:
@@ -218,8 +220,8 @@ def _exported(living: Living) -> None:
 
 
 def _import(living: Living) -> VersionRecord:
-    place = open_export(str(living.folder.parent / "export"))
-    record = import_version(place, "docs", living.index, RecordingProgress())
+    exported = open_export(str(living.folder.parent / "export"))
+    record = import_version(exported, "docs", living.index, RecordingProgress())
     return activate(record.version, living.index)
 
 
@@ -229,7 +231,7 @@ def _ids(index: VectorIndex, name: str) -> set[int]:
 
 @contextmanager
 def _no_fsync() -> Iterator[None]:
-    # No power is cut here.
+    # Kills lose no data that was written; only a power cut would.
     fsync = os.fsync
     os.fsync = lambda _: None  # type: ignore[assignment]
     try:
@@ -239,20 +241,20 @@ def _no_fsync() -> Iterator[None]:
 
 
 # ------------------------------------------------------------------ the page
-def table(found: list[Outcome]) -> str:
-    """One row a command and kind of write: how many kills, how many went wrong."""
+def table(all_outcomes: list[Outcome]) -> str:
+    """A row for each command and kind of write: the number of kills and of failures."""
     rows: dict[tuple[str, str], list[Outcome]] = {}
-    for one in found:
-        rows.setdefault((one.scenario, _kind(one.point)), []).append(one)
+    for outcome in all_outcomes:
+        rows.setdefault((outcome.scenario, _kind(outcome.point)), []).append(outcome)
     lines = [
         "| command | killed before | points | not as undisturbed |",
         "|---|---|---:|---:|",
     ]
-    for (scenario, kind), own in rows.items():
-        wrong = sum(bool(one.problems) for one in own)
-        lines.append(f"| {scenario} | {kind} | {len(own)} | {wrong} |")
-    wrong = sum(bool(one.problems) for one in found)
-    lines.append(f"| **all** | | **{len(found)}** | **{wrong}** |")
+    for (scenario, kind), row_outcomes in rows.items():
+        num_failed = sum(bool(outcome.problems) for outcome in row_outcomes)
+        lines.append(f"| {scenario} | {kind} | {len(row_outcomes)} | {num_failed} |")
+    num_failed = sum(bool(outcome.problems) for outcome in all_outcomes)
+    lines.append(f"| **all** | | **{len(all_outcomes)}** | **{num_failed}** |")
     return "\n".join(lines)
 
 
@@ -261,16 +263,17 @@ def _kind(point: str) -> str:
 
 
 def main() -> None:
-    """Writes the table between its marks."""
-    found = list(outcomes())
-    for one in found:
-        for problem in one.problems:
-            print(f"{one.scenario}, before {one.point}: {problem}")
+    """Writes the table between its marks in the page."""
+    all_outcomes = list(outcomes())
+    for outcome in all_outcomes:
+        for problem in outcome.problems:
+            print(f"{outcome.scenario}, before {outcome.point}: {problem}")
     page = PAGE.read_text("utf-8")
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}", "utf-8")
-    print(f"{len(found)} kill points, {sum(bool(one.problems) for one in found)} not recovered")
+    PAGE.write_text(f"{before}{BEGIN}\n{table(all_outcomes)}\n{END}{after}", "utf-8")
+    num_failed = sum(bool(outcome.problems) for outcome in all_outcomes)
+    print(f"{len(all_outcomes)} kill points, {num_failed} not recovered")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One command on a real Milvus Lite in a process of its own, killed with SIGKILL at a point.
+"""Runs one command on a real Milvus Lite in this process, and kills it with SIGKILL at a point.
 
 `python -m tests.support.killed_process FOLDER COMMAND POINT`. POINT is the number of the write
-before which the process dies, `none`, or `prepare` for what the command needs to be there. Prints
-the points it passes.
+before which the process dies, `none`, or `prepare` to set up the state that the command starts
+from. Prints the points it passes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tests.support.scripted_kills import Killable, Switch
 
 
 def a_living(folder: Path, command: str = "sync", prepares: bool = False) -> Living:
-    """The index in the folder, and what its corpus is; its connection is to be closed."""
-    # What is imported comes from another index.
+    """The index in the folder with its corpus; the caller closes the index."""
+    # The export that `import` reads is made from another index.
     name = "source.db" if command == "import" and prepares else "x.db"
     index = open_index(MilvusSpec(uri=str(folder / name)), "docs")
     items = CHANGED if command == "sync" and not prepares else FIRST
@@ -35,14 +35,14 @@ def a_living(folder: Path, command: str = "sync", prepares: bool = False) -> Liv
 
 
 def main(folder: Path, command: str, point: str) -> None:
-    """Runs the command; what it needs before is there already."""
+    """Runs the command, or prepares the state it starts from."""
 
     def die(_: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     prepares = point == "prepare"
     switch = Switch(int(point) if point.isdigit() else None, die)
-    [scenario] = [one for one in scenarios() if one.name == command]
+    [scenario] = [scenario for scenario in scenarios() if scenario.name == command]
     living = a_living(folder, command, prepares)
     index = living.index
     with closing(index), switch.over_staging():

@@ -1,8 +1,8 @@
-"""A living index over fakes: a corpus, a folder of staging, an index, and every stage on them.
+"""A living index over fakes: a corpus, a staging folder, an index, and every stage on them.
 
-The encoder is a fake and the pool is this process; staging is a real folder, and the index is
-what the test gives. Nothing is kept between calls but the folder and the index: each call is a
-new process as far as the stages can tell.
+The encoder is a fake and the pool runs in this process; staging is a real folder, and the test
+chooses the index. Only the folder and the index last from one call to the next, so to the stages
+each call looks like a new process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 
 
 def a_document(number: int, edition: int = 0, words: int = 12) -> Document:
-    """Words of its own: two chunks of at most eight tokens; another edition has other words."""
+    """Random words, fixed by number and edition: two chunks of at most eight tokens."""
     random = np.random.default_rng((number, edition))
     text = " ".join(str(random.choice(WORDS)) for _ in range(words))
     return Document(
@@ -59,7 +59,7 @@ def a_document(number: int, edition: int = 0, words: int = 12) -> Document:
 
 
 class CountingEncoder(FakeEncoder):
-    """Counts the documents' chunks that it embeds."""
+    """Counts the document chunks that it embeds."""
 
     def __init__(self, num_heads: int = 3) -> None:
         super().__init__(num_heads=num_heads)
@@ -73,7 +73,7 @@ class CountingEncoder(FakeEncoder):
 
 @dataclass
 class Living:
-    """An index and what it is made from."""
+    """An index and what it is built from."""
 
     folder: Path
     items: Sequence[Document | DeadLetter]
@@ -126,7 +126,7 @@ class Living:
 
     # ---------------------------------------------------------- runs
     def build(self) -> Manifest:
-        """A version loaded and checked, not yet seen by anybody."""
+        """Plans a version and embeds its shards."""
         request = Request(
             self.name,
             {"uri": "fake"},
@@ -139,8 +139,8 @@ class Living:
         reader = self.reader()
         encoder = FakeEncoder(num_heads=self.num_heads)
         segmenter = FakeSegmenter(self.chunking)
-        made = plan(request, reader, encoder, segmenter, self.staging, self.index)
-        manifest = made.manifest
+        planned = plan(request, reader, encoder, segmenter, self.staging, self.index)
+        manifest = planned.manifest
         staging = self.staging(manifest.version)
         staging.write_manifest(manifest)
         embed(
@@ -197,7 +197,7 @@ class Living:
 
     # ---------------------------------------------------------- looking
     def rebuilt(self, folder: Path) -> Living:
-        """The same corpus, built from nothing elsewhere."""
+        """The same corpus, built from scratch in another folder and an exact index."""
         fresh = replace(
             self,
             folder=folder,
@@ -210,38 +210,41 @@ class Living:
         return fresh
 
     def content(self) -> dict[str, dict[int, bytes]]:
-        """All that the live version holds: by head, each chunk's vector; and the chunks' rows."""
+        """Everything the live version holds: each head's vectors and the chunks' rows."""
         return content_of(self.index)
 
 
 def content_of(index: VectorIndex) -> dict[str, dict[int, bytes]]:
     """Every row of the live version, by collection without the version's name, to the bit."""
     record = live_record(index)
-    found: dict[str, dict[int, bytes]] = {}
+    content: dict[str, dict[int, bytes]] = {}
     for name in (*record.head_collections(), record.chunks_collection()):
         ids = [int(i) for block in index.ids(name) for i in block]
         assert len(ids) == len(set(ids)), f"{name} holds a row twice"
         vectors = index.vectors(name, ids)
-        found[name.removeprefix(f"{record.index}_{record.version}_")] = {
+        content[name.removeprefix(f"{record.index}_{record.version}_")] = {
             i: vectors[i].tobytes() for i in sorted(ids)
         }
         if name == record.chunks_collection():
             rows = index.chunks(name, ids)
-            found["texts"] = {i: repr(rows[i]).encode() for i in sorted(ids)}
-    return found
+            content["texts"] = {i: repr(rows[i]).encode() for i in sorted(ids)}
+    return content
 
 
 def assert_same(living: Living, other: Living) -> None:
     """Both live versions hold the same ids, vectors, texts, counts and importance (1e-9)."""
-    mine, theirs = living.content(), other.content()
-    assert mine.keys() == theirs.keys()
-    for name, rows in theirs.items():
-        assert mine[name].keys() == rows.keys(), name
-        assert mine[name] == rows, name
-    a, b = live_record(living.index), live_record(other.index)
-    assert (a.num_documents, a.num_chunks) == (b.num_documents, b.num_chunks)
-    assert a.num_dead_letters == b.num_dead_letters
-    np.testing.assert_allclose(a.importance(), b.importance(), rtol=1e-9, atol=0)
+    content, other_content = living.content(), other.content()
+    assert content.keys() == other_content.keys()
+    for name, rows in other_content.items():
+        assert content[name].keys() == rows.keys(), name
+        assert content[name] == rows, name
+    record, other_record = live_record(living.index), live_record(other.index)
+    assert (record.num_documents, record.num_chunks) == (
+        other_record.num_documents,
+        other_record.num_chunks,
+    )
+    assert record.num_dead_letters == other_record.num_dead_letters
+    np.testing.assert_allclose(record.importance(), other_record.importance(), rtol=1e-9, atol=0)
 
 
 def audited(living: Living, with_staging: bool = True) -> Audit:
