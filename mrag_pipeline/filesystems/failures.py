@@ -1,6 +1,6 @@
 """Turns errors of pyarrow and botocore into what happened and what to do.
 
-A server's text that could hold a request, and so an access key, is never shown.
+Server text that could repeat a request, and with it an access key, is never shown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FULL = {"xminiostoragefull", "quotaexceeded", "insufficientstorage", "507"}
 
 
 class StoreError(OSError):
-    """An object store's answer, or none."""
+    """An object store answered with an error, or not at all."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
@@ -52,23 +52,23 @@ class StoreError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """For an error's text."""
+    """The parts of an error message."""
 
     found: str
     expected: str = ""
-    fix: str = ""  # "": whoever tells it knows better
+    fix: str = ""  # "": the caller adds its own
     is_full: bool = False
-    is_store: bool = True  # an object store's, and not the content's
+    is_store: bool = True  # caused by an object store, not by the content
 
 
 def failure(error: BaseException, server: str = "the object store", bucket: str = "") -> Failure:
     """What happened, what was expected and what helps.
 
     Args:
-        server: for people.
-        bucket: likewise; "" where there is none.
+        server: its name in the message.
+        bucket: its name in the message; "" if there is none.
     """
-    code, said = _read(error)
+    code, message = _read(error)
     if code in _NO_BUCKET:
         return Failure(
             f"{server} has no bucket {bucket!r}",
@@ -77,46 +77,46 @@ def failure(error: BaseException, server: str = "the object store", bucket: str 
         )
     if code in _REFUSED:
         return Failure(
-            f"{server} refuses the credentials ({said})",
+            f"{server} refuses the credentials ({message})",
             f"credentials that may list, read, write and remove in bucket {bucket!r}",
             "check AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
             "~/.aws/credentials, and the policy (docs/object-stores.md)",
         )
     if code in _NO_ANSWER:
         return Failure(
-            f"no answer from {server} after several attempts ({said})",
-            "an S3 server there",
+            f"no answer from {server} after several attempts ({message})",
+            "an S3 server at that address",
             "check the network and AWS_ENDPOINT_URL, then run the same command again: finished "
             "work is kept",
         )
     if code in _BUSY:
         return Failure(
-            f"{server} failed after several attempts ({said})",
+            f"{server} failed after several attempts ({message})",
             "a server that can answer",
             "check the server's load and logs, then run the same command again: finished work "
             "is kept",
         )
     if code in _ELSEWHERE:
         return Failure(
-            f"bucket {bucket!r} is in another region, or at another endpoint ({said})",
-            "the bucket's own",
+            f"bucket {bucket!r} is in another region, or at another endpoint ({message})",
+            "the bucket's own region and endpoint",
             "set AWS_REGION, or ?region= in the URI",
         )
     if code in _FULL:
-        return Failure(f"{server} has no space left ({said})", is_full=True)
-    return Failure(said, is_store=bool(code))
+        return Failure(f"{server} has no space left ({message})", is_full=True)
+    return Failure(message, is_store=bool(code))
 
 
 def _read(error: BaseException) -> tuple[str, str]:
-    """A code, lower case and letters only, "" if it is no store's; and its words."""
+    """The error's code in lower case without underscores, "" if no store sent it, and its text."""
     if isinstance(error, StoreError):
         return _plain(error.code), _worded(error.code, error.text)
     text = _first_line(error)
-    found = _ARROW.search(text)
-    if found is None:
+    match = _ARROW.search(text)
+    if match is None:
         return "", text
-    code = found["status"] if found["code"] == "UNKNOWN" and found["status"] else found["code"]
-    return _plain(found["name"] or code), _worded(found["name"] or code, found["text"])
+    code = match["status"] if match["code"] == "UNKNOWN" and match["status"] else match["code"]
+    return _plain(match["name"] or code), _worded(match["name"] or code, match["text"])
 
 
 def _plain(code: str) -> str:
@@ -124,8 +124,8 @@ def _plain(code: str) -> str:
 
 
 def _worded(code: str, text: str) -> str:
-    said = _REQUEST.sub("", text).strip().rstrip(".")
-    return said if said and said != "No response body" else code.replace("_", " ").lower()
+    message = _REQUEST.sub("", text).strip().rstrip(".")
+    return message if message and message != "No response body" else code.replace("_", " ").lower()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""A path or a URI opened: its filesystem, and the one name by which people know it."""
+"""Opens a path or a URI: its filesystem, and its name for messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder on a filesystem; nothing has been looked at yet."""
+    """A file or folder on a filesystem; it may not exist."""
 
     filesystem: fs.FileSystem
-    root: str  # as the filesystem names it
-    server: str = "the filesystem"  # for people
+    root: str  # path in the filesystem's own form
+    server: str = "the filesystem"  # for messages
     bucket: str = ""
-    objects: Objects | None = None  # of an S3 bucket
+    objects: Objects | None = None  # for an S3 bucket only
 
     @property
     def is_local(self) -> bool:
@@ -33,27 +33,28 @@ class Place:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def failure(self, error: BaseException) -> Failure:
-        """What an error there says to a person."""
+        """Explains an error of this place."""
         return failure(error, self.server, self.bucket)
 
 
 def open_place(uri: str, what: str) -> Place:
-    """The place that a path or a URI names.
+    """The place that a path or a URI names; nothing is read yet.
 
     Args:
-        what: names the setting that holds it, with its value as far as it may be shown.
-    Raises: ConfigError if there is no such kind of place.
+        what: the setting and its value without secrets, for error messages.
+    Raises: ConfigError if the URI is invalid or its scheme is not supported.
     """
     if not URI.match(uri):
         return Place(fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)))
     if uri.startswith("s3://"):
-        found = address(uri, what)
-        server = {"server": found.server, "bucket": found.bucket}
+        s3_address = address(uri, what)
+        server = {"server": s3_address.server, "bucket": s3_address.bucket}
         try:
-            return Place(open_s3(found), found.path, **server, objects=Objects(found))
+            objects = Objects(s3_address)
+            return Place(open_s3(s3_address), s3_address.path, **server, objects=objects)
         except OSError as error:
-            why = failure(error, **server)
-            raise ConfigError(f"{what}: {why.found}", why.expected, why.fix) from error
+            reason = failure(error, **server)
+            raise ConfigError(f"{what}: {reason.found}", reason.expected, reason.fix) from error
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -66,7 +67,7 @@ def open_place(uri: str, what: str) -> Place:
 
 
 def shown(uri: str) -> str:
-    """The URI without keys and options, which may be secret."""
+    """The URI without credentials and options, which may be secret."""
     if not URI.match(uri):
         return uri
     return re.sub(r"(?<=://)[^/@]*@", "", uri.partition("?")[0])

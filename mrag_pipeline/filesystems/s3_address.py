@@ -1,10 +1,10 @@
-"""What an s3:// URI, the environment and the shared config file say of a bucket's server.
+"""Reads a bucket's server from its s3:// URI, the environment and the shared config file.
 
     s3://bucket/key
     s3://bucket/key?endpoint_override=127.0.0.1:9000&scheme=http
 
-Secrets are neither in the URI nor here: both clients (pyarrow's for content, botocore for
-listing and removing) look for credentials by the standard chain, and renew them.
+Neither the URI nor this module holds secrets: both clients (pyarrow's for content, botocore for
+listing and removing) find credentials by the standard chain, and renew them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pyarrow import fs
 from mrag_pipeline.errors import ConfigError
 
 CONNECT_S = 5.0
-# pyarrow's own documentation says that Linux ignores it; there it ends what stands still so long.
+# Ends a transfer that stalls for so long, also on Linux (pyarrow's documentation denies that).
 SILENT_S = 20.0
-# Of one call, by the client alone: the pauses between them add up to about a minute.
+# For one call, by the client alone; the pauses between attempts add up to about a minute.
 ATTEMPTS = 8
 
 _OPTIONS = ("endpoint_override", "scheme", "region", "force_virtual_addressing", "tls_ca_file_path")
@@ -33,16 +33,16 @@ class Address:
     """A key in a bucket, and the server that has it."""
 
     bucket: str
-    key: str  # no slash at its ends; "": the whole bucket
+    key: str  # without slashes at its ends; "": the whole bucket
     endpoint: str = ""  # scheme://host:port; "": AWS
-    region: str = ""  # "": where AWS says that the bucket is
-    virtual: bool = False  # bucket.host even at an endpoint; AWS always
+    region: str = ""  # "": AWS is asked for the bucket's region
+    virtual: bool = False  # bucket.host at an endpoint too; AWS always uses it
     ca_file: str = ""
     attempts: int = ATTEMPTS
 
     @property
     def server(self) -> str:
-        """For people."""
+        """The server's name in messages."""
         return f"the object store at {self.endpoint}" if self.endpoint else "AWS S3"
 
     @property
@@ -52,27 +52,27 @@ class Address:
 
 
 def address(uri: str, what: str) -> Address:
-    """What the URI says, completed from the environment and the shared config file.
+    """The URI's address, completed from the environment and the shared config file.
 
     Args:
-        what: names the setting that holds the URI.
-    Raises: ConfigError; its text shows no option and no credential.
+        what: the setting that holds the URI, for error messages.
+    Raises: ConfigError; its text shows no option value and no credential.
     """
     parts = urlsplit(uri)
     if "@" in parts.netloc:
         raise _wrong(
             what,
             "credentials in the URI",
-            "none: a URI is stored and shown",
-            "leave them to the environment or to ~/.aws/credentials",
+            "a URI without them: it is stored and shown",
+            "set them in the environment or in ~/.aws/credentials",
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - set(_OPTIONS))
     if unknown:
-        # Only their names: a value may be a secret.
+        # Only their names are shown: a value may be secret.
         raise _wrong(what, f"unknown options {', '.join(unknown)}", ", ".join(_OPTIONS))
     if not parts.netloc:
-        raise _wrong(what, "no bucket is named", "s3://bucket/key")
+        raise _wrong(what, "the URI names no bucket", "s3://bucket/key")
     scheme = options.get("scheme", "")
     endpoint = options.get("endpoint_override") or _environment_endpoint() or ""
     if endpoint and "://" not in endpoint:
@@ -90,42 +90,42 @@ def address(uri: str, what: str) -> Address:
     )
 
 
-def open_s3(place: Address) -> fs.S3FileSystem:
-    """The client of pyarrow, where a file of less than a part (10 MB) is one PUT.
+def open_s3(s3_address: Address) -> fs.S3FileSystem:
+    """The pyarrow client; it sends a file below one part (10 MB) as one PUT.
 
-    Raises: OSError if AWS does not tell the bucket's region.
+    Raises: OSError if AWS does not report the bucket's region.
     """
-    scheme, _, host = place.endpoint.partition("://")
+    scheme, _, host = s3_address.endpoint.partition("://")
     server = {"endpoint_override": host, "scheme": scheme} if host else {}
-    tls = {"tls_ca_file_path": place.ca_file} if place.ca_file else {}
+    tls = {"tls_ca_file_path": s3_address.ca_file} if s3_address.ca_file else {}
     return fs.S3FileSystem(
-        region=place.region or fs.resolve_s3_region(place.bucket),
+        region=s3_address.region or fs.resolve_s3_region(s3_address.bucket),
         connect_timeout=CONNECT_S,
         request_timeout=SILENT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=place.attempts),
-        # Without it the smallest file is a multipart upload: three requests instead of one.
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=s3_address.attempts),
+        # Otherwise even the smallest file is a multipart upload: three requests instead of one.
         allow_delayed_open=True,
-        force_virtual_addressing=place.virtual,
+        force_virtual_addressing=s3_address.virtual,
         **server,
         **tls,
     )
 
 
 def _environment_endpoint() -> str:
-    named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return named or _shared("endpoint_url")
+    from_environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return from_environment or _shared("endpoint_url")
 
 
 def _region() -> str:
-    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return named or _shared("region")
+    from_environment = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return from_environment or _shared("region")
 
 
 def _shared(key: str) -> str:
-    """What the profile in use says in the shared config file."""
+    """The active profile's value in the shared config file; "" if there is none."""
     file = os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
     if not Path(file).expanduser().is_file():
-        return ""  # and botocore's import is saved
+        return ""  # without the cost of importing botocore
     from botocore.exceptions import BotoCoreError
     from botocore.session import get_session
 

@@ -1,7 +1,8 @@
-"""A bucket's objects by key, a page of a thousand at a time: memory does not grow with the bucket.
+"""Lists, finds and removes a bucket's objects by key, in pages, so memory stays constant.
 
-pyarrow returns a listing whole, and leaves a marker for the folder of each file that it removes;
-botocore does neither. It is imported, and its client made, when first asked (a second).
+A page has a thousand keys. pyarrow returns a whole listing at once, and leaves a folder marker
+for each file that it removes; botocore does neither. Importing it and making its client takes a
+second, so that waits for the first call.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from mrag_pipeline.filesystems.s3_address import CONNECT_S, SILENT_S, Address
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object, as in a listing."""
+    """One object as a listing describes it."""
 
     key: str
     num_bytes: int
-    etag: str  # changes with the content; the same for the same bytes uploaded the same way
+    etag: str  # changes with the content; equal for equal bytes uploaded in the same way
     modified_s: float
 
 
@@ -33,11 +34,11 @@ class Objects:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._bucket = address.bucket
-        self._making = threading.Lock()
+        self._client_lock = threading.Lock()
         self._made: Any = None
 
     def starting_with(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object whose key starts so, in the server's order; no markers of folders.
+        """Every object whose key starts with the prefix, in the server's order; no folder markers.
 
         S3 and most servers sort by the bytes of the key; some sort folder by folder.
         Raises: StoreError.
@@ -48,12 +49,12 @@ class Objects:
                     yield _stored(entry["Key"], entry)
 
     def find(self, key: str) -> StoredObject | None:
-        """The object as it is now.
+        """The object as it is now, None if there is none.
 
         Raises: StoreError.
         """
         try:
-            with _telling():
+            with _store_errors():
                 answer = self._client.head_object(Bucket=self._bucket, Key=key)
         except StoreError as error:
             if error.code in ("404", "NoSuchKey"):
@@ -62,32 +63,32 @@ class Objects:
         return _stored(key, answer | {"Size": answer["ContentLength"]})
 
     def remove(self, key: str) -> None:
-        """Removes the object of that key, and all below it as a folder; missing keys are no error.
+        """Removes the object of that key and all objects below it; missing keys are no error.
 
         Raises: StoreError.
         """
         assert key  # never a whole bucket
-        with _telling():
+        with _store_errors():
             self._client.delete_object(Bucket=self._bucket, Key=key)
         for page in self._pages(f"{key}/"):
             names = [{"Key": entry["Key"]} for entry in page]
-            with _telling():
+            with _store_errors():
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": names, "Quiet": True}
                 )
-            for failed in answer.get("Errors", ()):
-                reason = f"{failed.get('Key')}: {failed.get('Message')}"
-                raise StoreError(failed.get("Code", ""), reason)
+            for error in answer.get("Errors", ()):
+                reason = f"{error.get('Key')}: {error.get('Message')}"
+                raise StoreError(error.get("Code", ""), reason)
 
     def _pages(self, prefix: str) -> Iterator[list[Any]]:
-        with _telling():
-            asked = self._client.get_paginator("list_objects_v2")
-            for page in asked.paginate(Bucket=self._bucket, Prefix=prefix):
+        with _store_errors():
+            paginator = self._client.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix):
                 yield page.get("Contents", [])
 
     @property
     def _client(self) -> Any:
-        with self._making:
+        with self._client_lock:
             if self._made is None:
                 self._made = self._new_client()
         return self._made
@@ -99,19 +100,19 @@ class Objects:
         session = get_session()
         parsers = session.get_component("response_parser_factory")
         parsers.set_parser_defaults(timestamp_parser=_timestamp)
-        place = self._address
-        style = "path" if place.endpoint and not place.virtual else "auto"
+        address = self._address
+        style = "path" if address.endpoint and not address.virtual else "auto"
         return session.create_client(
             "s3",
-            region_name=place.region or None,
-            endpoint_url=place.endpoint or None,
-            verify=place.ca_file or None,
+            region_name=address.region or None,
+            endpoint_url=address.endpoint or None,
+            verify=address.ca_file or None,
             config=Config(
                 connect_timeout=CONNECT_S,
                 read_timeout=SILENT_S,
-                retries={"mode": "standard", "total_max_attempts": place.attempts},
-                s3={"addressing_style": "virtual" if place.virtual else style},
-                # Servers that are not AWS's may not know the newer checksums.
+                retries={"mode": "standard", "total_max_attempts": address.attempts},
+                s3={"addressing_style": "virtual" if address.virtual else style},
+                # Servers other than AWS may not know the newer checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -119,7 +120,7 @@ class Objects:
 
 
 def _timestamp(text: str) -> datetime:
-    # Two thirds of a listing's time are dateutil's, which reads any form of date.
+    # dateutil, which reads any date format, would take two thirds of a listing's time.
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -135,7 +136,7 @@ def _stored(key: str, facts: Any) -> StoredObject:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

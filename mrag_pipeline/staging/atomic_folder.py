@@ -1,9 +1,9 @@
 """A folder on any filesystem in which a file exists whole or not at all.
 
-On a local disk a file is written under another name and renamed. Object stores have no rename,
-and show an object only once its PUT or the last request of its multipart upload has succeeded:
-there the name is written directly, a file below 10 MB in one request. Only their client
-retries a call. Knows nothing of shards or Parquet.
+On a local disk, a file is written under a temporary name and renamed. An object store has no
+rename, but shows an object only after its PUT, or the last request of its multipart upload, has
+succeeded. So there the file is written directly, in one request if it is below 10 MB. Only the
+object store's client retries a call. This module knows nothing of shards or Parquet.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mrag_pipeline.errors import ConfigError, PermanentError, StagingError, Stor
 from mrag_pipeline.filesystems.location import open_place, shown
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NO_FOLDERS = ("s3", "gcs", "abfs")  # a key needs no parent there
-_AGAIN = "check the permissions and the connection, then run the same command again"
+_NO_FOLDERS = ("s3", "gcs", "abfs")  # their keys need no parent folder
+_RETRY = "check the permissions and the connection, then run the same command again"
 
 
 class Folder:
@@ -41,18 +41,18 @@ class Folder:
         self.name = "/".join([shown(uri).rstrip("/"), *below])
 
     def path(self) -> str:
-        """The folder's name in its own filesystem: an absolute path, or a key in its bucket."""
+        """The folder as its own filesystem names it: an absolute path, or a key in its bucket."""
         return self._root if self.is_local else self._root.partition("/")[2]
 
     def describe(self, path: str) -> str:
-        """The file as people would look for it."""
+        """The file's URI without secrets, for messages."""
         return f"{self.name}/{path}"
 
     def write(self, path: str, content: bytes | pa.Buffer) -> None:
         """Stores the file whole, replacing an earlier one.
 
-        On a local disk it outlives a power cut.
-        Raises: StorageFull; StagingError if it cannot be written for another reason.
+        On a local disk, the file survives a power cut.
+        Raises: StorageFull; StagingError for any other reason.
         """
         with self._writing(path):
             if self.is_local:
@@ -62,7 +62,7 @@ class Folder:
             if self._fs.type_name not in _NO_FOLDERS:
                 self._fs.create_dir(target.rpartition("/")[0], recursive=True)
             with self._fs.open_output_stream(target, compression=None) as stream:
-                stream.write(content)  # at once: nothing that ends it early leaves a part
+                stream.write(content)  # in one call, so that an early end leaves no part
 
     def read(self, path: str) -> pa.Buffer | None:
         """The file's content, None if there is none.
@@ -78,7 +78,7 @@ class Folder:
             raise self._failed("read", path, error) from error
 
     def remove(self, path: str) -> None:
-        """Removes a file, or a folder with all in it, if it is there.
+        """Removes a file, or a folder and everything in it, if it exists.
 
         Raises: StagingError.
         """
@@ -98,21 +98,21 @@ class Folder:
             raise self._failed("remove", path, error) from error
 
     def sizes(self, path: str) -> dict[str, int]:
-        """Bytes of every file below `path`, by its name relative to it; empty if none is there.
+        """The size in bytes of every file below `path`, by its name relative to `path`.
 
         Raises: StagingError.
         """
         return {name: num_bytes for name, num_bytes, _ in self._files(path)}
 
     def modified(self, path: str) -> dict[str, float]:
-        """When every file below `path` was written last, in seconds, by its relative name.
+        """The modification time in seconds of every file below `path`, by its relative name.
 
         Raises: StagingError.
         """
         return {name: modified_s for name, _, modified_s in self._files(path)}
 
     def _files(self, path: str) -> Iterator[tuple[str, int, float]]:
-        """Relative name, bytes and time of every file below `path`."""
+        """Relative name, size in bytes and modification time of every file below `path`."""
         base = f"{self._root}/{path}".rstrip("/")
         try:
             if self._place.objects is not None:
@@ -131,7 +131,7 @@ class Folder:
             raise self._failed("list", path, error) from error
 
     def sweep(self, path: str) -> None:
-        """Removes half-written files that ended processes of this machine left in `path`."""
+        """Removes temporary files in `path` that ended processes of this machine left behind."""
         if not self.is_local:
             return
         for leftover in Path(self._root, path).rglob(f".*.{_HOST}.*.tmp"):
@@ -140,7 +140,7 @@ class Folder:
                 leftover.unlink(missing_ok=True)
 
     def free_bytes(self) -> int | None:
-        """Free space on a local disk, None where there is no such thing."""
+        """Free space on a local disk; None for any other filesystem."""
         if not self.is_local:
             return None
         existing = Path(self._root)
@@ -150,14 +150,14 @@ class Folder:
 
     def _write_local(self, target: Path, content: bytes | pa.Buffer) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Named for its writer: two of them never share one, and a dead one's can be told.
+        # Named after its writer: writers never share a file, and a dead writer's is recognised.
         tag = f"{_HOST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         temporary = target.with_name(f".{target.name}.{tag}.tmp")
         try:
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
-                # A receipt that outlives a power cut must not speak of files that did not.
+                # After a power cut, no receipt may name a file that was lost.
                 os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
@@ -172,29 +172,28 @@ class Folder:
         except PermanentError:
             raise
         except OSError as error:
-            why = self._place.failure(error)
-            if error.errno in _NO_SPACE or why.is_full:
+            if error.errno in _NO_SPACE or self._place.failure(error).is_full:
                 free = self.free_bytes()
-                left = "" if free is None else f" ({free / 1e6:,.1f} MB free)"
+                free_note = "" if free is None else f" ({free / 1e6:,.1f} MB free)"
                 raise StorageFull(
-                    f"no space left to write {self.describe(path)}{left}",
+                    f"no space left to write {self.describe(path)}{free_note}",
                     "room for the staged vectors: `mrag plan` says how much",
-                    "free space there or point staging.uri elsewhere, then run the same "
-                    "command again: finished shards are kept",
+                    "free space there or change staging.uri, then run the same command again: "
+                    "finished shards are kept",
                 ) from error
             raise self._failed("write", path, error) from error
 
     def _failed(self, doing: str, path: str, error: OSError) -> StagingError:
-        why = self._place.failure(error)
-        found = f"cannot {doing} {self.describe(path)}: {why.found}"
-        return StagingError(found, why.expected, why.fix or _AGAIN)
+        failure = self._place.failure(error)
+        found = f"cannot {doing} {self.describe(path)}: {failure.found}"
+        return StagingError(found, failure.expected, failure.fix or _RETRY)
 
 
 _HOST = socket.gethostname().replace(".", "-").replace("/", "-")
 
 
 def _sync_folder(folder: Path) -> None:
-    # The rename itself is in the folder's own block.
+    # The rename is stored in the folder's own block.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

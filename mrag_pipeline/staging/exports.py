@@ -1,4 +1,4 @@
-"""One version as a folder of Parquet on any filesystem: shards as staged, and its record.
+"""One version as a folder of Parquet files: its staged shards and its record.
 
 {uri}/manifest.json
 shards/00000/...
@@ -18,7 +18,7 @@ _RECORD = "record.json"
 
 
 def open_export(uri: str) -> Export:
-    """The export at a path or URI, existing or to be written.
+    """The export at a path or URI; it may not exist yet.
 
     Raises: ConfigError if the URI is not one.
     """
@@ -34,11 +34,11 @@ class ExportFolder:
 
     @property
     def staging(self) -> Staging:
-        """Its shards."""
+        """The export's shards."""
         return self._staging
 
     def record(self) -> VersionRecord | None:
-        """The version's record, None if the export is not whole.
+        """The version's record, None if the export is incomplete.
 
         Raises: StagingError if it is damaged.
         """
@@ -55,5 +55,5 @@ class ExportFolder:
             ) from error
 
     def write_record(self, record: VersionRecord) -> None:
-        """Makes the export whole."""
+        """Stores the record, which completes the export."""
         self._folder.write(_RECORD, record.to_json().encode())

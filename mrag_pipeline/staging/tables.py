@@ -1,6 +1,6 @@
-"""What a shard holds, as Arrow tables and as Parquet bytes.
+"""Converts a shard's contents to Arrow tables and Parquet bytes, and back.
 
-Vectors are `list<float>` and not fixed-size lists: that is what Milvus's bulk import reads.
+Vectors are `list<float>`, not fixed-size lists, because Milvus's bulk import reads only those.
 Nothing here depends on the clock or the machine, so the same rows give the same bytes.
 Shape legend: N chunks, H heads, D head dimension or any vector's width.
 """
@@ -109,9 +109,9 @@ def chunk_table(
 
 
 def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str) -> pa.Table:
-    """One head's vectors (N, D), stored as `dtype`; Parquet has no bfloat16, so as float32.
+    """One head's vectors (N, D) as `dtype`; bfloat16 is stored as float32, as Parquet lacks it.
 
-    Raises: BadVectors if a vector is not finite, or does not survive `dtype`.
+    Raises: BadVectors if a vector is not finite, or `dtype` cannot hold it.
     """
     stored = rounded(vectors, dtype)
     num_broken = int(np.sum(~(np.isfinite(stored).all(axis=1) & stored.any(axis=1))))
@@ -119,14 +119,14 @@ def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str)
         raise BadVectors(
             f"{num_broken} of {len(stored)} vectors are zero, NaN or infinite as {dtype}",
             "finite vectors with a direction",
-            "set staging.vector_dtype to float32; if it is that already, check the model",
+            "set staging.vector_dtype to float32; if it already is, check the model",
         )
     halved = stored.astype(np.float16) if dtype == "float16" else stored
     return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(halved)})
 
 
 def importance_table(sums: ImportanceSums, heads: Sequence[Head]) -> pa.Table:
-    """The sums of H heads, a row each."""
+    """The sums of H heads, one row for each."""
     columns = [
         pa.array([str(head) for head in heads], pa.string()),
         pa.array([sums.num_chunks] * len(heads), pa.int64()),
@@ -146,7 +146,7 @@ def sums_of(table: pa.Table) -> ImportanceSums:
 
 
 def document_table(documents: Sequence[DocumentRow]) -> pa.Table:
-    """The documents, a row each, in order."""
+    """The documents in order, one row for each."""
     rows = [(d.id, d.fingerprint, d.source, d.num_chunks) for d in documents]
     return _rows(rows, DOCUMENTS)
 
@@ -157,7 +157,7 @@ def documents_of(table: pa.Table) -> list[DocumentRow]:
 
 
 def dead_letter_table(letters: Sequence[DeadLetter]) -> pa.Table:
-    """The dead letters, a row each, in order."""
+    """The dead letters in order, one row for each."""
     rows = [(d.document_id, d.source, d.reason, d.text_hash) for d in letters]
     return _rows([tuple(map(_printable, row)) for row in rows], DEAD_LETTERS)
 
@@ -178,20 +178,20 @@ def duplicate_table(duplicates: Mapping[int, Sequence[DeadLetter]]) -> pa.Table:
 
 
 def duplicates_of(table: pa.Table) -> dict[int, list[DeadLetter]]:
-    """What `duplicate_table` wrote; only shards that have some."""
-    found: dict[int, list[DeadLetter]] = {}
+    """What `duplicate_table` wrote; only shards with duplicates are keys."""
+    duplicates: dict[int, list[DeadLetter]] = {}
     for shard, *fields in _tuples(table):
-        found.setdefault(int(shard), []).append(DeadLetter(*fields))
-    return found
+        duplicates.setdefault(int(shard), []).append(DeadLetter(*fields))
+    return duplicates
 
 
 def single_precision(table: pa.Table) -> pa.Table:
     """The table with its vectors as list<float32>, whatever they were stored as."""
-    wanted = pa.list_(pa.float32())
-    if table.schema.field("vector").type == wanted:
+    vector_type = pa.list_(pa.float32())
+    if table.schema.field("vector").type == vector_type:
         return table
-    at = table.schema.get_field_index("vector")
-    return table.set_column(at, "vector", pc.cast(table["vector"], wanted))
+    column_index = table.schema.get_field_index("vector")
+    return table.set_column(column_index, "vector", pc.cast(table["vector"], vector_type))
 
 
 def lists(vectors: NDArray[np.floating]) -> pa.ListArray:
@@ -223,22 +223,23 @@ def _json(chunk: Chunk) -> str:
     except (TypeError, ValueError) as error:
         raise StagingError(
             f"metadata of document {chunk.document_id!r} is not JSON: {error}",
-            "strings, finite numbers, true and false",
+            "strings, finite numbers, true or false",
             "map other fields as metadata, or clean these",
         ) from error
 
 
 def _printable(text: str) -> str:
-    # A dead letter tells of broken text: its id may be just that.
+    # A dead letter may be about broken text, so its id may be broken too.
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _not_unicode(error: UnicodeEncodeError, names: Sequence[str]) -> StagingError:
-    bad = error.object[error.start : error.end]
-    where = next((n for n in names if _printable(n) != n), "")
-    place = f" (document id {where!r})" if where else ""
+    surrogate = error.object[error.start : error.end]
+    broken_id = next((name for name in names if _printable(name) != name), "")
+    id_note = f" (document id {broken_id!r})" if broken_id else ""
     return StagingError(
-        f"a text holds {bad!r}, half of a surrogate pair{place}: ...{error.object[:40]!r}...",
+        f"a text holds {surrogate!r}, half of a surrogate pair{id_note}: "
+        f"...{error.object[:40]!r}...",
         "text that can be written as UTF-8",
-        "clean the corpus: a corpus reader should have made it a dead letter",
+        "clean the corpus; the corpus reader should have set the document aside as a dead letter",
     )

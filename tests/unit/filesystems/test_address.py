@@ -70,7 +70,7 @@ def test_the_shared_config_file_names_server_and_region(
         ("s3://KEY:hidden@bucket/x", "credentials in the URI"),
         ("s3://bucket/x?secret_key=hidden", "unknown options secret_key"),
         ("s3://bucket/x?allow_bucket_creation=true", "unknown options allow_bucket_creation"),
-        ("s3://", "no bucket is named"),
+        ("s3://", "the URI names no bucket"),
         ("s3://bucket?endpoint_override=ftp://x", "endpoint 'ftp://x'"),
     ],
 )
