@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -77,7 +76,7 @@ class Failing:
         return BackendState(None, False, "still loading")
 
 
-def problem(response: httpx.Response, status: int) -> Problem:
+def problem(response: Any, status: int) -> Problem:
     """The problem that a response is, checked for its status and media type."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == MEDIA_TYPE
@@ -410,11 +409,13 @@ def test_the_routers_refusals_are_problems(client: TestClient) -> None:
 
 # ------------------------------------------------------------------ time and leaving
 class Slow(InProcessBackend):
-    """Never answers; counts its cancelled calls."""
+    """Never answers; says when it works, and counts its cancelled calls."""
 
+    working: asyncio.Event
     cancelled = 0
 
     async def answer(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
+        self.working.set()
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
@@ -426,6 +427,7 @@ class Slow(InProcessBackend):
 @pytest.fixture
 def slow(living: Living) -> Iterator[Slow]:
     backend = Slow(FakeEncoder(num_heads=3), FakeSegmenter(), living.index)
+    backend.working = asyncio.Event()
     yield backend
     backend.close()
 
@@ -470,7 +472,7 @@ def test_a_client_that_leaves_is_not_worked_for(slow: Slow) -> None:
     async def receive() -> dict[str, Any]:
         if messages:
             return messages.pop()
-        await asyncio.sleep(0.05)
+        await slow.working.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

@@ -20,7 +20,10 @@ BASE = "http://127.0.0.1:8000"
 
 
 def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAPI:
-    """`/who` returns the caller, `/size` the body's length; the other routes fail or wait."""
+    """`/who` returns the caller, `/size` the body's length; the other routes fail or wait.
+
+    `/stream` sets `app.state.streaming` after its first piece and waits for `app.state.go`.
+    """
     app = FastAPI()
     error_handlers.install(app)
 
@@ -45,6 +48,7 @@ def app_with(guard: KeyGuard, observer: RequestObserver | None = None) -> FastAP
     async def stream(caller: Annotated[KeyCaller, Depends(guard)]) -> StreamingResponse:
         async def pieces() -> AsyncIterator[bytes]:
             yield b"a"
+            app.state.streaming.set()
             await app.state.go.wait()
             yield b"b"
 
@@ -68,7 +72,7 @@ def asked(app: FastAPI, asking: Callable[[httpx.AsyncClient], Awaitable[T]], bas
     """The callable's result with a client of the app."""
 
     async def run() -> T:
-        app.state.go = asyncio.Event()
+        app.state.streaming, app.state.go = asyncio.Event(), asyncio.Event()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=base) as client:
             return await asking(client)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
 import pytest
 from pymilvus import DataType, MilvusClient
@@ -236,9 +236,10 @@ def test_all_callers_together_ask_no_more_at_a_time_than_the_server_is_to_have(
 
 def test_who_gets_no_place_in_time_is_late(client: MilvusClient, milvus: Milvus) -> None:
     """And holds up nobody after it."""
-    hold = threading.Event()
+    begun, hold = threading.Event(), threading.Event()
 
     def held(request: Any, context: Any) -> Any:
+        begun.set()
         hold.wait(20)
         return hits(request, context)
 
@@ -246,8 +247,7 @@ def test_who_gets_no_place_in_time_is_late(client: MilvusClient, milvus: Milvus)
     direct = DirectCalls(client, MilvusSpec(search_threads=1), "FLAT")
     with ThreadPoolExecutor(1) as other:
         first = other.submit(direct.search, [call("slow", 1, 2)], 20, 8)
-        while not milvus.asked:
-            time.sleep(0.01)
+        assert begun.wait(20)
         assert direct.search([call("heads", 1, 2)] * 2, 0.1, 8) == [Late.LATE, Late.LATE]
         hold.set()
         assert isinstance(first.result()[0], Ranking)

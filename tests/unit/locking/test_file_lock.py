@@ -67,17 +67,23 @@ def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "docs" / "run.owner.json").exists()
 
 
-def test_a_second_run_may_wait(tmp_path: Path) -> None:
+def test_a_second_run_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts when the first has ended."""
     order = []
+    started, second_waits = threading.Event(), threading.Event()
+    sleep = time.sleep
+
+    def poll(seconds: float) -> None:
+        second_waits.set()
+        sleep(0.001)
 
     def first() -> None:
         with run_lock(tmp_path, "docs"):
             started.set()
-            time.sleep(0.3)
+            assert second_waits.wait(30)
             order.append("first")
 
-    started = threading.Event()
+    monkeypatch.setattr(time, "sleep", poll)
     thread = threading.Thread(target=first)
     thread.start()
     started.wait()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrag_pipeline.query.document_cache import DocumentCache
+from tests.support.clock import Clock
 
 SECONDS = 60.0
 
@@ -21,14 +22,6 @@ class Rows:
         rows = {chunk_id: f"row {chunk_id}" for chunk_id in likely}
         documents = {chunk_id: f"{collection} {chunk_id}" for chunk_id in ids if chunk_id < 1000}
         return documents, rows
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def a_cache(max_documents: int = 1_000) -> tuple[DocumentCache, Rows, Clock]:
@@ -57,9 +50,9 @@ def test_a_missing_chunk_is_looked_up_each_time() -> None:
 def test_no_entry_is_used_longer_than_its_time() -> None:
     """However often it is used meanwhile; each entry lives for at least half of that time."""
     cache, rows, clock = a_cache()
-    read_at, lifetimes = 0.0, []
-    for second in range(0, 301, 5):
-        clock.now = float(second)
+    read_at, lifetimes = clock.now, []
+    for _ in range(61):
+        clock.now += 5.0
         num_calls = len(rows.calls)
         cache.look_up("a", [1], [])
         if rows.calls[num_calls]:

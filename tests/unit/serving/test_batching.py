@@ -84,7 +84,7 @@ def test_what_comes_one_by_one_while_others_are_worked_on_is_the_next_batch(
         others = []
         for number in (2, 3, 4, 5):
             others.append(asyncio.create_task(ask(number)))
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0)
         held.go.release(3)
         assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10]
         assert held.batches == [[1], [2, 3, 4], [5]]
@@ -139,7 +139,7 @@ def test_others_are_waited_for_if_told_so(threads: ThreadPoolExecutor) -> None:
         ask = batches(threads, held, batch_wait_ms=200.0)
         held.go.release(9)
         first = asyncio.create_task(ask(1))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         assert await asyncio.gather(first, ask(2)) == [2, 4]
         assert held.batches == [[1, 2]]
         ask.configure(ServeSpec(max_batch=1))

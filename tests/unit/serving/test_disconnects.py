@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from mrag_pipeline.serving.http.disconnects import EventStream, unless_left
 from mrag_pipeline.serving.http.problem_table import ClientLeft
 
 
-def a_request(*messages: dict[str, Any], then: float | None = None) -> Request:
-    """A request that receives the messages; after `then` seconds its client leaves (or never)."""
+def a_request(*messages: dict[str, Any], leaves: asyncio.Event | None = None) -> Request:
+    """A request that receives the messages; its client leaves at the event, if there is one."""
     waiting = list(messages)
 
     async def receive() -> dict[str, Any]:
         if waiting:
             return waiting.pop(0)
-        await asyncio.sleep(3600 if then is None else then)
+        await (leaves or asyncio.Event()).wait()
         return {"type": "http.disconnect"}
 
     return Request({"type": "http"}, receive)
@@ -50,15 +51,17 @@ def test_work_raises_its_error() -> None:
 def test_a_client_that_leaves_cancels_the_work() -> None:
     """The rest of the body is not mistaken for leaving."""
     ended: list[str] = []
+    working = asyncio.Event()
 
     async def work() -> None:
+        working.set()
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
 
-    request = a_request({"type": "http.request", "body": b"", "more_body": False}, then=0.02)
+    request = a_request({"type": "http.request", "body": b"", "more_body": False}, leaves=working)
     with pytest.raises(ClientLeft):
         asyncio.run(unless_left(request, work(), 60.0))
     assert ended == ["cancelled"]
@@ -87,16 +90,18 @@ def test_a_stream_ends_when_its_client_leaves(spec_version: str) -> None:
     """On servers of either version of ASGI, while the next event is waited for."""
     ended: list[str] = []
     sent: list[dict[str, Any]] = []
+    waiting = asyncio.Event()
 
-    async def events():  # type: ignore[no-untyped-def]
+    async def events() -> AsyncIterator[str]:
         try:
             yield "event: search\n\n"
+            waiting.set()
             await asyncio.sleep(3600)
         finally:
             ended.append("ended")
 
     async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
+        await waiting.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

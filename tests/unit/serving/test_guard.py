@@ -131,7 +131,7 @@ def test_requests_at_once_are_limited_until_their_last_byte() -> None:
 
     async def asking(client: httpx.AsyncClient) -> list[int]:
         first = asyncio.create_task(client.get("/stream", headers=_bearer("web-old")))
-        await asyncio.sleep(0.05)
+        await app.state.streaming.wait()
         second = await client.get("/who", headers=_bearer("web-new"))
         other = await client.get("/who", headers=_bearer("acme-key"))
         assert second.headers["retry-after"] == "1"
@@ -149,7 +149,7 @@ def test_what_is_refused_for_its_number_costs_nothing_of_the_minute() -> None:
 
     async def asking(client: httpx.AsyncClient) -> list[int]:
         first = asyncio.create_task(client.get("/stream", headers=_bearer("web-new")))
-        await asyncio.sleep(0.05)
+        await app.state.streaming.wait()
         refused = await client.get("/who", headers=_bearer("web-new"))
         app.state.go.set()
         await first
@@ -165,7 +165,7 @@ def test_a_caller_that_leaves_gives_its_slot_back() -> None:
 
     async def asking(client: httpx.AsyncClient) -> int:
         first = asyncio.create_task(client.get("/stream", headers=_bearer("web-new")))
-        await asyncio.sleep(0.05)
+        await app.state.streaming.wait()
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         return (await client.get("/who", headers=_bearer("web-new"))).status_code

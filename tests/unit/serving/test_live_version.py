@@ -27,22 +27,13 @@ from mrag_pipeline.serving.live_version import (
     mark_of,
 )
 from mrag_pipeline.stages.ingest.load import collections_of
+from tests.support.clock import Clock
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
 from tests.support.query_service import QUERY, TEXTS, a_living
 
 ENCODER = FakeEncoder(num_heads=3)
 MARK = mark_of(ENCODER.card)
-
-
-class Clock:
-    """A clock that stands until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Later(Executor):
@@ -96,7 +87,7 @@ class Served:
         self.clock = Clock()
         self.later = Later()
         self.live = LiveSearch(
-            self.index,  # type: ignore[arg-type]
+            self.index,
             10.0,
             clock=self.clock,
             background=self.later,
@@ -325,7 +316,8 @@ def test_marks_tell_encoders_apart_and_not_their_places() -> None:
 
 def test_a_request_whose_time_is_over_is_not_searched(served: Served) -> None:
     """It waited too long for its turn; its neighbour is answered."""
-    late, right = served.live.answer([a_search(deadline=100.0), a_search(deadline=101.0)])
+    now = served.clock.now
+    late, right = served.live.answer([a_search(deadline=now), a_search(deadline=now + 1.0)])
     assert isinstance(late, OutOfTime)
     assert versions([right]) == {served.first}
 

@@ -153,7 +153,7 @@ def test_requests_under_way_are_counted_until_they_end() -> None:
 
     async def asking(client: httpx.AsyncClient) -> list[float | None]:
         task = asyncio.create_task(client.get("/stream", headers=KEY))
-        await asyncio.sleep(0.05)
+        await app.state.streaming.wait()
         during = value(observer, "mrag_requests_in_flight")
         text = (await client.get("/metrics")).text
         assert 'mrag_requests_in_flight{replica="r1"} 1.0' in text
@@ -170,7 +170,7 @@ def test_a_caller_that_leaves_is_a_499() -> None:
 
     async def asking(client: httpx.AsyncClient) -> None:
         task = asyncio.create_task(client.get("/stream", headers=KEY))
-        await asyncio.sleep(0.05)
+        await app.state.streaming.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
