@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.flows.evaluate import Labels, _settings
 
 
 def labels(name: str, corpus: str | None = "/sets/it.jsonl") -> Labels:
-    return Labels(LabelledSet(name, (), "any"), Path(corpus) if corpus else None)
+    settings = {"uri": corpus, "format": "jsonl", "id_field": "id"} if corpus else None
+    return Labels(LabelledSet(name, (), "any"), settings)
 
 
 def test_a_data_set_names_its_index_and_corpus() -> None:
