@@ -32,8 +32,17 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
 
 def a_record(num_chunks: int = 4) -> VersionRecord:
     return VersionRecord(
-        *("docs", "vaaaaaaaaaaaa", PLAN, a_card(), ChunkingSpec()),
-        *(an_output().sums, 2, num_chunks, 1, "2026-01-02T03:04:05+00:00", "corpus"),
+        index="docs",
+        version="vaaaaaaaaaaaa",
+        fingerprint=PLAN,
+        encoder=a_card(),
+        chunking=ChunkingSpec(),
+        sums=an_output().sums,
+        num_documents=2,
+        num_chunks=num_chunks,
+        num_dead_letters=1,
+        created_at="2026-01-02T03:04:05+00:00",
+        corpus="corpus",
     )
 
 

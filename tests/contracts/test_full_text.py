@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.errors import NoLiveVersion
-from mrag_pipeline.ports import CollectionSpec, SearchRequest, TextSearchRequest, VectorIndex
+from mrag_pipeline.ports import (
+    AnySearchRequest,
+    CollectionSpec,
+    SearchRequest,
+    TextSearchRequest,
+    VectorIndex,
+)
 from mrag_pipeline.settings.lexical import LexicalSpec
 from tests.support.empty_index import STORES, open_empty
 from tests.support.fake_staging import table_of
@@ -88,7 +94,7 @@ def test_words_and_vectors_are_searched_together(index: VectorIndex) -> None:
     """In the order of the requests, and within a time too."""
     index.load(WORDS, [rows_of("red", "sea", "sky")])
     index.load(HEAD, [table_of([1, 2, 3], vectors(3))])
-    requests = [
+    requests: list[AnySearchRequest] = [
         TextSearchRequest(WORDS.name, ("sea",), 2, LEXICAL),
         SearchRequest(HEAD.name, vectors(3)[:1], 2),
     ]

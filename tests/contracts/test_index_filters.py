@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.exact_search import top_k
-from mrag_pipeline.domain.filters import All, Condition, Filter, Not, matches
+from mrag_pipeline.domain.filters import All, Condition, Filter, Not, Scalar, matches
 from mrag_pipeline.errors import NoLiveVersion
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
@@ -45,7 +45,7 @@ def opened(kind: str, folder: Path) -> VectorIndex:
     index = open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
     if kind == "lite expressions":
         index._lite_rows = None
-    return index  # type: ignore[no-any-return]
+    return index
 
 
 @pytest.fixture(params=KINDS)
@@ -102,7 +102,7 @@ def test_matching_is_what_filters_say(hostile: Any, wanted: Filter, some: set[in
 def test_every_value_is_compared_with_every_other(hostile: Any, op: Any) -> None:
     """Numbers about 2^53 and 2^63, strings of any character, true against 1."""
     index, rows = hostile
-    values = [*STRINGS, *NUMBERS, *([True, False] if op in ("eq", "ne") else [])]
+    values: list[Scalar] = [*STRINGS, *NUMBERS, *([True, False] if op in ("eq", "ne") else [])]
     for value in values:
         wanted = Condition("metadata.a", op, value)
         assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted), value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ def test_prefect_is_told_only_now_and_then(
 ) -> None:
     """Each update is a request to its server; a share is never above 100."""
     clock = iter([0.0, 1.0, 5.0, 5.0, 6.0, 10.0, 10.0])
-    monkeypatch.setattr(artifacts.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     progress = ArtifactProgress(RecordingProgress(), "docs")
     progress.phase("embed", 4, "shards")
     for done in (1, 1, 1, 3):

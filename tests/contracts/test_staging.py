@@ -174,7 +174,9 @@ def test_a_shard_may_hold_no_chunk(planned: Opener) -> None:
     )
     planned().write_shard(output, PLAN)
     staging = planned()
-    assert staging.receipt(0, PLAN).num_chunks == 0
+    receipt = staging.receipt(0, PLAN)
+    assert receipt is not None
+    assert receipt.num_chunks == 0
     assert staging.chunks(0).num_rows == staging.head(0, HEADS[0]).num_rows == 0
     assert staging.chunk_ids(0).tolist() == []
     assert staging.sums(0).num_chunks == 0
@@ -197,7 +199,9 @@ def test_duplicates_are_left_out_of_every_table(planned: Opener) -> None:
     letter = DeadLetter("a", "1.jsonl:1", "0.jsonl:1 has this id", "print-a")
     planned().write_duplicates({1: [letter]})
     staging = planned()
-    assert dict(staging.duplicates()) == {1: [letter]}
+    duplicates = staging.duplicates()
+    assert duplicates is not None
+    assert dict(duplicates) == {1: [letter]}
     kept = [chunk.id for chunk in an_output(1).chunks[2:]]
     assert staging.chunk_ids(1).tolist() == kept
     assert staging.chunks(1)["document_id"].to_pylist() == ["b", "b"]

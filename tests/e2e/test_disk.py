@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
-def project(mrag: Mrag, small_disk: Path) -> Iterator[Path]:
+def project(mrag: Mrag, small_disk: Path) -> Path:
     """Staging and index on a small disk of their own, a version live; returns the disk."""
     with Path("mrag.toml").open("a") as file:
         file.write(

@@ -191,7 +191,7 @@ def test_a_body_that_is_too_large_is_not_read(tmp_path: Any, says_length: bool) 
     response = client.post(
         "http://localhost/v1/search",
         content=content,
-        headers=JSON,  # type: ignore[arg-type]
+        headers=JSON,
     )
     assert response.status_code == 413
     assert response.headers["content-type"] == MEDIA_TYPE

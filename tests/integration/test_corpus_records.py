@@ -10,6 +10,7 @@ import json
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,7 +75,7 @@ def test_a_bad_line_is_a_dead_letter_that_says_why(tmp_path: Path, line: bytes) 
     """Only that line is set aside; its location and reason can be printed and stored."""
     good = b'{"id": "%s", "text": "fine"}\n'
     path = written(tmp_path / "a.jsonl", good % b"first" + line + b"\n" + good % b"last")
-    spec = {"id_field": "id", "text_field": "text", "metadata_fields": ("m",)}
+    spec: dict[str, Any] = {"id_field": "id", "text_field": "text", "metadata_fields": ("m",)}
     first, bad, last = read(path, **spec)
     assert isinstance(first, Document)
     assert isinstance(last, Document)

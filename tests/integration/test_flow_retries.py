@@ -9,6 +9,7 @@ import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
+from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError, VerifyFailed
 from mrag_pipeline.flows import ingest
@@ -37,7 +38,7 @@ def calls_until(
             raise left.pop(0)
         return 13
 
-    monkeypatch.setattr(ingest.wiring, "index", lambda _: Closable())
+    monkeypatch.setattr(wiring, "index", lambda _: Closable())
     monkeypatch.setattr(ingest, "_manifest", lambda *_: None)
     monkeypatch.setattr(ingest, "load_stage", scripted)
     load = ingest.load.with_options(retry_delay_seconds=0)

@@ -36,6 +36,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MilvusInde
         empty(SERVER)
     uri = SERVER if request.param == "server" else str(tmp_path / "x.db")
     with closing(open_index(MilvusSpec(uri=uri), "docs")) as opened:
+        assert isinstance(opened, MilvusIndex)
         opened.load(HEAD, [table_of(range(NUM_ROWS), vectors(NUM_ROWS))])
         years = [f'{{"year": {1900 + at}, "by": ["ü", null]}}' for at in range(len(HOSTILE))]
         opened.load(TEXTS, [texts(HOSTILE, text=HOSTILE, title=HOSTILE, metadata=years)])
@@ -78,6 +79,7 @@ def test_vectors_of_16_bits_are_those_of_pymilvus(
     with protocol_server("v2.4.15") as (uri, _):
         spec = MilvusSpec(uri=uri, vector_dtype=dtype)
         with closing(open_index(spec, "docs")) as opened:
+            assert isinstance(opened, MilvusIndex)
             opened.load(HEAD, [table_of(range(50), rounded(vectors(50), dtype))])
             asked = [SearchRequest(HEAD.name, 100 * vectors(4, seed=9), 10)]
             [theirs] = opened.search(asked)

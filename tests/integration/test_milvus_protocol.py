@@ -6,8 +6,9 @@ import base64
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Literal
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import trustme
 from pymilvus.grpc_gen import common_pb2
@@ -86,7 +87,7 @@ def test_certificates_that_cannot_be_used_are_refused(
     """Before anything is connected: what would be ignored, and what is not there."""
     pem("ca.pem", CA.cert_pem)
     uri = changes.pop("uri", "https://127.0.0.1:1")
-    files = {key: str(tmp_path / name) for key, name in changes.items()}
+    files: dict[str, Any] = {key: str(tmp_path / name) for key, name in changes.items()}
     changes["uri"] = uri  # parametrize shares it
     with pytest.raises(ConfigError) as caught:
         open_index(MilvusSpec(uri=uri, timeout_s=1, **files), "docs")
@@ -117,7 +118,9 @@ def test_a_collection_has_one_shard_and_as_many_copies_as_asked(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("level", ["Strong", "Bounded", "Eventually"])
-def test_searches_read_at_the_level_that_is_configured(level: str) -> None:
+def test_searches_read_at_the_level_that_is_configured(
+    level: Literal["Strong", "Bounded", "Eventually"],
+) -> None:
     """Counts and what a sync compares are always read at Strong."""
     with protocol_server(VERSION) as (uri, server):
         with closing(open_index(MilvusSpec(uri=uri, consistency=level), "docs")) as index:

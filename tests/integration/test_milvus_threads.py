@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.fake_staging import table_of
@@ -30,6 +30,7 @@ def test_threads_that_come_first_load_a_collection_once(
     loads: list[str] = []
     together = threading.Barrier(THREADS)
     with closing(open_index(spec, "docs")) as index:
+        assert isinstance(index, MilvusIndex)
         load = index._client.load_collection
 
         def slow_load(name: str, **arguments: object) -> None:

@@ -90,8 +90,17 @@ class Given:
 def retriever(encoder: Encoder, owners: Sequence[str], made: Embeddings) -> Retriever:
     """Over an exact index of the chunks, whose importance comes from the product's sums."""
     record = VersionRecord(
-        *("toy", VERSION, "", encoder.card, ChunkingSpec()),
-        *(ImportanceSums.of(made.heads), len(set(owners)), len(owners), 0, "2026", "toy"),
+        index="toy",
+        version=VERSION,
+        fingerprint="",
+        encoder=encoder.card,
+        chunking=ChunkingSpec(),
+        sums=ImportanceSums.of(made.heads),
+        num_documents=len(set(owners)),
+        num_chunks=len(owners),
+        num_dead_letters=0,
+        created_at="2026",
+        corpus="toy",
     )
     index = ExactIndex("toy")
     ids = np.arange(1, len(owners) + 1)
@@ -135,13 +144,20 @@ def test_small_random_indexes_rank_as_the_paper(
     random = np.random.default_rng(seed)
     owners = [f"d{at}" for at, count in enumerate(passages) for _ in range(count)]
     shape = (len(owners) + 1, num_heads, head_dim)
-    heads = random.normal(size=shape) * random.lognormal(size=(*shape[:2], 1))
-    heads = heads.astype(np.float32)
+    lengths = random.lognormal(size=(*shape[:2], 1))
+    heads = (random.normal(size=shape) * lengths).astype(np.float32)
     standard = np.ones((len(heads), 1), np.float32)
     made = Embeddings(heads, standard, np.ones(len(heads), np.int64))
     card = EncoderCard(
-        *(EncoderSpec(model="given"), "given", "0" * 64),
-        *(tuple(Head(0, head) for head in range(num_heads)), head_dim, 1, 9, "cls", "mean"),
+        spec=EncoderSpec(model="given"),
+        family="given",
+        weights_hash="0" * 64,
+        heads=tuple(Head(0, head) for head in range(num_heads)),
+        head_dim=head_dim,
+        standard_dim=1,
+        max_tokens=9,
+        pooling="cls",
+        standard_pooling="mean",
     )
     texts = [f"chunk {at}" for at in range(len(owners))]
     encoder = Given(card, [*texts, "the query"], made)

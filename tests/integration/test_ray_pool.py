@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, WorkerLost
@@ -161,13 +162,13 @@ def test_workers_end_when_the_pool_is_closed(tmp_path: Path) -> None:
 def test_work_in_flight_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never more than `in_flight` shards for each worker, however many there are."""
     awaited: list[int] = []
-    wait = ray_pool.ray.wait
+    wait = ray.wait
 
     def counting(refs: list[Any], **options: Any) -> Any:
         awaited.append(len(refs))
         return wait(refs, **options)
 
-    monkeypatch.setattr(ray_pool.ray, "wait", counting)
+    monkeypatch.setattr(ray, "wait", counting)
     pool = a_pool(tmp_path, in_flight=2)
     try:
         slow = (a_shard(i, [SLOW]) for i in range(10))

@@ -150,12 +150,9 @@ def deploy(environment: dict[str, str], project: Path, sync_every_s: int = 0) ->
 def a_worker(environment: dict[str, str], project: Path) -> Iterator[None]:
     """A worker of the pool, while the block runs."""
     command = ["prefect", "worker", "start", "--pool", "mrag"]
-    running = _running(command, environment, project / "worker.log", lambda _: True)
-    next(running)
-    try:
+    with closing(_running(command, environment, project / "worker.log", lambda _: True)) as lines:
+        next(lines)
         yield
-    finally:
-        running.close()
 
 
 def documents(project: Path) -> set[str]:

@@ -14,7 +14,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -170,7 +170,7 @@ class Watched:
     def describe(self) -> str:
         return self._inner.describe()
 
-    def run(self, shards: list[Shard]) -> Iterator[Receipt]:
+    def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
         for number, receipt in enumerate(self._inner.run(shards), 1):
             self._on_receipt(number)
             yield receipt

@@ -154,7 +154,7 @@ def _state(living: Living) -> object:
 @contextmanager
 def _killable(living: Living, switch: Switch) -> Iterator[None]:
     inner = living.index
-    living.index = Killable(inner, switch)  # type: ignore[assignment]
+    living.index = Killable(inner, switch)
     try:
         with switch.over_staging():
             yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 import psutil
 import ray
@@ -23,14 +24,15 @@ def main() -> None:
     cluster.start_local(num_cpus=8)
     from ray import serve
 
-    @serve.deployment
     class Another:
         def __call__(self) -> str:
             return "another"
 
+    another: Any = serve.deployment(Another)
+
     try:
         serve.start(proxy_location="HeadOnly", http_options={"port": int(sys.argv[1])})
-        handle = serve.run(Another.bind(), name="another", route_prefix="/another")
+        handle = serve.run(another.bind(), name="another", route_prefix="/another")
         _say({"address": ray.get_runtime_context().gcs_address})
         for _ in sys.stdin:
             applications = {name: app.status for name, app in serve.status().applications.items()}

@@ -59,7 +59,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fails a test that loads a heavy library, in its setup or in its body."""
     report = yield
-    loaded = heavy_libraries(sys.modules) - item.stash[LOADED_BEFORE]
+    before = item.stash[LOADED_BEFORE]
+    loaded = heavy_libraries(sys.modules) - before
     if report.passed and loaded:
         report.outcome = "failed"
         report.longrepr = complaint(item.nodeid, loaded)

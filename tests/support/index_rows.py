@@ -44,7 +44,7 @@ def texts(documents: list[str], first_id: int = 1, **columns: Sequence[object]) 
         ordinals.append(seen.get(name, 0))
         seen[name] = ordinals[-1] + 1
     rows = len(documents)
-    values: dict[str, Sequence[object]] = {
+    values: dict[str, object] = {
         "chunk_id": list(range(first_id, first_id + rows)),
         "document_id": list(documents),
         "ordinal": list(ordinals),

@@ -50,7 +50,7 @@ def main(folder: Path, command: str, point: str) -> None:
             scenario.prepare(living)
             return
         killable = Killable(index, switch)
-        scenario.run(replace(living, index=killable))  # type: ignore[arg-type]
+        scenario.run(replace(living, index=killable))
     print("\n".join(switch.points))
 
 

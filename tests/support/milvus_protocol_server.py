@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it ships no types
 import ml_dtypes
 import numpy as np
 from pymilvus import DataType

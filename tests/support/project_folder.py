@@ -154,7 +154,7 @@ def run(*arguments: str, cwd: Path, log: Path, prefect: str | None = None) -> En
     finally:
         end(process)
     seconds = time.monotonic() - started
-    out, err = (log.with_suffix(end).read_text("utf-8") for end in (".out", ".err"))
+    out, err = [log.with_suffix(ending).read_text("utf-8") for ending in (".out", ".err")]
     return Ended(code, out, err, seconds)
 
 

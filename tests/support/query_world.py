@@ -13,11 +13,12 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
-from mrag_pipeline.query.embed import Query, QueryEmbedder
-from mrag_pipeline.query.retriever import Question, RetrieveSpec, Searcher
+from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
-from mrag_pipeline.settings.retrieve import FilterSpec
+from mrag_pipeline.settings.retrieve import FilterSpec, RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
@@ -77,8 +78,17 @@ class World:
         made = FakeEncoder().encode([chunk.text for chunk in self.chunks], "document")
         self.made = made
         self.record = VersionRecord(
-            *("toy", VERSION, "", self.encoder.card, ChunkingSpec()),
-            *(ImportanceSums.of(made.heads), num_chunks // 2, num_chunks, 0, "2026", "toy"),
+            index="toy",
+            version=VERSION,
+            fingerprint="",
+            encoder=self.encoder.card,
+            chunking=ChunkingSpec(),
+            sums=ImportanceSums.of(made.heads),
+            num_documents=num_chunks // 2,
+            num_chunks=num_chunks,
+            num_dead_letters=0,
+            created_at="2026",
+            corpus="toy",
             lexical=LexicalSpec(),
         )
         self.deleted = {7, 19, 40}

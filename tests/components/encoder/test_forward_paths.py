@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AttentionInterface
 
 from mrag_pipeline.encoder import families, forward_paths, packed_attention, transformer
 from mrag_pipeline.encoder.forward_paths import PackedPath
@@ -36,7 +37,7 @@ def test_a_packed_attention_that_differs_is_not_used(
     monkeypatch.setattr(
         packed_attention,
         "register",
-        lambda: packed_attention.AttentionInterface.register(packed_attention.NAME, doubled),
+        lambda: AttentionInterface.register(packed_attention.NAME, doubled),
     )
     with caplog.at_level(logging.INFO):
         encoder = load_encoder(EncoderSpec(folder))

@@ -86,7 +86,7 @@ def test_long_rope_is_read_up_to_where_its_angles_change(tmp_path: Path) -> None
     """Beyond 16 positions a text would change the vectors of those that share its batch."""
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16}
     rope |= {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
-    changes = {"rope_parameters": rope, "original_max_position_embeddings": 16}
+    changes: dict[str, Any] = {"rope_parameters": rope, "original_max_position_embeddings": 16}
     folder = save_model("phi3", tmp_path, **changes)
     assert load_encoder(EncoderSpec(str(folder))).card.max_tokens == 16
 

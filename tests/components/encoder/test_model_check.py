@@ -7,6 +7,7 @@ import pytest
 
 from mrag_pipeline.encoder import model_check
 from mrag_pipeline.encoder.model_check import check_model
+from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.tiny_models import save_model
 
@@ -34,7 +35,7 @@ def test_each_layer_that_is_read_is_checked(tmp_path: Path) -> None:
 def test_wrong_heads_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packed path whose heads are a tenth too long fails the check."""
     folder = save_model("bert", tmp_path)
-    load = model_check.load_encoder
+    load = load_encoder
 
     def scaled(*args: Any, **kwargs: Any) -> Any:
         encoder = load(*args, **kwargs)

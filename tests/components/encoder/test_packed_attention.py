@@ -128,7 +128,7 @@ def test_the_flash_kernel_is_asked_for_the_same(problem: Any, read_at: Any) -> N
             attention, "_varlen_parameters", lambda: {"scale", "window_size", "enable_gqa"}
         )
         found = by_varlen(q, k, v, layout, rules, read_at)
-    rows = {"": slice(None), "cls": layout.first, "last": layout.last}[read_at]
+    rows: Any = {"": slice(None), "cls": layout.first, "last": layout.last}[read_at]
     expected = one_by_one(q, k, v, lengths, rules)
     torch.testing.assert_close(found[rows].double(), expected[rows], atol=1e-5, rtol=1e-5)
 

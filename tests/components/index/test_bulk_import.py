@@ -71,7 +71,8 @@ def a_table(num_rows: int) -> pa.Table:
 
 
 def filled(server: Server, *sizes: int) -> tuple[list[int], Files]:
-    files, told = Files(), []
+    files = Files()
+    told: list[int] = []
     imports = BulkImport(server.client(), MilvusSpec(uri="http://x"), files)
     imports.fill("c", map(a_table, sizes), told.append)
     return [rows for rows in told if rows], files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from pymilvus import MilvusException
 

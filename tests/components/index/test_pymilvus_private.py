@@ -89,7 +89,7 @@ def test_a_missing_name_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_client_without_private_methods_has_no_handler() -> None:
     """None of the helpers fails; files are then inserted and not imported."""
 
-    class Client(MilvusClient):  # type: ignore[misc]
+    class Client(MilvusClient):
         def __init__(self) -> None:
             pass
 

@@ -43,7 +43,7 @@ class Parts:
             encoder.count_tokens,
         )
         self.search, self.state = search.search, search.state
-        self.backend = RayBackend(encoder, search)  # type: ignore[arg-type]
+        self.backend = RayBackend(encoder, search)
 
     def answer(self, *queries: str, seconds: float = 5.0) -> list[list[str]]:
         asks = [Ask(Query(query), k=2) for query in queries or (QUERY,)]

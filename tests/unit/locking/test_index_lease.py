@@ -151,7 +151,8 @@ def test_two_that_raise_their_flags_at_once_never_both_hold() -> None:
     steps = len(list(_attempt(Shelf(), [])))
     outcomes = set()
     for turns in combinations(range(2 * steps), steps):
-        shelf, won = Shelf(), []
+        shelf = Shelf()
+        won: list[str] = []
         runs = [_attempt(shelf, won), _attempt(shelf, won)]
         for turn in range(2 * steps):
             next(runs[0 if turn in turns else 1], None)

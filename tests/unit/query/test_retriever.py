@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pytest
 
 from mrag_pipeline.domain.bm25 import Bm25
 from mrag_pipeline.domain.exact_search import top_k
+from mrag_pipeline.domain.heads import Embeddings, Role
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.lexical import lexical_query, lexical_text
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
-from mrag_pipeline.ports import AnySearchRequest, ChunkRow, Ranking, TextSearchRequest
+from mrag_pipeline.ports import (
+    AnySearchRequest,
+    ChunkRow,
+    QueryIndex,
+    Ranking,
+    SearchRequest,
+    TextSearchRequest,
+)
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.query.voters import STANDARD
@@ -89,7 +98,7 @@ class CountingEncoder(FakeEncoder):
         super().__init__()
         self.batches: list[int] = []
 
-    def encode(self, texts, role):
+    def encode(self, texts: Sequence[str], role: Role) -> Embeddings:
         assert role == "query" or len(texts) == len(CHUNKS)
         self.batches.append(len(texts))
         return super().encode(texts, role)
@@ -102,13 +111,23 @@ class Toy:
         self.encoder = CountingEncoder()
         vectors = FakeEncoder().encode([text for _, text in CHUNKS], "document").heads
         self.record = VersionRecord(
-            *("toy", "v0123456789ab", "", self.encoder.card, ChunkingSpec()),
-            *(ImportanceSums.of(vectors), len(TEXTS), len(CHUNKS), 0, "2026", "toy.jsonl"),
+            index="toy",
+            version="v0123456789ab",
+            fingerprint="",
+            encoder=self.encoder.card,
+            chunking=ChunkingSpec(),
+            sums=ImportanceSums.of(vectors),
+            num_documents=len(TEXTS),
+            num_chunks=len(CHUNKS),
+            num_dead_letters=0,
+            created_at="2026",
+            corpus="toy.jsonl",
             lexical=LexicalSpec(),
         )
         self.index = SmallIndex(self.record, self.encoder)
         self.encoder.batches.clear()
-        self.retriever = Retriever(self.encoder, FakeSegmenter(), self.index, self.record, SPEC)
+        index = cast(QueryIndex, self.index)  # it has what retrieving calls
+        self.retriever = Retriever(self.encoder, FakeSegmenter(), index, self.record, SPEC)
 
     def ask(self, query: str = QUERY, k: int = 4, strategy: str = "aspect") -> Answer:
         return self.retriever.retrieve(query, k, strategy, ("herding dog", "giant star carbon"))
@@ -143,7 +162,9 @@ def test_windows_go_through_one_batch_and_one_search_call(toy: Toy) -> None:
     collections = [request.collection for request in toy.index.requests]
     record = toy.record
     assert collections == [*record.head_collections(), record.chunks_collection()]
-    assert {len(request.vectors) for request in toy.index.requests} == {len(answer.windows)}
+    for request in toy.index.requests:
+        assert isinstance(request, SearchRequest)
+        assert len(request.vectors) == len(answer.windows)
     assert answer.voters == (*(str(head) for head in record.encoder.heads), STANDARD)
     assert answer.num_searches == len(collections) * len(answer.windows)
     (fetched,) = toy.index.fetched
@@ -202,7 +223,7 @@ def test_an_encoder_that_did_not_build_the_version_is_refused(toy: Toy) -> None:
     """Its vectors would mean something else."""
     other = FakeEncoder(EncoderSpec(model="other", max_tokens=64))
     with pytest.raises(FingerprintMismatch, match="other"):
-        Retriever(other, FakeSegmenter(), toy.index, toy.record)
+        Retriever(other, FakeSegmenter(), cast(QueryIndex, toy.index), toy.record)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, matches
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
-from mrag_pipeline.ports import CollectionSpec, Ranking, SearchRequest, VectorIndex
+from mrag_pipeline.ports import (
+    AnySearchRequest,
+    CollectionSpec,
+    Ranking,
+    SearchRequest,
+    VectorIndex,
+)
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query
@@ -73,9 +79,9 @@ class Spy(Recorded):
 
     def __init__(self, index: VectorIndex) -> None:
         super().__init__(index)
-        self.calls: list[list[SearchRequest]] = []
+        self.calls: list[list[AnySearchRequest]] = []
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         self.calls.append(list(requests))
         return self.index.search(requests)
 
@@ -112,7 +118,8 @@ def test_each_way_to_filter_is_taken() -> None:
         WORLD.searcher(spy, replace(SPEC, filtering=filtering)).search([question])
         requests[way] = [request for call in spy.calls for request in call]
     ids = WORLD.index.matching(WORLD.record.chunks_collection(), wanted).tolist()
-    assert [request.among.tolist() for request in requests["among ids"]] == [ids] * 4
+    among = [request.among for request in requests["among ids"]]
+    assert [None if rows is None else rows.tolist() for rows in among] == [ids] * 4
     assert {request.among is None for request in requests["longer rankings"]} == {True}
     first = WORLD.record.head_collections()[0]
     depths = [
@@ -131,7 +138,7 @@ def test_a_filter_that_matches_nothing_searches_nothing() -> None:
     """The answer is empty, not an error."""
 
     class Silent(Recorded):
-        def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
             raise AssertionError("searched")
 
     wanted = Condition("metadata.none", "exists")
@@ -147,7 +154,7 @@ def test_an_index_that_returns_too_much_leaks_nothing() -> None:
         def matching(self, *_: Any, **__: Any) -> Any:
             return np.arange(1, 61)
 
-        def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+        def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
             return WORLD.index.search([replace(request, among=None) for request in requests])
 
     wanted = Condition("metadata.shelf", "eq", "a")
@@ -258,8 +265,10 @@ def test_questions_share_the_searches_of_a_collection() -> None:
     [requests] = spy.calls
     names = [*WORLD.record.head_collections(), WORLD.record.chunks_collection()]
     assert sorted(request.collection for request in requests) == sorted(names)
-    assert {len(request.vectors) for request in requests} == {2}
-    assert {request.limit for request in requests} == {36}
+    for request in requests:
+        assert isinstance(request, SearchRequest)
+        assert len(request.vectors) == 2
+        assert request.limit == 36
 
 
 def test_questions_with_similar_time_limits_share_searches() -> None:
@@ -314,7 +323,7 @@ class Slow(Recorded):
         self.limits: list[float] = []
 
     def search_within(
-        self, requests: Sequence[SearchRequest], seconds: float
+        self, requests: Sequence[AnySearchRequest], seconds: float
     ) -> list[Ranking | None]:
         self.limits.append(seconds)
         rankings = WORLD.index.search(requests)

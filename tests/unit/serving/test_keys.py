@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.security import keys as keys_module
 from mrag_pipeline.serving.security.keys import (
     ApiKey,
     Keys,
@@ -92,7 +91,7 @@ def test_all_keys_are_compared_whichever_is_met(
         compared.append(b)
         return compare(a, b)
 
-    monkeypatch.setattr(keys_module.hmac, "compare_digest", counting)
+    monkeypatch.setattr(hmac, "compare_digest", counting)
     names = ("first", "second", "third")
     keys = Keys([ApiKey(name, digest(name)) for name in names])
     found = keys.find(secret)

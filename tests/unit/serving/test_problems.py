@@ -54,8 +54,9 @@ def test_every_row_of_the_table_is_what_is_answered(
 
 def test_every_error_of_ours_has_a_status_or_is_internal() -> None:
     """Nothing of the tree is a success, and types tell the rows apart."""
-    kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass)]
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     for kind in kinds:
+        assert issubclass(kind, BaseException)
         name, row = problem_table.kind_of(kind)
         assert 400 <= row.status <= 599
         assert name.startswith("urn:mrag:problem:")

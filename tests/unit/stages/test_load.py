@@ -11,10 +11,16 @@ import pyarrow as pa
 import pytest
 
 from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec, IndexCapabilities, Ranking, SearchRequest
+from mrag_pipeline.ports import (
+    AnySearchRequest,
+    CollectionSpec,
+    IndexCapabilities,
+    Ranking,
+)
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
@@ -58,7 +64,7 @@ class ScriptedIndex(ExactIndex):
         self.loaded.append(collection.name)
         return super().load(collection, content, on_rows)
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         rankings = super().search(requests)
         for request, ranking in zip(requests, rankings, strict=True):
             if request.collection.endswith(self.finds_little_in or "\0"):
@@ -223,7 +229,7 @@ def test_low_recall_is_refused(build: tuple[Build, Manifest, StagedCounts]) -> N
 
 @pytest.mark.parametrize("among", [1, 6, 12, 4_000_000])
 def test_some_shards_are_enough_to_see_a_bad_index(
-    build: tuple[Build, Manifest, StagedCounts], among: int
+    build: tuple[Build, Manifest, StagedCounts], among: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second neighbour is missing: recall is about a half, whatever shards are compared."""
     made, manifest, _ = build
@@ -231,12 +237,16 @@ def test_some_shards_are_enough_to_see_a_bad_index(
     index.passes_over_in = "_h01"
     run_load(build, index)
     read: list[int] = []
-    head, made.staging.head = made.staging.head, lambda n, h: (read.append(n), head(n, h))[1]
-    try:
+    read_head = made.staging.head
+
+    def noted(shard: int, head: Head) -> pa.Table:
+        read.append(shard)
+        return read_head(shard, head)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made.staging, "head", noted)
         spec = IngestSpec(verify_sample=3, verify_among=among, min_recall=0.1)
         recalls = run_verify(build, index, spec)
-    finally:
-        made.staging.head = head
     assert [recalls[0], *recalls[2:]] == [1.0] * 3
     assert 0.4 < recalls[1] < 0.8
     num_read = len(set(read))

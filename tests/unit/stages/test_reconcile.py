@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -136,13 +138,16 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
     manifest = build.planned()
     build.embed(manifest)
     read: list[str] = []
+
+    def noted(name: str, real: Callable[[int], object]) -> Callable[[int], object]:
+        def call(shard: int) -> object:
+            read.append(f"{name} {shard}")
+            return real(shard)
+
+        return call
+
     for name in ("documents", "sums", "chunk_ids"):
-        real = getattr(build.staging, name)
-        monkeypatch.setattr(
-            build.staging,
-            name,
-            lambda shard, n=name, r=real: (read.append(f"{n} {shard}"), r(shard))[1],
-        )
+        monkeypatch.setattr(build.staging, name, noted(name, getattr(build.staging, name)))
     reconcile(manifest, build.staging, build.spec, build.progress)
     assert len(read) == 3 * len(manifest.shards)
     assert len(set(read)) == len(read)

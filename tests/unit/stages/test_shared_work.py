@@ -6,7 +6,7 @@ import numpy as np
 
 from mrag_pipeline.domain.heads import Embeddings, Role
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import ChunkRow, Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, ChunkRow, Ranking, SearchRequest
 from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
 from tests.support.fake_encoder import FakeEncoder
 
@@ -29,9 +29,10 @@ class CountingIndex(ExactIndex):
         self.rows = 0
         self.looked_up: list[int] = []
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         rankings = []
         for request in requests:
+            assert isinstance(request, SearchRequest)
             self.rows += len(request.vectors)
             first = request.vectors[:, :1].astype(np.int64)
             ids = first + np.arange(request.limit)[None]

@@ -20,7 +20,7 @@ from mrag_pipeline.errors import (
     VerifyFailed,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
-from mrag_pipeline.stages.sync.compare import SyncScope, check_same_version
+from mrag_pipeline.stages.sync.compare import SyncScope, check_same_version, compare
 from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support import living_index as living_module
 from tests.support.fake_corpus import FakeCorpusReader
@@ -243,7 +243,7 @@ def test_a_change_during_a_sync_is_left_to_the_next_sync(
     living: Living, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The documents compared are those embedded, whatever the files hold by then."""
-    real = living_module.compare
+    real = compare
 
     def compare_then_change(*args: object) -> object:
         compared = real(*args)  # type: ignore[arg-type]

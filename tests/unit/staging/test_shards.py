@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -167,7 +168,8 @@ def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair_is_refused_in_words(tmp_path: Path, field: str) -> None:
     """Text that UTF-8 cannot hold is an error of ours that shows it."""
     output = an_output()
-    chunks = [replace(output.chunks[0], **{field: "bad \ud800 text"}), *output.chunks[1:]]
+    change: dict[str, Any] = {field: "bad \ud800 text"}
+    chunks = [replace(output.chunks[0], **change), *output.chunks[1:]]
     with pytest.raises(StagingError, match=r"ud800"):
         planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
 
@@ -199,7 +201,8 @@ def test_workers_with_other_bits_do_not_spoil_each_others_shard(
     fast, slow = planned(tmp_path), opened(tmp_path)
     mine, others = an_output(seed=1), an_output(seed=2)
     assert [chunk.id for chunk in mine.chunks] == [chunk.id for chunk in others.chunks]
-    write, written = Folder.write, []
+    write = Folder.write
+    written: list[str] = []
 
     def counted(folder: Folder, path: str, content: bytes) -> None:
         if len(written) == steps:
@@ -302,7 +305,7 @@ def test_free_space_is_told_before_the_folder_exists(tmp_path: Path) -> None:
 def test_zero_rows_and_no_compression_can_be_read(tmp_path: Path) -> None:
     """Each compression that the config allows is written and read."""
     for compression in ("zstd", "lz4", "snappy", "gzip", "none"):
-        spec = StagingSpec(uri=str(tmp_path / compression), compression=compression)  # type: ignore[arg-type]
+        spec = StagingSpec(uri=str(tmp_path / compression), compression=compression)
         staging = ShardFolders(spec, "docs", VERSION)
         staging.write_manifest(a_manifest())
         staging.write_shard(an_output(), PLAN)
