@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from mrag_pipeline.domain.filters import Scalar
 from mrag_pipeline.ports import ChunkRow, Mark, SearchRequest, VectorIndex
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import (
@@ -20,7 +21,7 @@ from tests.support.index_rows import (
 
 def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
     """Every field, metadata of every kind, texts of every script; unknown ids are left out."""
-    metadata = {"year": 2024, "open": True, "score": 0.5, "by": 'Zoë "Z" \\ 𝄞'}
+    metadata: dict[str, Scalar] = {"year": 2024, "open": True, "score": 0.5, "by": 'Zoë "Z" \\ 𝄞'}
     table = texts(
         ["a", "b"],
         first_id=2**62,
