@@ -94,10 +94,6 @@ def no_words(request: TextSearchRequest, timeout_s: float) -> Ranking:
 def searches(client: Any, num_threads: int = THREADS, direct: Any = None) -> CollectionSearches:
     asked = direct or Silent()
     spec = MilvusSpec(timeout_s=30)
-
-    def no_words(request: TextSearchRequest, seconds: float) -> Ranking:
-        raise AssertionError
-
     return CollectionSearches(
         client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32", no_words
     )
