@@ -1,4 +1,4 @@
-"""Texts to the words that BM25 counts. Pure: the same words for a passage and for a question.
+"""Splits texts into the words that BM25 counts. Pure; passages and questions are split alike.
 
 Words are runs of letters, digits and marks, in lower case and Unicode's compatibility form. A
 script without spaces between words (Chinese, Japanese, Thai...) gives pairs of neighbouring
@@ -39,7 +39,7 @@ def lexical_query(question: str, spec: LexicalSpec, stem: Stem | None = None) ->
 
 
 def words_of(text: str, spec: LexicalSpec, stem: Stem | None = None) -> Iterator[str]:
-    """The words of a text, in order, repeated as often as they stand in it.
+    """The words of a text, in order, with repetitions.
 
     Args:
         stem: cuts a word's ending; None leaves words as they are.
@@ -57,7 +57,7 @@ def words_of(text: str, spec: LexicalSpec, stem: Stem | None = None) -> Iterator
 
 
 def _is_plain(word: str) -> bool:
-    """Whether it surely has no parts: only letters, none but the first of them a capital."""
+    """Whether it has no parts for certain: only letters, at most the first a capital."""
     return word.isalpha() and (word[1:].islower() or len(word) == 1)
 
 

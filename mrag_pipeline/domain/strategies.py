@@ -39,13 +39,13 @@ class Strategy:
 
     @property
     def needs_words(self) -> bool:
-        """Whether only words are searched: without full-text search there is nothing to ask."""
+        """Whether only words are searched: an index without full-text search cannot answer."""
         return self.voters == ("lexical",)
 
 
 STRATEGIES: dict[str, Strategy] = {
-    one.name: one
-    for one in (
+    option.name: option
+    for option in (
         Strategy(
             "aspect",
             "aspect windows; heads and the standard vector vote; coverage of all windows",

@@ -129,7 +129,7 @@ class VersionRecord:
             for attribute in fields(self)
             if attribute.name not in ("encoder", "chunking", "sums", "lexical")
         }
-        # Only where there is one: readers that know no lexical voter read the others as ever.
+        # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
         values["chunking"] = asdict(self.chunking)

@@ -1,4 +1,4 @@
-"""What is asked of an index version: a query, its embedded windows, and what is wanted of it.
+"""A question to an index version: a query, its embedded windows, and the wanted results.
 
 Shape legend: W windows.
 """

@@ -1,1 +1,1 @@
-"""Labelled queries asked of a version, and what they found."""
+"""Runs labelled queries against a version and measures what they find."""
