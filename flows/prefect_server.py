@@ -16,7 +16,7 @@ TIMEOUT_S = 5
 def describe() -> str:
     """One line for people: Prefect's version, and where its server is.
 
-    Raises: ConfigError if a server is configured and does not answer.
+    Raises: ConfigError if the configured server does not answer.
     """
     url = PREFECT_API_URL.value()
     if not url:

@@ -1,4 +1,4 @@
-"""`mrag doctor`: checks that every part the config needs works on this machine."""
+"""`mrag doctor`: checks on this machine every part that the config needs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LOW_DISK_BYTES = 1_000_000_000
 
 @shared_options()
 def doctor(shared: SharedOptions, address: Address = None) -> None:
-    """Check Python, disk, model, Milvus, Ray and Prefect, and say how to fix what fails.
+    """Check Python, disk, model, Milvus, Ray and Prefect, and show how to fix what fails.
 
-    Exit code 1 if any check fails.
+    The exit code is 1 if any check fails.
 
     Examples:
         mrag doctor
@@ -44,7 +44,7 @@ def doctor(shared: SharedOptions, address: Address = None) -> None:
             results.append({"check": name, "ok": True, "found": check(config)})
         except MragError as error:
             results.append({"check": name, "ok": False, "found": str(error)})
-        except Exception as error:  # any failure of a part is a result of its check
+        except Exception as error:  # a check reports whatever goes wrong
             results.append(
                 {"check": name, "ok": False, "found": f"{type(error).__name__}: {error}"}
             )
@@ -70,19 +70,19 @@ def _disk(config: Config) -> str:
     free = wiring.staging(config, "v000000000000").free_bytes()
     if free is not None and free < LOW_DISK_BYTES:
         raise PlanRefused(
-            f"{size(free)} free for staging in {config.staging.uri}",
+            f"{size(free)} are free for staging in {config.staging.uri}",
             f"at least {size(LOW_DISK_BYTES)}",
-            "free some space, or set staging.uri to another disk",
+            "free some space, or set staging.uri to a folder on another disk",
         )
-    home = shutil.disk_usage(".").free
-    return f"{size(free)} free for staging, {size(home)} here"
+    free_here = shutil.disk_usage(".").free
+    return f"free space: {size(free)} for staging, {size(free_here)} in the working folder"
 
 
 def _model(config: Config) -> str:
     from mrag_pipeline import wiring
 
     encoder = wiring.encoder(config)
-    encoder.encode(["Does the model answer?"], "query")
+    encoder.encode(["A text to check that the model embeds."], "query")
     card = encoder.card
     return f"{card.spec.model}: {card.family}, {len(card.heads)} heads of {card.head_dim}"
 

@@ -1,1 +1,1 @@
-"""Evaluations for people: JSON, Markdown and plots. Knows nothing of how they were found."""
+"""Evaluations for people: JSON, Markdown and plots. Does not know how they were measured."""

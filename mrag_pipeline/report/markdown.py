@@ -1,4 +1,4 @@
-"""An evaluation as a Markdown page: every figure with its interval, the paper's beside ours."""
+"""An evaluation as a Markdown page: figures with intervals, ours beside the paper's."""
 
 from __future__ import annotations
 
@@ -104,23 +104,35 @@ def _measure(evaluation: Evaluation, measure: Measure) -> list[str]:
 
 def _means(shown: dict[str, list[Figure]]) -> str:
     first = next(iter(shown))
-    others = list(dict.fromkeys(d.strategy for f in shown[first] for d in f.differences))
-    head = ("strategy", *(f"k = {k}" for k in shown), *(f"minus {o}, k = {first}" for o in others))
+    baselines = list(
+        dict.fromkeys(
+            difference.strategy for figure in shown[first] for difference in figure.differences
+        )
+    )
+    header = (
+        "strategy",
+        *(f"k = {k}" for k in shown),
+        *(f"minus {baseline}, k = {first}" for baseline in baselines),
+    )
     rows = []
-    for row, figure in enumerate(shown[first]):
-        cells = [figure.strategy, *(str(figures[row].mean) for figures in shown.values())]
-        for other in others:
-            gap = figure.against(other)
+    for row_index, figure in enumerate(shown[first]):
+        cells = [figure.strategy, *(str(figures[row_index].mean) for figures in shown.values())]
+        for baseline in baselines:
+            gap = figure.against(baseline)
             cells.append(f"{gap.interval}{'' if gap.is_clear else ' (unclear)'}" if gap else "")
         rows.append(tuple(cells))
-    return _table(head, rows)
+    return _table(header, rows)
 
 
 def _by_aspects(figures: Sequence[Figure]) -> str:
     counts = list(figures[0].by_aspects)
     rows = [
-        (one.strategy, *(f"{one.by_aspects[n]:.3f}" for n in counts), f"**{one.mean.value:.3f}**")
-        for one in figures
+        (
+            figure.strategy,
+            *(f"{figure.by_aspects[n]:.3f}" for n in counts),
+            f"**{figure.mean.value:.3f}**",
+        )
+        for figure in figures
     ]
     return _table(("strategy", *map(str, counts), "mean"), rows)
 
@@ -133,22 +145,27 @@ def _paper(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> list[str]:
         for strategy in evaluation.strategies
         if (figure := evaluation.figure(strategy, "success_ratio", AT_N)) is not None
     }
-    names = list(dict.fromkeys([*ours, *(name for one in paper for name in one.success_ratio)]))
-    head = (
+    published = (strategy for figures in paper for strategy in figures.success_ratio)
+    strategies = list(dict.fromkeys([*ours, *published]))
+    header = (
         "success ratio, k = n, mean",
         f"**ours, measured here**: {evaluation.subject.model}",
-        *(f"*theirs, published*: {one.model}" for one in paper),
+        *(f"*theirs, published*: {figures.model}" for figures in paper),
     )
     rows = [
-        (name, _cell(ours.get(name)), *(_cell(one.success_ratio.get(name)) for one in paper))
-        for name in names
+        (
+            strategy,
+            _cell(ours.get(strategy)),
+            *(_cell(figures.success_ratio.get(strategy)) for figures in paper),
+        )
+        for strategy in strategies
     ]
     return [
         "## Beside the paper's published figures",
         "The columns marked *theirs* are copied from the authors' own results (arXiv 2406.05085, "
-        "github.com/spcl/MRAG), found with another model and another harness; nothing in them was "
+        "github.com/spcl/MRAG), with another model and another harness; none of them was "
         "measured here. Their fusion strategies ask an LLM for sub-queries.",
-        _table(head, rows),
+        _table(header, rows),
         f"Compare down a column: what a strategy gains over `{BASELINE}` with the same model.",
     ]
 
@@ -157,6 +174,6 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

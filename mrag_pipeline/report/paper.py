@@ -83,12 +83,12 @@ def published(data_set: str, folder: Path | None = None) -> tuple[PaperFigures, 
     Args:
         folder: where `paper_results.json` may be.
     """
-    summary = [one for one in SUMMARY if one.data_set == data_set]
+    summary = [figures for figures in SUMMARY if figures.data_set == data_set]
     path = folder / FILE if folder else None
     if path is None or not path.is_file():
         return tuple(summary)
     tables = json.loads(path.read_text("utf-8"))
-    return tuple(_with_aspects(one, tables) for one in summary)
+    return tuple(_with_aspects(figures, tables) for figures in summary)
 
 
 def _with_aspects(
@@ -98,7 +98,8 @@ def _with_aspects(
     table = tables.get(f"{figures.data_set}/{figures.model.split(' ')[0]}", {})
     by_aspects = {
         OURS[name]: {
-            int(aspects): at["@n"] for aspects, at in measures.get("success_ratio", {}).items()
+            int(num_aspects): by_k["@n"]
+            for num_aspects, by_k in measures.get("success_ratio", {}).items()
         }
         for name, measures in table.items()
         if name in OURS

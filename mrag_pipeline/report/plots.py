@@ -27,7 +27,7 @@ def draw(evaluation: Evaluation, paper: Sequence[PaperFigures], folder: Path) ->
     """
     strategies = evaluation.strategies
     drawn = []
-    if all(evaluation.figure(one, "success_ratio", AT_N) for one in strategies):
+    if all(evaluation.figure(strategy, "success_ratio", AT_N) for strategy in strategies):
         _save(folder / "success_by_aspects.png", lambda axes: _by_aspects(axes, evaluation, paper))
         drawn.append("success_by_aspects.png")
     _save(folder / "success_by_k.png", lambda axes: _by_k(axes, evaluation))
@@ -54,7 +54,7 @@ def _save(path: Path, paint: Callable[[Axes], None], height: float = 4.8) -> Non
     figure = Figure(figsize=(9.5, height), layout="constrained")
     axes = figure.add_subplot()
     colors = colormaps["tab20"]
-    axes.set_prop_cycle(color=[colors(at) for at in (*range(0, 20, 2), *range(1, 20, 2))])
+    axes.set_prop_cycle(color=[colors(index) for index in (*range(0, 20, 2), *range(1, 20, 2))])
     paint(axes)
     with warnings.catch_warnings():
         # A query may contain letters that the font lacks: they are drawn as boxes.
@@ -69,12 +69,13 @@ def _by_aspects(axes: Axes, evaluation: Evaluation, paper: Sequence[PaperFigures
         if figure is not None:
             values = figure.by_aspects
             axes.plot([*values], [*values.values()], marker="o", label=strategy)
-    for one in paper[:1]:  # one model's lines are enough beside ours; the page has them all
-        best = max(one.by_aspects, key=lambda name: one.success_ratio.get(name, 0.0), default="")
-        for name in dict.fromkeys(("standard", "mrag", best)):
-            if name in one.by_aspects:
-                values = one.by_aspects[name]
-                label = f"paper's own: {name}, {one.model}"
+    for published in paper[:1]:  # one model's lines are enough beside ours; the page has them all
+        ratios = published.success_ratio
+        best = max(published.by_aspects, key=lambda name: ratios.get(name, 0.0), default="")
+        for strategy in dict.fromkeys(("standard", "mrag", best)):
+            if strategy in published.by_aspects:
+                values = published.by_aspects[strategy]
+                label = f"paper's own: {strategy}, {published.model}"
                 axes.plot([*values], [*values.values()], ls=":", lw=1, label=label)
     axes.set(xlabel="aspects of the query (n)", ylabel="success ratio, k = n", ylim=(0, 1.02))
     axes.set_title(f"{evaluation.subject.data_set}, {evaluation.subject.model}", fontsize=9)
@@ -100,13 +101,13 @@ def _importance(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _votes(axes: Axes, example: Example) -> None:
-    image = axes.imshow([one.votes for one in example.windows], aspect="auto", cmap="viridis")
-    labels = [" ".join(one.text.split())[:_MAX_LABEL] for one in example.windows]
+    image = axes.imshow([window.votes for window in example.windows], aspect="auto", cmap="viridis")
+    labels = [" ".join(window.text.split())[:_MAX_LABEL] for window in example.windows]
     axes.set_yticks(range(len(labels)), [_plain(label) for label in labels], fontsize=6)
     axes.set_xticks(range(len(example.voters)), example.voters, rotation=90, fontsize=7)
-    shown = " ".join(example.query.split())[:90]
+    query = " ".join(example.query.split())[:90]
     axes.set_title(
-        _plain(f"{example.strategy}: votes for the {len(example.found)} documents found\n{shown}"),
+        _plain(f"{example.strategy}: votes for the {len(example.found)} documents found\n{query}"),
         fontsize=8,
     )
     axes.figure.colorbar(image, label="share of the votes")

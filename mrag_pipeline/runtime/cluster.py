@@ -138,7 +138,7 @@ def describe_ray(address: str) -> str:
         if started:
             ray.shutdown()
     if not resources.get("CPU"):
-        raise WorkerLost("a Ray without CPUs", "at least one", "check the head node")
+        raise WorkerLost("Ray has no CPUs", "at least one CPU", "check the head node")
     on = f" on {nodes} nodes" if nodes > 1 else ""
     counts = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
     return f"{ray.__version__}: {counts}{on}"
