@@ -1,4 +1,4 @@
-"""One undisturbed ingest, and the same command again, for all end-to-end tests."""
+"""One ingest without faults, and its repetition, shared by all end-to-end tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.project_folder import (
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Prefect server for all commands: each would spend ten seconds on one of its own."""
+    """One Prefect server for all commands: each would take ten seconds to start its own."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
         yield url
 
@@ -35,7 +35,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def undisturbed(
     minilm: EncoderSpec, prefect: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
-    """Ingests twice: real Prefect, Ray, Milvus Lite and MiniLM, all started by it at first."""
+    """Ingests twice with real Ray, Milvus Lite and MiniLM; the first run starts its own Prefect."""
     folder = tmp_path_factory.mktemp("e2e")
     project = write_project(folder / "project")
     first = run("ingest", cwd=project, log=folder / "first")
@@ -48,7 +48,7 @@ def undisturbed(
 
 @pytest.fixture
 def disturbed(undisturbed: Undisturbed, tmp_path: Path) -> Iterator[Path]:
-    """The same project at the same place, nothing built yet; the built one comes back after."""
+    """The same project in the same folder, with nothing built; restored after the test."""
     project = undisturbed.project
     (project / ".mrag").rename(tmp_path / "kept")
     yield project
@@ -77,11 +77,11 @@ def mrag(
     def typed(*arguments: str) -> Said:
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             main()
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return Said(int(ended.value.code or 0), out, err)
+        return Said(int(exited.value.code or 0), out, err)
 
     # Prefect's log handler keeps the standard error of the first test that ran a flow.
     monkeypatch.setattr(logging, "raiseExceptions", False)
@@ -93,10 +93,10 @@ def mrag(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB; skips where this user may not mount one."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs root to mount a small tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,6 +1,6 @@
-"""What people get wrong: one message that says what to do, the documented exit code, no traceback.
+"""Users' mistakes: one message that says what to do, the documented exit code, no traceback.
 
-The command runs in this process where a process of its own is not the point.
+The command runs in this process unless the test is about a separate one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_a_broken_parquet_file(mrag: Mrag, content: bytes) -> None:
 
 
 def test_a_parquet_file_that_is_cut_short(mrag: Mrag) -> None:
-    """As a broken download leaves it."""
+    """As an interrupted download leaves it: exit 3, naming the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,13 +77,15 @@ def test_a_parquet_file_that_is_cut_short(mrag: Mrag) -> None:
 
 
 def test_bad_documents_are_dead_letters_with_reasons(undisturbed: Undisturbed) -> None:
-    """No JSON, not UTF-8, null, empty, a 20 MB line, an id that comes twice: each costs itself."""
+    """Invalid JSON, not UTF-8, null, empty, a 20 MB line, a repeated id: each is set aside."""
     config = Config.load(undisturbed.project / "mrag.toml")
     staging = wiring.staging(config, undisturbed.second.json()["version"])
     manifest = staging.manifest()
     assert manifest is not None
-    letters = [one for s in manifest.shards for one in staging.dead_letters(s.index)]
-    duplicates = [one for found in (staging.duplicates() or {}).values() for one in found]
+    letters = [letter for shard in manifest.shards for letter in staging.dead_letters(shard.index)]
+    duplicates = [
+        letter for of_shard in (staging.duplicates() or {}).values() for letter in of_shard
+    ]
     reasons = sorted(letter.reason for letter in (*letters, *duplicates))
     assert len(reasons) == 6
     for words in ("not JSON", "not UTF-8", "20,0", "duplicate document id", "text"):
@@ -91,13 +93,15 @@ def test_bad_documents_are_dead_letters_with_reasons(undisturbed: Undisturbed) -
     assert all(letter.source for letter in (*letters, *duplicates))
     assert [letter.document_id for letter in letters if letter.document_id] == ["null", "empty"]
     assert [letter.document_id for letter in duplicates] == ["d3"]
-    taken = [row.id for s in manifest.shards for row in staging.documents(s.index)]
-    assert sorted(taken) == sorted([f"d{i}" for i in range(GOOD)] + ["d3"])
+    document_ids = [
+        document.id for shard in manifest.shards for document in staging.documents(shard.index)
+    ]
+    assert sorted(document_ids) == sorted([f"d{i}" for i in range(GOOD)] + ["d3"])
 
 
 # ------------------------------------------------------------------ the config and the model
 def test_an_unknown_key(mrag: Mrag) -> None:
-    """Exit 2, with the near one; before anything is loaded or started."""
+    """Exit 2, suggesting the similar key, before anything is loaded or started."""
     with Path("mrag.toml").open("a") as file:
         file.write("[chunking]\nmax_token = 64\n")
     for command in ("plan", "ingest"):
@@ -105,7 +109,7 @@ def test_an_unknown_key(mrag: Mrag) -> None:
 
 
 def test_a_model_with_pickled_weights_only(mrag: Mrag) -> None:
-    """Exit 4: they could run code, and are not read."""
+    """Exit 4: reading them could run code."""
     Path("model").mkdir()
     Path("model/config.json").write_text('{"model_type": "bert"}')
     Path("model/pytorch_model.bin").write_bytes(b"\x80\x04.")
@@ -113,7 +117,7 @@ def test_a_model_with_pickled_weights_only(mrag: Mrag) -> None:
     refused(mrag("plan", "x.jsonl", "-s", "encoder.model=./model"), 4, "safetensors")
 
 
-def test_a_model_that_is_not_there(mrag: Mrag) -> None:
+def test_a_model_that_does_not_exist(mrag: Mrag) -> None:
     """Exit 4."""
     write_lines(Path("x.jsonl"), range(2))
     refused(mrag("plan", "x.jsonl", "-s", "encoder.model=./nowhere"), 4, "nowhere")
@@ -137,7 +141,7 @@ def test_staged_work_of_another_plan(mrag: Mrag) -> None:
 
 
 def test_a_database_held_by_another_process(mrag: Mrag) -> None:
-    """Exit 5, with what to do; and fine once it has ended."""
+    """Exit 5, saying what to do; the command works once that process has ended."""
     write_lines(Path("x.jsonl"), range(4))
     holder = subprocess.Popen(
         [
@@ -161,7 +165,7 @@ def test_a_database_held_by_another_process(mrag: Mrag) -> None:
 
 
 def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path, prefect: str) -> None:
-    """Exit 5: it is told who is at work."""
+    """Exit 5, naming the process that holds the index."""
     write_lines(Path("x.jsonl"), range(4))
     with wiring.run_lock(Config.load(None)):
         ended = run("ingest", "x.jsonl", cwd=Path.cwd(), log=tmp_path / "second", prefect=prefect)
@@ -170,8 +174,8 @@ def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path, prefect: str)
     assert "Traceback" not in ended.err
 
 
-def test_nothing_to_look_at(mrag: Mrag) -> None:
-    """Exit 5 where no version is live; `status` says that there is none."""
+def test_an_index_without_a_version(mrag: Mrag) -> None:
+    """`inspect` exits with 5 because no version is live; `status` reports that there is none."""
     refused(mrag("inspect", "d1"), 5, "no live version", "mrag ingest")
     said = mrag("status")
     assert said.code == 0
@@ -180,14 +184,14 @@ def test_nothing_to_look_at(mrag: Mrag) -> None:
 
 # ------------------------------------------------------------------ the disk
 def test_a_disk_too_small_for_the_plan(mrag: Mrag, small_disk: Path) -> None:
-    """Exit 2 before the first vector, with the space that is needed and what is free."""
+    """Exit 2 before the first vector, with the needed and the free space."""
     write_lines(Path("x.jsonl"), range(2_000))
     said = mrag("plan", "x.jsonl", "-s", f"staging.uri={small_disk}/staging")
     refused(said, 2, "MB are needed", "MB are free", "float16")
 
 
 def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
-    """Embedding and loading each stop with exit 7; with room again, the same command goes on."""
+    """Embedding and loading each stop with exit 7, and resume once there is room again."""
     write_lines(Path("x.jsonl"), range(40))
     config = Config.load(
         None,

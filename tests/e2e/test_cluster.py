@@ -1,4 +1,4 @@
-"""The command on a Ray cluster that is there already: as a job on it, from its node, from afar."""
+"""The command on an existing Ray cluster: as a job, from one of its nodes, from outside."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def shards_of(files: Mapping[str, str]) -> dict[str, str]:
-    """All but the plan: it keeps the config, and the cluster's address with it."""
-    kept = {name: digest for name, digest in files.items() if Path(name).name != "manifest.json"}
-    assert len(kept) == len(files) - 1
-    return kept
+    """All files but the manifest, which holds the config and so the cluster's address."""
+    shards = {name: digest for name, digest in files.items() if Path(name).name != "manifest.json"}
+    assert len(shards) == len(files) - 1
+    return shards
 
 
-def test_a_job_that_is_submitted(
+def test_a_submitted_job_builds_the_index_of_a_local_run(
     undisturbed: Undisturbed, disturbed: Path, head: Head, prefect: str
 ) -> None:
-    """`ray job submit` runs the driver on the head: the index of a local run, byte for byte."""
+    """`ray job submit` runs the driver on the head; staging is equal byte for byte."""
     command = [sys.executable, "-m", "mrag_pipeline.cli", "ingest", "--json", "--address", "auto"]
     submitted = subprocess.run(
         [
@@ -53,7 +53,7 @@ def test_a_job_that_is_submitted(
 
 
 def test_a_job_that_fails_says_why(head: Head, disturbed: Path) -> None:
-    """The job's exit code is the command's failure, and its log our message."""
+    """The job fails as the command does, and its log has our message."""
     command = [sys.executable, "-m", "mrag_pipeline.cli", "ingest", "/no/such/corpus"]
     config = ("--config", str(disturbed / "mrag.toml"))
     submitted = subprocess.run(
@@ -68,7 +68,7 @@ def test_a_job_that_fails_says_why(head: Head, disturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["address", "client"])
-def test_a_driver_outside_of_the_cluster(
+def test_a_driver_outside_the_cluster(
     undisturbed: Undisturbed,
     disturbed: Path,
     head: Head,
@@ -77,7 +77,7 @@ def test_a_driver_outside_of_the_cluster(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--address HOST:PORT` on one of its nodes, `--address ray://...` from anywhere else."""
+    """`--address HOST:PORT` on one of its nodes, `--address ray://...` from elsewhere."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, head.env[name])
     ended = run(
@@ -93,10 +93,10 @@ def test_a_driver_outside_of_the_cluster(
 
 
 @pytest.mark.parametrize("where", ["address", "client"])
-def test_a_driver_without_the_clusters_token(
+def test_a_driver_without_the_clusters_token_is_refused(
     disturbed: Path, head: Head, where: str, prefect: str, tmp_path: Path
 ) -> None:
-    """Refused, with the names of what is to be set."""
+    """The error names the variables to set."""
     ended = run(
         *("ingest", "--address", getattr(head, where)),
         cwd=disturbed,
@@ -108,8 +108,8 @@ def test_a_driver_without_the_clusters_token(
     assert "Traceback" not in ended.err
 
 
-def test_no_cluster_where_it_should_be(disturbed: Path, prefect: str, tmp_path: Path) -> None:
-    """Told with the address, by exit code 8, and nothing is left half done."""
+def test_a_missing_cluster_is_reported(disturbed: Path, prefect: str, tmp_path: Path) -> None:
+    """Exit code 8, with the address."""
     ended = run(
         *("ingest", "--address", "ray://127.0.0.1:9"),
         cwd=disturbed,

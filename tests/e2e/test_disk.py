@@ -1,4 +1,4 @@
-"""A full or a read-only disk, in each command: one message, nothing lost, and gone on with."""
+"""A full or read-only disk, in each command: one message, nothing lost, and it can be resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture
 def project(mrag: Mrag, small_disk: Path) -> Path:
-    """Staging and index on a small disk of their own, a version live; returns the disk."""
+    """A live version with staging and index on a small disk of their own; returns the disk."""
     with Path("mrag.toml").open("a") as file:
         file.write(
             f'[workers]\npool = "serial"\n[corpus]\nuri = "x.jsonl"\n'
@@ -26,34 +26,34 @@ def project(mrag: Mrag, small_disk: Path) -> Path:
     return small_disk
 
 
-def mounted(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+def remount(disk: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
 
 
 def documents(mrag: Mrag) -> int:
-    """In the live version; its audit finds nothing."""
+    """How many the live version has; also checks that its audit finds nothing."""
     audit = mrag("audit", "--json")
     assert audit.code == 0, audit.out + audit.err
     listed = mrag("versions", "--json").json()
-    [live] = [one for one in listed["versions"] if one["version"] == listed["live"]]
+    [live] = [row for row in listed["versions"] if row["version"] == listed["live"]]
     return int(live["documents"])
 
 
 def test_a_read_only_staging_folder(mrag: Mrag, project: Path, tmp_path: Path) -> None:
-    """A sync is refused before anything is changed; readers see the version as it was."""
+    """Commands that write are refused before they change anything; searches still work."""
     elsewhere = ("-s", f"milvus.uri={tmp_path}/elsewhere.db")
     assert mrag("export", str(tmp_path / "export")).code == 0
     assert mrag("import", str(tmp_path / "export"), "--activate", *elsewhere).code == 0
     write_lines(Path("x.jsonl"), range(10))
-    mounted(project, "ro")
+    remount(project, "ro")
     try:
         for command in ("sync", "ingest", "retire"):
             refused(mrag(command, *elsewhere), 6, "cannot write", "staging", "Read-only")
         assert mrag("search", "old town", *elsewhere).code == 0
-        # The database on such a disk: said too.
+        # A database on that disk is reported too.
         refused(mrag("status"), 2, "x.db", "Read-only")
     finally:
-        mounted(project, "rw")
+        remount(project, "rw")
     assert mrag("sync", "--json", *elsewhere).json()["added"] == 2
     assert mrag("sync", "--json").json()["added"] == 2
     assert documents(mrag) == 10
@@ -61,7 +61,7 @@ def test_a_read_only_staging_folder(mrag: Mrag, project: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("free_kb", [0, 40, 120])
 def test_a_disk_that_is_full_when_syncing(mrag: Mrag, project: Path, free_kb: int) -> None:
-    """Exit 7 wherever it ends; with room again the same command finishes it."""
+    """Exit 7 wherever the space runs out; the same command finishes once there is room."""
     write_lines(Path("x.jsonl"), range(2, 40))
     filler = fill(project, free_kb)
     said = mrag("sync", "--allow-deletes")
@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_when_syncing(mrag: Mrag, project: Path, free_kb: in
 
 @pytest.mark.parametrize("free_kb", [0, 40])
 def test_a_disk_that_is_full_when_retiring(mrag: Mrag, project: Path, free_kb: int) -> None:
-    """It frees what it can; the live version stays whole, the other is gone after all."""
+    """It frees what it can; the live version stays whole, and the other is dropped in the end."""
     old = mrag("versions", "--json").json()["live"]
     assert mrag("ingest", "-s", "chunking.max_tokens=32").code == 0
     filler = fill(project, free_kb)
@@ -83,9 +83,9 @@ def test_a_disk_that_is_full_when_retiring(mrag: Mrag, project: Path, free_kb: i
     filler.unlink()
     again = mrag("retire", old)
     assert again.code in (0, 2), again.err
-    left = mrag("versions", "--json").json()
-    assert [one["version"] for one in left["versions"]] == [left["live"]]
-    assert left["unfinished"] == []
+    listed = mrag("versions", "--json").json()
+    assert [row["version"] for row in listed["versions"]] == [listed["live"]]
+    assert listed["unfinished"] == []
     assert documents(mrag) == 8
 
 
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_when_retiring(mrag: Mrag, project: Path, free_kb: i
 def test_a_disk_that_is_full_when_importing(
     mrag: Mrag, project: Path, tmp_path: Path, free_kb: int
 ) -> None:
-    """Nothing is live before it is whole; the same import again finishes."""
+    """Nothing goes live before it is whole; running the import again finishes it."""
     assert mrag("export", str(tmp_path / "export")).code == 0
     other = ("--index", "other")
     filler = fill(project, free_kb)
@@ -103,6 +103,6 @@ def test_a_disk_that_is_full_when_importing(
     assert mrag("versions", "--json", *other).json()["live"] is None
     assert mrag("import", str(tmp_path / "export"), "--activate", *other).code == 0
     listed = mrag("versions", "--json", *other).json()
-    assert [one["documents"] for one in listed["versions"]] == [8]
+    assert [row["documents"] for row in listed["versions"]] == [8]
     assert mrag("audit", *other).code == 0
     assert documents(mrag) == 8

@@ -1,4 +1,4 @@
-"""`mrag evaluate` from nothing: a small labelled set, and one's own queries over its index."""
+"""`mrag evaluate` from nothing: a small labelled set, then the user's own queries on its index."""
 
 from __future__ import annotations
 
@@ -35,14 +35,17 @@ QUERIES = [
 
 
 def write_set(folder: Path) -> None:
-    """Queries that repeat their articles' sentences; one names an article that is not there."""
+    """Queries that repeat their articles' sentences; one names an article that does not exist."""
     folder.mkdir()
     articles = [
         {"title": title, "text": text, "label": "nature" if title in NATURE else "culture"}
         for title, text in ARTICLES.items()
     ]
     queries = [
-        {"topics": topics, "text": " ".join(ARTICLES.get(one, "Atlantis sank.") for one in topics)}
+        {
+            "topics": topics,
+            "text": " ".join(ARTICLES.get(topic, "Atlantis sank.") for topic in topics),
+        }
         for topics in QUERIES
     ]
     (folder / "articles.json").write_text(json.dumps(articles))
@@ -54,7 +57,7 @@ NATURE = ("Volcano", "Glacier", "Bee")
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The project after `mrag evaluate toys`, and what that said."""
+    """The project after `mrag evaluate toys`, and the command's output."""
 
     project: Path
     ended: Ended
@@ -79,38 +82,38 @@ def evaluated(
 
 
 def test_the_index_is_built_and_every_strategy_measured(evaluated: Evaluated) -> None:
-    """From nothing to figures: aspects that a query states word for word are found."""
+    """Builds and measures in one command; aspects stated word for word are found."""
     report = evaluated.report()
     subject = report["subject"]
     assert (subject["index"], subject["num_documents"], subject["num_queries"]) == ("toys", 8, 6)
     assert {"standard", "mrag", "aspect"} <= set(report["strategies"])
-    by = {
-        (one["strategy"], one["measure"], one["k"]): one["mean"]["value"]
-        for one in report["figures"]
+    means = {
+        (figure["strategy"], figure["measure"], figure["k"]): figure["mean"]["value"]
+        for figure in report["figures"]
     }
-    assert by["aspect", "success_ratio", "n"] == 1.0
-    assert by["aspect", "category_success_ratio", "n"] == 1.0
-    assert by["standard", "success_ratio", "10"] == 1.0  # the set has eight documents
+    assert means["aspect", "success_ratio", "n"] == 1.0
+    assert means["aspect", "category_success_ratio", "n"] == 1.0
+    assert means["standard", "success_ratio", "10"] == 1.0  # the set has eight documents
     assert len(report["importance"]) == 12
 
 
-def test_what_is_wrong_with_the_set_is_said(evaluated: Evaluated) -> None:
+def test_flaws_of_the_set_are_reported(evaluated: Evaluated) -> None:
     """On the terminal and in the report."""
     assert "titles that queries name and no document has" in " ".join(evaluated.ended.out.split())
     flaws = evaluated.report()["subject"]["flaws"]
     assert flaws[0]["examples"] == ["Atlantis"]
 
 
-def test_the_terminal_shows_tables_and_no_noise(evaluated: Evaluated) -> None:
+def test_the_terminal_shows_tables_and_no_log_lines(evaluated: Evaluated) -> None:
     """Figures on standard output; no traceback or log line anywhere."""
     out, err = evaluated.ended.out, evaluated.ended.err
     assert "over standard" in out
     assert "report/report.md" in out
-    assert not [word for word in ("Traceback", "WARNING", "prefect.") if word in out + err]
+    assert not [noise for noise in ("Traceback", "WARNING", "prefect.") if noise in out + err]
 
 
 def test_the_report_is_a_page_with_plots(evaluated: Evaluated) -> None:
-    """And says the command that made it."""
+    """The page names the command that made it."""
     names = {path.name for path in (evaluated.project / "report").iterdir()}
     assert {
         "report.md",
@@ -123,8 +126,8 @@ def test_the_report_is_a_page_with_plots(evaluated: Evaluated) -> None:
     assert "| aspect |" in page
 
 
-def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path: Path) -> None:
-    """Nothing is built; an id that the index has not is told and counts as not found."""
+def test_own_queries_are_searched_in_the_live_version(evaluated: Evaluated, tmp_path: Path) -> None:
+    """Nothing is built; an id that the index lacks is reported and counts as not found."""
     lines = [
         {"text": "a string instrument with a bow", "relevant": ["Violin"]},
         {"text": ARTICLES["Bee"], "relevant": [["Bee", "Hive"], "Nowhere"]},
@@ -138,9 +141,9 @@ def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path:
     )
     assert ended.code == 0, ended.err
     values = ended.json()
-    by = {(one["measure"], one["k"]): one for one in values["figures"]}
-    assert by["success_ratio", "n"]["by_aspects"] == {"1": 1.0, "2": 0.5}
-    assert ("category_success_ratio", "n") not in by
+    figures = {(figure["measure"], figure["k"]): figure for figure in values["figures"]}
+    assert figures["success_ratio", "n"]["by_aspects"] == {"1": 1.0, "2": 0.5}
+    assert ("category_success_ratio", "n") not in figures
     [flaw] = values["subject"]["flaws"]
     assert (flaw["count"], flaw["examples"]) == (1, ["Nowhere"])
 
@@ -161,10 +164,10 @@ def test_own_queries_are_asked_of_the_live_index(evaluated: Evaluated, tmp_path:
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_invalid_arguments_are_refused(
     evaluated: Evaluated, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    """One message that names the argument, and the exit code of its kind."""
+    """One message that names the argument, and the documented exit code."""
     ended = run("evaluate", *arguments, cwd=evaluated.project, log=tmp_path / "log")
     assert (ended.code, ended.err.count("Traceback")) == (code, 0)
     assert message in ended.err

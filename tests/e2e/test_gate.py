@@ -1,4 +1,4 @@
-"""A worse version meets the gate in the flow: it stops before the flip, whole and ready."""
+"""The gate in the ingest flow: a worse version is complete but does not go live."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def artifacts(prefect: str, key: str) -> list[str]:
-    """What a run has left in the Prefect UI under the key, the newest first."""
+    """The artifacts in the Prefect UI under the key, newest first."""
     body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
     request = Request(
         f"{prefect}/artifacts/filter",
@@ -23,15 +23,15 @@ def artifacts(prefect: str, key: str) -> list[str]:
         {"Content-Type": "application/json"},
     )
     with urlopen(request, timeout=30) as answer:
-        return [str(one["data"]) for one in json.load(answer)]
+        return [str(artifact["data"]) for artifact in json.load(answer)]
 
 
 def versions(mrag: Mrag) -> Any:
     return mrag("versions", "--json").json()
 
 
-def test_a_worse_version_stops_before_the_flip(mrag: Mrag, prefect: str) -> None:
-    """Exit 9 with the figures, in the terminal and in Prefect; by hand it can go live and back."""
+def test_a_worse_version_does_not_go_live(mrag: Mrag, prefect: str) -> None:
+    """Exit 9 with the figures, in the terminal and in Prefect; `mrag activate` switches anyway."""
     write_lines(Path("x.jsonl"), range(12))
     queries = [{"text": a_text(i), "relevant": [f"d{i}"]} for i in range(4)]
     Path("queries.jsonl").write_text("\n".join(map(json.dumps, queries)) + "\n")
@@ -40,7 +40,7 @@ def test_a_worse_version_stops_before_the_flip(mrag: Mrag, prefect: str) -> None
     assert mrag("ingest", "x.jsonl").code == 0
     before = versions(mrag)["live"]
 
-    # The same documents, of which no query can tell one from another.
+    # The same ids with one text for all: no query can tell them apart.
     lines = [json.dumps({"id": f"d{i}", "text": "Nothing is left of it."}) for i in range(12)]
     Path("x.jsonl").write_text("\n".join(lines) + "\n")
     said = mrag("ingest", "x.jsonl")
@@ -56,11 +56,11 @@ def test_a_worse_version_stops_before_the_flip(mrag: Mrag, prefect: str) -> None
 
     listed = versions(mrag)
     assert listed["live"] == before
-    [worse] = [one for one in listed["versions"] if one["version"] != before]
+    [worse] = [row for row in listed["versions"] if row["version"] != before]
     assert (worse["state"], worse["documents"]) == ("never live", 12)
-    shown = artifacts(prefect, "bad-gate")[0]
-    assert "**shut**: success ratio" in shown
-    assert worse["version"] in shown
+    artifact = artifacts(prefect, "bad-gate")[0]
+    assert "**shut**: success ratio" in artifact
+    assert worse["version"] in artifact
     assert mrag("audit", "--version", worse["version"]).code == 0
     assert mrag("activate", worse["version"]).code == 0
     assert versions(mrag)["live"] == worse["version"]

@@ -1,4 +1,4 @@
-"""The main job by its command: a corpus becomes a live index, and again for nothing."""
+"""`mrag ingest`: a corpus becomes a live index; a second run reuses everything."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.timeout(1800)
 NOISE = ("Traceback", "INFO  |", "Warning", "WARNING", "prefect.")
 
 
-def test_an_ingest_says_what_it_did(undisturbed: Undisturbed) -> None:
-    """The version, what is in it, what was left out; on standard output."""
+def test_an_ingest_reports_its_results(undisturbed: Undisturbed) -> None:
+    """The version, its contents and what was set aside, on standard output."""
     out = undisturbed.first.out
     assert re.search(r"version +stories v[0-9a-f]{12} is live", out)
     assert re.search(rf"documents +{GOOD}\b", out)
@@ -26,7 +26,7 @@ def test_an_ingest_says_what_it_did(undisturbed: Undisturbed) -> None:
 
 
 def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
-    """Some plain lines of progress: no traceback, no log lines of the engines."""
+    """A few lines of progress: no traceback, no log lines of the engines."""
     for ended in (undisturbed.first, undisturbed.second):
         assert not [word for word in NOISE if word in ended.err], ended.err
         assert len(ended.err.splitlines()) < 40
@@ -49,12 +49,12 @@ def test_every_collection_has_every_chunk(undisturbed: Undisturbed) -> None:
     """Twelve heads, the chunks and their texts: the same ids in each."""
     ids = {name: set(rows) for name, rows in undisturbed.rows.items()}
     assert len(ids) == 12 + 1 + 1
-    assert all(len(found) == len(ids["texts"]) >= GOOD for found in ids.values())
-    assert len({frozenset(found) for found in ids.values()}) == 1
+    assert all(len(row_ids) == len(ids["texts"]) >= GOOD for row_ids in ids.values())
+    assert len({frozenset(row_ids) for row_ids in ids.values()}) == 1
 
 
 def test_status_shows_the_live_version(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Counts, and that it is whole."""
+    """Its counts, and whether it is whole."""
     ended = run("status", "--json", cwd=undisturbed.project, log=tmp_path / "status")
     assert (ended.code, ended.err) == (0, "")
     facts = ended.json()
@@ -67,7 +67,7 @@ def test_status_shows_the_live_version(undisturbed: Undisturbed, tmp_path: Path)
 
 
 def test_inspect_shows_a_document_in_every_head(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """The first document of an id that comes twice is the one that is kept."""
+    """Of two documents with the same id, the first is kept."""
     ended = run("inspect", "d3", "--json", cwd=undisturbed.project, log=tmp_path / "inspect")
     assert ended.code == 0, ended.err
     chunks = ended.json()["chunks"]

@@ -1,4 +1,4 @@
-"""kill -9 anywhere, then the same command: the index of an undisturbed run."""
+"""kill -9 at any point, then the same command: the same index as without faults."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def actors(family: list[psutil.Process]) -> list[psutil.Process]:
-    found = []
-    for one in family:
+    embedding = []
+    for process in family:
         try:
-            if "EmbedActor" in " ".join(one.cmdline()):
-                found.append(one)
+            if "EmbedActor" in " ".join(process.cmdline()):
+                embedding.append(process)
         except psutil.Error:
             continue
-    return found
+    return embedding
 
 
 @pytest.mark.slow
 def test_killed_actor(
     undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
 ) -> None:
-    """An actor that is killed costs a second try: the run ends well, with the same bytes."""
+    """Its shard is tried again: the run succeeds, with the same bytes."""
     process = start("ingest", cwd=disturbed, log=tmp_path / "run", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 2, process)
@@ -58,7 +58,7 @@ def test_killed_actor(
 def test_killed_driver(
     undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
 ) -> None:
-    """Killed while it embeds, then while it loads; each time the next run goes on."""
+    """Killed while it embeds, then while it loads; the next run resumes each time."""
     process = start("ingest", cwd=disturbed, log=tmp_path / "embedding", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 3, process)
@@ -98,7 +98,7 @@ def test_killed_driver(
 def test_interrupted(
     undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
 ) -> None:
-    """Ctrl-C ends everything that was started, says how to go on, and exits with 130."""
+    """Ctrl-C ends every process of the run, says how to resume, and exits with 130."""
     process = start("ingest", cwd=disturbed, log=tmp_path / "run", prefect=prefect)
     try:
         wait_for(lambda: receipts(disturbed) >= 1, process)
@@ -106,10 +106,10 @@ def test_interrupted(
         process.send_signal(signal.SIGINT)
         code = process.wait(120)
         _, alive = psutil.wait_procs(family, timeout=20)
-        left = [" ".join(one.cmdline())[:200] for one in alive if one.is_running()]
+        running = [" ".join(child.cmdline())[:200] for child in alive if child.is_running()]
     finally:
         end(process)
     err = (tmp_path / "run.err").read_text()
     assert "Traceback" not in err, err
-    assert (code, left) == (130, [])
+    assert (code, running) == (130, [])
     assert "run the same command again" in err

@@ -1,4 +1,4 @@
-"""`mrag models check` on the real model, and on what is none."""
+"""`mrag models check` on the real model, and on folders without one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.support.project_folder import run
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_a_model_proves_itself(minilm: EncoderSpec, tmp_path: Path) -> None:
-    """What it is, and that our fast path equals one text at a time."""
+def test_the_checks_of_a_good_model_hold(minilm: EncoderSpec, tmp_path: Path) -> None:
+    """Reports its shape, and that the fast path equals one text at a time."""
     ended = run("models", "check", minilm.model, "--json", cwd=tmp_path, log=tmp_path / "check")
     assert (ended.code, ended.err) == (0, "")
     report = ended.json()
@@ -23,14 +23,14 @@ def test_a_model_proves_itself(minilm: EncoderSpec, tmp_path: Path) -> None:
     assert all(0 <= proof["difference"] <= 1e-5 for proof in report["proofs"])
 
 
-def test_what_is_begun_is_said_at_once(tmp_path: Path) -> None:
-    """Before the first slow thing, on standard error."""
+def test_each_step_is_announced_before_it_starts(tmp_path: Path) -> None:
+    """On standard error, before the first slow import."""
     ended = run("models", "check", "package:none", cwd=tmp_path, log=tmp_path / "check")
     assert ended.err.startswith("importing torch and transformers ...\nloading package:none")
 
 
-def test_what_is_no_model_is_said(tmp_path: Path) -> None:
-    """An empty folder: one message, exit code 4."""
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    """One message, exit code 4."""
     (tmp_path / "empty").mkdir()
     ended = run("models", "check", "./empty", cwd=tmp_path, log=tmp_path / "check")
     assert ended.code == 4

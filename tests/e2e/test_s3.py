@@ -1,4 +1,4 @@
-"""Whole runs with corpus and staging in S3: killed, and with the server gone in the middle."""
+"""Whole runs with corpus and staging in S3: killed, and with the server down half-way."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ uri = "s3://staging/mrag"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, that it may kill, with two buckets."""
-    with s3_server(tmp_path / "s3") as made, exported(environment(made.endpoint, attempts=3)):
-        made.make_bucket("docs")
-        made.make_bucket("staging")
-        yield made
+    """A server for this test alone, which may kill it; it has two buckets."""
+    with s3_server(tmp_path / "s3") as server, exported(environment(server.endpoint, attempts=3)):
+        server.make_bucket("docs")
+        server.make_bucket("staging")
+        yield server
 
 
 @pytest.fixture
 def project(minilm: EncoderSpec, server: Server, tmp_path: Path) -> Path:
     """The stories' corpus in one bucket, staging in the other; the folder holds the config."""
-    made = write_project(tmp_path / "project")
-    for file in (made / "corpus").iterdir():
+    folder = write_project(tmp_path / "project")
+    for file in (folder / "corpus").iterdir():
         name = f"docs/stories/{file.name}"
         with server.client().open_output_stream(name, compression=None) as stream:
             stream.write(file.read_bytes())
         file.unlink()
-    (made / "corpus").rmdir()
-    (made / "mrag.toml").write_text(CONFIG)
-    return made
+    (folder / "corpus").rmdir()
+    (folder / "mrag.toml").write_text(CONFIG)
+    return folder
 
 
 def receipts(server: Server) -> int:
@@ -66,14 +66,14 @@ def receipts(server: Server) -> int:
 
 
 def unversioned(rows: Mapping[str, dict[int, bytes]]) -> dict[str, dict[int, bytes]]:
-    """The listing of another place is another version; its rows are the same."""
-    return {re.sub(r"_v[0-9a-f]{12}_", "_", name): found for name, found in rows.items()}
+    """The rows without the version: the same corpus at another URI is another version."""
+    return {re.sub(r"_v[0-9a-f]{12}_", "_", name): by_id for name, by_id in rows.items()}
 
 
-def test_a_killed_run_in_s3_ends_as_an_undisturbed_one_on_a_disk(
+def test_a_killed_run_in_s3_resumes_to_the_rows_of_a_run_on_a_disk(
     undisturbed: Undisturbed, server: Server, project: Path, tmp_path: Path, prefect: str
 ) -> None:
-    """SIGKILL while it embeds, then the same command: the same rows; and no secret anywhere."""
+    """SIGKILL while it embeds, then the same command; no file holds the secret key."""
     process = start("ingest", cwd=project, log=tmp_path / "killed", prefect=prefect)
     family = []
     try:
@@ -101,10 +101,10 @@ def test_a_killed_run_in_s3_ends_as_an_undisturbed_one_on_a_disk(
     assert again.code == 0, again.err
 
 
-def test_a_server_that_comes_back_is_waited_for_and_one_that_does_not_is_told(
+def test_a_short_outage_is_waited_out_and_a_long_one_is_reported(
     server: Server, project: Path, tmp_path: Path, prefect: str
 ) -> None:
-    """Seconds of silence cost seconds; an outage ends the run, and the same command goes on."""
+    """Eight seconds only delay the run; a dead server ends it, and the same command resumes."""
     process = start("ingest", cwd=project, log=tmp_path / "short", prefect=prefect)
     family = []
     try:
@@ -118,7 +118,7 @@ def test_a_server_that_comes_back_is_waited_for_and_one_that_does_not_is_told(
     finally:
         end(process, family)
     said = (tmp_path / "short.err").read_text()
-    assert code in (3, 6), said  # the corpus, or staging: whichever is asked first
+    assert code in (3, 6), said  # the corpus or staging, whichever is read first
     assert f"no answer from the object store at {server.endpoint}" in said
     assert "run the same command again" in said
     assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""`mrag search` on a live index: what it prints, and what it says when it cannot."""
+"""`mrag search` on a live index: its output, and its errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Each hit tells its document, its passage, and what every head gave for it."""
+    """Each hit has its document, its passage, and the votes of every head."""
     ended = run(
         "search", a_text(17), "-k", "5", "--json", cwd=undisturbed.project, log=tmp_path / "search"
     )
@@ -32,7 +32,7 @@ def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path)
 def test_a_short_query_by_the_papers_rule_is_one_window(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """Twelve heads, one search each, and no voter besides them."""
+    """Twelve heads, one search each, and no other voter."""
     ended = run(
         "search",
         "Person number 42",
@@ -48,13 +48,13 @@ def test_a_short_query_by_the_papers_rule_is_one_window(
 
 
 def test_a_filter_leaves_only_what_matches(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """All that match can be found, and nothing else, whatever the words."""
-    wanted = {"all": [
+    """All matching documents are found, and no others, whatever the query."""
+    filter_body = {"all": [
         {"field": "metadata.year", "op": "lt", "value": 1806},
         {"not": {"field": "document_id", "op": "in", "value": ["d1", "d4"]}},
     ]}  # fmt: skip
     ended = run(
-        *("search", a_text(17), "-k", "50", "--json", "--filter", json.dumps(wanted)),
+        *("search", a_text(17), "-k", "50", "--json", "--filter", json.dumps(filter_body)),
         cwd=undisturbed.project,
         log=tmp_path / "search",
     )
@@ -63,7 +63,7 @@ def test_a_filter_leaves_only_what_matches(undisturbed: Undisturbed, tmp_path: P
 
 
 def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """For people: both names above one table, no traceback, no log line."""
+    """One table with both names, no traceback, no log line."""
     ended = run(
         "search",
         "who repairs the violin and who paints the river",
@@ -79,7 +79,7 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["  "], 2, "without text"),
         (["bees", "--strategy", "aspcet"], 2, "did you mean `aspect`"),
@@ -89,11 +89,11 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
         (["bees", "--filter", '{"field": "year", "op": "exists"}'], 2, "`metadata.year`"),
     ],
 )
-def test_what_cannot_be_asked_is_said(
-    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, told: str
+def test_an_invalid_search_is_refused(
+    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    """One message that says what to do, and the exit code of its kind."""
+    """One message that says what to do, and the documented exit code."""
     ended = run("search", *arguments, cwd=undisturbed.project, log=tmp_path / "search")
     assert ended.code == code
-    assert told in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err

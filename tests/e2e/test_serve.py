@@ -1,4 +1,4 @@
-"""`mrag serve` on a laptop: one start for all that is asked of it, then SIGTERM."""
+"""`mrag serve` on a laptop: one service for most tests, then SIGTERM."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRATEGIES = ("aspect", "mrag")
 
 @dataclass(frozen=True, slots=True)
 class Laptop:
-    """A project with what `mrag search` answered on it, and the service that has it now."""
+    """A project, the answers of `mrag search` on it, and the service that now owns it."""
 
     project: Path
     searched: dict[str, dict[str, Any]]  # by strategy
@@ -35,7 +35,7 @@ class Laptop:
 
 @pytest.fixture(scope="module")
 def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the built project: a Lite database has one owner."""
+    """A copy of the built project, because a Lite database has one owner."""
     copy = tmp_path_factory.mktemp("serve") / "project"
     shutil.copytree(undisturbed.project, copy)
     return copy
@@ -43,7 +43,7 @@ def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def laptop(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """One real service for the whole module."""
+    """One running service for the whole module."""
     folder = tmp_path_factory.mktemp("laptop")
     searched = {}
     for strategy in STRATEGIES:
@@ -59,14 +59,14 @@ def laptop(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_its_answers_are_those_of_mrag_search(laptop: Laptop, strategy: str) -> None:
+def test_it_answers_as_mrag_search_does(laptop: Laptop, strategy: str) -> None:
     """The same documents, passages, windows and votes."""
-    told = laptop.service.search(k=5, strategy=strategy)
+    answer = laptop.service.search(k=5, strategy=strategy)
     searched = laptop.searched[strategy]
-    assert told["version"] == searched["version"] == laptop.service.ready["version"]
-    assert told["voters"] == searched["voters"]
-    assert [window["text"] for window in told["windows"]] == searched["windows"]
-    hits, expected = told["hits"], searched["hits"]
+    assert answer["version"] == searched["version"] == laptop.service.ready["version"]
+    assert answer["voters"] == searched["voters"]
+    assert [window["text"] for window in answer["windows"]] == searched["windows"]
+    hits, expected = answer["hits"], searched["hits"]
     assert [hit["document_id"] for hit in hits] == [hit["document_id"] for hit in expected]
     assert [hit["chunk_id"] for hit in hits] == [str(hit["chunk_id"]) for hit in expected]
     for hit, other in zip(hits, expected, strict=True):
@@ -74,8 +74,8 @@ def test_its_answers_are_those_of_mrag_search(laptop: Laptop, strategy: str) -> 
         assert hit["votes_by_voter"] == pytest.approx(other["votes_by_voter"])
 
 
-def test_it_is_alive_and_ready_and_says_what_it_serves(laptop: Laptop) -> None:
-    """The probes, the index, the page and the metrics, through the proxy."""
+def test_probes_index_page_and_metrics_answer(laptop: Laptop) -> None:
+    """All of them through the proxy."""
     service = laptop.service
     version = service.ready["version"]
     assert service.get("/livez").status_code == 200
@@ -87,47 +87,47 @@ def test_it_is_alive_and_ready_and_says_what_it_serves(laptop: Laptop) -> None:
 
 
 def test_a_passage_by_its_number(laptop: Laptop) -> None:
-    """As a hit of a search named it; a number that nobody has is a problem."""
+    """The chunk of a hit can be fetched by its id; an unknown id is a problem."""
     service = laptop.service
     hit = service.search(k=1)["hits"][0]
-    told = service.get(f"/v1/chunks/{hit['chunk_id']}").json()
-    assert told == {key: hit[key] for key in told}
+    chunk = service.get(f"/v1/chunks/{hit['chunk_id']}").json()
+    assert chunk == {key: hit[key] for key in chunk}
     missing = service.get("/v1/chunks/1")
     assert missing.status_code == 404
     assert missing.headers["content-type"] == "application/problem+json"
 
 
-def test_what_cannot_be_asked_is_a_problem(laptop: Laptop) -> None:
-    """From the API, and from the encoder's side of it."""
+def test_an_invalid_request_is_a_problem(laptop: Laptop) -> None:
+    """Whether the API or the encoder finds it invalid."""
     for body in ({"query": "  "}, {"query": "x", "strategy": "aspcet"}, {"query": "x", "k": 0}):
-        told = laptop.service.post("/v1/search", body)
-        assert told.status_code == 422, told.text
-        assert told.headers["content-type"] == "application/problem+json"
+        answer = laptop.service.post("/v1/search", body)
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_time_that_is_too_short_is_told_as_such(laptop: Laptop) -> None:
-    """504, and the service goes on."""
+def test_a_request_out_of_time_is_answered_with_504(laptop: Laptop) -> None:
+    """The service goes on answering."""
     searches = [{"query": f"{a_text(n)} {QUERY}", "timeout_s": 0.01} for n in range(16)]
-    told = laptop.service.post("/v1/search/batch", {"searches": searches})
-    assert told.status_code == 504, told.text
+    answer = laptop.service.post("/v1/search/batch", {"searches": searches})
+    assert answer.status_code == 504, answer.text
     assert laptop.service.search()["hits"]
 
 
-def test_requests_at_once_are_each_answered_their_own(laptop: Laptop) -> None:
-    """Batched together in encoder and search, told apart again."""
+def test_concurrent_requests_get_their_own_answers(laptop: Laptop) -> None:
+    """Encoder and search batch them; each answer has the windows of its own query."""
     from concurrent.futures import ThreadPoolExecutor
 
     def ask(number: int) -> tuple[int, str]:
-        told = laptop.service.search(f"In year {1800 + number} a thing stood there", k=1)
-        return number, told["windows"][0]["text"]
+        answer = laptop.service.search(f"In year {1800 + number} a thing stood there", k=1)
+        return number, answer["windows"][0]["text"]
 
     with ThreadPoolExecutor(8) as callers:
         for number, text in callers.map(ask, range(24)):
             assert str(1800 + number) in text
 
 
-def test_a_second_service_is_told_who_has_the_port(laptop: Laptop, tmp_path: Path) -> None:
-    """Exit 2, before the index is looked at."""
+def test_a_second_service_on_the_port_is_refused(laptop: Laptop, tmp_path: Path) -> None:
+    """Exit 2 with the address, before the index is opened."""
     port = laptop.service.url.rpartition(":")[2]
     ended = run("serve", "--port", port, cwd=laptop.project, log=tmp_path / "second")
     assert ended.code == 2, ended.err
@@ -136,7 +136,7 @@ def test_a_second_service_is_told_who_has_the_port(laptop: Laptop, tmp_path: Pat
 
 
 def test_the_database_has_one_owner(laptop: Laptop, tmp_path: Path) -> None:
-    """Others are told so, and how to share it: exit 5."""
+    """Other commands exit with 5 and say how to share it."""
     for command in (("status",), ("serve", "--port", str(free_port()))):
         ended = run(*command, cwd=laptop.project, log=tmp_path / command[0])
         assert ended.code == 5, ended.err
@@ -144,28 +144,30 @@ def test_the_database_has_one_owner(laptop: Laptop, tmp_path: Path) -> None:
         assert "milvus-lite server" in ended.err
 
 
-def test_only_this_machine_reaches_it(laptop: Laptop) -> None:
-    """Every port that it or its proxy has opened to be asked over HTTP is on loopback."""
+def test_it_listens_on_loopback_only(laptop: Laptop) -> None:
+    """Every HTTP port of the service and its proxy."""
     open_to_all = []
-    for one in family_of(laptop.service.process):
-        if "haproxy" in one.name():
+    for process in family_of(laptop.service.process):
+        if "haproxy" in process.name():
             open_to_all += [
-                c.laddr for c in one.net_connections("tcp") if c.laddr and c.laddr[0] != "127.0.0.1"
+                connection.laddr
+                for connection in process.net_connections("tcp")
+                if connection.laddr and connection.laddr[0] != "127.0.0.1"
             ]
     assert open_to_all == []
 
 
-def test_its_parts_are_no_batch_jobs(laptop: Laptop) -> None:
-    """As ready to run as the command itself: Ray's workers are at nice 15 unless told."""
+def test_its_replicas_have_the_priority_of_the_command(laptop: Laptop) -> None:
+    """Ray starts workers at nice 15 unless it is configured."""
     own = psutil.Process(laptop.service.process.pid).nice()
     for name in ("QueryApi", "QueryEncoder", "HeadSearch"):
-        assert [one.nice() for one in laptop.service.replicas(name)] == [own]
+        assert [replica.nice() for replica in laptop.service.replicas(name)] == [own]
 
 
 def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
-    """Exit 0, no process, a free port, a database that the next command opens. Last of all."""
-    code, left = laptop.service.stop()
-    assert (code, left) == (0, [])
+    """Exit 0, no process, a free port, a database that can be opened. Must be the last test."""
+    code, running = laptop.service.stop()
+    assert (code, running) == (0, [])
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(laptop.service.url.rpartition(":")[2]))) != 0
     ended = run("search", QUERY, "--json", cwd=laptop.project, log=tmp_path / "after")
@@ -173,9 +175,9 @@ def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
     assert "Traceback" not in laptop.service.log.with_suffix(".err").read_text()
 
 
-# ------------------------------------------------------------------ what is refused at once
+# ------------------------------------------------------------------ refused before it starts
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--index", "nowhere"], 5, "mrag ingest"),
         (["--host", "0.0.0.0"], 2, "API keys"),
@@ -185,22 +187,22 @@ def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
         (["-s", "serve.max_kk=2"], 2, "serve.max_k"),
     ],
 )
-def test_what_cannot_be_served_is_said(
-    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, told: str
+def test_an_invalid_setup_is_refused(
+    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    """Before Ray is started: one message, the exit code of its kind."""
+    """Before Ray starts: one message, and the documented exit code."""
     ended = run(
         *("serve", "--port", str(free_port()), *arguments),
         cwd=undisturbed.project,
         log=tmp_path / "serve",
     )
     assert ended.code == code, ended.err
-    assert told in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
 
 
 def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, minilm: Any) -> None:
-    """Exit 6: its vectors are not the version's."""
+    """Exit 6: its vectors would not match the version's."""
     from mrag_pipeline.encoder.model_source import find_model
 
     model = tmp_path / "model"
@@ -218,55 +220,55 @@ def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, mi
 
 @pytest.mark.slow
 def test_ctrl_c_while_it_starts_leaves_nothing(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """At a few moments between the first process and the last."""
+    """Interrupted at three moments of the start."""
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     for seconds in (2.0, 6.0, 12.0):
         log = tmp_path / f"after-{seconds:.0f}"
         process = start("serve", "--port", str(free_port()), cwd=project, log=log)
         time.sleep(seconds)
         family = family_of(process)
-        watches = [one for one in family if _is_watch(one)]
+        watches = [member for member in family if _is_watch(member)]
         process.send_signal(signal.SIGINT)
         try:
             assert process.wait(120) in (0, 130)
-            others = [one for one in family if one not in watches]
+            others = [member for member in family if member not in watches]
             _, alive = psutil.wait_procs(others, timeout=1)
-            assert [one.name() for one in alive] == []
-            # What watches over orphans looks now and then, and ends last.
+            assert [member.name() for member in alive] == []
+            # The process that ends orphans checks every few seconds, and ends last.
             assert psutil.wait_procs(watches, timeout=15)[1] == []
         finally:
             end(process, family)
         assert "Traceback" not in log.with_suffix(".err").read_text()
 
 
-def _is_watch(one: psutil.Process) -> bool:
+def _is_watch(process: psutil.Process) -> bool:
     try:
-        return any(part.endswith("orphans.py") for part in one.cmdline())
+        return any(part.endswith("orphans.py") for part in process.cmdline())
     except psutil.Error:
         return False
 
 
 @pytest.mark.slow
 def test_a_killed_service_leaves_no_proxy(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Kill -9: Ray's processes see that their driver has gone, and HAProxy its manager."""
+    """After kill -9, Ray's processes end because their driver is gone, and HAProxy with them."""
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     with serving(project, tmp_path / "serve") as service:
         family = family_of(service.process)
         service.process.kill()
         service.process.wait()
-        until = time.monotonic() + 180  # Ray's agents look for their raylet now and then
-        while any(one.is_running() for one in family) and time.monotonic() < until:
+        until = time.monotonic() + 180  # Ray's agents check for their raylet every few seconds
+        while any(member.is_running() for member in family) and time.monotonic() < until:
             time.sleep(0.2)
-        assert [one.name() for one in family if one.is_running()] == []
+        assert [member.name() for member in family if member.is_running()] == []
 
 
 @pytest.mark.slow
-def test_help_shows_how(tmp_path: Path) -> None:
-    """With examples."""
-    said = subprocess.run(
+def test_help_shows_examples(tmp_path: Path) -> None:
+    """`mrag serve --help` ends with commands to copy."""
+    help_text = subprocess.run(
         [sys.executable, "-m", "mrag_pipeline.cli", "serve", "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert "mrag serve -c mrag.toml" in said
+    assert "mrag serve -c mrag.toml" in help_text

@@ -1,4 +1,4 @@
-"""`mrag serve` on a Ray that runs already, with somebody else's application on it."""
+"""`mrag serve` on an existing Ray cluster that already serves another application."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @dataclass(frozen=True, slots=True)
 class ExistingRay:
-    """Somebody else's, whose Serve listens on a port of its own."""
+    """A cluster with another application, whose Serve listens on its own port."""
 
     address: str
     port: int
@@ -33,33 +33,33 @@ class ExistingRay:
 
 @contextmanager
 def existing_ray(log: Path) -> Iterator[ExistingRay]:
-    """One that was started without our settings."""
+    """Starts a Ray cluster without our settings, and Serve with another application."""
     port = free_port()
-    with log.open("wb") as told:
+    with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.existing_ray", str(port)],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=told,
+            stderr=errors,
         )
 
-    def said() -> dict[str, Any]:
+    def next_report() -> dict[str, Any]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text()
-        found: dict[str, Any] = json.loads(line)
-        return found
+        report: dict[str, Any] = json.loads(line)
+        return report
 
     def look() -> dict[str, Any]:
         assert process.stdin is not None
         process.stdin.write(b"\n")
         process.stdin.flush()
-        return said()
+        return next_report()
 
     try:
-        yield ExistingRay(said()["address"], port, look)
+        yield ExistingRay(next_report()["address"], port, look)
     finally:
         assert process.stdin is not None
         process.stdin.close()
@@ -69,17 +69,17 @@ def existing_ray(log: Path) -> Iterator[ExistingRay]:
             end(process, family_of(process))
 
 
-def test_it_joins_a_ray_that_runs_and_leaves_it_as_it_was(
+def test_it_joins_an_existing_cluster_and_leaves_it_unchanged(
     undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers of `mrag search`, at the port of that cluster's Serve; the other application stays.
+    """It answers as `mrag search` does, on the port of that cluster's Serve.
 
-    Its own processes end with it, and the next command has the database.
+    The other application stays. Its own processes end with it, and the database is free.
     """
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     searched = run("search", QUERY, "-k", "3", "--json", cwd=project, log=tmp_path / "search")
     assert searched.code == 0, searched.err
-    for name, value in a_token().items():  # Ray asks for one unless told otherwise
+    for name, value in a_token().items():  # Ray requires one by default
         monkeypatch.setenv(name, value)
     with existing_ray(tmp_path / "ray.err") as other:
         before = other.look()
@@ -87,14 +87,14 @@ def test_it_joins_a_ray_that_runs_and_leaves_it_as_it_was(
         joined = ("-s", f"workers.address={other.address}")
         with serving(project, tmp_path / "serve", *joined) as service:
             assert service.url == f"http://127.0.0.1:{other.port}"
-            told = service.search(k=3)
-            assert [hit["document_id"] for hit in told["hits"]] == [
+            answer = service.search(k=3)
+            assert [hit["document_id"] for hit in answer["hits"]] == [
                 hit["document_id"] for hit in searched.json()[0]["hits"]
             ]
             assert other.look()["applications"] == {"another": "RUNNING", "mrag": "RUNNING"}
             assert httpx.get(f"{service.url}/another", timeout=30).text == "another"
-            code, left = service.stop()
-            assert (code, left) == (0, [])
+            code, running = service.stop()
+            assert (code, running) == (0, [])
         assert other.look() == before
         again = run("search", QUERY, "--json", cwd=project, log=tmp_path / "after")
         assert again.code == 0, again.err

@@ -1,4 +1,4 @@
-"""A service whose index lives: versions come and go, replicas die, settings change, under load.
+"""A service under load while versions change, replicas die and settings change.
 
 Milvus Lite is shared through `milvus-lite server`, as docs/operations.md has it.
 """
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A project whose index everybody reaches at a URI."""
+    """A project whose index several processes reach at one URI."""
 
     project: Path
     uri: str
@@ -38,7 +38,7 @@ class Shared:
         return "-s", f"milvus.uri={self.uri}"
 
     def ingest(self, log: Path, max_tokens: int) -> str:
-        """Another version of the same corpus, live."""
+        """Builds another version of the same corpus and makes it live; returns its name."""
         ended = run(
             *("ingest", "--json", *self.setting(), "-s", f"chunking.max_tokens={max_tokens}"),
             cwd=self.project,
@@ -63,38 +63,38 @@ def shared(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -
 def service(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for the module."""
     log = tmp_path_factory.mktemp("living") / "serve"
-    # On a busy machine a replica takes longer to start than a caller waits.
+    # On a busy machine a replica may take longer to start than the default time-outs.
     patient = ("-s", "serve.timeout_s=300", "-s", "serve.head_timeout_s=120")
     with serving(shared.project, log, *shared.setting(), *patient) as running:
         yield running
 
 
-def test_an_ingest_and_flips_under_load_drop_nothing_and_mix_nothing(
+def test_an_ingest_and_flips_under_load_lose_no_request_and_mix_no_versions(
     shared: Shared, service: Service, tmp_path: Path
 ) -> None:
-    """Every request of three searches is answered, from one version each."""
+    """Every request is answered, its three searches from one version."""
     first = service.ready["version"]
     with Load(service) as load:
         load.wait_for(5)
         second = shared.ingest(tmp_path / "ingest", 24)
         load.wait_until(lambda: load.versions[second] > 0)
         for flip in range(10):
-            wanted = (first, second)[flip % 2]
-            shared.index.activate(wanted)
-            before = load.versions[wanted]
-            load.wait_until(lambda w=wanted, b=before: load.versions[w] > b)  # type: ignore[misc]
+            version = (first, second)[flip % 2]
+            shared.index.activate(version)
+            before = load.versions[version]
+            load.wait_until(lambda v=version, b=before: load.versions[v] > b)  # type: ignore[misc]
     assert load.faults == []
     assert set(load.statuses) == {200}
     assert set(load.versions) == {first, second}
-    # A flip is followed by the next request, not by the one after a while.
+    # The very next request follows a flip.
     shared.index.activate(first)
     assert service.search()["version"] == first
 
 
-def test_a_version_dropped_right_after_the_flip_costs_nobody_an_answer(
+def test_a_version_dropped_right_after_the_flip_loses_no_request(
     shared: Shared, service: Service, tmp_path: Path
 ) -> None:
-    """With no grace at all: what was resolved before is asked again of the new one."""
+    """Without a grace period: searches that had resolved the old version are repeated."""
     first = service.ready["version"]
     second = shared.ingest(tmp_path / "ingest", 20)
     record = shared.index.record(second)
@@ -112,8 +112,8 @@ def test_a_version_dropped_right_after_the_flip_costs_nobody_an_answer(
 
 
 @pytest.mark.parametrize("deployment", ["QueryEncoder", "HeadSearch"])
-def test_a_killed_replica_costs_nobody_an_answer(service: Service, deployment: str) -> None:
-    """Its requests wait for the one that takes its place."""
+def test_a_killed_replica_loses_no_request(service: Service, deployment: str) -> None:
+    """Its requests wait for its replacement."""
     with Load(service) as load:
         load.wait_for(5)
         [replica] = service.replicas(deployment)
@@ -126,12 +126,12 @@ def test_a_killed_replica_costs_nobody_an_answer(service: Service, deployment: s
 
 
 def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
-    """deploy/serve.yaml deployed, then deployed again with other user_configs: no restart."""
+    """Deploying deploy/serve.yaml again with another user_config restarts no replica."""
     first = shared.index.live()
     second = shared.ingest(tmp_path / "ingest", 28)
     assert first
     port = free_port()
-    with (tmp_path / "deploying.err").open("wb") as told:
+    with (tmp_path / "deploying.err").open("wb") as errors:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.support.prefect_deployment", "deploy/serve.yaml"),
@@ -141,7 +141,7 @@ def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=told,
+            stderr=errors,
         )
 
     def deployed() -> None:
@@ -160,7 +160,7 @@ def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
         service = Service(process, {"url": f"http://127.0.0.1:{port}"}, tmp_path / "deploying")
         assert service.search()["version"] == second
         names = ("QueryApi", "QueryEncoder", "HeadSearch")
-        pids = [one.pid for name in names for one in service.replicas(name)]
+        pids = [replica.pid for name in names for replica in service.replicas(name)]
         with Load(service) as load:
             load.wait_for(5)
             deploy(HeadSearch={"version": first}, QueryApi={"max_k": 5})
@@ -172,11 +172,11 @@ def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:
         assert service.post("/v1/search", {"query": "x", "k": 6}).status_code == 422
         deploy(HeadSearch={"version": None}, QueryApi={"max_k": 100})
         assert service.search(k=6)["version"] == second
-        assert [one.pid for name in names for one in service.replicas(name)] == pids
+        assert [replica.pid for name in names for replica in service.replicas(name)] == pids
         assert process.stdin is not None
         process.stdin.close()
         family = family_of(process)
         assert process.wait(120) == 0
-        assert [one.name() for one in family if one.is_running()] == []
+        assert [member.name() for member in family if member.is_running()] == []
     finally:
         end(process, family_of(process))

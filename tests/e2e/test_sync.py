@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def changed_copy(undisturbed: Undisturbed, folder: Path) -> Path:
-    """The ingested project elsewhere, one document changed, one gone, two new."""
+    """A copy of the ingested project with one document changed, one gone, two new."""
     project = folder / "project"
     shutil.copytree(undisturbed.project, project)
     file = project / "corpus" / "a.jsonl"
@@ -28,19 +28,23 @@ def changed_copy(undisturbed: Undisturbed, folder: Path) -> Path:
         if b'"d7"' not in line and b'"d8"' not in line
     ]
     new = [{"id": name, "text": f"An old story of {name}, told anew."} for name in ("d7", "x", "y")]
-    file.write_bytes(b"\n".join([*lines, *(json.dumps(one).encode() for one in new)]) + b"\n")
+    file.write_bytes(
+        b"\n".join([*lines, *(json.dumps(document).encode() for document in new)]) + b"\n"
+    )
     return project
 
 
 def documents(project: Path) -> dict[str, str]:
-    """What the live version holds: document ids and fingerprints."""
+    """The fingerprint of each document of the live version, by id."""
     with closing(wiring.index(Config.load(project / "mrag.toml"))) as index:
         name = live_record(index).chunks_collection()
-        return {m.document_id: m.fingerprint for block in index.marks(name) for m in block}
+        return {mark.document_id: mark.fingerprint for block in index.marks(name) for mark in block}
 
 
-def test_a_killed_sync_is_finished(undisturbed: Undisturbed, tmp_path: Path, prefect: str) -> None:
-    """Killed with its actors while it embeds: the next one embeds what is missing."""
+def test_a_killed_sync_is_finished_by_the_next(
+    undisturbed: Undisturbed, tmp_path: Path, prefect: str
+) -> None:
+    """Killed with its actors while it embeds; the next one embeds what is missing."""
     project = changed_copy(undisturbed, tmp_path)
     before = documents(project)
     process = start("sync", cwd=project, log=tmp_path / "killed", prefect=prefect)

@@ -1,7 +1,6 @@
-"""deploy/README.md as it is written: the laptop, then one server with plain processes.
+"""Runs the commands of deploy/README.md in order: a laptop, then one server.
 
-A real Milvus server with users, a real Prefect server and worker, Ray, MiniLM: each command of the
-two walks is run as a line of the shell, in order.
+With a real Milvus server with users, a real Prefect server and worker, Ray and MiniLM.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ LINE_S = 400
 
 
 def walk(heading: str, number: int) -> list[str]:
-    """The lines of a section's shell block, without their comments."""
+    """The commands of a section's shell block, without their comments."""
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     block = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)[number]
     lines = [re.split(r"\s+#\s", line)[0].strip() for line in block.splitlines()]
@@ -48,7 +47,7 @@ MOVING = walk("2. One server", 2)
 
 
 class Shell:
-    """Lines run one after the other; what ends with & or serves runs on."""
+    """Runs commands one after the other; keeps servers and commands ending in & running."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._folder = folder
@@ -64,7 +63,7 @@ class Shell:
         self.log = folder / "shell.log"
 
     def run(self, line: str) -> str:
-        """What a line prints; variables that it exports stay."""
+        """Runs a line and returns what it prints; exported variables stay set."""
         if line.startswith("export "):
             for name, value in re.findall(r"(\w+)=(\S+)", line):
                 self.environment[name] = value.replace("$PWD", str(self._folder))
@@ -82,7 +81,7 @@ class Shell:
         return done.stdout
 
     def start(self, line: str, ready: Callable[[], bool]) -> None:
-        """A line that runs on, once it is ready."""
+        """Starts a line that keeps running; returns once it is ready."""
         with self.log.open("ab") as output:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {line.removesuffix('&')}"],
@@ -100,7 +99,7 @@ class Shell:
             time.sleep(0.5)
 
     def stop(self) -> None:
-        """Ends what runs on, the last first."""
+        """Ends what was started, the last first."""
         while self._running:
             process = self._running.pop()
             family = psutil.Process(process.pid).children(recursive=True)
@@ -110,19 +109,19 @@ class Shell:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for one in psutil.wait_procs(family, timeout=15)[1]:
-                one.kill()
+            for survivor in psutil.wait_procs(family, timeout=15)[1]:
+                survivor.kill()
 
 
 @pytest.fixture
 def laptop(tmp_path: Path, minilm: EncoderSpec) -> Iterator[Shell]:
-    """A folder with a checkout's deploy and flows, and some texts."""
+    """A shell in a folder with a checkout's deploy and flows, and some texts."""
     yield from _shell(tmp_path / "laptop", minilm)
 
 
 @pytest.fixture
 def server(tmp_path: Path, minilm: EncoderSpec) -> Iterator[Shell]:
-    """The same on another machine."""
+    """A shell in another such folder, which stands for the server."""
     yield from _shell(tmp_path / "server", minilm)
 
 
@@ -140,20 +139,22 @@ def _shell(folder: Path, minilm: EncoderSpec) -> Iterator[Shell]:
 
 
 def answers(url: str) -> Callable[[], bool]:
-    def asked() -> bool:
+    def is_ready() -> bool:
         try:
             return httpx.get(url, timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
 
-    return asked
+    return is_ready
 
 
 def configured(folder: Path, **settings: dict[str, object]) -> None:
-    """mrag.toml with what this machine has otherwise: no hub, no port 8000, another address."""
+    """Adapts mrag.toml to the test: a local model, free ports, the test's own addresses."""
     file = folder / "mrag.toml"
     values = merged(tomllib.loads(file.read_text()), settings)
-    lines = [f"{key} = {json.dumps(one)}" for key, one in values.items() if type(one) is not dict]
+    lines = [
+        f"{key} = {json.dumps(value)}" for key, value in values.items() if type(value) is not dict
+    ]
     for section, table in values.items():
         if isinstance(table, dict):
             lines += [f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in table.items())]
@@ -163,17 +164,17 @@ def configured(folder: Path, **settings: dict[str, object]) -> None:
 def test_from_a_laptop_to_one_server(
     laptop: Shell, server: Shell, tmp_path: Path, minilm: EncoderSpec
 ) -> None:
-    """Every line works as it stands, and the moved index answers as the first one did."""
+    """Every line works as written, and the moved index gives the same answer."""
     here, there = tmp_path / "laptop", tmp_path / "server"
     serve = LAPTOP.pop()
     assert serve == "mrag serve"
     answer = ""
     for line in LAPTOP:
-        told = laptop.run(line)
+        output = laptop.run(line)
         if line.startswith("cp "):
             configured(here, encoder={"model": minilm.model}, serve={"port": free_port()})
         if line.startswith("mrag search"):
-            answer = told
+            answer = output
     assert "txt" in answer
     laptop.run(MOVING[0])
 
@@ -210,12 +211,12 @@ def test_from_a_laptop_to_one_server(
             else:
                 server.run(line)
         body = {"query": "Who measures the engine? Who sells the lantern?", "k": 3}
-        found = httpx.post(f"{url}/v1/search", json=body, timeout=60)
-        assert found.status_code == 200, found.text
-        assert len(found.json()["hits"]) == 3
+        response = httpx.post(f"{url}/v1/search", json=body, timeout=60)
+        assert response.status_code == 200, response.text
+        assert len(response.json()["hits"]) == 3
         server.stop()
 
-        # On a database of its own: here the server has built the same version itself.
+        # Into another index: the server has built the same version in its own.
         (there / "backup").symlink_to(here / "backup")
         moved = f"{MOVING[1]} -s index=moved"
         server.environment.pop("PREFECT_API_URL")
@@ -224,8 +225,8 @@ def test_from_a_laptop_to_one_server(
         assert documents(server.run(question)) == documents(answer)
 
 
-def documents(told: str) -> list[str]:
+def documents(output: str) -> list[str]:
     """The documents of a printed answer, in order."""
-    found = re.findall(r"(\w+)\.txt", told)
-    assert found
-    return found
+    names = re.findall(r"(\w+)\.txt", output)
+    assert names
+    return names

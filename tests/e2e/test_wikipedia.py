@@ -1,4 +1,4 @@
-"""The paper's Wikipedia articles v1 through the command: real size, real texts."""
+"""`mrag ingest` and `mrag search` on the paper's Wikipedia articles v1: real size and texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUM_ARTICLES = 1_250
 def wikipedia(
     datasets: Path, minilm: EncoderSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Ended]:
-    """The folder of an index of the articles, and how its ingest ended."""
+    """The folder with an index of the articles, and the output of its ingest."""
     articles = datasets / ARTICLES
     if not articles.is_file():
         pytest.skip(f"{ARTICLES} is not in the folder that MRAG_DATASETS names")
@@ -33,8 +33,8 @@ def wikipedia(
     return folder, ended
 
 
-def test_every_article_is_taken(wikipedia: tuple[Path, Ended]) -> None:
-    """1,250 documents, none of them bad, in twelve head collections and the chunks."""
+def test_every_article_is_ingested(wikipedia: tuple[Path, Ended]) -> None:
+    """1,250 documents, no dead letter, in twelve head collections and the chunks."""
     facts = wikipedia[1].json()
     assert (facts["documents"], facts["dead_letters"]) == (NUM_ARTICLES, 0)
     assert (facts["collections"], facts["built_collections"]) == (13, 13)
@@ -42,7 +42,7 @@ def test_every_article_is_taken(wikipedia: tuple[Path, Ended]) -> None:
 
 
 def test_all_collections_have_the_same_rows(wikipedia: tuple[Path, Ended]) -> None:
-    """Twelve heads and the chunks, one count."""
+    """The twelve heads and the chunks have one count."""
     folder, ended = wikipedia
     status = run("status", "--json", cwd=folder, log=folder / "status").json()
     [version] = status["versions"]
@@ -56,9 +56,9 @@ def test_a_query_of_the_set_finds_its_articles(
 ) -> None:
     """A story about five articles: at least four of them are among the five fetched."""
     queries = json.loads(bz2.decompress((datasets / QUERIES).read_bytes()))
-    query = next(one for one in queries if len(one["topics"]) == 5)
+    query = next(query for query in queries if len(query["topics"]) == 5)
     folder, _ = wikipedia
     ended = run("search", query["text"], "-k", "5", "--json", cwd=folder, log=folder / "search")
     [answer] = ended.json()
-    found = {hit["title"] for hit in answer["hits"]}
-    assert len(found & set(query["topics"])) >= 4
+    titles = {hit["title"] for hit in answer["hits"]}
+    assert len(titles & set(query["topics"])) >= 4

@@ -1,4 +1,4 @@
-"""The config file: what is not said, what is said wrongly, what a command line says over it."""
+"""The config: defaults, wrong keys and values, and settings from the command line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mrag_pipeline.errors import ConfigError
 
 
 def test_the_template_is_the_defaults() -> None:
-    """`mrag init` writes every default as it is, so that changing one line changes one thing."""
+    """`mrag init` writes every default, so changing one line changes one thing."""
     assert Config.parse(tomllib.loads(template())) == Config.parse({})
 
 
 def test_the_template_names_every_key() -> None:
-    """Nothing can be set that the file does not show, and it shows nothing else."""
+    """The file shows every setting that exists, and no other."""
     shown = tomllib.loads(template())
     assert set(shown) == set(Config.model_fields)
     for name, field in Config.model_fields.items():
         if dataclasses.is_dataclass(field.annotation):
-            keys = {one.name for one in dataclasses.fields(field.annotation)}
+            keys = {key.name for key in dataclasses.fields(field.annotation)}
             assert set(shown[name]) == keys, name
 
 
@@ -37,8 +37,10 @@ def test_the_template_names_every_key() -> None:
         ({"workers": {"zzz": 1}}, "`workers.zzz`", "`mrag init` writes every key"),
     ],
 )
-def test_an_unknown_key_names_the_near_one(values: dict[str, Any], where: str, hint: str) -> None:
-    """The error says which key, which there are, and which was meant."""
+def test_an_unknown_key_suggests_the_similar_one(
+    values: dict[str, Any], where: str, hint: str
+) -> None:
+    """The error names the unknown key and the one that was probably meant."""
     with pytest.raises(ConfigError) as caught:
         Config.parse(values)
     assert where in caught.value.found
@@ -60,8 +62,8 @@ def test_an_unknown_key_names_the_near_one(values: dict[str, Any], where: str, h
         ({"staging": {"compression": "zip"}}, "staging.compression"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_key(values: dict[str, Any], where: str) -> None:
-    """What was found, and where."""
+def test_a_wrong_value_is_reported_with_its_key(values: dict[str, Any], where: str) -> None:
+    """The error starts with the key."""
     with pytest.raises(ConfigError) as caught:
         Config.parse(values)
     assert caught.value.found.startswith(where)
@@ -90,7 +92,7 @@ def test_a_wrong_value_is_told_with_its_key(values: dict[str, Any], where: str) 
     ],
 )
 def test_a_wrong_value_says_what_was_expected(assignment: str, found: str, expected: str) -> None:
-    """In plain words, with the key to change; nothing of the library that checks it."""
+    """In plain words, with the key to change, and without the validation library's terms."""
     with pytest.raises(ConfigError) as caught:
         Config.parse(setting(assignment))
     assert (caught.value.found, caught.value.expected) == (found, expected)
@@ -122,20 +124,20 @@ def test_a_wrong_value_says_what_was_expected(assignment: str, found: str, expec
     ],
 )
 def test_a_number_out_of_range_is_refused(section: str, key: str, value: float) -> None:
-    """Before anything is started, naming the setting."""
+    """When the config is parsed; the error names the setting."""
     with pytest.raises(ConfigError, match=rf"^{section}\.{key} = "):
         Config.parse({section: {key: value}})
 
 
 @pytest.mark.parametrize("name", ["2docs", "a b", ""])
 def test_a_bad_index_name_is_refused(name: str) -> None:
-    """It is part of every collection's name."""
+    """The index name is part of every collection's name."""
     with pytest.raises(ConfigError, match="index name"):
         Config.parse({"index": name})
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A config means the same wherever the command is typed."""
+    """A config means the same in whichever folder the command runs."""
     (tmp_path / "project" / "model").mkdir(parents=True)
     file = tmp_path / "project" / "mrag.toml"
     file.write_text(
@@ -144,17 +146,17 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     )
     monkeypatch.chdir(tmp_path)
     config = Config.load(Path("project/mrag.toml"))
-    below = tmp_path / "project"
-    assert config.corpus.uri == str(below / "data/*.jsonl")
-    assert config.encoder.model == str(below / "model")
-    assert config.staging.uri == str(below / "s")
-    assert config.milvus.uri == str(below / "x.db")
+    project = tmp_path / "project"
+    assert config.corpus.uri == str(project / "data/*.jsonl")
+    assert config.encoder.model == str(project / "model")
+    assert config.staging.uri == str(project / "s")
+    assert config.milvus.uri == str(project / "x.db")
 
 
-def test_paths_of_a_command_line_are_relative_to_where_it_is_typed(
+def test_paths_on_the_command_line_are_relative_to_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not to the config file, which may be elsewhere."""
+    """Not to the config file, which may be in another folder."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "mrag.toml").write_text("")
     monkeypatch.chdir(tmp_path)
@@ -174,33 +176,33 @@ def test_default_paths_are_relative_to_the_file_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "uri", ["pydoc:", "pydoc:gzip,csv", "s3://bucket/x", "file:///x/y", "/abs/x.jsonl"]
 )
-def test_what_is_no_relative_path_stays(uri: str) -> None:
-    """URIs, `pydoc:` and absolute paths."""
+def test_uris_and_absolute_paths_stay(uri: str) -> None:
+    """Only relative paths are resolved."""
     assert Config.parse({"corpus": {"uri": uri}}).corpus.uri == uri
 
 
 @pytest.mark.parametrize("model", ["sentence-transformers/all-MiniLM-L6-v2", "package:x"])
-def test_a_hub_id_is_no_path(model: str) -> None:
-    """Unless there is such a folder."""
+def test_a_hub_id_is_not_a_path(model: str) -> None:
+    """Unless a folder of that name exists."""
     assert Config.parse({"encoder": {"model": model}}).encoder.model == model
 
 
-def test_the_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` as in a shell."""
     monkeypatch.setenv("HOME", "/home/somebody")
     assert Config.parse({"corpus": {"uri": "~/x.jsonl"}}).corpus.uri == "/home/somebody/x.jsonl"
 
 
-def test_a_command_line_wins(tmp_path: Path) -> None:
-    """Setting by setting; the file's other keys of the section stay."""
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    """Setting by setting: the other keys of the file's section stay."""
     file = tmp_path / "c.toml"
     file.write_text("[chunking]\nmax_tokens = 64\noverlap_tokens = 8\n")
     config = Config.load(file, setting("chunking.max_tokens=32"))
     assert (config.chunking.max_tokens, config.chunking.overlap_tokens) == (32, 8)
 
 
-def test_a_model_of_a_command_line_leaves_the_files_revision(tmp_path: Path) -> None:
-    """The revision belongs to the model it was written with, not to another one."""
+def test_a_model_on_the_command_line_drops_the_files_revision(tmp_path: Path) -> None:
+    """The revision belongs to the file's model."""
     file = tmp_path / "mrag.toml"
     file.write_text(template())
     config = Config.load(file, setting("encoder.model=package:x"))
@@ -210,7 +212,7 @@ def test_a_model_of_a_command_line_leaves_the_files_revision(tmp_path: Path) -> 
 
 
 def test_the_default_model_comes_with_its_revision() -> None:
-    """Other keys of [encoder] do not lose it."""
+    """Setting other keys of [encoder] keeps it."""
     config = Config.parse({"encoder": {"query_prefix": "query: "}})
     assert config.encoder.revision == Config().encoder.revision
     assert len(config.encoder.revision) == 40
@@ -229,53 +231,53 @@ def test_the_default_model_comes_with_its_revision() -> None:
     ],
 )
 def test_a_setting_is_toml_or_else_a_string(assignment: str, expected: dict[str, Any]) -> None:
-    """Nobody must quote a word twice for the shell."""
+    """So a word needs no quotes inside the shell's quotes."""
     assert setting(assignment) == expected
 
 
 @pytest.mark.parametrize("assignment", ["workers.count", "=4", " = 4", "a..b=1", ".=1"])
-def test_what_is_no_setting_is_told(assignment: str) -> None:
-    """With an example of one."""
+def test_an_invalid_setting_is_refused(assignment: str) -> None:
+    """The error shows an example of --set."""
     with pytest.raises(ConfigError, match="--set"):
         setting(assignment)
 
 
-def test_a_setting_cannot_bring_a_second_one() -> None:
-    """A value with a line break in it is a string, not more TOML."""
+def test_a_setting_cannot_contain_a_second_one() -> None:
+    """A value with a line break is a string, not more TOML."""
     assert setting("index=1\nevil = 2") == {"index": "1\nevil = 2"}
 
 
 @pytest.mark.parametrize("content", [b"index = ", b"\xff\xfe", b"[a\n"])
-def test_a_file_that_is_no_toml_is_told(tmp_path: Path, content: bytes) -> None:
-    """With its path."""
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    """The error names its path."""
     file = tmp_path / "c.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
         Config.load(file)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """With the command that writes one."""
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    """The error names the command that writes one."""
     with pytest.raises(ConfigError) as caught:
         Config.load(tmp_path / "c.toml")
     assert "mrag init" in caught.value.fix
 
 
-def test_a_folder_is_no_config(tmp_path: Path) -> None:
-    """An error of ours, not of the operating system's."""
+def test_a_folder_is_not_a_config(tmp_path: Path) -> None:
+    """It raises our error, not the operating system's."""
     with pytest.raises(ConfigError):
         Config.load(tmp_path)
 
 
-def test_a_resolved_config_is_read_back_as_it_was(tmp_path: Path) -> None:
-    """What a build stores gives the same config, in a worker's process too."""
+def test_a_resolved_config_is_read_back_unchanged(tmp_path: Path) -> None:
+    """A worker's process gets the config that the build has stored."""
     config = Config.parse({"corpus": {"uri": "x.jsonl"}, "encoder": {"layers": [-2, -1]}}, tmp_path)
     assert Config.parse(config.to_dict()) == config
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_an_index_of_16_bits_holds_what_is_staged(dtype: str) -> None:
-    """Rounding once, where importance is summed; anything may be loaded as float32."""
+    """Vectors are rounded once, in staging; any staged type may be loaded as float32."""
     both = Config.parse({"milvus": {"vector_dtype": dtype}, "staging": {"vector_dtype": dtype}})
     assert both.milvus.vector_dtype == both.staging.vector_dtype == dtype
     Config.parse({"staging": {"vector_dtype": dtype}})

@@ -1,4 +1,4 @@
-"""What the evaluation flow decides before anything runs."""
+"""Which settings the evaluation flow uses for a data set."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_a_data_set_names_its_index_and_corpus() -> None:
 
 
 def test_the_user_may_name_another_index_and_set_anything_else() -> None:
-    """Settings of the command line stay."""
+    """Settings from the command line win."""
     given = {"index": "wide", "chunking": {"max_tokens": 64}}
     config = Config.parse(_settings(labels("wikipedia-v1"), given))
     assert (config.index, config.chunking.max_tokens) == ("wide", 64)
 
 
-def test_a_folder_of_any_name_gives_a_name_that_an_index_can_have() -> None:
-    """Letters first, no doubled or odd signs."""
+def test_any_folder_name_gives_a_valid_index_name() -> None:
+    """Starts with a letter; other characters become single underscores."""
     for name, index in (
         ("2024 -- legal.set", "set_2024_legal_set"),
         ("__x__", "x"),
@@ -38,5 +38,5 @@ def test_a_folder_of_any_name_gives_a_name_that_an_index_can_have() -> None:
 
 
 def test_own_queries_leave_the_settings_alone() -> None:
-    """They are asked of whatever index the config names."""
+    """They are searched in the index that the config names."""
     assert _settings(labels("mine", None), {"index": "docs"}) == {"index": "docs"}

@@ -1,4 +1,4 @@
-"""Who is told of a failed run."""
+"""The webhook that is called when a run fails."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def a_failure(**parameters: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def test_the_webhook_is_told(
+def test_the_webhook_gets_the_failed_run(
     heard: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which flow and run, how it ended and why; the address comes from the named variable."""
+    """The flow, the run, its state and why; the configured variable holds the address."""
     url, posted = heard
     monkeypatch.setenv("HOOK_OF_OURS", url)
     tell(*a_failure(settings={"notify": {"webhook_env": "HOOK_OF_OURS"}}))
@@ -66,15 +66,13 @@ def test_the_webhook_is_told(
 
 
 @pytest.mark.parametrize("url", ["", "file:///etc/passwd", "http://127.0.0.1:9/", "not a url"])
-def test_a_webhook_that_does_not_answer_hides_nothing(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run's own error stays the only one; only http is ever opened."""
+def test_a_failing_webhook_raises_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's own error stays the only one; only http and https are opened."""
     monkeypatch.setenv("MRAG_WEBHOOK", url)
     tell(*a_failure())
 
 
-def test_a_wrong_config_is_no_second_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is what the run failed of."""
+def test_an_invalid_config_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run has failed because of it already."""
     monkeypatch.delenv("MRAG_WEBHOOK", raising=False)
     tell(*a_failure(config_file="/no/such/file.toml", settings={"no": "such"}))

@@ -1,3 +1,5 @@
+"""The files of an evaluation's report."""
+
 from __future__ import annotations
 
 import json
@@ -14,7 +16,7 @@ PAPER = (PaperFigures("toy", "Giant (7B)", {"standard": 0.1}, {}, {"standard": {
 
 
 def test_a_report_is_json_a_page_and_plots(tmp_path: Path) -> None:
-    """Every file is there, every plot is on the page, and the paper's figures are set apart."""
+    """Every file is written, every plot is on the page, the paper's figures are kept apart."""
     written = write_report(evaluation(), PAPER, "mrag evaluate toy", tmp_path / "a" / "b")
     names = [path.name for path in written]
     assert names == [
@@ -41,8 +43,8 @@ def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_a_place_that_is_a_file_is_told(tmp_path: Path) -> None:
-    """The option is named."""
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """The error names the path."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file"):
         write_report(evaluation(), (), "", tmp_path / "file")

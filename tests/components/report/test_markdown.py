@@ -1,3 +1,5 @@
+"""The page of an evaluation."""
+
 from __future__ import annotations
 
 from mrag_pipeline.report.markdown import page
@@ -14,7 +16,7 @@ def cells(text: str, first: str) -> list[list[str]]:
 
 
 def test_the_page_shows_the_figures_made_by_hand() -> None:
-    """Standard 0.25 at k = n and 1 at k = 3; aspect is above it by 0.75 with no doubt."""
+    """Standard has 0.25 at k = n and 1 at k = 3; aspect is clearly above it, by 0.75."""
     text = page(evaluation(), (), "mrag evaluate toy", ())
     standard, aspect = cells(text, "standard")[0], cells(text, "aspect")[0]
     assert standard == ["standard", "0.250 [0.250, 0.250]", "1.000 [1.000, 1.000]"]
@@ -24,7 +26,7 @@ def test_the_page_shows_the_figures_made_by_hand() -> None:
 
 
 def test_the_papers_figures_are_marked_as_theirs_with_their_model() -> None:
-    """Nobody can take them for ours; a strategy only they ran has an empty cell of ours."""
+    """A strategy that only they measured has an empty cell in our column."""
     text = page(evaluation(), (THEIRS,), "", ())
     assert "*theirs, published*: Giant (7B)" in text
     assert "**ours, measured here**: tiny" in text
@@ -32,31 +34,31 @@ def test_the_papers_figures_are_marked_as_theirs_with_their_model() -> None:
     assert ["fusion", "", "0.222"] in cells(text, "fusion")
 
 
-def test_nothing_is_said_of_the_paper_where_it_says_nothing() -> None:
-    """One's own queries have no published figure."""
+def test_without_published_figures_the_page_does_not_mention_the_paper() -> None:
+    """The user's own queries have none."""
     assert "theirs" not in page(evaluation(), (), "", ())
 
 
 def test_flaws_are_on_the_page() -> None:
-    """What is wrong with the set stands before its figures."""
+    """They stand before the figures."""
     text = page(evaluation(), (), "", ())
     assert text.index("1 topics without a file (such as lost | topic)") < text.index("## Success")
 
 
-def test_an_unclear_difference_says_so() -> None:
-    """At k = 3 both find everything: no difference, and the interval does not leave zero out."""
+def test_an_unclear_difference_is_marked() -> None:
+    """At k = 3 both find everything: the difference is 0, and so its interval includes 0."""
     text = page(evaluation(("3", "n")), (), "", ())
     assert cells(text, "aspect")[0][3] == "0.000 [0.000, 0.000] (unclear)"
 
 
 def test_a_cell_cannot_break_its_table() -> None:
-    """A bar in a name would start another cell."""
+    """A vertical bar in a name would start another cell."""
     odd = PaperFigures("toy", "A|B", {"standard": 0.1}, {})
     [head] = cells(page(evaluation(), (odd,), "", ()), "success ratio, k = n, mean")
     assert head[1:] == ["**ours, measured here**: tiny", "*theirs, published*: A/B"]
 
 
-def test_the_summary_is_known_without_any_file() -> None:
+def test_the_published_means_need_no_file() -> None:
     """wikipedia-v1 with the paper's model: 0.431, 0.513 and 0.605."""
     [sfr, _] = published("wikipedia-v1")
     ratios = sfr.success_ratio

@@ -1,4 +1,4 @@
-"""How a Ray is found or started; Ray itself is played."""
+"""How a Ray cluster is joined or started, over a fake Ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mrag_pipeline.runtime import cluster
 
 
 class PlayedRay:
-    """Fails to start so many times."""
+    """A fake Ray that fails to start a given number of times."""
 
     def __init__(self, failures: int, said: str = "Timed out waiting for file x") -> None:
         self.failures = failures
@@ -39,16 +39,16 @@ def played(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> P
 
 
 @pytest.mark.parametrize("played", [0, 1], indirect=True)
-def test_a_local_ray_gets_a_second_chance_to_start(played: PlayedRay) -> None:
-    """What was left of the first is cleared away before."""
+def test_a_local_ray_that_fails_to_start_is_started_again(played: PlayedRay) -> None:
+    """Once, after the remains of the first try are shut down."""
     assert cluster.connect_ray("") is True
     assert played.asked == ["local"] * (1 + played.failures)
     assert played.stopped == played.failures
 
 
 @pytest.mark.parametrize("played", [9], indirect=True)
-def test_a_local_ray_that_does_not_start_is_told(played: PlayedRay) -> None:
-    """After two tries, with a way out."""
+def test_a_local_ray_that_does_not_start_is_reported(played: PlayedRay) -> None:
+    """After two tries; the error offers the serial pool."""
     with pytest.raises(WorkerLost, match="a local Ray did not start") as caught:
         cluster.connect_ray("")
     assert len(played.asked) == 2
@@ -56,24 +56,24 @@ def test_a_local_ray_that_does_not_start_is_told(played: PlayedRay) -> None:
 
 
 @pytest.mark.parametrize("played", [9], indirect=True)
-def test_a_cluster_that_does_not_answer_is_told(played: PlayedRay) -> None:
-    """At once: whether it will is not ours to guess."""
+def test_a_cluster_that_does_not_answer_is_reported(played: PlayedRay) -> None:
+    """After one try."""
     with pytest.raises(WorkerLost, match="no Ray cluster at 'ray://head:10001'"):
         cluster.connect_ray("ray://head:10001")
     assert len(played.asked) == 1
 
 
 @pytest.mark.parametrize("played", [1], indirect=True)
-def test_a_remote_drivers_server_gets_a_second_chance(played: PlayedRay) -> None:
-    """A busy head starts it too late once."""
+def test_a_ray_client_server_that_fails_to_start_is_tried_again(played: PlayedRay) -> None:
+    """A busy head may start it too late the first time."""
     played.said = "Traceback ...\nRuntimeError: Starting Ray client server failed. See x.err"
     assert cluster.connect_ray("ray://head:10001") is True
     assert len(played.asked) == 2
 
 
 @pytest.mark.parametrize("played", [9], indirect=True)
-def test_another_processs_traceback_is_not_shown(played: PlayedRay) -> None:
-    """Its last line is."""
+def test_only_the_last_line_of_a_traceback_is_shown(played: PlayedRay) -> None:
+    """The traceback is another process's; its last line names the error."""
     played.said = "Traceback (most recent call last):\n  File x\nRuntimeError: no room"
     with pytest.raises(WorkerLost) as caught:
         cluster.connect_ray("ray://head:10001")
@@ -81,8 +81,8 @@ def test_another_processs_traceback_is_not_shown(played: PlayedRay) -> None:
 
 
 @pytest.mark.parametrize("played", [9], indirect=True)
-def test_a_cluster_that_wants_a_token_is_told(played: PlayedRay) -> None:
-    """With the names of the variables that hold it."""
+def test_a_cluster_that_requires_a_token_is_reported(played: PlayedRay) -> None:
+    """The error names the variables that hold the token."""
     played.said = "RPC error: InvalidAuthToken: Authentication token is missing or incorrect"
     with pytest.raises(WorkerLost, match="refuses this process") as caught:
         cluster.connect_ray("head:6379")
@@ -90,8 +90,8 @@ def test_a_cluster_that_wants_a_token_is_told(played: PlayedRay) -> None:
     assert "RAY_AUTH_TOKEN_PATH" in caught.value.fix
 
 
-def test_a_cluster_that_goes_away_is_told() -> None:
-    """A remote driver's connection breaks: what is done is kept, and the message says so."""
+def test_a_cluster_that_goes_away_is_reported() -> None:
+    """A remote driver's connection breaks; the error says that finished shards are kept."""
     gone = pytest.raises(WorkerLost, match="stopped answering")
     with gone as caught, cluster.answering():
         raise ConnectionError("Client is shutting down.")

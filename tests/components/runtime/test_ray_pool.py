@@ -1,4 +1,4 @@
-"""What the pool does about late, lost and failing shards, by a played Ray and a played clock."""
+"""What the pool does about late, lost and failing shards, over a fake Ray and a fake clock."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ DIES = "dies"
 
 @dataclass(eq=False)
 class Ref:
-    """Ready at a time, with a value or an error."""
+    """An object reference: ready at a time, with a value or an error."""
 
-    at: float
+    ready_at: float
     value: object
 
 
 @dataclass
 class Played:
-    """Workers, and how long each try of a shard takes: seconds, or seconds until it kills."""
+    """Fake workers: the seconds that each try of a shard takes, or until it kills its worker."""
 
     seconds: Mapping[int, Sequence[float | tuple[float, str]]] = field(default_factory=dict)
     starts: Sequence[float | tuple[float, str]] = ()  # of workers, in the order they are hired
@@ -45,12 +45,12 @@ class Played:
 
     # ------------------------------------------------- as Ray
     def wait(self, refs: list[Ref], num_returns: int, timeout: float) -> tuple[list[Ref], object]:
-        assert refs, "nothing is awaited, and nothing will ever come"
-        first = min(refs, key=lambda ref: ref.at)
-        if first.at > self.now + timeout:
+        assert refs, "waits for nothing: this would never return"
+        first = min(refs, key=lambda ref: ref.ready_at)
+        if first.ready_at > self.now + timeout:
             self.now += timeout
             return [], refs
-        self.now = max(self.now, first.at)
+        self.now = max(self.now, first.ready_at)
         return [first], refs
 
     def get(self, ref: Ref) -> object:
@@ -84,7 +84,7 @@ class Played:
 
 
 class Actor:
-    """Does one thing after the other; what waits when it dies dies with it."""
+    """Does one task after the other; tasks that wait when it dies fail with it."""
 
     def __init__(self, played: Played) -> None:
         self._played = played
@@ -94,13 +94,13 @@ class Actor:
 
     def ref(self, planned: float | tuple[float, str], value: object) -> Ref:
         seconds, dies = planned if isinstance(planned, tuple) else (planned, "")
-        at = max(self._busy_until, self._played.now) + seconds
+        ends_at = max(self._busy_until, self._played.now) + seconds
         if dies:
-            self._death = min(self._death, at)
-        self._busy_until = at
-        if at >= self._death:
+            self._death = min(self._death, ends_at)
+        self._busy_until = ends_at
+        if ends_at >= self._death:
             return Ref(self._death, ActorDiedError())
-        return Ref(at, value)
+        return Ref(ends_at, value)
 
     def _embed(self, shard: Shard) -> Ref:
         number = self._played.tries[shard.index]
@@ -115,17 +115,17 @@ Run = Callable[..., list[int]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs so many shards on so many workers; the shards in the order of their receipts."""
+    """Runs shards on workers; returns the shards' numbers in the order of their receipts."""
 
     def played(ray: Played, shards: int = 12, workers: int = 3, **spec: Any) -> list[int]:
         monkeypatch.setattr(ray_pool, "ray", ray)
         clock = SimpleNamespace(monotonic=lambda: ray.now)
         monkeypatch.setattr(ray_pool, "time", clock)
         monkeypatch.setattr(ray_workers, "time", clock)
-        assert time.monotonic() != ray.now  # the real one goes on
-        todo = [a_shard(i) for i in range(shards)]
-        one = ray_pool._Run(ray.group(workers), todo, WorkersSpec(**spec))
-        return [receipt.shard for receipt in one.receipts()]
+        assert time.monotonic() != ray.now  # only the two modules have the fake clock
+        planned = [a_shard(i) for i in range(shards)]
+        pool_run = ray_pool._Run(ray.group(workers), planned, WorkersSpec(**spec))
+        return [receipt.shard for receipt in pool_run.receipts()]
 
     return played
 
@@ -134,8 +134,8 @@ def once(receipts: list[int], shards: int = 12) -> bool:
     return sorted(receipts) == list(range(shards))
 
 
-def test_nothing_is_tried_twice_where_all_goes_well(run: Run) -> None:
-    """Three workers of one pace."""
+def test_without_faults_every_shard_is_tried_once(run: Run) -> None:
+    """Three workers of the same speed."""
     ray = Played()
     assert once(run(ray))
     assert set(ray.tries.values()) == {1}
@@ -144,7 +144,7 @@ def test_nothing_is_tried_twice_where_all_goes_well(run: Run) -> None:
 
 
 def test_a_hanging_shard_is_done_by_an_idle_worker(run: Run) -> None:
-    """After three times the median; the shard that waited behind it before it."""
+    """After three times the median, and after the shard that waited behind it."""
     ray = Played({1: [NEVER]})
     receipts = run(ray, workers=2)
     assert once(receipts)
@@ -153,22 +153,22 @@ def test_a_hanging_shard_is_done_by_an_idle_worker(run: Run) -> None:
     assert ray.now < 16
 
 
-def test_while_shards_wait_nothing_is_given_twice(run: Run) -> None:
-    """A late worker takes nobody's core from shards that nobody has."""
+def test_while_shards_wait_a_late_one_is_not_repeated(run: Run) -> None:
+    """Shards that no worker has come first."""
     ray = Played({0: [20.0]})
     assert once(run(ray, shards=60), 60)
     assert ray.tries[0] == 1
 
 
 def test_of_two_workers_at_a_shard_the_faster_counts(run: Run) -> None:
-    """The late one comes to its end while the run goes on: it is not counted again."""
+    """The late worker ends during the run; its receipt is not counted again."""
     ray = Played({0: [9.0], 1: [NEVER, 6.0]})
     assert once(run(ray, workers=3))
     assert ray.tries[0] == 2
 
 
 def test_the_late_worker_may_be_the_faster(run: Run) -> None:
-    """The second is slower still; the first's receipt counts and ends the run."""
+    """The second worker is even slower; the first one's receipt counts and ends the run."""
     ray = Played({0: [9.0, 100.0]})
     assert once(run(ray))
     assert ray.tries[0] == 2
@@ -176,55 +176,55 @@ def test_the_late_worker_may_be_the_faster(run: Run) -> None:
 
 
 def test_no_shard_has_three_workers(run: Run) -> None:
-    """However late both are."""
+    """However late both workers are."""
     ray = Played({0: [50.0, 40.0]})
     assert once(run(ray, workers=6))
     assert ray.tries[0] == 2
 
 
-def test_a_second_worker_that_dies_is_not_mourned(run: Run) -> None:
-    """The first is still at the shard: its receipt comes, and the shard is given once more only."""
+def test_the_death_of_a_second_worker_uses_up_no_try(run: Run) -> None:
+    """The first worker still has the shard, and its receipt comes."""
     ray = Played({0: [30.0, (1.0, DIES)]})
     assert once(run(ray, attempts=1))
 
 
 def test_a_first_worker_that_dies_leaves_the_shard_to_the_second(run: Run) -> None:
-    """It is not given to a third beside it."""
+    """A third worker does not get it as well."""
     ray = Played({0: [(7.0, DIES), 2.9]})
     assert once(run(ray))
     assert ray.tries[0] == 2
 
 
 def test_both_dying_ends_the_run_when_the_tries_are_used_up(run: Run) -> None:
-    """A shard that kills whoever has it is told as that."""
+    """The error names a shard that kills each of its workers."""
     ray = Played({0: [(9.0, DIES), (9.0, DIES), (1.0, DIES)]})
     with pytest.raises(WorkerLost, match="shard 0 lost its worker"):
         run(ray, attempts=2)
 
 
 def test_zero_turns_lateness_off(run: Run) -> None:
-    """Every shard once, however long one takes."""
+    """Every shard is tried once, however long it takes."""
     ray = Played({0: [500.0]})
     assert once(run(ray, late_factor=0))
     assert set(ray.tries.values()) == {1}
 
 
-def test_a_node_that_takes_starting_workers_along_does_not_end_the_run(run: Run) -> None:
-    """Eight start on one node and die at once; the next eight come up."""
+def test_the_loss_of_a_node_with_starting_workers_does_not_end_the_run(run: Run) -> None:
+    """Eight workers start on one node and die with it; the next eight start."""
     ray = Played(starts=[(1.0, DIES)] * 8)
     assert once(run(ray, shards=16, workers=8, attempts=2), 16)
     assert ray.hired == 16
 
 
-def test_workers_that_never_come_up_end_the_run(run: Run) -> None:
-    """As many deaths as tries for each worker, with none coming up in between."""
+def test_workers_that_never_start_end_the_run(run: Run) -> None:
+    """After as many deaths as tries for each worker, with no successful start in between."""
     ray = Played(starts=[(1.0, DIES)] * 100)
     with pytest.raises(WorkerLost, match="6 workers died while starting"):
         run(ray, workers=3, attempts=2)
 
 
-def test_a_worker_that_dies_gives_back_what_waited_behind(run: Run) -> None:
-    """Only what it was at has used up a try."""
+def test_the_shards_that_waited_for_a_dead_worker_are_given_to_others(run: Run) -> None:
+    """Only the shard that it was embedding has used up a try."""
     ray = Played({0: [(2.0, DIES)]})
     assert once(run(ray, attempts=2))
     again = {shard for shard, tries in ray.tries.items() if tries > 1}
