@@ -235,4 +235,4 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
         loaded()
     assert caught.value.exit_code == 7
     filler.unlink()
-    assert loaded() == 13
+    assert loaded() == 14

@@ -19,10 +19,10 @@ def test_an_ingest_reports_its_results(undisturbed: Undisturbed) -> None:
     out = undisturbed.first.out
     assert re.search(r"version +stories v[0-9a-f]{12} is live", out)
     assert re.search(rf"documents +{GOOD}\b", out)
-    assert re.search(r"chunks +\d+ in each of 13 collections", out)
+    assert re.search(r"chunks +\d+ in each of 14 collections", out)
     assert re.search(r"dead letters +6\b", out)
-    assert re.search(r"collections +13 built, 0 already complete", out)
-    assert re.search(r"recall +1\.0000 of the exact top 10, lowest of 13 collections", out)
+    assert re.search(r"collections +14 built, 0 already complete", out)
+    assert re.search(r"recall +1\.0000 of the exact top 10, lowest of 14 collections", out)
 
 
 def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
@@ -31,14 +31,14 @@ def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
         assert not [word for word in NOISE if word in ended.err], ended.err
         assert len(ended.err.splitlines()) < 40
         assert "embed: " in ended.err
-        assert "verify: 13 of 13 collections" in ended.err
+        assert "verify: 14 of 14 collections" in ended.err
 
 
 def test_the_second_run_reuses_everything(undisturbed: Undisturbed) -> None:
     """No shard is embedded, no collection built, no staged byte changed."""
     facts = undisturbed.second.json()
     assert facts["shards"] == facts["reused_shards"] > 10
-    assert (facts["built_collections"], facts["collections"]) == (0, 13)
+    assert (facts["built_collections"], facts["collections"]) == (0, 14)
     assert (facts["documents"], facts["dead_letters"]) == (GOOD, 6)
     assert facts["was_live"] is True
     assert facts["recall"] == 1.0
@@ -46,9 +46,9 @@ def test_the_second_run_reuses_everything(undisturbed: Undisturbed) -> None:
 
 
 def test_every_collection_has_every_chunk(undisturbed: Undisturbed) -> None:
-    """Twelve heads, the chunks and their texts: the same ids in each."""
+    """Twelve heads, the words, the chunks and their texts: the same ids in each."""
     ids = {name: set(rows) for name, rows in undisturbed.rows.items()}
-    assert len(ids) == 12 + 1 + 1
+    assert len(ids) == 12 + 1 + 1 + 1
     assert all(len(row_ids) == len(ids["texts"]) >= GOOD for row_ids in ids.values())
     assert len({frozenset(row_ids) for row_ids in ids.values()}) == 1
 

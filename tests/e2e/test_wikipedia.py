@@ -34,19 +34,19 @@ def wikipedia(
 
 
 def test_every_article_is_ingested(wikipedia: tuple[Path, Ended]) -> None:
-    """1,250 documents, no dead letter, in twelve head collections and the chunks."""
+    """1,250 documents, no dead letter, in twelve head collections, the words and the chunks."""
     facts = wikipedia[1].json()
     assert (facts["documents"], facts["dead_letters"]) == (NUM_ARTICLES, 0)
-    assert (facts["collections"], facts["built_collections"]) == (13, 13)
+    assert (facts["collections"], facts["built_collections"]) == (14, 14)
     assert facts["chunks"] > NUM_ARTICLES
 
 
 def test_all_collections_have_the_same_rows(wikipedia: tuple[Path, Ended]) -> None:
-    """The twelve heads and the chunks have one count."""
+    """The twelve heads, the words and the chunks have one count."""
     folder, ended = wikipedia
     status = run("status", "--json", cwd=folder, log=folder / "status").json()
     [version] = status["versions"]
-    assert len(version["rows"]) == 13
+    assert len(version["rows"]) == 14
     assert set(version["rows"].values()) == {ended.json()["chunks"]}
     assert version["whole"]
 

@@ -20,6 +20,7 @@ import psutil
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.stages.versions.stored_rows import words_of_version
 
 ROOT = Path(__file__).parents[2]
 GOOD = 100
@@ -206,7 +207,7 @@ def staged_files(project: Path) -> Mapping[str, str]:
 
 
 def contents(project: Path) -> dict[str, dict[int, bytes]]:
-    """Every row of every collection of the live version: chunk id to vector (and text)."""
+    """Every row of every collection of the live version: chunk id to vector, words or text."""
     config = Config.load(project / "mrag.toml")
     with closing(wiring.index(config)) as index:
         version = index.live()
@@ -216,14 +217,17 @@ def contents(project: Path) -> dict[str, dict[int, bytes]]:
         staging = wiring.staging(config, version)
         manifest = staging.manifest()
         assert manifest is not None
-        ids = [int(i) for s in manifest.shards for i in staging.chunk_ids(s.index)]
-        rows = {}
+        ids = [int(i) for shard in manifest.shards for i in staging.chunk_ids(shard.index)]
+        chunks = index.chunks(record.chunks_collection(), ids)
+        rows = {"texts": {i: repr(row).encode() for i, row in chunks.items()}}
         for name in index.collections():
-            rows[name] = {i: v.tobytes() for i, v in index.vectors(name, ids).items()}
+            if name == record.lexical_collection():
+                assert index.stale_words(words_of_version(record), list(chunks.values())) == []
+                rows[name] = dict.fromkeys(chunks, b"as in the chunk")
+            else:
+                rows[name] = {i: v.tobytes() for i, v in index.vectors(name, ids).items()}
             # No row besides those that were asked for.
             assert index.count(name) == len(rows[name])
-        chunks = index.chunks(record.chunks_collection(), ids)
-        rows["texts"] = {i: repr(row).encode() for i, row in chunks.items()}
     return rows
 
 
