@@ -35,7 +35,7 @@ def search(
             "--strategy",
             help="aspect, mrag, standard, standard-windows, split, mrag-unweighted, ...",
         ),
-    ] = "aspect",
+    ] = "adaptive",
     compare: Annotated[
         str | None, typer.Option(help="Another strategy to show beside it: `--compare standard`.")
     ] = None,

@@ -6,7 +6,7 @@ Every strategy is windows x voters x a vote; what differs is written in its row 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mrag_pipeline.domain.voting import PAPER, VoteSpec
@@ -14,12 +14,25 @@ from mrag_pipeline.errors import ConfigError
 
 # What is searched: the head collections; the standard vector, whole or cut into H pieces; words.
 VoterKind = Literal["heads", "standard", "lexical", "pieces"]
-Windows = Literal["query", "aspects", "sub-queries"]
+# The whole query; aspect windows of a long one; the whole question beside its clauses and parts;
+# what a chat model made of it.
+Windows = Literal["query", "aspects", "question", "sub-queries"]
 
-DEFAULT = "aspect"
+DEFAULT = "adaptive"
 
 # Reciprocal rank fusion of one window's rankings: no diversity, all voters equal.
 FUSED = VoteSpec("reciprocal", power=1.0, standard_weight=1.0, lexical_weight=1.0, coverage=0.0)
+# The whole question by reciprocal ranks of all voters; its parts by halved ones, as far as they
+# are sure; diversity among what they find. Measured in docs/retrieval.md.
+ADAPTIVE = VoteSpec(
+    power=2.0,
+    standard_weight=1.0,
+    lexical_weight=1.0,
+    coverage=0.8,
+    whole_constant=10.0,
+    unsure=0.85,
+    sure=1.0,
+)
 # Over windows, voters without heads: equal weights.
 EQUAL = VoteSpec(standard_weight=1.0, lexical_weight=1.0)
 
@@ -46,6 +59,22 @@ class Strategy:
 STRATEGIES: dict[str, Strategy] = {
     option.name: option
     for option in (
+        Strategy(
+            "adaptive",
+            "the whole question beside its parts, which count if they name subjects; heads, "
+            "standard vector and BM25 vote",
+            ("heads", "standard", "lexical"),
+            windows="question",
+            weighted=True,
+            vote=ADAPTIVE,
+        ),
+        Strategy(
+            "hybrid-adaptive",
+            "as adaptive, without heads: the ablation",
+            ("standard", "lexical"),
+            windows="question",
+            vote=replace(ADAPTIVE, standard_weight=1.0, lexical_weight=1.0),
+        ),
         Strategy(
             "aspect",
             "aspect windows; heads and the standard vector vote; coverage of all windows",

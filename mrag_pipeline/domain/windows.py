@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.settings.windows import WindowSpec
 
-Scale = Literal["query", "span", "sentence", "run", "sub-query", "given"]
+Scale = Literal["query", "clause", "span", "sentence", "run", "sub-query", "given"]
 
 # Longer runs of characters than any word of a spaced script.
 _LONGEST_WORD_CHARS = 30
@@ -55,7 +55,7 @@ def windows_of(query: str, sentences: Sequence[Span], spec: WindowSpec) -> list[
         sentences: of the query, in order; may be empty.
     Returns: at least one window; the whole query alone if it is short.
     """
-    words = _words(query)
+    words = words_in(query)
     if len(words) <= spec.short_words:
         return [whole(query)]
     most = 2 * spec.max_windows
@@ -114,7 +114,8 @@ def most_distinct(standard: NDArray[np.floating], spec: WindowSpec) -> NDArray[n
     return np.sort(np.array(kept, np.intp))
 
 
-def _words(text: str) -> list[Span]:
+def words_in(text: str) -> list[Span]:
+    """The words of a text: runs between spaces; where a script has none, a few characters each."""
     words: list[Span] = []
     start = 0
     for end in (*(index for index, char in enumerate(text) if char.isspace()), len(text)):

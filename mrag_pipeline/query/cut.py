@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.clauses import question_windows
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.windows import Scale, Window, given, most_distinct, whole, windows_of
 from mrag_pipeline.ports import Segmenter
@@ -24,6 +25,8 @@ def cut(query: Query, strategy: Strategy, segmenter: Segmenter, spec: WindowSpec
         scale: Scale = "sub-query" if strategy.windows == "sub-queries" else "given"
         texts = [text for text in query.windows if text.strip()]
         return [given(query.text, text, scale) for text in texts]
+    if strategy.windows == "question":
+        return question_windows(query.text, segmenter.sentences(query.text), spec)
     return windows_of(query.text, segmenter.sentences(query.text), spec)
 
 
@@ -35,6 +38,6 @@ def windows_to_search(
     Args:
         standard: (W, E), the windows' standard embeddings, of unit length.
     """
-    if strategy.windows == "aspects" and not query.windows and len(standard) > 1:
+    if strategy.windows in ("aspects", "question") and not query.windows and len(standard) > 1:
         return most_distinct(standard, spec)
     return np.arange(len(standard))

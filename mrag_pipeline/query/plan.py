@@ -38,14 +38,22 @@ def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -
     check_k(question.k)
     embeddings = question.embedded.embeddings
     check_embeddings(embeddings, record)
-    # Deep enough for k documents of several passages each; a deeper rank only adds small votes.
-    hits_per_window = max(spec.hits_per_voter, 4 * question.k) / len(embeddings)
-    limit = max(spec.min_hits_per_ranking, math.ceil(hits_per_window))
+    limit = _depth(strategy, question.k, len(embeddings), spec)
     seconds = question.seconds
     if seconds is None and question.min_heads is not None:
         seconds = spec.seconds
     voters = voters_of(strategy, record, question.embedded, limit)
     return SearchPlan(question, strategy, voters, seconds)
+
+
+def _depth(strategy: Strategy, k: int, num_windows: int, spec: RetrieveSpec) -> int:
+    """How many hits each ranking has: enough for k documents of several passages each."""
+    if strategy.windows == "question" or strategy.vote.rule == "reciprocal":
+        # Reciprocal ranks fall slowly: what is deep in several rankings can still win.
+        hits, least = spec.reciprocal_hits, spec.min_reciprocal_hits
+    else:
+        hits, least = spec.hits_per_voter, spec.min_hits_per_ranking
+    return max(least, math.ceil(max(hits, 4 * k) / num_windows))
 
 
 def group_plans(plans: Mapping[int, SearchPlan]) -> list[dict[int, SearchPlan]]:

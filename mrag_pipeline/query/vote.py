@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrag_pipeline.domain.voting import (
     Hit,
@@ -16,10 +17,12 @@ from mrag_pipeline.domain.voting import (
     candidate_chunks,
     choose_documents,
     fuse,
+    window_confidence,
 )
 from mrag_pipeline.query.checks import check_missing
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.plan import SearchPlan
+from mrag_pipeline.query.voters import STANDARD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +53,22 @@ def collect_votes(plan: SearchPlan, ranked: Ranked, num_candidates: int) -> Vote
         np.stack([ranking.ids for ranking in answers]),
         np.stack([ranking.scores for ranking in answers]),
         plan.voters.weights[answered],
+        _window_weights(plan, ranked),
     )
     size = max(num_candidates, 4 * plan.question.k)
     candidates = candidate_chunks(rankings, plan.strategy.vote, size)
     return Votes(plan, tuple(names[voter] for voter in answered), missing, rankings, candidates)
+
+
+def _window_weights(plan: SearchPlan, ranked: Ranked) -> NDArray[np.float64] | None:
+    """How much each window counts, by the standard vector's best hits; None: each the same."""
+    vote = plan.strategy.vote
+    if not vote.sure or STANDARD not in plan.voters.names:
+        return None
+    standard = ranked[plan.voters.names.index(STANDARD)]
+    if standard is None or plan.question.embedded.windows[0].scale != "query":
+        return None  # late, or the caller's own windows: each is meant
+    return window_confidence(standard.scores[:, 0], vote)
 
 
 def choose_hits(votes: Votes, documents: Mapping[int, str], fused_documents: int) -> list[Hit]:

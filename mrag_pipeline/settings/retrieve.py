@@ -24,6 +24,8 @@ class RetrieveSpec:
     windows: WindowSpec = field(default_factory=WindowSpec)
     hits_per_voter: int = 64  # over all windows; a vote at rank 8 counts 1/256 of one at rank 0
     min_hits_per_ranking: int = 8
+    reciprocal_hits: int = 192  # as hits_per_voter, where votes fall slowly with the rank
+    min_reciprocal_hits: int = 24
     candidates: int = 512  # chunks whose rows are fetched before documents are ranked
     read_early: int = 2  # chunks per requested document that are read before the vote is final
     fused_documents: int = 5  # of each sub-query that come before any of a deeper rank

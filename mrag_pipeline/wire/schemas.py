@@ -42,7 +42,7 @@ class SearchBody(Schema):
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
     k: int = Field(default=10, ge=1, le=MAX_K, description="Documents to fetch.")
-    strategy: str = Field(default="aspect", max_length=64, examples=["aspect"])
+    strategy: str = Field(default="adaptive", max_length=64, examples=["aspect"])
     filter: Filter | None = Field(default=None, description="Search only documents that match.")
     tenant: str | None = Field(
         default=None,

@@ -93,7 +93,7 @@ def test_a_question_of_two_aspects_finds_both(client: TestClient) -> None:
     answer = SearchAnswer.model_validate_json(response.content, strict=True)
     assert sorted(hit.document_id for hit in answer.hits) == ["dog", "star"]
     assert all(QUERY[one.start : one.end] == one.text for one in answer.windows)
-    assert answer.voters == ["l00_h00", "l00_h01", "l00_h02", "standard"]
+    assert answer.voters == ["l00_h00", "l00_h01", "l00_h02", "standard", "lexical"]
     assert answer.missing_voters == []
     assert {"encode", "search", "fetch", "vote", "total"} <= answer.seconds.keys()
     for hit in answer.hits:
@@ -169,7 +169,7 @@ def test_a_batch_answers_each_in_its_place(client: TestClient) -> None:
     answers = BatchAnswer.model_validate_json(response.content, strict=True).answers
     alone = [client.post("/v1/search", json=body).json() for body in bodies]
     assert [[hit.document_id for hit in one.hits] for one in answers] == list(map(found, alone))
-    assert [one.strategy for one in answers] == ["aspect", "mrag"]
+    assert [one.strategy for one in answers] == ["adaptive", "mrag"]
     assert len({one.version for one in answers}) == 1
 
 

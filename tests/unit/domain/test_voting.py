@@ -20,6 +20,7 @@ from mrag_pipeline.domain.voting import (
     choose_documents,
     fuse,
     weights_of,
+    window_confidence,
 )
 from mrag_pipeline.errors import ConfigError
 
@@ -221,3 +222,60 @@ def test_every_strategy_has_a_name_and_a_wrong_name_gets_a_suggestion() -> None:
     assert all(strategy(name).name == name for name in STRATEGIES)
     with pytest.raises(ConfigError, match="did you mean `aspect`"):
         strategy("aspects")
+
+
+# ------------------------------------------------------------------ confidence of windows
+GATED = VoteSpec(unsure=0.8, sure=1.0)
+
+
+@pytest.mark.parametrize(
+    ("best", "confidence"),
+    [
+        ([0.5], [1.0]),  # the whole question alone
+        ([0.5, 0.3, 0.4], [1.0, 0.0, 0.0]),  # 0.7 of it on the mean: pieces of one subject
+        ([0.5, 0.6, 0.6], [1.0, 1.0, 1.0]),  # nearer than the whole: subjects of their own
+        ([0.5, 0.5, 0.4], [1.0, 0.5, 0.5]),  # between
+        ([-0.1, 0.5], [1.0, 1.0]),  # the whole question is near nothing
+    ],
+)
+def test_windows_count_by_how_sure_they_are(best: list[float], confidence: list[float]) -> None:
+    """The mean of their best cosines, over the whole question's own."""
+    assert window_confidence(np.array(best), GATED) == pytest.approx(confidence)
+
+
+def test_without_a_gate_every_window_counts() -> None:
+    """As in the paper's rule and in `aspect`."""
+    assert window_confidence(np.array([0.9, 0.1]), VoteSpec()).tolist() == [1.0, 1.0]
+
+
+def test_windows_that_do_not_count_change_nothing() -> None:
+    """The whole question alone decides, by reciprocal ranks: 10/10 + 10/11."""
+    ids = np.array([[[1, 2, 3], [9, 8, 7]], [[2, 1, 3], [9, 8, 7]]])  # (V, W, c)
+    scores = np.zeros(ids.shape, np.float32)
+    spec = VoteSpec(whole_constant=10.0, power=2.0, coverage=0.8)
+    rankings = WeightedRankings(ids, scores, np.ones(2), np.array([1.0, 0.0]))
+    documents = {chunk: f"d{chunk}" for chunk in (1, 2, 3, 7, 8, 9)}
+    hits = choose_documents(rankings, documents, spec, 6)
+    assert [hit.document_id for hit in hits] == ["d1", "d2", "d3"]
+    assert hits[0].vote == pytest.approx(10 / 10 + 10 / 11)
+
+
+def test_sure_windows_bring_their_subjects() -> None:
+    """Diversity: what each window is about comes before the whole question's second."""
+    ids = np.array([[[1, 2, 3], [9, 8, 7], [5, 6, 4]]])
+    spec = VoteSpec(whole_constant=10.0, power=2.0, coverage=0.8)
+    rankings = WeightedRankings(ids, np.zeros(ids.shape, np.float32), np.ones(1), np.ones(3))
+    documents = {chunk: f"d{chunk}" for chunk in range(1, 10)}
+    hits = choose_documents(rankings, documents, spec, 3)
+    assert {hit.document_id for hit in hits} == {"d1", "d9", "d5"}
+
+
+def test_reciprocal_ranks_are_fused_as_the_field_does() -> None:
+    """Two voters, constant 60: a document second in both beats one that is first in one."""
+    ids = np.array([[[1, 2, 3]], [[4, 2, 5]]])
+    spec = VoteSpec("reciprocal", constant=60.0, power=1.0, coverage=0.0)
+    rankings = WeightedRankings(ids, np.zeros(ids.shape, np.float32), np.ones(2))
+    documents = {chunk: f"d{chunk}" for chunk in range(1, 6)}
+    [first, *_] = choose_documents(rankings, documents, spec, 5)
+    assert first.document_id == "d2"
+    assert first.vote == pytest.approx(2 * 60 / 61)

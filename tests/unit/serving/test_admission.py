@@ -42,7 +42,7 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
         ({"k": 21}, "k = 21", "at most 20"),
         ({"query": "x" * 11}, "query of 11 characters", "at most 10"),
         ({"windows": ["ok", "x" * 11]}, r"windows\[1\] of 11 characters", "at most 10"),
-        ({"strategy": "aspct"}, "no strategy 'aspct'", "one of aspect"),
+        ({"strategy": "aspct"}, "no strategy 'aspct'", "one of adaptive"),
         ({"filter": {"field": "year", "op": "eq", "value": 1}}, "field 'year'", "metadata.KEY"),
     ],
 )
