@@ -53,7 +53,7 @@ def test_the_values_can_be_read_out(stage: Stage, open_page: Opened) -> None:
 
 
 def test_a_larger_vote_is_a_stronger_colour(stage: Stage, open_page: Opened) -> None:
-    """Heat rises with the vote; the largest is full, none is none."""
+    """Heat rises with the vote: the largest vote gets full heat, no vote gets none."""
     page = open_page(stage.url)
     asked(page)
     heat = page.locator("#heat-voters tbody td").evaluate_all(

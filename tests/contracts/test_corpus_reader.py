@@ -238,7 +238,7 @@ def test_one_slice_read_alone_gives_its_part(build: Build, tmp_path: Path) -> No
 def test_a_blank_document_is_a_dead_letter_and_its_neighbours_live(
     build: Build, tmp_path: Path
 ) -> None:
-    """A bad document costs that document."""
+    """A document that cannot be read is set aside; the others are read."""
     found = _all(build(tmp_path, ["one", " \n", "three"]))
     assert [item.text if isinstance(item, Document) else None for item in found] == [
         "one",

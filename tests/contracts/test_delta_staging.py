@@ -64,7 +64,7 @@ def test_the_same_documents_are_the_same_slice(reopen: Opener) -> None:
 
 
 def test_a_syncs_documents_are_not_planned(reopen: Opener) -> None:
-    """Its shards are its slices, so nobody may cut them anew."""
+    """Its shards are its slices, so they must not be cut again."""
     with pytest.raises(StagingError):
         list(reopen().reader().slices(1_000))
 

@@ -52,7 +52,7 @@ def found(
 
 
 def test_a_passage_is_found_by_its_words(index: VectorIndex) -> None:
-    """The more and the rarer words it shares, the higher; without one it is no hit."""
+    """More and rarer shared words rank a chunk higher; a chunk that shares none is not a hit."""
     passages = rows_of("red fox", "red red apple", "green apple", "blue whale")
     assert index.load(WORDS, [passages]) == 4
     assert index.is_complete(WORDS, 4)

@@ -121,6 +121,6 @@ def test_limits_are_the_capabilities(index: VectorIndex) -> None:
 
 
 def test_closing_twice_does_nothing(index: VectorIndex) -> None:
-    """A second close is no error."""
+    """Closing twice is not an error."""
     index.close()
     index.close()

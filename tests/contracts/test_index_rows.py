@@ -58,7 +58,7 @@ def test_many_rows_are_fetched_at_once(index: VectorIndex) -> None:
 
 
 def test_a_documents_chunks_come_by_ordinal(index: VectorIndex) -> None:
-    """All of them and nobody else's."""
+    """All rows of the collection, and no others."""
     table = texts(["b", "a", "a", "c", "a"])
     shuffled = table.take([4, 2, 0, 1, 3])
     index.load(TEXTS, [shuffled])

@@ -77,6 +77,6 @@ def test_an_empty_collection_can_be_searched(index: VectorIndex) -> None:
 
 
 def test_searching_what_is_not_there_is_said(index: VectorIndex) -> None:
-    """A dropped version is no empty answer."""
+    """A search of a dropped version raises instead of returning no hits."""
     with pytest.raises(NoLiveVersion, match=HEAD.name):
         index.search([SearchRequest(HEAD.name, vectors(1), 3)])

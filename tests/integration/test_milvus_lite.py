@@ -243,7 +243,7 @@ def test_the_same_lines_work_on_a_lite_server(tmp_path: Path) -> None:
 
 
 def test_no_server_is_said(capfd: pytest.CaptureFixture[str]) -> None:
-    """A port where nobody listens is unavailable within the timeout, without a page of logs."""
+    """A closed port is reported as unavailable within the timeout, without a page of logs."""
     began = time.monotonic()
     with pytest.raises(IndexUnavailable, match=r"127\.0\.0\.1:9"):
         open_index(MilvusSpec(uri="http://127.0.0.1:9", timeout_s=1), "docs")

@@ -23,7 +23,7 @@ THREADS = 4
 def test_threads_that_come_first_load_a_collection_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lite cannot be searched while a collection is loaded again, so nobody loads it twice."""
+    """Lite cannot be searched while a collection is reloaded, so it is loaded only once."""
     spec = MilvusSpec(uri=str(tmp_path / "x.db"))
     with closing(open_index(spec, "docs")) as index:
         index.load(HEAD, [table_of(range(NUM_ROWS), vectors(NUM_ROWS))])

@@ -1,13 +1,13 @@
-"""With one window and `mrag` our ranking is the paper's, written here a second time from its text.
+"""With one window, `mrag` ranks as the paper does; the paper's rule is implemented here again.
 
 MRAG (arXiv 2406.05085), section 3: a head's importance is the mean norm of its embeddings times
 their mean pairwise cosine distance; each head ranks all documents by cosine distance to the
 query's embedding of that head; the document at rank r of head h gets s_h * 2^-r (r from 0); the
-votes are summed over the heads. Nothing of the package counts or ranks in this second writing: it
-compares every pair and ranks every document, in Python's and numpy's plainest words.
+votes are summed over the heads. This second implementation uses nothing of the package: it compares
+every pair and ranks every document in plain Python and numpy.
 
-The paper's documents have one embedding each. Where ours have several passages a document stands
-once in a head's ranking, at its best passage; with one passage that is the paper's rule.
+The paper's documents have one embedding each. A document of several passages appears once in a
+head's ranking, at its best passage; with one passage that is the paper's rule.
 
 Shape legend: N chunks, H heads, D head dimension, E standard width.
 """
@@ -36,11 +36,11 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.fake_encoder import FakeSegmenter
 
-MOST = 25  # documents compared: as many as any query of the paper asks for
+MOST = 25  # documents compared; the most that any query of the paper asks for
 VERSION = "v0123456789ab"
 
 
-# ------------------------------------------------------------------ the paper, a second time
+# ------------------------------------------------------------------ the paper's rule
 def importance(heads: np.ndarray) -> list[float]:
     """s_h of (N, H, D): every pair is compared, as the authors' code does (self-pairs too)."""
     scores = []
@@ -54,8 +54,8 @@ def importance(heads: np.ndarray) -> list[float]:
 
 def distances(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Cosine distance of (N, D) to (D,)."""
-    wide, asked = vectors.astype(np.float64), query.astype(np.float64)
-    return 1.0 - (wide @ asked) / (np.linalg.norm(wide, axis=1) * np.linalg.norm(asked))
+    stored, single = vectors.astype(np.float64), query.astype(np.float64)
+    return 1.0 - (stored @ single) / (np.linalg.norm(stored, axis=1) * np.linalg.norm(single))
 
 
 def by_the_paper(
@@ -67,14 +67,14 @@ def by_the_paper(
         nearest: dict[str, float] = {}
         for owner, far in zip(owners, distances(heads[:, head], query[head]), strict=True):
             nearest[owner] = min(far, nearest.get(owner, np.inf))
-        for rank, owner in enumerate(sorted(nearest, key=lambda one: nearest[one])):
+        for rank, owner in enumerate(sorted(nearest, key=lambda document: nearest[document])):
             votes[owner] += score * 2.0**-rank
-    return sorted(votes.items(), key=lambda one: -one[1])
+    return sorted(votes.items(), key=lambda entry: -entry[1])
 
 
-# ------------------------------------------------------------------ ours
+# ------------------------------------------------------------------ the product
 class Given:
-    """An encoder of texts whose embeddings are known."""
+    """An encoder whose embeddings are given."""
 
     def __init__(self, card: EncoderCard, texts: Sequence[str], made: Embeddings) -> None:
         self.card = card
@@ -88,7 +88,7 @@ class Given:
 
 
 def retriever(encoder: Encoder, owners: Sequence[str], made: Embeddings) -> Retriever:
-    """Over an exact index of the chunks, whose importance comes from the product's sums."""
+    """A retriever over an exact index of the chunks, with importance from the product's sums."""
     record = VersionRecord(
         index="toy",
         version=VERSION,
@@ -104,8 +104,8 @@ def retriever(encoder: Encoder, owners: Sequence[str], made: Embeddings) -> Retr
     )
     index = ExactIndex("toy")
     ids = np.arange(1, len(owners) + 1)
-    for at, name in enumerate(record.head_collections()):
-        table = head_table(ids, np.ascontiguousarray(made.heads[:, at]), "float32")
+    for head, name in enumerate(record.head_collections()):
+        table = head_table(ids, np.ascontiguousarray(made.heads[:, head]), "float32")
         index.load(CollectionSpec(name, "head", encoder.card.head_dim), [table])
     chunks = [
         Chunk(number, owner, 0, 0, 1, "x", "", {}, "")
@@ -116,20 +116,20 @@ def retriever(encoder: Encoder, owners: Sequence[str], made: Embeddings) -> Retr
     return Retriever(encoder, FakeSegmenter(), index, record)
 
 
-def ours(asked: Retriever, query: str, k: int) -> list[tuple[str, float]]:
-    answer = asked.retrieve(query, k, "mrag")
+def ours(product: Retriever, query: str, k: int) -> list[tuple[str, float]]:
+    answer = product.retrieve(query, k, "mrag")
     assert [window.text for window in answer.windows] == [query]
-    return [(one.hit.document_id, one.hit.vote) for one in answer.found]
+    return [(hit.hit.document_id, hit.hit.vote) for hit in answer.found]
 
 
-def assert_same(found: list[tuple[str, float]], expected: list[tuple[str, float]]) -> None:
-    assert [name for name, _ in found] == [name for name, _ in expected]
+def assert_same(ranked: list[tuple[str, float]], expected: list[tuple[str, float]]) -> None:
+    assert [name for name, _ in ranked] == [name for name, _ in expected]
     np.testing.assert_allclose(
-        [vote for _, vote in found], [vote for _, vote in expected], rtol=1e-9
+        [vote for _, vote in ranked], [vote for _, vote in expected], rtol=1e-9
     )
 
 
-# ------------------------------------------------------------------ that they are one
+# ------------------------------------------------------------------ both agree
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -142,7 +142,7 @@ def test_small_random_indexes_rank_as_the_paper(
 ) -> None:
     """Every document in the paper's order with the paper's vote, whatever the vectors' norms."""
     random = np.random.default_rng(seed)
-    owners = [f"d{at}" for at, count in enumerate(passages) for _ in range(count)]
+    owners = [f"d{document}" for document, count in enumerate(passages) for _ in range(count)]
     shape = (len(owners) + 1, num_heads, head_dim)
     lengths = random.lognormal(size=(*shape[:2], 1))
     heads = (random.normal(size=shape) * lengths).astype(np.float32)
@@ -159,12 +159,12 @@ def test_small_random_indexes_rank_as_the_paper(
         pooling="cls",
         standard_pooling="mean",
     )
-    texts = [f"chunk {at}" for at in range(len(owners))]
+    texts = [f"chunk {number}" for number in range(len(owners))]
     encoder = Given(card, [*texts, "the query"], made)
     stored = Embeddings(heads[:-1], standard[:-1], made.num_tokens[:-1])
-    found = ours(retriever(encoder, owners, stored), "the query", len(passages))
+    ranked = ours(retriever(encoder, owners, stored), "the query", len(passages))
     expected = by_the_paper(heads[-1], heads[:-1], importance(heads[:-1]), owners)
-    assert_same(found, expected)
+    assert_same(ranked, expected)
 
 
 @pytest.mark.slow
@@ -173,13 +173,13 @@ def test_all_wikipedia_queries_rank_as_the_paper(minilm: EncoderSpec, datasets: 
     """250 stories over 1,250 whole articles with MiniLM: the same 25 documents, order and votes."""
     data = open_data_set("wikipedia-v1")
     encoder = load_encoder(minilm, device="cpu")
-    owners = [one.id for one in data.documents]
-    made = encoder.encode([one.text for one in data.documents], "document")
-    queries = [one.text for one in data.labelled.queries]
-    asked = encoder.encode(queries, "query")
+    owners = [document.id for document in data.documents]
+    made = encoder.encode([document.text for document in data.documents], "document")
+    queries = [query.text for query in data.labelled.queries]
+    embedded = encoder.encode(queries, "query")
     assert (len(owners), len(queries)) == (1250, 250)
-    product = retriever(Given(encoder.card, queries, asked), owners, made)
+    product = retriever(Given(encoder.card, queries, embedded), owners, made)
     scores = importance(made.heads)
     for row, query in enumerate(queries):
-        expected = by_the_paper(asked.heads[row], made.heads, scores, owners)
+        expected = by_the_paper(embedded.heads[row], made.heads, scores, owners)
         assert_same(ours(product, query, MOST), expected[:MOST])

@@ -193,7 +193,7 @@ def test_the_last_shards_are_shared_out(tmp_path: Path) -> None:
 def test_more_workers_or_threads_than_cores_still_run(
     tmp_path: Path, workers: dict[str, int]
 ) -> None:
-    """What the config says is done; nobody waits for a core that will never be free."""
+    """The config is followed, and no actor waits for a core that will never be free."""
     pool = a_pool(tmp_path, **workers)
     try:
         assert shards_of(pool.run([a_shard(i) for i in range(12)])) == list(range(12))

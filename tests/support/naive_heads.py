@@ -1,17 +1,20 @@
-"""One text at a time through plain transformers: what every faster path must equal.
+"""Encodes one text at a time through plain transformers: every faster path must equal this.
 
-Written without our encoder: its own table of where the heads are.
+Uses nothing of our encoder, and has a table of its own of where the heads are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+
+from tests.support.tiny_models import MAX_POSITIONS
 
 PROJECTIONS = {
     "bert": "encoder.layer.2.attention.output.dense",
@@ -37,6 +40,22 @@ PROJECTIONS = {
     "gte": "layers.2.self_attn.o_proj",
 }
 CLASSES = {"dpr": "DPRQuestionEncoder", "t5": "T5EncoderModel"}
+TOLERANCE = 1e-5  # relative to the largest number of the array
+
+# None, one word, odd and even lengths, the maximum, just over it, far over it, a repeated text:
+# 2 tokens and more with special ones, 1 and more without.
+TEXTS = [
+    "",
+    "w1",
+    "w2 w3",
+    "w4 w5 w6 w7 w8 w9 w10",
+    " ".join(f"w{number % 60}" for number in range(MAX_POSITIONS - 2)),
+    " ".join(f"w{number % 60}" for number in range(MAX_POSITIONS - 1)),
+    " ".join(f"w{number * 7 % 60}" for number in range(3 * MAX_POSITIONS)),
+    "unknown w11 . w12",
+    "w2 w3",
+    " ".join(f"w{number * 3 % 60}" for number in range(19)),
+]
 
 
 @dataclass(frozen=True)
@@ -81,3 +100,22 @@ def encode_naively(
         finals.append(torch.nn.functional.normalize(_pool(final.float(), standard), dim=0))
         lengths.append(len(ids))
     return Naive(torch.stack(seen).numpy(), torch.stack(finals).numpy(), lengths)
+
+
+def naive_heads(family: str, folder: Path, pooling: str, standard: str) -> Naive:
+    """TEXTS by the naive loop over a tiny model of the family."""
+    return encode_naively(
+        folder,
+        TEXTS,
+        projection=PROJECTIONS[family],
+        pooling=pooling,
+        standard=standard,
+        max_tokens=MAX_POSITIONS,
+        model_class=CLASSES.get(family, "AutoModel"),
+    )
+
+
+def difference(ours: NDArray[np.floating[Any]], theirs: NDArray[np.floating[Any]]) -> float:
+    """The largest difference, relative to the largest number of `theirs`."""
+    theirs = theirs.reshape(ours.shape)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

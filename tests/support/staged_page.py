@@ -55,7 +55,7 @@ def a_hit(name: str, by_window: list[float], by_voter: list[float], **given: Any
 
 
 def an_answer(strategy: str = "aspect", **given: Any) -> SearchAnswer:
-    """Ours finds fetch, parse and store; standard only fetch, and then what nobody wanted."""
+    """Ours finds fetch, parse and store; standard finds only fetch, then unrelated documents."""
     facts: dict[str, Any]
     if strategy == "standard":
         facts = {

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, made on the spot and saved as real ones are."""
+"""Creates tiny random models of every family and saves them as real ones are saved."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def save_tokenizer(folder: Path, *, special: bool = True, pad_id: int = 0) -> No
     if pad_id == 1:
         reserved[0] = "[UNK]"
     vocab = {word: number for number, word in reserved.items()}
-    vocab |= {word: len(reserved) + place for place, word in enumerate(WORDS)}
+    vocab |= {word: len(reserved) + index for index, word in enumerate(WORDS)}
     backend = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     if special:

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_packed_attention_that_differs_is_not_used(
     folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A model is packed only after its vectors have been compared; the log says why not."""
+    """Packing is used only if it gives the same vectors; otherwise the log says why not."""
 
     def doubled(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
         return packed_attention.packed_attention(*args, **kwargs)[0] * 2, None
@@ -49,21 +49,21 @@ def test_a_packed_attention_that_differs_is_not_used(
     np.testing.assert_array_equal(encoder.encode(TEXTS, "document").heads, expected.heads)
 
 
-def test_a_layer_that_goes_on_differently_runs_in_full(
+def test_a_last_layer_that_differs_when_shortened_runs_in_full(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The short cut is compared with the whole layer before it is taken."""
+    """The shortened layer is used only if it equals the full one."""
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     wrong = replace(
         families.FAMILIES["bert"], finish_layer=lambda layer, entered, attended: entered
     )
     monkeypatch.setitem(families.FAMILIES, "bert", wrong)
-    found = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
-    np.testing.assert_allclose(found.standard, expected.standard, atol=1e-6)
+    embeddings = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
+    np.testing.assert_allclose(embeddings.standard, expected.standard, atol=1e-6)
 
 
-def test_the_last_layer_does_only_what_is_read(folder: str) -> None:
-    """Its MLP sees one token a text, and nothing when no standard embedding is wanted."""
+def test_the_last_layer_computes_only_what_is_read(folder: str) -> None:
+    """Its MLP sees one token per text, or nothing if no standard embedding is wanted."""
     encoder = load_encoder(EncoderSpec(folder))
     seen: list[int] = []
     last: Any = encoder.model.get_submodule("encoder.layer.2.intermediate")
@@ -77,8 +77,10 @@ def test_the_last_layer_does_only_what_is_read(folder: str) -> None:
 @pytest.mark.parametrize(
     ("family", "query"), [("bert", "attention.self.query"), ("qwen3", "self_attn.q_proj")]
 )
-def test_queries_are_made_for_what_is_read(family: str, query: str, tmp_path: Path) -> None:
-    """The last layer's query projection sees one token a text; the one before all of them."""
+def test_queries_are_computed_only_for_what_is_read(
+    family: str, query: str, tmp_path: Path
+) -> None:
+    """The last layer's query projection sees one token per text, the layer before it all tokens."""
     encoder = load_encoder(EncoderSpec(str(save_model(family, tmp_path))))
     stack = encoder.capture.names[0].split(".2.")[0]
     seen: dict[int, int] = {}
@@ -91,16 +93,14 @@ def test_queries_are_made_for_what_is_read(family: str, query: str, tmp_path: Pa
             return original(states)
 
         vars(projection)["forward"] = forward
-    found = encoder.encode(TEXTS, "document", standard=False)
-    assert seen == {1: found.num_tokens.sum(), 2: len(TEXTS)}
+    embeddings = encoder.encode(TEXTS, "document", standard=False)
+    assert seen == {1: embeddings.num_tokens.sum(), 2: len(TEXTS)}
     plain = load_encoder(EncoderSpec(str(tmp_path)), packed=False).encode(TEXTS, "document")
-    np.testing.assert_allclose(found.heads, plain.heads, atol=1e-5)
+    np.testing.assert_allclose(embeddings.heads, plain.heads, atol=1e-5)
 
 
-def test_a_long_row_is_filled_up_to_a_whole_step(
-    folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rows of few different lengths: what fills one up is not among the vectors."""
+def test_a_long_row_is_padded_to_a_whole_step(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows have few different lengths; the padding yields no vectors."""
     monkeypatch.setattr(forward_paths, "CPU_ROW_STEP", 1)
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS * 3, "document")
     monkeypatch.undo()
@@ -108,17 +108,17 @@ def test_a_long_row_is_filled_up_to_a_whole_step(
     seen: list[int] = []
     first: Any = encoder.model.get_submodule("encoder.layer.0")
     first.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
-    found = encoder.encode(TEXTS * 3, "document")
-    assert found.num_tokens.sum() % 32
-    assert seen == [-(-found.num_tokens.sum() // 32) * 32]
-    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
-    np.testing.assert_allclose(found.standard, expected.standard, atol=1e-6)
+    embeddings = encoder.encode(TEXTS * 3, "document")
+    assert embeddings.num_tokens.sum() % 32
+    assert seen == [-(-embeddings.num_tokens.sum() // 32) * 32]
+    np.testing.assert_allclose(embeddings.heads, expected.heads, atol=1e-6)
+    np.testing.assert_allclose(embeddings.standard, expected.standard, atol=1e-6)
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every text still gets its vectors, in the right place."""
+    """Every text still gets its vectors, in the right position."""
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     encoder = load_encoder(EncoderSpec(folder))
     run, sizes = PackedPath.run, []
@@ -130,8 +130,8 @@ def test_out_of_memory_halves_the_budget_and_goes_on(
         return run(self, rows, want_standard)
 
     monkeypatch.setattr(PackedPath, "run", small)
-    found = encoder.encode(TEXTS, "document")
-    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
+    embeddings = encoder.encode(TEXTS, "document")
+    np.testing.assert_allclose(embeddings.heads, expected.heads, atol=1e-6)
     assert encoder.batch_tokens <= 40
     sizes.clear()
     encoder.encode(TEXTS, "document")
@@ -152,19 +152,21 @@ def test_a_text_too_large_by_itself_is_an_error(
         encoder.encode(TEXTS, "document")
 
 
-def test_windows_of_texts_do_not_show(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokenizing ahead in windows gives each text its own vectors, in order."""
+def test_tokenizing_in_windows_changes_nothing(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text gets its own vectors, in order."""
     expected = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
     monkeypatch.setattr(transformer, "WINDOW_TEXTS", 4)
-    found = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
-    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
-    np.testing.assert_array_equal(found.num_tokens, expected.num_tokens)
+    embeddings = load_encoder(EncoderSpec(folder)).encode(TEXTS, "document")
+    np.testing.assert_allclose(embeddings.heads, expected.heads, atol=1e-6)
+    np.testing.assert_array_equal(embeddings.num_tokens, expected.num_tokens)
 
 
 def test_the_next_texts_are_tokenized_while_a_pass_runs(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first pass does not end here before the second window's tokenizing has begun."""
+    """The first pass here waits until tokenizing of the second window has begun."""
     monkeypatch.setattr(transformer, "WINDOW_TEXTS", len(TEXTS) // 2)
     encoder = load_encoder(EncoderSpec(folder))
     run, ids = PackedPath.run, TextTokenizer.ids
@@ -189,7 +191,7 @@ def test_the_next_texts_are_tokenized_while_a_pass_runs(
 def test_an_architecture_outside_the_interface_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """MPNet is padded, exactly; one line when it is loaded and none for each batch."""
+    """MPNet is padded and exact; loading logs one line, batches log none."""
     folder = str(save_model("mpnet", tmp_path))
     with caplog.at_level(logging.INFO):
         encoder = load_encoder(EncoderSpec(folder))
@@ -203,7 +205,7 @@ def test_an_architecture_outside_the_interface_says_so_once(
 
 
 def test_packing_one_model_leaves_others_alone(folder: str, tmp_path: Path) -> None:
-    """Two encoders in one process, one packed and one not."""
+    """Two encoders run in one process, one packed and one not."""
     packed = load_encoder(EncoderSpec(folder))
     padded = load_encoder(EncoderSpec(str(save_model("mpnet", tmp_path))))
     first = packed.encode(TEXTS, "document")

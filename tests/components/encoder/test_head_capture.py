@@ -35,7 +35,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_unlisted_family_is_found_by_structure(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its row in the table the same projection is found."""
+    """Without the family's table entry the same projection is found."""
     folder = str(save_model(family, tmp_path))
     listed = load_encoder(EncoderSpec(folder))
     monkeypatch.delitem(FAMILIES, family)
@@ -43,7 +43,7 @@ def test_an_unlisted_family_is_found_by_structure(
 
 
 def test_a_linear_attention_layer_has_no_heads(tmp_path: Path) -> None:
-    """The message names the layers that do; one of them can be asked for."""
+    """The message names the layers that have heads; any of them can be selected."""
     types = ["linear_attention", "full_attention", "linear_attention"]
     folder = str(save_model("qwen3_next", tmp_path, layer_types=types, **_NEXT))
     with pytest.raises(UnsupportedArchitecture, match=r"linear_attention.*\[1\]"):
@@ -55,7 +55,7 @@ def test_a_linear_attention_layer_has_no_heads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["bitnet"])
 def test_a_norm_that_mixes_heads_is_refused(family: str, tmp_path: Path) -> None:
-    """After it, a head's vector depends on all other heads."""
+    """After such a norm a head's vector depends on all other heads."""
     folder = str(save_model(family, tmp_path))
     with pytest.raises(UnsupportedArchitecture, match="mixed"):
         load_encoder(EncoderSpec(folder))
@@ -83,7 +83,7 @@ def test_more_tokens_than_positions_are_refused(bert: Path) -> None:
 
 
 def test_long_rope_is_read_up_to_where_its_angles_change(tmp_path: Path) -> None:
-    """Beyond 16 positions a text would change the vectors of those that share its batch."""
+    """Beyond 16 positions a text would change the vectors of the others in its batch."""
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16}
     rope |= {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
     changes: dict[str, Any] = {"rope_parameters": rope, "original_max_position_embeddings": 16}

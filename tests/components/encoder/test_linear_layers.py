@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Block(nn.Module):
-    """As BERT's intermediate layer."""
+    """Built like BERT's intermediate layer."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Block(nn.Module):
         self.intermediate_act_fn = activation
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.intermediate_act_fn(self.dense(states))
-        return found
+        activated: torch.Tensor = self.intermediate_act_fn(self.dense(states))
+        return activated
 
 
 def needs_onednn(model: nn.Module, onednn: bool = True) -> FastLinears:
@@ -45,8 +45,8 @@ def needs_onednn(model: nn.Module, onednn: bool = True) -> FastLinears:
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Identity()])
 @pytest.mark.parametrize("rows", [1, 3, 17])
 @pytest.mark.parametrize("onednn", [True, False])
-def test_they_multiply_the_same(activation: nn.Module, rows: int, onednn: bool) -> None:
-    """Whatever comes after, for any number of rows; off, they are what they were."""
+def test_fast_layers_compute_the_same(activation: nn.Module, rows: int, onednn: bool) -> None:
+    """With any activation and number of rows; switched off, the original layers are back."""
     torch.manual_seed(1)
     block, states = Block(activation), torch.randn(2, rows, 5)
     with torch.inference_mode():
@@ -59,15 +59,15 @@ def test_they_multiply_the_same(activation: nn.Module, rows: int, onednn: bool) 
     assert block.intermediate_act_fn is activation
 
 
-def test_products_are_made_for_few_numbers_of_rows() -> None:
-    """What is planned for each is kept: 64 up to 256 rows, 56 from there to 2,048."""
+def test_kernels_are_prepared_for_few_numbers_of_rows() -> None:
+    """There is one kernel per number of rows: 64 numbers up to 256 rows, 56 from there to 2,048."""
     made = {rows + linear_layers.missing_rows(rows) for rows in range(1, 2_049)}
     assert len(made) == 120
     assert all(0 <= linear_layers.missing_rows(rows) < max(4, rows / 8) for rows in range(1, 2_049))
 
 
-def test_hooks_still_see_what_goes_in() -> None:
-    """Heads are read by one."""
+def test_hooks_still_see_the_inputs() -> None:
+    """Head capture reads the heads with a hook."""
     block = Block(nn.GELU())
     needs_onednn(block).on()
     seen: list[torch.Tensor] = []
@@ -79,7 +79,7 @@ def test_hooks_still_see_what_goes_in() -> None:
 
 
 def test_a_layer_without_bias_has_none() -> None:
-    """As all of Llama's."""
+    """All of Llama's layers are like this."""
     linear = nn.Sequential(nn.Linear(4, 3, bias=False))
     states = torch.randn(2, 4)
     with torch.inference_mode():
@@ -93,12 +93,12 @@ def test_a_layer_without_bias_has_none() -> None:
     [(nn.LayerNorm(3), "no linear"), (nn.Sequential(nn.Linear(2, 2).half()), "float32")],
 )
 def test_what_cannot_be_made_faster_says_why(model: nn.Module, why: str) -> None:
-    """And is left alone."""
+    """The model is left unchanged."""
     assert why in FastLinears(model).unable()
 
 
 def test_without_avx512_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then only GELU is done otherwise: in place, and only where a block ends in it."""
+    """Then only GELU is replaced, by one in place, and only where a block ends in it."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert "AVX2" in FastLinears(nn.Sequential(nn.Linear(2, 2))).unable()
     model = nn.Sequential(Block(nn.GELU()), nn.Linear(7, 7))
@@ -112,7 +112,7 @@ def test_without_avx512_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """100 weights of 4 bytes, 399 allowed."""
+    """100 weights take 400 bytes, 399 are allowed."""
     monkeypatch.setattr(linear_layers, "MAX_LAYOUT_BYTES", 399)
     assert "GiB" in FastLinears(nn.Sequential(nn.Linear(10, 10)), onednn=True).unable()
 
@@ -120,14 +120,14 @@ def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("onednn", "way"), [(True, "_multiplier"), (False, "_gelu_in_place")], ids=["onednn", "torch"]
 )
-def test_an_encoder_uses_them_unless_they_differ(
+def test_an_encoder_uses_fast_layers_unless_they_differ(
     onednn: bool,
     way: str,
     folder: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They are compared with the model's own before they are used; the log says why not."""
+    """They are compared with the model's own first; if they differ, the log says so."""
     expected = load_encoder(EncoderSpec(folder), packed=False).encode(TEXTS, "document")
     monkeypatch.setattr(linear_layers, "onednn_is_faster", lambda: onednn)
     encoder = load_encoder(EncoderSpec(folder))
@@ -143,15 +143,15 @@ def test_an_encoder_uses_them_unless_they_differ(
     last = encoder.model.get_submodule("encoder.layer.2.intermediate.dense")
     assert "forward" not in vars(last)
     assert any("encoder_plain_linears" in m and "differ" in m for m in caplog.messages)
-    found = encoder.encode(TEXTS, "document")
-    np.testing.assert_allclose(found.heads, expected.heads, atol=1e-6)
+    embeddings = encoder.encode(TEXTS, "document")
+    np.testing.assert_allclose(embeddings.heads, expected.heads, atol=1e-6)
 
 
 @pytest.mark.parametrize("able", [True, False])
 def test_bfloat16_on_a_cpu_without_it_is_warned_of(
     able: bool, folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is exact and slow, and nobody would know why."""
+    """The result is exact but slow, so the log gives the reason."""
     monkeypatch.setattr(transformer, "multiplies_bfloat16", lambda: able)
     load_encoder(EncoderSpec(folder, dtype="bfloat16"), device="cpu")
     warned = [m for m in caplog.messages if "encoder_slow dtype=bfloat16" in m]

@@ -14,7 +14,7 @@ from tests.support.tiny_models import save_model
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "qwen3", "gpt2", "mpnet", "t5"])
 def test_a_good_model_passes_its_checks(family: str, tmp_path: Path) -> None:
-    """Its path equals one text at a time; its heads add up to the projection's output."""
+    """Its path equals encoding one text at a time; its heads add up to the projection's output."""
     steps: list[str] = []
     report = check_model(EncoderSpec(str(save_model(family, tmp_path))), say=steps.append)
     assert report.holds
@@ -26,13 +26,13 @@ def test_a_good_model_passes_its_checks(family: str, tmp_path: Path) -> None:
 
 
 def test_each_layer_that_is_read_is_checked(tmp_path: Path) -> None:
-    """Two layers, two sums."""
+    """With two layers there are two sums."""
     report = check_model(EncoderSpec(str(save_model("bert", tmp_path)), layers=(-1, -2)))
     claims = [proof.claim for proof in report.proofs]
     assert sum("add up" in claim for claim in claims) == 2
 
 
-def test_wrong_heads_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_heads_fail_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packed path whose heads are a tenth too long fails the check."""
     folder = save_model("bert", tmp_path)
     load = load_encoder

@@ -44,7 +44,7 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 
 def test_the_same_files_elsewhere_have_the_same_hash(bert: Path, copy: Path) -> None:
-    """A copy, with notes and other formats beside, is the same encoder."""
+    """A copy of the folder, with unrelated files added, is the same encoder."""
     (copy / "README.md").write_text("notes")
     (copy / "pytorch_model.bin").write_bytes(b"never read")
     assert find_model(spec(copy)).weights_hash() == find_model(spec(bert)).weights_hash()
@@ -52,7 +52,7 @@ def test_the_same_files_elsewhere_have_the_same_hash(bert: Path, copy: Path) -> 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_changed_file_changes_the_hash(name: str, copy: Path) -> None:
-    """Weights, shape and tokens each decide the vectors."""
+    """Weights, config and tokenizer all determine the vectors."""
     before = find_model(spec(copy)).weights_hash()
     with (copy / name).open("ab") as file:
         file.write(b" ")
@@ -67,15 +67,15 @@ def test_a_model_travels_in_a_package_that_is_never_imported(
     shutil.copytree(bert, package / "model")
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    found = find_model(spec("package:carried_model"))
-    assert found.transformer == package / "model"
+    source = find_model(spec("package:carried_model"))
+    assert source.transformer == package / "model"
     assert "carried_model" not in sys.modules
-    assert found.weights_hash() == find_model(spec(bert)).weights_hash()
+    assert source.weights_hash() == find_model(spec(bert)).weights_hash()
 
 
 @pytest.mark.parametrize("name", ["no_such_package", "os", "numpy", "a b", "..", "os.path"])
 def test_a_package_without_a_model_is_not_found(name: str) -> None:
-    """The message says what was expected in it."""
+    """The message says what the package must contain."""
     with pytest.raises(ModelNotFound) as caught:
         find_model(spec(f"package:{name}"))
     assert caught.value.expected
@@ -83,7 +83,7 @@ def test_a_package_without_a_model_is_not_found(name: str) -> None:
 
 @pytest.mark.parametrize("revision", ["", "main", "v1.0", COMMIT[:12]])
 def test_a_hub_model_must_be_pinned_to_a_commit(revision: str) -> None:
-    """A branch or tag can move; the message tells how to find the commit."""
+    """A branch or tag can move; the message says how to find the commit."""
     with pytest.raises(ConfigError, match="40 hex digits") as caught:
         find_model(spec("somebody/some-model", revision=revision))
     assert "git ls-remote" in caught.value.fix
@@ -92,21 +92,21 @@ def test_a_hub_model_must_be_pinned_to_a_commit(revision: str) -> None:
 def test_a_pinned_model_is_taken_from_the_cache_without_the_hub(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was fetched once loads offline, and has the folder's hash."""
+    """A model fetched once loads offline and has the folder's hash."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     snapshot = tmp_path / "models--somebody--some-model" / "snapshots" / COMMIT
     shutil.copytree(bert, snapshot)
-    found = find_model(spec("somebody/some-model", revision=COMMIT))
-    assert found.weights_hash() == find_model(spec(bert)).weights_hash()
+    source = find_model(spec("somebody/some-model", revision=COMMIT))
+    assert source.weights_hash() == find_model(spec(bert)).weights_hash()
 
 
-def test_an_unreachable_hub_is_said_with_what_to_do(
+def test_an_unreachable_hub_is_reported_with_a_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offline and not cached: the model's name, and the way through a folder."""
+    """Offline and not cached: the message names the model and suggests a local folder."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -118,13 +118,13 @@ def test_an_unreachable_hub_is_said_with_what_to_do(
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./none", "~/none", "", "a/b/c"])
 def test_a_missing_folder_is_not_found(model: str) -> None:
-    """A path is never taken for a hub id."""
+    """A path is never treated as a hub id."""
     with pytest.raises(ModelNotFound):
         find_model(spec(model, revision=COMMIT))
 
 
 def test_a_folder_of_pickles_is_refused(copy: Path) -> None:
-    """The pickle is not opened: it would run its code."""
+    """The pickle is not opened, since that would run its code."""
 
     class Trap:
         def __reduce__(self) -> Any:
@@ -139,7 +139,7 @@ def test_a_folder_of_pickles_is_refused(copy: Path) -> None:
 
 
 def test_a_folder_without_weights_is_not_a_model(copy: Path) -> None:
-    """Nor one without config.json, or that lacks a file its index names."""
+    """Nor is one without config.json, or without a file that its index names."""
     (copy / "model.safetensors").unlink()
     with pytest.raises(ModelNotFound, match="no weights"):
         find_model(spec(copy))
@@ -152,7 +152,7 @@ def test_a_folder_without_weights_is_not_a_model(copy: Path) -> None:
 
 
 def test_a_model_that_brings_its_own_code_is_refused(copy: Path) -> None:
-    """auto_map names code in the folder; it does not run."""
+    """auto_map names code in the folder; that code does not run."""
     change_config(
         copy, model_type="homemade", auto_map={"AutoModel": "modeling_homemade.HomeModel"}
     )
@@ -163,14 +163,14 @@ def test_a_model_that_brings_its_own_code_is_refused(copy: Path) -> None:
 
 
 def test_missing_weights_are_not_made_up(copy: Path) -> None:
-    """A config with more layers than the file: the rest would be random."""
+    """With more layers in the config than in the file, the rest would be random."""
     change_config(copy, num_hidden_layers=5)
     with pytest.raises(UnsupportedArchitecture, match="not in"):
         load_encoder(spec(copy))
 
 
-def test_broken_files_are_our_errors(copy: Path) -> None:
-    """Cut weights, and JSON that is none."""
+def test_broken_files_raise_our_errors(copy: Path) -> None:
+    """Truncated weights, and invalid JSON."""
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(EncoderError):
@@ -180,8 +180,8 @@ def test_broken_files_are_our_errors(copy: Path) -> None:
         load_encoder(spec(copy))
 
 
-def test_a_folder_without_tokenizer_is_said(copy: Path) -> None:
-    """With what to save there."""
+def test_a_folder_without_a_tokenizer_is_reported(copy: Path) -> None:
+    """The message says which file to save there."""
     for path in copy.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelNotFound, match="tokenizer"):

@@ -46,16 +46,16 @@ def pieces(segmenter: TokenSegmenter, text: str) -> list[str]:
 def test_sentences_end_where_readers_say(
     tokenizer: TextTokenizer, text: str, expected: list[str]
 ) -> None:
-    """Abbreviations, numbers and dotted names end none; scripts without spaces have theirs."""
+    """Abbreviations, numbers and dotted names do not end a sentence; any script is split."""
     assert pieces(TokenSegmenter(tokenizer, ChunkingSpec()), text) == expected
 
 
 def test_a_passage_ends_with_its_paragraph(tokenizer: TextTokenizer) -> None:
-    """Of the borders that fit, the strongest is taken: paragraph, sentence, word."""
+    """A passage ends at the strongest border that fits: paragraph, sentence, word."""
     segmenter = TokenSegmenter(tokenizer, ChunkingSpec(max_tokens=20))
     text = "w1 w2 w3. w4 w5.\n\nw6 w7 w8 w9. w10 w11"
-    found = [text[start:end] for start, end in segmenter.passages(text)]
-    assert found[0] == "w1 w2 w3. w4 w5."
+    passages = [text[start:end] for start, end in segmenter.passages(text)]
+    assert passages[0] == "w1 w2 w3. w4 w5."
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,11 +70,11 @@ def test_a_passage_ends_with_its_paragraph(tokenizer: TextTokenizer) -> None:
 def test_nothing_but_white_space_is_lost(
     tokenizer: TextTokenizer, text: str, size: int, overlap: int
 ) -> None:
-    """Spans are within the text, in order, and hold every character that is not space."""
+    """Spans are within the text, in order, and cover every character that is not white space."""
     segmenter = TokenSegmenter(tokenizer, ChunkingSpec(size, overlap))
     for spans in (segmenter.passages(text), segmenter.sentences(text)):
         assert spans == sorted(spans)
-        covered = {place for start, end in spans for place in range(start, end)}
+        covered = {index for start, end in spans for index in range(start, end)}
         assert all(c.isspace() or i in covered for i, c in enumerate(text))
         assert all(0 <= start < end <= len(text) for start, end in spans)
 
@@ -92,7 +92,7 @@ MEGABYTE = {
 
 @pytest.mark.parametrize("kind", MEGABYTE)
 def test_a_long_text_takes_time_in_proportion(tokenizer: TextTokenizer, kind: str) -> None:
-    """At most 25 s a megabyte of anything, on a slow core: seconds here, minutes if squared."""
+    """At most 25 s per megabyte on a slow core; quadratic time would take minutes."""
     segmenter = TokenSegmenter(tokenizer, ChunkingSpec(max_tokens=128))
     text = MEGABYTE[kind]
     began = time.process_time()
@@ -102,8 +102,8 @@ def test_a_long_text_takes_time_in_proportion(tokenizer: TextTokenizer, kind: st
     assert all(n <= 128 for n in segmenter.count_tokens([text[a:b] for a, b in spans]))
 
 
-def test_blocks_do_not_show(tokenizer: TextTokenizer) -> None:
-    """A text much longer than a block is cut as its parts are: passages stay full."""
+def test_cutting_in_blocks_changes_nothing(tokenizer: TextTokenizer) -> None:
+    """A text much longer than a block is cut like its parts; passages stay full."""
     segmenter = TokenSegmenter(tokenizer, ChunkingSpec(max_tokens=64))
     sentence = "Now w2 w3 w4 w5 w6. "
     spans = segmenter.passages(sentence * 3_000)
@@ -113,13 +113,13 @@ def test_blocks_do_not_show(tokenizer: TextTokenizer) -> None:
 
 @pytest.mark.parametrize("overlap", [-1, 64, 65])
 def test_an_overlap_is_less_than_a_chunk(tokenizer: TextTokenizer, overlap: int) -> None:
-    """Otherwise chunks would never end."""
+    """A larger overlap would never advance."""
     with pytest.raises(ConfigError, match="overlap"):
         TokenSegmenter(tokenizer, ChunkingSpec(max_tokens=64, overlap_tokens=overlap))
 
 
 def test_chunks_longer_than_the_encoder_reads_are_refused(tmp_path: Path) -> None:
-    """A BERT of 48 positions has 46 for a chunk: two are special."""
+    """A BERT of 48 positions leaves 46 tokens for a chunk; two are special."""
     encoder = load_encoder(EncoderSpec(str(save_model("bert", tmp_path))))
     open_segmenter(encoder, ChunkingSpec(max_tokens=46))
     with pytest.raises(ConfigError, match="46 or less"):

@@ -62,7 +62,7 @@ def test_an_error_of_ours_passes_unchanged() -> None:
 
 
 def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
-    """GRPC gives such; a refused certificate is no refused token."""
+    """GRPC raises such errors; a refused certificate is not a refused token."""
     error = MilvusException(2, "certificate signed by unknown authority")
     inner = _Refused(grpc.StatusCode.UNAVAILABLE)
     error.__cause__, inner.__cause__ = inner, error

@@ -134,7 +134,7 @@ def test_hanging_searches_do_not_hold_up_the_next(client: Client, num_threads: i
 
 
 def test_an_unreachable_server_is_a_missing_head_or_an_error(client: Client) -> None:
-    """One that others reach is missing; one that nobody reaches is unavailable."""
+    """If others answer, the collection is missing; if none answers, the server is unavailable."""
     client.failures = {"down": MilvusException(code=2, message="no server")}
     index = searches(client)
     found = index.search_within([request("a", 1), request("down", 2)], 5.0)

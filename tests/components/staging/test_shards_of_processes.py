@@ -35,7 +35,7 @@ def test_two_processes_may_write_the_same_shards(tmp_path: Path) -> None:
     """A retried worker beside one that was thought dead leaves the bytes of one."""
     planned(tmp_path / "both")
     planned(tmp_path / "one")
-    # Not forked: a copy of a process with Ray's and Milvus's threads is none that we run.
+    # Not forked: the product never runs a forked copy of a process with Ray's and Milvus's threads.
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write, args=(str(tmp_path / "both"),)) for _ in range(3)]
     for worker in workers:

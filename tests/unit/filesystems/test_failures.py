@@ -60,7 +60,7 @@ def test_a_full_store_is_told_apart() -> None:
 
 
 def test_an_error_of_the_content_is_no_stores() -> None:
-    """A Parquet file that is none is not the network's fault."""
+    """An invalid Parquet file is not reported as a network failure."""
     told = failure(OSError("Could not open Parquet input source: Parquet magic bytes not found"))
     assert not told.is_store
     assert told.found.startswith("Could not open")

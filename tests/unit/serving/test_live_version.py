@@ -393,7 +393,7 @@ def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> N
 
 
 def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
-    """After a pause nobody knows yet whether a sync has begun."""
+    """After a pause it is not known yet whether a sync has begun."""
     served.live.answer([a_search()])
     served.clock.now += CACHE_TRUSTED_S + 0.1
     served.live.answer([a_search()])

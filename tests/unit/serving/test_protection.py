@@ -145,7 +145,7 @@ def test_no_other_site_may_read() -> None:
     "host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.2"]
 )
 def test_this_machine_may_ask_by_any_of_its_loopback_names(host: str) -> None:
-    """Names that nobody else can resolve to this machine."""
+    """Names that no other machine can resolve to this one."""
     assert got(_app(), "/who", {"Host": host}).status_code == 200
 
 
