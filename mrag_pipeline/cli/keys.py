@@ -43,7 +43,7 @@ def new(
         ),
     ] = False,
 ) -> None:
-    """Make a key: its secret, shown once and not stored, and its entry for the environment.
+    """Create a key; print its secret (shown once, not stored) and its environment entry.
 
     Examples:
         mrag keys new frontend --expires 90d

@@ -29,7 +29,7 @@ def check(
         str | None,
         typer.Argument(help="Hub id, folder or package:NAME; the config's model if not given."),
     ] = None,
-    revision: Annotated[str, typer.Option(help="Commit of the hub, for a hub id.")] = "",
+    revision: Annotated[str, typer.Option(help="Commit to load, for a hub id.")] = "",
 ) -> None:
     """Load a model, print what it is, and compare its batched vectors with single texts.
 

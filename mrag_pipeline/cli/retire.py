@@ -20,7 +20,9 @@ def retire(
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", min=0, help="How many replaced versions to keep; retire.keep."),
+        typer.Option(
+            "--keep", min=0, help="How many replaced versions to keep; retire.keep if not given."
+        ),
     ] = None,
     wait: Wait = 0.0,
 ) -> None:

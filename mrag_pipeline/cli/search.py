@@ -130,15 +130,15 @@ def _listed(answer: Answer) -> None:
     if not answer.found:
         out.print("nothing found")
         return
-    for place, found in enumerate(answer.found, 1):
-        row, hit = found.row, found.hit
+    for rank, document in enumerate(answer.found, 1):
+        row, hit = document.row, document.hit
         name = row.title or row.document_id
         out.print(
-            f"[bold]{place:>2}. {escape(name)}[/]  [dim]{escape(row.document_id)}  "
+            f"[bold]{rank:>2}. {escape(name)}[/]  [dim]{escape(row.document_id)}  "
             f"vote {hit.vote:.3g}[/]",
             highlight=False,
         )
-        votes = f"[cyan]{_bar(found)}[/] [dim]{escape(_strongest_window(answer, found))}"
+        votes = f"[cyan]{_bar(document)}[/] [dim]{escape(_strongest_window(answer, document))}"
         out.print(Padding(f"{escape(_snippet(row.text))}\n{votes}", (0, 0, 0, 4)))
     times = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
     out.print(
@@ -151,15 +151,15 @@ def _listed(answer: Answer) -> None:
 def _beside(answers: list[Answer]) -> None:
     table = Table(*(f"{answer.strategy}" for answer in answers), expand=True)
     longest = max(len(answer.found) for answer in answers)
-    for place in range(longest):
+    for rank in range(longest):
         cells = []
         for answer in answers:
-            if place >= len(answer.found):
+            if rank >= len(answer.found):
                 cells.append("")
                 continue
-            row = answer.found[place].row
+            row = answer.found[rank].row
             title = escape(row.title or row.document_id)
-            cells.append(f"[bold]{place + 1}. {title}[/]\n[dim]{escape(_snippet(row.text, 90))}")
+            cells.append(f"[bold]{rank + 1}. {title}[/]\n[dim]{escape(_snippet(row.text, 90))}")
         table.add_row(*cells)
     out.print(table)
 
@@ -169,16 +169,16 @@ def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
     return line if len(line) <= chars else line[: chars - 3].rstrip() + "..."
 
 
-def _bar(found: FoundDocument) -> str:
+def _bar(document: FoundDocument) -> str:
     """One character for each voter, as high as its share of the hit's strongest voter."""
-    by_voter = found.hit.parts.sum(axis=1)
+    by_voter = document.hit.parts.sum(axis=1)
     top = float(by_voter.max()) or 1.0
     return "".join(BARS[round(float(part) / top * (len(BARS) - 1))] for part in by_voter)
 
 
-def _strongest_window(answer: Answer, found: FoundDocument) -> str:
+def _strongest_window(answer: Answer, document: FoundDocument) -> str:
     """The window that gave the hit most votes, and how many others voted for it."""
-    by_window = found.hit.parts.sum(axis=0)
+    by_window = document.hit.parts.sum(axis=0)
     window = answer.windows[int(by_window.argmax())]
     others = int((by_window > 0).sum()) - 1
     more = f" and {others} more windows" if others > 0 else ""
@@ -194,16 +194,16 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
         "voters": list(answer.voters),
         "hits": [
             {
-                "document_id": found.hit.document_id,
-                "title": found.row.title,
-                "chunk_id": found.row.id,
-                "text": found.row.text,
-                "metadata": dict(found.row.metadata),
-                "vote": found.hit.vote,
-                "votes_by_voter": found.hit.parts.sum(axis=1).tolist(),
-                "votes_by_window": found.hit.parts.sum(axis=0).tolist(),
+                "document_id": document.hit.document_id,
+                "title": document.row.title,
+                "chunk_id": document.row.id,
+                "text": document.row.text,
+                "metadata": dict(document.row.metadata),
+                "vote": document.hit.vote,
+                "votes_by_voter": document.hit.parts.sum(axis=1).tolist(),
+                "votes_by_window": document.hit.parts.sum(axis=0).tolist(),
             }
-            for found in answer.found
+            for document in answer.found
         ],
         "num_searches": answer.num_searches,
         "seconds": dict(answer.seconds),
