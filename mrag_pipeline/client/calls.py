@@ -157,9 +157,9 @@ def read_as(model: type[T], content: str | bytes, where: str) -> T:
         return model.model_validate_json(content, extra="ignore")
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         raise AnswerUnreadable(
-            f"{where} did not return a {model.__name__}: {place} {first['msg']}".rstrip(),
+            f"{where} did not return a {model.__name__}: {field} {first['msg']}".rstrip(),
             "a query service of a version that this client supports",
             "check the URL, and `mrag --version` on both sides",
         ) from None
@@ -179,7 +179,7 @@ def _body(kind: type[B], query: str, options: Mapping[str, Any]) -> B:
 
 def _invalid(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in first["loc"])
     shown = repr(first["input"])
     shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
-    return ConfigError(f"{place} = {shown}", first["msg"], f"correct `{place}` in the call")
+    return ConfigError(f"{field} = {shown}", first["msg"], f"correct `{field}` in the call")

@@ -241,31 +241,31 @@ def _check_text(text: str) -> None:
         raise ConfigError("half a surrogate pair in a string", "text that UTF-8 can hold")
 
 
-def _holds(condition: Condition, found: object) -> bool:
-    kind = _kind(found)
+def _holds(condition: Condition, stored: object) -> bool:
+    kind = _kind(stored)
     if kind is None or condition.op == "exists":
         return kind is not None
     value = condition.value
     if isinstance(value, tuple):
-        return any(_kind(option) == kind and found == option for option in value)
-    return _kind(value) == kind and _compared(condition.op, found, value)
+        return any(_kind(option) == kind and stored == option for option in value)
+    return _kind(value) == kind and _compared(condition.op, stored, value)
 
 
-def _compared(op: Op, found: Any, value: Any) -> bool:
+def _compared(op: Op, stored: Any, value: Any) -> bool:
     """Of two strings, two numbers or two booleans."""
     if op == "eq":
-        return bool(found == value)
+        return bool(stored == value)
     if op == "ne":
-        return bool(found != value)
+        return bool(stored != value)
     if op == "prefix":
-        return bool(found.startswith(value))
+        return bool(stored.startswith(value))
     if op == "lt":
-        return bool(found < value)
+        return bool(stored < value)
     if op == "le":
-        return bool(found <= value)
+        return bool(stored <= value)
     if op == "gt":
-        return bool(found > value)
-    return bool(found >= value)
+        return bool(stored > value)
+    return bool(stored >= value)
 
 
 def _kind(value: object) -> Literal["string", "boolean", "number"] | None:

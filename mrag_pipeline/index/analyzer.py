@@ -58,7 +58,7 @@ def stale_ids(
 
 
 def check_language(language: str) -> None:
-    """Refuses a language whose endings cannot be cut; empty is none.
+    """Refuses a language that cannot be stemmed; an empty one means no stemming.
 
     Raises: ConfigError.
     """

@@ -255,7 +255,7 @@ class ExactIndex:
         if version is not None and version == self._live:
             raise PlanRefused(
                 f"{collection} belongs to the live version {version}",
-                "a version that nobody reads",
+                "a version that is not live",
                 "publish another version first",
             )
         self._collections.pop(collection, None)
@@ -287,8 +287,8 @@ class ExactIndex:
 
     def records(self) -> list[VersionRecord]:
         """All records, oldest first."""
-        found = map(VersionRecord.from_json, self._records.values())
-        return sorted(found, key=lambda record: (record.created_at, record.version))
+        records = map(VersionRecord.from_json, self._records.values())
+        return sorted(records, key=lambda record: (record.created_at, record.version))
 
     def drop_record(self, version: str) -> None:
         """Removes a version's record if there is one.
@@ -297,7 +297,7 @@ class ExactIndex:
         """
         if version == self._live:
             raise PlanRefused(
-                f"version {version} is live", "a version that nobody reads", "activate another"
+                f"version {version} is live", "a version that is not live", "activate another"
             )
         self._records.pop(version, None)
 
@@ -341,6 +341,6 @@ def _collected(
     return _Collection(
         np.array(list(vectors), dtype=np.int64),
         np.array(list(vectors.values()), dtype=np.float32).reshape(-1, dim),
-        {i: place for place, i in enumerate(vectors)},
+        {i: row for row, i in enumerate(vectors)},
         texts,
     )

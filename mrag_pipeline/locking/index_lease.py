@@ -96,7 +96,7 @@ class Claim:
         return []
 
     def beat(self) -> bool:
-        """Moves the flag; False if the index is no longer ours."""
+        """Moves the flag; False if another process has taken the index."""
         flags = _flags(self._rows.all())
         mine = any(flag.token == self.token for flag in flags)
         if not mine or any(flag.holds for flag in flags if flag.token != self.token):

@@ -195,7 +195,7 @@ class _Run:
         """Shards of one worker alone that is far behind; those it has not started come first."""
         now = time.monotonic()
         holders = Counter(s.index for worker in self._group.workers for s in worker.shards())
-        found = [
+        late_shards = [
             shard
             for worker in self._group.workers
             if worker.flight and self._pace.is_late(worker.shards()[0], now - worker.since)
@@ -203,7 +203,7 @@ class _Run:
         ]
         return [
             shard
-            for shard in found
+            for shard in late_shards
             if shard.index in self._missing
             and holders[shard.index] == 1
             and self._failed[shard.index] < self._spec.attempts

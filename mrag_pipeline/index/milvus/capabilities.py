@@ -38,19 +38,19 @@ class MilvusRelease:
 
     is_lite: bool
     version: tuple[int, int]  # the first two numbers; (0, 0) if it does not say
-    told: str = ""  # what it calls its version
+    version_text: str = ""  # the version as the server reports it
 
     @classmethod
-    def of(cls, told: str) -> Self:
-        """The backend that says so of its version, such as "v2.3.5" or "milvus_lite-3.2.2"."""
-        found = re.match(r"\D*(\d+)\.(\d+)", told)
-        version = (int(found[1]), int(found[2])) if found else (0, 0)
-        return cls(told.startswith("milvus_lite"), version, told)
+    def of(cls, version_text: str) -> Self:
+        """The release with this version text, such as "v2.3.5" or "milvus_lite-3.2.2"."""
+        numbers = re.match(r"\D*(\d+)\.(\d+)", version_text)
+        version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+        return cls(version_text.startswith("milvus_lite"), version, version_text)
 
     def __str__(self) -> str:
         if self.is_lite:
-            return f"Milvus Lite {self.told.removeprefix('milvus_lite-')}"
-        return f"Milvus {self.told.removeprefix('v')}"
+            return f"Milvus Lite {self.version_text.removeprefix('milvus_lite-')}"
+        return f"Milvus {self.version_text.removeprefix('v')}"
 
     @property
     def imports_files(self) -> bool:

@@ -115,7 +115,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         if version is not None and version == self.live():
             raise PlanRefused(
                 f"{collection} belongs to the live version {version}",
-                "a version that nobody reads",
+                "a version that is not live",
                 "publish another version first",
             )
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
@@ -137,7 +137,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             raise PlanRefused(
                 f"{len(existing)} collections are there, and {len(new)} would come",
                 f"{self._spec.max_collections:,} at most (milvus.max_collections)",
-                "drop versions that nobody reads (`mrag retire --keep 0`), or raise the limit "
+                "drop old versions (`mrag retire --keep 0`), or raise the limit "
                 "here and on the server",
             )
 

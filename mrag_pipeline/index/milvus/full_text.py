@@ -98,12 +98,12 @@ class TextSearches:
             return ranking
         analyzer = analyzer_of(request.lexical)
         words = [analyzer.question(text) for text in request.texts]
-        asked = [row for row, text in enumerate(words) if text]
+        with_words = [row for row, text in enumerate(words) if text]
         matching = "" if request.among is None else ids_in(request.among.tolist())
         with translated(f"cannot search {request.collection}"):
             self._ready(request.collection)
-            for start in range(0, len(asked), _QUERIES):
-                rows = asked[start : start + _QUERIES]
+            for start in range(0, len(with_words), _QUERIES):
+                rows = with_words[start : start + _QUERIES]
                 answer = self._client.search(
                     request.collection,
                     data=[words[row] for row in rows],
@@ -122,7 +122,7 @@ class TextSearches:
 
 def _fill(ranking: Ranking, row: int, ids: Sequence[int], distances: Sequence[float]) -> None:
     """Writes the hits that share a word with the query; equal scores by rising id."""
-    # Lite tells a negative distance, servers a positive score; 0 is no word in common.
+    # Lite returns a negative distance, servers a positive score; 0 means no word in common.
     scores = np.abs(np.asarray(distances, np.float32))
     chunk_ids = np.asarray(ids, np.int64)
     order = np.lexsort((chunk_ids, -scores))

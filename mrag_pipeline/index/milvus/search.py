@@ -209,7 +209,7 @@ class CollectionSearches:
     def _started(
         self, requests: Sequence[AnySearchRequest], timeout_s: float
     ) -> tuple[ThreadPoolExecutor, list[Future[Ranking]]]:
-        # Under the lock, so that nobody leaves these threads between two requests.
+        # Under the lock, so that these threads are not replaced between two requests.
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._num_threads, "milvus-search")

@@ -57,16 +57,16 @@ class MilvusRows(MilvusDatabase):
             matched = (chunk_id for chunk_id in tested if matches(wanted, known[chunk_id]))
             return np.array(sorted(islice(matched, limit)), dtype=np.int64)
         condition = expression(wanted, self._release.is_lite)
-        found: list[int] = []
+        matching_ids: list[int] = []
         for block in self._candidates(collection, condition, ids, limit):
-            found += [
+            matching_ids += [
                 row["chunk_id"]
                 for row in block
                 if condition.is_exact or matches(wanted, rows.filtered(row))
             ]
-            if limit is not None and len(found) >= limit:
+            if limit is not None and len(matching_ids) >= limit:
                 break
-        return np.unique(np.array(found[:limit], dtype=np.int64))
+        return np.unique(np.array(matching_ids[:limit], dtype=np.int64))
 
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]
@@ -78,15 +78,15 @@ class MilvusRows(MilvusDatabase):
         started: Callable[[], list[dict[str, Any]]] | None = None
         if likely and not self._release.is_lite and collection in self._loaded:
             started = self._reader.start(collection, likely, CHUNK_FIELDS)
-        found = self._reader.by_id(collection, ids, ("chunk_id", "document_id"))
-        documents = {row["chunk_id"]: row["document_id"] for row in found}
+        stored = self._reader.by_id(collection, ids, ("chunk_id", "document_id"))
+        documents = {row["chunk_id"]: row["document_id"] for row in stored}
         likely_rows = started() if started is not None else []
         return documents, {row["chunk_id"]: rows.chunk(row) for row in likely_rows}
 
     def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
         """The rows that exist, by chunk id."""
-        found = self._reader.by_id(collection, ids, CHUNK_FIELDS)
-        return {row["chunk_id"]: rows.chunk(row) for row in found}
+        stored = self._reader.by_id(collection, ids, CHUNK_FIELDS)
+        return {row["chunk_id"]: rows.chunk(row) for row in stored}
 
     # -------------------------------------------------------------- of a version
     def count(self, collection: str) -> int:
@@ -119,16 +119,18 @@ class MilvusRows(MilvusDatabase):
 
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by chunk id: each (D,)."""
-        found = self._reader.by_id(collection, ids, ("chunk_id", "vector"))
-        if not found:
+        stored = self._reader.by_id(collection, ids, ("chunk_id", "vector"))
+        if not stored:
             return {}
         dtype = self._vector_type(collection)
-        return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in found}
+        return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in stored}
 
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words are missing or other ones."""
-        found = self._reader.by_id(collection.name, [row.id for row in chunks], full_text.FIELDS)
-        stored = {row["chunk_id"]: row[full_text.WORDS] for row in found}
+        stored_rows = self._reader.by_id(
+            collection.name, [row.id for row in chunks], full_text.FIELDS
+        )
+        stored = {row["chunk_id"]: row[full_text.WORDS] for row in stored_rows}
         return stale_ids(stored, chunks, collection.lexical or LexicalSpec())
 
     def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:

@@ -55,7 +55,7 @@ class MilvusVersions(MilvusDatabase):
         """
         if version == self.live():
             raise PlanRefused(
-                f"version {version} is live", "a version that nobody reads", "activate another"
+                f"version {version} is live", "a version that is not live", "activate another"
             )
         self._records.drop(version)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mrag_pipeline import errors
 from mrag_pipeline.errors import MragError, PermanentError
 
-CLIENT_LEFT = 499  # nginx's status for a caller that hung up; nobody reads the response
+CLIENT_LEFT = 499  # nginx's status for a caller that hung up; the response reaches no one
 TYPES = "urn:mrag:problem:"  # a problem's `type`: this, then the error's name in kebab-case
 
 

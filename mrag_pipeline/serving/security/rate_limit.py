@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from mrag_pipeline.errors import ConfigError, TooManyRequests
 
 MINUTE_S = 60.0
-BUSY_RETRY_S = 1.0  # a guess: nobody knows when a request under way will end
+BUSY_RETRY_S = 1.0  # an estimate: the end of a request under way is unknown
 
 
 class Allowance:

@@ -3,7 +3,7 @@
 
 /**
  * An element with attributes, listeners (`onclick`, ...) and children.
- * A child that is null or false is left out; any other that is no node becomes text.
+ * A child that is null or false is left out; any other that is not a node becomes text.
  */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

@@ -181,7 +181,7 @@ def _not_indexed(
     They stay counted. A document that some strategy found is in the index; only the others are
     looked up.
     """
-    found = {
+    document_ids = {
         document for ranked in rankings.values() for documents in ranked for document in documents
     }
     collection = record.chunks_collection()
@@ -189,7 +189,7 @@ def _not_indexed(
     absent = []
     for query in labelled.queries:
         for aspect in query.aspects:
-            if not found.isdisjoint(aspect.documents):
+            if not document_ids.isdisjoint(aspect.documents):
                 continue
             for document in aspect.documents:
                 if document not in is_indexed:

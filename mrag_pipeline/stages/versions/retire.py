@@ -60,7 +60,7 @@ def drop(index: VersionBuilds, name: str, version: str, forget: Callable[[str], 
     if index.live() == version:
         raise PlanRefused(
             f"version {version} is live",
-            "a version that nobody reads",
+            "a version that is not live",
             "`mrag activate` another one first",
         )
     collections = [
