@@ -118,7 +118,7 @@ def test_rows_are_added_replaced_and_removed(index: VectorIndex) -> None:
     assert sorted(np.concatenate(list(index.ids(WORDS.name))).tolist()) == [2, 3]
 
 
-def test_stale_words_are_told_and_written_anew(index: VectorIndex) -> None:
+def test_stale_words_are_reported_and_rewritten(index: VectorIndex) -> None:
     """Missing ones, and those of another text."""
     index.load(TEXTS, [rows_of("red", "sea", "sky")])
     index.load(WORDS, [rows_of("red", "lake")])
@@ -129,7 +129,7 @@ def test_stale_words_are_told_and_written_anew(index: VectorIndex) -> None:
     assert found(index, "sea", "lake", "sky") == [[2], [], [3]]
 
 
-def test_a_lexical_collection_is_its_versions(index: VectorIndex) -> None:
+def test_a_lexical_collection_belongs_to_its_version(index: VectorIndex) -> None:
     """Listed with the others, dropped, and gone for searches."""
     index.load(WORDS, [rows_of("red")])
     assert index.collections() == [WORDS.name]

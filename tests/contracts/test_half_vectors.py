@@ -59,7 +59,7 @@ def index(request: pytest.FixtureRequest, dtype: VectorType) -> Iterator[VectorI
         yield opened
 
 
-def test_halves_come_back_bit_for_bit(index: VectorIndex, dtype: VectorType) -> None:
+def test_16_bit_vectors_are_read_back_bit_for_bit(index: VectorIndex, dtype: VectorType) -> None:
     """What was loaded and what was upserted: nothing is rounded a second time."""
     rows = rounded(vectors(250) * 7, dtype)
     assert index.load(HEAD, [table_of(range(200), rows[:200])]) == 200
@@ -105,7 +105,7 @@ def test_numbers_that_would_be_lost_are_refused(index: VectorIndex, dtype: Vecto
 
 
 @pytest.mark.parametrize("version", ["v2.3.5", "v2.2.16"])
-def test_older_servers_are_not_asked_for_halves(version: str, dtype: VectorType) -> None:
+def test_16_bit_vectors_are_refused_for_older_servers(version: str, dtype: VectorType) -> None:
     """When the index is opened, before anything is created."""
     with protocol_server(version) as (uri, server):
         with pytest.raises(ConfigError, match=dtype) as caught:
@@ -114,7 +114,7 @@ def test_older_servers_are_not_asked_for_halves(version: str, dtype: VectorType)
         assert not server.requests("CreateCollection")
 
 
-def test_lite_is_not_asked_for_halves(tmp_path: Path, dtype: VectorType) -> None:
+def test_16_bit_vectors_are_refused_for_lite(tmp_path: Path, dtype: VectorType) -> None:
     """Milvus Lite has float32 alone."""
     with pytest.raises(ConfigError, match=dtype):
         open_index(MilvusSpec(uri=str(tmp_path / "x.db"), vector_dtype=dtype), "docs")
@@ -140,7 +140,7 @@ def test_a_collection_keeps_its_type_when_the_config_changes(dtype: VectorType) 
         index.close()
 
 
-def test_a_halves_bytes_are_half(dtype: VectorType) -> None:
+def test_16_bit_vectors_take_two_bytes_a_number(dtype: VectorType) -> None:
     """Over the wire and in the server: two bytes a number."""
     with protocol_server("v2.4.15") as (uri, server):
         index = open_index(MilvusSpec(uri=uri, vector_dtype=dtype), "docs")

@@ -88,7 +88,7 @@ def expected(rows: dict[int, ChunkRow], wanted: Filter) -> list[int]:
 
 @settings(max_examples=150, deadline=None)
 @given(wanted=filters, some=st.sets(st.integers(1, NUM_ROWS + 9), max_size=20))
-def test_matching_is_what_filters_say(hostile: Any, wanted: Filter, some: set[int]) -> None:
+def test_matching_agrees_with_filters_matches(hostile: Any, wanted: Filter, some: set[int]) -> None:
     """Every filter over every kind of value, for all rows and for some: the same ids."""
     index, rows = hostile
     right = expected(rows, wanted)
@@ -118,7 +118,7 @@ def test_every_text_finds_itself_alone(hostile: Any, field: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_key_can_be_asked_for(hostile: Any, key: str) -> None:
+def test_a_filter_can_name_any_key(hostile: Any, key: str) -> None:
     """Dots, quotes, brackets, slashes, newlines."""
     index, rows = hostile
     field = "metadata." + key.replace("\\", "\\\\").replace(".", "\\.")
@@ -130,7 +130,7 @@ def test_every_key_can_be_asked_for(hostile: Any, key: str) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_more_rows_match_than_one_answer_holds(index: VectorIndex, exact: bool) -> None:
+def test_more_matches_than_one_answer_holds_are_returned(index: VectorIndex, exact: bool) -> None:
     """All of them without a limit; with one, so many of them."""
     ids = [1 + at * 2**50 for at in range(4_600)]
     metadata = [json.dumps({"n": at}) for at in range(4_600)]
@@ -178,7 +178,7 @@ def test_matching_sees_every_change(index: VectorIndex) -> None:
 
 
 # ------------------------------------------------------------------ searching
-def test_a_search_among_ids_knows_no_others(index: VectorIndex) -> None:
+def test_a_search_among_ids_returns_no_other_ids(index: VectorIndex) -> None:
     """As if the collection held them alone; ids that are not there do no harm."""
     rows = vectors(300)
     ids = np.random.default_rng(2).permutation(10**6)[:300].astype(np.int64) + 2**62
@@ -211,7 +211,7 @@ def test_a_search_among_ten_thousand_ids(index: VectorIndex) -> None:
     np.testing.assert_array_equal(ranking.ids, right.ids)
 
 
-def test_within_time_a_search_is_a_search(index: VectorIndex) -> None:
+def test_a_search_within_time_equals_a_plain_search(index: VectorIndex) -> None:
     """The same rankings in the same order; without time there is none."""
     other = CollectionSpec(f"docs_{OLD}_l05_h01", "head", 8)
     index.load(HEAD, [table_of(range(30), vectors(30))])

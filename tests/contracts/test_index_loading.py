@@ -52,7 +52,7 @@ def test_an_empty_collection_can_be_complete(index: VectorIndex) -> None:
     assert index.is_complete(HEAD, 0)
 
 
-def test_loading_again_replaces(index: VectorIndex) -> None:
+def test_loading_again_replaces_every_row(index: VectorIndex) -> None:
     """Nothing of the earlier rows stays: no leftovers, no duplicates."""
     index.load(HEAD, [table_of(range(50), vectors(50))])
     assert index.load(HEAD, [table_of(range(40, 60), vectors(20, seed=1))]) == 20
@@ -74,14 +74,14 @@ def test_a_load_that_breaks_is_not_complete(index: VectorIndex) -> None:
     assert index.is_complete(HEAD, 200)
 
 
-def test_collections_of_other_indexes_are_not_ours(index: VectorIndex) -> None:
+def test_only_the_indexs_own_collections_are_listed(index: VectorIndex) -> None:
     """Only names that this index gives count, sorted."""
     for name in (TEXTS.name, HEAD.name, f"docs_more_{OLD}_l05_h00", "docs_scratch"):
         index.load(CollectionSpec(name, "head", 8), [table_of([1], vectors(1))])
     assert index.collections() == [TEXTS.name, HEAD.name]
 
 
-def test_dropping_removes(index: VectorIndex) -> None:
+def test_a_dropped_collection_is_gone(index: VectorIndex) -> None:
     """A dropped collection is gone; dropping it again does nothing."""
     index.load(HEAD, [table_of(range(5), vectors(5))])
     index.drop(HEAD.name)
@@ -90,7 +90,7 @@ def test_dropping_removes(index: VectorIndex) -> None:
     assert index.collections() == []
 
 
-def test_it_says_what_it_is(index: VectorIndex) -> None:
+def test_the_description_is_one_line_and_the_size_grows(index: VectorIndex) -> None:
     """One line, and where the size can be known, one that grows with what is loaded."""
     assert "\n" not in index.describe()
     before = index.size_bytes()
@@ -100,12 +100,12 @@ def test_it_says_what_it_is(index: VectorIndex) -> None:
     assert after is None or after >= before + 1000 * 8 * 4
 
 
-def test_limits_allow_what_was_tested(index: VectorIndex) -> None:
+def test_an_ordinary_version_is_within_the_limits(index: VectorIndex) -> None:
     """An ordinary version passes."""
     index.check_limits([HEAD, TEXTS], 1000)
 
 
-def test_limits_are_the_capabilities(index: VectorIndex) -> None:
+def test_anything_beyond_the_capabilities_is_refused(index: VectorIndex) -> None:
     """One dimension or one character too many is refused in planning, naming the limit."""
     can = index.capabilities()
     assert can.store in index.describe()

@@ -19,7 +19,7 @@ from tests.support.index_rows import (
 )
 
 
-def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
+def test_chunks_are_read_back_unchanged(index: VectorIndex) -> None:
     """Every field, metadata of every kind, texts of every script; unknown ids are left out."""
     metadata: dict[str, Scalar] = {"year": 2024, "open": True, "score": 0.5, "by": 'Zoë "Z" \\ 𝄞'}
     table = texts(
@@ -43,21 +43,21 @@ def test_chunks_come_back_as_they_were(index: VectorIndex) -> None:
     assert early in ({}, {2**62: found[2**62]})
 
 
-def test_the_longest_chunk_fits(index: VectorIndex) -> None:
+def test_the_longest_possible_chunk_is_stored(index: VectorIndex) -> None:
     """16,000 characters of 4 bytes each: the most that chunking ever gives."""
     table = texts(["a"], text=["𝄞" * 16_000])
     index.load(TEXTS, [table])
     assert index.chunks(TEXTS.name, [1])[1].text == "𝄞" * 16_000
 
 
-def test_many_rows_are_fetched_at_once(index: VectorIndex) -> None:
+def test_more_rows_than_one_call_returns_are_read(index: VectorIndex) -> None:
     """More ids than one call takes."""
     index.load(TEXTS, [texts([f"d{i}" for i in range(1500)])])
     assert len(index.chunks(TEXTS.name, range(1, 1501))) == 1500
     assert len(index.vectors(TEXTS.name, range(1, 1501))) == 1500
 
 
-def test_a_documents_chunks_come_by_ordinal(index: VectorIndex) -> None:
+def test_a_documents_chunks_are_ordered_by_ordinal(index: VectorIndex) -> None:
     """All rows of the collection, and no others."""
     table = texts(["b", "a", "a", "c", "a"])
     shuffled = table.take([4, 2, 0, 1, 3])
@@ -71,14 +71,14 @@ def test_a_documents_chunks_come_by_ordinal(index: VectorIndex) -> None:
     assert index.chunks_of_document(TEXTS.name, "nobody") == []
 
 
-def test_a_long_document_is_found_whole(index: VectorIndex) -> None:
+def test_every_chunk_of_a_long_document_is_read(index: VectorIndex) -> None:
     """A document of more chunks than one answer holds."""
     index.load(TEXTS, [texts(["long"] * 4_500 + ["other"])])
     rows = index.chunks_of_document(TEXTS.name, "long")
     assert [row.ordinal for row in rows] == list(range(4_500))
 
 
-def test_document_ids_may_hold_anything(index: VectorIndex) -> None:
+def test_a_document_id_may_have_any_character(index: VectorIndex) -> None:
     """Quotes, backslashes, newlines, other scripts: each finds itself and nothing else."""
     index.load(TEXTS, [texts(HOSTILE)])
     for place, name in enumerate(HOSTILE):
@@ -86,7 +86,7 @@ def test_document_ids_may_hold_anything(index: VectorIndex) -> None:
         assert [(row.id, row.document_id) for row in rows] == [(place + 1, name)], name
 
 
-def test_vectors_come_back_as_they_were(index: VectorIndex) -> None:
+def test_vectors_are_read_back_unchanged(index: VectorIndex) -> None:
     """Not normalised, float32, bit for bit; unknown ids are left out."""
     rows = vectors(3) * 7
     index.load(HEAD, [table_of([1, 2, 3], rows)])
@@ -96,7 +96,7 @@ def test_vectors_come_back_as_they_were(index: VectorIndex) -> None:
     assert found[3].dtype == np.float32
 
 
-def test_upserted_rows_are_there_once(index: VectorIndex) -> None:
+def test_upserted_rows_are_stored_once(index: VectorIndex) -> None:
     """New ids are added, known ones replaced, the rest stay; a second time changes nothing."""
     old, new = vectors(50), vectors(20, seed=1)
     index.load(HEAD, [table_of(range(50), old)])
@@ -126,7 +126,7 @@ def test_rows_can_be_added_to_an_empty_collection(index: VectorIndex) -> None:
     assert ranking.ids.tolist() == [[7]]
 
 
-def test_texts_can_be_changed(index: VectorIndex) -> None:
+def test_an_upsert_replaces_every_field_of_a_chunk(index: VectorIndex) -> None:
     """A replaced chunk is its new self in every field."""
     index.load(TEXTS, [texts(["a", "b"])])
     index.upsert(TEXTS, texts(["b", "c"], first_id=2, text=["new", "newer"]))
@@ -175,7 +175,7 @@ def test_the_largest_id_is_streamed(index: VectorIndex) -> None:
     assert sorted(i for block in index.ids(HEAD.name) for i in block.tolist()) == [0, 2**63 - 2]
 
 
-def test_marks_tell_whose_each_chunk_is(index: VectorIndex) -> None:
+def test_marks_give_each_chunks_document_and_fingerprint(index: VectorIndex) -> None:
     """Document and fingerprint of every row, as they are now."""
     index.load(TEXTS, [texts(["a", "a", "b"])])
     index.delete(TEXTS.name, [3])

@@ -61,7 +61,7 @@ def test_short_rankings_are_padded(index: VectorIndex) -> None:
     assert ranking.scores[0, 2:].tolist() == [-np.inf, -np.inf]
 
 
-def test_no_request_and_no_query_are_no_error(index: VectorIndex) -> None:
+def test_no_requests_and_no_queries_give_empty_answers(index: VectorIndex) -> None:
     """Nothing asked, nothing answered, in the right shapes."""
     index.load(HEAD, [table_of([7], vectors(1))])
     assert index.search([]) == []
@@ -76,7 +76,7 @@ def test_an_empty_collection_can_be_searched(index: VectorIndex) -> None:
     assert ranking.ids.tolist() == [[-1] * 3] * 2
 
 
-def test_searching_what_is_not_there_is_said(index: VectorIndex) -> None:
+def test_searching_a_missing_collection_raises(index: VectorIndex) -> None:
     """A search of a dropped version raises instead of returning no hits."""
     with pytest.raises(NoLiveVersion, match=HEAD.name):
         index.search([SearchRequest(HEAD.name, vectors(1), 3)])

@@ -61,7 +61,7 @@ def test_the_live_version_cannot_be_dropped(index: VectorIndex) -> None:
     assert index.live() == NEW
 
 
-def test_a_record_comes_back_equal(index: VectorIndex) -> None:
+def test_a_record_is_read_back_equal(index: VectorIndex) -> None:
     """Every field, the sums to the last bit."""
     record = a_record()
     index.write_record(record)
@@ -71,7 +71,7 @@ def test_a_record_comes_back_equal(index: VectorIndex) -> None:
     np.testing.assert_array_equal(found.sums.unit_sum, record.sums.unit_sum)
 
 
-def test_a_record_may_be_long(index: VectorIndex) -> None:
+def test_a_record_may_exceed_the_longest_string(index: VectorIndex) -> None:
     """A 7B model's 32 heads of 128 and a long config pass Milvus's 64 KB a string."""
     heads = tuple(Head(31, i) for i in range(32))
     random = np.random.default_rng(0)
@@ -98,7 +98,7 @@ def test_a_record_is_replaced_whole(index: VectorIndex) -> None:
     assert len(index.records()) == 1
 
 
-def test_records_come_oldest_first(index: VectorIndex) -> None:
+def test_records_are_ordered_oldest_first(index: VectorIndex) -> None:
     """By when the version was made, not by its name or when it was stored."""
     index.write_record(a_record(NEW, "2026-02-02T00:00:00+00:00"))
     index.write_record(a_record(OLD, "2026-01-01T00:00:00+00:00"))

@@ -78,7 +78,7 @@ def test_a_database_of_another_process_is_busy(
     open_index(spec(tmp_path), "docs").close()
 
 
-def test_closing_lets_another_process_in(tmp_path: Path) -> None:
+def test_closing_releases_the_database_to_another_process(tmp_path: Path) -> None:
     """The lock goes with the last index of this process, not before."""
     one, two = open_index(spec(tmp_path), "docs"), open_index(spec(tmp_path), "more")
     one.close()
@@ -242,7 +242,7 @@ def test_the_same_lines_work_on_a_lite_server(tmp_path: Path) -> None:
         index.close()
 
 
-def test_no_server_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_server_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     """A closed port is reported as unavailable within the timeout, without a page of logs."""
     began = time.monotonic()
     with pytest.raises(IndexUnavailable, match=r"127\.0\.0\.1:9"):
@@ -294,7 +294,7 @@ def test_approximate_indexes_load_and_survive_reopening(tmp_path: Path, name: st
         index.close()
 
 
-def test_what_does_not_fit_is_refused_before(tmp_path: Path) -> None:
+def test_a_version_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Too many dimensions, and more chunks than the disk has room for."""
     index = open_index(spec(tmp_path), "docs")
     with pytest.raises(PlanRefused, match="40000 dimensions"):

@@ -85,7 +85,7 @@ def test_a_server_killed_at_any_step_of_a_load_costs_nothing(
         assert_same(again, again.rebuilt(tmp_path / "rebuilt"))
 
 
-def test_what_the_server_imports_is_what_inserts_bring(server: Server, tmp_path: Path) -> None:
+def test_imported_rows_equal_inserted_rows(server: Server, tmp_path: Path) -> None:
     """Heads bit for bit and searched exactly; texts and JSON of every kind; files gone after."""
     rows, ids = vectors(3_000), np.arange(3_000) + 2**62
     metadata = ['{"by": "Zoë 𝄞", "year": 2024, "open": true}', *["{}"] * (len(HOSTILE) - 1)]

@@ -79,7 +79,7 @@ def test_a_shard_costs_a_put_for_each_file_and_its_receipt_last(proxy: Proxy, bu
     assert written[-1].endswith("/receipt.json")
 
 
-def test_receipts_are_not_waited_for_one_by_one(proxy: Proxy, bucket: str) -> None:
+def test_receipts_are_read_in_parallel(proxy: Proxy, bucket: str) -> None:
     """Going on with thousands of shards takes a sixteenth of their round trips."""
     staging = open_staging(StagingSpec(uri=f"s3://{bucket}/staging"), "docs", "vaaaaaaaaaaaa")
     proxy.forget()
@@ -125,7 +125,7 @@ def test_a_files_time_is_known(bucket: str) -> None:
     assert time.time() - 60 < folder.modified("")["a"] < time.time() + 60
 
 
-def test_a_sync_keeps_and_forgets_its_plan_there(s3: Server, bucket: str) -> None:
+def test_a_syncs_files_are_stored_and_removed(s3: Server, bucket: str) -> None:
     """Documents come back as they were; what is discarded or finished leaves no object."""
     spec = StagingSpec(uri=f"s3://{bucket}/staging")
     delta = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
@@ -142,7 +142,7 @@ def test_a_sync_keeps_and_forgets_its_plan_there(s3: Server, bucket: str) -> Non
 
 
 # ------------------------------------------------------------------ a corpus
-def test_a_bucket_is_read_as_a_folder_is(s3: Server, bucket: str) -> None:
+def test_a_bucket_is_read_like_a_folder(s3: Server, bucket: str) -> None:
     """Sorted paths whatever the server's order, hidden files and markers left out, globs."""
     names = ["a/z", "a.b/x", "a!/y", "b", "é", ".hidden", "a/.h/x", "a/y/1"]
     for name in names:
@@ -160,7 +160,7 @@ def test_a_bucket_is_read_as_a_folder_is(s3: Server, bucket: str) -> None:
     assert f"6 file(s), 0.0 MB in s3://{bucket}/docs, 1 other file(s) ignored" in line
 
 
-def test_a_pattern_asks_for_what_begins_like_it(s3: Server, proxy: Proxy, bucket: str) -> None:
+def test_a_pattern_lists_only_keys_with_its_prefix(s3: Server, proxy: Proxy, bucket: str) -> None:
     """A day's files are found without listing the other years'."""
     put(s3, f"{bucket}/docs/2026-01-01.jsonl")
     put(s3, f"{bucket}/docs/2025-01-01.jsonl")
@@ -170,7 +170,7 @@ def test_a_pattern_asks_for_what_begins_like_it(s3: Server, proxy: Proxy, bucket
     assert not any("prefix=docs%2F&" in path and "max-keys=1&" not in path for path in pages)
 
 
-def test_a_corpus_is_told_by_its_content(s3: Server, bucket: str) -> None:
+def test_a_corpus_file_is_identified_by_its_content(s3: Server, bucket: str) -> None:
     """The same bytes written again are the same plan; others of the same size are not."""
     put(s3, f"{bucket}/docs/a.jsonl")
     uri = f"s3://{bucket}/docs"
@@ -185,7 +185,7 @@ def test_a_corpus_is_told_by_its_content(s3: Server, bucket: str) -> None:
         list(open_corpus(CorpusSpec(uri)).read(slices))
 
 
-def test_what_is_not_there_is_told_apart(bucket: str) -> None:
+def test_each_missing_thing_has_its_own_error(bucket: str) -> None:
     """No such folder, no such bucket, a file that has gone."""
     with pytest.raises(CorpusNotFound, match="no such file or folder"):
         listed(f"s3://{bucket}/docs")
@@ -284,7 +284,7 @@ def test_credentials_and_endpoint_come_from_the_shared_files(
         Folder(f"s3://{bucket}/staging")
 
 
-def test_tls_is_checked_by_a_ca_of_ones_own(s3: Server, bucket: str, tmp_path: Path) -> None:
+def test_tls_is_checked_by_the_configured_ca(s3: Server, bucket: str, tmp_path: Path) -> None:
     """AWS_CA_BUNDLE is heeded by both clients; without it the server is not believed."""
     authority = trustme.CA()
     bundle = tmp_path / "ca.pem"
@@ -310,7 +310,7 @@ def test_tls_is_checked_by_a_ca_of_ones_own(s3: Server, bucket: str, tmp_path: P
     ("variable", "value"),
     [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody")],
 )
-def test_wrong_credentials_are_said_and_never_shown(
+def test_wrong_credentials_are_reported_and_never_shown(
     s3: Server, bucket: str, variable: str, value: str
 ) -> None:
     """Writing, reading, listing and removing each say who refuses and where to look."""
@@ -333,7 +333,7 @@ def test_wrong_credentials_are_said_and_never_shown(
 
 
 # ------------------------------------------------------------------ trouble
-def test_a_busy_server_is_asked_again_by_the_client(proxy: Proxy, bucket: str) -> None:
+def test_the_client_retries_a_busy_server(proxy: Proxy, bucket: str) -> None:
     """503 and a cut connection cost a second request, and no one above hears of it."""
     seen: set[tuple[str, str]] = set()
 
@@ -362,7 +362,7 @@ def test_a_server_that_stays_busy_ends_in_an_error(proxy: Proxy, bucket: str) ->
     assert "run the same command again" in caught.value.fix
 
 
-def test_a_server_that_is_gone_is_named(bucket: str) -> None:
+def test_an_unreachable_server_is_named(bucket: str) -> None:
     """For staging and for the corpus, by the address that was asked."""
     with exported(environment("http://127.0.0.1:9")):
         with pytest.raises(StagingError, match=r"no answer from .* http://127\.0\.0\.1:9"):

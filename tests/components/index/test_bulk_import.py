@@ -78,7 +78,7 @@ def filled(server: Server, *sizes: int) -> tuple[list[int], Files]:
     return [rows for rows in told if rows], files
 
 
-def test_each_file_is_a_task_that_is_waited_for() -> None:
+def test_a_fill_waits_for_the_task_of_each_file() -> None:
     """Rows are told as files are done, whatever their order; the files go last."""
     server = Server([PENDING, STARTED, STARTED, DONE], [DONE])
     told, files = filled(server, 3, 5)
@@ -94,20 +94,20 @@ def test_each_file_is_a_task_that_is_waited_for() -> None:
         ("task marked failed as service restarted", IndexUnavailable),
     ],
 )
-def test_a_failed_task_is_told_with_its_reason(reason: str, error: type[Exception]) -> None:
+def test_a_failed_task_is_reported_with_its_reason(reason: str, error: type[Exception]) -> None:
     """What waiting helps is transient; a file that cannot be read is not."""
     with pytest.raises(error, match=f"the import of /bulk/c/0 into c failed: {reason}"):
         filled(Server([STARTED, FAILED], reason=reason), 3)
 
 
-def test_a_collection_is_settled_when_no_task_is_at_work() -> None:
+def test_settling_ends_when_no_task_is_running() -> None:
     """Ended ones do not count; running ones are looked at until they end."""
     server = Server([DONE], [FAILED], [PENDING, STARTED, STARTED, DONE])
     BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
     assert server.scripts[2] == [DONE]
 
 
-def test_a_server_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_makes_no_progress_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the wait and by the settling, as unavailable."""
     monkeypatch.setattr(bulk_import, "_SILENT_S", 0.02)
     with pytest.raises(IndexUnavailable, match="have not moved"):
@@ -116,7 +116,7 @@ def test_a_server_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch
         BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files()).settle("c")
 
 
-def test_a_task_that_a_killed_server_lost_is_not_waited_for(
+def test_settling_does_not_wait_for_a_lost_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Begun, and silent for long; one that still waits its turn is another matter."""
@@ -130,7 +130,7 @@ def test_a_task_that_a_killed_server_lost_is_not_waited_for(
         ).settle("c")
 
 
-def test_what_on_rows_raises_ends_the_wait() -> None:
+def test_an_error_in_on_rows_ends_the_wait() -> None:
     """Another load has failed: this one is not waited for."""
 
     def stop(_: int) -> None:

@@ -39,9 +39,7 @@ def test_a_version_is_its_first_two_numbers(
         ("milvus_lite-3.2.2", False, False),
     ],
 )
-def test_what_came_with_a_version_is_there_from_it_on(
-    told: str, imports: bool, halves: bool
-) -> None:
+def test_a_feature_exists_from_its_version_on(told: str, imports: bool, halves: bool) -> None:
     """And never on Lite, whose numbers are its own."""
     assert (MilvusRelease.of(told).imports_files, MilvusRelease.of(told).has_halves) == (
         imports,
@@ -50,7 +48,7 @@ def test_what_came_with_a_version_is_there_from_it_on(
 
 
 @pytest.mark.parametrize("backend", [LITE, NEWEST], ids=str)
-def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusRelease) -> None:
+def test_every_listed_index_type_accepts_its_defaults(backend: MilvusRelease) -> None:
     """Its usual parameters are among those that may be given."""
     for name in backend.index_types():
         assert backend.check_index_type(name.lower()) == name
@@ -69,7 +67,7 @@ def test_every_type_of_the_list_can_be_used_as_it_is(backend: MilvusRelease) -> 
         ("v2.6.0", "HNSWW", ""),
     ],
 )
-def test_an_index_type_that_is_not_there_is_refused(told: str, name: str, newer: str) -> None:
+def test_an_unknown_index_type_is_refused(told: str, name: str, newer: str) -> None:
     """By name, with those that are, and since when a server has it."""
     with pytest.raises(ConfigError, match=name) as caught:
         MilvusRelease.of(told).check_index_type(name)
@@ -79,7 +77,7 @@ def test_an_index_type_that_is_not_there_is_refused(told: str, name: str, newer:
 
 @pytest.mark.parametrize("told", ["milvus_lite-3.2.2", "v2.3.5", "unknown"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_vectors_of_16_bits_are_refused_where_there_are_none(told: str, dtype: str) -> None:
+def test_16_bit_vectors_are_refused_where_unsupported(told: str, dtype: str) -> None:
     """With what it needs; float32 is taken everywhere."""
     backend = MilvusRelease.of(told)
     backend.check_vector_dtype("float32")

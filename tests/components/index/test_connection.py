@@ -61,7 +61,7 @@ def test_an_error_of_ours_passes_unchanged() -> None:
     assert caught.value is mine
 
 
-def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
+def test_an_error_that_is_its_own_cause_ends_the_search() -> None:
     """GRPC raises such errors; a refused certificate is not a refused token."""
     error = MilvusException(2, "certificate signed by unknown authority")
     inner = _Refused(grpc.StatusCode.UNAVAILABLE)

@@ -193,9 +193,7 @@ def test_rows_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus
     assert [row["metadata"] for row in ours] == metadata
 
 
-def test_calls_are_under_way_together_and_no_more_than_allowed(
-    client: MilvusClient, milvus: Milvus
-) -> None:
+def test_calls_run_in_parallel_up_to_the_limit(client: MilvusClient, milvus: Milvus) -> None:
     """Each waits until as many as may be are there; one more would never be."""
     together = threading.Barrier(3)
 
@@ -209,7 +207,7 @@ def test_calls_are_under_way_together_and_no_more_than_allowed(
     assert [isinstance(one, Ranking) for one in found] == [True] * 6
 
 
-def test_all_callers_together_ask_no_more_at_a_time_than_the_server_is_to_have(
+def test_all_callers_share_one_limit_of_parallel_calls(
     client: MilvusClient, milvus: Milvus
 ) -> None:
     """Each is answered; none waits for a place that is its own."""
@@ -234,7 +232,7 @@ def test_all_callers_together_ask_no_more_at_a_time_than_the_server_is_to_have(
     assert most == 3
 
 
-def test_who_gets_no_place_in_time_is_late(client: MilvusClient, milvus: Milvus) -> None:
+def test_a_caller_without_a_slot_in_time_is_late(client: MilvusClient, milvus: Milvus) -> None:
     """And holds up nobody after it."""
     begun, hold = threading.Event(), threading.Event()
 
@@ -284,7 +282,7 @@ def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) ->
     assert read == [Late.LATE, None, []]
 
 
-def test_a_closed_client_answers_nothing() -> None:
+def test_a_closed_client_gives_no_direct_answer() -> None:
     """Pymilvus says so in its own words."""
     server = grpc.server(ThreadPoolExecutor(2))
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(Milvus(), server)

@@ -23,7 +23,7 @@ YEAR = Condition("metadata.year", "ge", 2020)
 
 
 @given(filters, st.booleans())
-def test_what_a_caller_sends_stays_within_quotes(wanted: Filter, lite: bool) -> None:
+def test_a_callers_text_stays_within_quotes(wanted: Filter, lite: bool) -> None:
     """Without its string literals an expression has only our own words, signs and numbers."""
     text = expression(wanted, lite).text
     assert REST.fullmatch(LITERAL.sub("", text)), text
@@ -65,14 +65,16 @@ def test_what_a_caller_sends_stays_within_quotes(wanted: Filter, lite: bool) -> 
         (All(()), "", True),
     ],
 )
-def test_an_expression_says_what_a_server_can(wanted: Filter, text: str, is_exact: bool) -> None:
+def test_an_expression_uses_only_what_a_server_evaluates_right(
+    wanted: Filter, text: str, is_exact: bool
+) -> None:
     """Negation at the conditions only; wider where a server means something else."""
     found = expression(wanted, lite=False)
     assert found.is_exact is is_exact
     assert found.text in (text, f"({text})")
 
 
-def test_lite_is_not_asked_about_metadata() -> None:
+def test_lite_gets_no_condition_on_metadata() -> None:
     """It takes true for 1, and is slow: only what it says of titles narrows its answer."""
     assert expression(YEAR, lite=True) == Expression("", False)
     assert expression(All((A, YEAR)), lite=True) == Expression('title == "a"', False)
@@ -80,7 +82,7 @@ def test_lite_is_not_asked_about_metadata() -> None:
     assert expression(A, lite=True) == Expression('title == "a"', True)
 
 
-def test_many_conditions_stay_shallow() -> None:
+def test_many_conditions_are_nested_shallowly() -> None:
     """A server reads an expression as deep as it is nested, to about fifty."""
     text = expression(Condition("metadata.a", "in", tuple(range(256))), lite=False).text
     depth = deepest = 0

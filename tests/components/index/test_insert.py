@@ -134,7 +134,7 @@ def test_answers_of_16_bits_are_read_as_pymilvus_gives_them(dtype: VectorType) -
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_what_16_bits_would_lose_is_not_sent(dtype: VectorType) -> None:
+def test_numbers_that_16_bits_cannot_hold_are_refused(dtype: VectorType) -> None:
     """Vectors that were staged as float32: a row read back would not be the one summed."""
     table = table_of(range(3), vectors(3))
     for send in (lambda: insert_message(HEAD.name, table, dtype), lambda: rows.of(table, dtype)):

@@ -55,7 +55,7 @@ def a_missing_handler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("lose", [a_missing_message, a_missing_handler])
-def test_everything_works_by_the_public_client(
+def test_the_public_client_gives_the_same_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     """Inserts, searches and reads give the same, to the last bit."""

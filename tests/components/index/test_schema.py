@@ -12,7 +12,7 @@ from mrag_pipeline.index.milvus.schema import (
 )
 
 
-def test_what_is_given_goes_over_what_is_usual() -> None:
+def test_given_parameters_override_the_defaults() -> None:
     """The rest stays as it is."""
     assert build_params("HNSW", {"M": 32}) == {"M": 32, "efConstruction": 200}
     assert build_params("FLAT", {}) == {}

@@ -104,7 +104,7 @@ def request(name: str, *rows: int, width: int = 2, limit: int = 1) -> SearchRequ
 
 
 @pytest.mark.parametrize("num_threads", [1, THREADS])
-def test_what_is_late_is_none_and_the_rest_is_there(client: Client, num_threads: int) -> None:
+def test_a_late_search_gives_none_and_the_others_answer(client: Client, num_threads: int) -> None:
     """After the time that was given, not after the time that the late one takes."""
     client.hangs = {"slow"}
     index = searches(client, num_threads)
@@ -116,7 +116,7 @@ def test_what_is_late_is_none_and_the_rest_is_there(client: Client, num_threads:
 
 
 @pytest.mark.parametrize("num_threads", [1, THREADS])
-def test_hanging_searches_do_not_hold_up_the_next(client: Client, num_threads: int) -> None:
+def test_hanging_searches_do_not_block_the_next(client: Client, num_threads: int) -> None:
     """Even if every thread there was hangs, and for ever."""
     client.hangs = {"slow"}
     index = searches(client, num_threads)
@@ -144,7 +144,7 @@ def test_an_unreachable_server_is_a_missing_head_or_an_error(client: Client) -> 
         index.search_within([request("down", 1), request("down", 2)], 5.0)
 
 
-def test_what_no_waiting_helps_is_raised(client: Client) -> None:
+def test_a_missing_collection_is_raised(client: Client) -> None:
     """A collection that is not there is no slow head."""
     client.failures = {"gone": MilvusException(code=100, message="collection not found")}
     with pytest.raises(NoLiveVersion, match="gone"):
@@ -181,7 +181,7 @@ def test_a_collection_is_asked_directly_once_pymilvus_has_searched_it(client: Cl
     assert client.calls == []
 
 
-def test_what_is_not_answered_directly_is_asked_by_pymilvus(client: Client) -> None:
+def test_pymilvus_makes_the_calls_without_a_direct_answer(client: Client) -> None:
     """Only that, in its place, and in the time that is left."""
     direct = Directly()
     index = searches(client, direct=direct)
@@ -196,7 +196,7 @@ def test_what_is_not_answered_directly_is_asked_by_pymilvus(client: Client) -> N
     assert 0.4 < client.calls[1][2] <= 0.5
 
 
-def test_what_is_late_directly_is_not_asked_again(client: Client) -> None:
+def test_a_late_direct_call_is_not_repeated(client: Client) -> None:
     """Its time is over: an error without a limit, a missing head within one."""
     direct = Directly()
     index = searches(client, direct=direct)
@@ -221,7 +221,7 @@ def test_many_vectors_are_several_direct_calls(client: Client) -> None:
     assert client.calls == []
 
 
-def test_nothing_to_search_among_asks_nobody(client: Client) -> None:
+def test_a_search_among_no_ids_sends_no_call(client: Client) -> None:
     """No id can match."""
     direct = Directly()
     index = searches(client, direct=direct)

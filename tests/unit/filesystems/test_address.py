@@ -74,7 +74,7 @@ def test_the_shared_config_file_names_server_and_region(
         ("s3://bucket?endpoint_override=ftp://x", "endpoint 'ftp://x'"),
     ],
 )
-def test_what_cannot_be_is_refused_and_not_repeated(uri: str, found: str) -> None:
+def test_an_invalid_uri_is_refused_and_its_secrets_are_not_shown(uri: str, found: str) -> None:
     """A URI is stored with every version; what was wrong in it is not shown again."""
     with pytest.raises(ConfigError) as caught:
         open_place(uri, f"staging.uri {shown(uri)!r}")

@@ -41,7 +41,7 @@ ID = " (Request ID: 18EB696ACD4E7301)"
     ],
     ids=str,
 )
-def test_both_clients_words_ask_for_the_same(error: str | StoreError, found: str, fix: str) -> None:
+def test_both_clients_errors_get_the_same_message(error: str | StoreError, found: str, fix: str) -> None:
     """Who it is, what it did, what to do; without the server's request number."""
     told = failure(OSError(error) if isinstance(error, str) else error, "S3", "docs")
     assert told.is_store
@@ -50,7 +50,7 @@ def test_both_clients_words_ask_for_the_same(error: str | StoreError, found: str
     assert "Request ID" not in told.found
 
 
-def test_a_full_store_is_told_apart() -> None:
+def test_a_full_store_is_recognised() -> None:
     """As MinIO says it, in a code that pyarrow does not know."""
     text = (
         "Unable to parse ExceptionName: XMinioStorageFull Message: Storage backend has reached it"
@@ -59,7 +59,7 @@ def test_a_full_store_is_told_apart() -> None:
     assert told.is_full
 
 
-def test_an_error_of_the_content_is_no_stores() -> None:
+def test_a_content_error_is_not_a_store_error() -> None:
     """An invalid Parquet file is not reported as a network failure."""
     told = failure(OSError("Could not open Parquet input source: Parquet magic bytes not found"))
     assert not told.is_store

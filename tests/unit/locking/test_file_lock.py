@@ -37,7 +37,7 @@ def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_run_is_told_who_holds_the_index(tmp_path: Path) -> None:
+def test_a_second_run_learns_who_holds_the_index(tmp_path: Path) -> None:
     """Process, host, start and age; at once, and after waiting in vain."""
     process = held_elsewhere(tmp_path)
     try:
@@ -93,7 +93,7 @@ def test_a_second_run_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert order == ["first", "second"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file where the folder should be stands for every such reason."""
     (tmp_path / "staging").write_text("not a folder")
     with (

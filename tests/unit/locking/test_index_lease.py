@@ -69,7 +69,7 @@ def test_a_free_index_is_taken_at_once() -> None:
     assert sleeps.count == 0
 
 
-def test_one_that_is_held_is_refused_when_its_owner_is_seen_to_live() -> None:
+def test_an_index_with_a_live_owner_is_refused() -> None:
     """Not before its flag has moved; the message names process, host, start and age."""
     shelf = Shelf()
     owner = held(shelf)
@@ -89,7 +89,7 @@ def test_one_that_is_held_is_refused_when_its_owner_is_seen_to_live() -> None:
     assert len(shelf.rows) == 1
 
 
-def test_a_dead_owners_flag_is_taken_down() -> None:
+def test_a_dead_owners_flag_is_removed() -> None:
     """After so many looks at a flag that does not move, whatever its owner's clock said."""
     shelf = Shelf()
     dead = Claim(shelf, Owner(7, "elsewhere", "2099-01-01T00:00:00+00:00"))
@@ -100,7 +100,7 @@ def test_a_dead_owners_flag_is_taken_down() -> None:
     assert not dead.beat()
 
 
-def test_one_that_died_on_this_host_stops_nobody() -> None:
+def test_an_owner_that_died_on_this_host_blocks_nobody() -> None:
     """Its process is known to be gone."""
     shelf, sleeps = Shelf(), Sleeps()
     me = Owner.here()
@@ -122,7 +122,7 @@ def test_a_second_run_may_wait() -> None:
     assert sleeps.count == 3
 
 
-def test_an_owner_whose_flag_was_taken_down_knows() -> None:
+def test_an_owner_notices_that_its_flag_was_removed() -> None:
     """It was stopped for so long that it was thought dead: its next beat says so."""
     shelf = Shelf()
     stopped = held(shelf)
@@ -131,7 +131,7 @@ def test_an_owner_whose_flag_was_taken_down_knows() -> None:
     assert len(shelf.rows) == 1
 
 
-def test_a_flag_that_moves_is_never_out_of_sight() -> None:
+def test_a_moving_flag_is_always_visible() -> None:
     """The new row is there before the old one goes, at every single write."""
     shelf = Shelf()
     claim = held(shelf)
@@ -146,7 +146,7 @@ def test_a_flag_that_moves_is_never_out_of_sight() -> None:
         assert claim.beat()
 
 
-def test_two_that_raise_their_flags_at_once_never_both_hold() -> None:
+def test_two_owners_never_hold_the_index_together() -> None:
     """In every order of their reads and writes: at most one; and one alone always does."""
     steps = len(list(_attempt(Shelf(), [])))
     outcomes = set()

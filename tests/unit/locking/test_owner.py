@@ -22,13 +22,13 @@ def test_an_owner_is_named_with_its_age() -> None:
     assert owner.told(now) == "process 7 on a, since 2026-01-02T03:04:05+00:00 (60 s ago)"
 
 
-def test_an_owner_whose_clock_runs_ahead_is_no_seconds_old() -> None:
+def test_an_owner_whose_clock_runs_ahead_has_age_0() -> None:
     """Never a negative age."""
     owner = Owner(7, "a", "2099-01-01T00:00:00+00:00")
     assert owner.told(datetime(2026, 1, 1, tzinfo=UTC)).endswith("(0 s ago)")
 
 
-def test_facts_come_back() -> None:
+def test_an_owners_facts_are_read_back_equal() -> None:
     """As JSON keeps them."""
     owner = Owner.here()
     assert Owner.of(owner.facts()) == owner
@@ -55,6 +55,6 @@ def test_a_process_number_used_again_is_not_the_owner() -> None:
 
 
 @pytest.mark.parametrize("birth", ["", "another-kernel/1/2", "x"])
-def test_what_cannot_be_known_from_here_is_not_gone(birth: str) -> None:
+def test_an_owner_that_cannot_be_checked_is_not_gone(birth: str) -> None:
     """Another host's or another container's process, or one of a system without /proc."""
     assert not Owner(2**22 + 1, "elsewhere", "2026-01-01T00:00:00+00:00", birth).is_gone()

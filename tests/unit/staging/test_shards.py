@@ -36,7 +36,7 @@ def staged(root: Path, name: str, shard: int = 0) -> Path:
     return found
 
 
-def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
+def test_the_layout_matches_the_documentation(tmp_path: Path) -> None:
     """People find each file where it is described, its name ending in its content's sha256."""
     staging = planned(tmp_path)
     staging.write_shard(an_output(shard=17), PLAN)
@@ -141,7 +141,7 @@ def test_half_precision_halves_the_vectors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_what_is_rounded_is_what_is_summed(tmp_path: Path, dtype: str) -> None:
+def test_sums_are_of_the_rounded_vectors(tmp_path: Path, dtype: str) -> None:
     """Heads, standard embeddings and importance are of the same rounded numbers."""
     staging = planned(tmp_path, vector_dtype=dtype)
     output = an_output()
@@ -155,7 +155,7 @@ def test_what_is_rounded_is_what_is_summed(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(staging.sums(0).norm_sum, ImportanceSums.of(kept).norm_sum)
 
 
-def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+def test_half_precision_refuses_numbers_it_cannot_hold(tmp_path: Path) -> None:
     """A vector over 65,504 would be infinite: an error, not a silent loss."""
     output = an_output()
     output.vectors[1, 0, 0] = 1e6
@@ -165,7 +165,7 @@ def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["text", "title", "document_id"])
-def test_half_a_surrogate_pair_is_refused_in_words(tmp_path: Path, field: str) -> None:
+def test_half_a_surrogate_pair_is_a_clear_error(tmp_path: Path, field: str) -> None:
     """Text that UTF-8 cannot hold is an error of ours that shows it."""
     output = an_output()
     change: dict[str, Any] = {field: "bad \ud800 text"}
@@ -174,7 +174,7 @@ def test_half_a_surrogate_pair_is_refused_in_words(tmp_path: Path, field: str) -
         planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
 
 
-def test_a_dead_letter_may_tell_of_broken_text(tmp_path: Path) -> None:
+def test_a_dead_letter_may_name_a_broken_id(tmp_path: Path) -> None:
     """What could not be read can still be named in the file of what could not be read."""
     output = replace(an_output(), dead_letters=[DeadLetter("id\udcff", "f:1", "bad UTF-8", "")])
     staging = planned(tmp_path)
@@ -237,7 +237,7 @@ def test_shards_of_an_earlier_layout_are_read(tmp_path: Path) -> None:
     assert staging.head(0, HEADS[0]).num_rows == 4
 
 
-def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
+def test_a_killed_workers_temporary_files_are_removed(tmp_path: Path) -> None:
     """Half-written files of dead processes go when the shard is done again; others' stay."""
     staging = planned(tmp_path)
     place = tmp_path / "docs" / VERSION / "shards/00000/heads"
@@ -257,7 +257,7 @@ def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
     assert elsewhere.exists()
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_done(
+def test_a_full_disk_raises_storage_full_and_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ENOSPC becomes StorageFull; no temporary file and no receipt stay."""
@@ -280,7 +280,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(
     assert opened(tmp_path).receipt(0, PLAN) is not None
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file where the folder should be is an error of ours, naming the place."""
     (tmp_path / "docs").write_text("a file")
     with pytest.raises(StagingError, match=str(tmp_path)):
@@ -294,7 +294,7 @@ def test_a_wrong_uri_is_a_config_error(uri: str) -> None:
         opened(uri)
 
 
-def test_free_space_is_told_before_the_folder_exists(tmp_path: Path) -> None:
+def test_free_space_is_known_before_the_folder_exists(tmp_path: Path) -> None:
     """The plan can ask for space before anything is written."""
     free = opened(tmp_path / "not" / "yet").free_bytes()
     assert free is not None
