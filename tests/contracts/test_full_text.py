@@ -77,14 +77,14 @@ def test_words_are_found_in_any_case_and_inside_identifiers(index: VectorIndex) 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_any_question_is_only_words(index: VectorIndex, text: str) -> None:
-    """No question is taken for a query language."""
+    """No question is parsed as a query language."""
     index.load(WORDS, [rows_of("red fox", "sea")])
     assert found(index, f"{text} fox") == [[1]]
     assert found(index, "...") == [[]]
 
 
 def test_only_the_ids_asked_for_are_searched(index: VectorIndex) -> None:
-    """None of none."""
+    """No ids, no hits."""
     index.load(WORDS, [rows_of("red", "red", "red")])
     assert found(index, "red", among=[1, 3]) == [[1, 3]]
     assert found(index, "red", among=[]) == [[]]
@@ -107,7 +107,7 @@ def test_words_and_vectors_are_searched_together(index: VectorIndex) -> None:
 
 
 def test_rows_are_added_replaced_and_removed(index: VectorIndex) -> None:
-    """Every later search sees it; done again it changes nothing."""
+    """Every later search sees the change; repeating it changes nothing."""
     index.load(WORDS, [rows_of("red", "sea")])
     for _ in range(2):
         index.upsert(WORDS, texts(["d1", "d2"], first_id=2, text=["sky", "red sky"]))
@@ -140,7 +140,7 @@ def test_a_lexical_collection_belongs_to_its_version(index: VectorIndex) -> None
 
 
 def test_the_record_keeps_how_words_are_made(index: VectorIndex) -> None:
-    """And one without words has none."""
+    """A record without words has no lexical collection."""
     record = replace(a_record(), lexical=LexicalSpec(language="english", k1=1.5))
     index.write_record(record)
     stored = index.record(OLD)

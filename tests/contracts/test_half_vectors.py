@@ -85,7 +85,7 @@ def test_search_among_halves_is_exact(index: VectorIndex, dtype: VectorType, len
 
 
 def test_a_rounded_row_is_its_own_nearest(index: VectorIndex, dtype: VectorType) -> None:
-    """What verify asks: rows as they are staged; the cosine is 1."""
+    """As in verify: a search with a staged row finds that row with cosine 1."""
     rows = rounded(vectors(300), dtype)
     index.load(HEAD, [table_of(range(300), rows)])
     [ranking] = index.search([SearchRequest(HEAD.name, rows[:20], 1)])
@@ -106,7 +106,7 @@ def test_numbers_that_would_be_lost_are_refused(index: VectorIndex, dtype: Vecto
 
 @pytest.mark.parametrize("version", ["v2.3.5", "v2.2.16"])
 def test_16_bit_vectors_are_refused_for_older_servers(version: str, dtype: VectorType) -> None:
-    """When the index is opened, before anything is created."""
+    """The error comes when the index is opened, before anything is created."""
     with protocol_server(version) as (uri, server):
         with pytest.raises(ConfigError, match=dtype) as caught:
             open_index(MilvusSpec(uri=uri, vector_dtype=dtype), "docs")
@@ -115,7 +115,7 @@ def test_16_bit_vectors_are_refused_for_older_servers(version: str, dtype: Vecto
 
 
 def test_16_bit_vectors_are_refused_for_lite(tmp_path: Path, dtype: VectorType) -> None:
-    """Milvus Lite has float32 alone."""
+    """Milvus Lite stores float32 only."""
     with pytest.raises(ConfigError, match=dtype):
         open_index(MilvusSpec(uri=str(tmp_path / "x.db"), vector_dtype=dtype), "docs")
 
@@ -141,7 +141,7 @@ def test_a_collection_keeps_its_type_when_the_config_changes(dtype: VectorType) 
 
 
 def test_16_bit_vectors_take_two_bytes_a_number(dtype: VectorType) -> None:
-    """Over the wire and in the server: two bytes a number."""
+    """The message and the server's rows hold two bytes for each number."""
     with protocol_server("v2.4.15") as (uri, server):
         index = open_index(MilvusSpec(uri=uri, vector_dtype=dtype), "docs")
         index.load(HEAD, [table_of(range(50), rounded(vectors(50), dtype))])

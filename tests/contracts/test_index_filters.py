@@ -1,6 +1,6 @@
-"""What every VectorIndex promises of filters, of searches among ids, and of time.
+"""What every VectorIndex promises of filters, searches among ids, and time limits.
 
-Milvus Lite twice: as it is, and by expressions alone, as a `milvus-lite server` is asked.
+Milvus Lite runs twice: as it is, and with expressions only, as for a `milvus-lite server`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorInde
 def hostile(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[VectorIndex, dict[int, ChunkRow]]]:
-    """Rows of every kind of metadata, and what was put in."""
+    """An index of rows with every kind of metadata, and those rows."""
     index = opened(request.param, tmp_path_factory.mktemp("hostile"))
     draw = random.Random(0)
     values: list[Any] = [*STRINGS, *NUMBERS, True, False, *EXTRA]
@@ -179,7 +179,7 @@ def test_matching_sees_every_change(index: VectorIndex) -> None:
 
 # ------------------------------------------------------------------ searching
 def test_a_search_among_ids_returns_no_other_ids(index: VectorIndex) -> None:
-    """As if the collection held them alone; ids that are not there do no harm."""
+    """As if the collection held only these ids; missing ids are ignored."""
     rows = vectors(300)
     ids = np.random.default_rng(2).permutation(10**6)[:300].astype(np.int64) + 2**62
     index.load(HEAD, [table_of(ids, rows)])
@@ -202,7 +202,7 @@ def test_a_search_among_ids_returns_no_other_ids(index: VectorIndex) -> None:
 
 
 def test_a_search_among_ten_thousand_ids(index: VectorIndex) -> None:
-    """As many as a filter is given at once."""
+    """A filter passes at most so many ids at once."""
     rows = vectors(12_000)
     ids = np.arange(12_000, dtype=np.int64) + 2**62
     index.load(HEAD, [table_of(ids, rows)])
@@ -212,7 +212,7 @@ def test_a_search_among_ten_thousand_ids(index: VectorIndex) -> None:
 
 
 def test_a_search_within_time_equals_a_plain_search(index: VectorIndex) -> None:
-    """The same rankings in the same order; without time there is none."""
+    """The same rankings in the same order; no time gives no ranking."""
     other = CollectionSpec(f"docs_{OLD}_l05_h01", "head", 8)
     index.load(HEAD, [table_of(range(30), vectors(30))])
     index.load(other, [table_of(range(100, 130), vectors(30, seed=1))])

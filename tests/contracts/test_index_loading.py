@@ -20,7 +20,7 @@ from tests.support.index_rows import (
 
 
 def test_a_new_index_is_empty(index: VectorIndex) -> None:
-    """No collection, no live version, no record; counting what is not there gives 0."""
+    """No collection, no live version, no record; a missing collection counts 0 rows."""
     assert index.collections() == []
     assert index.live() is None
     assert index.records() == []
@@ -31,7 +31,7 @@ def test_a_new_index_is_empty(index: VectorIndex) -> None:
 
 
 def test_loading_counts_every_row_of_every_table(index: VectorIndex) -> None:
-    """Tables of several shards become one collection; progress is told of each row once."""
+    """Tables of several shards become one collection; progress reports each row once."""
     told: list[int] = []
     tables = [
         table_of(range(250), vectors(250)),
@@ -53,7 +53,7 @@ def test_an_empty_collection_can_be_complete(index: VectorIndex) -> None:
 
 
 def test_loading_again_replaces_every_row(index: VectorIndex) -> None:
-    """Nothing of the earlier rows stays: no leftovers, no duplicates."""
+    """No earlier row remains, and no row is duplicated."""
     index.load(HEAD, [table_of(range(50), vectors(50))])
     assert index.load(HEAD, [table_of(range(40, 60), vectors(20, seed=1))]) == 20
     assert index.is_complete(HEAD, 20)
@@ -61,7 +61,7 @@ def test_loading_again_replaces_every_row(index: VectorIndex) -> None:
 
 
 def test_a_load_that_breaks_is_not_complete(index: VectorIndex) -> None:
-    """Whole or not at all: rows that went in before the break do not count."""
+    """Rows inserted before the break do not make the collection complete."""
 
     def breaks() -> Iterator[pa.Table]:
         yield table_of(range(200), vectors(200))
@@ -75,7 +75,7 @@ def test_a_load_that_breaks_is_not_complete(index: VectorIndex) -> None:
 
 
 def test_only_the_indexs_own_collections_are_listed(index: VectorIndex) -> None:
-    """Only names that this index gives count, sorted."""
+    """Names of this index only, sorted."""
     for name in (TEXTS.name, HEAD.name, f"docs_more_{OLD}_l05_h00", "docs_scratch"):
         index.load(CollectionSpec(name, "head", 8), [table_of([1], vectors(1))])
     assert index.collections() == [TEXTS.name, HEAD.name]

@@ -51,7 +51,7 @@ def test_the_longest_possible_chunk_is_stored(index: VectorIndex) -> None:
 
 
 def test_more_rows_than_one_call_returns_are_read(index: VectorIndex) -> None:
-    """More ids than one call takes."""
+    """All rows, for more ids than one call takes."""
     index.load(TEXTS, [texts([f"d{i}" for i in range(1500)])])
     assert len(index.chunks(TEXTS.name, range(1, 1501))) == 1500
     assert len(index.vectors(TEXTS.name, range(1, 1501))) == 1500
@@ -112,14 +112,14 @@ def test_upserted_rows_are_stored_once(index: VectorIndex) -> None:
 
 
 def test_an_empty_upsert_does_nothing(index: VectorIndex) -> None:
-    """No row, no error."""
+    """An empty table changes nothing and raises nothing."""
     index.load(HEAD, [table_of(range(5), vectors(5))])
     index.upsert(HEAD, table_of([], vectors(0)))
     assert index.count(HEAD.name) == 5
 
 
 def test_rows_can_be_added_to_an_empty_collection(index: VectorIndex) -> None:
-    """Found at once."""
+    """A search finds the added row at once."""
     index.load(HEAD, [])
     index.upsert(HEAD, table_of([7], vectors(1)))
     [ranking] = index.search([SearchRequest(HEAD.name, vectors(1), 1)])
@@ -127,7 +127,7 @@ def test_rows_can_be_added_to_an_empty_collection(index: VectorIndex) -> None:
 
 
 def test_an_upsert_replaces_every_field_of_a_chunk(index: VectorIndex) -> None:
-    """A replaced chunk is its new self in every field."""
+    """Every field of a replaced chunk has its new value."""
     index.load(TEXTS, [texts(["a", "b"])])
     index.upsert(TEXTS, texts(["b", "c"], first_id=2, text=["new", "newer"]))
     found = index.chunks(TEXTS.name, [1, 2, 3])
@@ -136,7 +136,7 @@ def test_an_upsert_replaces_every_field_of_a_chunk(index: VectorIndex) -> None:
 
 
 def test_deleted_rows_are_gone(index: VectorIndex) -> None:
-    """From counts, reads and rankings; ids that are not there do no harm."""
+    """Counts, reads and rankings leave them out; missing ids are ignored."""
     rows = vectors(5_000)
     index.load(HEAD, [table_of(range(5_000), rows)])
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_deleted_rows_are_gone(index: VectorIndex) -> None:
 
 
 def test_a_deleted_row_can_come_back(index: VectorIndex) -> None:
-    """Removed, then added again with another vector."""
+    """A row that is removed and added again has its new vector."""
     index.load(HEAD, [table_of(range(5), vectors(5))])
     index.delete(HEAD.name, [3])
     again = vectors(1, seed=9)
@@ -186,6 +186,6 @@ def test_marks_give_each_chunks_document_and_fingerprint(index: VectorIndex) -> 
 
 
 def test_an_empty_collection_streams_nothing(index: VectorIndex) -> None:
-    """No block at all."""
+    """An empty collection gives no block."""
     index.load(TEXTS, [])
     assert list(index.ids(TEXTS.name)) == list(index.marks(TEXTS.name)) == []

@@ -20,7 +20,7 @@ from tests.support.index_rows import (
 
 @pytest.mark.parametrize("num_queries", [1, 7])
 def test_search_is_exact(index: VectorIndex, num_queries: int) -> None:
-    """Ids and cosines are brute force's, whatever the vectors' lengths (recall 1.0)."""
+    """Ids and cosines equal brute force, whatever the vectors' lengths (recall 1.0)."""
     rows = vectors(500) * np.random.default_rng(1).uniform(0.1, 9, (500, 1)).astype(np.float32)
     ids = np.random.default_rng(2).permutation(10**6)[:500].astype(np.int64) + 2**62
     index.load(HEAD, [table_of(ids, rows)])
@@ -62,7 +62,7 @@ def test_short_rankings_are_padded(index: VectorIndex) -> None:
 
 
 def test_no_requests_and_no_queries_give_empty_answers(index: VectorIndex) -> None:
-    """Nothing asked, nothing answered, in the right shapes."""
+    """Empty requests give empty answers of the right shapes."""
     index.load(HEAD, [table_of([7], vectors(1))])
     assert index.search([]) == []
     [ranking] = index.search([SearchRequest(HEAD.name, vectors(0), 3)])
@@ -70,7 +70,7 @@ def test_no_requests_and_no_queries_give_empty_answers(index: VectorIndex) -> No
 
 
 def test_an_empty_collection_can_be_searched(index: VectorIndex) -> None:
-    """All padding."""
+    """The ranking is all padding."""
     index.load(HEAD, [])
     [ranking] = index.search([SearchRequest(HEAD.name, vectors(2), 3)])
     assert ranking.ids.tolist() == [[-1] * 3] * 2

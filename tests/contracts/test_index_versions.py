@@ -99,7 +99,7 @@ def test_a_record_is_replaced_whole(index: VectorIndex) -> None:
 
 
 def test_records_are_ordered_oldest_first(index: VectorIndex) -> None:
-    """By when the version was made, not by its name or when it was stored."""
+    """The order is by the version's creation time, not by its name or when it was stored."""
     index.write_record(a_record(NEW, "2026-02-02T00:00:00+00:00"))
     index.write_record(a_record(OLD, "2026-01-01T00:00:00+00:00"))
     assert [record.version for record in index.records()] == [OLD, NEW]

@@ -61,7 +61,7 @@ def refused(*_: Any, **__: Any) -> Any:
 def test_searches_are_those_of_pymilvus(
     index: MilvusIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ids and scores to the last bit; pymilvus is asked the first time only."""
+    """Ids and scores are equal to the last bit; only the first search uses pymilvus."""
     theirs = index.search(requests())
     monkeypatch.setattr(index._client, "search", refused)
     for ours in (index.search(requests()), index.search_within(requests(), 20.0)):
@@ -75,7 +75,7 @@ def test_searches_are_those_of_pymilvus(
 def test_vectors_of_16_bits_are_those_of_pymilvus(
     dtype: VectorType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked for in the collection's own type, and read as it is."""
+    """Queries are sent, and rows read, in the collection's own type."""
     with protocol_server("v2.4.15") as (uri, _):
         spec = MilvusSpec(uri=uri, vector_dtype=dtype)
         with closing(open_index(spec, "docs")) as opened:
@@ -100,7 +100,7 @@ def test_vectors_of_16_bits_are_those_of_pymilvus(
 
 
 def test_rows_are_those_of_pymilvus(index: MilvusIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every field of every row; what is not there is left out; vectors to the last bit."""
+    """Every field of every row, vectors to the last bit; missing rows are left out."""
 
     def read() -> Sequence[Any]:
         wanted = [*range(1, len(HOSTILE) + 1), 10**15]

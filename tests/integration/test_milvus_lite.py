@@ -79,7 +79,7 @@ def test_a_database_of_another_process_is_busy(
 
 
 def test_closing_releases_the_database_to_another_process(tmp_path: Path) -> None:
-    """The lock goes with the last index of this process, not before."""
+    """Closing this process's last index releases the lock, not before."""
     one, two = open_index(spec(tmp_path), "docs"), open_index(spec(tmp_path), "more")
     one.close()
     assert "IndexBusy" in run(tmp_path, "").stderr
@@ -168,7 +168,7 @@ def test_an_opened_again_database_answers_as_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", ["created", "dropped"])
 def test_a_folder_without_its_schema_is_no_obstacle(tmp_path: Path, left: str) -> None:
-    """What a kill while creating or dropping leaves behind would block its name for ever."""
+    """A kill while creating or dropping must not block the collection's name."""
     index = open_index(spec(tmp_path), "docs")
     folder = tmp_path / "x.db" / "collections" / HEAD.name
     if left == "dropped":
@@ -184,7 +184,7 @@ def test_a_folder_without_its_schema_is_no_obstacle(tmp_path: Path, left: str) -
 
 
 def test_half_a_collections_files_are_not_complete(tmp_path: Path) -> None:
-    """A collection whose data is gone counts as not there and can be loaded again."""
+    """A collection without its data is not complete and can be loaded again."""
     index = open_index(spec(tmp_path), "docs")
     index.load(HEAD, [table_of(range(10), vectors(10))])
     index.close()
@@ -253,7 +253,7 @@ def test_a_missing_server_is_reported(capfd: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("uri", ["index", "s3://bucket/x.db", "ftp://host", ""])
 def test_a_wrong_uri_is_a_config_error(uri: str) -> None:
-    """Neither a .db path nor a server."""
+    """The URI is neither a .db path nor a server."""
     with pytest.raises(ConfigError, match=r"milvus\.uri"):
         open_index(MilvusSpec(uri=uri), "docs")
 
@@ -275,7 +275,7 @@ def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DISKANN", "flat_", ""])
 def test_an_index_type_that_would_brick_lite_is_refused(tmp_path: Path, name: str) -> None:
-    """Lite takes DISKANN without a word and cannot open the collection again."""
+    """Lite accepts DISKANN silently and then cannot open the collection again."""
     with pytest.raises(ConfigError, match="index_type"):
         open_index(replace(spec(tmp_path), index_type=name), "docs")
     open_index(spec(tmp_path), "docs").close()
@@ -305,7 +305,7 @@ def test_a_version_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_too_long_is_refused_in_words(tmp_path: Path) -> None:
-    """Milvus's own limit, as an error of ours that does not ask to try again."""
+    """Milvus's own limit becomes PlanRefused, which is permanent."""
     index = open_index(spec(tmp_path), "docs")
     with pytest.raises(PlanRefused, match="65535"):
         index.load(TEXTS, [texts(["a"], text=["x" * 70_000])])

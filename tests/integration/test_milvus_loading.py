@@ -133,7 +133,7 @@ def test_a_load_over_another_runs_imports_waits_for_them(server: Server, tmp_pat
 
 
 def test_files_that_the_server_does_not_see_are_refused(server: Server, tmp_path: Path) -> None:
-    """By name, with what to change."""
+    """The message names the file and the setting to change."""
     with (
         closing(opened(server, "docs", tmp_path, "/no/such/place")) as index,
         pytest.raises(PlanRefused, match="/no/such/place/docs_") as caught,

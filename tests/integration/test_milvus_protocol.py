@@ -1,4 +1,4 @@
-"""What a Milvus server is told, as one in this process hears it: TLS, users, copies, levels."""
+"""What we send to a Milvus server (one in this process): TLS, users, replicas, consistency."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def of_server(*, asks: bool = False) -> grpc.ServerCredentials:
 
 
 def test_a_servers_certificate_is_checked(pem: Callable[[str, trustme.Blob], str]) -> None:
-    """By the CA that is named; by another, or by the system's, there is no connection."""
+    """With the configured CA we connect; with another or the system's we do not."""
     right, wrong = pem("ca.pem", CA.cert_pem), pem("other.pem", trustme.CA().cert_pem)
     with protocol_server(VERSION, tls=of_server()) as (uri, _):
         assert uri.startswith("https://")
@@ -60,7 +60,7 @@ def test_a_servers_certificate_is_checked(pem: Callable[[str, trustme.Blob], str
 
 
 def test_a_server_may_ask_for_our_certificate(pem: Callable[[str, trustme.Blob], str]) -> None:
-    """Two-way TLS: with it we are let in, without it not."""
+    """Mutual TLS: the server accepts us only with a certificate."""
     ours = CA.issue_cert("mrag@example.org")
     ca, cert = pem("ca.pem", CA.cert_pem), pem("cert.pem", ours.cert_chain_pems[0])
     key = pem("key.pem", ours.private_key_pem)
@@ -84,7 +84,7 @@ def test_a_server_may_ask_for_our_certificate(pem: Callable[[str, trustme.Blob],
 def test_certificates_that_cannot_be_used_are_refused(
     changes: dict[str, str], told: str, tmp_path: Path, pem: Callable[[str, trustme.Blob], str]
 ) -> None:
-    """Before anything is connected: what would be ignored, and what is not there."""
+    """Before connecting: certificates that would be ignored, and missing files."""
     pem("ca.pem", CA.cert_pem)
     uri = changes.pop("uri", "https://127.0.0.1:1")
     files: dict[str, Any] = {key: str(tmp_path / name) for key, name in changes.items()}
@@ -95,7 +95,7 @@ def test_certificates_that_cannot_be_used_are_refused(
 
 
 def test_the_token_and_the_database_go_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As gRPC metadata; another token is refused as one, and never shown."""
+    """They are sent as gRPC metadata; a wrong token is refused and never shown."""
     monkeypatch.setenv("MRAG_MILVUS_TOKEN", "writer:s3cret")
     token = base64.b64encode(b"writer:s3cret").decode()
     with protocol_server(VERSION, token=token) as (uri, server):
@@ -109,7 +109,7 @@ def test_the_token_and_the_database_go_with_every_call(monkeypatch: pytest.Monke
 
 
 def test_a_collection_has_one_shard_and_as_many_copies_as_asked(tmp_path: Path) -> None:
-    """Heads are small: one of the server's shards; replicas are memory, asked for on loading."""
+    """Heads are small, so one shard is enough; replicas use memory and are set on loading."""
     with protocol_server(VERSION) as (uri, server):
         with closing(open_index(MilvusSpec(uri=uri, replicas=3), "docs")) as index:
             index.load(HEAD, [table_of(range(10), vectors(10))])
@@ -121,7 +121,7 @@ def test_a_collection_has_one_shard_and_as_many_copies_as_asked(tmp_path: Path) 
 def test_searches_read_at_the_level_that_is_configured(
     level: Literal["Strong", "Bounded", "Eventually"],
 ) -> None:
-    """Counts and what a sync compares are always read at Strong."""
+    """Counts and the rows that a sync compares are always read at Strong."""
     with protocol_server(VERSION) as (uri, server):
         with closing(open_index(MilvusSpec(uri=uri, consistency=level), "docs")) as index:
             index.load(HEAD, [table_of(range(10), vectors(10))])
@@ -141,7 +141,7 @@ def test_searches_read_at_the_level_that_is_configured(
 
 
 def test_planning_counts_the_versions_that_are_kept() -> None:
-    """32 heads and their chunks, twice there and once to come, in a database that takes so many."""
+    """32 heads and their chunks, two versions stored and one to come, against the limit."""
 
     def of(version: str) -> list[CollectionSpec]:
         heads = [CollectionSpec(f"docs_{version}_l31_h{h:02d}", "head", 8) for h in range(32)]

@@ -1,4 +1,4 @@
-"""One connection, many threads: as an evaluation and a query service use it."""
+"""Many threads share one connection, as in an evaluation and the query service."""
 
 from __future__ import annotations
 

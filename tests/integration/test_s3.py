@@ -1,4 +1,4 @@
-"""Staging and corpora on a real S3 server: requests, folders, failures, and what they say."""
+"""Staging and corpora on a real S3 server: requests, folders, failures and messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PART = 10 * 1024 * 1024  # pyarrow's
 
 @pytest.fixture
 def proxy(s3: Server, bucket: str) -> Iterator[Proxy]:
-    """The server again, through a proxy; the environment names that one."""
+    """A proxy of the server, set as the endpoint in the environment."""
     with proxied(s3) as made, exported(environment(made.endpoint)):
         yield made
 
@@ -58,7 +58,7 @@ def listed(uri: str, **spec: object) -> list[str]:
 
 # ------------------------------------------------------------------ requests
 def test_a_small_file_is_one_put(proxy: Proxy, bucket: str) -> None:
-    """A receipt is there whole with one request; nothing is copied or renamed."""
+    """One request stores a receipt whole; nothing is copied or renamed."""
     Folder(f"s3://{bucket}/staging").write("shards/00000/receipt.json", b"{}")
     (asked,) = proxy.asked
     assert (asked.method, asked.path.partition("?")[0]) == (
@@ -68,7 +68,7 @@ def test_a_small_file_is_one_put(proxy: Proxy, bucket: str) -> None:
 
 
 def test_a_shard_costs_a_put_for_each_file_and_its_receipt_last(proxy: Proxy, bucket: str) -> None:
-    """What is written is the files, once each, in the order that the receipt relies on."""
+    """Each file is written once, before the receipt."""
     staging = open_staging(StagingSpec(uri=f"s3://{bucket}/staging"), "docs", "vaaaaaaaaaaaa")
     staging.write_manifest(a_manifest())
     proxy.forget()
@@ -80,7 +80,7 @@ def test_a_shard_costs_a_put_for_each_file_and_its_receipt_last(proxy: Proxy, bu
 
 
 def test_receipts_are_read_in_parallel(proxy: Proxy, bucket: str) -> None:
-    """Going on with thousands of shards takes a sixteenth of their round trips."""
+    """Resuming thousands of shards waits for a sixteenth of the round trips."""
     staging = open_staging(StagingSpec(uri=f"s3://{bucket}/staging"), "docs", "vaaaaaaaaaaaa")
     proxy.forget()
     proxy.delay_s = 0.2
@@ -105,7 +105,7 @@ def test_a_large_file_goes_in_parts_and_is_read_back(proxy: Proxy, bucket: str) 
 def test_removing_a_folder_leaves_nothing_not_even_a_marker(
     s3: Server, proxy: Proxy, bucket: str
 ) -> None:
-    """All below the name goes, by pages; a neighbour whose name begins so stays."""
+    """Everything below the name is removed, page by page; names that only begin alike stay."""
     folder = Folder(f"s3://{bucket}/staging")
     for name in ("v1/a", "v1/b/c", "v1", "v1x/d", "v2/e"):
         folder.write(name, b"x")
@@ -126,7 +126,7 @@ def test_a_files_time_is_known(bucket: str) -> None:
 
 
 def test_a_syncs_files_are_stored_and_removed(s3: Server, bucket: str) -> None:
-    """Documents come back as they were; what is discarded or finished leaves no object."""
+    """Documents are read back unchanged; discarding and finishing leave no object."""
     spec = StagingSpec(uri=f"s3://{bucket}/staging")
     delta = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
     documents = [Document(f"d{i}", f"text {i}", metadata={"year": 1900 + i}) for i in range(3)]
@@ -161,7 +161,7 @@ def test_a_bucket_is_read_like_a_folder(s3: Server, bucket: str) -> None:
 
 
 def test_a_pattern_lists_only_keys_with_its_prefix(s3: Server, proxy: Proxy, bucket: str) -> None:
-    """A day's files are found without listing the other years'."""
+    """One day's files are found without listing those of other years."""
     put(s3, f"{bucket}/docs/2026-01-01.jsonl")
     put(s3, f"{bucket}/docs/2025-01-01.jsonl")
     assert listed(f"s3://{bucket}/docs/2026-*.jsonl") == ["2026-01-01.jsonl"]
@@ -171,7 +171,7 @@ def test_a_pattern_lists_only_keys_with_its_prefix(s3: Server, proxy: Proxy, buc
 
 
 def test_a_corpus_file_is_identified_by_its_content(s3: Server, bucket: str) -> None:
-    """The same bytes written again are the same plan; others of the same size are not."""
+    """The same bytes written again give the same plan; other bytes of that size do not."""
     put(s3, f"{bucket}/docs/a.jsonl")
     uri = f"s3://{bucket}/docs"
     slices = list(open_corpus(CorpusSpec(uri)).slices(10**9))
@@ -186,7 +186,7 @@ def test_a_corpus_file_is_identified_by_its_content(s3: Server, bucket: str) -> 
 
 
 def test_each_missing_thing_has_its_own_error(bucket: str) -> None:
-    """No such folder, no such bucket, a file that has gone."""
+    """A missing folder, pattern and bucket, and an empty corpus."""
     with pytest.raises(CorpusNotFound, match="no such file or folder"):
         listed(f"s3://{bucket}/docs")
     with pytest.raises(CorpusNotFound, match=r"no file matches \*\.csv"):
@@ -247,7 +247,7 @@ def test_a_listings_memory_does_not_grow_with_the_keys() -> None:
 
 # ------------------------------------------------------------------ how it is reached
 def test_the_endpoint_may_stand_in_the_uri(s3: Server, bucket: str) -> None:
-    """For two servers at once; the options are shown nowhere."""
+    """For two servers at once; no message shows the options."""
     host = s3.endpoint.removeprefix("http://")
     variables = environment("http://127.0.0.1:9")
     with exported(variables):
@@ -285,7 +285,7 @@ def test_credentials_and_endpoint_come_from_the_shared_files(
 
 
 def test_tls_is_checked_by_the_configured_ca(s3: Server, bucket: str, tmp_path: Path) -> None:
-    """AWS_CA_BUNDLE is heeded by both clients; without it the server is not believed."""
+    """Both clients use AWS_CA_BUNDLE; without it they refuse the server."""
     authority = trustme.CA()
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
@@ -313,7 +313,7 @@ def test_tls_is_checked_by_the_configured_ca(s3: Server, bucket: str, tmp_path: 
 def test_wrong_credentials_are_reported_and_never_shown(
     s3: Server, bucket: str, variable: str, value: str
 ) -> None:
-    """Writing, reading, listing and removing each say who refuses and where to look."""
+    """Writing, reading, listing and removing each name the server and what to check."""
     with exported(environment(s3.endpoint) | {variable: value}):
         folder = Folder(f"s3://{bucket}/staging")
         said = []
@@ -334,7 +334,7 @@ def test_wrong_credentials_are_reported_and_never_shown(
 
 # ------------------------------------------------------------------ trouble
 def test_the_client_retries_a_busy_server(proxy: Proxy, bucket: str) -> None:
-    """503 and a cut connection cost a second request, and no one above hears of it."""
+    """503 and a cut connection cost a second request; callers see no error."""
     seen: set[tuple[str, str]] = set()
 
     def once(asked: Asked) -> str:
@@ -353,7 +353,7 @@ def test_the_client_retries_a_busy_server(proxy: Proxy, bucket: str) -> None:
 
 
 def test_a_server_that_stays_busy_ends_in_an_error(proxy: Proxy, bucket: str) -> None:
-    """After the client's own attempts and no more."""
+    """After the client's own attempts only."""
     proxy.broken = lambda asked: "busy"
     folder = Folder(f"s3://{bucket}/staging")
     with pytest.raises(StagingError, match="failed after several attempts") as caught:
@@ -363,7 +363,7 @@ def test_a_server_that_stays_busy_ends_in_an_error(proxy: Proxy, bucket: str) ->
 
 
 def test_an_unreachable_server_is_named(bucket: str) -> None:
-    """For staging and for the corpus, by the address that was asked."""
+    """Errors of staging and corpus name its address."""
     with exported(environment("http://127.0.0.1:9")):
         with pytest.raises(StagingError, match=r"no answer from .* http://127\.0\.0\.1:9"):
             Folder(f"s3://{bucket}/staging").read("a")
@@ -397,7 +397,7 @@ Folder(sys.argv[1]).write("large.parquet", bytes(64 * 1024 * 1024))
 
 
 def test_a_killed_upload_leaves_no_object(s3: Server, bucket: str) -> None:
-    """What is seen is the file before; the parts wait for the bucket's lifecycle rule."""
+    """Readers see the earlier file; the parts wait for the bucket's lifecycle rule."""
     put(s3, f"{bucket}/staging/large.parquet", b"before")
     with proxied(s3) as proxy:
         proxy.delay_s = 0.5
@@ -424,7 +424,7 @@ def test_a_killed_upload_leaves_no_object(s3: Server, bucket: str) -> None:
 
 @pytest.mark.slow
 def test_staged_work_outlives_the_server(tmp_path: Path) -> None:
-    """Killed and started again, it has every receipt it said yes to; the rest is done anew."""
+    """After a kill and restart, every acknowledged receipt exists; the rest is staged again."""
     with s3_server(tmp_path / "s3") as server, exported(environment(server.endpoint)):
         server.make_bucket("staging")
         spec = StagingSpec(uri="s3://staging/here")

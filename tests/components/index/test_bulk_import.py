@@ -1,4 +1,4 @@
-"""The server's bulk import, told by a script of task states."""
+"""The server's bulk import, scripted by task states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DONE, FAILED = BulkInsertState.ImportCompleted, BulkInsertState.ImportFailed
 
 
 class Server:
-    """Answers each look at a task with its next state; the last one stays."""
+    """Answers each poll of a task with its next state; the last state stays."""
 
     def __init__(self, *scripts: list[int], reason: str = "") -> None:
         self.scripts = {at: list(script) for at, script in enumerate(scripts)}
@@ -79,7 +79,7 @@ def filled(server: Server, *sizes: int) -> tuple[list[int], Files]:
 
 
 def test_a_fill_waits_for_the_task_of_each_file() -> None:
-    """Rows are told as files are done, whatever their order; the files go last."""
+    """Rows are reported as files are imported, in any order; the files are removed last."""
     server = Server([PENDING, STARTED, STARTED, DONE], [DONE])
     told, files = filled(server, 3, 5)
     assert server.asked == [("c", ["/bulk/c/0"]), ("c", ["/bulk/c/1"])]
@@ -95,20 +95,20 @@ def test_a_fill_waits_for_the_task_of_each_file() -> None:
     ],
 )
 def test_a_failed_task_is_reported_with_its_reason(reason: str, error: type[Exception]) -> None:
-    """What waiting helps is transient; a file that cannot be read is not."""
+    """A failure that may pass is transient; an unreadable file is permanent."""
     with pytest.raises(error, match=f"the import of /bulk/c/0 into c failed: {reason}"):
         filled(Server([STARTED, FAILED], reason=reason), 3)
 
 
 def test_settling_ends_when_no_task_is_running() -> None:
-    """Ended ones do not count; running ones are looked at until they end."""
+    """Ended tasks do not count; running tasks are polled until they end."""
     server = Server([DONE], [FAILED], [PENDING, STARTED, STARTED, DONE])
     BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
     assert server.scripts[2] == [DONE]
 
 
 def test_a_server_that_makes_no_progress_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the wait and by the settling, as unavailable."""
+    """Both the wait for an import and settling raise IndexUnavailable."""
     monkeypatch.setattr(bulk_import, "_SILENT_S", 0.02)
     with pytest.raises(IndexUnavailable, match="have not moved"):
         filled(Server([PENDING]), 3)
@@ -119,7 +119,7 @@ def test_a_server_that_makes_no_progress_is_unavailable(monkeypatch: pytest.Monk
 def test_settling_does_not_wait_for_a_lost_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Begun, and silent for long; one that still waits its turn is another matter."""
+    """A started task that is silent for long is lost; a pending one is not."""
     monkeypatch.setattr(bulk_import, "_LOST_S", 0.02)
     server = Server([STARTED])
     BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
@@ -131,7 +131,7 @@ def test_settling_does_not_wait_for_a_lost_task(
 
 
 def test_an_error_in_on_rows_ends_the_wait() -> None:
-    """Another load has failed: this one is not waited for."""
+    """If another load fails, this one's import is not waited for."""
 
     def stop(_: int) -> None:
         raise KeyError

@@ -25,7 +25,7 @@ NEWEST = MilvusRelease.of("v99.0")
 def test_a_version_is_its_first_two_numbers(
     told: str, version: tuple[int, int], lite: bool
 ) -> None:
-    """As numbers, so that 2.10 is after 2.9; nothing is taken for granted of an odd one."""
+    """Versions compare as numbers (2.10 is after 2.9); an odd version supports nothing extra."""
     assert (MilvusRelease.of(told).version, MilvusRelease.of(told).is_lite) == (version, lite)
 
 
@@ -40,7 +40,7 @@ def test_a_version_is_its_first_two_numbers(
     ],
 )
 def test_a_feature_exists_from_its_version_on(told: str, imports: bool, halves: bool) -> None:
-    """And never on Lite, whose numbers are its own."""
+    """Lite never has it, because it numbers its versions differently."""
     assert (MilvusRelease.of(told).imports_files, MilvusRelease.of(told).has_halves) == (
         imports,
         halves,
@@ -49,7 +49,7 @@ def test_a_feature_exists_from_its_version_on(told: str, imports: bool, halves: 
 
 @pytest.mark.parametrize("backend", [LITE, NEWEST], ids=str)
 def test_every_listed_index_type_accepts_its_defaults(backend: MilvusRelease) -> None:
-    """Its usual parameters are among those that may be given."""
+    """The default parameters are among those allowed."""
     for name in backend.index_types():
         assert backend.check_index_type(name.lower()) == name
         usual = build_params(name, {})
@@ -68,7 +68,7 @@ def test_every_listed_index_type_accepts_its_defaults(backend: MilvusRelease) ->
     ],
 )
 def test_an_unknown_index_type_is_refused(told: str, name: str, newer: str) -> None:
-    """By name, with those that are, and since when a server has it."""
+    """The message names the type, the known types, and the server version that added it."""
     with pytest.raises(ConfigError, match=name) as caught:
         MilvusRelease.of(told).check_index_type(name)
     assert "FLAT" in caught.value.expected
@@ -78,7 +78,7 @@ def test_an_unknown_index_type_is_refused(told: str, name: str, newer: str) -> N
 @pytest.mark.parametrize("told", ["milvus_lite-3.2.2", "v2.3.5", "unknown"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bit_vectors_are_refused_where_unsupported(told: str, dtype: str) -> None:
-    """With what it needs; float32 is taken everywhere."""
+    """The message says what is needed; float32 is accepted everywhere."""
     backend = MilvusRelease.of(told)
     backend.check_vector_dtype("float32")
     with pytest.raises(ConfigError, match=dtype) as caught:

@@ -45,7 +45,7 @@ class _Refused(grpc.RpcError):
 def test_an_error_says_whether_trying_again_can_help(
     error: Exception, ours: type[MragError]
 ) -> None:
-    """What Milvus refuses is permanent, what it did not answer is transient."""
+    """A refusal by Milvus is permanent; a missing answer is transient."""
     with pytest.raises(ours, match="cannot search x") as caught, translated("cannot search x"):
         raise error
     assert type(caught.value) is ours

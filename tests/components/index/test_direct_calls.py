@@ -27,7 +27,7 @@ HITS = {0: ([7, 2**62], [0.75, 0.5]), 1: ([], []), 2: ([5], [-0.25])}
 
 
 class Milvus(milvus_pb2_grpc.MilvusServiceServicer):
-    """Keeps what it is asked; answers as told, collection by collection."""
+    """Records its requests; answers as scripted for each collection."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, dict[str, Any]]] = []
@@ -47,7 +47,7 @@ class Milvus(milvus_pb2_grpc.MilvusServiceServicer):
 
 
 def hits(request: Any, context: Any) -> Any:
-    """HITS of as many queries as are asked."""
+    """HITS for each query of the request."""
     found = schema_pb2.SearchResultData(num_queries=request.nq, top_k=2, primary_field_name="id")
     for query in range(request.nq):
         ids, scores = HITS[query]
@@ -109,7 +109,7 @@ def without_time(metadata: dict[str, Any]) -> dict[str, Any]:
 def test_a_search_is_the_message_that_pymilvus_sends(
     client: MilvusClient, milvus: Milvus, level: Any, index_type: str, num_rows: int, matching: str
 ) -> None:
-    """Every field, and who asks which database."""
+    """Every field, the user and the database are equal."""
     spec = MilvusSpec(consistency=level, search_params={"hints": "x"})
     rows = vectors(num_rows)
     client.search(
@@ -138,7 +138,7 @@ def test_a_search_is_the_message_that_pymilvus_sends(
 def test_a_read_is_the_message_that_pymilvus_sends(
     client: MilvusClient, milvus: Milvus, level: str, limit: int | None
 ) -> None:
-    """Every field, and who asks which database."""
+    """Every field, the user and the database are equal."""
     matching, bound = 'document_id == "a"', {} if limit is None else {"limit": limit}
     client.query(
         "chunks",
@@ -156,7 +156,7 @@ def test_a_read_is_the_message_that_pymilvus_sends(
 
 
 def test_hits_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus) -> None:
-    """Rankings of different lengths, filled up; ids beyond 2**53."""
+    """Rankings of different lengths are padded; ids exceed 2**53."""
     found = client.search("heads", data=list(vectors(3)), limit=3, anns_field="vector")
     [ours] = DirectCalls(client, MilvusSpec(), "FLAT").search([call("heads", 3, 3)], 5, 1)
     assert isinstance(ours, Ranking)
@@ -194,7 +194,7 @@ def test_rows_are_those_that_pymilvus_reads(client: MilvusClient, milvus: Milvus
 
 
 def test_calls_run_in_parallel_up_to_the_limit(client: MilvusClient, milvus: Milvus) -> None:
-    """Each waits until as many as may be are there; one more would never be."""
+    """Each call waits until the allowed number has arrived; one more would never arrive."""
     together = threading.Barrier(3)
 
     def meet(request: Any, context: Any) -> Any:
@@ -210,7 +210,7 @@ def test_calls_run_in_parallel_up_to_the_limit(client: MilvusClient, milvus: Mil
 def test_all_callers_share_one_limit_of_parallel_calls(
     client: MilvusClient, milvus: Milvus
 ) -> None:
-    """Each is answered; none waits for a place that is its own."""
+    """Each caller gets its answers; none waits for itself."""
     under_way, most, lock = 0, 0, threading.Lock()
 
     def counted(request: Any, context: Any) -> Any:
@@ -233,7 +233,7 @@ def test_all_callers_share_one_limit_of_parallel_calls(
 
 
 def test_a_caller_without_a_slot_in_time_is_late(client: MilvusClient, milvus: Milvus) -> None:
-    """And holds up nobody after it."""
+    """It does not delay later callers."""
     begun, hold = threading.Event(), threading.Event()
 
     def held(request: Any, context: Any) -> Any:
@@ -253,7 +253,7 @@ def test_a_caller_without_a_slot_in_time_is_late(client: MilvusClient, milvus: M
 
 
 def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) -> None:
-    """Late is told apart: nobody asks again. All else is for pymilvus to ask and to name."""
+    """A late call is not repeated; pymilvus repeats all others and names their errors."""
 
     def hang(request: Any, context: Any) -> Any:
         milvus.release.wait(20)
@@ -283,7 +283,7 @@ def test_each_fault_has_its_own_outcome(client: MilvusClient, milvus: Milvus) ->
 
 
 def test_a_closed_client_gives_no_direct_answer() -> None:
-    """Pymilvus says so in its own words."""
+    """The call then goes to pymilvus, which raises its own error."""
     server = grpc.server(ThreadPoolExecutor(2))
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(Milvus(), server)
     port = server.add_insecure_port("127.0.0.1:0")

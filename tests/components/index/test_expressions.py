@@ -24,7 +24,7 @@ YEAR = Condition("metadata.year", "ge", 2020)
 
 @given(filters, st.booleans())
 def test_a_callers_text_stays_within_quotes(wanted: Filter, lite: bool) -> None:
-    """Without its string literals an expression has only our own words, signs and numbers."""
+    """Outside string literals, an expression holds only our own words, operators and numbers."""
     text = expression(wanted, lite).text
     assert REST.fullmatch(LITERAL.sub("", text)), text
     bare = LITERAL.sub("", text)
@@ -68,14 +68,14 @@ def test_a_callers_text_stays_within_quotes(wanted: Filter, lite: bool) -> None:
 def test_an_expression_uses_only_what_a_server_evaluates_right(
     wanted: Filter, text: str, is_exact: bool
 ) -> None:
-    """Negation at the conditions only; wider where a server means something else."""
+    """Only conditions are negated; the expression is wider where a server differs."""
     found = expression(wanted, lite=False)
     assert found.is_exact is is_exact
     assert found.text in (text, f"({text})")
 
 
 def test_lite_gets_no_condition_on_metadata() -> None:
-    """It takes true for 1, and is slow: only what it says of titles narrows its answer."""
+    """Lite treats true as 1 and is slow there, so only conditions on titles narrow its answer."""
     assert expression(YEAR, lite=True) == Expression("", False)
     assert expression(All((A, YEAR)), lite=True) == Expression('title == "a"', False)
     assert expression(AnyOf((A, YEAR)), lite=True) == Expression("", False)
@@ -83,7 +83,7 @@ def test_lite_gets_no_condition_on_metadata() -> None:
 
 
 def test_many_conditions_are_nested_shallowly() -> None:
-    """A server reads an expression as deep as it is nested, to about fifty."""
+    """A server parses expressions nested up to about fifty levels deep."""
     text = expression(Condition("metadata.a", "in", tuple(range(256))), lite=False).text
     depth = deepest = 0
     for character in text:

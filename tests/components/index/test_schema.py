@@ -13,7 +13,7 @@ from mrag_pipeline.index.milvus.schema import (
 
 
 def test_given_parameters_override_the_defaults() -> None:
-    """The rest stays as it is."""
+    """The other defaults stay."""
     assert build_params("HNSW", {"M": 32}) == {"M": 32, "efConstruction": 200}
     assert build_params("FLAT", {}) == {}
     assert search_params("IVF_SQ8", 10, {"nprobe": 8})["params"] == {"nprobe": 8}
@@ -37,6 +37,6 @@ def test_a_search_is_never_narrower_than_its_limit(limit: int, ef: int) -> None:
 def test_a_parameter_of_another_type_is_refused(
     index_type: str, build: dict[str, int], search: dict[str, int], told: str
 ) -> None:
-    """Milvus would take it without a word."""
+    """Milvus would ignore it silently."""
     with pytest.raises(ConfigError, match=told):
         check_params(index_type, build, search)

@@ -1,4 +1,4 @@
-"""Searches that are late, or fail, over a client that does as it is told."""
+"""Searches that are late or fail, with a scripted client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Hits:
 
 
 class Client:
-    """Answers each query with its row's number; hangs or fails for collections told to."""
+    """Answers each query with its row's number; hangs or fails for the named collections."""
 
     def __init__(self) -> None:
         self.hangs: set[str] = set()
@@ -49,7 +49,7 @@ class Client:
 
 
 class Directly:
-    """Answers each query with its row's number, negative; late or nothing where told to."""
+    """Answers each query with its row's number, negated; late or without an answer if scripted."""
 
     def __init__(self) -> None:
         self.late: set[str] = set()
@@ -105,7 +105,7 @@ def request(name: str, *rows: int, width: int = 2, limit: int = 1) -> SearchRequ
 
 @pytest.mark.parametrize("num_threads", [1, THREADS])
 def test_a_late_search_gives_none_and_the_others_answer(client: Client, num_threads: int) -> None:
-    """After the time that was given, not after the time that the late one takes."""
+    """The call returns after the given time, not when the late search ends."""
     client.hangs = {"slow"}
     index = searches(client, num_threads)
     began = time.monotonic()
@@ -117,7 +117,7 @@ def test_a_late_search_gives_none_and_the_others_answer(client: Client, num_thre
 
 @pytest.mark.parametrize("num_threads", [1, THREADS])
 def test_hanging_searches_do_not_block_the_next(client: Client, num_threads: int) -> None:
-    """Even if every thread there was hangs, and for ever."""
+    """Even if every thread hangs forever."""
     client.hangs = {"slow"}
     index = searches(client, num_threads)
     late = index.search_within([request("slow", 1)] * 3 * THREADS, 0.2)
@@ -145,14 +145,14 @@ def test_an_unreachable_server_is_a_missing_head_or_an_error(client: Client) -> 
 
 
 def test_a_missing_collection_is_raised(client: Client) -> None:
-    """A collection that is not there is no slow head."""
+    """A missing collection is an error, not a slow head."""
     client.failures = {"gone": MilvusException(code=100, message="collection not found")}
     with pytest.raises(NoLiveVersion, match="gone"):
         searches(client).search_within([request("a", 1), request("gone", 2)], 5.0)
 
 
 def test_many_vectors_are_several_calls(client: Client) -> None:
-    """No call larger than a server takes; the answers in order."""
+    """No call exceeds the server's limit; the answers keep their order."""
     index = searches(client)
     [wide] = index.search([request("a", *range(40), width=131_072)])
     assert wide.ids[:, 0].tolist() == list(range(40))
@@ -168,7 +168,7 @@ def ids_of(found: Sequence[Ranking | None]) -> list[Any]:
 
 
 def test_a_collection_is_asked_directly_once_pymilvus_has_searched_it(client: Client) -> None:
-    """The first search may have to load it; from then on no thread and no retry is in the way."""
+    """The first search may load it; later ones need no thread and no retry."""
     direct = Directly()
     index = searches(client, direct=direct)
     assert ids_of(index.search([request("a", 1), request("b", 2)])) == [[[1]], [[2]]]
@@ -182,7 +182,7 @@ def test_a_collection_is_asked_directly_once_pymilvus_has_searched_it(client: Cl
 
 
 def test_pymilvus_makes_the_calls_without_a_direct_answer(client: Client) -> None:
-    """Only that, in its place, and in the time that is left."""
+    """Only those calls, with their answers in order, within the remaining time."""
     direct = Directly()
     index = searches(client, direct=direct)
     three = [request("a", 1), request("b", 2), request("c", 3)]
@@ -197,7 +197,7 @@ def test_pymilvus_makes_the_calls_without_a_direct_answer(client: Client) -> Non
 
 
 def test_a_late_direct_call_is_not_repeated(client: Client) -> None:
-    """Its time is over: an error without a limit, a missing head within one."""
+    """Its time is over: an error for a plain search, a missing head within a time limit."""
     direct = Directly()
     index = searches(client, direct=direct)
     index.search([request("a", 1), request("slow", 2)])
@@ -210,7 +210,7 @@ def test_a_late_direct_call_is_not_repeated(client: Client) -> None:
 
 
 def test_many_vectors_are_several_direct_calls(client: Client) -> None:
-    """No call larger than a server takes; the answers in order."""
+    """No call exceeds the server's limit; the answers keep their order."""
     direct = Directly()
     index = searches(client, direct=direct)
     index.search([request("a", 1)])
@@ -222,7 +222,7 @@ def test_many_vectors_are_several_direct_calls(client: Client) -> None:
 
 
 def test_a_search_among_no_ids_sends_no_call(client: Client) -> None:
-    """No id can match."""
+    """No id can match, so no call is needed."""
     direct = Directly()
     index = searches(client, direct=direct)
     index.search([request("a", 1)])

@@ -1,4 +1,4 @@
-"""What a URI and the environment say of a bucket's server."""
+"""A bucket's server, read from the URI and the environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_aws_needs_nothing() -> None:
 
 
 def test_the_environment_names_server_region_and_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As every tool of AWS reads it; what is said for S3 alone comes first."""
+    """As every AWS tool reads it; the S3-specific variable comes first."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000/")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
@@ -52,7 +52,7 @@ def test_a_uris_options_come_before_the_environment(monkeypatch: pytest.MonkeyPa
 def test_the_shared_config_file_names_server_and_region(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the profile that is in use; one that is not there is an error that names it."""
+    """The active profile's values; a missing profile is an error that names it."""
     file = tmp_path / "config"
     file.write_text("[profile mrag]\nregion = eu-west-3\nendpoint_url = http://minio:9000\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
@@ -75,7 +75,7 @@ def test_the_shared_config_file_names_server_and_region(
     ],
 )
 def test_an_invalid_uri_is_refused_and_its_secrets_are_not_shown(uri: str, found: str) -> None:
-    """A URI is stored with every version; what was wrong in it is not shown again."""
+    """A URI is stored with every version, so the error does not show the secret."""
     with pytest.raises(ConfigError) as caught:
         open_place(uri, f"staging.uri {shown(uri)!r}")
     assert found in caught.value.found
@@ -83,7 +83,7 @@ def test_an_invalid_uri_is_refused_and_its_secrets_are_not_shown(uri: str, found
 
 
 def test_a_wrong_uris_password_is_not_repeated() -> None:
-    """Nor where pyarrow quotes the whole of it."""
+    """Not even if pyarrow's message quotes the whole URI."""
     with pytest.raises(ConfigError) as caught:
         open_place("nosuch://user:hidden@host/x?key=hidden", "corpus")
     assert "nosuch://host/x" in caught.value.found

@@ -1,4 +1,4 @@
-"""What pyarrow's and botocore's words mean."""
+"""Errors of pyarrow and botocore become clear messages."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ ID = " (Request ID: 18EB696ACD4E7301)"
     ],
     ids=str,
 )
-def test_both_clients_errors_get_the_same_message(error: str | StoreError, found: str, fix: str) -> None:
-    """Who it is, what it did, what to do; without the server's request number."""
+def test_both_clients_errors_get_the_same_message(
+    error: str | StoreError, found: str, fix: str
+) -> None:
+    """The server, what happened and what to do, without the request id."""
     told = failure(OSError(error) if isinstance(error, str) else error, "S3", "docs")
     assert told.is_store
     assert found in told.found
@@ -51,7 +53,7 @@ def test_both_clients_errors_get_the_same_message(error: str | StoreError, found
 
 
 def test_a_full_store_is_recognised() -> None:
-    """As MinIO says it, in a code that pyarrow does not know."""
+    """MinIO's code for it, which pyarrow does not know."""
     text = (
         "Unable to parse ExceptionName: XMinioStorageFull Message: Storage backend has reached it"
     )

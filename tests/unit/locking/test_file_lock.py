@@ -38,7 +38,7 @@ def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
 
 
 def test_a_second_run_learns_who_holds_the_index(tmp_path: Path) -> None:
-    """Process, host, start and age; at once, and after waiting in vain."""
+    """The message names process, host, start and age, at once and after a wait."""
     process = held_elsewhere(tmp_path)
     try:
         for wait_s, told in ((0.0, f"process {process.pid} on"), (0.2, "0.2 s that this one")):
@@ -56,7 +56,7 @@ def test_a_second_run_learns_who_holds_the_index(tmp_path: Path) -> None:
 
 
 def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
-    """Its name is left behind and stops nobody."""
+    """The owner file it leaves behind blocks nobody."""
     process = held_elsewhere(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -68,7 +68,7 @@ def test_a_killed_owner_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_run_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It starts when the first has ended."""
+    """The second run starts when the first has ended."""
     order = []
     started, second_waits = threading.Event(), threading.Event()
     sleep = time.sleep

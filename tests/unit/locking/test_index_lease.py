@@ -1,4 +1,4 @@
-"""Flags in a store that has no compare-and-swap: never two owners, and no dead one for ever."""
+"""Flags in a store without compare-and-swap: never two owners, and a dead owner expires."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shelf:
 
 
 class Sleeps:
-    """Time that passes only when somebody sleeps; what else happens meanwhile."""
+    """A clock that advances only in sleep, and runs scripted events meanwhile."""
 
     def __init__(self, *happens: object) -> None:
         self.count = 0
@@ -58,7 +58,7 @@ def held(shelf: Shelf) -> Claim:
 
 
 def test_a_free_index_is_taken_at_once() -> None:
-    """And free again when its owner has lowered its flag: nothing is left."""
+    """Releasing it leaves no flag behind."""
     shelf, sleeps = Shelf(), Sleeps()
     first = a_claim(shelf)
     acquire(first, "docs", 0.0, sleeps)
@@ -70,7 +70,7 @@ def test_a_free_index_is_taken_at_once() -> None:
 
 
 def test_an_index_with_a_live_owner_is_refused() -> None:
-    """Not before its flag has moved; the message names process, host, start and age."""
+    """Only after its flag has moved; the message names process, host, start and age."""
     shelf = Shelf()
     owner = held(shelf)
     turns = iter([None, None, owner.beat])
@@ -90,7 +90,7 @@ def test_an_index_with_a_live_owner_is_refused() -> None:
 
 
 def test_a_dead_owners_flag_is_removed() -> None:
-    """After so many looks at a flag that does not move, whatever its owner's clock said."""
+    """After a number of reads without a change, whatever the owner's clock says."""
     shelf = Shelf()
     dead = Claim(shelf, Owner(7, "elsewhere", "2099-01-01T00:00:00+00:00"))
     dead.attempt()
@@ -101,7 +101,7 @@ def test_a_dead_owners_flag_is_removed() -> None:
 
 
 def test_an_owner_that_died_on_this_host_blocks_nobody() -> None:
-    """Its process is known to be gone."""
+    """The host knows that its process has ended."""
     shelf, sleeps = Shelf(), Sleeps()
     me = Owner.here()
     gone = Owner(me.pid, me.host, me.since, me.birth + "0" if me.birth else "")
@@ -113,7 +113,7 @@ def test_an_owner_that_died_on_this_host_blocks_nobody() -> None:
 
 
 def test_a_second_run_may_wait() -> None:
-    """It takes the index when the first has ended."""
+    """It takes the index when the first run has ended."""
     shelf = Shelf()
     owner = held(shelf)
     turns = iter([owner.beat, owner.beat, owner.lower])
@@ -123,7 +123,7 @@ def test_a_second_run_may_wait() -> None:
 
 
 def test_an_owner_notices_that_its_flag_was_removed() -> None:
-    """It was stopped for so long that it was thought dead: its next beat says so."""
+    """It was stopped so long that it counted as dead; its next heartbeat raises."""
     shelf = Shelf()
     stopped = held(shelf)
     acquire(a_claim(shelf), "docs", 0.0, Sleeps(), Watch(dead_looks=5))
@@ -132,7 +132,7 @@ def test_an_owner_notices_that_its_flag_was_removed() -> None:
 
 
 def test_a_moving_flag_is_always_visible() -> None:
-    """The new row is there before the old one goes, at every single write."""
+    """At every write, the new row exists before the old one is removed."""
     shelf = Shelf()
     claim = held(shelf)
 
@@ -147,7 +147,7 @@ def test_a_moving_flag_is_always_visible() -> None:
 
 
 def test_two_owners_never_hold_the_index_together() -> None:
-    """In every order of their reads and writes: at most one; and one alone always does."""
+    """In every order of reads and writes at most one holds it; one alone always does."""
     steps = len(list(_attempt(Shelf(), [])))
     outcomes = set()
     for turns in combinations(range(2 * steps), steps):

@@ -1,4 +1,4 @@
-"""Who is at work, and whether it has ended."""
+"""The owner of a run, and whether its process has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def test_an_owner_is_named_with_its_age() -> None:
-    """Process, host, start; seconds ago."""
+    """The text has process, host, start and age in seconds."""
     owner = Owner(7, "a", "2026-01-02T03:04:05+00:00")
     now = datetime(2026, 1, 2, 3, 5, 5, tzinfo=UTC)
     assert owner.told(now) == "process 7 on a, since 2026-01-02T03:04:05+00:00 (60 s ago)"
@@ -29,14 +29,14 @@ def test_an_owner_whose_clock_runs_ahead_has_age_0() -> None:
 
 
 def test_an_owners_facts_are_read_back_equal() -> None:
-    """As JSON keeps them."""
+    """Through JSON and back."""
     owner = Owner.here()
     assert Owner.of(owner.facts()) == owner
 
 
 @linux
 def test_a_process_that_has_ended_is_gone() -> None:
-    """And one that runs is not."""
+    """A running process is not gone."""
     code = """
 import json
 from mrag_pipeline.locking.owner import Owner
@@ -49,7 +49,7 @@ print(json.dumps(Owner.here().facts()))
 
 @linux
 def test_a_process_number_used_again_is_not_the_owner() -> None:
-    """It is told by its start."""
+    """The process start time tells them apart."""
     mine = Owner.here()
     assert replace(mine, birth=mine.birth + "0").is_gone()
 

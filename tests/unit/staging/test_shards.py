@@ -1,4 +1,4 @@
-"""Shard folders on a disk: whole files, the same bytes, and what happens when they are hurt."""
+"""Shard folders on a disk: whole files, equal bytes, and damage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def staged(root: Path, name: str, shard: int = 0) -> Path:
 
 
 def test_the_layout_matches_the_documentation(tmp_path: Path) -> None:
-    """People find each file where it is described, its name ending in its content's sha256."""
+    """Each file is where the documentation says; its name ends in its content's sha256."""
     staging = planned(tmp_path)
     staging.write_shard(an_output(shard=17), PLAN)
     staging.write_duplicates({})
@@ -77,7 +77,7 @@ def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
     ["chunks.parquet", "heads/l05_h07.parquet", "importance.parquet", "dead_letters.parquet"],
 )
 def test_a_shard_with_a_missing_or_short_file_is_not_done(tmp_path: Path, name: str) -> None:
-    """The receipt speaks for its files: without one of them it says nothing."""
+    """A receipt counts only if all its files exist with their sizes."""
     planned(tmp_path).write_shard(an_output(), PLAN)
     file = staged(tmp_path, name)
     whole = file.read_bytes()
@@ -90,7 +90,7 @@ def test_a_shard_with_a_missing_or_short_file_is_not_done(tmp_path: Path, name: 
 
 
 def test_a_receipt_cut_short_is_no_receipt(tmp_path: Path) -> None:
-    """A filesystem that does not write atomically costs a shard, not the run."""
+    """On a filesystem without atomic writes, the shard is embedded again and the run continues."""
     planned(tmp_path).write_shard(an_output(), PLAN)
     receipt = tmp_path / "docs" / VERSION / "shards/00000/receipt.json"
     receipt.write_bytes(receipt.read_bytes()[:40])
@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
 def test_a_damaged_file_of_the_version_is_named(
     tmp_path: Path, name: str, read: Callable[[ShardFolders], object]
 ) -> None:
-    """Neither the plan nor the duplicates are guessed from garbage."""
+    """A damaged plan or duplicates file is an error that names the file."""
     planned(tmp_path).write_duplicates({0: [DeadLetter("a", "", "", "")]})
     (tmp_path / "docs" / VERSION / name).write_bytes(b"garbage")
     with pytest.raises(StagingError, match=name):
@@ -142,7 +142,7 @@ def test_half_precision_halves_the_vectors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sums_are_of_the_rounded_vectors(tmp_path: Path, dtype: str) -> None:
-    """Heads, standard embeddings and importance are of the same rounded numbers."""
+    """Heads, standard embeddings and importance use the same rounded numbers."""
     staging = planned(tmp_path, vector_dtype=dtype)
     output = an_output()
     staging.write_shard(output, PLAN)
@@ -166,7 +166,7 @@ def test_half_precision_refuses_numbers_it_cannot_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["text", "title", "document_id"])
 def test_half_a_surrogate_pair_is_a_clear_error(tmp_path: Path, field: str) -> None:
-    """Text that UTF-8 cannot hold is an error of ours that shows it."""
+    """Text that UTF-8 cannot encode is a StagingError that shows it."""
     output = an_output()
     change: dict[str, Any] = {field: "bad \ud800 text"}
     chunks = [replace(output.chunks[0], **change), *output.chunks[1:]]
@@ -175,7 +175,7 @@ def test_half_a_surrogate_pair_is_a_clear_error(tmp_path: Path, field: str) -> N
 
 
 def test_a_dead_letter_may_name_a_broken_id(tmp_path: Path) -> None:
-    """What could not be read can still be named in the file of what could not be read."""
+    """The dead letters file can name a document whose id is not valid text."""
     output = replace(an_output(), dead_letters=[DeadLetter("id\udcff", "f:1", "bad UTF-8", "")])
     staging = planned(tmp_path)
     staging.write_shard(output, PLAN)
@@ -194,9 +194,9 @@ def test_metadata_must_be_json(tmp_path: Path) -> None:
 def test_workers_with_other_bits_do_not_spoil_each_others_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """Two machines round differently: whoever is when how far, what the receipt names is there.
+    """Two machines round differently: at any interleaving, the receipt's files exist.
 
-    The slow one writes some files, then the fast one its whole shard, then the slow one goes on.
+    The slow worker writes some files, the fast one a whole shard, then the slow one continues.
     """
     fast, slow = planned(tmp_path), opened(tmp_path)
     mine, others = an_output(seed=1), an_output(seed=2)
@@ -224,7 +224,7 @@ def test_workers_with_other_bits_do_not_spoil_each_others_shard(
 
 
 def test_shards_of_an_earlier_layout_are_read(tmp_path: Path) -> None:
-    """Names without the content's hash: what was staged before is not embedded again."""
+    """File names without a hash are read, so older staging is not embedded again."""
     planned(tmp_path).write_shard(an_output(), PLAN)
     place = tmp_path / "docs" / VERSION / "shards/00000"
     for file in place.rglob("*.parquet"):
@@ -238,7 +238,7 @@ def test_shards_of_an_earlier_layout_are_read(tmp_path: Path) -> None:
 
 
 def test_a_killed_workers_temporary_files_are_removed(tmp_path: Path) -> None:
-    """Half-written files of dead processes go when the shard is done again; others' stay."""
+    """A repeated shard removes dead processes' temporary files and keeps those of others."""
     staging = planned(tmp_path)
     place = tmp_path / "docs" / VERSION / "shards/00000/heads"
     place.mkdir(parents=True)
@@ -281,7 +281,7 @@ def test_a_full_disk_raises_storage_full_and_leaves_no_partial_file(
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """A file where the folder should be is an error of ours, naming the place."""
+    """A file where the folder should be is a StagingError that names the path."""
     (tmp_path / "docs").write_text("a file")
     with pytest.raises(StagingError, match=str(tmp_path)):
         planned(tmp_path)
@@ -315,7 +315,7 @@ def test_zero_rows_and_no_compression_can_be_read(tmp_path: Path) -> None:
 def test_receipts_that_are_no_longer_in_memory_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many shards there are, so many receipts are held; all can be read all the same."""
+    """Memory holds a fixed number of receipts; the others are read again."""
     monkeypatch.setattr(staged_files, "_RECEIPTS", 2)
     staging = opened(tmp_path)
     staging.write_manifest(a_manifest(num_shards=5))
