@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def server(environment: dict[str, str], project: Path) -> Iterator[str]:
 
 def _running(
     command: list[str], environment: dict[str, str], log: Path, ready: Any
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
