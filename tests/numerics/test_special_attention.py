@@ -104,7 +104,7 @@ def test_a_fused_attention_that_differs_is_not_used(
 
 def test_attention_sinks_are_left_to_the_padded_path(tmp_path: Path) -> None:
     """GPT-OSS adds a sink to each softmax, which the packed attention does not support."""
-    sizes = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}
+    sizes: dict[str, Any] = {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8}
     folder = save_model("gpt_oss", tmp_path, vocab_size=80, sliding_window=8, **sizes)
     encoder = load_encoder(EncoderSpec(str(folder)))
     assert encoder.path == "padded"
