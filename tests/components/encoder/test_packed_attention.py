@@ -16,26 +16,26 @@ CPU = torch.device("cpu")
 
 
 def one_by_one(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], rules: Rules) -> Tensor:
-    """The definition: each text's softmax over what it may see, in float64."""
+    """Attention by definition: each text's softmax over the positions it may see, in float64."""
     q, k, v = q.double(), k.double(), v.double()
     group = q.shape[0] // k.shape[0]
     out = torch.zeros(q.shape[1], q.shape[0], v.shape[-1], dtype=torch.float64)
     start = 0
     for length in lengths:
         for head in range(q.shape[0]):
-            for at in range(length):
+            for row in range(length):
                 places = [
                     j
                     for j in range(length)
-                    if (j <= at or not rules.causal)
-                    and (rules.window is None or abs(at - j) < rules.window)
+                    if (j <= row or not rules.causal)
+                    and (rules.window is None or abs(row - j) < rules.window)
                 ]
                 keys = k[head // group, start : start + length][places]
-                scores = keys @ q[head, start + at] * rules.scale
+                scores = keys @ q[head, start + row] * rules.scale
                 if rules.softcap is not None:
                     scores = rules.softcap * torch.tanh(scores / rules.softcap)
                 seen = v[head // group, start : start + length][places]
-                out[start + at, head] = scores.softmax(0) @ seen
+                out[start + row, head] = scores.softmax(0) @ seen
         start += length
     return out
 
@@ -53,7 +53,7 @@ def flash(
     window_size: tuple[int, int],
     enable_gqa: bool = False,
 ) -> Tensor:
-    """What a variable-length flash kernel does: queries are aligned with the last keys."""
+    """Computes what a variable-length flash kernel does: queries align with the last keys."""
     assert enable_gqa or q.shape[1] == k.shape[1]
     out = torch.zeros(q.shape[0], q.shape[1], v.shape[-1])
     group = q.shape[1] // k.shape[1]
@@ -63,9 +63,9 @@ def flash(
         assert d - c <= max_k
         shift = (d - c) - (b - a)
         for row in range(a, b):
-            at = row - a + shift
-            low = 0 if left < 0 else max(0, at - left)
-            high = d - c if right < 0 else min(int(d - c), at + right + 1)
+            position = row - a + shift
+            low = 0 if left < 0 else max(0, position - left)
+            high = d - c if right < 0 else min(int(d - c), position + right + 1)
             for head in range(q.shape[1]):
                 keys = k[c + low : c + high, head // group]
                 weights = (keys @ q[row, head] * scale).softmax(0)
@@ -94,31 +94,31 @@ def problems(draw: Any) -> tuple[Tensor, Tensor, Tensor, list[int], Rules]:
 @given(problems())
 @pytest.mark.parametrize("kernel", [by_runs, by_padding])
 def test_each_text_attends_to_itself_alone(kernel: Any, problem: Any) -> None:
-    """Causal or not, any window, capped or not, grouped or not: as defined."""
+    """Equals the definition: causal or not, any window, capped or not, grouped or not."""
     q, k, v, lengths, rules = problem
-    found = kernel(q, k, v, Layout(tuple(lengths), CPU), rules)
+    outputs = kernel(q, k, v, Layout(tuple(lengths), CPU), rules)
     torch.testing.assert_close(
-        found.double(), one_by_one(q, k, v, lengths, rules), atol=1e-5, rtol=1e-5
+        outputs.double(), one_by_one(q, k, v, lengths, rules), atol=1e-5, rtol=1e-5
     )
 
 
 @settings(max_examples=80, deadline=None)
 @given(problems(), st.sampled_from(["cls", "last"]))
-def test_read_at_one_token_it_is_the_same_there(problem: Any, read_at: Any) -> None:
-    """The rows that are read are as if all had been computed."""
+def test_rows_read_alone_equal_the_full_result(problem: Any, read_at: Any) -> None:
+    """The rows that are read are the same as if all rows had been computed."""
     q, k, v, lengths, rules = problem
     layout = Layout(tuple(lengths), CPU)
     rows = layout.first if read_at == "cls" else layout.last
-    found = by_runs(q, k, v, layout, rules, read_at)
+    outputs = by_runs(q, k, v, layout, rules, read_at)
     torch.testing.assert_close(
-        found[rows].double(), one_by_one(q, k, v, lengths, rules)[rows], atol=1e-5, rtol=1e-5
+        outputs[rows].double(), one_by_one(q, k, v, lengths, rules)[rows], atol=1e-5, rtol=1e-5
     )
 
 
 @settings(max_examples=60, deadline=None)
 @given(problems(), st.sampled_from(["", "cls", "last"]))
-def test_the_flash_kernel_is_asked_for_the_same(problem: Any, read_at: Any) -> None:
-    """Windows, causality, groups and single queries are said as flash attention means them."""
+def test_the_flash_kernel_gets_equivalent_arguments(problem: Any, read_at: Any) -> None:
+    """Windows, causality, groups and single queries are passed in flash attention's terms."""
     q, k, v, lengths, rules = problem
     rules = Rules(rules.causal, rules.window, None, rules.scale)
     layout = Layout(tuple(lengths), CPU)
@@ -127,14 +127,14 @@ def test_the_flash_kernel_is_asked_for_the_same(problem: Any, read_at: Any) -> N
         patch.setattr(
             attention, "_varlen_parameters", lambda: {"scale", "window_size", "enable_gqa"}
         )
-        found = by_varlen(q, k, v, layout, rules, read_at)
+        outputs = by_varlen(q, k, v, layout, rules, read_at)
     rows: Any = {"": slice(None), "cls": layout.first, "last": layout.last}[read_at]
     expected = one_by_one(q, k, v, lengths, rules)
-    torch.testing.assert_close(found[rows].double(), expected[rows], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outputs[rows].double(), expected[rows], atol=1e-5, rtol=1e-5)
 
 
-def test_an_older_flash_kernel_is_asked_in_its_own_words() -> None:
-    """Torch 2.10 has only is_causal: scale goes into the queries, key heads are repeated."""
+def test_an_older_flash_kernel_gets_the_arguments_it_knows() -> None:
+    """Only `is_causal` is known to torch 2.10: queries are scaled, key heads repeated."""
     seen: dict[str, Any] = {}
 
     def old(q: Tensor, k: Tensor, v: Tensor, *ends: Any, is_causal: bool = False) -> Tensor:
@@ -147,10 +147,10 @@ def test_an_older_flash_kernel_is_asked_in_its_own_words() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "_varlen", lambda: old)
         patch.setattr(attention, "_varlen_parameters", lambda: {"is_causal"})
-        found = by_varlen(q, k, v, Layout((4, 5), CPU), rules)
+        outputs = by_varlen(q, k, v, Layout((4, 5), CPU), rules)
     assert seen == {"causal": True, "heads": 4}
     expected = one_by_one(q, k, v, [4, 5], rules)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outputs.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_each_text_is_pooled_over_its_own_tokens(pooling: str, expected: list[fl
     assert layout.pooled(states, pooling)[:, 0].tolist() == expected
 
 
-def test_positions_begin_again_with_each_text() -> None:
-    """Equal neighbours are one run."""
+def test_positions_restart_with_each_text() -> None:
+    """Consecutive texts of equal length form one run."""
     layout = Layout((3, 2, 2), CPU)
     assert layout.positions.tolist() == [0, 1, 2, 0, 1, 0, 1]
     assert layout.runs == ((0, 1, 3), (3, 2, 2))
