@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from mrag_pipeline.domain.chunking import Span
-from mrag_pipeline.domain.windows import Scale, Window, whole, windows_of, words_in
+from mrag_pipeline.domain.windows import Scale, Window, whole, words_in
 from mrag_pipeline.settings.windows import WindowSpec
 
 _PUNCTUATION = r"[,;:!?.…](?=\s|$)|[。，、；：！？،؛।]|[()\[\]{}\"“”«»]|\s[-–—]+\s|—|\n"
@@ -24,25 +24,22 @@ _OVERLAP_WORDS = 4  # of neighbouring parts, or half a part if that is less
 
 
 def question_windows(query: str, sentences: Sequence[Span], spec: WindowSpec) -> list[Window]:
-    """The whole question first, then its pieces; no text twice.
-
-    A question of at most `clause_words` is cut into its clauses and into overlapping parts of its
-    sentences; a longer one into the aspect windows of `windows_of`.
+    """The whole question first, then its clauses and parts; no text twice.
 
     Args:
         sentences: of the query, in order; may be empty.
-    Returns: at least the whole question; the others are bounded as those of `windows_of`.
+    Returns: at least the whole question, and at most some four times `max_windows` others.
     """
     words = words_in(query)
     windows: dict[str, Window] = {" ".join(query.split()): whole(query)}
-    if len(words) > spec.clause_words:
-        for window in windows_of(query, sentences, spec):
-            windows.setdefault(" ".join(window.text.split()), window)
-        return list(windows.values())
-    size = max(spec.min_part_words, math.ceil(len(words) / 3))
+    size = min(max(spec.min_part_words, math.ceil(len(words) / 3)), spec.part_words)
+    # A very long question is cut into longer parts: what embedding it costs stays bounded.
+    size = max(size, math.ceil(2 * len(words) / spec.max_windows))
+    clauses = _clauses(query) if len(words) <= spec.clause_words else iter(())
+    sentences = sentences if len(sentences) <= spec.max_windows else ()
     cuts: list[tuple[Scale, Iterator[Span]]] = [
-        ("clause", _clauses(query)),
-        ("span", _parts(words, sentences or [(0, len(query))], min(size, spec.part_words))),
+        ("clause", clauses),
+        ("span", _parts(words, sentences or [(0, len(query))], size)),
     ]
     for scale, spans in cuts:
         for start, end in spans:

@@ -22,13 +22,15 @@ DEFAULT = "adaptive"
 
 # Reciprocal rank fusion of one window's rankings: no diversity, all voters equal.
 FUSED = VoteSpec("reciprocal", power=1.0, standard_weight=1.0, lexical_weight=1.0, coverage=0.0)
-# The whole question by reciprocal ranks of all voters; its parts by halved ones, as far as they
-# are sure; diversity among what they find. Measured in docs/retrieval.md.
+# Reciprocal ranks of all voters, steeper in the parts than in the whole question; the parts count
+# as far as they are sure. Measured in docs/retrieval.md.
 ADAPTIVE = VoteSpec(
-    power=2.0,
+    "reciprocal",
+    constant=5.0,
+    power=4.0,
     standard_weight=1.0,
     lexical_weight=1.0,
-    coverage=0.8,
+    coverage=0.5,
     whole_constant=10.0,
     unsure=0.85,
     sure=1.0,

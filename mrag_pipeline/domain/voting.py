@@ -105,7 +105,9 @@ def window_confidence(best: NDArray[np.floating], spec: VoteSpec) -> NDArray[np.
     confidence = np.ones(len(best))
     if len(best) > 1 and spec.sure and best[0] > 0:
         ratio = float(np.mean(best[1:] / best[0]))
-        confidence[1:] = np.clip((ratio - spec.unsure) / (spec.sure - spec.unsure), 0.0, 1.0)
+        share = np.clip((ratio - spec.unsure) / (spec.sure - spec.unsure), 0.0, 1.0)
+        # A share of the vote over windows, which is a sum of powers.
+        confidence[1:] = share ** (1.0 / spec.power)
     return confidence
 
 
@@ -241,7 +243,7 @@ def _worth(
         share = spec.constant / (spec.constant + depth)
     else:
         share = spec.decay**depth
-    if spec.whole_constant and share.shape[1] > 1:
+    if spec.whole_constant:
         share[:, 0] = spec.whole_constant / (spec.whole_constant + depth[:, 0])
     # The padding of a short ranking is worth nothing.
     ranked: NDArray[np.float64] = np.where(rankings.ids >= 0, weights * share, 0.0)

@@ -13,7 +13,8 @@ class LexicalSpec:
     """What the lexical voter compares. Decides what is stored, so it belongs to a version."""
 
     enabled: bool = True  # where the store has full-text search; False: no lexical collection
-    language: str = ""  # whose endings are cut ("english", "german"...); empty: words as they are
+    # Whose word endings are cut ("english", "german"...); empty: words as they are.
+    language: str = "english"
     identifiers: bool = True  # `readCsv`, `read_csv` and `csv.reader` are found by their parts too
     k1: Annotated[float, Gt(0.0)] = 1.2  # BM25: how soon a repeated word adds nothing more
     b: Annotated[float, Interval(ge=0.0, le=1.0)] = 0.75  # BM25: how much long passages lose

@@ -22,7 +22,7 @@ from tests.support.empty_index import STORES, open_empty
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, HOSTILE, OLD, TEXTS, a_record, texts, vectors
 
-LEXICAL = LexicalSpec()
+LEXICAL = LexicalSpec(language="")
 WORDS = CollectionSpec(f"docs_{OLD}_lexical", "lexical", 0, LEXICAL)
 
 

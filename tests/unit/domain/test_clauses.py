@@ -53,12 +53,25 @@ def test_a_very_short_question_is_one_window() -> None:
     assert [window.scale for window in question_windows("gzip a file", [], SPEC)] == ["query"]
 
 
-def test_a_long_question_has_the_aspect_windows() -> None:
-    """Sentences, runs and spans, beside the whole of it."""
-    query = "a story of many words. " * 20
-    scales = {window.scale for window in question_windows(query, [(0, len(query))], SPEC)}
-    assert {"query", "span"} <= scales
-    assert "clause" not in scales
+def test_a_long_question_is_cut_into_parts_of_its_sentences() -> None:
+    """At most `part_words` long, none across a sentence; clauses would be too many."""
+    sentences = [f"part {n} of a story, and then more of it." for n in range(20)]
+    query = " ".join(sentences)
+    starts = [query.index(sentence) for sentence in sentences]
+    spans = [(start, start + len(sentences[n])) for n, start in enumerate(starts)]
+    windows = question_windows(query, spans, SPEC)
+    assert [window.text for window in windows] == [query, *sentences]
+    assert {window.scale for window in windows[1:]} == {"span"}
+
+
+def test_the_windows_of_a_very_long_question_are_bounded() -> None:
+    """However many words and sentences it has."""
+    query = "so. " * 10_000
+    sentences = [(4 * n, 4 * n + 3) for n in range(10_000)]
+    spec = WindowSpec(max_windows=16)
+    varied = " ".join(f"w{n}." for n in range(10_000))
+    assert len(question_windows(query, sentences, spec)) <= 64
+    assert len(question_windows(varied, [(0, len(varied))], spec)) <= 64
 
 
 @given(st.text(alphabet=st.characters() | st.sampled_from(list(" ,.;\n")), min_size=1))

@@ -234,7 +234,7 @@ GATED = VoteSpec(unsure=0.8, sure=1.0)
         ([0.5], [1.0]),  # the whole question alone
         ([0.5, 0.3, 0.4], [1.0, 0.0, 0.0]),  # 0.7 of it on the mean: pieces of one subject
         ([0.5, 0.6, 0.6], [1.0, 1.0, 1.0]),  # nearer than the whole: subjects of their own
-        ([0.5, 0.5, 0.4], [1.0, 0.5, 0.5]),  # between
+        ([0.5, 0.5, 0.4], [1.0, 0.5**0.5, 0.5**0.5]),  # between; the power over windows is 2
         ([-0.1, 0.5], [1.0, 1.0]),  # the whole question is near nothing
     ],
 )
