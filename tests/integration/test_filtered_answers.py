@@ -1,4 +1,4 @@
-"""Filtered answers from Milvus Lite: those of an index that holds the matching chunks alone."""
+"""Filtered answers from Milvus Lite equal those of an index of the matching chunks only."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FILTERS = [
 
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorIndex]:
-    """The made chunks in Milvus Lite, some rows of the texts deleted."""
+    """The generated chunks in Milvus Lite, with some text rows deleted."""
     path = tmp_path_factory.mktemp("lite") / "x.db"
     ids = np.array([chunk.id for chunk in WORLD.chunks], np.int64)
     with closing(open_index(MilvusSpec(uri=str(path)), "toy")) as index:
-        for at, name in enumerate(WORLD.record.head_collections()):
-            vectors = np.ascontiguousarray(WORLD.made.heads[:, at])
+        for head, name in enumerate(WORLD.record.head_collections()):
+            vectors = np.ascontiguousarray(WORLD.made.heads[:, head])
             spec = CollectionSpec(name, "head", vectors.shape[1])
             index.load(spec, [head_table(ids, vectors, "float32")])
         standard = WORLD.made.standard
@@ -47,7 +47,7 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorIndex]:
 def test_a_filtered_answer_is_exact_on_lite(
     lite: VectorIndex, way: str, wanted: Any, strategy: str
 ) -> None:
-    """The same documents in the same order with the same votes, whichever way it goes."""
+    """The same documents in the same order with the same votes, however the filter is applied."""
     alone = WORLD.searcher(WORLD.matching_alone(wanted))
     for query in QUERIES:
         question = WORLD.question(query, strategy, k=6, filter=wanted)

@@ -1,4 +1,4 @@
-"""Which errors make Prefect run a phase again: it owns that retry, and no other."""
+"""Which errors make Prefect run a phase again; it retries nothing else."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Closable:
 def calls_until(
     monkeypatch: pytest.MonkeyPatch, errors: list[MragError]
 ) -> tuple[int, int | MragError]:
-    """How often the load phase ran when it failed so, and what came of it."""
-    left, calls = list(errors), []
+    """How often the load phase ran with these failures, and its result or error."""
+    remaining, calls = list(errors), []
 
     def scripted(*_: Any) -> int:
         calls.append(1)
-        if left:
-            raise left.pop(0)
+        if remaining:
+            raise remaining.pop(0)
         return 13
 
     monkeypatch.setattr(wiring, "index", lambda _: Closable())
@@ -54,13 +54,13 @@ def calls_until(
     return len(calls), result
 
 
-def test_an_index_that_did_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice no answer, then the phase is done."""
+def test_a_phase_is_retried_when_the_index_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two failures, then success."""
     assert calls_until(monkeypatch, [IndexUnavailable("no answer")] * 2) == (3, 13)
 
 
-def test_it_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three tries the error is the flow's, as it is."""
+def test_retries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three attempts the flow raises the error unchanged."""
     calls, error = calls_until(monkeypatch, [IndexUnavailable("no answer")] * 9)
     assert calls == 3
     assert isinstance(error, IndexUnavailable)
@@ -68,10 +68,10 @@ def test_it_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", [VerifyFailed, IndexBusy])
-def test_other_errors_are_told_at_once(
+def test_other_errors_are_raised_at_once(
     monkeypatch: pytest.MonkeyPatch, kind: type[MragError]
 ) -> None:
-    """A permanent error will be the same; a busy database is somebody's decision."""
+    """A permanent error would repeat; a busy index needs a decision by its user."""
     calls, error = calls_until(monkeypatch, [kind("no")] * 9)
     assert calls == 1
     assert isinstance(error, kind)

@@ -1,4 +1,4 @@
-"""Actors on GPUs, as Ray hands them out; the GPUs are Ray's word, no driver is asked."""
+"""Actors on the GPUs that Ray assigns; the GPUs are only declared to Ray, no driver is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def _run(folder: Path, workers: dict[str, float]) -> None:
-    """On a Ray of its own, of one core and two GPUs."""
+    """Runs 16 shards on its own Ray, with one core and two GPUs."""
     import ray
 
     start_local(num_cpus=1, num_gpus=2)
@@ -43,7 +43,7 @@ def _run(folder: Path, workers: dict[str, float]) -> None:
 def test_each_actor_has_its_own_device(
     tmp_path: Path, workers: dict[str, float], by_device: dict[str, int]
 ) -> None:
-    """One actor a GPU, or as many as share it; no core is asked for, so one core feeds them all."""
+    """One actor per GPU, or as many as share it; actors reserve no cores, so one core is enough."""
     folder = tmp_path / "shards"
     folder.mkdir()
     # A process of its own: this one may be connected to another Ray.

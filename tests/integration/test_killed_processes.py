@@ -36,7 +36,7 @@ def run(folder: Path, command: str, point: str) -> subprocess.CompletedProcess[s
 def test_a_command_killed_anywhere_is_finished_by_the_next(
     command: str, at_least: int, tmp_path: Path
 ) -> None:
-    """Before each of its writes to the index: as many processes die; nothing is lost or doubled."""
+    """Killed before each write to the index; afterwards nothing is lost or duplicated."""
     start = tmp_path / "start"
     start.mkdir()
     prepared = run(start, command, "prepare")
@@ -46,18 +46,18 @@ def test_a_command_killed_anywhere_is_finished_by_the_next(
     points = trial.stdout.splitlines()
     chosen = [n for n, point in enumerate(points) if point.startswith("index:")]
     assert len(chosen) >= at_least, trial.stderr
-    for at in chosen:
-        folder = tmp_path / f"at-{at}"
+    for step in chosen:
+        folder = tmp_path / f"step-{step}"
         shutil.copytree(start, folder)
-        killed = run(folder, command, str(at))
+        killed = run(folder, command, str(step))
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         again = run(folder, command, "none")
-        assert again.returncode == 0, (points[at], again.stderr)
+        assert again.returncode == 0, (points[step], again.stderr)
         living = a_living(folder, command)
         with closing(living.index) as index:
-            assert [str(one) for one in audited(living).findings] == [], points[at]
+            assert [str(finding) for finding in audited(living).findings] == [], points[step]
             assert_same(living, living.rebuilt(folder / "rebuilt"))
             if command != "reindex":
                 left = {version_in("docs", name) for name in index.collections()}
-                assert left == {live_record(index).version}, points[at]
+                assert left == {live_record(index).version}, points[step]
         shutil.rmtree(folder)

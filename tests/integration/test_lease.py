@@ -1,4 +1,4 @@
-"""Runs of several processes on one index of a server, each with staging of its own."""
+"""Runs of several processes on one index of a server, each with its own staging."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy
 from tests.support.milvus_lite_server import lite_server
 
-# A host of its own: its name and its kernel's are not ours, and its staging is not either.
+# Acts as another host: host name, kernel and staging differ from ours.
 HOLD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
@@ -54,7 +54,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(server: str, tmp_path: Path) -> Config:
-    """An index of the test's own, and staging that no other run has."""
+    """An index and a staging folder that no other test uses."""
     index = f"i{abs(hash(tmp_path)):x}"
     mine = {"uri": str(tmp_path / "mine")}
     return Config.parse({"index": index, "staging": mine, "milvus": {"uri": server}})
@@ -73,7 +73,7 @@ def held_by(config: Config, folder: Path, where: str) -> subprocess.Popen[str]:
 
 
 def test_a_run_on_another_host_is_refused(config: Config, tmp_path: Path) -> None:
-    """No common disk and no Prefect: it is told whose run it is, at once and after waiting."""
+    """Without a common disk or Prefect, the error names the owner, at once and after waiting."""
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     try:
         told = f"process {process.pid} on elsewhere, since"
@@ -88,8 +88,8 @@ def test_a_run_on_another_host_is_refused(config: Config, tmp_path: Path) -> Non
         process.communicate()
 
 
-def test_a_waiting_run_goes_on_when_the_other_has_ended(config: Config, tmp_path: Path) -> None:
-    """Ended by Ctrl-C: its flag is down at once."""
+def test_a_waiting_run_starts_when_the_other_has_ended(config: Config, tmp_path: Path) -> None:
+    """Ctrl-C removes the other's flag at once."""
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -102,7 +102,7 @@ def test_a_waiting_run_goes_on_when_the_other_has_ended(config: Config, tmp_path
 def test_a_run_killed_elsewhere_is_found_dead(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its flag no longer moves."""
+    """Its flag is no longer renewed."""
     monkeypatch.setattr("mrag_pipeline.locking.index_lease.Watch.__init__.__defaults__", (5,))
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     process.kill()
@@ -112,7 +112,7 @@ def test_a_run_killed_elsewhere_is_found_dead(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_run_killed_on_this_host_stops_nobody(config: Config, tmp_path: Path) -> None:
+def test_a_run_killed_on_this_host_blocks_nobody(config: Config, tmp_path: Path) -> None:
     """The next command starts without waiting for a minute."""
     process = held_by(config, tmp_path / "theirs", "here")
     process.kill()
@@ -125,7 +125,7 @@ def test_a_run_killed_on_this_host_stops_nobody(config: Config, tmp_path: Path) 
 def test_a_run_that_was_stopped_for_long_ends(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another has taken over meanwhile: it does not go on, and says why."""
+    """Another run has taken over: the resumed one ends and says why."""
     monkeypatch.setattr("mrag_pipeline.locking.index_lease.Watch.__init__.__defaults__", (5,))
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     os.kill(process.pid, signal.SIGSTOP)

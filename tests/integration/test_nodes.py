@@ -1,4 +1,4 @@
-"""Nodes that are lost, cut off or slow in the middle of a run: the same index, nothing twice."""
+"""Nodes lost, cut off or slow during a run: the index is the same, and no shard counts twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEALTH = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Came:
-    """What one process makes of the corpus, undisturbed."""
+    """The result of one undisturbed process."""
     return undisturbed(tmp_path_factory.mktemp("whole"))
 
 
@@ -45,7 +45,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def only_their_shards_were_done_again(came: dict[str, Any], lost: list[str]) -> None:
-    """Each shard counted once; begun twice only where the first was on a node that was lost."""
+    """Each shard counts once; only shards of a lost node were started again."""
     assert (came["shards"], came["reused"]) == (SHARDS, 0)
     tries = came["tries"]
     assert sorted(tries) == [f"{i:05d}" for i in range(SHARDS)]
@@ -53,14 +53,14 @@ def only_their_shards_were_done_again(came: dict[str, Any], lost: list[str]) -> 
     for shard, nodes in again.items():
         for node in nodes[:-1]:
             assert any(name in node for name in lost), (shard, nodes, lost)
-    # An actor is at one shard; the one behind it was not begun.
+    # An actor embeds one shard at a time; its queued shard had not been started.
     assert 1 <= len(again) <= len(lost)
 
 
 def test_a_simulated_node_that_is_removed_costs_its_shards_only(
     project: Path, whole: Came, tmp_path: Path
 ) -> None:
-    """Three nodes by Ray's own simulation, one gone at the eighth receipt."""
+    """Three nodes simulated by Ray, one removed at the eighth receipt."""
     with ended_with("MRAG_TEST_NODES") as mark:
         ended = subprocess.run(
             [sys.executable, "-m", "tests.support.cluster_ingest", str(project), "simulated"],
@@ -85,7 +85,7 @@ def three() -> Iterator[Machines]:
 
 
 def started(three: Machines, folder: Path) -> dict[str, str]:
-    """A Ray of one CPU on each of the machines; its environment."""
+    """Starts a Ray with one CPU on each machine; returns the environment."""
     env = os.environ | HEALTH | a_token()
     each = [
         *(RAY, "start", "--block", "--num-cpus=1", "--disable-usage-stats"),
@@ -102,7 +102,7 @@ def started(three: Machines, folder: Path) -> dict[str, str]:
                 time.sleep(0.1)
             if node.poll() is None:
                 break
-            # On a busy machine a part of it answers too late (30 s, which cannot be changed).
+            # On a busy machine a part of Ray starts too slowly (its limit of 30 s is fixed).
             assert "timed out" in log.read_text(), log.read_text()[-3000:]
             three.kill(i)
         else:
@@ -113,11 +113,11 @@ def started(three: Machines, folder: Path) -> dict[str, str]:
 def test_of_three_machines_one_killed_and_one_cut_off(
     three: Machines, project: Path, whole: Came
 ) -> None:
-    """Three networks of their own: the power of one goes, then the cable of another is pulled.
+    """Three networks: one machine loses power, then another loses its network.
 
-    The one that is cut off still reaches staging, and may go on writing there.
+    The machine that is cut off still reaches staging and may keep writing there.
     """
-    # A short path: the names of Ray's sockets are long.
+    # A short path, because the names of Ray's sockets are long.
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         env = started(three, folder)
@@ -140,7 +140,7 @@ def test_of_three_machines_one_killed_and_one_cut_off(
 
 
 def receipts(log: Path, number: int, driver: subprocess.Popen[bytes]) -> None:
-    """Until the driver has so many."""
+    """Waits until the driver has so many receipts."""
     until = time.monotonic() + 300
     while f"receipt {number}\n" not in log.read_text():
         assert driver.poll() is None, log.read_text()[-3000:]

@@ -1,4 +1,4 @@
-"""Queries at full speed while versions are switched and synced under them."""
+"""Queries at full speed while versions are switched and synced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def index(tmp_path: Path) -> Iterator[VectorIndex]:
 
 @dataclass
 class Reader:
-    """Asks until it is told to stop; keeps what it saw."""
+    """Queries until it is stopped; records versions, rows and errors."""
 
     index: VectorIndex
     stop: threading.Event = field(default_factory=threading.Event)
@@ -51,8 +51,8 @@ class Reader:
                     query = QUERIES[self.answers % len(QUERIES)]
                     answer = retriever.retrieve(query, 5, strategy)
                     assert answer.version == record.version
-                    assert answer.found, "an index of whole documents answers"
-                    rows = {(one.row.id, one.row.text) for one in answer.found}
+                    assert answer.found, "no hits from a complete index"
+                    rows = {(document.row.id, document.row.text) for document in answer.found}
                     self.seen.setdefault(answer.version, set()).update(rows)
                     self.versions.add(answer.version)
                     self.answers += 1
@@ -67,16 +67,16 @@ def rows_of(index: VectorIndex) -> set[tuple[int, str]]:
 
 
 def test_readers_see_whole_versions_only(index: VectorIndex, tmp_path: Path) -> None:
-    """20 flips, 5 syncs: no error, no empty answer, no row that its version never had."""
+    """20 switches, 5 syncs: no error, no empty answer, no row that its version never had."""
     living = Living(tmp_path / "staging", [a_document(i) for i in range(30)], index, num_heads=2)
     living.chunking = ChunkingSpec(max_tokens=16)
     living.ingest()
     other = live_record(index)
-    had = {other.version: rows_of(index)}
+    rows_by_version = {other.version: rows_of(index)}
     living.chunking = ChunkingSpec(max_tokens=8)
     living.ingest()
     synced = live_record(index).version
-    had[synced] = rows_of(index)
+    rows_by_version[synced] = rows_of(index)
     readers = [Reader(index) for _ in range(2)]
     threads = [threading.Thread(target=reader.run) for reader in readers]
     for thread in threads:
@@ -90,7 +90,7 @@ def test_readers_see_whole_versions_only(index: VectorIndex, tmp_path: Path) -> 
                     *(a_document(i) for i in range(flip + 5, 30)),
                 ]
                 living.sync()
-                had[synced] |= rows_of(index)
+                rows_by_version[synced] |= rows_of(index)
     finally:
         for reader in readers:
             reader.stop.set()
@@ -100,5 +100,5 @@ def test_readers_see_whole_versions_only(index: VectorIndex, tmp_path: Path) -> 
     assert sum(reader.answers for reader in readers) > 50
     for reader in readers:
         for version, rows in reader.seen.items():
-            assert rows <= had[version]
+            assert rows <= rows_by_version[version]
     assert {v for reader in readers for v in reader.versions} == {other.version, synced}

@@ -1,6 +1,6 @@
-"""A real Prefect server, worker and schedule: a run fires by itself and changes the index.
+"""A real Prefect server, worker and schedule: a scheduled run starts and updates the index.
 
-SQLAlchemy 2.1 breaks Prefect's schedules without a word; this test would see it.
+SQLAlchemy 2.1 silently breaks Prefect's schedules; this test would notice.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def project(tmp_path: Path, minilm: EncoderSpec) -> Path:
 
 @pytest.fixture
 def environment(project: Path) -> dict[str, str]:
-    """A Prefect of its own, with the variables that deploy/prefect.yaml asks for."""
+    """The variables that deploy/prefect.yaml needs, for a separate Prefect."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,7 +71,7 @@ def environment(project: Path) -> dict[str, str]:
 
 @pytest.fixture
 def server(environment: dict[str, str], project: Path) -> Iterator[str]:
-    """A server on the loopback, its address."""
+    """The API address of a server on the loopback."""
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", environment["PORT"]]
     yield from _running(command, environment, project / "server.log", _healthy)
 
@@ -112,7 +112,7 @@ def _healthy(url: str) -> bool:
     return True
 
 
-def _asked(url: str, path: str, body: dict[str, Any]) -> Any:
+def _post(url: str, path: str, body: dict[str, Any]) -> Any:
     request = Request(
         f"{url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -135,7 +135,7 @@ def _run(environment: dict[str, str], *command: str) -> str:
 
 
 def deploy(environment: dict[str, str], project: Path, sync_every_s: int = 0) -> None:
-    """What deploy/prefect.yaml says, with another schedule of the sync, or none."""
+    """Deploys deploy/prefect.yaml with another schedule for the sync, or none."""
     plan = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())
     [sync] = [one for one in plan["deployments"] if one["name"] == "sync"]
     assert sync["schedules"][0]["cron"]
@@ -170,13 +170,13 @@ def test_a_scheduled_sync_changes_the_index(
     assert documents(project) == {"rivers", "violins", "engines"}
     write_corpus(project, ["rivers", "violins", "glaciers"])
     deploy(environment, project, EVERY_S)
-    known = _asked(server, "/deployments/filter", {})
+    known = _post(server, "/deployments/filter", {})
     assert {one["name"] for one in known} == {"ingest", "sync", "evaluate", "retire"}
     with a_worker(environment, project):
         run = _scheduled_run(server, project / "worker.log")
     assert run["auto_scheduled"]
     assert documents(project) == {"rivers", "violins", "glaciers"}
-    made = {one["key"] for one in _asked(server, "/artifacts/filter", {})}
+    made = {one["key"] for one in _post(server, "/artifacts/filter", {})}
     assert {"docs-phases", "docs-summary", "docs-importance"} <= made
 
 
@@ -190,10 +190,10 @@ def test_a_cancelled_ingest_stops_its_actors_and_goes_on(
     text = (project / "mrag.toml").read_text().replace('pool = "serial"', 'pool = "ray"')
     (project / "mrag.toml").write_text(text)
     deploy(environment, project)
-    [ingest] = [d for d in _asked(server, "/deployments/filter", {}) if d["name"] == "ingest"]
+    [ingest] = [d for d in _post(server, "/deployments/filter", {}) if d["name"] == "ingest"]
     shards = project / ".mrag" / "staging" / "docs"
     with a_worker(environment, project):
-        run = _asked(server, f"/deployments/{ingest['id']}/create_flow_run", {})
+        run = _post(server, f"/deployments/{ingest['id']}/create_flow_run", {})
         _until(lambda: len(list(shards.glob("v*/shards/*/receipt.json"))) >= 2)
         assert _actors(project)
         _run(environment, "prefect", "flow-run", "cancel", run["id"])
@@ -226,7 +226,7 @@ def _state(server: str, run: str) -> str:
 def _until(happened: Callable[[], bool], timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not happened():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
         time.sleep(0.5)
 
 
@@ -234,7 +234,7 @@ def _scheduled_run(server: str, log: Path) -> dict[str, Any]:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         states = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}
-        done = _asked(
+        done = _post(
             server,
             "/flow_runs/filter",
             {"flow_runs": states | {"deployment_id": {"is_null_": False}}},

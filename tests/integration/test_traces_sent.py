@@ -1,4 +1,4 @@
-"""Spans as a collector receives them: OTLP over HTTP, to where OpenTelemetry's variables say."""
+"""Spans as a collector receives them: OTLP over HTTP, to the endpoint of the OTEL variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARENT = "00f067aa0ba902b7"
 
 @dataclass
 class Collector:
-    """What was sent to it; refuses so many requests first, as one does that starts."""
+    """Records what it receives; first refuses `refuses` requests, as a starting collector does."""
 
     url: str = ""
     refuses: int = 0
@@ -43,12 +43,12 @@ class Collector:
 
     def resource(self) -> dict[str, str]:
         attributes = self.received[0].resource_spans[0].resource.attributes
-        return {one.key: one.value.string_value for one in attributes}
+        return {pair.key: pair.value.string_value for pair in attributes}
 
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A server that takes what a collector takes, and reads it as its schema says."""
+    """A server that accepts trace exports and parses them by their schema."""
     made = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 def test_a_search_reaches_the_collector(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
-    """The request below its caller's span, its stages below it, and who sends them."""
+    """The request is a child of its caller's span, its stages are its children."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=search")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
@@ -114,7 +114,7 @@ def test_a_search_reaches_the_collector(
 
 
 def test_a_collector_that_starts_late_gets_them_too(collector: Collector) -> None:
-    """503 is asked again."""
+    """An export answered with 503 is sent again."""
     collector.refuses = 1
     traces = open_traces()
     app, _ = watched(traces=traces)
@@ -123,8 +123,8 @@ def test_a_collector_that_starts_late_gets_them_too(collector: Collector) -> Non
     assert [span.name for span in collector.spans()] == ["GET /who"]
 
 
-def test_no_collector_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be sent is lost; callers are answered as ever."""
+def test_requests_are_answered_without_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans that cannot be sent are lost; requests are answered as usual."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     traces = open_traces()
