@@ -32,7 +32,6 @@ from mrag_pipeline.domain.voting import (
     WeightedRankings,
     candidate_chunks,
     choose_documents,
-    weights_of,
 )
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, Encoder, Ranking, SearchRequest
@@ -133,7 +132,8 @@ class Measured:
             zip(self.labelled.queries, self.queries, strict=True)
         ):
             heads = weigh(number)
-            weights = weights_of(heads, vote.standard_weight)
+            weights = np.append(heads, vote.standard_weight * heads.sum())
+            weights = weights if vote.standard_weight else heads
             if not heads.any():
                 weights[-1] = 1.0
             votes = np.flatnonzero(weights)

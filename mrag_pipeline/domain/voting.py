@@ -78,17 +78,6 @@ class Hit:
     parts: NDArray[np.float64]  # (V, W) what each voter gave in each window
 
 
-def weights_of(importance: NDArray[np.floating], standard_weight: float) -> NDArray[np.float64]:
-    """What each voter counts: the heads, then the standard vector if it has a weight.
-
-    Args:
-        importance: (H,).
-    Returns: (H,) or (H + 1,).
-    """
-    heads = np.asarray(importance, np.float64)
-    return np.append(heads, standard_weight * heads.sum()) if standard_weight else heads
-
-
 def window_confidence(best: NDArray[np.floating], spec: VoteSpec) -> NDArray[np.float64]:
     """How much each window counts: 1 for the whole question, the others by how sure they are.
 

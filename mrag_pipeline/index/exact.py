@@ -18,13 +18,13 @@ from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.precision import queries
 from mrag_pipeline.domain.version import (
-    VersionRecord,
     check_index_name,
     chunks_collection,
     version_in,
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.analyzer import stale_ids
+from mrag_pipeline.index.exact_versions import ExactVersions
 from mrag_pipeline.index.lexical_table import LexicalTable
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.ports import (
@@ -53,17 +53,16 @@ class _Collection:
     texts: dict[int, ChunkRow]  # of a chunks collection
 
 
-class ExactIndex:
+class ExactIndex(ExactVersions):
     """Every search compares the queries with every row."""
 
     def __init__(self, index: str, vector_dtype: VectorType = "float32") -> None:
         """Empty; takes and asks for vectors of that type only, as a Milvus server does."""
+        super().__init__()
         self._index = check_index_name(index)
         self._dtype = vector_dtype
         self._collections: dict[str, _Collection] = {}
         self._lexical: dict[str, LexicalTable] = {}
-        self._records: dict[str, str] = {}
-        self._live: str | None = None
 
     def describe(self) -> str:
         """One line for people: what it is, where."""
@@ -261,10 +260,6 @@ class ExactIndex:
         self._collections.pop(collection, None)
         self._lexical.pop(collection, None)
 
-    def live(self) -> str | None:
-        """The live version's name."""
-        return self._live
-
     def activate(self, version: str) -> None:
         """Makes a version live.
 
@@ -275,31 +270,6 @@ class ExactIndex:
                 f"version {version} has no chunks collection", "a loaded version", "load it first"
             )
         self._live = version
-
-    def write_record(self, record: VersionRecord) -> None:
-        """Stores a version's record, replacing an earlier one whole."""
-        self._records[record.version] = record.to_json()
-
-    def record(self, version: str) -> VersionRecord | None:
-        """A version's record."""
-        text = self._records.get(version)
-        return None if text is None else VersionRecord.from_json(text)
-
-    def records(self) -> list[VersionRecord]:
-        """All records, oldest first."""
-        records = map(VersionRecord.from_json, self._records.values())
-        return sorted(records, key=lambda record: (record.created_at, record.version))
-
-    def drop_record(self, version: str) -> None:
-        """Removes a version's record if there is one.
-
-        Raises: PlanRefused if it is the live version's.
-        """
-        if version == self._live:
-            raise PlanRefused(
-                f"version {version} is live", "a version that is not live", "activate another"
-            )
-        self._records.pop(version, None)
 
     def size_bytes(self) -> int | None:
         """What the vectors take in memory."""

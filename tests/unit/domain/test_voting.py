@@ -19,7 +19,6 @@ from mrag_pipeline.domain.voting import (
     candidate_chunks,
     choose_documents,
     fuse,
-    weights_of,
     window_confidence,
 )
 from mrag_pipeline.errors import ConfigError
@@ -195,12 +194,6 @@ def test_candidate_chunks_are_taken_by_vote() -> None:
     cast = ballots([[[1, 2]], [[2, 3]]])
     assert candidate_chunks(cast, PLAIN, 2) == [2, 1]
     assert candidate_chunks(cast, PLAIN, 9) == [2, 1, 3]
-
-
-def test_the_standard_vector_counts_a_share_of_all_heads() -> None:
-    """0.4 of 1 + 2 + 2; without a weight it does not vote."""
-    np.testing.assert_allclose(weights_of(np.array([1.0, 2.0, 2.0]), 0.4), [1, 2, 2, 2])
-    assert weights_of(np.array([1.0, 2.0]), 0.0).tolist() == [1.0, 2.0]
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
