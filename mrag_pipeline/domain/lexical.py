@@ -17,9 +17,6 @@ from mrag_pipeline.settings.lexical import LexicalSpec
 
 Stem = Callable[[str], str]  # a word in lower case, without its ending
 
-# Stores bound a string at 65,535 bytes; a passage's words beyond that are not counted.
-MAX_BYTES = 65_000
-
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
 # Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: no spaces between words.
 _UNSPACED = re.compile(
@@ -30,12 +27,12 @@ _UNSPACED = re.compile(
 
 def lexical_text(title: str, text: str, spec: LexicalSpec, stem: Stem | None = None) -> str:
     """A passage's words, its document's title first, as they are stored: joined by spaces."""
-    return _bounded(" ".join(words_of(f"{title}\n{text}", spec, stem)))
+    return " ".join(words_of(f"{title}\n{text}", spec, stem))
 
 
 def lexical_query(question: str, spec: LexicalSpec, stem: Stem | None = None) -> str:
     """A question's words as they are searched for; empty if it has none."""
-    return _bounded(" ".join(words_of(question, spec, stem)))
+    return " ".join(words_of(question, spec, stem))
 
 
 def words_of(text: str, spec: LexicalSpec, stem: Stem | None = None) -> Iterator[str]:
@@ -87,10 +84,3 @@ def _split_unspaced(word: str) -> Iterator[str]:
         end = match.end()
     if end < len(word):
         yield word[end:]
-
-
-def _bounded(words: str) -> str:
-    encoded = words.encode()
-    if len(encoded) <= MAX_BYTES:
-        return words
-    return encoded[:MAX_BYTES].decode("utf-8", "ignore").rpartition(" ")[0]

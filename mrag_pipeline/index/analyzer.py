@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 
@@ -10,9 +10,10 @@ import snowballstemmer
 
 from mrag_pipeline.domain.lexical import Stem, lexical_query, lexical_text
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.ports import ChunkRow
+from mrag_pipeline.ports import ChunkRow, CollectionSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
+_MAX_BYTES = 65_000  # of one passage's words: stores bound a string at 65,535 bytes
 _REMEMBERED_WORDS = 100_000  # stems of one language: texts repeat their words
 
 
@@ -29,11 +30,11 @@ class LexicalAnalyzer:
 
     def passage(self, title: str, text: str) -> str:
         """A passage's words, its document's title first, joined by spaces."""
-        return lexical_text(title, text, self.spec, self._stem)
+        return _bounded(lexical_text(title, text, self.spec, self._stem))
 
     def question(self, text: str) -> str:
         """A question's words joined by spaces; empty if it has none."""
-        return lexical_query(text, self.spec, self._stem)
+        return _bounded(lexical_query(text, self.spec, self._stem))
 
 
 @lru_cache
@@ -43,6 +44,24 @@ def analyzer_of(spec: LexicalSpec) -> LexicalAnalyzer:
     Raises: ConfigError for a language that has no stemmer.
     """
     return LexicalAnalyzer(spec)
+
+
+def check_analyzers(collections: Iterable[CollectionSpec]) -> None:
+    """Refuses lexical collections whose words could not be made.
+
+    Raises: ConfigError for a language that has no stemmer.
+    """
+    for collection in collections:
+        if collection.lexical is not None:
+            analyzer_of(collection.lexical)
+
+
+def _bounded(words: str) -> str:
+    """At most `_MAX_BYTES` of UTF-8, no word cut in two: later words are not counted."""
+    encoded = words.encode()
+    if len(encoded) <= _MAX_BYTES:
+        return words
+    return encoded[:_MAX_BYTES].decode("utf-8", "ignore").rpartition(" ")[0]
 
 
 def stale_ids(

@@ -23,7 +23,7 @@ from mrag_pipeline.domain.version import (
     version_in,
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
-from mrag_pipeline.index.analyzer import stale_ids
+from mrag_pipeline.index.analyzer import check_analyzers, stale_ids
 from mrag_pipeline.index.exact_versions import ExactVersions
 from mrag_pipeline.index.lexical_table import LexicalTable
 from mrag_pipeline.index.milvus import rows
@@ -81,6 +81,7 @@ class ExactIndex(ExactVersions):
     def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:  # noqa: ARG002
         """Refuses what `capabilities` excludes; how much memory is left is not known."""
         self.capabilities().check_collections(collections)
+        check_analyzers(collections)
 
     def load(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrag_pipeline.errors import NoLiveVersion
+from mrag_pipeline.errors import ConfigError, NoLiveVersion
 from mrag_pipeline.ports import (
     AnySearchRequest,
     CollectionSpec,
@@ -151,3 +151,11 @@ def test_the_record_keeps_how_words_are_made(index: VectorIndex) -> None:
     plain = index.record(OLD)
     assert plain is not None
     assert plain.lexical_collection() is None
+
+
+def test_an_unknown_language_is_refused_before_anything_is_loaded(index: VectorIndex) -> None:
+    """When the plan checks what the store can hold."""
+    spec = LexicalSpec(language="klingon")
+    with pytest.raises(ConfigError, match="klingon"):
+        index.check_limits([CollectionSpec(WORDS.name, "lexical", 0, spec)], 10)
+    index.check_limits([WORDS], 10)

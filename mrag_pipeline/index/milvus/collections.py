@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.version import version_in
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.index.analyzer import check_analyzers
 from mrag_pipeline.index.milvus import lite, rows
 from mrag_pipeline.index.milvus.bulk_import import BulkImport
 from mrag_pipeline.index.milvus.connection import translated
@@ -55,6 +56,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         Raises: PlanRefused.
         """
         self._capabilities.check_collections(collections)
+        check_analyzers(collections)
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
         if not self._release.is_lite:

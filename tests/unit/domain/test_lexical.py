@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.lexical import MAX_BYTES, lexical_query, lexical_text, words_of
+from mrag_pipeline.domain.lexical import lexical_query, lexical_text, words_of
 from mrag_pipeline.settings.lexical import LexicalSpec
 
 SPEC = LexicalSpec()
@@ -50,13 +50,6 @@ def test_words_lose_their_endings_where_a_stemmer_is_given() -> None:
 def test_the_title_counts() -> None:
     """A passage is found by its document's title."""
     assert lexical_text("gzip", "Read a file.", SPEC) == "gzip read a file"
-
-
-def test_a_passage_is_bounded_in_bytes() -> None:
-    """No word is cut in two, and what is stored fits a store's string."""
-    stored = lexical_text("", "wörd " * 20_000, SPEC)
-    assert MAX_BYTES - 10 < len(stored.encode()) <= MAX_BYTES
-    assert set(stored.split()) == {"wörd"}
 
 
 @given(st.text())
