@@ -92,7 +92,7 @@ def test_the_api_is_described_without_help_from_elsewhere(url: str, open_page: O
     """Every operation and schema of the OpenAPI document, links that lead, a request that works."""
     page = open_page(f"{url}/docs")
     expect(page.locator("h1")).to_have_text(
-        "Finds the documents of questions that have several aspects."
+        "Finds documents for questions that have several aspects."
     )
     routes = page.locator(".route").all_inner_texts()
     for route in (
