@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Each hit has its document, its passage, and the votes of every head."""
+    """Each hit has its document, its passage, and the votes of every head, vector and word voter."""
     ended = run(
         "search", a_text(17), "-k", "5", "--json", cwd=undisturbed.project, log=tmp_path / "search"
     )
@@ -24,7 +24,7 @@ def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path)
     assert best["text"] in a_text(17)
     assert best["metadata"]["year"] == 1817
     assert len(answer["hits"]) == 5
-    assert len(best["votes_by_voter"]) == len(answer["voters"]) == 13
+    assert len(best["votes_by_voter"]) == len(answer["voters"]) == 14
     assert len(best["votes_by_window"]) == len(answer["windows"]) > 1
     assert sum(best["votes_by_voter"]) == pytest.approx(sum(best["votes_by_window"]))
 
@@ -74,7 +74,7 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
     )
     assert (ended.code, ended.err) == (0, "")
     assert "standard" in ended.out
-    assert "aspect" in ended.out
+    assert "adaptive" in ended.out
     assert "Story" in ended.out
 
 

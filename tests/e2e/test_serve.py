@@ -182,7 +182,7 @@ def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
         (["--index", "nowhere"], 5, "mrag ingest"),
         (["--host", "0.0.0.0"], 2, "API keys"),
         (["--host", "192.0.2.1", "-s", "serve.keys_env=KEYS"], 2, "API keys"),
-        (["-s", "serve.search_replicas=2"], 2, "one owner"),
+        (["-s", "serve.search_replicas=2"], 2, "only one process"),
         (["-s", "encoder.model=./nowhere"], 4, "nowhere"),
         (["-s", "serve.max_kk=2"], 2, "serve.max_k"),
     ],

@@ -143,7 +143,7 @@ def test_a_search_leaves_its_figures_and_none_of_its_words(
     assert set(line["stage_ms"]) == stages
     assert line["stage_ms"]["total"] <= line["ms"]
     for stage in stages:
-        labels = {"stage": stage, "strategy": "aspect"}
+        labels = {"stage": stage, "strategy": "adaptive"}
         assert value(observer, "mrag_stage_seconds_count", **labels) == 1
     assert value(observer, "mrag_live_version_info", version=answer["version"]) == 1
     labels = {"method": "POST", "route": "/v1/search", "status": "200"}
