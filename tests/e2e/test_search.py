@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_documents_own_words_find_it(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Each hit has its document, its passage, and the votes of every head, vector and word voter."""
+    """Each hit has its document, its passage, and the votes of every voter."""
     ended = run(
         "search", a_text(17), "-k", "5", "--json", cwd=undisturbed.project, log=tmp_path / "search"
     )
