@@ -46,7 +46,7 @@ class VoteSpec:
     lexical_weight: float = 0.4  # of the lexical voter (BM25), as a share of all heads' weights
     coverage: float = 0.8  # how far a window is done with once its best document is taken
     # Where the first of several windows is the whole question: the constant of reciprocal ranks
-    # by which it votes, whatever the others do; 0: it votes as they do.
+    # by which it votes, whatever the others do; 0, or without window weights: as they do.
     whole_constant: float = 0.0
     # How much the other windows count: nothing if they are on the mean this much less confident
     # than the whole question, fully from `sure` on (`window_confidence`). 0: always fully.
@@ -232,7 +232,7 @@ def _worth(
         share = spec.constant / (spec.constant + depth)
     else:
         share = spec.decay**depth
-    if spec.whole_constant:
+    if spec.whole_constant and rankings.window_weights is not None:
         share[:, 0] = spec.whole_constant / (spec.whole_constant + depth[:, 0])
     # The padding of a short ranking is worth nothing.
     ranked: NDArray[np.float64] = np.where(rankings.ids >= 0, weights * share, 0.0)

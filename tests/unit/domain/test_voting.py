@@ -253,6 +253,16 @@ def test_windows_that_do_not_count_change_nothing() -> None:
     assert hits[0].vote == pytest.approx(10 / 10 + 10 / 11)
 
 
+def test_windows_of_the_caller_vote_alike() -> None:
+    """Without window weights no window is the whole question: the first has no rule of its own."""
+    ids = np.array([[[1, 2], [3, 4]]])
+    spec = VoteSpec("reciprocal", constant=5.0, power=1.0, coverage=0.0, whole_constant=10.0)
+    rankings = WeightedRankings(ids, np.zeros(ids.shape, np.float32), np.ones(1))
+    documents = {chunk: f"d{chunk}" for chunk in range(1, 5)}
+    votes = {h.document_id: h.vote for h in choose_documents(rankings, documents, spec, 4)}
+    assert votes["d2"] == votes["d4"] == pytest.approx(5 / 6)
+
+
 def test_sure_windows_bring_their_subjects() -> None:
     """Diversity: what each window is about comes before the whole question's second."""
     ids = np.array([[[1, 2, 3], [9, 8, 7], [5, 6, 4]]])
