@@ -10,21 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.ports import AnySearchRequest, ChunkRow, IndexCapabilities, QueryIndex, Ranking
+from mrag_pipeline.ports import ChunkLookup, ChunkRow
 
 _Documents = dict[tuple[str, int], str]  # by collection and chunk id
 
 
 class DocumentCache:
-    """An index that looks up a chunk's document again only after a while. Thread-safe."""
+    """Looks up a chunk's document again only after a while. Thread-safe."""
 
     def __init__(
         self,
-        index: QueryIndex,
+        index: ChunkLookup,
         seconds: float = 60.0,
         max_chunks: int = 200_000,
         clock: Callable[[], float] = time.monotonic,
@@ -44,34 +40,6 @@ class DocumentCache:
         self._old: _Documents = {}
         self._next_turn = clock() + seconds / 2
         self._lock = threading.Lock()
-
-    def capabilities(self) -> IndexCapabilities:
-        """What the store can do."""
-        return self._index.capabilities()
-
-    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
-        """The rankings, in the order of the requests."""
-        return self._index.search(requests)
-
-    def search_within(
-        self, requests: Sequence[AnySearchRequest], seconds: float
-    ) -> list[Ranking | None]:
-        """As `search`; None for what is not answered in time."""
-        return self._index.search_within(requests, seconds)
-
-    def matching(
-        self,
-        collection: str,
-        wanted: Filter,
-        ids: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> NDArray[np.int64]:
-        """The ids of the rows that match, rising."""
-        return self._index.matching(collection, wanted, ids, limit)
-
-    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
-        """The rows that exist, by id."""
-        return self._index.chunks(collection, ids)
 
     def look_up(
         self, collection: str, ids: Sequence[int], likely: Sequence[int]

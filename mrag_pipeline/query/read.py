@@ -6,6 +6,7 @@ A document's id may come from a cache (decision 46); a row that is shown is alwa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from mrag_pipeline.domain.filters import matches
 from mrag_pipeline.domain.voting import Hit
@@ -13,8 +14,17 @@ from mrag_pipeline.ports import ChunkLookup, ChunkRow
 from mrag_pipeline.query.vote import Votes
 
 
+class DocumentLookup(Protocol):
+    """An index, or a cache before one."""
+
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """As `ChunkLookup.look_up`; a document may be that of a row deleted a while ago."""
+
+
 def look_up_candidates(
-    index: ChunkLookup, collection: str, all_votes: Sequence[Votes], read_early: int
+    lookup: DocumentLookup, collection: str, all_votes: Sequence[Votes], read_early: int
 ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
     """The document of each candidate chunk that exists, and rows of those likely to be shown.
 
@@ -29,7 +39,7 @@ def look_up_candidates(
         for votes in all_votes
         for chunk in votes.candidates[: read_early * votes.plan.question.k]
     )
-    return index.look_up(collection, list(candidates), list(likely))
+    return lookup.look_up(collection, list(candidates), list(likely))
 
 
 def read_hits(

@@ -16,7 +16,7 @@ from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
 from mrag_pipeline.query.question import Question
-from mrag_pipeline.query.read import look_up_candidates, read_hits
+from mrag_pipeline.query.read import DocumentLookup, look_up_candidates, read_hits
 from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import Votes, choose_hits, collect_votes
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -26,9 +26,14 @@ class Searcher:
     """Answers embedded queries from one index version."""
 
     def __init__(
-        self, index: QueryIndex, record: VersionRecord, spec: RetrieveSpec | None = None
+        self,
+        index: QueryIndex,
+        record: VersionRecord,
+        spec: RetrieveSpec | None = None,
+        lookup: DocumentLookup | None = None,
     ) -> None:
         self._index = index
+        self._lookup = lookup or index  # of the candidates' documents
         self._record = record
         self._spec = spec or RetrieveSpec()
 
@@ -71,7 +76,7 @@ class Searcher:
         stopwatch.stop("search")
         collection = self._record.chunks_collection()
         documents, rows = look_up_candidates(
-            self._index, collection, list(votes_of.values()), self._spec.read_early
+            self._lookup, collection, list(votes_of.values()), self._spec.read_early
         )
         stopwatch.stop("fetch")
 

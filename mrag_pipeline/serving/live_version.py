@@ -95,7 +95,7 @@ class LiveSearch:
         self._head_timeout_s = head_timeout_s
         self._retrieve = retrieve
         self._clock = clock
-        self._cached_index = (
+        self._document_cache = (
             DocumentCache(index, remember_s, clock=clock) if remember_s > 0 else None
         )
         self._cached_state = ""  # state of the version's record that the cache belongs to
@@ -229,13 +229,13 @@ class LiveSearch:
                 "pin another version, or none to follow the live one",
             )
         uncached_searcher = searcher = Searcher(self._index, record, self._retrieve)
-        if self._cached_index is not None:
+        if self._document_cache is not None:
             state = f"{record.version} {record.syncs} {record.pending} {record.num_chunks}"
             if state != self._cached_state:
-                self._cached_index.forget()
+                self._document_cache.forget()
                 self._cached_state = state
             if not record.pending:
-                searcher = Searcher(self._cached_index, record, self._retrieve)
+                searcher = Searcher(self._index, record, self._retrieve, self._document_cache)
         return _KnownVersion(version, searcher, uncached_searcher, mark_of(record.encoder), read_at)
 
     def _refresh(self, version: str) -> None:
