@@ -19,6 +19,7 @@ from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.lines import buffered
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
+from mrag_pipeline.corpus.formats.whole_file import all_bytes
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -27,7 +28,6 @@ from mrag_pipeline.errors import BrokenFile
 
 DELIMITERS = ",;\t|"
 _BOM = b"\xef\xbb\xbf"
-_EVERYTHING = 1 << 62
 _MAX_HEADER_BYTES = 1 << 20
 
 
@@ -60,9 +60,7 @@ class DelimitedFiles:
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        if file.compression:
-            return Slice(file.path, "records", 0, _EVERYTHING, file.num_bytes, file.stamp)
-        return Slice(file.path, "bytes", 0, file.num_bytes, file.num_bytes, file.stamp)
+        return all_bytes(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         """Ranges of bytes that begin and end between records; ranges of records if compressed."""

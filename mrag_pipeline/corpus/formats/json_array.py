@@ -16,13 +16,12 @@ from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.jsonl import JsonLines, open_json_lines
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
+from mrag_pipeline.corpus.formats.whole_file import all_records
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import BrokenFile
-
-_EVERYTHING = 1 << 62
 
 
 class JsonArray:
@@ -37,7 +36,7 @@ class JsonArray:
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        return Slice(file.path, "records", 0, _EVERYTHING, file.num_bytes, file.stamp)
+        return all_records(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         """Ranges of records; their size is how far the parser had read when it returned them."""

@@ -14,13 +14,13 @@ from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.lines import Line, buffered, lines, skip_line
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
+from mrag_pipeline.corpus.formats.whole_file import all_bytes
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 
 _BOM = b"\xef\xbb\xbf"
-_EVERYTHING = 1 << 62
 
 
 class JsonLines:
@@ -36,9 +36,7 @@ class JsonLines:
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        if file.compression:
-            return Slice(file.path, "records", 0, _EVERYTHING, file.num_bytes, file.stamp)
-        return Slice(file.path, "bytes", 0, file.num_bytes, file.num_bytes, file.stamp)
+        return all_bytes(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         """Ranges of `max_bytes`; ranges of lines if the file is compressed."""
