@@ -25,7 +25,7 @@ class HasDocuments(Protocol):
         """Document ids, best first."""
 
 
-class Answerer(Protocol):
+class SearchableVersion(Protocol):
     """A version that can be searched with its own encoder."""
 
     def retrieve(self, query: str, k: int = 10, strategy: str = "") -> HasDocuments:
@@ -39,7 +39,7 @@ def gate(
     index: Versions,
     spec: GateSpec,
     read_queries: Callable[[Path], LabelledSet],
-    open_version: Callable[[VersionRecord], Answerer],
+    open_version: Callable[[VersionRecord], SearchableVersion],
     progress: Progress,
 ) -> Verdict:
     """Compares the new version with the live one that it would replace; switches nothing.
@@ -64,7 +64,11 @@ def gate(
 
 
 def compare_versions(
-    live: Answerer, new: Answerer, labelled: LabelledSet, spec: GateSpec, progress: Progress
+    live: SearchableVersion,
+    new: SearchableVersion,
+    labelled: LabelledSet,
+    spec: GateSpec,
+    progress: Progress,
 ) -> GateComparison:
     """Searches both versions for each query: how much each finds, and how much they agree."""
     progress.phase("gate", len(labelled.queries), "queries")
