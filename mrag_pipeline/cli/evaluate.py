@@ -156,12 +156,14 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     for flaw in subject.flaws:
         out.print(f"[yellow]flaw[/] {flaw.count} {escape(flaw.what)}", highlight=False)
     first_k = evaluation.ks[0]
+    by_aspects = evaluation.is_by_aspects()
     title = (
-        "success, mean over the numbers of aspects, 95% intervals; "
+        f"success, mean over {'the numbers of aspects' if by_aspects else 'queries'}, "
+        "95% intervals; "
         f"categ., all: categories and every aspect found, k = {first_k}"
     )
     _print(title, _means(evaluation, first_k))
-    if len(subject.queries_by_aspects) > 1:
+    if by_aspects:
         _print(f"success by number of aspects, k = {first_k}", _by_aspects(evaluation, first_k))
     rank_ks = [k for k in evaluation.ks if k != AT_N]
     if rank_ks:

@@ -114,6 +114,14 @@ class Evaluation:
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     examples: tuple[Example, ...] = ()
 
+    def is_by_aspects(self) -> bool:
+        """Whether success is the mean over several numbers of aspects, else over the queries."""
+        return any(
+            len(figure.by_aspects) > 1
+            for figure in self.figures
+            if figure.measure in SUCCESS_MEASURES
+        )
+
     def figure(self, strategy: str, measure: Measure, k: str) -> Figure | None:
         """The figure, None if it was not taken."""
         wanted = (strategy, measure, k)

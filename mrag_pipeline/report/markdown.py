@@ -50,10 +50,15 @@ def page(
         _table(("", ""), _facts(evaluation)),
         f"What counts: {subject.relevance}.",
         _flaws(evaluation),
-        "Intervals hold "
-        f"{LEVEL:.0%} of {RESAMPLES:,} bootstrap resamples of the queries, drawn within each "
-        "number of aspects; differences are paired, on the same draws. The mean is over the "
-        "numbers of aspects, each counting the same.",
+        f"Intervals hold {LEVEL:.0%} of {RESAMPLES:,} bootstrap resamples of the queries"
+        f"{', drawn within each number of aspects' if evaluation.is_by_aspects() else ''}; "
+        "differences are paired, on the same draws. "
+        + (
+            "Success is the mean over the numbers of aspects, each counting the same; other "
+            "measures are means over the queries."
+            if evaluation.is_by_aspects()
+            else "Means are over the queries."
+        ),
     ]
     for measure in _TITLES:
         parts += _measure(evaluation, measure)
@@ -95,7 +100,7 @@ def _measure(evaluation: Evaluation, measure: Measure) -> list[str]:
         return []
     shown = {k: figures for k, figures in shown.items() if figures}
     parts = [f"## {_TITLES[measure]}", _MEANING[measure], _means(shown)]
-    if measure in RANK_MEASURES:
+    if measure in RANK_MEASURES or not evaluation.is_by_aspects():
         return parts
     for k, figures in shown.items():
         parts += [f"By number of aspects, k = {k}:", _by_aspects(figures)]

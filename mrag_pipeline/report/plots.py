@@ -27,7 +27,8 @@ def draw(evaluation: Evaluation, paper: Sequence[PaperFigures], folder: Path) ->
     """
     strategies = evaluation.strategies
     drawn = []
-    if all(evaluation.figure(strategy, "success_ratio", AT_N) for strategy in strategies):
+    at_n = all(evaluation.figure(strategy, "success_ratio", AT_N) for strategy in strategies)
+    if at_n and evaluation.is_by_aspects():
         _save(folder / "success_by_aspects.png", lambda axes: _by_aspects(axes, evaluation, paper))
         drawn.append("success_by_aspects.png")
     _save(folder / "success_by_k.png", lambda axes: _by_k(axes, evaluation))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mrag_pipeline.domain.evaluation import (
     Evaluation,
     Example,
@@ -34,8 +36,9 @@ EXAMPLE = Example(
 )
 
 
-def evaluation(ks: tuple[str, ...] = ("n", "3")) -> Evaluation:
+def evaluation(ks: tuple[str, ...] = ("n", "3"), by_aspects: bool = True) -> Evaluation:
     """Standard finds none of one and one of two at k = n, aspect everything."""
+    labelled = replace(LABELLED, by_aspects=by_aspects)
     subject = Subject(
         "toy", LABELLED.relevance, 2, {1: 1, 2: 1}, LABELLED.flaws, "toy_index", "v0", "tiny", 4, 9
     )
@@ -43,8 +46,8 @@ def evaluation(ks: tuple[str, ...] = ("n", "3")) -> Evaluation:
         subject=subject,
         strategies=tuple(RANKINGS),
         ks=ks,
-        figures=figures_of(LABELLED, RANKINGS, ks),
-        curves={name: curve_of(LABELLED, ranked, [1, 2, 3]) for name, ranked in RANKINGS.items()},
+        figures=figures_of(labelled, RANKINGS, ks),
+        curves={name: curve_of(labelled, ranked, [1, 2, 3]) for name, ranked in RANKINGS.items()},
         importance={"l05_h00": 1.5, "l05_h01": 0.5},
         examples=(EXAMPLE,),
     )

@@ -65,3 +65,11 @@ def test_the_published_means_need_no_file() -> None:
     assert (ratios["standard"], ratios["mrag"], ratios["fusion-mrag"]) == (0.431, 0.513, 0.605)
     assert "SFR" in sfr.model
     assert published("wikipedia-v2") == ()
+
+
+def test_a_set_that_counts_queries_alike_has_no_columns_of_aspects() -> None:
+    """As the field's sets do: one mean, over the queries, and the page says so."""
+    text = page(evaluation(by_aspects=False), (), "", ())
+    assert "Means are over the queries." in text
+    assert "By number of aspects" not in text
+    assert "By number of aspects" in page(evaluation(), (), "", ())
