@@ -10,6 +10,7 @@ import pytest
 
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import NO_LIMIT, CollectionSpec, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import (
     HEAD,
@@ -111,8 +112,6 @@ def test_anything_beyond_the_capabilities_is_refused(index: VectorIndex) -> None
     """One dimension or one character too many is refused in planning, naming the limit."""
     can = index.capabilities()
     assert can.store in index.describe()
-    assert (can.is_shared, can.loads_at_once, can.searches_at_once) == (False, 1, 1)
-    assert not can.has_bulk_import
     index.check_limits([replace(HEAD, dim=min(can.max_dim, 100_000))], 1)
     if can.max_dim < NO_LIMIT:
         with pytest.raises(PlanRefused, match=f"{can.max_dim:,}"):
@@ -120,6 +119,23 @@ def test_anything_beyond_the_capabilities_is_refused(index: VectorIndex) -> None
     if can.max_name_chars < NO_LIMIT:
         with pytest.raises(PlanRefused, match=f"{can.max_name_chars:,} at most"):
             index.check_limits([replace(HEAD, name="a" * (can.max_name_chars + 1))], 1)
+
+
+def test_an_index_in_this_process_is_its_own(
+    index: VectorIndex, request: pytest.FixtureRequest
+) -> None:
+    """Exact search and Lite take one call at a time and know words; a server is everybody's."""
+    can = index.capabilities()
+    at_once = (can.loads_at_once, can.searches_at_once)
+    if request.node.callspec.params["index"] == "server":
+        assert can.is_shared
+        assert can.has_bulk_import
+        assert at_once == (MilvusSpec().load_threads, MilvusSpec().search_threads)
+    else:
+        assert not can.is_shared
+        assert not can.has_bulk_import
+        assert can.has_full_text
+        assert at_once == (1, 1)
 
 
 def test_closing_twice_does_nothing(index: VectorIndex) -> None:
