@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from mrag_pipeline.serving.telemetry.tracing import open_traces
 from tests.support.http_requests import got
+from tests.support.loopback_server import LoopbackServer, Quiet
 from tests.support.telemetry_readers import KEY, watched
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -51,7 +51,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """A server that accepts trace exports and parses them by their schema."""
     made = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
@@ -72,16 +72,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
-    yield made
-    server.shutdown()
-    server.server_close()
+    with LoopbackServer(Handler) as server:
+        made.url = server.endpoint
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+        yield made
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 Turn = Callable[[BaseHTTPRequestHandler], None]
 
@@ -18,22 +19,14 @@ def a_chat_server(*turns: Turn) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The server's URL and the requests it got; it answers by the turns, repeating the last."""
     requests: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
             turns[min(len(requests), len(turns)) - 1](self)
 
-        def log_message(self, *args: Any) -> None:
-            """Prints nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", requests
-    finally:
-        server.shutdown()
-        server.server_close()
+    with LoopbackServer(Handler) as server:
+        yield f"{server.endpoint}/v1", requests
 
 
 def a_chunk(text: str | None, reason: str | None = None) -> bytes:

@@ -5,11 +5,10 @@ It speaks what a listing needs of the protocol: ListObjectsV2 by pages, and HEAD
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 PAGE = 1_000
 _HEAD = (
@@ -30,37 +29,19 @@ def key(number: int) -> str:
     return f"docs/{number // 1_000:06d}/{number:09d}.txt"
 
 
-class Listing:
+class Listing(LoopbackServer):
     """Bucket `keys` with so many objects below `docs/`, while the block runs."""
 
     def __init__(self, num_keys: int) -> None:
         """On a port of its own of loopback."""
+        super().__init__(self._handler(num_keys))
         self.pages = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(num_keys))
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Listing:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def _handler(self, num_keys: int) -> type[BaseHTTPRequestHandler]:
         listing = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
 
             def do_HEAD(self) -> None:
                 self.send_response(404)

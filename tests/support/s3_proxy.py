@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
@@ -27,11 +29,12 @@ class Asked(NamedTuple):
     num_bytes: int
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """Listens while the block runs; the signed Host header passes unchanged."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Before the server at that port of loopback; by TLS with a certificate of the test's."""
+        super().__init__(self._handler(port), tls)
         self.asked: list[Asked] = []
         self.broken: Callable[[Asked], Break] = lambda asked: ""
         self.delay_s = 0.0
@@ -39,16 +42,6 @@ class Proxy:
         self._at_once = 0
         self._counting = threading.Lock()
         self._ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(port))
-        self._server.daemon_threads = True
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        scheme = "http" if tls is None else "https"
-        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
 
     def __exit__(
         self,
@@ -57,8 +50,7 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
 
     def count(self, *methods: str) -> int:
         """Requests since the last `forget`, of these methods or of all."""
@@ -80,11 +72,8 @@ class Proxy:
     def _handler(self, port: int) -> type[BaseHTTPRequestHandler]:
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
 
             def _pass(self) -> None:
                 body = self._body()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,6 @@ from mrag_pipeline.domain.planning import Slice, SliceUnit
 from mrag_pipeline.errors import BrokenFile
 
 DELIMITERS = ",;\t|"
-_BOM = b"\xef\xbb\xbf"
 _MAX_HEADER_BYTES = 1 << 20
 
 
@@ -137,7 +137,7 @@ class DelimitedFiles:
         yield Record(dict(zip(header.fields, values, strict=True)), source)
 
     def _header(self, stream: io.BufferedReader, name: str) -> _Header:
-        bom = len(_BOM) if stream.peek(len(_BOM)).startswith(_BOM) else 0
+        bom = len(BOM_UTF8) if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8) else 0
         stream.read(bom)
         row = next(_rows(stream, bom, _MAX_HEADER_BYTES, DELIMITERS), None)
         if row is None:

@@ -8,6 +8,7 @@ decompressing everything before it; readers of slices in order decompress the fi
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 
 from mrag_pipeline.corpus.file_tree import FileTree
@@ -19,8 +20,6 @@ from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
-
-_BOM = b"\xef\xbb\xbf"
 
 
 class JsonLines:
@@ -82,7 +81,7 @@ class JsonLines:
             yield from lines(buffered(stream), 0, self._limit)
 
     def _record(self, line: Line, source: str) -> Iterator[Record | DeadLetter]:
-        data = line.data.removeprefix(_BOM) if line.start == 0 else line.data
+        data = line.data.removeprefix(BOM_UTF8) if line.start == 0 else line.data
         if line.too_long:
             reason = f"the line has {line.num_bytes:,} bytes, expected at most {self._limit:,}"
             yield rejected(source, reason, data)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mrag_pipeline.flows.failure_hooks import tell
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 
 @pytest.fixture
@@ -19,23 +19,15 @@ def heard() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A webhook on the loopback, and what was posted to it."""
     posted: list[dict[str, Any]] = []
 
-    class Hook(BaseHTTPRequestHandler):
+    class Hook(Quiet, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             posted.append(json.loads(self.rfile.read(length)))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Hook)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", posted
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with LoopbackServer(Hook) as server:
+        yield f"{server.endpoint}/", posted
 
 
 def a_failure(**parameters: Any) -> tuple[Any, Any, Any]:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,11 @@ from mrag_pipeline.corpus.labelled import paper_sets
 from mrag_pipeline.corpus.labelled.download import fetch
 from mrag_pipeline.corpus.labelled.paper_sets import PAPER_SETS, PublishedFile
 from mrag_pipeline.errors import CorpusNotFound, FingerprintMismatch
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
+class _Folder(Quiet, SimpleHTTPRequestHandler):
+    """Serves the files of a folder."""
 
 
 @pytest.fixture
@@ -25,14 +24,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     """A folder served over HTTP in place of the authors' repository."""
     root = tmp_path / "repository"
     (root / "abc" / "datasets").mkdir(parents=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
-    serve = partial(server.serve_forever, poll_interval=0.01)
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    monkeypatch.setattr(paper_sets, "_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
-    yield root / "abc" / "datasets"
-    server.shutdown()
-    server.server_close()
+    with LoopbackServer(partial(_Folder, directory=str(root))) as server:
+        monkeypatch.setattr(paper_sets, "_REPOSITORY", server.endpoint)
+        yield root / "abc" / "datasets"
 
 
 def sha256(data: bytes) -> str:
