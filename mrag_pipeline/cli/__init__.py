@@ -9,6 +9,8 @@ import typer
 
 from mrag_pipeline import __version__
 from mrag_pipeline.cli import library_settings
+from mrag_pipeline.cli.command_group import CommandGroup
+from mrag_pipeline.cli.terminal import print_error, settle_streams
 from mrag_pipeline.errors import MragError
 
 EPILOG = """
@@ -20,6 +22,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="mrag",
+    cls=CommandGroup,
     help="Multi-Head RAG: one collection for each attention head; the heads vote on each query.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -96,18 +99,19 @@ def add_commands(app: typer.Typer) -> None:
 def main() -> None:
     """Runs the command line; an error becomes one message and an exit code."""
     library_settings.settle()
+    settle_streams()
     add_commands(app)
     try:
         app()
     except MragError as error:
         if os.environ.get("MRAG_DEBUG"):
             raise
-        sys.stderr.write(f"mrag: {error}\n")
+        print_error(str(error))
         sys.exit(error.exit_code)
     except SystemExit as exit_:
         # Typer turns Ctrl-C into an exit without a message.
         if exit_.code == INTERRUPTED:
-            sys.stderr.write("mrag: interrupted; run the same command again to resume\n")
+            print_error("interrupted; run the same command again to resume")
         raise
 
 

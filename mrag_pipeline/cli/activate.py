@@ -30,4 +30,4 @@ def activate(
     if shared.json:
         print_json({"live": record.version, "before": before})
         return
-    out.print(f"{record.version} is live; before: {before or 'none'}", highlight=False)
+    out.print(f"{record.version} is live; before: {before or 'none'}")

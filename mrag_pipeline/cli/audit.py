@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import asdict
 
 import typer
-from rich.markup import escape
 
 from mrag_pipeline.cli.flow_runs import run_work
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
@@ -40,13 +39,12 @@ def audit(shared: SharedOptions, version: Version = None) -> None:
         out.print(
             f"{report.version}: {report.chunks:,} chunks in {report.collections} collections"
             f"{shards}",
-            highlight=False,
         )
         for finding in report.findings:
-            out.print(f"[red]{escape(str(finding))}", highlight=False, soft_wrap=True)
+            out.print(str(finding), style="red", soft_wrap=True)
         if not report.findings:
-            out.print("[green]nothing is wrong", highlight=False)
+            out.print("nothing is wrong", style="green")
     if report.findings:
         if not shared.json:
-            err.print("to fix: `mrag repair`", highlight=False)
+            err.print("to fix: `mrag repair`")
         raise typer.Exit(VerifyFailed.exit_code)

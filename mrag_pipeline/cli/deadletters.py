@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.sync import run_sync
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
 
@@ -46,17 +45,13 @@ def list_letters(shared: SharedOptions, run: Run = None) -> None:
         print_json({"runs": runs, "run": run, "dead_letters": rows})
         return
     if not run:
-        out.print("no dead letters", highlight=False)
+        out.print("no dead letters")
         return
     for letter in letters:
-        out.print(
-            f"[bold]{escape(letter.document_id or '(no id)')}[/] {escape(letter.source)}",
-            highlight=False,
-        )
-        out.print(f"  {letter.reason}", highlight=False, markup=False)
+        out.print(line(("bold", letter.document_id or "(no id)"), " ", letter.source))
+        out.print(f"  {letter.reason}")
     out.print(
         f"{len(letters):,} in run {run}; once they are fixed: `mrag deadletters replay`",
-        highlight=False,
     )
 
 

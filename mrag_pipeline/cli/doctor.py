@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json, size
+from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import MragError, PlanRefused
 
@@ -53,7 +53,7 @@ def doctor(shared: SharedOptions, address: Address = None) -> None:
     else:
         table = Table("check", "", "found")
         for result in results:
-            mark = "[green]ok" if result["ok"] else "[red]fails"
+            mark = line(("green", "ok") if result["ok"] else ("red", "fails"))
             table.add_row(result["check"], mark, result["found"])
         out.print(table)
     if not all(result["ok"] for result in results):

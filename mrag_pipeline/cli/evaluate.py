@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from mrag_pipeline.cli.flow_runs import run_flow
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.domain.evaluation import AT_N, DEFAULT_KS
 from mrag_pipeline.errors import ConfigError
 
@@ -122,7 +121,7 @@ def evaluate(
         print_json(result.evaluation.to_dict() | {"files": [str(path) for path in result.files]})
         return
     show(result.evaluation, result.paper)
-    out.print(f"written: {', '.join(map(str, result.files))}", highlight=False, soft_wrap=True)
+    out.print(f"written: {', '.join(map(str, result.files))}", soft_wrap=True)
 
 
 def ks_of(text: str) -> tuple[str, ...]:
@@ -147,14 +146,13 @@ def names_of(text: str | None) -> list[str] | None:
 def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     """Prints the figures that fit a terminal; the report has the rest."""
     subject = evaluation.subject
-    out.print(
-        f"[bold]{escape(subject.data_set)}[/]: {subject.num_queries} queries over "
-        f"{subject.num_documents:,} documents ({subject.num_chunks:,} chunks), "
-        f"{escape(subject.model)}; {subject.relevance}",
-        highlight=False,
+    about = (
+        f": {subject.num_queries} queries over {subject.num_documents:,} documents "
+        f"({subject.num_chunks:,} chunks), {subject.model}; {subject.relevance}"
     )
+    out.print(line(("bold", subject.data_set), about))
     for flaw in subject.flaws:
-        out.print(f"[yellow]flaw[/] {flaw.count} {escape(flaw.what)}", highlight=False)
+        out.print(line(("yellow", "flaw"), f" {flaw.count} {flaw.what}"))
     first_k = evaluation.ks[0]
     by_aspects = evaluation.is_by_aspects()
     title = (
@@ -175,8 +173,8 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
 
 def _print(title: str, table: Table) -> None:
     # A table's own title is only as wide as the table.
-    out.print(f"\n[bold]{title}", highlight=False)
-    out.print(table, highlight=False)
+    out.print(f"\n{title}", style="bold")
+    out.print(table)
 
 
 def _means(evaluation: Evaluation, first_k: str) -> Table:

@@ -36,4 +36,4 @@ def export(
     if shared.json:
         print_json({"version": record.version, "chunks": num_chunks, "folder": folder})
         return
-    out.print(f"{record.version}: {num_chunks:,} chunks in {folder}", highlight=False)
+    out.print(f"{record.version}: {num_chunks:,} chunks in {folder}")

@@ -24,7 +24,7 @@ def run_flow(starting: str, flow: Callable[[], T], json: bool) -> T:
     """
     orphans.guard()
     if not os.environ.get("PREFECT_API_URL"):
-        err.print(f"[dim]starting a local {starting} ...", highlight=False)
+        err.print(f"starting a local {starting} ...", style="dim")
     with _shown_progress(json) as progress:
         show_with(progress)
         return flow()
@@ -43,6 +43,4 @@ def _shown_progress(json: bool) -> Iterator[Progress]:
         with LiveProgress() as bars:
             yield bars
     else:
-        yield LogProgress(
-            lambda line: err.print(line, highlight=False, markup=False, soft_wrap=True)
-        )
+        yield LogProgress(lambda line: err.print(line, soft_wrap=True))

@@ -55,5 +55,4 @@ def import_version(
     state = "live" if live == record.version else f"not live: `mrag activate {record.version}`"
     out.print(
         f"{record.version}: {record.num_chunks:,} chunks, recall {recall:.4f}, {state}",
-        highlight=False,
     )

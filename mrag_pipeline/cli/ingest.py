@@ -58,4 +58,4 @@ def ingest(
             "seconds": seconds_by_phase(result["seconds"]),
         }
     )
-    out.print('next: `mrag search "..."`', highlight=False)
+    out.print('next: `mrag search "..."`')

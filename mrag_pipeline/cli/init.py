@@ -28,4 +28,4 @@ def init(
             f"{path} already exists", "a new file", "choose another path, or use --force"
         )
     path.write_text(template(), "utf-8")
-    out.print(f"wrote {path}; next: set corpus.uri in it, then run `mrag plan`", highlight=False)
+    out.print(f"wrote {path}; next: set corpus.uri in it, then run `mrag plan`")

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.markup import escape
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import ChunkRow, Rows
@@ -42,16 +41,16 @@ def inspect(
     if shared.json:
         print_json({"document_id": document_id, "version": record.version, "chunks": chunks})
         return
-    title = escape(rows[0].title or document_id)
-    out.print(f"[bold]{title}[/] ({escape(document_id)}) in {record.version}")
+    title = rows[0].title or document_id
+    out.print(line(("bold", title), f" ({document_id}) in {record.version}"))
     for row, chunk in zip(rows, chunks, strict=True):
         norms = chunk["head_norms"]
         missing = [head for head, norm in norms.items() if norm is None]
         heads = f"missing in {', '.join(missing)}" if missing else f"in all {len(norms)} heads"
         out.rule(f"chunk {row.ordinal}: {row.id}, characters {row.start}-{row.end}, {heads}")
-        out.print(row.text, highlight=False, markup=False)
+        out.print(row.text)
         present = [f"{head} {norm:.2f}" for head, norm in norms.items() if norm is not None]
-        out.print(f"[dim]norms: {', '.join(present)}", highlight=False)
+        out.print(f"norms: {', '.join(present)}", style="dim")
 
 
 def _chunk_facts(index: Rows, record: VersionRecord, row: ChunkRow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import err, out, print_facts, print_json
+from mrag_pipeline.cli.terminal import err, line, out, print_facts, print_json
 from mrag_pipeline.errors import EncoderError
 
 models = typer.Typer(help="Embedding models: inspect and check one.")
@@ -48,7 +48,7 @@ def check(
 
     def say(step: str) -> None:
         if not shared.json:
-            err.print(f"[dim]{step} ...", highlight=False)
+            err.print(f"{step} ...", style="dim")
 
     report = wiring.model_report(shared.load(), say)
     if shared.json:
@@ -65,7 +65,7 @@ def check(
         print_facts(dict(report.facts))
         table = Table("proof", "difference", "allowed", "")
         for proof in report.proofs:
-            mark = "[green]holds" if proof.holds else "[red]fails"
+            mark = line(("green", "holds") if proof.holds else ("red", "fails"))
             table.add_row(proof.claim, f"{proof.difference:.1e}", f"{proof.tolerance:g}", mark)
         out.print(table)
     if not report.holds:

@@ -61,4 +61,4 @@ def plan(shared: SharedOptions, corpus: Corpus = None) -> None:
             "version": f"{manifest.index} {manifest.version}",
         }
     )
-    out.print("next: `mrag ingest` with the same arguments", highlight=False)
+    out.print("next: `mrag ingest` with the same arguments")

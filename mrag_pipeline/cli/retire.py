@@ -8,7 +8,7 @@ import typer
 
 from mrag_pipeline.cli.flow_runs import run_flow
 from mrag_pipeline.cli.options import SharedOptions, Wait, shared_options
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 
 
 @shared_options()
@@ -44,4 +44,4 @@ def retire(
         print_json(result)
         return
     for name, fate in result["fates"].items():
-        out.print(f"[bold]{name}[/] {'dropped' if fate == 'drop' else fate}", highlight=False)
+        out.print(line(("bold", name), f" {'dropped' if fate == 'drop' else fate}"))

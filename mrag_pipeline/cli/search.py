@@ -7,12 +7,12 @@ from json import loads
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
@@ -51,10 +51,8 @@ def search(
         typer.Option(
             "--filter",
             metavar="JSON",
-            help="Only search documents that match, such as "
-            + escape(EXAMPLE)
-            + "; `all`, `any` and "
-            "`not` join conditions (docs/api.md).",
+            help=f"Only search documents that match, such as {EXAMPLE}; `all`, `any` and `not` "
+            "join conditions (docs/api.md).",
         ),
     ] = None,
 ) -> None:
@@ -93,7 +91,7 @@ def search(
         return
     for query, row in zip(queries, answers, strict=True):
         out.rule(style="dim")
-        out.print(f"[bold]{escape(query)}[/]", highlight=False)
+        out.print(query, style="bold")
         if compare:
             _beside(row)
         else:
@@ -133,18 +131,16 @@ def _listed(answer: Answer) -> None:
     for rank, document in enumerate(answer.found, 1):
         row, hit = document.row, document.hit
         name = row.title or row.document_id
-        out.print(
-            f"[bold]{rank:>2}. {escape(name)}[/]  [dim]{escape(row.document_id)}  "
-            f"vote {hit.vote:.3g}[/]",
-            highlight=False,
-        )
-        votes = f"[cyan]{_bar(document)}[/] [dim]{escape(_strongest_window(answer, document))}"
-        out.print(Padding(f"{escape(_snippet(row.text))}\n{votes}", (0, 0, 0, 4)))
+        about = f"{row.document_id}  vote {hit.vote:.3g}"
+        out.print(line(("bold", f"{rank:>2}. {name}"), "  ", ("dim", about)))
+        bar, window = _bar(document), _strongest_window(answer, document)
+        shown = line(f"{_snippet(row.text)}\n", ("cyan", bar), " ", ("dim", window))
+        out.print(Padding(shown, (0, 0, 0, 4)))
     times = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
     out.print(
-        f"[dim]{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
+        f"{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
         f"bars are {answer.voters[0]} to {answer.voters[-1]}; {times}",
-        highlight=False,
+        style="dim",
     )
 
 
@@ -152,14 +148,14 @@ def _beside(answers: list[Answer]) -> None:
     table = Table(*(f"{answer.strategy}" for answer in answers), expand=True)
     longest = max(len(answer.found) for answer in answers)
     for rank in range(longest):
-        cells = []
+        cells: list[str | Text] = []
         for answer in answers:
             if rank >= len(answer.found):
                 cells.append("")
                 continue
             row = answer.found[rank].row
-            title = escape(row.title or row.document_id)
-            cells.append(f"[bold]{rank + 1}. {title}[/]\n[dim]{escape(_snippet(row.text, 90))}")
+            title = f"{rank + 1}. {row.title or row.document_id}\n"
+            cells.append(line(("bold", title), ("dim", _snippet(row.text, 90))))
         table.add_row(*cells)
     out.print(table)
 

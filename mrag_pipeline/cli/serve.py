@@ -15,7 +15,7 @@ import typer
 
 from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import err, out
+from mrag_pipeline.cli.terminal import err, line, out
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, NotReady
@@ -123,7 +123,7 @@ def _end(*steps: object) -> None:
             step()  # type: ignore[operator]
         except (KeyboardInterrupt, Exception) as error:  # the last step kills what is left
             if os.environ.get("MRAG_DEBUG"):
-                err.print(f"[dim]while stopping: {error!r}")
+                err.print(f"while stopping: {error!r}", style="dim")
 
 
 def _say_ready(url: str, index: str, record: VersionRecord, json: bool) -> None:
@@ -141,9 +141,8 @@ def _say_ready(url: str, index: str, record: VersionRecord, json: bool) -> None:
     out.print(
         f"Serving {record.version} of {index}: {record.num_documents:,} documents, "
         f"{len(record.encoder.heads)} heads",
-        highlight=False,
     )
-    out.print(f"[bold]{url}[/]   the API: {url}/docs   Ctrl-C stops it")
+    out.print(line(("bold", url), f"   the API: {url}/docs   Ctrl-C stops it"))
 
 
 class Stopping:

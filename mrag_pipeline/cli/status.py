@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json, size
+from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Rows
 
@@ -39,26 +40,26 @@ def status(shared: SharedOptions) -> None:
         print_json(facts)
         return
     out.print(
-        f"index [bold]{config.index}[/] in {facts['where']}, {size(facts['size_bytes'])}",
-        highlight=False,
+        line("index ", ("bold", config.index), f" in {facts['where']}, {size(facts['size_bytes'])}")
     )
     if not versions:
-        out.print("no version yet: build one with `mrag ingest`", highlight=False)
+        out.print("no version yet: build one with `mrag ingest`")
         return
     table = Table.grid(padding=(0, 2))
     for version in versions:
-        name = f"[bold]{version['version']}[/]" + (" [green]live[/]" if version["live"] else "")
+        mark = ("green", " live" if version["live"] else "")
+        name = line(("bold", version["version"]), mark)
         table.add_row(name, f"{version['documents']:,} documents, {version['chunks']:,} chunks")
         table.add_row("", f"{version['model']}: {version['heads']} heads of {version['head_dim']}")
         table.add_row("", f"{version['corpus']}, {version['dead_letters']} dead letters")
         table.add_row("", f"built {version['created_at']}, {_age(version['created_at'])} ago")
         table.add_row("", _state(version))
-    out.print(table, highlight=False)
+    out.print(table)
 
 
-def _state(version: dict[str, Any]) -> str:
+def _state(version: dict[str, Any]) -> str | Text:
     if not version["whole"]:
-        return f"[red]rows: {version['rows']}"
+        return line(("red", f"rows: {version['rows']}"))
     recall = version["recall"]
     verified = "" if recall is None else f", recall {recall:.4f} when built"
     return f"every collection complete{verified}"

@@ -1,16 +1,21 @@
-"""What commands print: results, JSON, and progress bars."""
+"""What commands print: results, JSON, and progress bars.
+
+Texts of corpora, paths and errors are data: `Terminal` takes no string for markup and shows what
+could steer a terminal as a sign. Style is given beside the text: `line(("bold", title), ...)`.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from io import TextIOWrapper
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,15 +25,76 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
-out = Console()
-err = Console(stderr=True)
+# Control characters but tab and newline, as their signs (ESC as ␛); the rest as a
+# replacement character: C1 controls, line separators, half surrogate pairs, tags, and what
+# changes the direction of writing, which can show a text as another one.
+_SIGNS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {
+    code: "\ufffd"
+    for codes in (
+        *(range(0x7F, 0xA0), range(0x200E, 0x2010), range(0x2028, 0x202F)),
+        *(range(0x2066, 0x206A), range(0xD800, 0xE000), range(0xE0000, 0xE0080), (0x61C, 0xFEFF)),
+    )
+    for code in codes
+}
+
+
+def visible(text: str) -> str:
+    """The text with a sign in place of each character that steers a terminal or hides text."""
+    return text.translate(_SIGNS)
+
+
+class Terminal(Console):
+    """A console that shows every string as it is: no markup, no emoji codes, no escapes."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments to print: rich's own control codes, and texts made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
+
+
+class _VisibleLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+def settle_streams() -> None:
+    """What the terminal's encoding cannot show is replaced; log lines are made visible."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_VisibleLines())
+
+
+def print_error(text: str) -> None:
+    """Writes a message of the command's own to standard error, never wrapped."""
+    sys.stderr.write(f"mrag: {visible(text)}\n")
+
+
+def line(*parts: str | tuple[str, str]) -> Text:
+    """One text of plain and styled parts; a styled one is (style, text)."""
+    return Text.assemble(*(part if isinstance(part, str) else (part[1], part[0]) for part in parts))
 
 
 def print_json(values: Any) -> None:
-    """Writes one JSON value to standard output, and nothing else."""
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Writes one JSON value to standard output, in ASCII, and nothing else."""
+    sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
 
 
 def size(num_bytes: float | None) -> str:
@@ -53,8 +119,8 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(f"[bold]{name}", escape(str(value)))
-    out.print(table, highlight=False)
+        table.add_row(line(("bold", name)), str(value))
+    out.print(table)
 
 
 class LiveProgress:
@@ -62,14 +128,14 @@ class LiveProgress:
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("[bold]{task.description:<9}"),
+            TextColumn("{task.description:<9}", style="bold", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[rates]}"),
+            TextColumn("{task.fields[rates]}", style="dim", markup=False),
             console=err,
         )
         self._task: TaskID | None = None
@@ -104,7 +170,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Prints one line above the bars."""
-        self._bars.console.print(f"[dim]{escape(text)}", highlight=False)
+        self._bars.console.print(text, style="dim")
 
     def finish(self) -> None:
         """Stops the bar and draws it a last time."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.domain.version import version_in
 
 
@@ -51,14 +51,12 @@ def versions(shared: SharedOptions) -> None:
     table = Table.grid(padding=(0, 2))
     for row in rows:
         table.add_row(
-            f"[bold]{row['version']}[/]",
-            f"[green]{row['state']}[/]" if row["state"] == "live" else str(row["state"]),
+            line(("bold", str(row["version"]))),
+            line(("green" if row["state"] == "live" else "", str(row["state"]))),
             f"{row['documents']:,} documents",
             f"{row['syncs']} syncs" + (", one unfinished" if row["sync_unfinished"] else ""),
             str(row["created_at"])[:16],
         )
     for version in unfinished:
-        table.add_row(f"[bold]{version}[/]", "unfinished build", "", "", "")
-    out.print(
-        table if table.row_count else "no version yet: `mrag ingest` builds one", highlight=False
-    )
+        table.add_row(line(("bold", str(version))), "unfinished build", "", "", "")
+    out.print(table if table.row_count else "no version yet: `mrag ingest` builds one")

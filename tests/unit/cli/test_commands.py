@@ -15,6 +15,7 @@ FOLDER = Path(cli.__file__).parent
 SHARED = {
     "__init__",
     "__main__",
+    "command_group",
     "flow_runs",
     "library_settings",
     "options",
