@@ -30,6 +30,7 @@ from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.notify import NotifySpec
+from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
@@ -45,7 +46,7 @@ _PINS = ("revision", "weights_sha256")
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
     *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
-    *(("milvus", "tls_ca"), ("milvus", "tls_cert"), ("milvus", "tls_key")),
+    *(("milvus", "tls_ca"), ("milvus", "tls_cert"), ("milvus", "tls_key"), ("rerank", "model")),
 )
 
 
@@ -69,6 +70,7 @@ class Config(BaseModel):
     retire: RetireSpec = RetireSpec()
     notify: NotifySpec = NotifySpec()
     llm: LlmSpec = LlmSpec()
+    rerank: RerankSpec = RerankSpec()
     serve: ServeSpec = ServeSpec()
 
     @classmethod
@@ -116,8 +118,12 @@ class Config(BaseModel):
             ("milvus.uri", self.milvus.uri),
             ("milvus.bulk_uri", self.milvus.bulk_uri),
             ("llm.url", self.llm.url),
+            ("rerank.url", self.rerank.url),
         ):
-            parts = urlsplit(uri)
+            try:
+                parts = urlsplit(uri)
+            except ValueError as error:
+                raise ConfigError(f"{key} = {uri!r}: {error}", "a URI") from None
             if (parts.scheme and "@" in parts.netloc) or "secret" in parts.query.lower():
                 raise ConfigError(
                     f"{key} contains credentials",
@@ -233,8 +239,10 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         text = table.get(key)
         if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
             continue
+        if section == "rerank" and table.get("url"):
+            continue  # the model's name at that endpoint
         # A hub id looks like a relative path: it is a path only if that folder exists.
-        if section == "encoder" and not (text.startswith((".", "~")) or (folder / text).exists()):
+        if key == "model" and not (text.startswith((".", "~")) or (folder / text).exists()):
             continue
         result[section] = {**table, key: os.path.normpath(folder / Path(text).expanduser())}
     return result

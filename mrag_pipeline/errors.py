@@ -21,6 +21,7 @@
     |   |-- GateClosed                    A complete version is worse than the live one
     |   |-- NoLiveVersion                 There is no version to search
     |   |-- LlmRefused                    The chat model returned no usable answer
+    |   |-- RerankerRefused               The reranker returned no usable scores
     |   |-- TooFewChunks                  Importance needs at least two chunks
     |   |-- StorageFull                   The disk is full
     |   |-- Unauthorized                  The request has no API key, or an unknown one
@@ -33,6 +34,7 @@
         |-- HeadsMissing                  Too few heads answered in time
         |-- WorkerLost                    A worker or its node died
         |-- LlmUnavailable                The chat model did not answer
+        |-- RerankerUnavailable           The reranker did not answer
         |-- OutOfTime                     The request's time is up
         |-- NotReady                      The service cannot answer yet
         `-- Overloaded                    More requests than the service can take at once
@@ -174,6 +176,12 @@ class LlmRefused(PermanentError):
     exit_code = 5
 
 
+class RerankerRefused(PermanentError):
+    """The reranker returned no usable scores."""
+
+    exit_code = 5
+
+
 class TooFewChunks(PermanentError):
     """Importance needs at least two chunks."""
 
@@ -212,6 +220,12 @@ class WorkerLost(TransientError):
 
 class LlmUnavailable(TransientError):
     """The chat model did not answer."""
+
+    exit_code = 5
+
+
+class RerankerUnavailable(TransientError):
+    """The reranker did not answer."""
 
     exit_code = 5
 

@@ -26,6 +26,7 @@ from mrag_pipeline.ports.index.searches import (
     TextSearchRequest,
 )
 from mrag_pipeline.ports.index.versions import Versions
+from mrag_pipeline.ports.rerank import Reranker, RerankRequest
 from mrag_pipeline.ports.staging import (
     BulkFile,
     BulkFiles,
@@ -59,6 +60,8 @@ __all__ = [
     "QueryIndex",
     "Ranking",
     "ReadableVersion",
+    "RerankRequest",
+    "Reranker",
     "RowChanges",
     "Rows",
     "SearchRequest",

@@ -187,6 +187,21 @@ def test_a_hub_id_is_not_a_path(model: str) -> None:
     assert Config.parse({"encoder": {"model": model}}).encoder.model == model
 
 
+def test_a_rerankers_model_is_a_path_only_without_a_url(tmp_path: Path) -> None:
+    """With one it is the model's name at the endpoint, even where a folder has the same name."""
+    (tmp_path / "model").mkdir()
+    local = Config.parse({"rerank": {"model": "model"}}, tmp_path)
+    assert local.rerank.model == str(tmp_path / "model")
+    named = {"rerank": {"model": "model", "url": "http://127.0.0.1:8080"}}
+    assert Config.parse(named, tmp_path).rerank.model == "model"
+
+
+def test_an_address_that_is_no_uri_is_refused() -> None:
+    """By its key, with our error."""
+    with pytest.raises(ConfigError, match=r"^rerank\.url = "):
+        Config.parse({"rerank": {"url": "http://[::"}})
+
+
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` as in a shell."""
     monkeypatch.setenv("HOME", "/home/somebody")

@@ -18,7 +18,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("settings", "wire"),
     ("domain", "filesystems", "client"),
     ("ports",),
-    ("query", "encoder", "corpus", "staging", "index", "locking", "llm"),
+    ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
     ("stages",),
     ("config",),
     ("wiring",),
@@ -27,7 +27,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 # What stands behind a port: only wiring.py names it.
-ADAPTERS = {"encoder", "corpus", "staging", "index", "locking", "llm"}
+ADAPTERS = {"encoder", "corpus", "staging", "index", "locking", "llm", "rerank"}
 RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
 
 OWNERS = {
@@ -50,7 +50,7 @@ OWNERS = {
     "starlette": {"serving"},
     "prometheus_client": {"serving"},
     "opentelemetry": {"serving"},
-    "httpx": {"llm", "flows", "cli", "client"},
+    "httpx": {"llm", "rerank", "flows", "cli", "client"},
     "prefect": {"flows"},
     "typer": {"cli"},
     "rich": {"cli"},

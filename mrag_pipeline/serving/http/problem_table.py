@@ -54,7 +54,9 @@ TABLE: Mapping[type[MragError], ProblemKind] = {
     errors.TooManyRequests: ProblemKind(429, "Too many requests", "over the key's rate limit"),
     ClientLeft: ProblemKind(CLIENT_LEFT, "The client closed the connection", "never seen"),
     errors.NotConfigured: ProblemKind(
-        501, "Not configured", "`/v1/answer` on a service without a chat model"
+        501,
+        "Not configured",
+        "`/v1/answer` without a chat model, or `rerank` without a reranker",
     ),
     errors.LlmRefused: ProblemKind(
         502,
@@ -67,6 +69,18 @@ TABLE: Mapping[type[MragError], ProblemKind] = {
         "The chat model does not answer",
         "unreachable, busy, or the connection broke",
         "the chat model's endpoint did not answer, or stopped before the end",
+    ),
+    errors.RerankerRefused: ProblemKind(
+        502,
+        "The reranker returned no usable scores",
+        "a wrong key or an unexpected format, where `rerank.on_error` is `fail`",
+        "the reranker's endpoint refused, or answered in an unexpected format",
+    ),
+    errors.RerankerUnavailable: ProblemKind(
+        502,
+        "The reranker does not answer",
+        "unreachable or busy, where `rerank.on_error` is `fail`",
+        "the reranker's endpoint did not answer",
     ),
     errors.NotReady: ProblemKind(503, "Not ready", "starting, or no version can be searched"),
     errors.NoLiveVersion: ProblemKind(503, "No live version", "nothing was ingested yet"),

@@ -1,0 +1,1 @@
+"""Rerankers behind an HTTP address; the local cross-encoder is in `encoder/`."""
