@@ -14,7 +14,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mrag_pipeline.errors import (
     ConfigError,
@@ -23,7 +23,6 @@ from mrag_pipeline.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
-from mrag_pipeline.settings.encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,22 @@ SENTENCE_FILES = (
 )
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
 HUB_IGNORED = ("onnx/*", "openvino/*", "original/*", "*.onnx*")
+
+
+class ModelSpec(Protocol):
+    """A table of the config that names a model: `[encoder]`, or `[rerank]`."""
+
+    @property
+    def model(self) -> str:
+        """A hub id, a folder, or package:NAME."""
+
+    @property
+    def revision(self) -> str:
+        """The commit of a hub id."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """The expected hash of the weights; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +130,11 @@ class ModelFolder:
         return combined.hexdigest()
 
 
-def find_model(spec: EncoderSpec) -> ModelFolder:
+def find_model(spec: ModelSpec, table: str = "encoder") -> ModelFolder:
     """The model's folder on this machine; a model of the hub is downloaded once and cached.
 
+    Args:
+        table: of the config, that the spec is; for errors.
     Raises: ModelNotFound; ConfigError for a hub id without a commit; UnsafeWeights;
     UnsupportedArchitecture for a model that brings its own code.
     """
@@ -127,19 +144,19 @@ def find_model(spec: EncoderSpec) -> ModelFolder:
     elif Path(model).expanduser().is_dir():
         root = Path(model).expanduser().resolve()
     elif HUB_ID.fullmatch(model) and not model.startswith((".", "~")):
-        root = _hub_folder(model, spec.revision)
+        root = _hub_folder(model, spec.revision, table)
     else:
         raise ModelNotFound(
             f"no model folder {model!r}",
             "a folder with config.json and *.safetensors, a hub id, or package:NAME",
-            "check `encoder.model` in the config file",
+            f"check `{table}.model` in the config file",
         )
-    folder = _checked(root)
-    _check_hash(folder, spec.weights_sha256)
+    folder = _checked(root, table)
+    _check_hash(folder, spec.weights_sha256, table)
     return folder
 
 
-def _check_hash(folder: ModelFolder, expected: str) -> None:
+def _check_hash(folder: ModelFolder, expected: str, table: str) -> None:
     if not expected:
         return
     for path in folder.weight_files():
@@ -148,12 +165,12 @@ def _check_hash(folder: ModelFolder, expected: str) -> None:
         if digest != expected.lower():
             raise UnsafeWeights(
                 f"{path} has sha256 {digest}",
-                f"{expected} (encoder.weights_sha256)",
-                "download the model again; update encoder.weights_sha256 if a change is intended",
+                f"{expected} ({table}.weights_sha256)",
+                f"download the model again; update {table}.weights_sha256 if a change is intended",
             )
 
 
-def _checked(root: Path) -> ModelFolder:
+def _checked(root: Path, table: str) -> ModelFolder:
     path = root / "modules.json"
     modules = _json(path) if path.is_file() else []
     inner = root / modules[0].get("path", "") if modules else root
@@ -162,7 +179,7 @@ def _checked(root: Path) -> ModelFolder:
         raise ModelNotFound(
             f"no config.json in {folder.transformer}",
             "a folder as written by transformers' save_pretrained",
-            "check `encoder.model` in the config file",
+            f"check `{table}.model` in the config file",
         )
     weights = folder.weight_files()
     missing = [path.name for path in weights if not path.is_file()]
@@ -212,13 +229,13 @@ def _package_folder(name: str) -> Path:
     )
 
 
-def _hub_folder(model: str, revision: str) -> Path:
+def _hub_folder(model: str, revision: str, table: str) -> Path:
     if not COMMIT.fullmatch(revision):
         raise ConfigError(
             f"model {model!r} with revision {revision!r} (and no folder of that name)",
             "a hub id pinned to a commit, 40 hex digits: a branch can change while an index "
             "is in use",
-            f"set `encoder.revision` to the commit: git ls-remote https://huggingface.co/{model}",
+            f"set `{table}.revision` to the commit: git ls-remote https://huggingface.co/{model}",
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -232,7 +249,7 @@ def _hub_folder(model: str, revision: str) -> Path:
     )
     try:
         cached = Path(fetch(local_files_only=True))
-        _checked(cached)
+        _checked(cached, table)
         return cached
     except (LocalEntryNotFoundError, ModelNotFound):
         log.info("fetching model=%s revision=%s", model, revision)
@@ -244,7 +261,7 @@ def _hub_folder(model: str, revision: str) -> Path:
             f"hub model {model} at {revision[:12]} cannot be downloaded: {reason}",
             "a reachable hub, or the model in its cache",
             "check the id and the network (HF_TOKEN for gated models); offline, copy the model's "
-            "folder to this machine and set `encoder.model` to its path",
+            f"folder to this machine and set `{table}.model` to its path",
         ) from error
 
 

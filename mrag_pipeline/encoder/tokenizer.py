@@ -30,7 +30,7 @@ class TextTokenizer:
     """A fast tokenizer; its file's settings for padding and truncation are not used."""
 
     def __init__(self, folder: Path, family: str = "", *, lower_case: bool = False) -> None:
-        self._tokenizer = _load(folder, family)
+        self._tokenizer = load_tokenizer(folder, family)
         self._backend = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
         if lower_case:
             original = self._backend.normalizer
@@ -83,7 +83,11 @@ class TextTokenizer:
         return self.pad_id
 
 
-def _load(folder: Path, family: str) -> Any:
+def load_tokenizer(folder: Path, family: str = "") -> Any:
+    """The fast tokenizer in a folder, as transformers loads it.
+
+    Raises: ModelNotFound, UnsupportedArchitecture for a slow one.
+    """
     if not any((folder / name).is_file() for name in VOCABULARY_FILES):
         # transformers would create one without any words.
         raise ModelNotFound(

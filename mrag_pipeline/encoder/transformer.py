@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
+from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
 from mrag_pipeline.encoder.forward_paths import ForwardPath, PaddedPath, PaddingSide
@@ -30,7 +31,7 @@ from mrag_pipeline.encoder.path_choice import choose_path
 from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
-from mrag_pipeline.errors import BadVectors, ConfigError
+from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.settings.encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def load_encoder(
     if threads > 0:
         torch.set_num_threads(threads)
     folder = find_model(spec)
-    torch_device = _device(device)
+    torch_device = find_device(device)
     if torch_device.type == "cpu" and spec.dtype == "bfloat16" and not multiplies_bfloat16():
         log.warning(
             "encoder_slow dtype=bfloat16: this CPU has no bfloat16 products; "
@@ -233,21 +234,6 @@ class TransformerEncoder:
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch has its own error type for accelerators only.
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {name!r}: {str(error).splitlines()[0]}",
-            "auto, cpu, cuda or cuda:N, present on this machine",
-            "check workers.device and `nvidia-smi`",
-        ) from error
-    return device
 
 
 def _checked_heads(heads: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -40,10 +40,21 @@ def endpoint(form: RerankForm) -> Iterator[Reranker]:
         opened.close()
 
 
-@pytest.fixture(params=["fake", "tei", "cohere", "jina"])
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
+    from mrag_pipeline.encoder.cross_encoder import load_cross_encoder
+    from tests.support.tiny_models import save_cross_encoder
+
+    folder = save_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))
+    return load_cross_encoder(RerankSpec(model=str(folder), device="cpu", batch=4))
+
+
+@pytest.fixture(params=["fake", "cross-encoder", "tei", "cohere", "jina"])
 def reranker(request: pytest.FixtureRequest) -> Iterator[Reranker]:
     if request.param == "fake":
         yield FakeReranker()
+    elif request.param == "cross-encoder":
+        yield request.getfixturevalue("cross_encoder")
     else:
         yield from endpoint(request.param)
 

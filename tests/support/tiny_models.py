@@ -93,7 +93,7 @@ CAUSAL = (
 
 
 def save_tokenizer(folder: Path, *, special: bool = True, pad_id: int = 0) -> None:
-    """A word-level tokenizer; [CLS] text [SEP] if `special`."""
+    """A word-level tokenizer; if `special`, [CLS] text [SEP] or [CLS] text [SEP] text [SEP]."""
     reserved = {0: "[ZERO]", 1: "[UNK]", 2: "[CLS]", 3: "[SEP]", 4: "."}
     reserved[pad_id] = "[PAD]"
     if pad_id == 1:
@@ -104,7 +104,9 @@ def save_tokenizer(folder: Path, *, special: bool = True, pad_id: int = 0) -> No
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     if special:
         backend.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
         )
     PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -133,6 +135,15 @@ def save_byte_tokenizer(folder: Path) -> None:
         eos_token="[PAD]",
         model_max_length=MAX_POSITIONS,
     ).save_pretrained(str(folder))
+
+
+def save_cross_encoder(
+    folder: Path, family: str = "bert", num_labels: int = 1, **changes: Any
+) -> Path:
+    """A random cross-encoder of the family, as `save_model` saves models."""
+    config_class = CONFIG_MAPPING[family]
+    model_class = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[config_class].__name__
+    return save_model(family, folder, model_class, num_labels=num_labels, **changes)
 
 
 def save_model(
