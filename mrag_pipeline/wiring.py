@@ -18,11 +18,14 @@ from mrag_pipeline.ports import (
     DeltaStaging,
     Export,
     QueryIndex,
+    Reranker,
     Segmenter,
     Staging,
     VectorIndex,
 )
+from mrag_pipeline.query.rerank import Reranking, is_reranked
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.ingest.plan import Request
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
@@ -209,13 +212,47 @@ def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retri
     Raises: FingerprintMismatch if another encoder built the version.
     """
     loaded = encoder(config)
-    return Retriever(loaded, segmenter(config, loaded), index, record)
+    return Retriever(loaded, segmenter(config, loaded), index, record, reranking=reranking(config))
 
 
 def version_retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
-    """Searches one version of the index with the encoder and chunking that built it."""
-    built_with = {"encoder": record.encoder.spec, "chunking": record.chunking}
+    """Searches one version of the index with the encoder and chunking that built it.
+
+    In the vote's order: versions are compared, not rerankers.
+    """
+    built_with = {
+        "encoder": record.encoder.spec,
+        "chunking": record.chunking,
+        "rerank": RerankSpec(),
+    }
     return retriever(config.model_copy(update=built_with), index, record)
+
+
+def reranker(config: Config, threads: int = 0) -> Reranker:
+    """The config's reranker, ready to score; close it. With 0 threads, torch chooses the number.
+
+    Raises: NotConfigured if it names none; ConfigError, and for a local model ModelNotFound,
+    UnsafeWeights, UnsupportedArchitecture.
+    """
+    spec = config.rerank
+    is_reranked(True, spec.is_configured)
+    if spec.url:
+        from mrag_pipeline.rerank.endpoint import EndpointReranker
+
+        return EndpointReranker(spec)
+    from mrag_pipeline.encoder.lean_imports import lean_imports
+
+    with lean_imports():
+        from mrag_pipeline.encoder.cross_encoder import load_cross_encoder
+
+        return load_cross_encoder(spec, threads)
+
+
+def reranking(config: Config) -> Reranking | None:
+    """What rescores the documents of answers; None if the config names no reranker."""
+    if not config.rerank.is_configured:
+        return None
+    return Reranking(reranker(config), config.rerank)
 
 
 def chat_model(config: Config) -> ChatModel:

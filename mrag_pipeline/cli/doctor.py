@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -15,13 +16,14 @@ from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import MragError, PlanRefused
+from mrag_pipeline.ports import RerankRequest
 
 LOW_DISK_BYTES = 1_000_000_000
 
 
 @shared_options()
 def doctor(shared: SharedOptions, address: Address = None) -> None:
-    """Check Python, disk, model, Milvus, Ray and Prefect, and show how to fix what fails.
+    """Check Python, disk, models, Milvus, Ray and Prefect, and show how to fix what fails.
 
     The exit code is 1 if any check fails.
 
@@ -38,6 +40,8 @@ def doctor(shared: SharedOptions, address: Address = None) -> None:
         "ray": _ray,
         "prefect": _prefect,
     }
+    if config.rerank.is_configured:
+        checks["reranker"] = _reranker
     results: list[dict[str, Any]] = []
     for name, check in checks.items():
         try:
@@ -85,6 +89,20 @@ def _model(config: Config) -> str:
     encoder.encode(["A text to check that the model embeds."], "query")
     card = encoder.card
     return f"{card.spec.model}: {card.family}, {len(card.heads)} heads of {card.head_dim}"
+
+
+def _reranker(config: Config) -> str:
+    from mrag_pipeline import wiring
+
+    request = RerankRequest("how bees make honey", ("Bees make honey.", "A sword of steel."))
+    with closing(wiring.reranker(config)) as reranker:
+        began = time.perf_counter()
+        [scores] = reranker.scores([request], config.rerank.timeout_s)
+        took_ms = 1000 * (time.perf_counter() - began)
+    return (
+        f"{reranker.name}: two passages in {took_ms:.0f} ms; an answer scores {scores[0]:.3g}, "
+        f"another text {scores[1]:.3g}"
+    )
 
 
 def _milvus(config: Config) -> str:

@@ -18,6 +18,8 @@ from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.query.answer import Answer, FoundDocument
+from mrag_pipeline.query.rerank import is_reranked
+from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.versions.lookup import live_record
 
 SNIPPET_CHARS = 160
@@ -55,6 +57,15 @@ def search(
             "join conditions (docs/api.md).",
         ),
     ] = None,
+    rerank: Annotated[
+        bool | None,
+        typer.Option(
+            "--rerank/--no-rerank",
+            help="Whether the reranker of [rerank] orders the documents; if one is configured, it "
+            "does unless you say otherwise.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Search the live version; each hit has a title, a passage, its vote and a bar per head.
 
@@ -62,12 +73,15 @@ def search(
         mrag search "read a gzip file and store its rows in SQLite" -k 5
         mrag search "..." --compare standard
         mrag search "..." --filter '{"field": "metadata.year", "op": "ge", "value": 2020}'
+        mrag search "..." --no-rerank
         mrag search "..." --json | jq '.[0].hits[].document_id'
     """
     from mrag_pipeline import wiring
 
     filter_ = None if filter_json is None else _filter(filter_json)
     config = shared.load()
+    if not is_reranked(rerank, config.rerank.is_configured):
+        config = config.model_copy(update={"rerank": RerankSpec()})  # no model is loaded for it
     with closing(wiring.index(config)) as index:
         retriever = wiring.retriever(config, index, live_record(index))
         strategies = [name for name in (compare, strategy_name) if name]
@@ -131,17 +145,31 @@ def _listed(answer: Answer) -> None:
     for rank, document in enumerate(answer.found, 1):
         row, hit = document.row, document.hit
         name = row.title or row.document_id
-        about = f"{row.document_id}  vote {hit.vote:.3g}"
+        about = f"{row.document_id}  vote {hit.vote:.3g}{_rerank_score(document)}"
         out.print(line(("bold", f"{rank:>2}. {name}"), "  ", ("dim", about)))
         bar, window = _bar(document), _strongest_window(answer, document)
         shown = line(f"{_snippet(row.text)}\n", ("cyan", bar), " ", ("dim", window))
         out.print(Padding(shown, (0, 0, 0, 4)))
+    _warn(answer)
     times = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
     out.print(
         f"{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
-        f"bars are {answer.voters[0]} to {answer.voters[-1]}; {times}",
+        f"bars are {answer.voters[0]} to {answer.voters[-1]}{_order(answer)}; {times}",
         style="dim",
     )
+
+
+def _order(answer: Answer) -> str:
+    return f"; ordered by {answer.reranker}" if answer.reranker else ""
+
+
+def _rerank_score(document: FoundDocument) -> str:
+    return "" if document.rerank_score is None else f"  reranked {document.rerank_score:.3g}"
+
+
+def _warn(answer: Answer) -> None:
+    for warning in answer.warnings:
+        out.print(line(("yellow", "warning"), f" {warning}"))
 
 
 def _beside(answers: list[Answer]) -> None:
@@ -158,6 +186,8 @@ def _beside(answers: list[Answer]) -> None:
             cells.append(line(("bold", title), ("dim", _snippet(row.text, 90))))
         table.add_row(*cells)
     out.print(table)
+    for answer in answers:
+        _warn(answer)
 
 
 def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
@@ -188,6 +218,8 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
         "version": answer.version,
         "windows": [window.text for window in answer.windows],
         "voters": list(answer.voters),
+        "reranker": answer.reranker,
+        "warnings": list(answer.warnings),
         "hits": [
             {
                 "document_id": document.hit.document_id,
@@ -198,6 +230,8 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
                 "vote": document.hit.vote,
                 "votes_by_voter": document.hit.parts.sum(axis=1).tolist(),
                 "votes_by_window": document.hit.parts.sum(axis=0).tolist(),
+                "rerank_score": document.rerank_score,
+                "rerank_window": document.rerank_window,
             }
             for document in answer.found
         ],

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,13 @@ from mrag_pipeline.encoder.families import FAMILIES
 from mrag_pipeline.encoder.model_loading import load_classifier
 from mrag_pipeline.encoder.model_source import ModelFolder, find_model
 from mrag_pipeline.encoder.tokenizer import clean, load_tokenizer
-from mrag_pipeline.errors import BadVectors, ConfigError, OutOfTime, UnsupportedArchitecture
+from mrag_pipeline.errors import (
+    BadVectors,
+    ConfigError,
+    OutOfTime,
+    RerankerUnavailable,
+    UnsupportedArchitecture,
+)
 from mrag_pipeline.ports import RerankRequest
 from mrag_pipeline.settings.rerank import RerankSpec
 
@@ -85,8 +92,9 @@ class CrossEncoder:
 
     @property
     def name(self) -> str:
-        """The model, as the config names it."""
-        return self._spec.model
+        """The model as the config names it; of a folder, its last part: answers show it."""
+        path = Path(self._spec.model)
+        return path.name if path.is_dir() else self._spec.model
 
     @property
     def max_tokens(self) -> int:
@@ -151,7 +159,14 @@ class CrossEncoder:
     def _run(self, rows: Sequence[dict[str, list[int]]]) -> NDArray[np.float64]:
         """(B,) the scores of one batch."""
         inputs = self._tokenizer.pad(list(rows), padding=True, return_tensors="pt")
-        logits = self._model(**inputs.to(self._model.device)).logits.double().cpu()  # (B, C)
+        try:
+            logits = self._model(**inputs.to(self._model.device)).logits.double().cpu()  # (B, C)
+        except torch.OutOfMemoryError:
+            raise RerankerUnavailable(
+                f"no memory on {self._model.device} for {len(rows)} passages at once",
+                "a batch that fits",
+                "lower rerank.batch or rerank.max_tokens",
+            ) from None
         logit = logits[:, 0] if logits.shape[1] == 1 else self._sign * (logits[:, 1] - logits[:, 0])
         return np.asarray(torch.sigmoid(logit).numpy())
 

@@ -16,6 +16,9 @@ class FoundDocument:
 
     hit: Hit
     row: ChunkRow  # of hit.chunk_ids[0]
+    passages: tuple[ChunkRow, ...] = ()  # (W,) each window's best, if the question wants them
+    rerank_score: float | None = None  # None: it was not rescored
+    rerank_window: int | None = None  # index in `Answer.windows` of what it was scored for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +34,8 @@ class Answer:
     seconds: Mapping[str, float]  # by phase; of all questions that were answered together
     missing: tuple[str, ...] = ()  # voters that did not answer in time
     num_batched: int = 1  # queries that were embedded together
+    reranker: str = ""  # the model that ordered the documents; empty: the vote did
+    warnings: tuple[str, ...] = ()  # what the caller should know of the answer, in words
 
     def documents(self) -> list[str]:
         """Document ids, best first, each once."""

@@ -43,3 +43,4 @@ class Question:
     filter: Filter | None = None  # only documents that match
     min_heads: int | None = None  # heads that must answer; None: all, and the standard vector too
     seconds: float | None = None  # for the searches; None: as long as the index takes
+    passages: bool = False  # whether each hit has the passage that each window found

@@ -16,6 +16,7 @@ from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.checks import check_encoder, check_k
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.rerank import Reranking, deepened, is_reranked
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
@@ -30,14 +31,18 @@ class Retriever:
         index: QueryIndex,
         record: VersionRecord,
         spec: RetrieveSpec | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         """Ready to search.
 
+        Args:
+            reranking: what rescores the documents found, unless a query wants none of it.
         Raises: FingerprintMismatch if the encoder did not build the version.
         """
         check_encoder(encoder.card, record)
         self._embedder = QueryEmbedder(encoder, segmenter, spec)
         self._searcher = Searcher(index, record, spec)
+        self._reranking = reranking
 
     @property
     def record(self) -> VersionRecord:
@@ -55,6 +60,7 @@ class Retriever:
         filter: Filter | None = None,  # noqa: A002 - its name in every other place
         min_heads: int | None = None,
         seconds: float | None = None,
+        rerank: bool | None = None,
     ) -> Answer:
         """The k documents that answer the query best, or as many as were found.
 
@@ -63,13 +69,19 @@ class Retriever:
             windows: replace the ones we would cut, for the aspect strategies.
             filter: only documents that match.
             min_heads, seconds: as in Question.
+            rerank: whether the reranker orders the documents; None: if there is one.
         Raises: ConfigError for a query without text, k below 1, an unknown strategy or missing
-            sub-queries; HeadsMissing, IndexBusy, IndexUnavailable.
+            sub-queries; NotConfigured if `rerank` without a reranker; HeadsMissing, IndexBusy,
+            IndexUnavailable.
         """
         check_k(k)
+        reranking = self._reranking if is_reranked(rerank, self._reranking is not None) else None
         if strategies.strategy(strategy).windows == "sub-queries":
             windows = sub_queries
         searched = Query(query, strategy, tuple(windows))
         [embedded] = self._embedder.embed([searched])
         question = Question(searched, embedded, k, filter, min_heads, seconds)
-        return self._searcher.search([question])[0]
+        if reranking is None:
+            return self._searcher.search([question])[0]
+        [answer] = self._searcher.search([deepened(question, reranking.spec)])
+        return reranking.rerank(answer, k, seconds)

@@ -14,6 +14,7 @@ from mrag_pipeline.ports import ChunkRow, QueryIndex
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
+from mrag_pipeline.query.passages import read_passages, with_passages
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.read import DocumentLookup, look_up_candidates, read_hits
@@ -86,9 +87,11 @@ class Searcher:
         hits = {number: choose(votes, documents) for number, votes in votes_of.items()}
         stopwatch.stop("vote")
         read_hits(self._index, collection, votes_of, documents, hits, rows, choose)
+        passages = read_passages(self._index, collection, votes_of, hits, rows)
         stopwatch.stop("fetch")
         for number, votes in votes_of.items():
-            outcomes[number] = self._answer(votes, hits[number], rows, stopwatch)
+            answer = self._answer(votes, hits[number], rows, stopwatch)
+            outcomes[number] = with_passages(answer, passages.get(number, ()))
         return [outcomes[number] for number in range(len(questions))]
 
     def _search(

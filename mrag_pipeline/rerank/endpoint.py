@@ -76,8 +76,8 @@ class EndpointReranker:
 
     @property
     def name(self) -> str:
-        """The model's name at the endpoint, or the endpoint's form and host."""
-        return self._spec.model or f"{self._spec.form} at {self._url.host}"
+        """The model's name at the endpoint, else the form: answers show it, and no address."""
+        return self._spec.model or f"{self._spec.form} endpoint"
 
     def scores(
         self, requests: Sequence[RerankRequest], seconds: float

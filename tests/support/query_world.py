@@ -54,27 +54,34 @@ class CountingEncoder(FakeEncoder):
         return super().encode(texts, role)
 
 
+def random_chunks(num_chunks: int = 60) -> list[Chunk]:
+    """Chunks of a few random words each; about two of a document."""
+    draw = np.random.default_rng(5)
+    chunks = []
+    for position in range(num_chunks):
+        words = draw.choice(WORDS, draw.integers(2, 7)).tolist()
+        number = int(draw.integers(0, num_chunks // 2))
+        metadata: dict[str, str | int | float | bool] = {
+            "year": 2000 + number % 10,
+            "shelf": "ab"[number % 2],
+        }
+        text = " ".join(words)
+        chunks.append(
+            Chunk(
+                *(position + 1, f"d{number}", position, 0, len(text), text),
+                *(f"t{number % 3}", metadata, ""),
+            )
+        )
+    return chunks
+
+
 class World:
     """Chunks of made documents, some of whose rows are deleted though heads still have them."""
 
-    def __init__(self, num_chunks: int = 60) -> None:
-        draw = np.random.default_rng(5)
+    def __init__(self, chunks: Sequence[Chunk] | None = None) -> None:
         self.encoder = CountingEncoder()
-        self.chunks = []
-        for position in range(num_chunks):
-            words = draw.choice(WORDS, draw.integers(2, 7)).tolist()
-            number = int(draw.integers(0, num_chunks // 2))
-            metadata: dict[str, str | int | float | bool] = {
-                "year": 2000 + number % 10,
-                "shelf": "ab"[number % 2],
-            }
-            text = " ".join(words)
-            self.chunks.append(
-                Chunk(
-                    *(position + 1, f"d{number}", position, 0, len(text), text),
-                    *(f"t{number % 3}", metadata, ""),
-                )
-            )
+        self.chunks = random_chunks() if chunks is None else list(chunks)
+        self.deleted = {7, 19, 40} if chunks is None else set()
         made = FakeEncoder().encode([chunk.text for chunk in self.chunks], "document")
         self.made = made
         self.record = VersionRecord(
@@ -84,14 +91,13 @@ class World:
             encoder=self.encoder.card,
             chunking=ChunkingSpec(),
             sums=ImportanceSums.of(made.heads),
-            num_documents=num_chunks // 2,
-            num_chunks=num_chunks,
+            num_documents=len({chunk.document_id for chunk in self.chunks}),
+            num_chunks=len(self.chunks),
             num_dead_letters=0,
             created_at="2026",
             corpus="toy",
             lexical=LexicalSpec(),
         )
-        self.deleted = {7, 19, 40}
         self.index = self.holding(lambda chunk: True)
         self.index.delete(self.record.chunks_collection(), sorted(self.deleted))
 
