@@ -141,8 +141,8 @@ def save_cross_encoder(
     folder: Path, family: str = "bert", num_labels: int = 1, **changes: Any
 ) -> Path:
     """A random cross-encoder of the family, as `save_model` saves models."""
-    config_class = CONFIG_MAPPING[family]
-    model_class = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[config_class].__name__
+    classes: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    model_class = classes[CONFIG_MAPPING[family]].__name__
     return save_model(family, folder, model_class, num_labels=num_labels, **changes)
 
 
