@@ -42,7 +42,10 @@ class CorpusSpec:
     text_field: str = ""
     metadata_fields: tuple[str, ...] = ALL_FIELDS
     include: tuple[str, ...] = ()  # globs over paths in the folder; empty: by the format
+    exclude: tuple[str, ...] = ()  # globs as in `include`; what they match is not read
+    encoding: str = ""  # of files that are not UTF-8, as the web names it; "" detects
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory
+    max_document_s: PositiveAmount = 10.0  # CPU seconds that reading a document's markup may take
 
     @property
     def max_document_bytes(self) -> int:

@@ -60,15 +60,6 @@ def test_html_in_an_encoding_it_declares_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.html"])
-def test_bytes_that_are_not_utf8_are_a_dead_letter(tmp_path: Path, name: str) -> None:
-    """The reason has the position in the file."""
-    item = read(tmp_path / name, b"caf\xe9 au lait")
-    assert isinstance(item, DeadLetter)
-    assert item.reason.startswith("not UTF-8:")
-    assert item.reason.endswith("at byte 3")
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.html"])
 def test_an_empty_or_too_large_file_is_a_dead_letter(tmp_path: Path, name: str) -> None:
     """Neither is a document."""
     assert isinstance(read(tmp_path / name, ""), DeadLetter)
