@@ -1,4 +1,7 @@
-"""Builds a new index version: plan, embed, load, verify, gate, publish. Run it again to resume."""
+"""Builds a new index version: plan, embed, load, verify, calibrate, gate, publish.
+
+Run it again to resume.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import GateClosed, StagingError
 from mrag_pipeline.flows import artifacts
@@ -30,11 +34,13 @@ from mrag_pipeline.stages.ingest.gate import gate as gate_stage
 from mrag_pipeline.stages.ingest.load import load as load_stage
 from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
+from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
+from mrag_pipeline.stages.versions.calibrate import calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,19 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
 
 
 @task(**AGAIN)
+def calibrate(
+    config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
+) -> VersionRecord:
+    """Writes the version's record, with the levels of its verdicts if it has none yet."""
+    with closing(wiring.index(config)) as index:
+        record = keep_ready(_manifest(config, version), staged, index, checks)
+        if levels_in(record.config) is None:
+            record = calibrated(record, wiring.encoder(config), index)
+            index.write_record(record)
+        return record
+
+
+@task(**AGAIN)
 def publish(
     config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
 ) -> tuple[VersionRecord, bool]:
@@ -175,6 +194,7 @@ def ingest(
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))
         artifacts.recall_table(config.index, checks)
+        clock.time("calibrate", lambda: calibrate(config, version, staged, checks))
         if use_gate:
             verdict = clock.time("gate", lambda: gate(config, version, staged, checks))
             artifacts.verdict(config.index, version, verdict)

@@ -15,6 +15,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
@@ -29,6 +30,7 @@ from mrag_pipeline.stages.sync import apply as sync_stage
 from mrag_pipeline.stages.sync import compare as compare_stage
 from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope
+from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.stages.versions.lookup import live_record
 
 
@@ -109,6 +111,15 @@ def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letter
         )
 
 
+@task(**AGAIN)
+def calibrate(config: Config) -> VersionRecord:
+    """Measures anew what is found by chance, from which verdicts take their levels."""
+    with closing(wiring.index(config)) as index:
+        record = calibrated(live_record(index), wiring.encoder(config), index)
+        index.write_record(record)
+        return record
+
+
 @flow(name="mrag-sync", validate_parameters=True, **HOOKS)
 def sync(
     config_file: str | None = None,
@@ -141,6 +152,8 @@ def sync(
             dead = compared.difference.num_dead_letters
             done = clock.time("apply", lambda: apply(config, record, manifest, dead))
             letters += _letters_of_shards(config, record, manifest)
+        if manifest is not None or finished or levels_in(record.config) is None:
+            clock.time("calibrate", lambda: calibrate(config))
         number = done.record.syncs
         letters_file = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from json import loads
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from mrag_pipeline.stages.versions.lookup import live_record
 
 SNIPPET_CHARS = 160
 BARS = " ▁▂▃▄▅▆▇█"
+COLOURS = {"found": "green", "weak": "yellow", "nothing here": "red"}
 
 
 @shared_options()
@@ -66,14 +68,22 @@ def search(
             show_default=False,
         ),
     ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=-1.0, max=1.0, help="Leave out hits whose cosine is lower."),
+    ] = None,
 ) -> None:
-    """Search the live version; each hit has a title, a passage, its vote and a bar per head.
+    """Search the live version; each hit has a title, a passage, its scores and a bar per head.
+
+    Below the hits stands what the version has on each aspect of the question: found, weak, or
+    nothing here (docs/scores.md).
 
     Examples:
         mrag search "read a gzip file and store its rows in SQLite" -k 5
         mrag search "..." --compare standard
         mrag search "..." --filter '{"field": "metadata.year", "op": "ge", "value": 2020}'
         mrag search "..." --no-rerank
+        mrag search "..." --min-score 0.45
         mrag search "..." --json | jq '.[0].hits[].document_id'
     """
     from mrag_pipeline import wiring
@@ -90,7 +100,9 @@ def search(
             sub_queries = sub_query or _sub_queries(query, strategies, config)
             answers.append(
                 [
-                    retriever.retrieve(query, k, name, sub_queries, filter=filter_)
+                    retriever.retrieve(
+                        query, k, name, sub_queries, filter=filter_, min_score=min_score
+                    )
                     for name in strategies
                 ]
             )
@@ -139,18 +151,20 @@ def _sub_queries(query: str, strategies: list[str], config: Config) -> list[str]
 
 
 def _listed(answer: Answer) -> None:
+    _warn(answer)
     if not answer.found:
         out.print("nothing found")
+        _verdicts(answer)
         return
     for rank, document in enumerate(answer.found, 1):
-        row, hit = document.row, document.hit
+        row = document.row
         name = row.title or row.document_id
-        about = f"{row.document_id}  vote {hit.vote:.3g}{_rerank_score(document)}"
+        about = f"{row.document_id}  {_scores(document)}"
         out.print(line(("bold", f"{rank:>2}. {name}"), "  ", ("dim", about)))
         bar, window = _bar(document), _strongest_window(answer, document)
         shown = line(f"{_snippet(row.text)}\n", ("cyan", bar), " ", ("dim", window))
         out.print(Padding(shown, (0, 0, 0, 4)))
-    _warn(answer)
+    _verdicts(answer)
     times = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in answer.seconds.items())
     out.print(
         f"{answer.strategy} on {answer.version}: {len(answer.windows)} windows, "
@@ -163,16 +177,34 @@ def _order(answer: Answer) -> str:
     return f"; ordered by {answer.reranker}" if answer.reranker else ""
 
 
-def _rerank_score(document: FoundDocument) -> str:
-    return "" if document.rerank_score is None else f"  reranked {document.rerank_score:.3g}"
+def _scores(document: FoundDocument) -> str:
+    """The hit's scores on one line; what is not known is left out."""
+    scores = [f"vote {document.hit.vote:.3g} ({document.hit.share:.0%})"]
+    if document.cosine is not None:
+        scores.append(f"cosine {document.cosine:.2f}")
+    if document.bm25 is not None:
+        scores.append(f"bm25 {document.bm25:.1f}")
+    if document.rerank_score is not None:
+        scores.append(f"reranked {document.rerank_score:.3g}")
+    return "  ".join(scores)
 
 
-def _warn(answer: Answer) -> None:
-    for warning in answer.warnings:
+def _verdicts(answer: Answer) -> None:
+    """What the version has on each aspect; nothing if it says nothing."""
+    for aspect in answer.aspects:
+        if aspect.verdict is not None:
+            near = "" if aspect.nearness is None else f"{aspect.nearness:.2f}"
+            verdict = (COLOURS[aspect.verdict], f"{aspect.verdict:>12}")
+            out.print(line(verdict, ("dim", f" {near:>5}  "), _snippet(aspect.text, 100)))
+
+
+def _warn(*answers: Answer) -> None:
+    for warning in dict.fromkeys(warning for answer in answers for warning in answer.warnings):
         out.print(line(("yellow", "warning"), f" {warning}"))
 
 
 def _beside(answers: list[Answer]) -> None:
+    _warn(*answers)
     table = Table(*(f"{answer.strategy}" for answer in answers), expand=True)
     longest = max(len(answer.found) for answer in answers)
     for rank in range(longest):
@@ -186,8 +218,7 @@ def _beside(answers: list[Answer]) -> None:
             cells.append(line(("bold", title), ("dim", _snippet(row.text, 90))))
         table.add_row(*cells)
     out.print(table)
-    for answer in answers:
-        _warn(answer)
+    _verdicts(answers[-1])
 
 
 def _snippet(text: str, chars: int = SNIPPET_CHARS) -> str:
@@ -227,7 +258,11 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
                 "chunk_id": document.row.id,
                 "text": document.row.text,
                 "metadata": dict(document.row.metadata),
+                "cosine": document.cosine,
+                "bm25": document.bm25,
                 "vote": document.hit.vote,
+                "vote_share": document.hit.share,
+                "aspects": list(document.aspects),
                 "votes_by_voter": document.hit.parts.sum(axis=1).tolist(),
                 "votes_by_window": document.hit.parts.sum(axis=0).tolist(),
                 "rerank_score": document.rerank_score,
@@ -235,6 +270,8 @@ def _plain(answer: Answer, query: str) -> dict[str, Any]:
             }
             for document in answer.found
         ],
+        "aspects": [asdict(aspect) for aspect in answer.aspects],
+        "levels": None if answer.levels is None else asdict(answer.levels),
         "num_searches": answer.num_searches,
         "seconds": dict(answer.seconds),
     }

@@ -45,6 +45,7 @@ class SearchOptions(TypedDict, total=False):
     tenant: str
     windows: Sequence[str]  # the pieces to search by, or a fusion strategy's sub-queries
     min_heads: int  # how many heads must answer in time; default: all
+    min_score: float  # leave out hits whose cosine is lower
     explain: bool  # each hit's votes by voter and window
     timeout_s: float  # limit in the service; the client waits a little longer
 

@@ -76,6 +76,7 @@ class Hit:
     vote: float  # V(d)
     added: float  # of it, what no earlier hit had answered: never rises from hit to hit
     parts: NDArray[np.float64]  # (V, W) what each voter gave in each window
+    share: float = 0.0  # of everything that voters gave to candidates, in all windows
 
 
 def window_confidence(best: NDArray[np.floating], spec: VoteSpec) -> NDArray[np.float64]:
@@ -152,8 +153,10 @@ def choose_documents(
             voted[owner[named[passage]]].append(int(chunks[named[passage]]))
     first = np.array([ids[0] if ids else -1 for ids in voted])
     votes = _over_windows(parts.sum(axis=1), spec.power)
+    given = parts.sum(axis=(1, 2))
+    shares = given / max(float(given.sum()), np.finfo(np.float64).tiny)
     return [
-        Hit(names[m], tuple(voted[m]), float(votes[m]), added, parts[m])
+        Hit(names[m], tuple(voted[m]), float(votes[m]), added, parts[m], float(shares[m]))
         for m, added in _choose(parts.sum(axis=1), first, spec, k)
     ]
 

@@ -49,6 +49,19 @@ def check_k(k: int) -> None:
         raise ConfigError(f"k = {k}", "at least 1 document to fetch")
 
 
+def check_min_score(min_score: float | None) -> None:
+    """Refuses a least score that no cosine is compared with.
+
+    Raises: ConfigError.
+    """
+    if min_score is not None and not -1.0 <= min_score <= 1.0:
+        raise ConfigError(
+            f"min_score = {min_score}",
+            "a cosine from -1 to 1",
+            "leave it out, search, and look at the hits' `cosine`",
+        )
+
+
 def check_encoder(card: EncoderCard, record: VersionRecord) -> None:
     """Refuses an encoder whose vectors are not the version's.
 

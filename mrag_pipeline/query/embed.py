@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.aspects import Aspect, aspects_of
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard
+from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.ports import Encoder, Segmenter
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.cut import cut, windows_to_search
@@ -63,9 +66,33 @@ class QueryEmbedder:
                     _rows(embeddings, rows[searched]),
                     seconds,
                     len(queries),
+                    tuple(self._aspects(query, windows, embeddings.standard[rows], searched)),
                 )
             )
         return embedded
+
+    def _aspects(
+        self,
+        query: Query,
+        windows: Sequence[Window],
+        standard: NDArray[np.float32],
+        searched: NDArray[np.intp],
+    ) -> list[Aspect]:
+        """The query's aspects, whose windows are rows of those that are searched.
+
+        Args:
+            windows: as they were cut; standard: (W, E) of them.
+            searched: rows of `windows`; one that is not searched is like one of these.
+        """
+        is_long = all(window.scale in ("query", "span") for window in windows[1:])
+        sentences = self._segmenter.sentences(query.text) if is_long and len(windows) > 1 else ()
+        if len(sentences) > self._spec.max_windows:
+            sentences = ()
+        nearest = (standard @ standard[searched].T).argmax(axis=1).tolist()  # itself if searched
+        return [
+            replace(aspect, windows=tuple(dict.fromkeys(nearest[row] for row in aspect.windows)))
+            for aspect in aspects_of(query.text, windows, sentences)
+        ]
 
 
 def _rows(embeddings: Embeddings, rows: NDArray[np.intp]) -> Embeddings:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.query.checks import check_embeddings, check_k
+from mrag_pipeline.query.checks import check_embeddings, check_k, check_min_score
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.voters import Voters, voters_of
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -31,11 +31,12 @@ class SearchPlan:
 def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -> SearchPlan:
     """The requests of a question's voters, deep enough for its k.
 
-    Raises: ConfigError for k below 1 or an unknown strategy; FingerprintMismatch for another
-        encoder's embeddings.
+    Raises: ConfigError for k below 1, a min_score that is no cosine, or an unknown strategy;
+        FingerprintMismatch for another encoder's embeddings.
     """
     strategy = strategies.strategy(question.query.strategy)
     check_k(question.k)
+    check_min_score(question.min_score)
     embeddings = question.embedded.embeddings
     check_embeddings(embeddings, record)
     limit = _depth(strategy, question.k, len(embeddings), spec)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mrag_pipeline.domain import strategies
+from mrag_pipeline.domain.aspects import Aspect
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.windows import Window
@@ -31,6 +32,7 @@ class EmbeddedQuery:
     embeddings: Embeddings  # of W windows
     seconds: Mapping[str, float]  # of the whole batch, by phase: windows, encode
     num_batched: int = 1  # queries in that batch
+    aspects: tuple[Aspect, ...] = ()  # what verdicts are given on; none: the whole query
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,3 +46,4 @@ class Question:
     min_heads: int | None = None  # heads that must answer; None: all, and the standard vector too
     seconds: float | None = None  # for the searches; None: as long as the index takes
     passages: bool = False  # whether each hit has the passage that each window found
+    min_score: float | None = None  # hits whose best cosine is lower are left out

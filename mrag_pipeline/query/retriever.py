@@ -13,7 +13,7 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Encoder, QueryIndex, Segmenter
 from mrag_pipeline.query.answer import Answer
-from mrag_pipeline.query.checks import check_encoder, check_k
+from mrag_pipeline.query.checks import check_encoder, check_k, check_min_score
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.rerank import Reranking, deepened, is_reranked
@@ -61,6 +61,7 @@ class Retriever:
         min_heads: int | None = None,
         seconds: float | None = None,
         rerank: bool | None = None,
+        min_score: float | None = None,
     ) -> Answer:
         """The k documents that answer the query best, or as many as were found.
 
@@ -68,19 +69,20 @@ class Retriever:
             sub_queries: the fusion strategies need them.
             windows: replace the ones we would cut, for the aspect strategies.
             filter: only documents that match.
-            min_heads, seconds: as in Question.
+            min_heads, seconds, min_score: as in Question.
             rerank: whether the reranker orders the documents; None: if there is one.
-        Raises: ConfigError for a query without text, k below 1, an unknown strategy or missing
-            sub-queries; NotConfigured if `rerank` without a reranker; HeadsMissing, IndexBusy,
-            IndexUnavailable.
+        Raises: ConfigError for a query without text, k below 1, an unknown strategy, missing
+            sub-queries or a min_score that is no cosine; NotConfigured if `rerank` without a
+            reranker; HeadsMissing, IndexBusy, IndexUnavailable.
         """
         check_k(k)
+        check_min_score(min_score)
         reranking = self._reranking if is_reranked(rerank, self._reranking is not None) else None
         if strategies.strategy(strategy).windows == "sub-queries":
             windows = sub_queries
         searched = Query(query, strategy, tuple(windows))
         [embedded] = self._embedder.embed([searched])
-        question = Question(searched, embedded, k, filter, min_heads, seconds)
+        question = Question(searched, embedded, k, filter, min_heads, seconds, min_score=min_score)
         if reranking is None:
             return self._searcher.search([question])[0]
         [answer] = self._searcher.search([deepened(question, reranking.spec)])

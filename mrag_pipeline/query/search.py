@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.voting import Hit
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow, QueryIndex
-from mrag_pipeline.query.answer import Answer, FoundDocument
+from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked, search_joined
 from mrag_pipeline.query.passages import read_passages, with_passages
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.read import DocumentLookup, look_up_candidates, read_hits
+from mrag_pipeline.query.score import Scores, score, score_requests, scores_of
 from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import Votes, choose_hits, collect_votes
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -72,7 +74,10 @@ class Searcher:
                 plans[number] = plan_search(question, self._record, self._spec)
             except MragError as error:
                 outcomes[number] = error
-        votes_of, errors = self._search(plans)
+        groups = group_plans(plans)
+        # All deadlines start now: a group does not get longer for waiting behind another.
+        deadlines = [Deadline(least_seconds(group.values())) for group in groups]
+        votes_of, errors = self._search(groups, deadlines)
         outcomes.update(errors)
         stopwatch.stop("search")
         collection = self._record.chunks_collection()
@@ -89,18 +94,20 @@ class Searcher:
         read_hits(self._index, collection, votes_of, documents, hits, rows, choose)
         passages = read_passages(self._index, collection, votes_of, hits, rows)
         stopwatch.stop("fetch")
+        scores = self._scores(groups, deadlines, votes_of, hits)
+        stopwatch.stop("score")
         for number, votes in votes_of.items():
-            answer = self._answer(votes, hits[number], rows, stopwatch)
-            outcomes[number] = with_passages(answer, passages.get(number, ()))
+            try:
+                answer = self._answer(votes, hits[number], rows, scores[number], stopwatch)
+                outcomes[number] = with_passages(answer, passages.get(number, ()))
+            except MragError as error:
+                outcomes[number] = error
         return [outcomes[number] for number in range(len(questions))]
 
     def _search(
-        self, plans: Mapping[int, SearchPlan]
+        self, groups: Sequence[Mapping[int, SearchPlan]], deadlines: Sequence[Deadline]
     ) -> tuple[dict[int, Votes], dict[int, MragError]]:
         """The votes that each plan's searches gave, and the errors of the others."""
-        groups = group_plans(plans)
-        # All deadlines start now: a group does not get longer for waiting behind another.
-        deadlines = [Deadline(least_seconds(group.values())) for group in groups]
         votes_of: dict[int, Votes] = {}
         errors: dict[int, MragError] = {}
         for group, deadline in zip(groups, deadlines, strict=True):
@@ -132,22 +139,50 @@ class Searcher:
             self._spec.filtering,
         )
 
+    def _scores(
+        self,
+        groups: Sequence[Mapping[int, SearchPlan]],
+        deadlines: Sequence[Deadline],
+        votes_of: Mapping[int, Votes],
+        hits: Mapping[int, list[Hit]],
+    ) -> dict[int, Scores]:
+        """The scores of each question's passages; none where the searches took all the time."""
+        scores: dict[int, Scores] = {}
+        for group, deadline in zip(groups, deadlines, strict=True):
+            asked = {
+                number: score_requests(votes_of[number], hits[number], self._record)
+                for number in group
+                if number in votes_of
+            }
+            batches = [each.requests for each in asked.values()]
+            ranked: list[Ranked] = [[] for _ in batches]
+            if any(batches):
+                ranked = search_joined(self._index, batches, deadline)
+            for (number, each), rankings in zip(asked.items(), ranked, strict=True):
+                scores[number] = scores_of(each, rankings)
+        return scores
+
     def _answer(
         self,
         votes: Votes,
         hits: Sequence[Hit],
         rows: Mapping[int, ChunkRow],
+        scores: Scores,
         stopwatch: Stopwatch,
     ) -> Answer:
         embedded = votes.plan.question.embedded
+        levels = levels_in(self._record.config)
+        found, aspects = score(votes, hits, rows, scores, levels)
         return Answer(
             strategy=votes.plan.strategy.name,
             version=self._record.version,
             windows=embedded.windows,
             voters=votes.voters,
-            found=tuple(FoundDocument(hit, rows[hit.chunk_ids[0]]) for hit in hits),
+            found=tuple(found),
             num_searches=len(votes.plan.voters.requests) * len(embedded.windows),
             seconds={**embedded.seconds, **stopwatch.seconds},
             missing=votes.missing,
             num_batched=embedded.num_batched,
+            aspects=tuple(aspects),
+            levels=levels,
         )

@@ -100,12 +100,14 @@ def _fused(by_window: Sequence[Sequence[Hit]], num_voters: int, depth: int) -> l
         {hit.document_id: hit for hit in hits} for hits in by_window
     ]
     fused = []
-    for document, vote in fuse([list(hits) for hits in by_document], depth):
+    votes = fuse([list(hits) for hits in by_document], depth)
+    total = sum(vote for _, vote in votes)
+    for document, vote in votes:
         parts = np.zeros((num_voters, len(by_window)))
         chunk_ids: dict[int, None] = {}
         for window, hits in enumerate(by_document):
             if document in hits:
                 parts[:, window] = hits[document].parts[:, 0]
                 chunk_ids.update(dict.fromkeys(hits[document].chunk_ids))
-        fused.append(Hit(document, tuple(chunk_ids), vote, vote, parts))
+        fused.append(Hit(document, tuple(chunk_ids), vote, vote, parts, vote / total))
     return fused

@@ -27,6 +27,7 @@ class Ask:
     k: int = 10
     filter: Filter | None = None
     min_heads: int | None = None  # None: all must answer
+    min_score: float | None = None  # hits whose best cosine is lower are left out
 
 
 @dataclass(frozen=True, slots=True)

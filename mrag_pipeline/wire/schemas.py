@@ -60,6 +60,12 @@ class SearchBody(Schema):
         ge=1,
         description="How many heads must answer in time. Default: all.",
     )
+    min_score: float | None = Field(
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="Leave out hits whose `cosine` is lower. Default: none is left out.",
+    )
     explain: bool = Field(default=False, description="Return each hit's votes by voter and window.")
     timeout_s: float | None = Field(default=None, ge=MIN_TIMEOUT_S, le=MAX_TIMEOUT_S)
 
@@ -130,10 +136,47 @@ class SearchHit(Chunk):
     """A document found, shown by its best passage."""
 
     vote: float
+    cosine: float | None = Field(
+        default=None,
+        description="The score: the best cosine of the standard vector, over the windows and the "
+        "passages that got votes. Null if no time was left for it.",
+    )
+    bm25: float | None = Field(
+        default=None,
+        description="The same by words; 0 if none is in common. Null: the version has no words.",
+    )
+    vote_share: float | None = Field(
+        default=None, description="Its share of all votes, of every voter in every window."
+    )
+    aspects: list[int] = Field(
+        default=[], description="Indexes in `aspects` whose source this passage can be."
+    )
     window: int = Field(description="Index in `windows` of the window that voted most for it.")
     votes_by_window: list[float] = Field(description="(W,)")
     votes_by_voter: list[float] = Field(description="(V,)")
     votes: list[list[float]] | None = Field(default=None, description="(V, W), if explained.")
+
+
+class AspectPart(Schema):
+    """An aspect of the question, query[start:end], and whether the index has something on it."""
+
+    text: str
+    start: int
+    end: int
+    nearness: float | None = Field(
+        description="Of the passage nearest to it: its cosine; of a clause, the mean of its own "
+        "and of the whole question's. Null if no time was left for it."
+    )
+    verdict: Literal["found", "weak", "nothing here"] | None = Field(
+        description="By `levels`; null without them."
+    )
+
+
+class VerdictLevels(Schema):
+    """The nearness from which a verdict is `weak` (below: `nothing here`), and `found`."""
+
+    weak: float
+    found: float
 
 
 class SearchAnswer(Schema):
@@ -145,7 +188,18 @@ class SearchAnswer(Schema):
     voters: list[str] = Field(description="Heads (l05_h07); `standard` is the ordinary vector.")
     missing_voters: list[str] = Field(description="Voters that did not answer in time.")
     hits: list[SearchHit]
-    seconds: dict[str, float] = Field(description="By stage: encode, search, fetch, vote, total.")
+    aspects: list[AspectPart] = Field(
+        default=[], description="What the index has on each aspect of the question."
+    )
+    levels: VerdictLevels | None = Field(
+        default=None, description="Of the verdicts; null if the version was built without them."
+    )
+    warnings: list[str] = Field(
+        default=[], description="What the request may have meant otherwise, in words."
+    )
+    seconds: dict[str, float] = Field(
+        description="By stage: encode, search, fetch, vote, score, total."
+    )
 
 
 class BatchAnswer(Schema):
@@ -166,6 +220,9 @@ class WordedAnswer(Schema):
 
     answer: str
     citations: list[Citation]
+    unsourced: list[AspectPart] = Field(
+        default=[], description="Aspects of which no passage of the prompt can be the source."
+    )
     search: SearchAnswer
     model: str
     prompt_tokens: int = Field(description="Tokens of the passages, by the encoder's tokenizer.")
@@ -182,6 +239,9 @@ class AnswerEnd(Schema):
 
     answer: str
     citations: list[Citation]
+    unsourced: list[AspectPart] = Field(
+        default=[], description="Aspects of which no passage of the prompt can be the source."
+    )
     model: str
     prompt_tokens: int
 

@@ -139,7 +139,7 @@ def test_a_search_leaves_its_figures_and_none_of_its_words(
     assert line["version"] == answer["version"]
     assert line["windows"] == len(answer["windows"])
     assert line["hits"] == len(answer["hits"])
-    stages = {"windows", "encode", "search", "fetch", "vote", "total"}
+    stages = {"windows", "encode", "search", "fetch", "vote", "score", "total"}
     assert set(line["stage_ms"]) == stages
     assert line["stage_ms"]["total"] <= line["ms"]
     for stage in stages:

@@ -13,16 +13,19 @@ from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
+from mrag_pipeline.domain.verdicts import Levels
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.serving.http.problems import printable
 from mrag_pipeline.wire.schemas import (
+    AspectPart,
     Chunk,
     HeadState,
     IndexState,
     SearchAnswer,
     SearchHit,
+    VerdictLevels,
     WindowPart,
 )
 
@@ -53,6 +56,18 @@ def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
         voters=list(answer.voters),
         missing_voters=list(answer.missing),
         hits=[_hit(document, explain) for document in answer.found],
+        aspects=[
+            AspectPart.model_construct(
+                text=printable(aspect.text),
+                start=aspect.start,
+                end=aspect.end,
+                nearness=aspect.nearness,
+                verdict=aspect.verdict,
+            )
+            for aspect in answer.aspects
+        ],
+        levels=_levels(answer.levels),
+        warnings=[printable(warning) for warning in answer.warnings],
         seconds={**answer.seconds, "total": total},
     )
 
@@ -87,11 +102,21 @@ def _hit(document: FoundDocument, explain: bool) -> SearchHit:
     return SearchHit.model_construct(
         **_passage(document.row),
         vote=float(document.hit.vote),
+        cosine=document.cosine,
+        bm25=document.bm25,
+        vote_share=document.hit.share,
+        aspects=list(document.aspects),
         window=int(by_window.argmax()),
         votes_by_window=by_window.tolist(),
         votes_by_voter=parts.sum(axis=1).tolist(),
         votes=parts.tolist() if explain else None,
     )
+
+
+def _levels(levels: Levels | None) -> VerdictLevels | None:
+    if levels is None:
+        return None
+    return VerdictLevels.model_construct(weak=levels.weak, found=levels.found)
 
 
 def _passage(row: ChunkRow) -> dict[str, Any]:

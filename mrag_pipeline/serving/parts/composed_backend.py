@@ -72,7 +72,14 @@ class ComposedBackend(ABC):
         queries = tuple(ask.query for ask in asks)
         embedded = await self._call(lambda _: self._encoder.embed(queries), deadline, seconds)
         questions = tuple(
-            Question(ask.query, embedded_query, ask.k, ask.filter, ask.min_heads)
+            Question(
+                ask.query,
+                embedded_query,
+                ask.k,
+                ask.filter,
+                ask.min_heads,
+                min_score=ask.min_score,
+            )
             for ask, embedded_query in zip(asks, embedded.queries, strict=True)
         )
         return await self._call(

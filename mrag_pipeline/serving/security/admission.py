@@ -39,7 +39,8 @@ class Admission:
         own_filter = None
         if body.filter is not None:
             own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
-        return Ask(query, k, self.narrowed(own_filter, body.tenant, caller), body.min_heads)
+        narrowed = self.narrowed(own_filter, body.tenant, caller)
+        return Ask(query, k, narrowed, body.min_heads, body.min_score)
 
     def check_batch(self, size: int) -> None:
         """Refuses a batch over the limit.

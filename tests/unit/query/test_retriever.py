@@ -65,19 +65,23 @@ class SmallIndex:
         words = [lexical_text(document, text, LexicalSpec()) for document, text in CHUNKS]
         self.words = Bm25(list(self.rows), words)
         self.requests: list[AnySearchRequest] = []
+        self.scored: list[AnySearchRequest] = []  # by id, after the vote
         self.early: list[Sequence[int]] = []
         self.fetched: list[Sequence[int]] = []
 
     def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
-        self.requests += requests
+        self.requests += [request for request in requests if request.among is None]
+        self.scored += [request for request in requests if request.among is not None]
         return [self._ranking(request) for request in requests]
 
     def _ranking(self, request: AnySearchRequest) -> Ranking:
         if isinstance(request, TextSearchRequest):
             questions = [lexical_query(text, request.lexical) for text in request.texts]
-            return Ranking(*self.words.search(questions, request.limit))
+            return Ranking(*self.words.search(questions, request.limit, request.among))
         ids = np.arange(1, len(CHUNKS) + 1)
         vectors = self.vectors[request.collection]
+        if request.among is not None:
+            ids, vectors = request.among, vectors[request.among - 1]
         return Ranking(*top_k(ids, vectors, request.vectors, request.limit))
 
     def look_up(

@@ -116,7 +116,8 @@ def test_each_way_to_filter_is_taken() -> None:
     for way, filtering in WAYS.items():
         spy = Spy(WORLD.index)
         WORLD.searcher(spy, replace(SPEC, filtering=filtering)).search([question])
-        requests[way] = [request for call in spy.calls for request in call]
+        *searched, _scores = spy.calls
+        requests[way] = [request for call in searched for request in call]
     ids = WORLD.index.matching(WORLD.record.chunks_collection(), wanted).tolist()
     among = [request.among for request in requests["among ids"]]
     assert [None if rows is None else rows.tolist() for rows in among] == [ids] * 4
@@ -262,7 +263,7 @@ def test_questions_share_the_searches_of_a_collection() -> None:
     ]
     spy = Spy(WORLD.index)
     WORLD.searcher(spy).search(questions)
-    [requests] = spy.calls
+    requests, _scores = spy.calls
     names = [*WORLD.record.head_collections(), WORLD.record.chunks_collection()]
     assert sorted(request.collection for request in requests) == sorted(names)
     for request in requests:
@@ -276,7 +277,9 @@ def test_questions_with_similar_time_limits_share_searches() -> None:
     index = Slow(WORLD.index, "no collection")
     questions = [WORLD.question("dog", "standard", seconds=limit) for limit in (20.0, 21.0, 60.0)]
     WORLD.searcher(index).search(questions)
-    assert [round(limit) for limit in index.limits] == [20, 60]
+    votes, scores = index.limits[:2], index.limits[2:]
+    assert [round(limit) for limit in votes] == [20, 60]
+    assert [round(limit) for limit in scores] == [20, 60]
 
 
 def test_true_and_one_are_two_filters() -> None:
@@ -451,4 +454,4 @@ def test_a_retriever_takes_windows_a_filter_and_fewer_heads() -> None:
     assert [window.text for window in answer.windows] == ["dog", "star"]
     assert answer.missing == ("l00_h01",)
     assert {document.row.metadata["shelf"] for document in answer.found} == {"b"}
-    assert set(answer.seconds) == {"windows", "encode", "search", "fetch", "vote"}
+    assert set(answer.seconds) == {"windows", "encode", "search", "fetch", "vote", "score"}

@@ -27,12 +27,20 @@ def body(**values: Any) -> SearchBody:
 
 
 def test_a_body_becomes_what_the_backend_takes() -> None:
-    """Query, strategy, windows, k, filter and heads are passed on."""
+    """Query, strategy, windows, k, filter, heads and least score are passed on."""
     ask = OPEN.ask(
-        body(k=3, strategy="fusion", windows=["a", "b"], filter=RECENT, min_heads=2), FREE
+        body(
+            k=3,
+            strategy="fusion",
+            windows=["a", "b"],
+            filter=RECENT,
+            min_heads=2,
+            min_score=0.4,
+        ),
+        FREE,
     )
     assert ask.query == Query("bees", "fusion", ("a", "b"))
-    assert (ask.k, ask.min_heads) == (3, 2)
+    assert (ask.k, ask.min_heads, ask.min_score) == (3, 2, 0.4)
     assert ask.filter == Condition("metadata.year", "ge", 2020)
 
 

@@ -53,7 +53,7 @@ class Later(Executor):
 
 
 class Watched:
-    """An index that counts reads and calls a hook before searches."""
+    """An index that counts reads and calls a hook before the searches that vote."""
 
     def __init__(self, index: ExactIndex) -> None:
         self._index = index
@@ -73,7 +73,8 @@ class Watched:
         return self._index.look_up(collection, ids, likely)
 
     def search_within(self, requests: Sequence[Any], seconds: float) -> Any:
-        self.before_search()
+        if any(request.among is None for request in requests):  # not those that score hits by id
+            self.before_search()
         return self._index.search_within(requests, seconds)
 
 

@@ -32,6 +32,8 @@ def test_an_answer_keeps_its_numbers_on_the_wire(backend: InProcessBackend, expl
     assert read.seconds == {**answer.seconds, "total": 1.5}
     assert read.voters == list(answer.voters)
     assert [window.text for window in read.windows] == ["dog", "star"]
+    assert [aspect.text for aspect in read.aspects] == ["dog", "star"]
+    assert [aspect.nearness for aspect in read.aspects] == [a.nearness for a in answer.aspects]
     for hit, document in zip(read.hits, answer.found, strict=True):
         parts = document.hit.parts
         assert (hit.document_id, hit.vote) == (document.hit.document_id, document.hit.vote)
@@ -39,4 +41,6 @@ def test_an_answer_keeps_its_numbers_on_the_wire(backend: InProcessBackend, expl
         assert hit.votes_by_voter == parts.sum(axis=1).tolist()
         assert hit.votes_by_window[hit.window] == max(hit.votes_by_window)
         assert hit.votes == (parts.tolist() if explain else None)
+        assert (hit.cosine, hit.bm25) == (document.cosine, document.bm25)
+        assert (hit.vote_share, hit.aspects) == (document.hit.share, list(document.aspects))
         assert (int(hit.chunk_id), hit.text) == (document.row.id, document.row.text)
