@@ -46,6 +46,7 @@ class SearchOptions(TypedDict, total=False):
     windows: Sequence[str]  # the pieces to search by, or a fusion strategy's sub-queries
     min_heads: int  # how many heads must answer in time; default: all
     min_score: float  # leave out hits whose cosine is lower
+    rerank: bool  # whether the service's reranker orders the documents; default: if it has one
     explain: bool  # each hit's votes by voter and window
     timeout_s: float  # limit in the service; the client waits a little longer
 

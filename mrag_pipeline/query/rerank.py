@@ -60,6 +60,11 @@ class Reranking:
         self._spec = spec
 
     @property
+    def reranker(self) -> Reranker:
+        """What scores."""
+        return self._reranker
+
+    @property
     def spec(self) -> RerankSpec:
         """The settings."""
         return self._spec

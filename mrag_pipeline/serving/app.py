@@ -14,7 +14,12 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from mrag_pipeline.config import Config, merged, setting
-from mrag_pipeline.serving.ray.deployments import EncoderReplica, QueryApi, SearchReplica
+from mrag_pipeline.serving.ray.deployments import (
+    EncoderReplica,
+    QueryApi,
+    RerankerReplica,
+    SearchReplica,
+)
 from mrag_pipeline.serving.ray.replicas import check_replicas
 from mrag_pipeline.settings.serve import ServeSpec
 
@@ -47,7 +52,7 @@ def application(args: dict[str, Any]) -> serve.Application:
 
 
 def build(config: Config) -> serve.Application:
-    """The three deployments, bound to each other.
+    """The three deployments, bound to each other; with a reranker there is a fourth.
 
     Raises: ConfigError for several searching replicas on Milvus Lite.
     """
@@ -73,14 +78,26 @@ def build(config: Config) -> serve.Application:
         max_ongoing_requests=8 * max_calls,
         max_queued_requests=-1,
     )
-    return api.bind(values, encoder.bind(values), search.bind(values))
+    parts = [encoder.bind(values), search.bind(values)]
+    if config.rerank.is_configured:
+        reranker = _deployment(
+            "Reranker",
+            RerankerReplica,
+            spec,
+            num_replicas=spec.reranker_replicas,
+            ray_actor_options=_resources(spec.reranker_gpus),
+        )
+        parts.append(reranker.bind(values))
+    return api.bind(values, *parts)
+
+
+def _resources(num_gpus: float) -> dict[str, float]:
+    # An actor that asks for GPUs and CPUs waits for both, and hangs where CPUs are few.
+    return {"num_cpus": 0, "num_gpus": num_gpus} if num_gpus else {"num_cpus": 1}
 
 
 def _encoder_options(spec: ServeSpec) -> Mapping[str, Any]:
-    # An actor that asks for GPUs and CPUs waits for both, and hangs where CPUs are few.
-    resources: dict[str, float] = {"num_cpus": 1}
-    if spec.encoder_gpus:
-        resources = {"num_cpus": 0, "num_gpus": spec.encoder_gpus}
+    resources = _resources(spec.encoder_gpus)
     if spec.max_encoder_replicas <= spec.encoder_replicas:
         return {"num_replicas": spec.encoder_replicas, "ray_actor_options": resources}
     return {

@@ -28,6 +28,7 @@ class Ask:
     filter: Filter | None = None
     min_heads: int | None = None  # None: all must answer
     min_score: float | None = None  # hits whose best cosine is lower are left out
+    rerank: bool | None = None  # None: if a reranker is configured
 
 
 @dataclass(frozen=True, slots=True)

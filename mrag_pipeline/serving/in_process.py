@@ -11,8 +11,14 @@ from typing import TypeVar
 
 from mrag_pipeline.errors import MragError, Overloaded
 from mrag_pipeline.ports import Encoder, Segmenter, ServedIndex
+from mrag_pipeline.query.rerank import Reranking
 from mrag_pipeline.serving.backend import out_of_time
-from mrag_pipeline.serving.parts.composed_backend import ComposedBackend, seconds_left
+from mrag_pipeline.serving.parts.answer_reranker import AnswerReranker
+from mrag_pipeline.serving.parts.composed_backend import (
+    ComposedBackend,
+    RerankStep,
+    seconds_left,
+)
 from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -31,12 +37,17 @@ class InProcessBackend(ComposedBackend):
         index: ServedIndex,
         spec: ServeSpec | None = None,
         retrieve: RetrieveSpec | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
-        """Ready to answer; encoder and index stay the caller's to close."""
+        """Ready to answer; encoder, index and reranker stay the caller's to close."""
         spec = spec or ServeSpec()
         self._query_encoder = QueryEncoder(encoder, segmenter, spec, retrieve)
         self._head_search = HeadSearch(index, spec, retrieve)
-        super().__init__(self._query_encoder, self._head_search)
+        self._reranker = None if reranking is None else AnswerReranker(reranking)
+        step = None
+        if reranking is not None and self._reranker is not None:
+            step = RerankStep(self._reranker, reranking.spec)
+        super().__init__(self._query_encoder, self._head_search, step)
         self._max_calls = spec.max_ongoing + spec.max_queued
         self._num_calls = 0
 
@@ -44,6 +55,8 @@ class InProcessBackend(ComposedBackend):
         """Stops the parts' threads."""
         self._query_encoder.close()
         self._head_search.close()
+        if self._reranker is not None:
+            self._reranker.close()
 
     async def _outcome(
         self,

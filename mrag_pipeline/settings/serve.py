@@ -22,6 +22,10 @@ class ServeSpec:
     encoder_threads: Count = (
         1  # of each encoder replica on a CPU, for one request; 0: one per core, up to 4
     )
+    # Of the deployment Reranker, which there is if [rerank] is configured.
+    reranker_replicas: PositiveCount = 1
+    reranker_gpus: Amount = 0.0  # for each replica
+    reranker_threads: Count = 1  # of each replica on a CPU; 0: one per core, up to 4
     # Most requests in one forward pass, and how long the first waits for others.
     max_batch: PositiveCount = 16
     batch_wait_ms: Amount = 0.0  # 0: requests that arrive during a batch form the next

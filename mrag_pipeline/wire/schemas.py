@@ -66,6 +66,10 @@ class SearchBody(Schema):
         le=1.0,
         description="Leave out hits whose `cosine` is lower. Default: none is left out.",
     )
+    rerank: bool | None = Field(
+        default=None,
+        description="Whether the service's reranker orders the documents. Default: if it has one.",
+    )
     explain: bool = Field(default=False, description="Return each hit's votes by voter and window.")
     timeout_s: float | None = Field(default=None, ge=MIN_TIMEOUT_S, le=MAX_TIMEOUT_S)
 
@@ -152,6 +156,14 @@ class SearchHit(Chunk):
         default=[], description="Indexes in `aspects` whose source this passage can be."
     )
     window: int = Field(description="Index in `windows` of the window that voted most for it.")
+    rerank_score: float | None = Field(
+        default=None,
+        description="The reranker's; compare it with those of the same `rerank_window` only. "
+        "Null: not rescored.",
+    )
+    rerank_window: int | None = Field(
+        default=None, description="Index in `windows` of the one that it was rescored for."
+    )
     votes_by_window: list[float] = Field(description="(W,)")
     votes_by_voter: list[float] = Field(description="(V,)")
     votes: list[list[float]] | None = Field(default=None, description="(V, W), if explained.")
@@ -188,6 +200,9 @@ class SearchAnswer(Schema):
     voters: list[str] = Field(description="Heads (l05_h07); `standard` is the ordinary vector.")
     missing_voters: list[str] = Field(description="Voters that did not answer in time.")
     hits: list[SearchHit]
+    reranker: str = Field(
+        default="", description="The model that ordered the hits; empty: the vote did."
+    )
     aspects: list[AspectPart] = Field(
         default=[], description="What the index has on each aspect of the question."
     )
@@ -195,10 +210,10 @@ class SearchAnswer(Schema):
         default=None, description="Of the verdicts; null if the version was built without them."
     )
     warnings: list[str] = Field(
-        default=[], description="What the request may have meant otherwise, in words."
+        default=[], description="What the caller should know of the answer, in words."
     )
     seconds: dict[str, float] = Field(
-        description="By stage: encode, search, fetch, vote, score, total."
+        description="By stage: encode, search, fetch, vote, score, rerank, total."
     )
 
 

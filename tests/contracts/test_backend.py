@@ -17,19 +17,26 @@ from mrag_pipeline.errors import (
     ConfigError,
     HeadsMissing,
     IndexUnavailable,
+    MragError,
+    NotConfigured,
     NotReady,
     OutOfTime,
     Overloaded,
+    RerankerUnavailable,
 )
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.query.question import Query
+from mrag_pipeline.query.rerank import Reranking
 from mrag_pipeline.serving.backend import Ask, Backend
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.parts.answer_reranker import AnswerReranker
 from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.serving.ray.backend import RayBackend
+from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.fake_reranker import FakeReranker, relevance
 from tests.support.living_index import Living, a_document
 from tests.support.query_service import QUERY, a_living
 from tests.support.serve_handles import FakeHandle
@@ -105,19 +112,34 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Opens a backend over an encoder and an index; closed after the test."""
     closings: list[Callable[[], None]] = []
 
-    def in_process(encoder: Any, index: Any, spec: ServeSpec | None = None) -> Backend:
-        backend = InProcessBackend(encoder, FakeSegmenter(), index, spec)
+    def in_process(
+        encoder: Any,
+        index: Any,
+        spec: ServeSpec | None = None,
+        reranking: Reranking | None = None,
+    ) -> Backend:
+        backend = InProcessBackend(encoder, FakeSegmenter(), index, spec, reranking=reranking)
         closings.append(backend.close)
         return backend
 
-    def over_handles(encoder: Any, index: Any, spec: ServeSpec | None = None) -> Backend:
+    def over_handles(
+        encoder: Any,
+        index: Any,
+        spec: ServeSpec | None = None,
+        reranking: Reranking | None = None,
+    ) -> Backend:
         spec = spec or ServeSpec()
         query_encoder = QueryEncoder(encoder, FakeSegmenter(), spec)
         head_search = HeadSearch(index, spec)
         closings.extend([query_encoder.close, head_search.close])
         max_calls = spec.max_ongoing + spec.max_queued
         handles: list[Any] = [FakeHandle(part, max_calls) for part in (query_encoder, head_search)]
-        return RayBackend(*handles)
+        if reranking is None:
+            return RayBackend(*handles)
+        part = AnswerReranker(reranking)
+        closings.append(part.close)
+        reranker: Any = FakeHandle(part, max_calls)
+        return RayBackend(handles[0], handles[1], reranker, reranking.spec)
 
     yield in_process if request.param == "in-process" else over_handles
     for close in closings:
@@ -360,3 +382,73 @@ def test_tokens_are_counted_by_the_segmenter(backend: Backend) -> None:
     """In the order of the texts."""
     assert asyncio.run(backend.count_tokens(["one two three", "", "four"])) == [3, 0, 1]
     assert asyncio.run(backend.count_tokens([])) == []
+
+
+# ------------------------------------------------------------------ reranking
+class SlowReranker(FakeReranker):
+    """Takes longer than any request has."""
+
+    def scores(self, requests: Any, seconds: float) -> Any:
+        time.sleep(1.5)
+        return super().scores(requests, seconds)
+
+
+def a_reranking(reranker: FakeReranker, **changes: Any) -> Reranking:
+    return Reranking(reranker, RerankSpec(model="fake", **changes))
+
+
+def test_answers_are_reranked(open_backend: Opener, encoder: Any, index: Any) -> None:
+    """In the reranker's order, unless the question does without."""
+    reranker = FakeReranker()
+    backend = open_backend(encoder, index, None, a_reranking(reranker))
+    query = Query("giant star rich in carbon", "hybrid")
+    asks = [Ask(query, k=3), Ask(query, k=2, rerank=False), Ask(query, k=1, rerank=True)]
+    first, second, third = asyncio.run(backend.answer(asks, 30.0))
+    assert len(reranker.asked) == 2
+    scores = [relevance(query.text, text) for text in reranker.asked[0].passages]
+    assert [document.rerank_score for document in first.found] == sorted(scores)[::-1][:3]
+    assert (first.reranker, second.reranker, third.reranker) == (
+        "fake-reranker",
+        "",
+        "fake-reranker",
+    )
+    assert [len(answer.found) for answer in (first, second, third)] == [3, 2, 1]
+    assert third.documents() == first.documents()[:1]
+
+
+def test_reranking_without_a_reranker_is_refused(
+    open_backend: Opener, encoder: Any, index: Any
+) -> None:
+    """Before anything is embedded."""
+    backend = open_backend(encoder, index)
+    with pytest.raises(NotConfigured):
+        asyncio.run(backend.answer([Ask(Query(QUERY), rerank=True)], 30.0))
+    assert encoder.num_texts == []
+
+
+@pytest.mark.parametrize(
+    ("reranker", "seconds", "error"),
+    [
+        (FakeReranker(RerankerUnavailable("status 503")), 30.0, RerankerUnavailable),
+        (SlowReranker(), 1.0, OutOfTime),
+    ],
+    ids=["fails", "slow"],
+)
+def test_a_reranker_that_fails_costs_the_order_or_the_answer(
+    open_backend: Opener,
+    encoder: Any,
+    index: Any,
+    reranker: FakeReranker,
+    seconds: float,
+    error: type[MragError],
+) -> None:
+    """As rerank.on_error says; one that is slow leaves time to answer without it."""
+    plain_backend = open_backend(encoder, index)
+    [plain] = asyncio.run(plain_backend.answer([Ask(Query(QUERY), k=3)], 30.0))
+    backend = open_backend(encoder, index, None, a_reranking(reranker))
+    [answer] = asyncio.run(backend.answer([Ask(Query(QUERY), k=3)], seconds))
+    assert (answer.documents(), answer.reranker) == (plain.documents(), "")
+    assert len(answer.warnings) == 1
+    strict = open_backend(encoder, index, None, a_reranking(reranker, on_error="fail"))
+    with pytest.raises(error):
+        asyncio.run(strict.answer([Ask(Query(QUERY), k=3)], seconds))

@@ -95,7 +95,7 @@ def test_the_service_keeps_to_its_document(schema: Any, method: str, path: str) 
     """Documented statuses, media types and bodies; nothing that does not fit is accepted."""
     statuses = asked(schema, method, path, EXAMPLES.get(path, 2) // 2)
     assert 200 in statuses or path == "/v1/chunks/{chunk_id}"
-    assert statuses <= {200, 400, 404, 422, 504}
+    assert statuses <= {200, 400, 404, 422, 501, 504}  # 501: this service has no reranker
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_every_problem_is_documented(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     asking = {400, 401, 403, 413, 415, 422, 429, 500, 503, 504}
     expected = {
-        "/v1/search": asking,
-        "/v1/search/batch": asking,
+        "/v1/search": asking | {501, 502},
+        "/v1/search/batch": asking | {501, 502},
         "/v1/answer": asking | {501, 502},
         "/v1/index": {401, 429, 500, 503, 504},
         "/v1/chunks/{chunk_id}": {401, 403, 404, 422, 429, 500, 503, 504},

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.query.rerank import Reranking
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
@@ -51,10 +52,12 @@ def a_living(folder: Path) -> Living:
     return living
 
 
-def a_backend(living: Living, spec: ServeSpec | None = None) -> InProcessBackend:
+def a_backend(
+    living: Living, spec: ServeSpec | None = None, reranking: Reranking | None = None
+) -> InProcessBackend:
     """Answers from the living index's live version."""
     encoder = FakeEncoder(num_heads=living.num_heads)
-    return InProcessBackend(encoder, FakeSegmenter(), living.index, spec)
+    return InProcessBackend(encoder, FakeSegmenter(), living.index, spec, reranking=reranking)
 
 
 def a_client(

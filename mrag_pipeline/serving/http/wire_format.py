@@ -68,6 +68,7 @@ def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
         ],
         levels=_levels(answer.levels),
         warnings=[printable(warning) for warning in answer.warnings],
+        reranker=answer.reranker,
         seconds={**answer.seconds, "total": total},
     )
 
@@ -107,6 +108,8 @@ def _hit(document: FoundDocument, explain: bool) -> SearchHit:
         vote_share=document.hit.share,
         aspects=list(document.aspects),
         window=int(by_window.argmax()),
+        rerank_score=document.rerank_score,
+        rerank_window=document.rerank_window,
         votes_by_window=by_window.tolist(),
         votes_by_voter=parts.sum(axis=1).tolist(),
         votes=parts.tolist() if explain else None,

@@ -1,4 +1,4 @@
-"""A backend made of two parts, the encoder and the search; how a part is called is left open.
+"""A backend made of parts: encoder, search, perhaps a reranker; how one is called is left open.
 
 `in_process.py` calls the parts directly, `ray/backend.py` over deployment handles.
 """
@@ -9,6 +9,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from mrag_pipeline.domain.filters import Filter
@@ -17,14 +18,18 @@ from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.question import Query, Question
+from mrag_pipeline.query.rerank import as_voted, deepened, is_reranked
 from mrag_pipeline.serving.backend import Ask, BackendState, out_of_time
 from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
+from mrag_pipeline.serving.parts.answer_reranker import Deepened
 from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
+from mrag_pipeline.settings.rerank import RerankSpec
 
 T = TypeVar("T")
 
 # The time limit of every call that is not a search; a service whose parts take longer is not ready.
 SIDE_CALL_S = 5.0
+RERANK_SHARE = 0.9  # of the time that is left after the search
 
 
 class EncoderPart(Protocol):
@@ -55,17 +60,42 @@ class SearchPart(Protocol):
         """The version that is searched at this moment."""
 
 
-class ComposedBackend(ABC):
-    """Answers a request with two calls: the encoder's `embed`, then the search's `search`."""
+class RerankPart(Protocol):
+    """`AnswerReranker`, or a handle to one. Errors that the caller is to see are returned."""
 
-    def __init__(self, encoder: EncoderPart, search: SearchPart) -> None:
+    def rerank(
+        self, answers: tuple[Deepened, ...], seconds: float
+    ) -> Awaitable[list[Answer] | MragError]:
+        """One request's answers in the reranker's order, each cut to its k."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerankStep:
+    """The reranker's part, and its settings."""
+
+    part: RerankPart
+    spec: RerankSpec
+
+
+class ComposedBackend(ABC):
+    """Answers a request with two calls: the encoder's `embed`, then the search's `search`.
+
+    With a reranker there is a third: the answers that are to be reranked go to its `rerank`.
+    """
+
+    def __init__(
+        self, encoder: EncoderPart, search: SearchPart, rerank: RerankStep | None = None
+    ) -> None:
         self._encoder = encoder
         self._search = search
+        self._rerank = rerank
 
     async def answer(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
         """The answers, in the order of the asks, all from one version."""
+        reranked = []
         for ask in asks:  # before others' queries are in the same batch
             check_query(ask.query)
+            reranked.append(is_reranked(ask.rerank, self._rerank is not None))
         if not asks:
             return []
         deadline = time.monotonic() + seconds
@@ -82,11 +112,42 @@ class ComposedBackend(ABC):
             )
             for ask, embedded_query in zip(asks, embedded.queries, strict=True)
         )
-        return await self._call(
+        if self._rerank is not None:
+            questions = tuple(
+                deepened(question, self._rerank.spec) if wanted else question
+                for question, wanted in zip(questions, reranked, strict=True)
+            )
+        answers = await self._call(
             lambda seconds_left: self._search.search(questions, embedded.mark, seconds_left),
             deadline,
             seconds,
         )
+        if self._rerank is not None and any(reranked):
+            rows = [row for row, wanted in enumerate(reranked) if wanted]
+            wanted = tuple(Deepened(answers[row], asks[row].k) for row in rows)
+            ordered = await self._reranked(self._rerank, wanted, deadline)
+            for row, answer in zip(rows, ordered, strict=True):
+                answers[row] = answer
+        return answers
+
+    async def _reranked(
+        self, step: RerankStep, answers: tuple[Deepened, ...], deadline: float
+    ) -> list[Answer]:
+        """The answers in the reranker's order; in the vote's if it fails, unless that is an error.
+
+        The part has a share of the time that is left, so that there is some to answer without it.
+        """
+        seconds = RERANK_SHARE * max(0.0, deadline - time.monotonic())
+        try:
+            return await self._call(
+                lambda seconds_left: step.part.rerank(answers, RERANK_SHARE * seconds_left),
+                time.monotonic() + seconds,
+                seconds,
+            )
+        except MragError as error:
+            if step.spec.on_error == "fail":
+                raise
+            return [as_voted(deep.answer, deep.k, error) for deep in answers]
 
     async def chunk(self, chunk_id: int, only: Filter | None = None) -> ChunkRow | None:
         """The live version's chunk; None if there is none, or if `only` does not match it."""

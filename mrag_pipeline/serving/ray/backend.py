@@ -30,8 +30,14 @@ from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.serving.live_version import LiveState
-from mrag_pipeline.serving.parts.composed_backend import ComposedBackend, seconds_left
+from mrag_pipeline.serving.parts.answer_reranker import Deepened
+from mrag_pipeline.serving.parts.composed_backend import (
+    ComposedBackend,
+    RerankStep,
+    seconds_left,
+)
 from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
+from mrag_pipeline.settings.rerank import RerankSpec
 
 T = TypeVar("T")
 
@@ -39,10 +45,24 @@ LOST = (RayActorError, WorkerCrashedError, ObjectLostError, ReplicaUnavailableEr
 
 
 class RayBackend(ComposedBackend):
-    """Calls the QueryEncoder and the HeadSearch deployments."""
+    """Calls the QueryEncoder and HeadSearch deployments, and Reranker where there is one."""
 
-    def __init__(self, encoder: DeploymentHandle, search: DeploymentHandle) -> None:
-        super().__init__(EncoderHandle(encoder), SearchHandle(search))
+    def __init__(
+        self,
+        encoder: DeploymentHandle,
+        search: DeploymentHandle,
+        reranker: DeploymentHandle | None = None,
+        rerank: RerankSpec | None = None,
+    ) -> None:
+        """Ready to answer.
+
+        Args:
+            rerank: the settings of the reranker, if there is one.
+        """
+        step = None
+        if reranker is not None:
+            step = RerankStep(RerankHandle(reranker), rerank or RerankSpec())
+        super().__init__(EncoderHandle(encoder), SearchHandle(search), step)
 
     async def _outcome(
         self,
@@ -133,6 +153,19 @@ class SearchHandle:
     def state(self) -> Awaitable[LiveState]:
         """The version that is searched at this moment."""
         return _awaitable(self._handle.state.remote())
+
+
+class RerankHandle:
+    """The Reranker deployment as a RerankPart."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    def rerank(
+        self, answers: tuple[Deepened, ...], seconds: float
+    ) -> Awaitable[list[Answer] | MragError]:
+        """One request's answers in the reranker's order, each cut to its k."""
+        return _awaitable(self._handle.rerank.remote(answers, seconds))
 
 
 def _awaitable(response: Any) -> Awaitable[Any]:

@@ -1,4 +1,4 @@
-"""The replicas of the service's three deployments; `app.py` makes Serve deployments of them.
+"""The replicas of the service's deployments; `app.py` makes Serve deployments of them.
 
 Errors that the caller is to see are returned: Ray would wrap a raised one into an error of its
 own. An error that is raised is a bug.
@@ -21,8 +21,10 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.query.rerank import Reranking
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.parts.answer_reranker import AnswerReranker
 from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.serving.ray.backend import RayBackend
@@ -41,6 +43,8 @@ MAX_THREADS = 4
 # Batches that a server searches at once: one is searched while another votes; more of them would
 # be smaller (docs/decisions/0063). Lite is Python and takes one.
 SERVER_BATCHES = 2
+# Requests of one replica that wait for a reranker's endpoint at the same time.
+ENDPOINT_REQUESTS = 8
 
 
 class EncoderReplica(QueryEncoder):
@@ -104,11 +108,35 @@ class SearchReplica(HeadSearch):
             self._index.close()
 
 
+class RerankerReplica(AnswerReranker):
+    """A replica of the deployment `Reranker`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """The model is loaded and warm; an endpoint is not asked before there is a question.
+
+        Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
+        """
+        resolved = Config.parse(config)
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        threads = resolved.serve.reranker_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        reranker = wiring.reranker(resolved, threads=threads)
+        is_local = not resolved.rerank.url
+        # A forward pass takes the whole device; an endpoint's answer is waited for.
+        num_threads = 1 if is_local else ENDPOINT_REQUESTS
+        super().__init__(Reranking(reranker, resolved.rerank), num_threads)
+        if is_local:
+            self.warm_up()
+
+
 class QueryApi:
-    """A replica of the deployment `QueryApi`: the HTTP API over the other two deployments."""
+    """A replica of the deployment `QueryApi`: the HTTP API over the other deployments."""
 
     def __init__(
-        self, config: Mapping[str, Any], encoder: DeploymentHandle, search: DeploymentHandle
+        self,
+        config: Mapping[str, Any],
+        encoder: DeploymentHandle,
+        search: DeploymentHandle,
+        reranker: DeploymentHandle | None = None,
     ) -> None:
         """Ready to build its app.
 
@@ -119,7 +147,7 @@ class QueryApi:
         self._keys = read_keys(resolved.serve)
         # With `serve deploy` the proxies listen where Serve was told to, not where our config says.
         check_exposure(resolved.serve, self._keys, _proxy_host())
-        self._backend = RayBackend(encoder, search)
+        self._backend = RayBackend(encoder, search, reranker, resolved.rerank)
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = KeyGuard(resolved.serve, self._keys)
         door = self._guard if self._keys else None

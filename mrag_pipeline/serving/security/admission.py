@@ -40,7 +40,7 @@ class Admission:
         if body.filter is not None:
             own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
         narrowed = self.narrowed(own_filter, body.tenant, caller)
-        return Ask(query, k, narrowed, body.min_heads, body.min_score)
+        return Ask(query, k, narrowed, body.min_heads, body.min_score, body.rerank)
 
     def check_batch(self, size: int) -> None:
         """Refuses a batch over the limit.

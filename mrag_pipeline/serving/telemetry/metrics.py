@@ -47,7 +47,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "mrag_stage_seconds",
-            "Search time by stage: windows, encode, search, fetch, vote, and total, their sum.",
+            "Search time by stage: windows, encode, search, fetch, vote, rerank; total, their sum.",
             ("stage", "strategy"),
             buckets=SECONDS,
             registry=self.registry,

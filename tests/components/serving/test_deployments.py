@@ -118,6 +118,18 @@ def test_the_encoder_grows_where_it_may() -> None:
     assert grown.ray_actor_options["num_cpus"] == 0
 
 
+def test_a_reranker_is_a_deployment_where_one_is_configured() -> None:
+    """The API calls it; on GPUs it takes no CPU."""
+    assert "Reranker" not in deployments()
+    serve = {"reranker_replicas": 2, "reranker_gpus": 0.5}
+    app = build(Config.parse({"rerank": {"model": "package:none"}, "serve": serve}))
+    assert len(app._bound_deployment.init_args) == 4
+    reranker = app._bound_deployment.init_args[3]._bound_deployment
+    assert (reranker.name, reranker.num_replicas) == ("Reranker", 2)
+    assert reranker.ray_actor_options["num_gpus"] == 0.5
+    assert reranker.ray_actor_options["num_cpus"] == 0
+
+
 def test_one_owner_on_lite() -> None:
     """Only one process may open the database."""
     with pytest.raises(ConfigError, match="only one process"):
