@@ -34,7 +34,7 @@ from mrag_pipeline.domain.voting import (
     choose_documents,
 )
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec, Encoder, Ranking, SearchRequest
+from mrag_pipeline.ports import AnySearchRequest, CollectionSpec, Encoder, Ranking, SearchRequest
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
@@ -97,9 +97,10 @@ class ListeningIndex(ExactIndex):
     last_requests: Sequence[SearchRequest] = ()
     last_rankings: Sequence[Ranking] = ()
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[Ranking]:
+    def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests."""
-        self.last_requests, self.last_rankings = requests, super().search(requests)
+        self.last_requests = [each for each in requests if isinstance(each, SearchRequest)]
+        self.last_rankings = super().search(requests)
         return list(self.last_rankings)
 
 
@@ -139,7 +140,7 @@ class Measured:
             votes = np.flatnonzero(weights)
             ballots = WeightedRankings(rankings.ids[votes], rankings.scores[votes], weights[votes])
             k = len(query.aspects)
-            listed = candidate_chunks(ballots, vote, max(RetrieveSpec().candidates, 4 * k))
+            listed = candidate_chunks(ballots, vote, max(RetrieveSpec().depth.candidates, 4 * k))
             owners = {chunk: self.documents[chunk] for chunk in listed}
             hits = choose_documents(ballots, owners, vote, k)
             ratios[number] = success(query, [hit.document_id for hit in hits], self.labelled).ratio

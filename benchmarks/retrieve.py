@@ -234,7 +234,7 @@ def main() -> None:
             )
             sentences = sentences_of(index, record)
             for num_windows in WINDOWS:
-                spec = RetrieveSpec(WindowSpec(max_windows=num_windows))
+                spec = RetrieveSpec(windows=WindowSpec(max_windows=num_windows))
                 retriever = Retriever(encoder, segmenter, index, record, spec)
                 queries = [
                     query_of(num_windows, sentences, encoder, segmenter)

@@ -126,9 +126,11 @@ def served(config: Config) -> Iterator[str]:
     """The service's address; everything in this process."""
     encoder = wiring.encoder(config)
     with closing(wiring.index(config)) as index:
-        backend = InProcessBackend(encoder, wiring.segmenter(config, encoder), index, config.serve)
+        segmenter = wiring.segmenter(config, encoder)
+        backend = InProcessBackend(encoder, segmenter, index, config.serve, config.retrieve)
         guard = KeyGuard(config.serve, Keys())
-        app = create_api(backend, config.serve, guard, RequestObserver(config.serve))
+        observer = RequestObserver(config.serve)
+        app = create_api(backend, config.serve, guard, observer, retrieve=config.retrieve)
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -73,7 +73,7 @@ def measure(
     with closing(wiring.index(config)) as index:
         record = live_record(index)
         return evaluate_stage(
-            lambda: SharingFinder(encoder, segmenter, index, record),
+            lambda: SharingFinder(encoder, segmenter, index, record, config.retrieve),
             labels.labelled,
             strategies,
             ks,

@@ -13,11 +13,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -32,6 +34,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.notify import NotifySpec
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.settings.retire import RetireSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.settings.staging import StagingSpec
@@ -66,6 +69,7 @@ class Config(BaseModel):
     milvus: MilvusSpec = MilvusSpec()
     ingest: IngestSpec = IngestSpec()
     sync: SyncSpec = SyncSpec()
+    retrieve: RetrieveSpec = RetrieveSpec()
     gate: GateSpec = GateSpec()
     retire: RetireSpec = RetireSpec()
     notify: NotifySpec = NotifySpec()
@@ -91,6 +95,7 @@ class Config(BaseModel):
         check_index_name(config.index)
         config._check_secrets()
         config._check_vectors()
+        config._check_retrieve()
         return config
 
     @classmethod
@@ -141,6 +146,31 @@ class Config(BaseModel):
                 f"milvus.vector_dtype = {stored!r} and staging.vector_dtype = {staged!r}",
                 "the same type in both, or milvus.vector_dtype = 'float32'",
                 f"set staging.vector_dtype = {stored!r} too (this builds a new version)",
+            )
+
+    def _check_retrieve(self) -> None:
+        for key, name in (
+            ("retrieve.strategy", self.retrieve.strategy),
+            ("gate.strategy", self.gate.strategy or self.retrieve.strategy),
+        ):
+            try:
+                option = strategy(name)
+            except ConfigError as error:
+                raise ConfigError(f"{key} = {name!r}", error.expected, error.fix) from None
+            if option.windows == "sub-queries":
+                raise ConfigError(
+                    f"{key} = {name!r}, which needs sub-queries for every query",
+                    "a strategy that needs the query alone, such as `adaptive`",
+                    f"name {name} in the queries that come with sub-queries",
+                )
+        choose_strategy("", {}, self.retrieve)
+        windows = self.retrieve.windows
+        if windows.min_part_words > windows.part_words:
+            raise ConfigError(
+                f"retrieve.windows.min_part_words = {windows.min_part_words} and part_words = "
+                f"{windows.part_words}",
+                "min_part_words of at most part_words",
+                "change either of them",
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -249,23 +279,23 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:
-    sections = {
-        name: {f.name for f in dataclasses.fields(field.annotation)}
-        if dataclasses.is_dataclass(field.annotation)
-        else None
-        for name, field in Config.model_fields.items()
-    }
-    for name, value in values.items():
-        if name not in sections:
-            raise _unknown_key(name, name, sections, "")
-        known = sections[name]
-        if known is None:
+    known = {name: field.annotation for name, field in Config.model_fields.items()}
+    _check_table(values, known, "")
+
+
+def _check_table(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
+    """Refuses keys that the table at `prefix` (`retrieve.`) has not, in tables within it too."""
+    for key, value in values.items():
+        if key not in known:
+            raise _unknown_key(f"{prefix}{key}", key, known, prefix)
+        if not dataclasses.is_dataclass(known[key]):
             continue
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{name} = {value!r}", f"a table: [{name}] with its keys below it")
-        for key in value:
-            if key not in known:
-                raise _unknown_key(f"{name}.{key}", key, known, f"{name}.")
+            raise ConfigError(
+                f"{prefix}{key} = {value!r}", f"a table: [{prefix}{key}] with its keys below it"
+            )
+        assert isinstance(known[key], type)
+        _check_table(value, get_type_hints(known[key]), f"{prefix}{key}.")
 
 
 def _wrong_value(error: ValidationError) -> ConfigError:

@@ -212,7 +212,9 @@ def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retri
     Raises: FingerprintMismatch if another encoder built the version.
     """
     loaded = encoder(config)
-    return Retriever(loaded, segmenter(config, loaded), index, record, reranking=reranking(config))
+    return Retriever(
+        loaded, segmenter(config, loaded), index, record, config.retrieve, reranking(config)
+    )
 
 
 def version_retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:

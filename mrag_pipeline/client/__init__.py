@@ -31,6 +31,7 @@ from mrag_pipeline.wire.schemas import (
     SearchBody,
     SearchHit,
     TextPiece,
+    VoterShares,
     WindowPart,
     WordedAnswer,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "ServiceRefused",
     "ServiceUnreachable",
     "TextPiece",
+    "VoterShares",
     "Where",
     "WindowPart",
     "WordedAnswer",

@@ -25,6 +25,7 @@ from mrag_pipeline.wire.schemas import (
     IndexState,
     SearchAnswer,
     SearchBody,
+    VoterShares,
     WordedAnswer,
 )
 
@@ -44,6 +45,7 @@ class SearchOptions(TypedDict, total=False):
     filter: Where | Filter | Mapping[str, Any] | None
     tenant: str
     windows: Sequence[str]  # the pieces to search by, or a fusion strategy's sub-queries
+    voters: Mapping[str, float] | VoterShares  # shares of heads, standard, lexical
     min_heads: int  # how many heads must answer in time; default: all
     min_score: float  # leave out hits whose cosine is lower
     rerank: bool  # whether the service's reranker orders the documents; default: if it has one

@@ -11,6 +11,7 @@ from typing import Literal
 
 from mrag_pipeline.domain.voting import PAPER, VoteSpec
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 # What is searched: the head collections; the standard vector, whole or cut into H pieces; words.
 VoterKind = Literal["heads", "standard", "lexical", "pieces"]
@@ -18,7 +19,7 @@ VoterKind = Literal["heads", "standard", "lexical", "pieces"]
 # what a chat model made of it.
 Windows = Literal["query", "aspects", "question", "sub-queries"]
 
-DEFAULT = "adaptive"
+DEFAULT = RetrieveSpec().strategy  # where the config names no other
 
 # Reciprocal rank fusion of one window's rankings: no diversity, all voters equal.
 FUSED = VoteSpec("reciprocal", power=1.0, standard_weight=1.0, lexical_weight=1.0, coverage=0.0)

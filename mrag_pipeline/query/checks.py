@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.strategies import Strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.query.voters import LEXICAL, STANDARD
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 
-def check_query(query: Query) -> Strategy:
+def check_query(query: Query, spec: RetrieveSpec) -> Strategy:
     """The query's strategy, if the query can be searched by it.
 
-    Raises: ConfigError for a query without text, an unknown strategy, missing sub-queries, or
-        windows where the strategy takes none.
+    Raises: ConfigError for a query without text, what `choose_strategy` refuses, missing
+        sub-queries, or windows where the strategy takes none.
     """
-    strategy = strategies.strategy(query.strategy)
+    strategy = choose_strategy(query.strategy, query.voters, spec)
     if not query.text.strip():
         raise ConfigError("a query without text", "some words to look for")
     has_text = any(text.strip() for text in query.windows)
@@ -27,13 +28,13 @@ def check_query(query: Query) -> Strategy:
         raise ConfigError(
             f"the strategy {strategy.name} without sub-queries",
             "the query put in several ways, as an LLM would",
-            "give them with the query, or use `aspect`: it needs none",
+            "give them with the query, or use `adaptive`: it needs none",
         )
     if query.windows and strategy.windows == "query":
         raise ConfigError(
             f"windows for the strategy {strategy.name}",
             "none: it searches by the whole query",
-            "leave them out, or use `aspect` or `standard-windows`",
+            "leave them out, or use `adaptive` or a strategy of windows",
         )
     if query.windows and not has_text:
         raise ConfigError("windows without text", "some words in at least one of them")

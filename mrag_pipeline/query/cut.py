@@ -18,13 +18,21 @@ from mrag_pipeline.settings.windows import WindowSpec
 
 
 def cut(query: Query, strategy: Strategy, segmenter: Segmenter, spec: WindowSpec) -> list[Window]:
-    """The query's windows, at least one: the whole query, the caller's windows, or ours."""
+    """The query's windows, at least one: the whole query, the caller's windows, or ours.
+
+    The caller's windows are in place of ours, as they are. Where the whole question is one of the
+    windows it stays the first of them.
+    """
     if strategy.windows == "query":
         return [whole(query.text)]
     if query.windows:
         scale: Scale = "sub-query" if strategy.windows == "sub-queries" else "given"
         texts = [text for text in query.windows if text.strip()]
-        return [given(query.text, text, scale) for text in texts]
+        windows = [given(query.text, text, scale) for text in texts]
+        if strategy.windows != "question":
+            return windows
+        others = [window for window in windows if window.text.split() != query.text.split()]
+        return [whole(query.text), *others]
     if strategy.windows == "question":
         return question_windows(query.text, segmenter.sentences(query.text), spec)
     return windows_of(query.text, segmenter.sentences(query.text), spec)

@@ -30,7 +30,7 @@ class QueryEmbedder:
     ) -> None:
         self._encoder = encoder
         self._segmenter = segmenter
-        self._spec = (spec or RetrieveSpec()).windows
+        self._spec = spec or RetrieveSpec()
 
     @property
     def card(self) -> EncoderCard:
@@ -40,15 +40,14 @@ class QueryEmbedder:
     def embed(self, queries: Sequence[Query]) -> list[EmbeddedQuery]:
         """The queries' windows and their embeddings, in order, from one call of the encoder.
 
-        Raises: ConfigError for a query without text, an unknown strategy, missing sub-queries, or
-            windows where the strategy takes none.
+        Raises: ConfigError, as `check_query` does.
         """
         if not queries:
             return []
         started = time.perf_counter()
-        chosen = [check_query(query) for query in queries]
+        chosen = [check_query(query, self._spec) for query in queries]
         cuts = [
-            cut(query, strategy, self._segmenter, self._spec)
+            cut(query, strategy, self._segmenter, self._spec.windows)
             for query, strategy in zip(queries, chosen, strict=True)
         ]
         cut_done = time.perf_counter()
@@ -59,14 +58,15 @@ class QueryEmbedder:
         embedded = []
         for query, strategy, windows in zip(queries, chosen, cuts, strict=True):
             rows = np.array([row_of[window.text] for window in windows], np.intp)
-            searched = windows_to_search(query, strategy, embeddings.standard[rows], self._spec)
+            standard = embeddings.standard[rows]
+            searched = windows_to_search(query, strategy, standard, self._spec.windows)
             embedded.append(
                 EmbeddedQuery(
                     tuple(windows[row] for row in searched.tolist()),
                     _rows(embeddings, rows[searched]),
                     seconds,
                     len(queries),
-                    tuple(self._aspects(query, windows, embeddings.standard[rows], searched)),
+                    tuple(self._aspects(query, windows, standard, searched)),
                 )
             )
         return embedded
@@ -86,7 +86,7 @@ class QueryEmbedder:
         """
         is_long = all(window.scale in ("query", "span") for window in windows[1:])
         sentences = self._segmenter.sentences(query.text) if is_long and len(windows) > 1 else ()
-        if len(sentences) > self._spec.max_windows:
+        if len(sentences) > self._spec.windows.max_windows:
             sentences = ()
         nearest = (standard @ standard[searched].T).argmax(axis=1).tolist()  # itself if searched
         return [

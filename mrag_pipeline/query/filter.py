@@ -22,7 +22,7 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.ports import AnySearchRequest, QueryIndex, Ranking
 from mrag_pipeline.query.joint_search import Batch, Ranked, search_joined
 from mrag_pipeline.query.timing import Deadline
-from mrag_pipeline.settings.retrieve import FilterSpec
+from mrag_pipeline.settings.filtering import FilterSpec
 
 # A search among M ids costs a server as much as one M / 5 hits deep (measured on 2.3.5), and with
 # M of N chunks matching, c matching hits lie c N / M deep: both cost the same at M^2 = 5 c N.

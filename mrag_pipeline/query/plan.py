@@ -9,13 +9,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.strategies import Strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.query.checks import check_embeddings, check_k, check_min_score
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.voters import Voters, voters_of
-from mrag_pipeline.settings.retrieve import RetrieveSpec
+from mrag_pipeline.settings.retrieve import DepthSpec, RetrieveSpec
+
+SEARCH_S = 30.0  # for the searches, if heads may be missing and no time is given
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,23 +33,24 @@ class SearchPlan:
 def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -> SearchPlan:
     """The requests of a question's voters, deep enough for its k.
 
-    Raises: ConfigError for k below 1, a min_score that is no cosine, or an unknown strategy;
-        FingerprintMismatch for another encoder's embeddings.
+    Raises: ConfigError for k below 1, a min_score that is no cosine, or what `choose_strategy`
+        refuses; FingerprintMismatch for another encoder's embeddings.
     """
-    strategy = strategies.strategy(question.query.strategy)
+    query = question.query
+    strategy = choose_strategy(query.strategy, query.voters, spec)
     check_k(question.k)
     check_min_score(question.min_score)
     embeddings = question.embedded.embeddings
     check_embeddings(embeddings, record)
-    limit = _depth(strategy, question.k, len(embeddings), spec)
+    limit = _depth(strategy, question.k, len(embeddings), spec.depth)
     seconds = question.seconds
     if seconds is None and question.min_heads is not None:
-        seconds = spec.seconds
+        seconds = SEARCH_S
     voters = voters_of(strategy, record, question.embedded, limit)
     return SearchPlan(question, strategy, voters, seconds)
 
 
-def _depth(strategy: Strategy, k: int, num_windows: int, spec: RetrieveSpec) -> int:
+def _depth(strategy: Strategy, k: int, num_windows: int, spec: DepthSpec) -> int:
     """How many hits each ranking has: enough for k documents of several passages each."""
     if strategy.windows == "question" or strategy.vote.rule == "reciprocal":
         # Reciprocal ranks fall slowly: what is deep in several rankings can still win.

@@ -6,9 +6,8 @@ Shape legend: W windows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.aspects import Aspect
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.heads import Embeddings
@@ -20,8 +19,9 @@ class Query:
     """A text to search for, and the strategy to search by."""
 
     text: str
-    strategy: str = strategies.DEFAULT
-    windows: tuple[str, ...] = ()  # replace the ones we would cut; a fusion strategy's sub-queries
+    strategy: str = ""  # "": the configured one
+    windows: tuple[str, ...] = ()  # in place of our own (`query/cut.py`); fusion's sub-queries
+    voters: Mapping[str, float] = field(default_factory=dict)  # shares, as in `choose_strategy`
 
 
 @dataclass(frozen=True, slots=True, eq=False)

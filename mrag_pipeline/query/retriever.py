@@ -6,10 +6,10 @@ run them in two places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from mrag_pipeline.domain import strategies
 from mrag_pipeline.domain.filters import Filter
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Encoder, QueryIndex, Segmenter
 from mrag_pipeline.query.answer import Answer
@@ -40,8 +40,9 @@ class Retriever:
         Raises: FingerprintMismatch if the encoder did not build the version.
         """
         check_encoder(encoder.card, record)
-        self._embedder = QueryEmbedder(encoder, segmenter, spec)
-        self._searcher = Searcher(index, record, spec)
+        self._spec = spec or RetrieveSpec()
+        self._embedder = QueryEmbedder(encoder, segmenter, self._spec)
+        self._searcher = Searcher(index, record, self._spec)
         self._reranking = reranking
 
     @property
@@ -52,11 +53,12 @@ class Retriever:
     def retrieve(
         self,
         query: str,
-        k: int = 10,
-        strategy: str = strategies.DEFAULT,
+        k: int | None = None,
+        strategy: str = "",
         sub_queries: Sequence[str] = (),
         *,
         windows: Sequence[str] = (),
+        voters: Mapping[str, float] | None = None,
         filter: Filter | None = None,  # noqa: A002 - its name in every other place
         min_heads: int | None = None,
         seconds: float | None = None,
@@ -66,21 +68,25 @@ class Retriever:
         """The k documents that answer the query best, or as many as were found.
 
         Args:
+            k, strategy: None and "": as the settings say.
             sub_queries: the fusion strategies need them.
-            windows: replace the ones we would cut, for the aspect strategies.
+            windows: in place of those that we would cut, for strategies of windows.
+            voters: their shares, as in `choose_strategy`; those left out as the settings say.
             filter: only documents that match.
             min_heads, seconds, min_score: as in Question.
             rerank: whether the reranker orders the documents; None: if there is one.
-        Raises: ConfigError for a query without text, k below 1, an unknown strategy, missing
-            sub-queries or a min_score that is no cosine; NotConfigured if `rerank` without a
-            reranker; HeadsMissing, IndexBusy, IndexUnavailable.
+        Raises: ConfigError for k below 1, a min_score that is no cosine, or what `check_query`
+            refuses; NotConfigured if `rerank` without a reranker; HeadsMissing, IndexBusy,
+            IndexUnavailable.
         """
+        k = self._spec.k if k is None else k
         check_k(k)
         check_min_score(min_score)
         reranking = self._reranking if is_reranked(rerank, self._reranking is not None) else None
-        if strategies.strategy(strategy).windows == "sub-queries":
-            windows = sub_queries
-        searched = Query(query, strategy, tuple(windows))
+        option = choose_strategy(strategy, {}, self._spec)
+        if option.windows == "sub-queries":
+            windows = sub_queries or windows
+        searched = Query(query, option.name, tuple(windows), voters or {})
         [embedded] = self._embedder.embed([searched])
         question = Question(searched, embedded, k, filter, min_heads, seconds, min_score=min_score)
         if reranking is None:

@@ -22,7 +22,11 @@ from mrag_pipeline.query.read import DocumentLookup, look_up_candidates, read_hi
 from mrag_pipeline.query.score import Scores, score, score_requests, scores_of
 from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import Votes, choose_hits, collect_votes
+from mrag_pipeline.settings.filtering import FilterSpec
 from mrag_pipeline.settings.retrieve import RetrieveSpec
+
+READ_EARLY = 2  # chunks per requested document that are read before the vote is final
+FUSED_DOCUMENTS = 5  # of each sub-query that come before any of a deeper rank
 
 
 class Searcher:
@@ -34,11 +38,13 @@ class Searcher:
         record: VersionRecord,
         spec: RetrieveSpec | None = None,
         lookup: DocumentLookup | None = None,
+        filtering: FilterSpec | None = None,
     ) -> None:
         self._index = index
         self._lookup = lookup or index  # of the candidates' documents
         self._record = record
         self._spec = spec or RetrieveSpec()
+        self._filtering = filtering or FilterSpec()
 
     @property
     def record(self) -> VersionRecord:
@@ -82,12 +88,12 @@ class Searcher:
         stopwatch.stop("search")
         collection = self._record.chunks_collection()
         documents, rows = look_up_candidates(
-            self._lookup, collection, list(votes_of.values()), self._spec.read_early
+            self._lookup, collection, list(votes_of.values()), READ_EARLY
         )
         stopwatch.stop("fetch")
 
         def choose(votes: Votes, documents: Mapping[int, str]) -> list[Hit]:
-            return choose_hits(votes, documents, self._spec.fused_documents)
+            return choose_hits(votes, documents, FUSED_DOCUMENTS)
 
         hits = {number: choose(votes, documents) for number, votes in votes_of.items()}
         stopwatch.stop("vote")
@@ -118,7 +124,7 @@ class Searcher:
                 continue
             for (number, plan), rankings in zip(group.items(), ranked, strict=True):
                 try:
-                    votes_of[number] = collect_votes(plan, rankings, self._spec.candidates)
+                    votes_of[number] = collect_votes(plan, rankings, self._spec.depth.candidates)
                 except MragError as error:
                     errors[number] = error
         return votes_of, errors
@@ -136,7 +142,7 @@ class Searcher:
             wanted,
             batches,
             deadline,
-            self._spec.filtering,
+            self._filtering,
         )
 
     def _scores(

@@ -61,14 +61,14 @@ def collect_votes(plan: SearchPlan, ranked: Ranked, num_candidates: int) -> Vote
 
 
 def _window_weights(plan: SearchPlan, ranked: Ranked) -> NDArray[np.float64] | None:
-    """How much each window counts, by the standard vector's best hits; None: each the same."""
-    vote = plan.strategy.vote
-    if not vote.sure or STANDARD not in plan.voters.names:
+    """How much each window counts beside the whole question; None: there is no whole question."""
+    if plan.strategy.windows != "question":
         return None
-    standard = ranked[plan.voters.names.index(STANDARD)]
-    if standard is None or plan.question.embedded.windows[0].scale != "query":
-        return None  # late, or the caller's own windows: each is meant
-    return window_confidence(standard.scores[:, 0], vote)
+    windows, names = plan.question.embedded.windows, plan.voters.names
+    standard = ranked[names.index(STANDARD)] if STANDARD in names else None
+    if standard is None or windows[-1].scale == "given":
+        return np.ones(len(windows))  # nothing says how sure they are; or each is meant
+    return window_confidence(standard.scores[:, 0], plan.strategy.vote)
 
 
 def choose_hits(votes: Votes, documents: Mapping[int, str], fused_documents: int) -> list[Hit]:

@@ -47,7 +47,7 @@ class InProcessBackend(ComposedBackend):
         step = None
         if reranking is not None and self._reranker is not None:
             step = RerankStep(self._reranker, reranking.spec)
-        super().__init__(self._query_encoder, self._head_search, step)
+        super().__init__(self._query_encoder, self._head_search, step, retrieve)
         self._max_calls = spec.max_ongoing + spec.max_queued
         self._num_calls = 0
 

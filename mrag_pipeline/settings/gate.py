@@ -12,7 +12,7 @@ class GateSpec:
     """How a new version is compared with the live one, and what it must reach."""
 
     queries: str = ""  # file of labelled queries (JSON Lines) for both versions; "": none
-    strategy: str = "adaptive"
+    strategy: str = ""  # of both versions; "": as `[retrieve]` says
     overlap_k: PositiveCount = 10  # documents compared for the overlap
     max_fall: Share = 0.02  # in the mean success ratio, against the live version
     min_overlap: Share = 0.0  # mean share of the live version's documents found again

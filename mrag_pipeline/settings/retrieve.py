@@ -1,33 +1,71 @@
-"""How deep a query searches; no table of the config file. It never changes a query's meaning."""
+"""`[retrieve]`: how queries are answered that do not say it themselves.
+
+Nothing here decides what is stored: a change needs no ingest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from annotated_types import Interval
+
+from mrag_pipeline.settings.bounds import Amount, PositiveAmount, PositiveCount, Share
 from mrag_pipeline.settings.windows import WindowSpec
+
+# A Milvus server's longest ranking.
+Hits = Annotated[int, Interval(ge=1, le=16_384)]
 
 
 @dataclass(frozen=True, slots=True)
-class FilterSpec:
-    """When each way of filtering is used. Affects the cost, never the answer."""
+class VoteConstants:
+    """`[retrieve.vote]`: constants of the default strategy's vote; None: the strategy's own.
 
-    few_ids: int = 1_000  # matching chunks are searched by id, even in a small collection
-    most_ids: int = 10_000  # are the most that are searched by id, even in a large one
-    first_depth: int = 4  # depth of the first longer ranking, as a multiple of the ordinary one
-    max_hits: int | None = None  # of a ranking; None: as many as the index answers
+    Their meanings are those of `domain/voting.VoteSpec`.
+    """
+
+    decay: Annotated[float, Interval(gt=0.0, le=1.0)] | None = None
+    constant: PositiveAmount | None = None
+    power: Annotated[float, Interval(ge=1.0, le=16.0)] | None = None
+    coverage: Share | None = None
+    whole_constant: Amount | None = None
+    unsure: Amount | None = None
+    sure: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoterShares:
+    """`[retrieve.voters]`: how much each kind of voter counts in the default strategy.
+
+    Only their ratios matter. 0: not searched. None: the strategy's own.
+    """
+
+    heads: Amount | None = None  # all heads together
+    standard: Amount | None = None
+    lexical: Amount | None = None  # where the version has no words, the others vote without it
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSpec:
+    """`[retrieve.depth]`: how deep a query searches.
+
+    Doubling any of them moved figures by under 0.003 (measured).
+    """
+
+    hits_per_voter: Hits = 64  # over all windows; a vote at rank 8 counts 1/256 of one at rank 0
+    min_hits_per_ranking: Hits = 8
+    reciprocal_hits: Hits = 192  # as hits_per_voter, where votes fall slowly with the rank
+    min_reciprocal_hits: Hits = 24
+    candidates: Hits = 512  # chunks whose rows are fetched before documents are ranked
 
 
 @dataclass(frozen=True, slots=True)
 class RetrieveSpec:
-    """How deep a query searches. Doubling any of them moved figures by under 0.003 (measured)."""
+    """How a query is answered, unless it says so itself."""
 
+    strategy: str = "adaptive"  # a row of domain/strategies.py
+    k: PositiveCount = 10  # documents
     windows: WindowSpec = field(default_factory=WindowSpec)
-    hits_per_voter: int = 64  # over all windows; a vote at rank 8 counts 1/256 of one at rank 0
-    min_hits_per_ranking: int = 8
-    reciprocal_hits: int = 192  # as hits_per_voter, where votes fall slowly with the rank
-    min_reciprocal_hits: int = 24
-    candidates: int = 512  # chunks whose rows are fetched before documents are ranked
-    read_early: int = 2  # chunks per requested document that are read before the vote is final
-    fused_documents: int = 5  # of each sub-query that come before any of a deeper rank
-    seconds: float = 30.0  # for the searches, if heads may be missing and no timeout is given
-    filtering: FilterSpec = field(default_factory=FilterSpec)
+    vote: VoteConstants = field(default_factory=VoteConstants)
+    voters: VoterShares = field(default_factory=VoterShares)
+    depth: DepthSpec = field(default_factory=DepthSpec)

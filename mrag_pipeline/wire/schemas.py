@@ -22,6 +22,20 @@ MAX_TIMEOUT_S = 600.0
 
 
 # ------------------------------------------------------------------ questions
+Share = Annotated[float, Field(ge=0.0, le=1e6)]
+
+
+class VoterShares(Schema):
+    """How much each kind of voter counts: only the ratios matter.
+
+    0 does not even search it; one that is left out keeps the share that it has in the strategy.
+    """
+
+    heads: Share | None = Field(default=None, description="All heads together.")
+    standard: Share | None = Field(default=None, description="The ordinary vector.")
+    lexical: Share | None = Field(default=None, description="The words, by BM25.")
+
+
 class SearchBody(Schema):
     """A question, and how to answer it."""
 
@@ -41,8 +55,16 @@ class SearchBody(Schema):
     )
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
-    k: int = Field(default=10, ge=1, le=MAX_K, description="Documents to fetch.")
-    strategy: str = Field(default="adaptive", max_length=64, examples=["aspect"])
+    k: int | None = Field(
+        default=None, ge=1, le=MAX_K, description="Documents to fetch. Default: the service's."
+    )
+    strategy: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        examples=["aspect"],
+        description="Default: the service's.",
+    )
     filter: Filter | None = Field(default=None, description="Search only documents that match.")
     tenant: str | None = Field(
         default=None,
@@ -53,7 +75,11 @@ class SearchBody(Schema):
         default=None,
         min_length=1,
         max_length=256,
-        description="Search by these pieces instead of cutting the query; sub-queries for fusion.",
+        description="Search by these pieces instead of cutting the query, each counting fully; "
+        "`adaptive` has the whole query beside them. Sub-queries for fusion.",
+    )
+    voters: VoterShares | None = Field(
+        default=None, description="Shares of the vote, in place of the strategy's own."
     )
     min_heads: int | None = Field(
         default=None,
@@ -286,7 +312,8 @@ class IndexState(Schema):
     model: str
     heads: list[HeadState]
     strategies: dict[str, str] = Field(description="Each strategy's name and what it does.")
-    default_strategy: str
+    default_strategy: str = Field(description="Of a request that names none.")
+    default_k: int = Field(default=10, description="Documents for a request that names no number.")
     examples: list[str] = Field(description="Questions to try.")
 
 

@@ -15,7 +15,7 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
-from tests.support.query_world import QUERIES, SPEC, WAYS, WORLD
+from tests.support.query_world import QUERIES, WAYS, WORLD
 
 FILTERS = [
     Condition("metadata.shelf", "eq", "a"),
@@ -51,7 +51,7 @@ def test_a_filtered_answer_is_exact_on_lite(
     alone = WORLD.searcher(WORLD.matching_alone(wanted))
     for query in QUERIES:
         question = WORLD.question(query, strategy, k=6, filter=wanted)
-        searcher = WORLD.searcher(lite, replace(SPEC, filtering=WAYS[way]))
+        searcher = WORLD.searcher(lite, filtering=WAYS[way])
         [found] = searcher.search([question])
         [right] = alone.search([replace(question, filter=None)])
         assert found.documents() == right.documents()

@@ -17,8 +17,9 @@ from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.settings.chunking import ChunkingSpec
+from mrag_pipeline.settings.filtering import FilterSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
-from mrag_pipeline.settings.retrieve import FilterSpec, RetrieveSpec
+from mrag_pipeline.settings.retrieve import DepthSpec, RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
 from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
@@ -30,7 +31,8 @@ WORDS = [
 VERSION = "v0123456789ab"
 WINDOWS = WindowSpec(short_words=4, span_words=4, run_words=8, max_windows=6)
 # So shallow that even rankings of a few chunks are cut and every way to filter is used.
-SPEC = RetrieveSpec(WINDOWS, hits_per_voter=4, min_hits_per_ranking=2, candidates=40)
+DEPTH = DepthSpec(hits_per_voter=4, min_hits_per_ranking=2, candidates=40)
+SPEC = RetrieveSpec(windows=WINDOWS, depth=DEPTH)
 WAYS = {
     "among ids": FilterSpec(),
     "longer rankings": FilterSpec(most_ids=0, first_depth=1),
@@ -130,8 +132,10 @@ class World:
         [embedded] = QueryEmbedder(self.encoder, FakeSegmenter(), SPEC).embed([to_embed])
         return Question(to_embed, embedded, **wanted)
 
-    def searcher(self, index: Any = None, spec: RetrieveSpec = SPEC) -> Searcher:
-        return Searcher(index or self.index, self.record, spec)
+    def searcher(
+        self, index: Any = None, spec: RetrieveSpec = SPEC, filtering: FilterSpec | None = None
+    ) -> Searcher:
+        return Searcher(index or self.index, self.record, spec, filtering=filtering)
 
 
 WORLD = World()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
+from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged, setting, template
+from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.settings.retrieve import RetrieveSpec, VoteConstants, VoterShares
 
 
 def test_the_template_is_the_defaults() -> None:
@@ -18,14 +24,37 @@ def test_the_template_is_the_defaults() -> None:
     assert Config.parse(tomllib.loads(template())) == Config.parse({})
 
 
+# A key whose default is the strategy's own stands in the template as a comment.
+OPTIONAL = re.compile(r"^# (\w+) = (\S+)", re.MULTILINE)
+
+
 def test_the_template_names_every_key() -> None:
-    """The file shows every setting that exists, and no other."""
+    """The file shows every setting that exists, and no other; tables within tables too."""
+
+    def check(shown: Mapping[str, Any], table: type, name: str) -> None:
+        hints = get_type_hints(table)
+        defaults = {key.name: key.default for key in dataclasses.fields(table)}
+        unset = {key for key, default in defaults.items() if default is None}
+        assert set(shown) == set(hints) - unset, name
+        assert unset <= set(dict(OPTIONAL.findall(template()))), name
+        for key, hint in hints.items():
+            if dataclasses.is_dataclass(hint):
+                check(shown[key], hint, f"{name}.{key}")  # type: ignore[arg-type]
+
     shown = tomllib.loads(template())
     assert set(shown) == set(Config.model_fields)
     for name, field in Config.model_fields.items():
         if dataclasses.is_dataclass(field.annotation):
-            keys = {key.name for key in dataclasses.fields(field.annotation)}
-            assert set(shown[name]) == keys, name
+            check(shown[name], field.annotation, name)
+
+
+def test_the_template_shows_the_default_strategys_own_constants() -> None:
+    """Uncommenting what it says of the vote and its voters changes nothing."""
+    commented = {key: float(value) for key, value in OPTIONAL.findall(template())}
+    assert commented.pop("decay") == strategy("aspect").vote.decay
+    shares = {key: commented.pop(key) for key in ("heads", "standard", "lexical")}
+    spec = RetrieveSpec(vote=VoteConstants(**commented), voters=VoterShares(**shares))
+    assert choose_strategy("", {}, spec) == choose_strategy("", {}, RetrieveSpec())
 
 
 @pytest.mark.parametrize(
@@ -35,6 +64,13 @@ def test_the_template_names_every_key() -> None:
         ({"chunking": {"max_token": 9}}, "`chunking.max_token`", "`chunking.max_tokens`?"),
         ({"milvus": {"url": "x.db"}}, "`milvus.url`", "did you mean `milvus.uri`?"),
         ({"workers": {"zzz": 1}}, "`workers.zzz`", "`mrag init` writes every key"),
+        ({"retrieve": {"window": {}}}, "`retrieve.window`", "did you mean `retrieve.windows`?"),
+        (
+            {"retrieve": {"windows": {"span_word": 9}}},
+            "`retrieve.windows.span_word`",
+            "did you mean `retrieve.windows.span_words`?",
+        ),
+        ({"retrieve": {"voters": {"bm25": 1}}}, "`retrieve.voters.bm25`", "`mrag init` writes"),
     ],
 )
 def test_an_unknown_key_suggests_the_similar_one(
@@ -60,6 +96,7 @@ def test_an_unknown_key_suggests_the_similar_one(
         ({"workers": {"pool": "dask"}}, "workers.pool"),
         ({"workers": {"device": "gpu"}}, "workers.device"),
         ({"staging": {"compression": "zip"}}, "staging.compression"),
+        ({"retrieve": {"vote": 2}}, "retrieve.vote"),
     ],
 )
 def test_a_wrong_value_is_reported_with_its_key(values: dict[str, Any], where: str) -> None:
@@ -84,6 +121,15 @@ def test_a_wrong_value_is_reported_with_its_key(values: dict[str, Any], where: s
         ('encoder.layers=["a"]', "encoder.layers[0] = 'a'", "a whole number"),
         ("serve.log_queries=maybe", "serve.log_queries = 'maybe'", "true or false"),
         ("gate.queries=5", "gate.queries = 5", "a string"),
+        ("retrieve.k=0", "retrieve.k = 0", "a number above 0"),
+        ("retrieve.vote.power=0.5", "retrieve.vote.power = 0.5", "a number of at least 1"),
+        ("retrieve.vote.coverage=two", "retrieve.vote.coverage = 'two'", "a number"),
+        ("retrieve.voters.heads=-1", "retrieve.voters.heads = -1", "a number of at least 0"),
+        (
+            "retrieve.depth.candidates=20000",
+            "retrieve.depth.candidates = 20000",
+            "a number of at most 16384",
+        ),
         (
             "milvus.index_params={M = [1]}",
             "milvus.index_params.M = [1]",
@@ -121,6 +167,7 @@ def test_a_wrong_value_says_what_was_expected(assignment: str, found: str, expec
         ("ingest", "max_dead_letter_share", -0.1),
         ("ingest", "max_dead_letter_share", 1.1),
         ("ingest", "min_recall", 1.1),
+        ("retrieve", "k", 0),
     ],
 )
 def test_a_number_out_of_range_is_refused(section: str, key: str, value: float) -> None:
@@ -300,3 +347,49 @@ def test_an_index_of_16_bits_holds_what_is_staged(dtype: str) -> None:
         with pytest.raises(ConfigError, match=r"milvus\.vector_dtype") as caught:
             Config.parse({"milvus": {"vector_dtype": dtype}, "staging": {"vector_dtype": staged}})
         assert f"staging.vector_dtype = '{dtype}'" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "expected"),
+    [
+        ({"strategy": "adaptve"}, "retrieve.strategy = 'adaptve'", "one of adaptive"),
+        ({"strategy": "fusion"}, "retrieve.strategy = 'fusion'", "the query alone"),
+        ({"vote": {"decay": 0.5}}, "retrieve.vote.decay = 0.5", "one of constant"),
+        ({"strategy": "mrag", "vote": {"power": 2}}, "retrieve.vote.power = 2", "one of decay"),
+        ({"vote": {"unsure": 1.5}}, "retrieve.vote.unsure = 1.5", "unsure below sure"),
+        (
+            {"voters": {"heads": 0, "standard": 0, "lexical": 0}},
+            "no voter of the strategy adaptive",
+            "a share for one of",
+        ),
+        ({"strategy": "split", "voters": {"heads": 1}}, "shares of voters", "none"),
+        ({"windows": {"part_words": 3}}, "retrieve.windows.min_part_words = 5", "at most"),
+    ],
+)
+def test_settings_of_a_query_that_contradict_each_other_are_refused(
+    settings: dict[str, Any], found: str, expected: str
+) -> None:
+    """When the config is read, not at the first query."""
+    with pytest.raises(ConfigError) as caught:
+        Config.parse({"retrieve": settings})
+    assert caught.value.found.startswith(found)
+    assert expected in caught.value.expected
+
+
+def test_a_gate_with_an_unknown_strategy_is_refused() -> None:
+    """Before hours of embedding, not after."""
+    with pytest.raises(ConfigError, match=r"gate\.strategy = 'aspct'") as caught:
+        Config.parse({"gate": {"strategy": "aspct"}})
+    assert caught.value.fix == "did you mean `aspect`?"
+
+
+def test_the_settings_of_queries_are_no_part_of_a_version() -> None:
+    """The request that names a version differs in nothing but the config that is kept with it."""
+    plain = Config.parse({"corpus": {"uri": "/docs.jsonl"}})
+    retrieve = {"strategy": "hybrid", "k": 3, "windows": {"span_words": 8}, "voters": {"heads": 2}}
+    changed = Config.parse({"corpus": {"uri": "/docs.jsonl"}, "retrieve": retrieve})
+    assert changed.retrieve != plain.retrieve
+    requests = [dataclasses.asdict(wiring.request(config)) for config in (plain, changed)]
+    kept = [request.pop("config") for request in requests]
+    assert requests[0] == requests[1]
+    assert kept[0] != kept[1]

@@ -15,6 +15,7 @@ from mrag_pipeline.serving.http.health_routes import health_router
 from mrag_pipeline.serving.http.index_routes import index_router
 from mrag_pipeline.serving.http.search_routes import search_router
 from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 
 DESCRIPTION = """\
@@ -38,12 +39,15 @@ def create_api(
     guard: Guard,
     observer: Observer,
     answerer: Answerer | None = None,
+    retrieve: RetrieveSpec | None = None,
 ) -> FastAPI:
     """The app. The caller closes the parts.
 
     Args:
         answerer: None: /v1/answer responds that no chat model is configured.
+        retrieve: the backend's settings, which are also the defaults of requests.
     """
+    retrieve = retrieve or RetrieveSpec()
     app = FastAPI(
         title="Multi-Head RAG",
         summary="Finds documents for questions that have several aspects.",
@@ -55,13 +59,13 @@ def create_api(
         redirect_slashes=False,
     )
     error_handlers.install(app)
-    admission = Admission(spec)
+    admission = Admission(spec, retrieve)
     app.include_router(search_router(backend, admission, guard, observer))
     app.include_router(answer_router(backend, admission, guard, observer, answerer))
-    app.include_router(index_router(backend, admission, guard, spec))
+    app.include_router(index_router(backend, admission, guard, spec, retrieve))
     app.include_router(health_router(backend))
     app.include_router(pages.router())
-    app.openapi = openapi.document(app, spec)  # type: ignore[method-assign]
+    app.openapi = openapi.document(app, spec, retrieve)  # type: ignore[method-assign]
     # The last one is the outermost: the observer sees what the guard refuses.
     guard.protect(app)
     observer.install(app)

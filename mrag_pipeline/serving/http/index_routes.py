@@ -14,6 +14,7 @@ from mrag_pipeline.serving.http.api_ports import Caller, Guard
 from mrag_pipeline.serving.http.disconnects import unless_left
 from mrag_pipeline.serving.http.openapi import ALWAYS, problems
 from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import Chunk, IndexState
 
@@ -21,7 +22,11 @@ INT64_MAX = 2**63 - 1
 
 
 def index_router(
-    backend: Backend, admission: Admission, guard: Guard, spec: ServeSpec
+    backend: Backend,
+    admission: Admission,
+    guard: Guard,
+    spec: ServeSpec,
+    retrieve: RetrieveSpec,
 ) -> APIRouter:
     """The routes over a backend."""
     router = APIRouter(prefix="/v1", tags=["index"])
@@ -38,7 +43,11 @@ def index_router(
         state = await unless_left(request, backend.state(), spec.timeout_s)
         if state.record is None:
             raise NotReady(state.reason, "a live version")
-        return wire_format.json_of(wire_format.index_state(state.record, spec.examples))
+        return wire_format.json_of(
+            wire_format.index_state(
+                state.record, spec.examples, retrieve.strategy, admission.default_k()
+            )
+        )
 
     @router.get(
         "/chunks/{chunk_id}",

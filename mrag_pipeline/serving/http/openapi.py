@@ -14,6 +14,7 @@ from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving.http.problem_table import INTERNAL, TABLE, TYPES, type_of
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
     AnswerBody,
@@ -82,18 +83,18 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def document(app: FastAPI, spec: ServeSpec) -> Callable[[], dict[str, Any]]:
+def document(app: FastAPI, spec: ServeSpec, retrieve: RetrieveSpec) -> Callable[[], dict[str, Any]]:
     """The function for `app.openapi`; it builds the document once."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _built(app, spec)
+            app.openapi_schema = _built(app, spec, retrieve)
         return app.openapi_schema
 
     return openapi
 
 
-def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
+def _built(app: FastAPI, spec: ServeSpec, retrieve: RetrieveSpec) -> dict[str, Any]:
     built = get_openapi(
         title=app.title,
         version=app.version,
@@ -105,7 +106,7 @@ def _built(app: FastAPI, spec: ServeSpec) -> dict[str, Any]:
     schemas = built.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in _definitions(UNROUTED).items():
         schemas.setdefault(name, schema)
-    _limit(schemas, spec)
+    _limit(schemas, spec, retrieve)
     return built
 
 
@@ -115,22 +116,24 @@ def _definitions(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
     return definitions
 
 
-def _limit(schemas: dict[str, Any], spec: ServeSpec) -> None:
-    """Replaces the schemas' upper bounds by this service's limits."""
+def _limit(schemas: dict[str, Any], spec: ServeSpec, retrieve: RetrieveSpec) -> None:
+    """Replaces the schemas' upper bounds and defaults by this service's."""
     for name in ("SearchBody", "AnswerBody"):
         fields = schemas[name]["properties"]
         fields["query"]["maxLength"] = spec.max_query_chars
-        fields["k"]["maximum"] = spec.max_k
-        fields["k"]["default"] = min(fields["k"]["default"], spec.max_k)
-        fields["strategy"]["enum"] = list(STRATEGIES)
-        _array(fields["windows"])["items"]["maxLength"] = spec.max_query_chars
+        _option(fields["k"], "integer")["maximum"] = spec.max_k
+        fields["k"]["default"] = min(retrieve.k, spec.max_k)
+        _option(fields["strategy"], "string")["enum"] = list(STRATEGIES)
+        fields["strategy"]["default"] = retrieve.strategy
+        _option(fields["windows"], "array")["items"]["maxLength"] = spec.max_query_chars
     tokens = schemas["AnswerBody"]["properties"]["max_context_tokens"]
     tokens["anyOf"][0]["maximum"] = spec.max_context_tokens
     schemas["BatchBody"]["properties"]["searches"]["maxItems"] = spec.max_batch_queries
 
 
-def _array(field: dict[str, Any]) -> dict[str, Any]:
-    return next(option for option in field["anyOf"] if option.get("type") == "array")
+def _option(field: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The schema of that type among those that a field may have."""
+    return next(option for option in field["anyOf"] if option.get("type") == kind)
 
 
 def _response(status: int) -> dict[str, Any]:

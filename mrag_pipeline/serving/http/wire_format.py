@@ -12,7 +12,7 @@ from typing import Any
 from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
-from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
+from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.verdicts import Levels
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
@@ -78,8 +78,10 @@ def chunk(row: ChunkRow) -> Chunk:
     return Chunk.model_construct(**_passage(row))
 
 
-def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
-    """A version's record, as callers see it."""
+def index_state(
+    record: VersionRecord, examples: Sequence[str], default_strategy: str, default_k: int
+) -> IndexState:
+    """A version's record, as callers see it, and what a request gets that does not say."""
     return IndexState(
         index=record.index,
         version=record.version,
@@ -92,7 +94,8 @@ def index_state(record: VersionRecord, examples: Sequence[str]) -> IndexState:
             for head, weight in zip(record.encoder.heads, record.importance(), strict=True)
         ],
         strategies={name: strategy.summary for name, strategy in STRATEGIES.items()},
-        default_strategy=DEFAULT,
+        default_strategy=default_strategy,
+        default_k=default_k,
         examples=list(examples),
     )
 

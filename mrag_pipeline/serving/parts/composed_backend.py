@@ -24,6 +24,7 @@ from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
 from mrag_pipeline.serving.parts.answer_reranker import Deepened
 from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
 from mrag_pipeline.settings.rerank import RerankSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 T = TypeVar("T")
 
@@ -84,17 +85,27 @@ class ComposedBackend(ABC):
     """
 
     def __init__(
-        self, encoder: EncoderPart, search: SearchPart, rerank: RerankStep | None = None
+        self,
+        encoder: EncoderPart,
+        search: SearchPart,
+        rerank: RerankStep | None = None,
+        retrieve: RetrieveSpec | None = None,
     ) -> None:
+        """Ready to answer.
+
+        Args:
+            retrieve: the settings that encoder and search have too.
+        """
         self._encoder = encoder
         self._search = search
         self._rerank = rerank
+        self._retrieve = retrieve or RetrieveSpec()
 
     async def answer(self, asks: Sequence[Ask], seconds: float) -> list[Answer]:
         """The answers, in the order of the asks, all from one version."""
         reranked = []
         for ask in asks:  # before others' queries are in the same batch
-            check_query(ask.query)
+            check_query(ask.query, self._retrieve)
             reranked.append(is_reranked(ask.rerank, self._rerank is not None))
         if not asks:
             return []

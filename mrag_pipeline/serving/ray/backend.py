@@ -38,6 +38,7 @@ from mrag_pipeline.serving.parts.composed_backend import (
 )
 from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
 from mrag_pipeline.settings.rerank import RerankSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 T = TypeVar("T")
 
@@ -53,16 +54,18 @@ class RayBackend(ComposedBackend):
         search: DeploymentHandle,
         reranker: DeploymentHandle | None = None,
         rerank: RerankSpec | None = None,
+        retrieve: RetrieveSpec | None = None,
     ) -> None:
         """Ready to answer.
 
         Args:
             rerank: the settings of the reranker, if there is one.
+            retrieve: the settings that encoder and search have too.
         """
         step = None
         if reranker is not None:
             step = RerankStep(RerankHandle(reranker), rerank or RerankSpec())
-        super().__init__(EncoderHandle(encoder), SearchHandle(search), step)
+        super().__init__(EncoderHandle(encoder), SearchHandle(search), step, retrieve)
 
     async def _outcome(
         self,

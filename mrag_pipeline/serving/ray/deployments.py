@@ -65,6 +65,7 @@ class EncoderReplica(QueryEncoder):
             encoder,
             wiring.segmenter(resolved, encoder),
             resolved.serve,
+            resolved.retrieve,
             # A single request may use several cores; when several wait, others need them.
             before_batch=lambda num_requests: encoder.use_threads(
                 threads if num_requests == 1 else 1
@@ -92,6 +93,7 @@ class SearchReplica(HeadSearch):
         super().__init__(
             self._index,
             resolved.serve,
+            resolved.retrieve,
             num_parallel_batches=SERVER_BATCHES if can.is_shared else 1,
             # With strong reads a deleted row must be gone at once.
             cache_documents=not can.has_strong_reads,
@@ -144,10 +146,11 @@ class QueryApi:
         """
         resolved = Config.parse(config)
         self._configured = resolved.serve
+        self._retrieve = resolved.retrieve
         self._keys = read_keys(resolved.serve)
         # With `serve deploy` the proxies listen where Serve was told to, not where our config says.
         check_exposure(resolved.serve, self._keys, _proxy_host())
-        self._backend = RayBackend(encoder, search, reranker, resolved.rerank)
+        self._backend = RayBackend(encoder, search, reranker, resolved.rerank, resolved.retrieve)
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = KeyGuard(resolved.serve, self._keys)
         door = self._guard if self._keys else None
@@ -169,7 +172,7 @@ class QueryApi:
 
     def _app(self, spec: ServeSpec, guard: KeyGuard) -> ASGIApp:
         answerer = Answerer(self._chat, spec.max_context_tokens) if self._chat else None
-        return create_api(self._backend, spec, guard, self._observer, answerer)
+        return create_api(self._backend, spec, guard, self._observer, answerer, self._retrieve)
 
 
 def _proxy_host() -> str:

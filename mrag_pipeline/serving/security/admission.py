@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mrag_pipeline.domain import filters
 from mrag_pipeline.domain.filters import All, Condition, Filter
-from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import ConfigError, Forbidden
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.backend import Ask
 from mrag_pipeline.serving.http.api_ports import Caller
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import SearchBody
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Turns request bodies into Asks, within one service's limits."""
+    """Turns request bodies into Asks, within one service's limits and with its defaults."""
 
     spec: ServeSpec
+    retrieve: RetrieveSpec = field(default_factory=RetrieveSpec)
 
     def ask(self, body: SearchBody, caller: Caller) -> Ask:
         """The Ask for a body.
 
-        Raises: ConfigError for a value over a limit, a wrong filter or strategy; Forbidden for
-            another tenant's documents.
+        Raises: ConfigError for a value over a limit, a wrong filter, strategy or share of a voter;
+            Forbidden for another tenant's documents.
         """
         self._check_size("query", len(body.query))
         for row, window in enumerate(body.windows or ()):
             self._check_size(f"windows[{row}]", len(window))
-        # The default k is not refused where max_k is lower.
-        k = body.k if "k" in body.model_fields_set else min(body.k, self.spec.max_k)
+        k = self.default_k() if body.k is None else body.k
         if k > self.spec.max_k:
             raise ConfigError(f"k = {k}", f"at most {self.spec.max_k}", "ask for fewer")
-        strategy(body.strategy)
-        query = Query(body.query, body.strategy, tuple(body.windows or ()))
+        shares = body.voters.model_dump(exclude_none=True) if body.voters else {}
+        strategy = choose_strategy(body.strategy or "", shares, self.retrieve)
+        query = Query(body.query, strategy.name, tuple(body.windows or ()), shares)
         own_filter = None
         if body.filter is not None:
             own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
         narrowed = self.narrowed(own_filter, body.tenant, caller)
         return Ask(query, k, narrowed, body.min_heads, body.min_score, body.rerank)
+
+    def default_k(self) -> int:
+        """Documents for a request that names no k: never more than the service allows."""
+        return min(self.retrieve.k, self.spec.max_k)
 
     def check_batch(self, size: int) -> None:
         """Refuses a batch over the limit.

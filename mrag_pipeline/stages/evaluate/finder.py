@@ -16,6 +16,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Encoder, QueryIndex, Segmenter
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
 
 
@@ -36,11 +37,16 @@ class SharingFinder:
     """Uses the product's retriever; does once what several strategies need of one query."""
 
     def __init__(
-        self, encoder: Encoder, segmenter: Segmenter, index: QueryIndex, record: VersionRecord
+        self,
+        encoder: Encoder,
+        segmenter: Segmenter,
+        index: QueryIndex,
+        record: VersionRecord,
+        spec: RetrieveSpec | None = None,
     ) -> None:
         self._encoder = SharedEncoder(encoder)
         self._index = SharedIndex(index)
-        self._retriever = Retriever(self._encoder, segmenter, self._index, record)
+        self._retriever = Retriever(self._encoder, segmenter, self._index, record, spec)
 
     def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
         """The documents that the retriever returns."""

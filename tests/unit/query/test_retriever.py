@@ -46,7 +46,7 @@ QUERY = (
     "the shaggy herding dog ran over the hills. a cool giant star rich in carbon shone. "
     "she ate layered butter cake from brittany. a curved sword of hammered steel hung there."
 )
-SPEC = RetrieveSpec(WindowSpec(short_words=8, span_words=8, run_words=16, max_windows=32))
+SPEC = RetrieveSpec(windows=WindowSpec(short_words=8, span_words=8, run_words=16, max_windows=32))
 
 
 class SmallIndex:

@@ -24,8 +24,10 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.embed import QueryEmbedder
-from mrag_pipeline.query.question import Query
+from mrag_pipeline.query.plan import plan_search
+from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.query.vote import collect_votes
 from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.staging.tables import chunk_table
 from tests.support.fake_encoder import FakeSegmenter
@@ -99,10 +101,9 @@ def test_a_filtered_answer_is_that_of_an_index_of_matching_chunks_only(
     way: str, wanted: Filter, query: str, strategy: str, k: int
 ) -> None:
     """The same documents, passages, votes and parts, however the filter is applied."""
-    spec = replace(SPEC, filtering=WAYS[way])
     question = WORLD.question(query, strategy, k=k, filter=wanted)
-    [answer] = WORLD.searcher(spec=spec).search([question])
-    matching_only = WORLD.searcher(WORLD.matching_alone(wanted), spec)
+    [answer] = WORLD.searcher(filtering=WAYS[way]).search([question])
+    matching_only = WORLD.searcher(WORLD.matching_alone(wanted), filtering=WAYS[way])
     [expected] = matching_only.search([replace(question, filter=None)])
     assert content_of(answer) == content_of(expected)
     assert all(matches(wanted, document.row) for document in answer.found)
@@ -115,7 +116,7 @@ def test_each_way_to_filter_is_taken() -> None:
     requests = {}
     for way, filtering in WAYS.items():
         spy = Spy(WORLD.index)
-        WORLD.searcher(spy, replace(SPEC, filtering=filtering)).search([question])
+        WORLD.searcher(spy, filtering=filtering).search([question])
         *searched, _scores = spy.calls
         requests[way] = [request for call in searched for request in call]
     ids = WORLD.index.matching(WORLD.record.chunks_collection(), wanted).tolist()
@@ -381,7 +382,7 @@ def test_a_filter_and_a_missing_head(way: str) -> None:
     index = Slow(WORLD.index, "l00_h02")
     wanted = Condition("metadata.shelf", "eq", "a")
     question = WORLD.question(QUERIES[1], filter=wanted, min_heads=2, seconds=9.0)
-    [answer] = WORLD.searcher(index, replace(SPEC, filtering=WAYS[way])).search([question])
+    [answer] = WORLD.searcher(index, filtering=WAYS[way]).search([question])
     assert answer.missing == ("l00_h02",)
     assert answer.found
 
@@ -415,7 +416,7 @@ def test_given_windows_are_searched_as_they_are() -> None:
     """In their order, near-duplicates too; located in the query where it contains them."""
     embedder = QueryEmbedder(CountingEncoder(), FakeSegmenter(), SPEC)
     [embedded] = embedder.embed(
-        [Query("a dog and a star", windows=("a star", "a star ", "cake", " "))]
+        [Query("a dog and a star", "aspect", windows=("a star", "a star ", "cake", " "))]
     )
     assert [(window.text, window.start, window.end) for window in embedded.windows] == [
         ("a star", 10, 16),
@@ -423,6 +424,28 @@ def test_given_windows_are_searched_as_they_are() -> None:
         ("cake", 0, 16),
     ]
     assert {window.scale for window in embedded.windows} == {"given"}
+
+
+def test_the_whole_question_stays_beside_given_windows() -> None:
+    """First, and once, where the strategy's windows are the question and its parts."""
+    embedder = QueryEmbedder(CountingEncoder(), FakeSegmenter(), SPEC)
+    windows = ("cake", "a  dog and a star", "a star")
+    [embedded] = embedder.embed([Query("a dog and a star", "adaptive", windows)])
+    assert [(window.text, window.scale) for window in embedded.windows] == [
+        ("a dog and a star", "query"),
+        ("cake", "given"),
+        ("a star", "given"),
+    ]
+
+
+def test_given_windows_count_fully() -> None:
+    """Whatever their confidence: a window about nothing in the index finds its nearest too."""
+    query = Query("dog on the hill", "adaptive", ("cake", "steel sword"))
+    [embedded] = QueryEmbedder(WORLD.encoder, FakeSegmenter(), SPEC).embed([query])
+    plan = plan_search(Question(query, embedded, k=5), WORLD.record, SPEC)
+    votes = collect_votes(plan, list(WORLD.index.search(plan.voters.requests)), 40)
+    assert votes.rankings.window_weights is not None
+    assert votes.rankings.window_weights.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -451,7 +474,7 @@ def test_a_retriever_takes_windows_a_filter_and_fewer_heads() -> None:
     answer = retriever.retrieve(
         "dog and star", 5, windows=("dog", "star"), filter=wanted, min_heads=3, seconds=9.0
     )
-    assert [window.text for window in answer.windows] == ["dog", "star"]
+    assert [window.text for window in answer.windows] == ["dog and star", "dog", "star"]
     assert answer.missing == ("l00_h01",)
     assert {document.row.metadata["shelf"] for document in answer.found} == {"b"}
     assert set(answer.seconds) == {"windows", "encode", "search", "fetch", "vote", "score"}

@@ -26,7 +26,7 @@ def backend(tmp_path: Path) -> Iterator[InProcessBackend]:
 @pytest.mark.parametrize("explain", [True, False])
 def test_an_answer_keeps_its_numbers_on_the_wire(backend: InProcessBackend, explain: bool) -> None:
     """Votes, windows, voters and rows as the stages have them; valid by the schema."""
-    [answer] = asyncio.run(backend.answer([Ask(Query(QUERY, windows=("dog", "star")), 3)], 5.0))
+    [answer] = asyncio.run(backend.answer([Ask(Query(QUERY, "aspect", ("dog", "star")), 3)], 5.0))
     sent = wire_format.search_answer(answer, explain, 1.5)
     read = SearchAnswer.model_validate_json(sent.model_dump_json(), strict=True)
     assert read.seconds == {**answer.seconds, "total": 1.5}

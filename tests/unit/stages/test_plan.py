@@ -64,6 +64,21 @@ def test_the_same_request_has_the_same_version() -> None:
     assert Build(DOCUMENTS).plan().manifest == Build(DOCUMENTS).plan().manifest
 
 
+def test_another_config_of_queries_is_the_same_version() -> None:
+    """Of the config as a whole nothing is in the fingerprint: what is stored decides."""
+    build = Build(DOCUMENTS)
+    request = build.request()
+    changed = dataclasses.replace(request, config={"retrieve": {"strategy": "hybrid", "k": 3}})
+    assert changed.config != request.config
+    other = plan(
+        changed,
+        *(build.reader, build.encoder, build.segmenter),
+        lambda _: build.staging,
+        None,
+    )
+    assert other.manifest.version == build.plan().manifest.version
+
+
 def test_another_corpus_or_chunking_is_another_version() -> None:
     """A changed file, one document more, other chunks."""
     changed = Build(DOCUMENTS)
