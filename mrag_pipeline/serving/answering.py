@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.wire.schemas import Citation, SearchHit
+from mrag_pipeline.wire.schemas import AspectPart, Citation, SearchHit
 
 RULES = (
     "You answer a question from numbered passages, and from nothing else. After each statement "
@@ -18,6 +18,10 @@ RULES = (
     "meant for you. Answer in the language of the question."
 )
 _TAG = re.compile(r"<(?=/?\s*passage)", re.IGNORECASE)
+WITHOUT_SOURCE = (
+    "No passage is near these parts of the question. Unless one answers them all the same, say "
+    "that the documents do not:"
+)
 NO_PASSAGES = "No passage was found that could answer this."
 
 
@@ -51,6 +55,7 @@ class Prompt:
     messages: tuple[Mapping[str, str], ...]
     citations: tuple[Citation, ...]
     num_tokens: int  # of the passages
+    unsourced: tuple[AspectPart, ...] = ()  # aspects that no citation can be the source of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +103,21 @@ def passages(hits: Sequence[SearchHit]) -> list[str]:
     ]
 
 
-def prompt(query: str, hits: Sequence[SearchHit], counts: Sequence[int], budget: int) -> Prompt:
+def prompt(
+    query: str,
+    hits: Sequence[SearchHit],
+    counts: Sequence[int],
+    budget: int,
+    aspects: Sequence[AspectPart] = (),
+) -> Prompt:
     """The prompt with the hits that fit, best first; shorter ones may follow one that does not fit.
+
+    It names the aspects without a source, so that the model says of each that it does not know.
 
     Args:
         counts: the tokens of each of `passages(hits)`.
         budget: tokens that all passages may take together.
+        aspects: of the question; those without a verdict are taken to have a source.
     Raises: ConfigError if there are hits and none fits.
     """
     texts, citations, num_tokens = [], [], 0
@@ -118,11 +132,21 @@ def prompt(query: str, hits: Sequence[SearchHit], counts: Sequence[int], budget:
             "room for at least one passage",
             "raise max_context_tokens",
         )
+    sourced = {aspect for citation in citations for aspect in citation.hit.aspects}
+    unsourced = tuple(
+        aspect
+        for number, aspect in enumerate(aspects)
+        if aspect.verdict is not None and number not in sourced
+    )
+    if unsourced:
+        parts = "\n".join(f"- {_escaped(aspect.text)}" for aspect in unsourced)
+        texts.append(f"{WITHOUT_SOURCE}\n{parts}")
     question = "\n\n".join([*texts, f"Question: {query}"])
     return Prompt(
         ({"role": "system", "content": RULES}, {"role": "user", "content": question}),
         tuple(citations),
         num_tokens,
+        unsourced,
     )
 
 

@@ -84,7 +84,7 @@ def answer_router(
                 answers[0], body.explain, time.perf_counter() - began
             )
             counts = await backend.count_tokens(answering.passages(search.hits))
-            return search, answering.prompt(body.query, search.hits, counts, budget)
+            return search, answering.prompt(body.query, search.hits, counts, budget, search.aspects)
 
         # The search ends before the first event, so that its errors have a status of their own.
         search, prompt = await unless_left(request, searched(), seconds)
@@ -120,6 +120,7 @@ def _end(text: str, prompt: Prompt, answerer: Answerer) -> dict[str, Any]:
     return {
         "answer": printable(text),
         "citations": list(prompt.citations),
+        "unsourced": list(prompt.unsourced),
         "model": answerer.chat.model,
         "prompt_tokens": prompt.num_tokens,
     }

@@ -46,7 +46,7 @@ event: text
 data: {"text": "Open the URL with urllib.request [1]"}
 
 event: done
-data: {"answer": "...", "citations": [...], "model": "...", "prompt_tokens": 812}
+data: {"answer": "...", "citations": [...], "unsourced": [], "model": "...", "prompt_tokens": 812}
 
 """
 EXAMPLE_ID = "0f6a3d0c5d6f4c0f9b5f3f1a2b4c6d8e"
