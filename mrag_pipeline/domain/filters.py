@@ -22,6 +22,7 @@ from mrag_pipeline.errors import ConfigError
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
 Scalar = str | bool | int | float
+Kind = Literal["string", "boolean", "number"]  # values of one kind are compared
 
 MAX_DEPTH = 8  # of all, any and not in each other
 MAX_CONDITIONS = 64
@@ -65,7 +66,7 @@ class Condition:
             raise ConfigError(f"{self.op} with a list", "one value", "for several there is `in`")
         else:
             _check_value(self.value)
-            kind = _kind(self.value)
+            kind = kind_of(self.value)
             if self.op == "prefix" and kind != "string":
                 raise ConfigError(f"prefix with {_shown(self.value)}", "a string")
             if self.op in _ORDERS and kind == "boolean":
@@ -242,13 +243,13 @@ def _check_text(text: str) -> None:
 
 
 def _holds(condition: Condition, stored: object) -> bool:
-    kind = _kind(stored)
+    kind = kind_of(stored)
     if kind is None or condition.op == "exists":
         return kind is not None
     value = condition.value
     if isinstance(value, tuple):
-        return any(_kind(option) == kind and stored == option for option in value)
-    return _kind(value) == kind and _compared(condition.op, stored, value)
+        return any(kind_of(option) == kind and stored == option for option in value)
+    return kind_of(value) == kind and _compared(condition.op, stored, value)
 
 
 def _compared(op: Op, stored: Any, value: Any) -> bool:
@@ -268,7 +269,7 @@ def _compared(op: Op, stored: Any, value: Any) -> bool:
     return bool(stored >= value)
 
 
-def _kind(value: object) -> Literal["string", "boolean", "number"] | None:
+def kind_of(value: object) -> Kind | None:
     """The kind of values that a value is compared with; None if it matches nothing."""
     if isinstance(value, str):
         return "string"

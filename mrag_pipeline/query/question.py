@@ -43,6 +43,7 @@ class Question:
     embedded: EmbeddedQuery
     k: int = 10  # documents
     filter: Filter | None = None  # only documents that match
+    visible: Filter | None = None  # a part of the filter: what the caller may see at all
     min_heads: int | None = None  # heads that must answer; None: all, and the standard vector too
     seconds: float | None = None  # for the searches; None: as long as the index takes
     passages: bool = False  # whether each hit has the passage that each window found

@@ -88,7 +88,15 @@ class Retriever:
             windows = sub_queries or windows
         searched = Query(query, option.name, tuple(windows), voters or {})
         [embedded] = self._embedder.embed([searched])
-        question = Question(searched, embedded, k, filter, min_heads, seconds, min_score=min_score)
+        question = Question(
+            searched,
+            embedded,
+            k,
+            filter=filter,
+            min_heads=min_heads,
+            seconds=seconds,
+            min_score=min_score,
+        )
         if reranking is None:
             return self._searcher.search([question])[0]
         [answer] = self._searcher.search([deepened(question, reranking.spec)])

@@ -14,6 +14,7 @@ from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow, QueryIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.filter import search_filtered
+from mrag_pipeline.query.filter_warnings import filter_warnings
 from mrag_pipeline.query.joint_search import Ranked, search_joined
 from mrag_pipeline.query.passages import read_passages, with_passages
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
@@ -179,6 +180,9 @@ class Searcher:
         embedded = votes.plan.question.embedded
         levels = levels_in(self._record.config)
         found, aspects = score(votes, hits, rows, scores, levels)
+        shown = [rows[hit.chunk_ids[0]] for hit in hits]
+        collection = self._record.chunks_collection()
+        warnings = filter_warnings(self._index, collection, votes.plan.question, shown)
         return Answer(
             strategy=votes.plan.strategy.name,
             version=self._record.version,
@@ -191,4 +195,5 @@ class Searcher:
             num_batched=embedded.num_batched,
             aspects=tuple(aspects),
             levels=levels,
+            warnings=tuple(warnings),
         )

@@ -27,6 +27,7 @@ class Ask:
     k: int = 10
     filter: Filter | None = None
     min_heads: int | None = None  # None: all must answer
+    visible: Filter | None = None  # of the filter, what the caller may see at all: the tenant's
     min_score: float | None = None  # hits whose best cosine is lower are left out
     rerank: bool | None = None  # None: if a reranker is configured
 

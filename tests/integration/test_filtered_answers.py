@@ -12,9 +12,8 @@ import pytest
 
 from mrag_pipeline.domain.filters import AnyOf, Condition, Not
 from mrag_pipeline.index.milvus.adapter import open_index
-from mrag_pipeline.ports import CollectionSpec, VectorIndex
+from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
-from mrag_pipeline.staging.tables import chunk_table, head_table
 from tests.support.query_world import QUERIES, WAYS, WORLD
 
 FILTERS = [
@@ -28,16 +27,9 @@ FILTERS = [
 def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorIndex]:
     """The generated chunks in Milvus Lite, with some text rows deleted."""
     path = tmp_path_factory.mktemp("lite") / "x.db"
-    ids = np.array([chunk.id for chunk in WORLD.chunks], np.int64)
     with closing(open_index(MilvusSpec(uri=str(path)), "toy")) as index:
-        for head, name in enumerate(WORLD.record.head_collections()):
-            vectors = np.ascontiguousarray(WORLD.made.heads[:, head])
-            spec = CollectionSpec(name, "head", vectors.shape[1])
-            index.load(spec, [head_table(ids, vectors, "float32")])
-        standard = WORLD.made.standard
-        texts = CollectionSpec(WORLD.record.chunks_collection(), "chunks", standard.shape[1])
-        index.load(texts, [chunk_table(WORLD.chunks, standard)])
-        index.delete(texts.name, sorted(WORLD.deleted))
+        WORLD.load(index, range(len(WORLD.chunks)))
+        index.delete(WORLD.record.chunks_collection(), sorted(WORLD.deleted))
         yield index
 
 

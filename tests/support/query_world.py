@@ -12,7 +12,7 @@ from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec
+from mrag_pipeline.ports import CollectionSpec, VectorIndex
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
@@ -105,9 +105,13 @@ class World:
 
     def holding(self, wanted: Callable[[Chunk], bool]) -> ExactIndex:
         """An index of some of the chunks."""
-        rows = [row for row, chunk in enumerate(self.chunks) if wanted(chunk)]
-        ids = np.array([self.chunks[row].id for row in rows], np.int64)
         index = ExactIndex("toy")
+        self.load(index, [row for row, chunk in enumerate(self.chunks) if wanted(chunk)])
+        return index
+
+    def load(self, index: VectorIndex, rows: Sequence[int]) -> None:
+        """Loads some of the chunks into every collection of an index."""
+        ids = np.array([self.chunks[row].id for row in rows], np.int64)
         for head, name in enumerate(self.record.head_collections()):
             vectors = np.ascontiguousarray(self.made.heads[rows, head])
             index.load(
@@ -120,7 +124,6 @@ class World:
         words = self.record.lexical_collection()
         index.load(CollectionSpec(str(words), "lexical", 0, self.record.lexical), [table])
         index.load(texts, [table])
-        return index
 
     def matching_alone(self, wanted: Filter) -> ExactIndex:
         """An index of only the chunks that match a filter."""

@@ -117,8 +117,9 @@ class ComposedBackend(ABC):
                 ask.query,
                 embedded_query,
                 ask.k,
-                ask.filter,
-                ask.min_heads,
+                filter=ask.filter,
+                min_heads=ask.min_heads,
+                visible=ask.visible,
                 min_score=ask.min_score,
             )
             for ask, embedded_query in zip(asks, embedded.queries, strict=True)

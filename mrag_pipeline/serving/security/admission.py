@@ -42,7 +42,8 @@ class Admission:
         if body.filter is not None:
             own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
         narrowed = self.narrowed(own_filter, body.tenant, caller)
-        return Ask(query, k, narrowed, body.min_heads, body.min_score, body.rerank)
+        visible = self.narrowed(None, body.tenant, caller)
+        return Ask(query, k, narrowed, body.min_heads, visible, body.min_score, body.rerank)
 
     def default_k(self) -> int:
         """Documents for a request that names no k: never more than the service allows."""
