@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mrag_pipeline.report.paper import PaperFigures, published
 from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
 from mrag_pipeline.stages.evaluate.evaluate import strategies_for
 from mrag_pipeline.stages.evaluate.finder import SharingFinder
+from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
 from mrag_pipeline.stages.versions.lookup import live_record
 
 BASELINES = (*RIVALS, "standard-windows")  # of the paired differences
@@ -70,10 +71,16 @@ def measure(
     progress = flow_progress(config.index)
     encoder = wiring.encoder(config)
     segmenter = wiring.segmenter(config, encoder)
-    with closing(wiring.index(config)) as index:
+    with ExitStack() as opened:
+        meter = None
+        if config.rerank.is_configured:
+            meter = RerankMeter(opened.enter_context(closing(wiring.reranker(config))))
+        index = opened.enter_context(closing(wiring.index(config)))
         record = live_record(index)
         return evaluate_stage(
-            lambda: SharingFinder(encoder, segmenter, index, record, config.retrieve),
+            lambda: SharingFinder(
+                encoder, segmenter, index, record, config.retrieve, meter, config.rerank
+            ),
             labels.labelled,
             strategies,
             ks,
@@ -81,6 +88,7 @@ def measure(
             record,
             index,
             progress,
+            meter,
         )
 
 

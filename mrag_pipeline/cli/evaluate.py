@@ -18,7 +18,7 @@ from mrag_pipeline.domain.evaluation import AT_N, DEFAULT_KS
 from mrag_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mrag_pipeline.domain.evaluation import Evaluation, Measure
+    from mrag_pipeline.domain.evaluation import Evaluation, Measure, RerankGain
     from mrag_pipeline.domain.success import Interval
     from mrag_pipeline.flows.evaluate import EvaluateResult
     from mrag_pipeline.report.paper import PaperFigures
@@ -74,6 +74,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure what every strategy finds of labelled queries, beside ordinary RAG and BM25.
+
+    With a reranker ([rerank]), what it buys and costs each strategy is measured too.
 
     A data set's index, named after it, is built first; a second run reuses it. Data sets are
     downloaded once, or read from the folder in MRAG_DATASETS. Each line of your own queries is
@@ -166,6 +168,12 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     rank_ks = [k for k in evaluation.ks if k != AT_N]
     if rank_ks:
         _print("ranks by trec_eval, mean over queries, 95% intervals", _ranks(evaluation, rank_ks))
+    if evaluation.reranking is not None:
+        title = (
+            f"reranked by {evaluation.reranking.reranker}: over the same strategy without, 95% "
+            "intervals; passages scored and ms, mean of a question"
+        )
+        _print(title, _reranked(evaluation, evaluation.reranking, first_k, rank_ks))
     if paper:
         title = "the authors' own published means, k = n (arXiv 2406.05085): theirs, not ours"
         _print(title, _published(paper))
@@ -217,6 +225,31 @@ def _ranks(evaluation: Evaluation, ks: Sequence[str]) -> Table:
                 else _plain(figure.mean.value if figure else None)
             )
         table.add_row(strategy, *cells)
+    return table
+
+
+def _reranked(
+    evaluation: Evaluation, gain: RerankGain, first_k: str, rank_ks: Sequence[str]
+) -> Table:
+    table = _table()
+    table.add_column("strategy", no_wrap=True)
+    columns: list[tuple[Measure, str]] = [("success_ratio", first_k)]
+    columns += [("ndcg", k) for k in rank_ks[:1]]
+    for measure, k in columns:
+        name = _RANK_NAMES.get(measure, "success")
+        table.add_column(f"{name}, k={k}", justify="right", no_wrap=True)
+        table.add_column("over without", justify="right", no_wrap=True)
+    table.add_column("scored", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    for strategy in evaluation.strategies:
+        cells = []
+        for measure, k in columns:
+            figure = gain.figure(strategy, measure, k)
+            difference = figure.against(strategy) if figure else None
+            cells.append(_plain(figure.mean.value if figure else None))
+            cells.append(_with_width(difference.interval, "+") if difference else "")
+        cost = gain.costs[strategy]
+        table.add_row(strategy, *cells, f"{cost.pairs:.0f}", f"{cost.ms:.0f}")
     return table
 
 

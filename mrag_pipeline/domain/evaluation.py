@@ -6,7 +6,7 @@ Plain values that can be written as JSON and read back; drawn and printed elsewh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -102,6 +102,27 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankCost:
+    """What reranking one strategy's answers costs, mean of a question."""
+
+    pairs: float  # of window and passage that are scored
+    ms: float  # to score them: the pairs, by the mean time of one
+
+
+@dataclass(frozen=True, slots=True)
+class RerankGain:
+    """The figures of strategies with a reranker; those without it are the evaluation's own."""
+
+    reranker: str
+    figures: tuple[Figure, ...]  # each with its difference to the same strategy without
+    costs: Mapping[str, RerankCost]  # by strategy
+
+    def figure(self, strategy: str, measure: Measure, k: str) -> Figure | None:
+        """The figure, None if it was not taken."""
+        return _figure(self.figures, strategy, measure, k)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """All that `mrag evaluate` reports."""
 
@@ -113,6 +134,7 @@ class Evaluation:
     importance: Mapping[str, float]  # of each head
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     examples: tuple[Example, ...] = ()
+    reranking: RerankGain | None = None  # None: no reranker is configured
 
     def is_by_aspects(self) -> bool:
         """Whether success is the mean over several numbers of aspects, else over the queries."""
@@ -124,10 +146,7 @@ class Evaluation:
 
     def figure(self, strategy: str, measure: Measure, k: str) -> Figure | None:
         """The figure, None if it was not taken."""
-        wanted = (strategy, measure, k)
-        return next(
-            (own for own in self.figures if (own.strategy, own.measure, own.k) == wanted), None
-        )
+        return _figure(self.figures, strategy, measure, k)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -180,6 +199,31 @@ def figures_of(
     return tuple(figures)
 
 
+def gains_of(
+    labelled: LabelledSet,
+    rankings: Mapping[str, Rankings],
+    reranked: Mapping[str, Rankings],
+    ks: Sequence[str],
+    rank_measures: RankMeasures | None = None,
+) -> tuple[Figure, ...]:
+    """Each reranked strategy's figures, with the paired difference to the strategy as it was.
+
+    Args:
+        rankings, reranked: by strategy, as for `figures_of`.
+        ks, rank_measures: as for `figures_of`.
+    """
+    figures: list[Figure] = []
+    for strategy, ranked in reranked.items():
+        name = f"{strategy} reranked"
+        both = {strategy: rankings[strategy], name: ranked}
+        figures += [
+            replace(figure, strategy=strategy)
+            for figure in figures_of(labelled, both, ks, (strategy,), rank_measures)
+            if figure.strategy == name
+        ]
+    return tuple(figures)
+
+
 def groups_of(labelled: LabelledSet) -> NDArray[np.int64]:
     """(Q,) the group of each query, groups counting the same: by aspects, or all in one."""
     counts = np.array([query.num_named for query in labelled.queries], np.int64)
@@ -201,6 +245,11 @@ def curve_of(labelled: LabelledSet, ranked: Rankings, ks: Sequence[int]) -> dict
 def depth(k: str, num_aspects: int) -> int:
     """How many documents are fetched."""
     return num_aspects if k == AT_N else int(k)
+
+
+def _figure(figures: Sequence[Figure], strategy: str, measure: Measure, k: str) -> Figure | None:
+    wanted = (strategy, measure, k)
+    return next((own for own in figures if (own.strategy, own.measure, own.k) == wanted), None)
 
 
 def _columns(outcomes: Sequence[Success]) -> tuple[list[float], list[float], list[float]]:

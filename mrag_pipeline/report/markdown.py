@@ -62,6 +62,7 @@ def page(
     ]
     for measure in _TITLES:
         parts += _measure(evaluation, measure)
+    parts += _reranking(evaluation)
     parts += _paper(evaluation, paper)
     if plots:
         parts += ["## Plots", *(f"![{name}]({name})" for name in plots)]
@@ -140,6 +141,40 @@ def _by_aspects(figures: Sequence[Figure]) -> str:
         for figure in figures
     ]
     return _table(("strategy", *map(str, counts), "mean"), rows)
+
+
+def _reranking(evaluation: Evaluation) -> list[str]:
+    gain = evaluation.reranking
+    if gain is None:
+        return []
+    parts = [
+        f"## Reranked by {gain.reranker}",
+        "The same strategies with their documents in the reranker's order, and the paired "
+        "difference to each without it.",
+    ]
+    for measure in _TITLES:
+        for k in evaluation.ks:
+            rows = []
+            for strategy in evaluation.strategies:
+                plain = evaluation.figure(strategy, measure, k)
+                figure = gain.figure(strategy, measure, k)
+                difference = figure.against(strategy) if figure else None
+                if plain and figure and difference:
+                    unclear = "" if difference.is_clear else " (unclear)"
+                    found = (str(plain.mean), str(figure.mean), f"{difference.interval}{unclear}")
+                    rows.append((strategy, *found))
+            if rows:
+                header = ("strategy", "without", "reranked", "difference")
+                parts += [f"{_TITLES[measure]}, k = {k}:", _table(header, rows)]
+    costs = [
+        (strategy, f"{cost.pairs:.1f}", f"{cost.ms:.1f}") for strategy, cost in gain.costs.items()
+    ]
+    parts += [
+        "What a question costs, on the mean: the passages that are scored, by the mean time of one "
+        "in this run.",
+        _table(("strategy", "passages scored", "ms"), costs),
+    ]
+    return parts
 
 
 def _paper(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> list[str]:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from mrag_pipeline.domain.evaluation import (
     Evaluation,
     Example,
+    RerankCost,
+    RerankGain,
     Subject,
     WindowVote,
     curve_of,
     figures_of,
+    gains_of,
 )
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
 
@@ -36,8 +39,13 @@ EXAMPLE = Example(
 )
 
 
-def evaluation(ks: tuple[str, ...] = ("n", "3"), by_aspects: bool = True) -> Evaluation:
-    """Standard finds none of one and one of two at k = n, aspect everything."""
+def evaluation(
+    ks: tuple[str, ...] = ("n", "3"), by_aspects: bool = True, is_reranked: bool = False
+) -> Evaluation:
+    """Standard finds none of one and one of two at k = n, aspect everything.
+
+    Reranked, each finds everything.
+    """
     labelled = replace(LABELLED, by_aspects=by_aspects)
     subject = Subject(
         "toy", LABELLED.relevance, 2, {1: 1, 2: 1}, LABELLED.flaws, "toy_index", "v0", "tiny", 4, 9
@@ -50,4 +58,11 @@ def evaluation(ks: tuple[str, ...] = ("n", "3"), by_aspects: bool = True) -> Eva
         curves={name: curve_of(labelled, ranked, [1, 2, 3]) for name, ranked in RANKINGS.items()},
         importance={"l05_h00": 1.5, "l05_h01": 0.5},
         examples=(EXAMPLE,),
+        reranking=_gain(labelled, ks) if is_reranked else None,
     )
+
+
+def _gain(labelled: LabelledSet, ks: tuple[str, ...]) -> RerankGain:
+    reranked = {name: [["a"], ["b", "c"]] for name in RANKINGS}
+    costs = {"standard": RerankCost(50.0, 412.5), "aspect": RerankCost(48.5, 400.1)}
+    return RerankGain("judge-v1", gains_of(labelled, RANKINGS, reranked, ks), costs)

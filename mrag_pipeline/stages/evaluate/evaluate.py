@@ -16,10 +16,12 @@ from mrag_pipeline.domain.evaluation import (
     Evaluation,
     Example,
     Rankings,
+    RerankGain,
     Subject,
     curve_of,
     depth,
     figures_of,
+    gains_of,
 )
 from mrag_pipeline.domain.labelled_queries import Flaw, LabelledQuery, LabelledSet, flaw
 from mrag_pipeline.domain.strategies import STRATEGIES, strategy
@@ -29,6 +31,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Progress, Rows
 from mrag_pipeline.stages.evaluate.finder import Finder
 from mrag_pipeline.stages.evaluate.rank_measures import rank_measures
+from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
 
 THREADS = 2  # while one embeds, the other searches; each does one at a time
 CURVE_KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
@@ -66,6 +69,7 @@ def evaluate(
     record: VersionRecord,
     index: Rows,
     progress: Progress,
+    meter: RerankMeter | None = None,
 ) -> Evaluation:
     """The figures of what each strategy finds for the labelled set in the version.
 
@@ -73,6 +77,7 @@ def evaluate(
         open_finder: called once for each of a few threads.
         ks: "n" or whole numbers as text.
         baselines: strategies that the others are compared with, query by query.
+        meter: of the finders' reranker: every strategy is measured with it too; None: without.
     """
     if record.lexical is None:
         # Nothing to ask: the store that holds the version has no full-text search.
@@ -80,9 +85,15 @@ def evaluate(
     started = time.monotonic()
     deepest = max(depth(k, len(query.aspects)) for k in ks for query in labelled.queries)
     k = max(deepest, *CURVE_KS)
-    rankings = _search_all(open_finder, labelled, strategies, k, progress)
+    rankings, reranked = _search_all(
+        open_finder, labelled, strategies, k, progress, meter is not None
+    )
     searched = time.monotonic()
     figures = figures_of(labelled, rankings, ks, baselines, rank_measures)
+    gain = None
+    if meter is not None:
+        gains = gains_of(labelled, rankings, reranked, ks, rank_measures)
+        gain = RerankGain(meter.name, gains, meter.costs())
     return Evaluation(
         subject=_subject(labelled, record, index, rankings),
         strategies=tuple(strategies),
@@ -98,6 +109,7 @@ def evaluate(
             "figures": round(time.monotonic() - searched, 1),
         },
         examples=_examples(open_finder(), labelled, strategies),
+        reranking=gain,
     )
 
 
@@ -107,8 +119,14 @@ def _search_all(
     strategies: Sequence[str],
     k: int,
     progress: Progress,
-) -> dict[str, list[list[str]]]:
-    """By strategy, the documents found for each query, in the order of the queries."""
+    rerank: bool,
+) -> tuple[dict[str, list[list[str]]], dict[str, list[list[str]]]]:
+    """By strategy, the documents found for each query, in the order of the queries.
+
+    Args:
+        rerank: whether each is asked with the reranker too.
+    Returns: without the reranker, and with it.
+    """
     idle: SimpleQueue[Finder] = SimpleQueue()
     for _ in range(THREADS):
         idle.put(open_finder())
@@ -116,25 +134,29 @@ def _search_all(
     def search(query: LabelledQuery) -> list[list[str]]:
         finder = idle.get()
         try:
-            return [unique(finder.find(query, name, k)) for name in strategies]
+            plain = [finder.find(query, name, k) for name in strategies]
+            ordered = [finder.find(query, name, k, rerank=True) for name in strategies if rerank]
+            return [unique(documents) for documents in (*plain, *ordered)]
         finally:
             finder.forget()
             idle.put(finder)
 
     rankings: dict[str, list[list[str]]] = {name: [] for name in strategies}
+    reranked: dict[str, list[list[str]]] = {name: [] for name in strategies if rerank}
+    columns = [*rankings.values(), *reranked.values()]
     progress.phase("evaluate", len(labelled.queries), "queries")
     with ThreadPoolExecutor(THREADS, "evaluate") as threads:
         try:
             for answers in threads.map(search, labelled.queries):
-                for name, documents in zip(strategies, answers, strict=True):
-                    rankings[name].append(documents)
+                for column, documents in zip(columns, answers, strict=True):
+                    column.append(documents)
                 progress.advance(1)
         except BaseException:
             # Else all remaining queries would still be searched before the error is raised.
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     progress.finish()
-    return rankings
+    return rankings, reranked
 
 
 def _examples(

@@ -73,3 +73,16 @@ def test_a_set_that_counts_queries_alike_has_no_columns_of_aspects() -> None:
     assert "Means are over the queries." in text
     assert "By number of aspects" not in text
     assert "By number of aspects" in page(evaluation(), (), "", ())
+
+
+def test_what_reranking_buys_and_costs_is_on_the_page() -> None:
+    """Each strategy beside itself, with the interval of the difference."""
+    text = page(evaluation(is_reranked=True), (), "", ())
+    reranked = text[text.index("## Reranked by judge-v1") :]
+    assert cells(reranked, "standard")[0] == [
+        *("standard", "0.250 [0.250, 0.250]"),
+        *("1.000 [1.000, 1.000]", "0.750 [0.750, 0.750]"),
+    ]
+    assert cells(reranked, "aspect")[0][3] == "0.000 [0.000, 0.000] (unclear)"
+    assert cells(reranked, "aspect")[-1] == ["aspect", "48.5", "400.1"]
+    assert "Reranked" not in page(evaluation(), (), "", ())

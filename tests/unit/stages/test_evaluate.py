@@ -16,8 +16,10 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.stages.evaluate.evaluate import evaluate
+from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
 from tests.support.builds import RecordingProgress
 from tests.support.fake_encoder import FakeEncoder
+from tests.support.fake_reranker import FakeReranker
 
 ONE = LabelledQuery("one", (Aspect(frozenset("a"), "a"),), 1)
 TWO = LabelledQuery("two", (Aspect(frozenset("b"), "b"), Aspect(frozenset("c"), "c")), 2)
@@ -36,9 +38,11 @@ class ScriptedFinder:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
-        self.calls.append(f"{query.text} {strategy} {k}")
-        return FOUND[query.text, strategy]
+    def find(
+        self, query: LabelledQuery, strategy: str, k: int, *, rerank: bool = False
+    ) -> Sequence[str]:
+        self.calls.append(f"{query.text} {strategy} {k}{' reranked' if rerank else ''}")
+        return FOUND[query.text, strategy][:: -1 if rerank else 1]
 
     def example(self, query: LabelledQuery, strategy: str, k: int) -> Example:
         return Example(query.text, strategy, ("h",), (WindowVote("w", (1.0,)),), ("b",))
@@ -110,7 +114,9 @@ def test_an_error_ends_the_evaluation_at_once(monkeypatch: pytest.MonkeyPatch) -
             super().shutdown(wait=wait)
 
     class Broken(ScriptedFinder):
-        def find(self, query: LabelledQuery, strategy: str, k: int) -> Sequence[str]:
+        def find(
+            self, query: LabelledQuery, strategy: str, k: int, *, rerank: bool = False
+        ) -> Sequence[str]:
             super().find(query, strategy, k)
             if query is not ONE:
                 assert is_cancelled.wait(30)
@@ -131,6 +137,38 @@ def test_documents_count_once_however_many_chunks_are_found() -> None:
     assert figure is not None
     assert dict(figure.by_aspects) == {1: 0.0, 2: 0.5}
     assert evaluation.curves["standard"][2] == 0.75
+
+
+def test_without_a_reranker_nothing_is_reranked() -> None:
+    """No figure of it, and no search."""
+    finder = ScriptedFinder()
+    evaluation = run(finder, IndexOf("c"), RecordingProgress())
+    assert evaluation.reranking is None
+    assert not any("reranked" in call for call in finder.calls)
+
+
+def test_with_a_reranker_every_strategy_is_measured_both_ways() -> None:
+    """With the paired difference to itself: reversed, standard finds `a` first and `b` last."""
+    finder = ScriptedFinder()
+    evaluation = evaluate(
+        lambda: finder,
+        *(LABELLED, ("standard", "aspect"), ("n", "40"), ("standard",)),
+        *(record(), IndexOf("c"), RecordingProgress(), RerankMeter(FakeReranker())),
+    )
+    gain = evaluation.reranking
+    assert gain is not None
+    assert gain.reranker == "fake-reranker"
+    figure = gain.figure("standard", "success_ratio", "n")
+    plain = evaluation.figure("standard", "success_ratio", "n")
+    assert figure is not None
+    assert plain is not None
+    assert (plain.mean.value, figure.mean.value) == (0.25, 0.75)
+    difference = figure.against("standard")
+    assert difference is not None
+    assert difference.interval.value == 0.5
+    assert "one aspect 40 / one standard 40 reranked" in " / ".join(finder.calls)
+    assert {own.strategy for own in gain.figures} == {"standard", "aspect"}
+    assert evaluation.figure("standard reranked", "success_ratio", "n") is None
 
 
 def test_the_version_and_the_set_are_reported() -> None:
