@@ -254,7 +254,7 @@ def reranking(config: Config) -> Reranking | None:
     """What rescores the documents of answers; None if the config names no reranker."""
     if not config.rerank.is_configured:
         return None
-    return Reranking(reranker(config), config.rerank)
+    return Reranking(reranker(config), config.rerank, config.retrieve)
 
 
 def chat_model(config: Config) -> ChatModel:

@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from mrag_pipeline.domain.reranking import WindowDocuments, documents_by_window, reranked
-from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import MragError, NotConfigured
 from mrag_pipeline.ports import Reranker, RerankRequest
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.settings.rerank import RerankSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,17 @@ def as_voted(answer: Answer, k: int, error: MragError) -> Answer:
 class Reranking:
     """Puts the documents of answers into the order of a reranker. Threads may share it."""
 
-    def __init__(self, reranker: Reranker, spec: RerankSpec) -> None:
+    def __init__(
+        self, reranker: Reranker, spec: RerankSpec, retrieve: RetrieveSpec | None = None
+    ) -> None:
+        """Ready to rerank.
+
+        Args:
+            retrieve: the settings of the vote, by which the windows' new rankings vote too.
+        """
         self._reranker = reranker
         self._spec = spec
+        self._retrieve = retrieve or RetrieveSpec()
 
     @property
     def reranker(self) -> Reranker:
@@ -96,7 +105,7 @@ class Reranking:
             if self._spec.on_error == "fail":
                 raise
             return _timed(as_voted(answer, k, error), started)
-        order = reranked(windows, scores, strategy(answer.strategy))
+        order = reranked(windows, scores, choose_strategy(answer.strategy, {}, self._retrieve))
         found = [_shown(answer.found[place.document], place.window, place.score) for place in order]
         scored = {place.document for place in order}
         found += [

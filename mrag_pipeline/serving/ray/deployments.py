@@ -125,7 +125,8 @@ class RerankerReplica(AnswerReranker):
         is_local = not resolved.rerank.url
         # A forward pass takes the whole device; an endpoint's answer is waited for.
         num_threads = 1 if is_local else ENDPOINT_REQUESTS
-        super().__init__(Reranking(reranker, resolved.rerank), num_threads)
+        reranking = Reranking(reranker, resolved.rerank, resolved.retrieve)
+        super().__init__(reranking, num_threads)
         if is_local:
             self.warm_up()
 

@@ -67,7 +67,7 @@ class SharingFinder:
         if self._reranker is not None:
             # An answer in the vote's order would be counted as a reranked one.
             failing = replace(rerank or RerankSpec(), on_error="fail", timeout_s=RERANK_S)
-            reranking = Reranking(self._reranker, failing)
+            reranking = Reranking(self._reranker, failing, spec)
         self._retriever = Retriever(self._encoder, segmenter, self._index, record, spec, reranking)
 
     def find(
