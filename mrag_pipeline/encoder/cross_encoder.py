@@ -161,12 +161,13 @@ class CrossEncoder:
         inputs = self._tokenizer.pad(list(rows), padding=True, return_tensors="pt")
         try:
             logits = self._model(**inputs.to(self._model.device)).logits.double().cpu()  # (B, C)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # of the device: its memory is full, or it is lost
             raise RerankerUnavailable(
-                f"no memory on {self._model.device} for {len(rows)} passages at once",
-                "a batch that fits",
+                f"{self.name} failed on {self._model.device} with {len(rows)} passages at once: "
+                f"{str(error).strip().splitlines()[0]}",
+                "a batch that fits into memory, and a device that works",
                 "lower rerank.batch or rerank.max_tokens",
-            ) from None
+            ) from error
         logit = logits[:, 0] if logits.shape[1] == 1 else self._sign * (logits[:, 1] - logits[:, 0])
         return np.asarray(torch.sigmoid(logit).numpy())
 

@@ -17,6 +17,7 @@ from mrag_pipeline.errors import (
     ConfigError,
     ModelNotFound,
     OutOfTime,
+    RerankerUnavailable,
     UnsafeWeights,
     UnsupportedArchitecture,
 )
@@ -145,3 +146,18 @@ def test_scores_that_are_nan_are_an_error(tmp_path: Path) -> None:
     model.save_pretrained(str(folder))
     with pytest.raises(BadVectors, match="3 of 3 scores"):
         loaded(folder).scores([REQUEST], 60.0)
+
+
+def test_a_device_that_fails_is_a_reranker_that_is_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the answer keeps the vote's order: torch's own errors are not ours."""
+    folder = save_cross_encoder(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", full)
+    with pytest.raises(RerankerUnavailable, match="out of memory") as caught:
+        loaded(folder).scores([REQUEST], 60.0)
+    assert "rerank.batch" in caught.value.fix
