@@ -92,16 +92,18 @@ class KeptEncoder:
 
 
 class ListeningIndex(ExactIndex):
-    """Exact search that keeps the last requests and their rankings."""
+    """Exact search that keeps the last requests that voted, and their rankings."""
 
     last_requests: Sequence[SearchRequest] = ()
     last_rankings: Sequence[Ranking] = ()
 
     def search(self, requests: Sequence[AnySearchRequest]) -> list[Ranking]:
         """The rankings, in the order of the requests."""
-        self.last_requests = [each for each in requests if isinstance(each, SearchRequest)]
-        self.last_rankings = super().search(requests)
-        return list(self.last_rankings)
+        rankings = super().search(requests)
+        if any(request.among is None for request in requests):  # not those that score hits by id
+            self.last_requests = [each for each in requests if isinstance(each, SearchRequest)]
+            self.last_rankings = rankings
+        return rankings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

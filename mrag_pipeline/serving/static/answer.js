@@ -5,6 +5,7 @@ import { counted, duration, el, quoted } from "./elements.js";
 import { hitList, standardList, unfoldable } from "./hits.js";
 import { readQuery } from "./marked.js";
 import { Trouble } from "./service.js";
+import { verdictList, warningList } from "./verdicts.js";
 import { voteTables } from "./votes.js";
 
 const at = (id) => document.getElementById(id);
@@ -28,10 +29,14 @@ export function draw(question, answer, { index, seconds, compared }) {
       el("div", { id: "standard" }, el("p", { class: "note" }, "Searching…")),
     );
   }
+  const told = [warningList(answer), verdictList(answer)];
+  const [warnings, verdicts] = told.map((list) => (list ? [list] : []));
   results.replaceChildren(
+    ...warnings,
     ...(answer.hits.length
       ? [
           readQuery(question.query, answer, aspects, { focus: light, choose }),
+          ...verdicts,
           el(
             "div",
             { class: compared ? "columns" : "" },
@@ -45,7 +50,7 @@ export function draw(question, answer, { index, seconds, compared }) {
           ),
           voteTables(answer, aspects, importance(index)),
         ]
-      : [empty(question)]),
+      : [empty(question), ...verdicts]),
     provenance(answer, seconds),
   );
   unfoldable(at("ours") ?? results);
@@ -92,7 +97,9 @@ function empty(question) {
     el(
       "p",
       {},
-      question.filter
+      question.minScore !== null
+        ? "No document is as near as the least score that was asked for. Lower it, or take it away."
+        : question.filter
         ? "No document that the filter lets through got a vote. Take the filter away, or loosen it."
         : "No document got a vote. The index may be empty, or not yours to see.",
     ),

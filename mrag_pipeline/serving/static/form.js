@@ -11,6 +11,7 @@ export function typed(defaults) {
     query: at("query").value,
     strategy: at("strategy").value,
     k: at("k").valueAsNumber || defaults.k,
+    minScore: Number.isNaN(at("min").valueAsNumber) ? null : at("min").valueAsNumber,
     windows: at("windows").value.split("\n").filter((text) => text.trim()),
     filter: field ? { field, op: at("op").value, value: at("value").value } : null,
   };
@@ -20,11 +21,12 @@ export function typed(defaults) {
 export function type(question) {
   at("query").value = question.query;
   at("k").value = question.k;
+  at("min").value = question.minScore ?? "";
   at("windows").value = question.windows.join("\n");
   at("field").value = question.filter?.field ?? "";
   at("op").value = question.filter?.op ?? "eq";
   at("value").value = question.filter?.value ?? "";
-  at("more").open = Boolean(question.windows.length || question.filter);
+  at("more").open = Boolean(question.windows.length || question.filter || question.minScore !== null);
   if (![...at("strategy").options].some((option) => option.value === question.strategy)) {
     at("strategy").append(el("option", { value: question.strategy }, question.strategy));
   }

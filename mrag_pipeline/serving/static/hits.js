@@ -90,6 +90,7 @@ function brought(hit, shares, numWindows) {
     "p",
     { class: "brought" },
     el("span", { class: "vote" }, `vote ${vote(hit.vote)}`),
+    scores(hit).map((score) => el("span", {}, score)),
     numWindows > 1 &&
       told.map(({ aspect, part }) =>
         el(
@@ -100,6 +101,15 @@ function brought(hit, shares, numWindows) {
         ),
       ),
   );
+}
+
+/** What compares between questions, as far as the service knows it. */
+function scores({ cosine, bm25 }) {
+  const known = (value) => value !== null && value !== undefined;
+  return [
+    known(cosine) && `cosine ${cosine.toFixed(2)}`,
+    known(bm25) && `BM25 ${bm25.toFixed(1)}`,
+  ].filter(Boolean);
 }
 
 /** Adds `Show all` to the passages that do not fit; call it when they are on the page. */

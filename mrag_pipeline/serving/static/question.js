@@ -1,16 +1,19 @@
 // A question as the page's address holds it, and as it goes over the wire. Pure: no DOM.
 //
-// {query, strategy, k, windows: [text], filter: {field, op, value} | null}. In the address it stands
+// {query, strategy, k, minScore: number | null, windows: [text],
+// filter: {field, op, value} | null}. In the address it stands
 // after the #: it can be shared, and no server's log ever has it.
 
 /** The question that a hash says. */
 export function questionIn(hash, defaults) {
   const held = new URLSearchParams(hash.replace(/^#/, ""));
   const k = Number.parseInt(held.get("k") ?? "", 10);
+  const least = Number.parseFloat(held.get("min") ?? "");
   return {
     query: held.get("q") ?? "",
     strategy: held.get("s") || defaults.strategy,
     k: k >= 1 && k <= 1000 ? k : defaults.k,
+    minScore: least >= -1 && least <= 1 ? least : null,
     windows: held.getAll("w").filter((text) => text.trim()),
     filter: held.get("field")
       ? {
@@ -28,6 +31,7 @@ export function hashOf(question, defaults) {
   const held = new URLSearchParams({ q: question.query });
   if (question.strategy !== defaults.strategy) held.set("s", question.strategy);
   if (question.k !== defaults.k) held.set("k", String(question.k));
+  if (question.minScore !== null) held.set("min", String(question.minScore));
   for (const text of question.windows) held.append("w", text);
   if (question.filter) {
     for (const name of ["field", "op", "value"]) held.set(name, question.filter[name]);
@@ -38,6 +42,7 @@ export function hashOf(question, defaults) {
 /** What goes over the wire; `strategy` may be another than the question's. */
 export function bodyOf(question, strategy = question.strategy) {
   const body = { query: question.query, k: question.k, strategy };
+  if (question.minScore !== null) body.min_score = question.minScore;
   if (question.windows.length && strategy === question.strategy) body.windows = question.windows;
   if (question.filter) {
     const { field, op, value } = question.filter;
