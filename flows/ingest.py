@@ -6,7 +6,7 @@ Run it again to resume.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class IngestResult:
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
     dead_letters_file: str = ""  # empty if there were none
+    remarks: dict[str, int] = field(default_factory=dict)  # documents, by what is told of them
 
 
 def make_plan(config: Config) -> Plan:
@@ -221,6 +222,7 @@ def ingest(
         seconds=clock.seconds,
         was_live=was_live,
         dead_letters_file=letters_file,
+        remarks=totals.remarks,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -52,6 +52,7 @@ class SyncResult:
     dead_letters: int
     dead_letters_file: str  # empty if there were none
     seconds: dict[str, float]  # by phase
+    remarks: dict[str, int]  # documents of the corpus, by what is told of them
 
 
 @task(**AGAIN)
@@ -73,7 +74,7 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
     with closing(wiring.index(config)) as index:
         return compare_stage.compare(
             record,
-            wiring.reader(config),
+            wiring.reader(config, record.reading()),
             index,
             wiring.delta(config, record.version, record.syncs + 1),
             config.sync,
@@ -171,6 +172,7 @@ def sync(
         dead_letters=len(letters),
         dead_letters_file=letters_file,
         seconds=clock.seconds,
+        remarks=dict(compared.remarks),
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

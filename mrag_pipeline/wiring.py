@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.labelled_queries import LabelledSet
@@ -38,9 +37,11 @@ if TYPE_CHECKING:
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
 
-def reader(config: Config) -> CorpusReader:
+def reader(config: Config, reading: Mapping[str, Any] | None = None) -> CorpusReader:
     """The corpus reader for the config's URI.
 
+    Args:
+        reading: how a version's corpus was read; None finds it out.
     Raises: ConfigError if no corpus is named; CorpusNotFound.
     """
     if not config.corpus.uri:
@@ -51,7 +52,7 @@ def reader(config: Config) -> CorpusReader:
         )
     from mrag_pipeline.corpus.reader import open_corpus
 
-    return open_corpus(config.corpus)
+    return open_corpus(config.corpus, reading)
 
 
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
@@ -310,7 +311,7 @@ def request(config: Config) -> Request:
     """The plan stage's request for this config."""
     return Request(
         index=config.index,
-        corpus=dataclasses.asdict(config.corpus),
+        corpus=config.corpus.identity(),
         chunking=config.chunking,
         sharding=config.sharding,
         vector_dtype=config.staging.vector_dtype,
@@ -322,11 +323,13 @@ def request(config: Config) -> Request:
 def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbedder:
     """The shard embedder of a worker, with everything it needs, built in the worker's process."""
     loaded = encoder(config, threads=config.workers.threads)
+    kept = staging(config, version)
+    manifest = kept.manifest()
     return ShardEmbedder(
-        reader=reader(config),
+        reader=reader(config, None if manifest is None else manifest.reading()),
         encoder=loaded,
         segmenter=segmenter(config, loaded),
-        staging=staging(config, version),
+        staging=kept,
         chunking=config.chunking,
         fingerprint=fingerprint,
     )

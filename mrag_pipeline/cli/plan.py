@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrag_pipeline.cli.options import Corpus, SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_facts, print_json, size
+from mrag_pipeline.cli.terminal import out, print_facts, print_json, print_remarks, size
 
 
 @shared_options()
@@ -36,6 +36,8 @@ def plan(shared: SharedOptions, corpus: Corpus = None) -> None:
                 "head_dim": card.head_dim,
                 "standard_dim": card.standard_dim,
                 "collections": made.collections,
+                "reading": manifest.reading(),
+                "remarks": dict(estimate.remarks),
                 "staging_bytes": estimate.staging_bytes,
                 "index_bytes": estimate.index_bytes,
                 "free_bytes": made.free_bytes,
@@ -61,4 +63,5 @@ def plan(shared: SharedOptions, corpus: Corpus = None) -> None:
             "version": f"{manifest.index} {manifest.version}",
         }
     )
+    print_remarks(estimate.remarks, "documents of the sample")
     out.print("next: `mrag ingest` with the same arguments")

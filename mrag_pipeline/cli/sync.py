@@ -8,7 +8,7 @@ import typer
 
 from mrag_pipeline.cli.flow_runs import run_flow
 from mrag_pipeline.cli.options import Address, Corpus, SharedOptions, Wait, shared_options
-from mrag_pipeline.cli.terminal import print_facts, print_json, seconds_by_phase
+from mrag_pipeline.cli.terminal import print_facts, print_json, print_remarks, seconds_by_phase
 
 
 @shared_options()
@@ -69,3 +69,4 @@ def run_sync(
             "seconds": seconds_by_phase(result["seconds"]),
         }
     )
+    print_remarks(result["remarks"])

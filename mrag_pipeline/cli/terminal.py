@@ -123,6 +123,12 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     out.print(table)
 
 
+def print_remarks(remarks: Mapping[str, int], of: str = "documents") -> None:
+    """A line for each thing that is to be told of some documents, the most frequent first."""
+    for text, number in sorted(remarks.items(), key=lambda item: -item[1]):
+        out.print(line(("yellow", "note"), f" {text} ({of}: {number:,})"))
+
+
 class LiveProgress:
     """A bar for each phase, with counts and rates; on standard error, so results can be piped."""
 

@@ -80,6 +80,10 @@ class Field:
         """Matches a string that starts with the prefix."""
         return self._where("prefix", prefix)
 
+    def contains(self, value: Scalar) -> Where:
+        """Matches a list with an element equal to the value."""
+        return self._where("contains", value)
+
     def exists(self) -> Where:
         """Matches if the document has the field."""
         return self._where("exists", None)

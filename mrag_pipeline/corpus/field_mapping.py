@@ -1,18 +1,14 @@
-"""Turns records into documents: which field is the id, the title, the text and the metadata."""
+"""Turns records into documents, once it is chosen which field is the id, the title and the text."""
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import difflib
 import json
-import math
 import re
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from mrag_pipeline.corpus.record import Record, rejected, repaired
+from mrag_pipeline.corpus.metadata_values import Converted, converted, scalar
+from mrag_pipeline.corpus.record import Record, Unreadable, rejected, repaired
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
@@ -20,13 +16,7 @@ from mrag_pipeline.domain.documents import (
     MetadataValue,
     document_fingerprint,
 )
-from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_INFERRED_CHARS, CorpusSpec
-
-IDS = ("id", "_id", "doc_id", "docid", "document_id", "uuid", "guid", "pk", "key", "url", "uri")
-TITLES = ("title", "name", "headline", "heading", "subject", "page_title")
-TEXTS = ("text", "content", "contents", "body", "article", "document", "passage", "abstract",
-         "description", "summary", "page_content", "raw_content", "markdown")  # fmt: skip
+from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_INFERRED_CHARS, FieldType
 
 # Well below what stores hold: 65,535 bytes of a string, 65,536 of a JSON value.
 MAX_ID_BYTES = 512
@@ -43,6 +33,16 @@ class FieldMapping:
     text: str
     metadata: tuple[str, ...]
     inferred: frozenset[str] = frozenset()  # of "id", "title", "text"
+    types: Mapping[str, FieldType] = field(default_factory=dict)  # of metadata fields
+    # As older versions were read: no lists and objects, or as JSON text if they are named.
+    is_flat: bool = False
+
+    @property
+    def fields(self) -> frozenset[str] | None:
+        """The fields that are read; None for all."""
+        if self.metadata == ALL_FIELDS:
+            return None
+        return frozenset(filter(None, (self.id, self.title, self.text, *self.metadata)))
 
     def __str__(self) -> str:
         parts = [
@@ -56,6 +56,9 @@ class FieldMapping:
             parts.append("metadata <- all other short values")
         elif self.metadata:
             parts.append(f"metadata <- {', '.join(self.metadata)}")
+        for kind in sorted(set(self.types.values())):
+            of_kind = [repr(name) for name, named in self.types.items() if named == kind]
+            parts.append(f"{kind}: {', '.join(of_kind)}")
         return ", ".join(parts)
 
     def document(self, record: Record, max_bytes: int) -> Document | DeadLetter:
@@ -70,12 +73,13 @@ class FieldMapping:
             return rejected(record.source, problem, _bytes_of(text), document_id)
         assert isinstance(text, str)
         title = _short(values.get(self.title)) if self.title else ""
-        metadata = self._metadata(values)
+        metadata, remarks = self._metadata(values)
         num_bytes = len(json.dumps(dict(metadata), ensure_ascii=False).encode())
         if num_bytes > MAX_METADATA_BYTES:
             reason = f"{num_bytes:,} bytes of metadata, expected at most {MAX_METADATA_BYTES:,}"
             return rejected(record.source, reason, _bytes_of(text), document_id)
-        document = Document(document_id, repaired(text), title, metadata, record.source)
+        remarks = (*record.remarks, *remarks)
+        document = Document(document_id, repaired(text), title, metadata, record.source, remarks)
         if not self.id:
             document = replace(document, id=document_fingerprint(document))
         return document
@@ -84,6 +88,8 @@ class FieldMapping:
         if not self.id:
             return ""
         value = values.get(self.id)
+        if isinstance(value, Unreadable):
+            return _Problem(f"the id ({self.id!r}) cannot be read: {value.reason}")
         plain = value if isinstance(value, str) else scalar(value)
         if isinstance(plain, float) and plain.is_integer():
             plain = int(plain)  # pandas writes 17 as 17.0 in a column with missing values
@@ -105,6 +111,8 @@ class FieldMapping:
             return f"no field {self.text!r}, found: {fields or 'none'}"
         if text is None:
             return f"the text ({self.text!r}) is null"
+        if isinstance(text, Unreadable):
+            return f"the text ({self.text!r}) cannot be read: {text.reason}"
         if not isinstance(text, str):
             return f"the text ({self.text!r}) is of type {type(text).__name__}, expected a string"
         if not _VISIBLE.search(text):
@@ -114,21 +122,34 @@ class FieldMapping:
             return f"the text has {num_bytes:,} bytes, expected at most {max_bytes:,}"
         return ""
 
-    def _metadata(self, values: Mapping[str, object]) -> Metadata:
+    def _metadata(self, values: Mapping[str, object]) -> tuple[Metadata, tuple[str, ...]]:
+        """The metadata, and a remark for each value that is not in it as it was."""
         takes_all = self.metadata == ALL_FIELDS
+        max_chars = MAX_INFERRED_CHARS if takes_all else None
         metadata: dict[str, MetadataValue] = {}
+        remarks = []
         for name in values if takes_all else self.metadata:
             if takes_all and name in (self.id, self.title, self.text):
                 continue
-            value = scalar(values.get(name))
-            if value is None and not takes_all and isinstance(values.get(name), list | dict):
-                value = repaired(json.dumps(values[name], default=str, ensure_ascii=False))
-            if value is None or (
-                takes_all and isinstance(value, str) and len(value) > MAX_INFERRED_CHARS
-            ):
-                continue
-            metadata[repaired(name)] = value
-        return metadata
+            kept = self._converted(name, values.get(name), max_chars)
+            if kept.value is not None:
+                metadata[repaired(name)] = kept.value
+            if kept.remark:
+                remarks.append(f"metadata {name[:_MAX_NAME_CHARS]!r}: {kept.remark}")
+        return metadata, tuple(remarks)
+
+    def _converted(self, name: str, value: object, max_chars: int | None) -> Converted:
+        if not self.is_flat:
+            return converted(value, self.types.get(name), max_chars)
+        if isinstance(value, list | dict):
+            if max_chars is not None:
+                return Converted(None, "a list or an object: left out, as when the index was built")
+            return Converted(repaired(json.dumps(value, default=str, ensure_ascii=False)))
+        plain = scalar(value)
+        return converted(value if plain is None else plain, None, max_chars)
+
+
+_MAX_NAME_CHARS = 60
 
 
 class _Problem(str):
@@ -138,114 +159,6 @@ class _Problem(str):
 
 
 _VISIBLE = re.compile(r"[^\s\x00\u200b\ufeff]")
-
-
-def resolve(
-    spec: CorpusSpec, samples: Sequence[Mapping[str, object]], file_name: str, fixed_fields: bool
-) -> FieldMapping:
-    """The fields that the spec names, the others inferred from a file's first records.
-
-    Args:
-        samples: records of the file; without any, no name is checked.
-        file_name: as messages show it.
-        fixed_fields: whether every record has the fields of the first.
-    Raises:
-        ConfigError: a named field does not exist, or no field looks like the text.
-    """
-    fields = list(dict.fromkeys(name for record in samples for name in record))
-    inferred = set()
-    names = {"id": spec.id_field, "title": spec.title_field, "text": spec.text_field}
-    if samples:
-        for role, name in names.items():
-            _check(name, f"{role}_field", fields, file_name)
-        if fixed_fields and spec.metadata_fields != ALL_FIELDS:
-            for name in spec.metadata_fields:
-                _check(name, "metadata_fields", fields, file_name)
-    if not names["text"]:
-        names["text"] = _infer_text(fields, samples, file_name, set(names.values()))
-        inferred.add("text")
-    free = [name for name in fields if name not in names.values()]
-    if not names["title"]:
-        names["title"] = next(iter(_usual(free, TITLES)), "")
-        inferred.add("title")
-    if not names["id"]:
-        names["id"] = next((name for name in _usual(free, IDS) if _is_key(name, samples)), "")
-        inferred.add("id")
-    return FieldMapping(
-        names["id"], names["title"], names["text"], spec.metadata_fields, frozenset(inferred)
-    )
-
-
-def scalar(value: object) -> MetadataValue | None:
-    """A value as metadata holds it; None for null, NaN, bytes and nested values."""
-    if isinstance(value, str):
-        return repaired(value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal | uuid.UUID | datetime.timedelta):
-        return str(value)
-    return None
-
-
-def _check(name: str, setting: str, fields: Sequence[str], file_name: str) -> None:
-    if not name or name in fields:
-        return
-    near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-    near = near or [field for field in fields if field.lower() == name.lower()]
-    raise ConfigError(
-        f"{file_name} has no field {name!r} ({setting})",
-        f"one of: {_listed(fields)}",
-        f"did you mean {near[0]!r}?" if near else f"set {setting} to one of them",
-    )
-
-
-def _infer_text(
-    fields: Sequence[str],
-    samples: Sequence[Mapping[str, object]],
-    file_name: str,
-    taken: set[str],
-) -> str:
-    if not samples:
-        return TEXTS[0]
-    strings = [
-        name
-        for name in fields
-        if name not in taken and any(isinstance(record.get(name), str) for record in samples)
-    ]
-    usual = _usual(strings, TEXTS)
-    if usual:
-        return usual[0]
-    others = [
-        name for name in strings if name not in {*_usual(strings, IDS), *_usual(strings, TITLES)}
-    ]
-    if len(others) == 1:
-        return others[0]
-    raise ConfigError(
-        f"{file_name}: the text field cannot be inferred from: {_listed(fields)}",
-        f"a field with one of the usual names: {', '.join(TEXTS[:6])}, ...",
-        "set `corpus.text_field`",
-    )
-
-
-def _usual(fields: Iterable[str], names: Sequence[str]) -> list[str]:
-    by_lower = {name.lower(): name for name in reversed(list(fields))}
-    return [by_lower[name] for name in names if name in by_lower]
-
-
-def _is_key(name: str, samples: Sequence[Mapping[str, object]]) -> bool:
-    values = [scalar(record.get(name)) for record in samples]
-    return None not in values and len(set(map(str, values))) == len(values)
-
-
-def _listed(fields: Sequence[str]) -> str:
-    shown = ", ".join(map(str, fields[:20]))
-    return shown + (", ..." if len(fields) > 20 else "") if fields else "none"
 
 
 def _short(value: object) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
+from typing import Any
 
-from mrag_pipeline.corpus.field_mapping import FieldMapping, resolve
+from mrag_pipeline.corpus.column_types import column_types
+from mrag_pipeline.corpus.field_choice import FieldChoice, choose, resolve
+from mrag_pipeline.corpus.field_mapping import FieldMapping
 from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.format_choice import Survey, format_of, survey
 from mrag_pipeline.corpus.formats.file_request import FileRequest
@@ -18,7 +22,7 @@ from mrag_pipeline.corpus.source_file import SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import FingerprintMismatch
-from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
+from mrag_pipeline.settings.corpus import ALL_FIELDS, AUTO, CorpusSpec, FieldType
 
 _NUM_SAMPLES = 50
 _MAX_SAMPLED = 1_000  # records and dead letters read to find that many records
@@ -28,8 +32,17 @@ _MAX_MAPPINGS = 64  # of the most recently opened files
 class FileCorpus:
     """A corpus reader over files of one format. The listing is streamed, never held."""
 
-    def __init__(self, spec: CorpusSpec) -> None:
+    def __init__(self, spec: CorpusSpec, reading: Mapping[str, Any] | None = None) -> None:
+        """Reads nothing yet.
+
+        Args:
+            reading: what `reading()` of an earlier reader returned; None finds it out.
+        Raises: FingerprintMismatch if the spec contradicts it; ConfigError.
+        """
         self._spec = spec
+        self._kept = None if reading is None else FieldChoice.of(reading)
+        if self._kept is not None:
+            self._kept.check(spec)
         self._tree = FileTree(spec.uri)
         self._mappings: dict[tuple[str, str], FieldMapping] = {}
         self._bookmark = Bookmark()
@@ -41,9 +54,7 @@ class FileCorpus:
         Raises: CorpusNotFound, EmptyCorpus, BrokenFile, ConfigError.
         """
         format_name = self._survey.format
-        for file in self._tree.files(self._spec.include):
-            if format_of(file, self._spec, self._tree) != format_name:
-                continue
+        for file in self._files():
             if not file.has_utf8_name:
                 yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
                 continue
@@ -66,12 +77,22 @@ class FileCorpus:
             file = self._unchanged(piece)
             records = self._opened(self._format_to_read(file), file)
             mapping = self._mapping(records, file)
+            if mapping.fields is not None:
+                records = self._opened(self._format_to_read(file), file, mapping.fields)
             for record in records.records(self._tree, piece):
                 if isinstance(record, Record):
                     yield mapping.document(record, max_bytes)
                 else:
                     yield record
             self._unchanged(piece)
+
+    def reading(self) -> dict[str, Any]:
+        """The field choice, plain; {} where the format itself says what a document is."""
+        first = self._survey.files.first
+        assert first is not None
+        if self._opened(self._survey.format, first).mapping is not None:
+            return {}
+        return self._choice.to_dict()
 
     def describe(self) -> str:
         """The format, the number of files, and the first file's fields with those inferred."""
@@ -90,12 +111,55 @@ class FileCorpus:
     def _survey(self) -> Survey:
         return survey(self._spec, self._tree)
 
+    def _files(self) -> Iterator[SourceFile]:
+        """The files of the corpus's format, sorted by path."""
+        for file in self._tree.files(self._spec.include):
+            if format_of(file, self._spec, self._tree) == self._survey.format:
+                yield file
+
+    @cached_property
+    def _choice(self) -> FieldChoice:
+        """The choice that was kept, or one made from the first file that has a record."""
+        if self._kept is not None:
+            return self._kept
+        choice = None
+        for file in filter(lambda file: file.has_utf8_name, self._files()):
+            records = self._opened(self._survey.format, file)
+            samples = self._samples(records, file)
+            if samples:
+                name = self._tree.name(file.path)
+                choice = choose(self._spec, samples, name, records.fixed_fields)
+                break
+        choice = choice or FieldChoice("", types=self._spec.types)
+        if FILE_FORMATS[self._survey.format].is_untyped and self._spec.metadata_fields:
+            return replace(choice, types={**self._column_types(choice), **choice.types})
+        return choice
+
+    def _column_types(self, choice: FieldChoice) -> Mapping[str, FieldType]:
+        """The types of the columns that are metadata, from all records of the corpus."""
+        opened = ((self._opened(self._survey.format, file), file) for file in self._files())
+        values = chain.from_iterable(self._values(records, file) for records, file in opened)
+        types = column_types(values, without={choice.id or "", choice.title, choice.text})
+        named = self._spec.metadata_fields
+        return {name: of for name, of in types.items() if named == ALL_FIELDS or name in named}
+
+    def _values(self, records: RecordFormat, file: SourceFile) -> Iterator[Mapping[str, object]]:
+        items = records.records(self._tree, records.whole(file))
+        return (item.values for item in items if isinstance(item, Record))
+
+    def _samples(self, records: RecordFormat, file: SourceFile) -> list[Mapping[str, object]]:
+        items = islice(records.records(self._tree, records.whole(file)), _MAX_SAMPLED)
+        values = (item.values for item in items if isinstance(item, Record))
+        return list(islice(values, _NUM_SAMPLES))
+
     def _format_to_read(self, file: SourceFile) -> str:
         # The plan has chosen the file: whether it belongs to the corpus is not asked again.
         return self._spec.format if self._spec.format != AUTO else format_by_suffix(file.suffix)
 
-    def _opened(self, format_name: str, file: SourceFile) -> RecordFormat:
-        request = FileRequest(self._spec, self._tree, file, self._bookmark)
+    def _opened(
+        self, format_name: str, file: SourceFile, fields: frozenset[str] | None = None
+    ) -> RecordFormat:
+        request = FileRequest(self._spec, self._tree, file, self._bookmark, fields)
         return FILE_FORMATS[format_name].open(request)
 
     def _mapping(self, records: RecordFormat, file: SourceFile) -> FieldMapping:
@@ -103,11 +167,9 @@ class FileCorpus:
             return records.mapping
         mapping = self._mappings.get((file.path, file.stamp))
         if mapping is None:
-            items = islice(records.records(self._tree, records.whole(file)), _MAX_SAMPLED)
-            values = (item.values for item in items if isinstance(item, Record))
-            samples = list(islice(values, _NUM_SAMPLES))
+            samples = self._samples(records, file)
             name = self._tree.name(file.path)
-            mapping = resolve(self._spec, samples, name, records.fixed_fields)
+            mapping = resolve(self._spec, samples, name, records.fixed_fields, self._choice)
             while len(self._mappings) >= _MAX_MAPPINGS:
                 del self._mappings[next(iter(self._mappings))]
             self._mappings[file.path, file.stamp] = mapping

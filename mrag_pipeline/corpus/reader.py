@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mrag_pipeline.corpus.file_corpus import FileCorpus
 from mrag_pipeline.corpus.formats.registry import GENERATED, check_format
 from mrag_pipeline.errors import ConfigError
@@ -9,10 +12,14 @@ from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
 
 
-def open_corpus(spec: CorpusSpec) -> CorpusReader:
+def open_corpus(spec: CorpusSpec, reading: Mapping[str, Any] | None = None) -> CorpusReader:
     """The reader for a corpus; nothing is read until it is used.
 
-    Raises: ConfigError for an unknown format, or a URI that cannot be opened.
+    Args:
+        reading: what a reader's `reading()` returned when the version was planned; None finds it
+            out.
+    Raises: ConfigError for an unknown format, or a URI that cannot be opened;
+        FingerprintMismatch if the spec contradicts the reading.
     """
     check_format(spec.format)
     if not spec.uri.strip():
@@ -27,4 +34,4 @@ def open_corpus(spec: CorpusSpec) -> CorpusReader:
             )
         if spec.format in (name, AUTO) and scheme == generated.scheme:
             return generated.open(spec)
-    return FileCorpus(spec)
+    return FileCorpus(spec, reading)

@@ -20,6 +20,14 @@ class Record:
 
     values: Mapping[str, object]
     source: str  # where it was found: "data/a.csv:12"
+    remarks: tuple[str, ...] = ()  # what its file holds besides, in words to be counted
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a value that its file holds and Python cannot."""
+
+    reason: str
 
 
 def rejected(source: str, reason: str, data: bytes = b"", document_id: str = "") -> DeadLetter:

@@ -9,8 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-MetadataValue = str | int | float | bool
+# What JSON can hold: null only within lists.
+MetadataValue: TypeAlias = (
+    "str | int | float | bool | list[MetadataValue | None] | dict[str, MetadataValue]"
+)
 Metadata = Mapping[str, MetadataValue]
 
 
@@ -23,6 +27,7 @@ class Document:
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
     source: str = ""  # where it was found: "file.jsonl:12", for people
+    remarks: tuple[str, ...] = ()  # what was left out of it, in words to be counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ def document_fingerprint(document: Document) -> str:
     """Changes when anything that is stored of the document changes. 32 hex digits."""
     # As JSON, so that parts cannot run into each other.
     parts = [document.id, document.title, document.text, sorted(document.metadata.items())]
-    return text_hash(json.dumps(parts))
+    return text_hash(json.dumps(parts, sort_keys=True))
 
 
 def chunk_id(document_id: str, start: int, end: int, text: str) -> int:

@@ -5,6 +5,9 @@ differently:
 - A string is compared with strings, by code point; a number with numbers, by value, so 1 is 1.0;
   true and false with each other; they are not numbers. A value of another type, an object, a
   list, null or a missing value matches no condition, not even `ne`.
+- `lt`, `le`, `gt` and `ge` compare two dates of the metadata as moments, whatever their offsets
+  and precision (`dates.py`); where one is a day, they compare days.
+- `contains` matches a list that has an element equal to the value.
 - `Not` is plain negation, so a missing value does match a negated condition.
 """
 
@@ -18,9 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Protocol, get_args
 
+from mrag_pipeline.domain import dates
 from mrag_pipeline.errors import ConfigError
 
-Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
+Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "contains", "exists"]
 Scalar = str | bool | int | float
 Kind = Literal["string", "boolean", "number"]  # values of one kind are compared
 
@@ -243,13 +247,23 @@ def _check_text(text: str) -> None:
 
 
 def _holds(condition: Condition, stored: object) -> bool:
+    if condition.op == "contains":
+        return isinstance(stored, list | tuple) and any(
+            kind_of(item) == kind_of(condition.value) and item == condition.value for item in stored
+        )
     kind = kind_of(stored)
     if kind is None or condition.op == "exists":
         return kind is not None
     value = condition.value
     if isinstance(value, tuple):
         return any(kind_of(option) == kind and stored == option for option in value)
-    return kind_of(value) == kind and _compared(condition.op, stored, value)
+    if kind_of(value) != kind:
+        return False
+    if kind == "string" and condition.op in _ORDERS and field_path(condition.field):
+        order = dates.compared(str(stored), str(value))
+        if order is not None:
+            return _compared(condition.op, order, 0)
+    return _compared(condition.op, stored, value)
 
 
 def _compared(op: Op, stored: Any, value: Any) -> bool:

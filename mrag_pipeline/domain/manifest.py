@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.planning import Shard, Slice
+from mrag_pipeline.domain.version import READING
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
@@ -35,6 +36,10 @@ class Manifest:
     shards: tuple[Shard, ...]
     config: Mapping[str, Any]  # the resolved config, secrets left out
     lexical: LexicalSpec | None = None  # how words are made; None: no lexical voter
+
+    def reading(self) -> Mapping[str, Any]:
+        """How records became documents; {} for a version that did not keep it."""
+        return dict(self.config.get(READING, {}))
 
     def to_json(self) -> str:
         """One JSON object, sorted keys."""
@@ -80,6 +85,7 @@ class Receipt:
     num_dead_letters: int
     num_bytes: int  # of source text read
     files: tuple[StagedFile, ...]
+    remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
 
     def to_json(self) -> str:
         """One JSON object, sorted keys."""

@@ -23,6 +23,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
+READING = "reading"  # the key of a record's config that holds how its corpus was read
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
 
@@ -103,6 +104,10 @@ class VersionRecord:
         verified = self.config.get(VERIFIED)
         recall = verified.get("recall") if isinstance(verified, Mapping) else None
         return float(recall) if isinstance(recall, (int, float)) else None
+
+    def reading(self) -> Mapping[str, Any]:
+        """How its corpus's records became documents; {} if the build did not keep it."""
+        return dict(self.config.get(READING, {}))
 
     def head_collections(self) -> tuple[str, ...]:
         """H names, in the order of `encoder.heads`."""

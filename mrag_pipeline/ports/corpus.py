@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
@@ -23,6 +23,14 @@ class CorpusReader(Protocol):
 
         A document that cannot be read becomes a dead letter; it raises no error.
         Raises: CorpusNotFound, BrokenFile; FingerprintMismatch if a file changed since planning.
+        """
+
+    def reading(self) -> Mapping[str, Any]:
+        """How records become documents, found out once for the whole corpus; plain values.
+
+        A reader that is opened with it reads other files, and later ones, alike. {} if there is
+        nothing to find out.
+        Raises: as `slices`; ConfigError.
         """
 
     def describe(self) -> str:

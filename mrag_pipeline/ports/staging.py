@@ -6,7 +6,7 @@ Shape legend: N chunks, n chunks left out, H heads, D head dimension, E standard
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -48,6 +48,7 @@ class ShardOutput:
     dead_letters: Sequence[DeadLetter]
     num_tokens: int
     num_bytes: int  # of text read
+    remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
 
 
 class Staging(Protocol):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from mrag_pipeline.settings.bounds import PositiveAmount
+
+FieldType = Literal["text", "number", "boolean", "date"]
 
 AUTO = "auto"
 ALL_FIELDS = ("*",)
 # The longest value that metadata ALL_FIELDS keeps: longer ones are texts, not facts.
 MAX_INFERRED_CHARS = 1_000
+
+
+_CAME_LATER = ("types",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,12 @@ class CorpusSpec:
     docs/decisions/0003-document-ids.md); a text file's id is its path, a pydoc page's its
     qualified name.
 
-    `metadata_fields` ("*",) keeps every other string, number and boolean of at most
-    `MAX_INFERRED_CHARS` characters; fields named here are kept whatever their length, lists
-    and objects among them as JSON text; () keeps none.
+    `metadata_fields` ("*",) keeps every other value of at most `MAX_INFERRED_CHARS` characters,
+    lists and objects among them; fields named here are kept whatever their length; () keeps
+    none.
+
+    `types` says what the values of a metadata field are; the others are kept as the file has
+    them, but a column of a CSV file becomes numbers, or true and false, if all its values are.
     """
 
     uri: str
@@ -41,11 +51,20 @@ class CorpusSpec:
     title_field: str = ""
     text_field: str = ""
     metadata_fields: tuple[str, ...] = ALL_FIELDS
+    types: Mapping[str, FieldType] = field(default_factory=dict)  # of metadata fields, by name
     include: tuple[str, ...] = ()  # globs over paths in the folder; empty: by the format
     exclude: tuple[str, ...] = ()  # globs as in `include`; what they match is not read
     encoding: str = ""  # of files that are not UTF-8, as the web names it; "" detects
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory
     max_document_s: PositiveAmount = 10.0  # CPU seconds that reading a document's markup may take
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which documents are read, as plain values.
+
+        A setting that came later counts only if it is set: versions keep their names.
+        """
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value or name not in _CAME_LATER}
 
     @property
     def max_document_bytes(self) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -153,6 +154,10 @@ class _StoredDocuments:
                     metadata=json.loads(row["metadata"]),
                     source=row["source"],
                 )
+
+    def reading(self) -> dict[str, Any]:
+        """Nothing: they are documents already."""
+        return {}
 
     def describe(self) -> str:
         """One line for messages."""

@@ -139,6 +139,7 @@ class ShardFolders:
             num_dead_letters=len(output.dead_letters),
             num_bytes=output.num_bytes,
             files=files,
+            remarks=output.remarks,
         )
         # If another process was faster, its receipt stays.
         done = self.receipt(output.shard, fingerprint)

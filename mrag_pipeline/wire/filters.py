@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from mrag_pipeline.wire.schema import Schema
 
-Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "exists"]
+Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "prefix", "contains", "exists"]
 Scalar = Annotated[str, Field(max_length=4096)] | bool | int | float
 
 

@@ -25,14 +25,14 @@ from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.fake_staging import table_of
-from tests.support.filter_examples import KEYS, NUMBERS, filters
+from tests.support.filter_examples import DATES, KEYS, LISTS, NUMBERS, filters
 from tests.support.filter_examples import TEXTS as STRINGS
 from tests.support.index_rows import HEAD, OLD, TEXTS, texts, vectors
 from tests.support.milvus_server import SERVER, empty
 
 NUM_ROWS = 150
 KINDS = ["exact", "lite", "lite expressions", *(["server"] if SERVER else [])]
-EXTRA: list[Any] = [{"b": 1}, {"b": "x"}, ["a", 1], {"0": "x"}]  # no corpus gives these
+EXTRA: list[Any] = [{"b": 1}, {"b": "x"}, {"0": "x"}, {"b": {"b": "x"}}, *LISTS, *DATES]
 
 
 def opened(kind: str, folder: Path) -> VectorIndex:
@@ -102,10 +102,23 @@ def test_matching_agrees_with_filters_matches(hostile: Any, wanted: Filter, some
 def test_every_value_is_compared_with_every_other(hostile: Any, op: Any) -> None:
     """Numbers about 2^53 and 2^63, strings of any character, true against 1."""
     index, rows = hostile
-    values: list[Scalar] = [*STRINGS, *NUMBERS, *([True, False] if op in ("eq", "ne") else [])]
+    values: list[Scalar] = [
+        *STRINGS,
+        *DATES,
+        *NUMBERS,
+        *([True, False] if op in ("eq", "ne") else []),
+    ]
     for value in values:
         wanted = Condition("metadata.a", op, value)
         assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted), value
+
+
+@pytest.mark.parametrize("value", [*STRINGS, *NUMBERS, True, False])
+def test_a_list_contains_its_elements(hostile: Any, value: Scalar) -> None:
+    """By kind and value; a text is no list."""
+    index, rows = hostile
+    wanted = Condition("metadata.a", "contains", value)
+    assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted)
 
 
 @pytest.mark.parametrize("field", ["document_id", "title", "metadata.a"])

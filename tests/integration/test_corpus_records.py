@@ -79,8 +79,8 @@ def test_characters_that_utf8_cannot_hold_are_repaired_in_texts(tmp_path: Path) 
     assert (item.title, item.metadata) == ("t\ufffd", {"m": "\ufffd"})
 
 
-def test_metadata_holds_scalars_only(tmp_path: Path) -> None:
-    """NaN and null are absent; lists and long texts are kept only when named."""
+def test_metadata_holds_what_json_can(tmp_path: Path) -> None:
+    """Null is absent; NaN is left out by name, and so are long texts unless they are named."""
     row = {"text": "x", "n": 1, "f": 0.5, "b": True, "s": "s", "none": None, "list": [1, "é"],
            "long": "y" * 2_000, "big": 2**70}  # fmt: skip
     line = json.dumps(row)[:-1] + ', "nan": NaN, "inf": Infinity}'
@@ -89,8 +89,14 @@ def test_metadata_holds_scalars_only(tmp_path: Path) -> None:
     named = only(read(path, metadata_fields=("list", "long", "nan", "n")))
     assert isinstance(every, Document)
     assert isinstance(named, Document)
-    assert every.metadata == {"n": 1, "f": 0.5, "b": True, "s": "s", "big": str(2**70)}
-    assert named.metadata == {"list": '[1, "é"]', "long": "y" * 2_000, "n": 1}
+    assert every.metadata == {"n": 1, "f": 0.5, "b": True, "s": "s", "list": [1, "é"],
+                              "big": str(2**70)}  # fmt: skip
+    assert every.remarks == (
+        "metadata 'long': longer than 1,000 characters: left out",
+        "metadata 'nan': NaN or infinity: left out",
+        "metadata 'inf': NaN or infinity: left out",
+    )
+    assert named.metadata == {"list": [1, "é"], "long": "y" * 2_000, "n": 1}
     assert only(read(path, metadata_fields=())).metadata == {}  # type: ignore[union-attr]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
@@ -31,6 +32,9 @@ class FakeCorpusReader:
             if piece.stamp != self.stamp:
                 raise FingerprintMismatch("the fake corpus has changed")
             yield from self.items[piece.start : piece.stop]
+
+    def reading(self) -> dict[str, Any]:
+        return {}
 
     def describe(self) -> str:
         return f"{len(self.items)} documents in memory"

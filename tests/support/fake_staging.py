@@ -144,6 +144,7 @@ class FakeStaging:
                 num_dead_letters=len(output.dead_letters),
                 num_bytes=output.num_bytes,
                 files=(),
+                remarks=output.remarks,
             )
         return self._receipts[output.shard]
 

@@ -18,3 +18,4 @@ class FileRequest:
     tree: FileTree
     file: SourceFile
     bookmark: Bookmark  # shared by the files of a reader
+    fields: frozenset[str] | None = None  # that are wanted; None: all

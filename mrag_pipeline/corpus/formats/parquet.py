@@ -1,14 +1,31 @@
-"""Parquet: cut by row groups, read in batches of rows, needed columns only."""
+"""Parquet: cut by row groups, read in batches of rows, needed columns only.
+
+| column | becomes |
+|---|---|
+| string, boolean, integer, float, decimal, date, time | its value (`metadata_values.py`) |
+| timestamp with a time zone | ISO 8601 with its offset; in UTC if the zone is unknown |
+| nanoseconds | microseconds, the rest is cut off |
+| list, struct, map | a list or an object, if it is short or named |
+| bytes | not read unless named, and then left out |
+| a second one of the same name | left out |
+| what Python cannot hold (a date after 9999) | left out; in id or text a dead letter |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
+from mrag_pipeline.corpus.formats.arrow_values import (
+    is_binary,
+    is_nested,
+    num_leaves,
+    python_values,
+)
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.record import Record
 from mrag_pipeline.corpus.source_file import SourceFile
@@ -17,20 +34,25 @@ from mrag_pipeline.domain.planning import Slice
 
 _BATCH_BYTES = 4 << 20  # of a row group's rows decoded at once
 _MAX_BATCH_ROWS = 1_000
+_MAX_NESTED_BYTES = 4_000  # of a list or struct, on average, if it is not named: embeddings
 
 
 class ParquetFiles:
-    """One record for each row.
-
-    Lists, structs and binary columns (embeddings, images) are not read unless named.
-    """
+    """One record for each row."""
 
     name = "Parquet"
     fixed_fields = True
     mapping = None
 
-    def __init__(self, named_columns: frozenset[str]) -> None:
-        self._named = named_columns
+    def __init__(self, fields: frozenset[str] | None, named: frozenset[str]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            fields: the columns that are read; None for all but bytes and long lists.
+            named: those that are read whatever they hold.
+        """
+        self._fields = fields
+        self._named = named
 
     def whole(self, file: SourceFile) -> Slice:
         """All row groups of the file."""
@@ -48,27 +70,51 @@ class ParquetFiles:
     def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
         """The rows of the slice's row groups."""
         with self._opened(tree, piece.path) as parquet:
-            columns = self._columns(parquet.schema_arrow)
             metadata = parquet.metadata
             stop = min(piece.stop, metadata.num_row_groups)
             row = sum(metadata.row_group(index).num_rows for index in range(piece.start))
             for index in range(piece.start, stop):
+                group = metadata.row_group(index)
+                names, remarks = self._columns(parquet.schema_arrow, group)
                 for batch in parquet.iter_batches(
-                    batch_size=_batch_rows(metadata.row_group(index)),
+                    batch_size=_batch_rows(group),
                     row_groups=[index],
-                    columns=columns,
+                    columns=names,
                     use_threads=False,
                 ):
-                    for values in _rows(batch):
+                    columns = {name: python_values(_first(batch, name)) for name in names}
+                    for at in range(batch.num_rows):
                         row += 1
-                        yield Record(values, f"{piece.path}:{row}")
+                        values = {name: column[at] for name, column in columns.items()}
+                        yield Record(values, f"{piece.path}:{row}", remarks)
 
-    def _columns(self, schema: pa.Schema) -> list[str]:
-        return [
-            field.name
-            for field in schema
-            if field.name in self._named or not _is_nested_or_binary(field.type)
-        ]
+    def _columns(
+        self, schema: pa.Schema, group: pq.RowGroupMetaData
+    ) -> tuple[list[str], tuple[str, ...]]:
+        """The names of the columns to read, and a remark for each that a document lacks."""
+        names: dict[str, None] = {}
+        remarks: list[str] = []
+        leaf = 0
+        for column in schema:
+            leaves = range(leaf, leaf + num_leaves(column.type))
+            leaf = leaves.stop
+            name = column.name
+            if self._fields is not None and name not in self._fields:
+                continue
+            if name in names:
+                remarks.append(f"column {name!r}: a second one of this name is left out")
+            elif self._fields is None and name not in self._named and is_binary(column.type):
+                remarks.append(f"metadata {name!r}: bytes: left out")
+            elif self._fields is None and name not in self._named and is_nested(column.type):
+                num_bytes = sum(group.column(index).total_uncompressed_size for index in leaves)
+                if num_bytes > _MAX_NESTED_BYTES * group.num_rows:
+                    reason = f"more than {_MAX_NESTED_BYTES:,} bytes a row: left out"
+                    remarks.append(f"metadata {name!r}: {reason}")
+                else:
+                    names[name] = None
+            else:
+                names[name] = None
+        return list(names), tuple(remarks)
 
     @contextmanager
     def _opened(self, tree: FileTree, path: str) -> Iterator[pq.ParquetFile]:
@@ -78,10 +124,10 @@ class ParquetFiles:
 
 
 def open_parquet(request: FileRequest) -> ParquetFiles:
-    """Parquet, with the nested columns that the settings name."""
+    """Parquet, with the columns that are wanted."""
     spec = request.spec
-    named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields)
-    return ParquetFiles(frozenset(named))
+    named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields, *spec.types)
+    return ParquetFiles(request.fields, frozenset(named))
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
@@ -89,39 +135,7 @@ def _batch_rows(group: pq.RowGroupMetaData) -> int:
     return min(max(1, _BATCH_BYTES // row_bytes), _MAX_BATCH_ROWS)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
-    columns = [_values(column) for column in batch.columns]
-    for row in zip(*columns, strict=True):
-        yield dict(zip(batch.schema.names, row, strict=True))
-
-
-def _values(column: pa.Array) -> list[object]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if not _is_string(column.type):
-        values: list[object] = column.to_pylist()
-        return values
-    try:
-        values = column.to_pylist()
-    except UnicodeDecodeError:  # one bad value must not cost the others: it stays bytes
-        raw = column.cast(pa.large_binary()).to_pylist()
-        values = [_text_or_bytes(value) for value in raw]
-    return values
-
-
-def _text_or_bytes(value: bytes | None) -> str | bytes | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _is_nested_or_binary(kind: pa.DataType) -> bool:
-    types = pa.types
-    is_binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return bool(types.is_nested(kind) or is_binary or types.is_fixed_size_binary(kind))
+def _first(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The first column of a name, which several may have."""
+    names: Sequence[str] = batch.schema.names
+    return batch.column(names.index(name))

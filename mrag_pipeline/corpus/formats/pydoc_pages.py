@@ -14,6 +14,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mrag_pipeline.corpus.field_mapping import FieldMapping
 from mrag_pipeline.corpus.formats.standard_library import names_by_module, quiet
@@ -58,6 +59,10 @@ class PythonDocs:
                 )
             for record in _records(piece.path):
                 yield _MAPPING.document(record, self._limit)
+
+    def reading(self) -> dict[str, Any]:
+        """Nothing: a page is a document."""
+        return {}
 
     def describe(self) -> str:
         """The version of Python and the number of modules."""

@@ -29,6 +29,7 @@ class FileFormat:
 
     suffixes: tuple[str, ...]  # lower case; those of compressions are not part of them
     open: Callable[[FileRequest], RecordFormat]  # may look into the file
+    is_untyped: bool = False  # every value is a string: the types of columns are found out
     is_prose: bool = False  # left out where there are files of data: a README is not the corpus
 
 
@@ -44,7 +45,7 @@ FILE_FORMATS: dict[str, FileFormat] = {
     "parquet": FileFormat((".parquet", ".pq", ".parq"), open_parquet),
     "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json_lines),
     "json": FileFormat((".json",), open_json),
-    "csv": FileFormat((".csv", ".tsv"), open_delimited),
+    "csv": FileFormat((".csv", ".tsv"), open_delimited, is_untyped=True),
     "text": FileFormat(
         (".txt", ".md", ".markdown", ".rst", ".html", ".htm"), open_text, is_prose=True
     ),

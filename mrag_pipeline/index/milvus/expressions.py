@@ -7,6 +7,7 @@ An expression never leaves out a row that matches. Where a backend cannot expres
 - Servers compare a double with an integer as doubles, which is wrong from 2^53 on.
 - Servers differ in what `not` does with a missing JSON key, so they never get a negated condition
   on metadata. `ne` becomes "smaller or greater".
+- Dates are compared as moments: the expression takes those of two days more on either side.
 - `like` has wildcards that not every server can escape, so a prefix becomes a range.
 """
 
@@ -15,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mrag_pipeline.domain import dates
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, Op, Scalar, field_path
 from mrag_pipeline.index.milvus.schema import quoted
 
 _EXACT_NUMBERS = 2**53  # doubles hold every integer below it
 _SIGNS: dict[Op, str] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_ORDERS = ("lt", "le", "gt", "ge")
 _NEGATED: dict[Op, Op] = {
     "eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt"
 }  # fmt: skip
@@ -124,6 +127,11 @@ def _json_field(condition: Condition, path: Sequence[str]) -> Expression:
     field = "metadata" + "".join(f"[{quoted(key)}]" for key in path)
     is_exact = not any(key.isdigit() for key in path[1:])
     op, value = condition.op, condition.value
+    if op == "contains":
+        # A server's 1 need not be its 1.0.
+        if not isinstance(value, str):
+            return _UNDECIDED
+        return Expression(f"json_contains({field}, {quoted(value)})", False)
     if op == "exists":
         parts = [_is_text(field), _is_number(field), _is_boolean(field)]
     elif isinstance(value, tuple):
@@ -145,6 +153,8 @@ def _compared(field: str, op: Op, value: Scalar) -> Expression:
             texts = [f"{field} >= {quoted(value)}"]
             texts += [f"{field} < {quoted(after)}"] if after else []
             return Expression(_joined(texts, "and"), True)
+        if op in _ORDERS and dates.moment(value):
+            return _near(field, op, value)
         literal = quoted(value)
     elif abs(value) >= _EXACT_NUMBERS:
         return Expression(_is_number(field).text, False)
@@ -153,6 +163,16 @@ def _compared(field: str, op: Op, value: Scalar) -> Expression:
     if op == "ne":
         return Expression(f"({field} < {literal} or {field} > {literal})", True)
     return Expression(f"{field} {_SIGNS[op]} {literal}", True)
+
+
+def _near(field: str, op: Op, date: str) -> Expression:
+    """More than the texts on the wanted side of a date: an offset moves a date by a day."""
+    bounds = dates.around(date)
+    if bounds is None:
+        return Expression(_is_text(field).text, False)
+    before, after = bounds
+    bound = f"> {quoted(before)}" if op in ("gt", "ge") else f"< {quoted(after)}"
+    return Expression(f"{field} {bound}", False)
 
 
 def _is_text(field: str) -> Expression:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.errors import EmptyCorpus
 from mrag_pipeline.ports import Progress, Staging, WorkerPool
@@ -25,6 +26,7 @@ class EmbedTotals:
     dead_letters: int = 0
     bytes: int = 0
     reused_shards: int = 0
+    remarks: dict[str, int] = field(default_factory=dict)  # documents, by what is told of them
     _seen: set[int] = field(default_factory=set, repr=False)
 
     def add(self, receipt: Receipt, reused: bool) -> None:
@@ -39,6 +41,7 @@ class EmbedTotals:
         self.dead_letters += receipt.num_dead_letters
         self.bytes += receipt.num_bytes
         self.reused_shards += reused
+        add_counts(self.remarks, receipt.remarks)
 
 
 def embed(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.chunking import chunks_of, embedded_text
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.errors import EmptyCorpus
 from mrag_pipeline.ports import CorpusReader, Segmenter
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -32,6 +33,7 @@ class Estimate:
     num_dead_letters: int  # seen in the sample
     sampled_documents: int
     exact: bool
+    remarks: Mapping[str, int]  # of the sample's documents
 
 
 def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmenter) -> Estimate:
@@ -46,6 +48,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
     sampled = shards[::step][:SAMPLE_SHARDS]
     cut_documents: list[Document] = []
     num_documents = num_chars = cut_chars = num_dead_letters = 0
+    remarks: dict[str, int] = {}
     for shard in sampled:
         num_cut = 0
         for item in reader.read(shard.slices):
@@ -53,6 +56,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
                 num_dead_letters += 1
                 continue
             num_documents += 1
+            add_remarks(remarks, item.remarks)
             num_chars += len(item.text)
             if num_cut < SAMPLE_DOCUMENTS:
                 num_cut += 1
@@ -83,6 +87,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         num_dead_letters=num_dead_letters,
         sampled_documents=num_documents,
         exact=is_all and num_chars == cut_chars,
+        remarks=remarks,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mrag_pipeline.domain.manifest import Manifest, fingerprint, version_of
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Shard, cut, listing_digest, shard_bytes
+from mrag_pipeline.domain.version import READING
 from mrag_pipeline.errors import ConfigError, EmptyCorpus, PlanRefused
 from mrag_pipeline.ports import Collections, CorpusReader, Encoder, Progress, Segmenter, Staging
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -60,6 +61,7 @@ def plan(
     """
     _check_lengths(request.chunking, encoder)
     shards = shards_of(reader, request.sharding)
+    reading = dict(reader.reading())
     card = encoder.card
     # A model that cannot embed fails now, not in an actor an hour later.
     encoder.encode(["A text to see that the model answers."], "document")
@@ -70,7 +72,7 @@ def plan(
     digest = fingerprint(
         request.index,
         listing,
-        request.corpus,
+        request.corpus | ({READING: reading} if reading else {}),
         request.chunking,
         card,
         request.vector_dtype,
@@ -87,7 +89,7 @@ def plan(
         encoder=card,
         vector_dtype=request.vector_dtype,
         shards=shards,
-        config=request.config,
+        config=request.config | {READING: reading},
         lexical=lexical,
     )
     estimate = estimate_build(manifest, reader, segmenter)

@@ -21,6 +21,7 @@ from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.ports import (
     CorpusReader,
@@ -78,6 +79,9 @@ class ShardEmbedder:
             source_of[item.id] = item.source
             documents.append(item)
             chunks.append(own)
+        remarks: dict[str, int] = {}
+        for document in documents:
+            add_remarks(remarks, document.remarks)
         embeddings, reasons = self._encode(chunks)
         for position in sorted(reasons, reverse=True):
             dead.append(unusable(documents[position], reasons[position]))
@@ -101,6 +105,7 @@ class ShardEmbedder:
             num_bytes=sum(
                 len(document.text.encode("utf-8", "surrogatepass")) for document in documents
             ),
+            remarks=remarks,
         )
 
     def _encode(self, chunks: Sequence[Sequence[Chunk]]) -> tuple[Embeddings, dict[int, str]]:

@@ -6,8 +6,8 @@ Memory: a fingerprint and an id for each document of the version, about 200 byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
@@ -26,6 +26,7 @@ from mrag_pipeline.domain.planning import (
     Shard,
     Slice,
 )
+from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.domain.run_limits import check_dead_letters, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
@@ -53,6 +54,7 @@ class SyncComparison:
     difference: CorpusDifference
     manifest: Manifest | None
     dead_letters: tuple[DeadLetter, ...]
+    remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
 
 
 def check_same_version(
@@ -120,13 +122,19 @@ def compare(
     progress.finish()
     check_dead_letters(ingest, difference.num_dead_letters, len(scan.seen), "nothing was changed")
     if not scope.allow_deletes and too_many_deleted(spec, len(removed), len(known)):
+        found = f"{len(removed):,} of {len(known):,} documents are no longer in the corpus"
+        fix = "check corpus.uri; to remove them all the same, run `mrag sync --allow-deletes`"
+        if 2 * difference.added >= len(removed):
+            found += f", and {difference.added:,} are new"
+            fix = (
+                "if they are the same documents, their ids have changed: set corpus.id_field, and "
+                "run `mrag ingest`"
+            )
         raise TooManyDeleted(
-            f"{len(removed):,} of {len(known):,} documents are no longer in the corpus",
-            f"at most {spec.max_deleted_share:.0%} (sync.max_deleted_share)",
-            "check corpus.uri; to remove them all the same, run `mrag sync --allow-deletes`",
+            found, f"at most {spec.max_deleted_share:.0%} (sync.max_deleted_share)", fix
         )
     if difference.is_empty:
-        return SyncComparison(difference, None, tuple(scan.dead))
+        return SyncComparison(difference, None, tuple(scan.dead), scan.remarks)
     outdated = removed | scan.changed
     marks = [
         mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
@@ -139,7 +147,7 @@ def compare(
         staging.write_removed(marks)
         # The manifest last: it settles what this sync does.
         staging.write_manifest(manifest)
-    return SyncComparison(difference, manifest, tuple(scan.dead))
+    return SyncComparison(difference, manifest, tuple(scan.dead), scan.remarks)
 
 
 class _Scan:
@@ -156,6 +164,7 @@ class _Scan:
         self.added = 0
         self.dead: list[DeadLetter] = []
         self.slices: list[Slice] = []
+        self.remarks: dict[str, int] = {}
 
     def take(self, item: Document | DeadLetter) -> None:
         if isinstance(item, DeadLetter):
@@ -169,6 +178,7 @@ class _Scan:
             self.dead.append(duplicate_id(item.id, item.source, "an earlier place", digest))
             return
         self.seen.add(item.id)
+        add_remarks(self.remarks, item.remarks)
         known_fingerprint = self._known.get(item.id)
         if known_fingerprint == document_fingerprint(item) or not self._is_in_scope(item):
             return
