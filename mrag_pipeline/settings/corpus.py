@@ -16,7 +16,7 @@ ALL_FIELDS = ("*",)
 MAX_INFERRED_CHARS = 1_000
 
 
-_CAME_LATER = ("types",)
+_CAME_LATER = ("types", "exclude", "encoding", "max_document_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,12 @@ class CorpusSpec:
 
         A setting that came later counts only if it is set: versions keep their names.
         """
-        values = asdict(self)
-        return {name: value for name, value in values.items() if value or name not in _CAME_LATER}
+        unset = asdict(CorpusSpec(self.uri))
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _CAME_LATER or value != unset[name]
+        }
 
     @property
     def max_document_bytes(self) -> int:
