@@ -30,9 +30,14 @@ _PLURALS: Mapping[Kind, str] = {
 
 
 def compared_kinds(wanted: Filter) -> dict[str, set[Kind]]:
-    """For each field of the filter the kinds of values it is compared with; `exists`: all kinds."""
+    """For each field of the filter the kinds of values it is compared with; `exists`: all kinds.
+
+    `contains` is left out: it looks into lists, which no other condition can ask an index for.
+    """
     kinds: dict[str, set[Kind]] = {}
     for condition in _conditions(wanted):
+        if condition.op == "contains":
+            continue
         values = condition.value if isinstance(condition.value, tuple) else (condition.value,)
         known = {kind for kind in map(kind_of, values) if kind is not None}
         kinds.setdefault(condition.field, set()).update(known or KINDS)
