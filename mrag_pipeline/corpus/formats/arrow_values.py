@@ -80,7 +80,7 @@ def _value(scalar: Any) -> object:
         return Unreadable("text that is not UTF-8")
     except Exception as error:  # as above: whatever it is, it is this value's matter
         kind = scalar.type
-        if _types.is_timestamp(kind) and kind.tz:
+        if _types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
             return _value(scalar.cast(pa.timestamp(kind.unit, "UTC")))
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return Unreadable(f"{kind}: {reason}"[:200])
