@@ -6,7 +6,8 @@ them, and adds the title to what is embedded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from mrag_pipeline.domain.documents import Chunk, Document, chunk_id, document_fingerprint
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -38,6 +39,17 @@ def embedded_text(chunk: Chunk, spec: ChunkingSpec) -> str:
     if spec.title == "none" or not chunk.title.strip():
         return chunk.text
     return f"{chunk.title.strip()[: spec.max_title_chars]}\n{chunk.text}"
+
+
+def fitted_text(chunk: Chunk, spec: ChunkingSpec, fits: Callable[[str], bool]) -> str:
+    """What the encoder reads of a chunk whose title is too long: less of it, at last none."""
+    num_chars = min(len(chunk.title.strip()), spec.max_title_chars) // 2
+    while num_chars:
+        text = embedded_text(chunk, replace(spec, max_title_chars=num_chars))
+        if fits(text):
+            return text
+        num_chars //= 2
+    return chunk.text
 
 
 def _bounded(spans: Sequence[Span], max_chars: int) -> Iterator[Span]:

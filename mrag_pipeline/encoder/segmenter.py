@@ -7,6 +7,7 @@ semantic-text-splitter passages, with the encoder's tokenizer.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 
 import sentencex  # type: ignore[import-untyped]
@@ -34,7 +35,15 @@ _BREAK = re.compile(r"[\s.!?。！？।]")
 class TokenSegmenter:
     """A `Segmenter` over an encoder's tokenizer."""
 
-    def __init__(self, tokenizer: TextTokenizer, chunking: ChunkingSpec) -> None:
+    def __init__(
+        self, tokenizer: TextTokenizer, chunking: ChunkingSpec, room: int = sys.maxsize
+    ) -> None:
+        """Loads the splitter.
+
+        Args:
+            room: how many tokens of a text the encoder reads.
+        Raises: ConfigError if chunks would overlap completely.
+        """
         if not 0 <= chunking.overlap_tokens < chunking.max_tokens:
             raise ConfigError(
                 f"chunks of {chunking.max_tokens} tokens that overlap by {chunking.overlap_tokens}",
@@ -47,6 +56,12 @@ class TokenSegmenter:
         self._splitter = TextSplitter.from_huggingface_tokenizer(
             self._backend, chunking.max_tokens, overlap=chunking.overlap_tokens
         )
+
+        self._room = room
+
+    def room(self) -> int:
+        """How many tokens of a text are embedded."""
+        return self._room
 
     def passages(self, text: str) -> list[Span]:
         """Spans that fit a chunk, cut at paragraphs, then sentences, then words, with overlap."""
@@ -131,7 +146,10 @@ def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> Token
             "would not be embedded",
             "make chunks shorter, or raise encoder.max_tokens if the model can read longer texts",
         )
-    return TokenSegmenter(encoder.tokenizer, chunking)
+    prefix = encoder.tokenizer.plain_backend().encode(
+        card.spec.document_prefix, add_special_tokens=False
+    )
+    return TokenSegmenter(encoder.tokenizer, chunking, card.max_tokens - special - len(prefix.ids))
 
 
 def _sentences(text: str) -> Iterator[Span]:

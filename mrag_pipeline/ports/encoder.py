@@ -24,6 +24,12 @@ class Segmenter(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens not counted."""
 
+    def room(self) -> int:
+        """How many tokens of a text are embedded: the encoder's limit without those it adds.
+
+        It adds the document prefix and the special tokens.
+        """
+
 
 class Encoder(Protocol):
     """Texts to head embeddings, one forward pass."""

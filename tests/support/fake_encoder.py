@@ -71,7 +71,8 @@ class FakeEncoder:
 class FakeSegmenter:
     """A token is a word; sentences end at a stop or a line's end."""
 
-    def __init__(self, chunking: ChunkingSpec | None = None) -> None:
+    def __init__(self, chunking: ChunkingSpec | None = None, max_tokens: int = 256) -> None:
+        self._max_tokens = max_tokens
         self._chunking = replace(chunking) if chunking else ChunkingSpec()
 
     def passages(self, text: str) -> list[Span]:
@@ -94,6 +95,9 @@ class FakeSegmenter:
         return [
             span for match in _SENTENCE.finditer(text) for span in _stripped(text, *match.span())
         ]
+
+    def room(self) -> int:
+        return self._max_tokens - 1  # the fake encoder adds one word
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(words_of(text)) for text in texts]

@@ -34,6 +34,8 @@ class Estimate:
     sampled_documents: int
     exact: bool
     remarks: Mapping[str, int]  # of the sample's documents
+    longest_text: int  # of the sample's, in tokens, title included
+    num_long_texts: int  # of the sample's: longer than the encoder reads
 
 
 def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmenter) -> Estimate:
@@ -72,7 +74,9 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
     num_bytes = sum(shard.num_bytes for shard in shards)
     by_bytes = num_bytes / max(1, sum(shard.num_bytes for shard in sampled))
     by_chars = by_bytes * num_chars / max(1, cut_chars)
-    num_chunks, num_tokens, text_bytes = _measure(cut_documents, manifest.chunking, segmenter)
+    texts = _embedded(cut_documents, manifest.chunking, segmenter)
+    lengths = segmenter.count_tokens(texts)
+    num_chunks, num_tokens, text_bytes = len(texts), sum(lengths), sum(map(len, texts))
     card = manifest.encoder
     chunks = math.ceil(num_chunks * by_chars)
     number_bytes = 2 if manifest.vector_dtype == "float16" else 4
@@ -88,16 +92,17 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         sampled_documents=num_documents,
         exact=is_all and num_chars == cut_chars,
         remarks=remarks,
+        longest_text=max(lengths, default=0),
+        num_long_texts=sum(length > segmenter.room() for length in lengths),
     )
 
 
-def _measure(
+def _embedded(
     documents: Sequence[Document], chunking: ChunkingSpec, segmenter: Segmenter
-) -> tuple[int, int, int]:
-    """Chunks, tokens and bytes of text that the documents give."""
-    texts = [
+) -> list[str]:
+    """What is embedded of the documents, a text for each chunk."""
+    return [
         embedded_text(chunk, chunking)
         for document in documents
         for chunk in chunks_of(document, segmenter.passages(document.text), chunking)
     ]
-    return len(texts), sum(segmenter.count_tokens(texts)), sum(map(len, texts))

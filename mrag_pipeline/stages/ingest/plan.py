@@ -17,6 +17,8 @@ from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.estimate import Estimate, estimate_build
 from mrag_pipeline.stages.ingest.load import collections_of
 
+MIN_CHUNK_TOKENS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -93,6 +95,7 @@ def plan(
         lexical=lexical,
     )
     estimate = estimate_build(manifest, reader, segmenter)
+    _check_titles(request.chunking, estimate, segmenter.room(), card.spec.model)
     staging = open_staging(manifest.version)
     receipts = staging.receipts((shard.index for shard in shards), digest)
     num_done = sum(receipt is not None for receipt in receipts)
@@ -133,13 +136,29 @@ def shards_of(reader: CorpusReader, spec: ShardingSpec) -> tuple[Shard, ...]:
     return shards
 
 
+def _check_titles(chunking: ChunkingSpec, estimate: Estimate, room: int, model: str) -> None:
+    """Refuses chunks that leave no room for the title: the end of their text would not be read."""
+    if not estimate.num_long_texts:
+        return
+    fitting = chunking.max_tokens - (estimate.longest_text - room)
+    shorter = f"chunking.max_tokens = {fitting} or less, " if fitting >= MIN_CHUNK_TOKENS else ""
+    raise PlanRefused(
+        f"{estimate.num_long_texts:,} of the sampled texts, titles included, are longer than "
+        f"{model} reads beside prefix and special tokens: the longest has "
+        f"{estimate.longest_text} tokens of {room}",
+        f"chunks and titles that fit (chunking.max_tokens = {chunking.max_tokens})",
+        f"set {shorter}a lower chunking.max_title_chars, or chunking.title = 'none'",
+    )
+
+
 def _check_lengths(chunking: ChunkingSpec, encoder: Encoder) -> None:
     card = encoder.card
-    if chunking.max_tokens < 8 or not 0 <= chunking.overlap_tokens < chunking.max_tokens:
+    is_long_enough = chunking.max_tokens >= MIN_CHUNK_TOKENS
+    if not is_long_enough or not 0 <= chunking.overlap_tokens < chunking.max_tokens:
         raise ConfigError(
             f"chunking.max_tokens = {chunking.max_tokens}, "
             f"chunking.overlap_tokens = {chunking.overlap_tokens}",
-            "max_tokens of at least 8, and an overlap below it",
+            f"max_tokens of at least {MIN_CHUNK_TOKENS}, and an overlap below it",
             "correct [chunking] in the config",
         )
     if chunking.max_tokens > card.max_tokens:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mrag_pipeline.domain.chunking import chunks_of, embedded_text
+from mrag_pipeline.domain.chunking import chunks_of, embedded_text, fitted_text
 from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, unusable
 from mrag_pipeline.domain.documents import (
     Chunk,
@@ -21,7 +21,7 @@ from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
-from mrag_pipeline.domain.remarks import add_remarks
+from mrag_pipeline.domain.remarks import add_counts, add_remarks
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.ports import (
     CorpusReader,
@@ -32,6 +32,9 @@ from mrag_pipeline.ports import (
     Staging,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
+
+TITLE_CUT = "a part of the title is not embedded, so that the whole text is"
+TEXT_CUT = "the end of a text is not embedded: it has more tokens than the model reads"
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,8 @@ class ShardEmbedder:
         for document in documents:
             add_remarks(remarks, document.remarks)
         embeddings, reasons = self._encode(chunks)
+        for remark, of_documents in self._refit(chunks, embeddings, reasons).items():
+            add_counts(remarks, {remark: len(of_documents)})
         for position in sorted(reasons, reverse=True):
             dead.append(unusable(documents[position], reasons[position]))
             del documents[position], chunks[position]
@@ -107,6 +112,34 @@ class ShardEmbedder:
             ),
             remarks=remarks,
         )
+
+    def _refit(
+        self, chunks: Sequence[Sequence[Chunk]], embeddings: Embeddings, bad: Collection[int]
+    ) -> dict[str, set[str]]:
+        """Embeds again, with less of the title, the texts whose end the encoder did not read.
+
+        Replaces their rows of the embeddings.
+        Returns: the ids of the documents by what is to be told of them.
+        """
+        room = self.segmenter.room()
+        limit = self.encoder.card.max_tokens
+        rows = [chunk for at, own in enumerate(chunks) if at not in bad for chunk in own]
+        told: dict[str, set[str]] = {}
+        for row in np.flatnonzero(embeddings.num_tokens >= limit).tolist():
+            chunk = rows[row]
+            if self._num_tokens(embedded_text(chunk, self.chunking)) <= room:
+                continue
+            text = fitted_text(chunk, self.chunking, lambda text: self._num_tokens(text) <= room)
+            remark = TITLE_CUT if self._num_tokens(text) <= room else TEXT_CUT
+            told.setdefault(remark, set()).add(chunk.document_id)
+            again = self.encoder.encode([text], "document")
+            embeddings.heads[row] = again.heads[0]
+            embeddings.standard[row] = again.standard[0]
+            embeddings.num_tokens[row] = again.num_tokens[0]
+        return told
+
+    def _num_tokens(self, text: str) -> int:
+        return self.segmenter.count_tokens([text])[0]
 
     def _encode(self, chunks: Sequence[Sequence[Chunk]]) -> tuple[Embeddings, dict[int, str]]:
         """The embeddings of all chunks, and why a document has none, by its position."""
