@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -69,7 +70,7 @@ def commands() -> list[str]:
 
 def write_corpus() -> None:
     """Good documents and bad ones, all of them hostile."""
-    rows: list[dict[str, object]] = [
+    rows: list[Any] = [
         {"id": HOSTILE, "title": HOSTILE, "text": f"harbour {HOSTILE}", HOSTILE: float("nan")},
         *({"id": f"{n} {HOSTILE}", "title": "", "text": f"word {n} {HOSTILE}"} for n in range(3)),
         {"id": f"bad {HOSTILE}", "title": "", "text": None},

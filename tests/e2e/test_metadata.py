@@ -28,7 +28,7 @@ ROWS: list[dict[str, Any]] = [
     },
     {"id": "m3", "text": "gamma harbour"},
 ]  # fmt: skip
-FILTERS = [
+FILTERS: list[tuple[Any, list[str]]] = [
     ({"field": "metadata.owner.name", "op": "eq", "value": "acme"}, ["m1"]),
     ({"field": "metadata.owner.address.city", "op": "prefix", "value": "Be"}, ["m1"]),
     ({"field": r"metadata.a\.b", "op": "eq", "value": "dot"}, ["m1"]),
