@@ -12,15 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from mrag_pipeline.corpus.field_mapping import FieldMapping
+from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES, FieldMapping
 from mrag_pipeline.corpus.metadata_values import scalar
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.settings.corpus import ALL_FIELDS, CorpusSpec, FieldType
-
-IDS = ("id", "_id", "doc_id", "docid", "document_id", "uuid", "guid", "pk", "key", "url", "uri")
-TITLES = ("title", "name", "headline", "heading", "subject", "page_title")
-TEXTS = ("text", "content", "contents", "body", "article", "document", "passage", "abstract",
-         "description", "summary", "page_content", "raw_content", "markdown")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ from mrag_pipeline.domain.documents import (
 )
 from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_INFERRED_CHARS, FieldType
 
+IDS = ("id", "_id", "doc_id", "docid", "document_id", "uuid", "guid", "pk", "key", "url", "uri")
+TITLES = ("title", "name", "headline", "heading", "subject", "page_title")
+TEXTS = ("text", "content", "contents", "body", "article", "document", "passage", "abstract",
+         "description", "summary", "page_content", "raw_content", "markdown")  # fmt: skip
+
 # Well below what stores hold: 65,535 bytes of a string, 65,536 of a JSON value.
 MAX_ID_BYTES = 512
 MAX_TITLE_CHARS = 1_000
