@@ -56,6 +56,15 @@ K = 10
 ALL_BYTES = 2**40  # of one slice
 RESAMPLES = 2_000
 
+# The figures of a corpus with its own questions, and with another set's.
+OWN = ("own questions with something", "own aspects found or weak", "own aspects found")
+FOREIGN = (
+    "questions with nothing here",
+    "aspects with nothing here",
+    "aspects found",
+    "area under the ROC of aspects",
+)
+
 Floats = NDArray[np.float64]
 Figures = dict[str, dict[str, float | str]]
 # Of one set's questions asked of one corpus: the nearness of each question's aspects.
@@ -171,6 +180,11 @@ def aspects_from(level: float, asked: Asked) -> float:
     return float(np.mean(np.concatenate(asked) >= level))
 
 
+def aspects_below(level: float, asked: Asked) -> float:
+    """The share of aspects that do not reach the level."""
+    return 1.0 - aspects_from(level, asked)
+
+
 def area(own: Floats, foreign: Floats) -> float:
     """The area under the ROC: how often an own aspect is nearer than a foreign one."""
     both = np.sort(foreign)
@@ -193,18 +207,17 @@ def figures_of(corpora: Mapping[str, Corpus], asked: Mapping[tuple[str, str], As
     for name, corpus in corpora.items():
         weak, found = corpus.levels.weak, corpus.levels.found
         own = asked[name, name]
-        figures[f"{name}: own questions with something"] = interval(own, partial(any_from, weak))
-        figures[f"{name}: own aspects found or weak"] = interval(own, partial(aspects_from, weak))
-        figures[f"{name}: own aspects found"] = interval(own, partial(aspects_from, found))
+        shares = (any_from, weak), (aspects_from, weak), (aspects_from, found)
+        for title, (share, level) in zip(OWN, shares, strict=True):
+            figures[f"{name}: {title}"] = interval(own, partial(share, level))
         for other in corpora:
             if other != name:
                 foreign = asked[other, name]
-                title = f"{other} asked of {name}"
-                figures[f"{title}: questions with nothing here"] = interval(
-                    foreign, partial(all_below, weak)
-                )
-                figures[f"{title}: aspects found"] = interval(foreign, partial(aspects_from, found))
-                figures[f"{title}: area under the ROC of aspects"] = _area_of(own, foreign)
+                shares = (all_below, weak), (aspects_below, weak), (aspects_from, found)
+                pair = f"{other} asked of {name}"
+                for title, (share, level) in zip(FOREIGN[:-1], shares, strict=True):
+                    figures[f"{pair}: {title}"] = interval(foreign, partial(share, level))
+                figures[f"{pair}: {FOREIGN[-1]}"] = _area_of(own, foreign)
     return figures
 
 
@@ -228,39 +241,26 @@ def _resampled(asked: Asked, draw: np.random.Generator) -> Floats:
 def print_tables(corpora: Mapping[str, Corpus], figures: Figures) -> None:
     """Markdown: a row for each corpus, and for each pair."""
 
-    def cell(name: str) -> str:
-        figure = figures[name]
-        return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    def cells(title: str, names: Sequence[str]) -> list[str]:
+        chosen = [figures[f"{title}: {name}"] for name in names]
+        return [f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f})" for each in chosen]
 
-    print(
-        "\n| corpus | median by chance | weak from | found from | own questions with something"
-        " | own aspects found or weak | own aspects found |\n|---|---|---|---|---|---|---|"
-    )
+    def row(*columns: str) -> None:
+        print("| " + " | ".join(columns) + " |")
+
+    print()
+    row("corpus", "median by chance", "weak from", "found from", *OWN)
+    row(*["---"] * (4 + len(OWN)))
     for name, corpus in corpora.items():
-        levels = corpus.levels
-        titles = ("own questions with something", "own aspects found or weak", "own aspects found")
-        shares = " | ".join(cell(f"{name}: {title}") for title in titles)
-        print(
-            f"| {name} | {corpus.median:.2f} | {levels.weak:.2f} | {levels.found:.2f} | {shares} |"
-        )
-    print(
-        "\n| questions of | asked of | questions with nothing here | aspects found |"
-        " area under the ROC of aspects |\n|---|---|---|---|---|"
-    )
+        levels = (corpus.median, corpus.levels.weak, corpus.levels.found)
+        row(name, *(f"{level:.2f}" for level in levels), *cells(name, OWN))
+    print()
+    row("questions of", "asked of", *FOREIGN)
+    row(*["---"] * (2 + len(FOREIGN)))
     for name in corpora:
         for other in corpora:
             if other != name:
-                title = f"{other} asked of {name}"
-                titles = (
-                    "questions with nothing here",
-                    "aspects found",
-                    "area under the ROC of aspects",
-                )
-                print(
-                    f"| {other} | {name} | "
-                    + " | ".join(cell(f"{title}: {t}") for t in titles)
-                    + " |"
-                )
+                row(other, name, *cells(f"{other} asked of {name}", FOREIGN))
 
 
 def draw_curves(
@@ -281,7 +281,10 @@ def draw_curves(
         [line] = axes.plot(*curve(own, foreign), label=f"{name} ({area(own, foreign):.3f})")
         for level, marker in ((corpus.levels.weak, "o"), (corpus.levels.found, "^")):
             axes.plot(
-                (foreign >= level).mean(), (own >= level).mean(), marker, color=line.get_color()
+                (foreign >= level).mean(),
+                (own >= level).mean(),
+                marker,
+                color=line.get_color(),
             )
     axes.set_xlim(-0.005, 0.3)
     axes.set_ylim(0.5, 1.005)
