@@ -184,12 +184,9 @@ def _nearest(votes: Votes) -> NDArray[np.int64]:
 
 
 def _aspects(votes: Votes) -> tuple[Aspect, ...]:
-    """The question's aspects; the whole question alone where its parts got no vote."""
+    """The question's aspects, also those whose windows got no vote: nothing may be near them."""
     embedded = votes.plan.question.embedded
-    weights = votes.rankings.window_weights
-    if not embedded.aspects or (weights is not None and not weights[1:].any()):
-        return (whole_aspect(embedded.windows),)
-    return embedded.aspects
+    return embedded.aspects or (whole_aspect(embedded.windows),)
 
 
 def _fill(

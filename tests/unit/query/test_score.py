@@ -136,20 +136,29 @@ def test_each_aspect_has_a_verdict_by_its_nearest_passage() -> None:
     answer = ask(query, "adaptive", k=3)
     windows = question_windows(query, [(0, len(query))], SPEC.windows)
     clauses = [window for window in windows if window.scale == "clause"]
-    if len(answer.aspects) == 1:  # the vote took it for a question about one thing
-        clauses = windows[:1]
     assert [aspect.text for aspect in answer.aspects] == [window.text for window in clauses]
     made = WORLD.encoder.encode([query, *(window.text for window in clauses)], "query").standard
     kept = [n for n, chunk in enumerate(WORLD.chunks) if chunk.id not in WORLD.deleted]
     cosines = made @ WORLD.made.standard[kept].T
     for aspect, row in zip(answer.aspects, cosines[1:], strict=True):
-        both = (row + cosines[0]) / 2 if len(clauses) > 1 else row
+        both = (row + cosines[0]) / 2
         top = np.argsort(-row)[:5]  # the passages nearest to the clause
         assert aspect.nearness is not None
         assert aspect.nearness >= both[top].max() - 1e-5
         assert aspect.nearness <= both.max() + 1e-5
         assert answer.levels is not None
         assert aspect.verdict == answer.levels.verdict(aspect.nearness)
+
+
+def test_a_clause_that_nothing_is_near_is_an_aspect_all_the_same() -> None:
+    """The vote may take its question for one about one thing; it is not hidden in the whole."""
+    query = "the sheep dog of the hill and qwertz uiop asdf ghjkl"
+    answer = ask(query, "adaptive", k=3)
+    dog, nonsense = answer.aspects
+    assert nonsense.text == "qwertz uiop asdf ghjkl"
+    assert dog.nearness is not None
+    assert nonsense.nearness is not None
+    assert nonsense.nearness < dog.nearness
 
 
 def test_without_levels_there_is_no_verdict() -> None:
