@@ -25,7 +25,7 @@ STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u202
 SERIAL = ("-s", "workers.pool=serial")
 QUERIES = f"{FOLDER}/queries.jsonl"
 
-# For each command some ways to run it, in the order in which they are run; {} stands for the folder.
+# For each command some ways to run it, in the order of their running; {} stands for the folder.
 WAYS: dict[str, list[tuple[str, ...]]] = {
     "init": [("{}/new.toml",), ("{}/missing/new.toml",), (HOSTILE, HOSTILE)],
     "plan": [("{}/corpus",), ("{}/nowhere",), ("-c", "{}/none.toml"), ("-s", HOSTILE)],
@@ -77,7 +77,7 @@ def write_corpus() -> None:
     corpus = Path(FOLDER) / "corpus"
     corpus.mkdir(parents=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (corpus / f"{FOLDER}.jsonl").write_text(lines)
+    (corpus / "odd [old] \x1b]0;title\x07.jsonl").write_text(lines)
     (Path(FOLDER) / "bad").mkdir()
     (Path(FOLDER) / "bad" / "a.jsonl").write_text(json.dumps({HOSTILE: HOSTILE, "n": HOSTILE}))
     query = {"query": HOSTILE, "relevant": [HOSTILE, f"none {HOSTILE}"]}
