@@ -27,5 +27,12 @@ def init(
         raise ConfigError(
             f"{path} already exists", "a new file", "choose another path, or use --force"
         )
-    path.write_text(template(), "utf-8")
+    try:
+        path.write_text(template(), "utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}",
+            "a file in a folder that exists",
+            "create its folder, or name another file",
+        ) from error
     out.print(f"wrote {path}; next: set corpus.uri in it, then run `mrag plan`")
