@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.verdicts import levels_in
@@ -169,7 +170,7 @@ def sync(
         removed_chunks=done.chunks_removed,
         documents=done.record.num_documents,
         chunks=done.record.num_chunks,
-        dead_letters=len(letters),
+        dead_letters=num_set_aside(letters),
         dead_letters_file=letters_file,
         seconds=clock.seconds,
         remarks=dict(compared.remarks),

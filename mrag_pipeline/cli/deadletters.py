@@ -39,6 +39,7 @@ def list_letters(shared: SharedOptions, run: Run = None) -> None:
                 "source": letter.source,
                 "reason": letter.reason,
                 "text_hash": letter.text_hash,
+                "num_documents": letter.num_documents,
             }
             for letter in letters
         ]

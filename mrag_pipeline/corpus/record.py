@@ -30,10 +30,13 @@ class Unreadable:
     reason: str
 
 
-def rejected(source: str, reason: str, data: bytes = b"", document_id: str = "") -> DeadLetter:
+def rejected(
+    source: str, reason: str, data: bytes = b"", document_id: str = "", num_documents: int = 1
+) -> DeadLetter:
     """A dead letter that can be stored anywhere: its fields are valid UTF-8 of bounded length."""
     digest = text_hash(data[:_MAX_HASHED_BYTES].decode("utf-8", "replace")) if data else ""
-    return DeadLetter(_storable(document_id), _storable(source), _storable(reason), digest)
+    named = (_storable(document_id), _storable(source), _storable(reason))
+    return DeadLetter(*named, digest, num_documents)
 
 
 def repaired(text: str) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 
 NO_TEXT = "no text is left to embed"
+
+
+def num_set_aside(letters: Iterable[DeadLetter]) -> int:
+    """How many documents the letters stand for: one each, or the rows that a quote took in."""
+    return sum(letter.num_documents for letter in letters)
 
 
 def unusable(document: Document, reason: str) -> DeadLetter:

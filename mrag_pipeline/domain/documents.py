@@ -38,6 +38,7 @@ class DeadLetter:
     source: str  # where it was found
     reason: str  # what was found, what was expected
     text_hash: str  # of what could be read, to find it again; may be empty
+    num_documents: int = 1  # that it stands for: the rows that an open quote took in
 
 
 @dataclass(frozen=True, slots=True)

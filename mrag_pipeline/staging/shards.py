@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
@@ -136,7 +137,7 @@ class ShardFolders:
             num_documents=len(output.documents),
             num_chunks=len(output.chunks),
             num_tokens=output.num_tokens,
-            num_dead_letters=len(output.dead_letters),
+            num_dead_letters=num_set_aside(output.dead_letters),
             num_bytes=output.num_bytes,
             files=files,
             remarks=output.remarks,

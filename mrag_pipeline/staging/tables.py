@@ -58,6 +58,7 @@ DEAD_LETTERS = pa.schema(
     ]
 )
 DUPLICATES = pa.schema([("shard", pa.int32()), *DEAD_LETTERS])
+DEAD_LETTERS = DEAD_LETTERS.append(pa.field("num_documents", pa.int64()))
 IMPORTANCE = pa.schema(
     [
         ("head", pa.string()),
@@ -158,12 +159,16 @@ def documents_of(table: pa.Table) -> list[DocumentRow]:
 
 def dead_letter_table(letters: Sequence[DeadLetter]) -> pa.Table:
     """The dead letters in order, one row for each."""
-    rows = [(d.document_id, d.source, d.reason, d.text_hash) for d in letters]
-    return _rows([tuple(map(_printable, row)) for row in rows], DEAD_LETTERS)
+    named = [(d.document_id, d.source, d.reason, d.text_hash) for d in letters]
+    rows = [
+        (*map(_printable, row), letter.num_documents)
+        for row, letter in zip(named, letters, strict=True)
+    ]
+    return _rows(rows, DEAD_LETTERS)
 
 
 def dead_letters_of(table: pa.Table) -> list[DeadLetter]:
-    """What `dead_letter_table` wrote."""
+    """What `dead_letter_table` wrote; before there were numbers, each stood for one document."""
     return [DeadLetter(*row) for row in _tuples(table)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import Chunk, DeadLetter, chunk_id
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
@@ -141,7 +142,7 @@ class FakeStaging:
                 num_documents=len(output.documents),
                 num_chunks=len(output.chunks),
                 num_tokens=output.num_tokens,
-                num_dead_letters=len(output.dead_letters),
+                num_dead_letters=num_set_aside(output.dead_letters),
                 num_bytes=output.num_bytes,
                 files=(),
                 remarks=output.remarks,

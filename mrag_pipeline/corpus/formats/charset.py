@@ -65,8 +65,9 @@ def wide_encoding(data: bytes) -> str:
         data: the beginning of a text is enough.
     """
     head = data[: min(_SHAPE_BYTES, len(data) & ~3)] or data[: len(data) & ~1]
-    is_cut = len(data) % 2 == 1 and len(data) < 16
-    if not head or is_cut or len(head.translate(None, _HIGH_BYTES)) == len(head):
+    # Two bytes may be anything; a NUL among few is a sign.
+    is_too_short = len(head) < 8 and (len(data) % 2 == 1 or 0 not in head)
+    if not head or is_too_short or len(head.translate(None, _HIGH_BYTES)) == len(head):
         return ""
     if 2 * head.count(0) > len(head):
         for name in ("utf-32-le", "utf-32-be"):
@@ -257,3 +258,20 @@ def _east_asian(data: bytes, name: str) -> float:
         return 0.0
     text = data.decode(name, "ignore")
     return len(_EAST_ASIAN.findall(text)) / max(1, len(text))
+
+
+def decoded_record(data: bytes, encoding: str = "") -> str:
+    """The characters of one record of a file: UTF-8, or what the settings name.
+
+    Nothing is detected: a record is too short for that.
+    Raises: NotText, which says what the bytes look like.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if encoding:
+            return _strict(data, codec_of(encoding))
+        raise NotText(
+            f"not UTF-8: {error.reason} at byte {error.start}; it looks like {guess(data)}: "
+            "convert the file, or set corpus.encoding"
+        ) from None

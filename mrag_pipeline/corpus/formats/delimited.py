@@ -2,8 +2,8 @@
 
 A record ends at a newline outside quotes, so its boundaries cannot be seen from the middle of a
 file. Records are split here as Python's csv module would split them, but in bounded memory; csv
-then parses each one. A quote that is never closed takes in the rest of the file: that is one
-dead letter, whose reason says so.
+then parses each one. A quote that is not closed takes in the rows below it: they are one dead
+letter, which stands for as many documents as it has lines.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import io
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from mrag_pipeline.corpus.field_mapping import TEXTS
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
+from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
+from mrag_pipeline.corpus.formats.delimited_row import is_comment, parsed_row, swallowed
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.lines import buffered
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
-from mrag_pipeline.corpus.formats.whole_file import all_bytes
+from mrag_pipeline.corpus.formats.utf8_stream import head_of, utf8_stream, wide_encoding_of
+from mrag_pipeline.corpus.formats.whole_file import all_bytes, all_records
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -29,6 +34,7 @@ from mrag_pipeline.errors import BrokenFile
 
 DELIMITERS = ",;\t|"
 _MAX_HEADER_BYTES = 1 << 20
+_SEPARATOR = re.compile(rb'"?sep=([\t -~])"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class _Header:
     fields: tuple[str, ...]
     delimiter: str
     num_bytes: int  # where the first record begins
+    has_comments: bool = False  # lines that begin with `#` stand above it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class _Row:
     data: bytes  # at most the limit
     too_long: bool
     open_quote: bool  # the file ended within quotes
+    num_lines: int
 
 
 class DelimitedFiles:
@@ -54,27 +62,41 @@ class DelimitedFiles:
     fixed_fields = True
     mapping = None
 
-    def __init__(self, max_record_bytes: int, bookmark: Bookmark | None = None) -> None:
+    def __init__(
+        self,
+        max_record_bytes: int,
+        bookmark: Bookmark | None = None,
+        encoding: str = "",
+        is_wide: bool = False,
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            encoding: of the settings; "" if they name none.
+            is_wide: in UTF-16 or UTF-32; read as a compressed file is: its bytes cannot be cut.
+        """
         self._limit = max_record_bytes
         self._bookmark = bookmark or Bookmark()
+        self._encoding = encoding
+        self._is_wide = is_wide
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        return all_bytes(file)
+        return all_records(file) if self._is_wide else all_bytes(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         """Ranges of bytes that begin and end between records; ranges of records if compressed."""
-        unit: SliceUnit = "records" if file.compression else "bytes"
-        with tree.stream(file) as opened:
-            stream = buffered(opened)
+        by_number = bool(file.compression) or self._is_wide
+        unit: SliceUnit = "records" if by_number else "bytes"
+        with self._stream(tree, file) as stream:
             header = self._header(stream, tree.name(file.path))
-            first = position = 0 if file.compression else header.num_bytes
+            first = position = 0 if by_number else header.num_bytes
             start = header.num_bytes
             for number, row in enumerate(
                 _rows(stream, header.num_bytes, self._limit, header.delimiter), 1
             ):
                 stop = row.start + row.num_bytes
-                position = number if file.compression else stop
+                position = number if by_number else stop
                 if stop - start >= max_bytes:
                     yield Slice(file.path, unit, first, position, stop - start, file.stamp)
                     first, start = position, stop
@@ -102,66 +124,117 @@ class DelimitedFiles:
             yield from self._record(row, header, f"{piece.path}#{number + 1}")
 
     def _all(self, tree: FileTree, file: SourceFile) -> Iterator[tuple[_Header, _Row]]:
-        with tree.stream(file) as opened:
-            stream = buffered(opened)
+        with self._stream(tree, file) as stream:
             header = self._header(stream, tree.name(file.path))
             for row in _rows(stream, header.num_bytes, self._limit, header.delimiter):
                 yield header, row
 
+    @contextmanager
+    def _stream(self, tree: FileTree, file: SourceFile) -> Iterator[io.BufferedReader]:
+        if self._is_wide:
+            with utf8_stream(tree, file, self._encoding) as stream:
+                yield stream
+        else:
+            with tree.stream(file) as opened:
+                yield buffered(opened)
+
     def _record(self, row: _Row, header: _Header, source: str) -> Iterator[Record | DeadLetter]:
+        taken_in = f"{row.num_lines:,} line(s), {row.num_bytes:,} bytes"
+        data = row.data.removeprefix(BOM_UTF8)  # files that were joined have a mark in the middle
         if row.too_long or row.open_quote:
             if row.open_quote:
-                reason = "a quote is never closed"
+                reason = f"a quote is never closed: it takes in the rest of the file, {taken_in}"
             else:
                 reason = (
                     f"the record has {row.num_bytes:,} bytes, expected at most {self._limit:,}; "
-                    "a quote may be left open"
+                    f"a quote may be left open: it takes in {taken_in}"
                 )
-            yield rejected(source, reason, row.data)
+            yield rejected(source, reason, data, num_documents=row.num_lines)
             return
         try:
-            text = row.data.decode("utf-8")
-            values = _parsed(text, header.delimiter)
-        except UnicodeDecodeError as error:
-            yield rejected(source, f"not UTF-8: {error.reason} at byte {error.start}", row.data)
+            text = decoded_record(data, self._encoding)
+            values = parsed_row(text, header.delimiter)
+        except NotText as error:
+            yield rejected(source, str(error), data)
             return
         except csv.Error as error:
-            yield rejected(source, f"not CSV: {error}", row.data)
+            yield rejected(source, f"not CSV: {error}", data)
             return
-        if not values:
+        if not values or is_comment(text, values, header.fields, header.has_comments):
             return
+        if row.num_lines > 1:
+            problem = swallowed(text, header.delimiter, len(header.fields))
+            if problem:
+                reason = f"{problem}: it takes in {taken_in}"
+                yield rejected(source, reason, data, num_documents=row.num_lines)
+                return
         if len(values) != len(header.fields):
             reason = f"{len(values)} field(s), the header names {len(header.fields)}"
-            yield rejected(source, reason, row.data)
+            yield rejected(source, reason, data)
             return
         yield Record(dict(zip(header.fields, values, strict=True)), source)
 
     def _header(self, stream: io.BufferedReader, name: str) -> _Header:
-        bom = len(BOM_UTF8) if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8) else 0
-        stream.read(bom)
-        row = next(_rows(stream, bom, _MAX_HEADER_BYTES, DELIMITERS), None)
-        if row is None:
-            return _Header((), ",", bom)
+        position = len(BOM_UTF8) if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8) else 0
+        stream.read(position)
+        delimiter, has_comments = "", False
+        while True:
+            if stream.peek(1)[:1] == b"#":
+                line = stream.readline(_MAX_HEADER_BYTES)
+                commented = _commented_header(line, delimiter)
+                position += len(line)
+                if commented is not None:
+                    fields, used = commented
+                    return _Header(fields, used, position, has_comments)
+                has_comments = True
+                continue
+            row = next(_rows(stream, position, _MAX_HEADER_BYTES, DELIMITERS + delimiter), None)
+            if row is None:
+                return _Header((), ",", position)
+            position += row.num_bytes
+            named = _SEPARATOR.fullmatch(row.data)
+            if named and not delimiter:  # for spreadsheets: `sep=;`
+                delimiter = named[1].decode()
+                continue
+            if row.data.strip() or row.open_quote:
+                break
         try:
-            text = row.data.decode("utf-8")
-            delimiter = _delimiter(text)
-            fields = tuple(_parsed(text, delimiter))
-        except (UnicodeDecodeError, csv.Error) as error:
+            text = decoded_record(row.data, self._encoding)
+            delimiter = delimiter or _delimiter(text)
+            fields = tuple(parsed_row(text, delimiter))
+        except (NotText, csv.Error) as error:
             fields, problem = (), str(error)
         else:
             problem = _header_problem(fields, row)
         if problem:
             raise BrokenFile(
                 f"{name}: the first row is not a header: {problem}",
-                "UTF-8 text whose first row names the fields, each once",
+                "text whose first row names the fields, each once",
                 "save the file as UTF-8 with a header row",
             )
-        return _Header(fields, delimiter, row.start + row.num_bytes)
+        return _Header(fields, delimiter, position, has_comments)
 
 
 def open_delimited(request: FileRequest) -> DelimitedFiles:
-    """CSV or TSV, by the delimiter in the header."""
-    return DelimitedFiles(request.spec.max_document_bytes, request.bookmark)
+    """CSV or TSV, by the delimiter in the header, or in a line `sep=;` above it.
+
+    Raises: BrokenFile, CorpusNotFound.
+    """
+    spec = request.spec
+    wide = wide_encoding_of(head_of(request), spec.encoding)
+    return DelimitedFiles(spec.max_document_bytes, request.bookmark, spec.encoding, bool(wide))
+
+
+def _commented_header(line: bytes, delimiter: str) -> tuple[tuple[str, ...], str] | None:
+    """The fields of a header that begins with `#`, and its delimiter; None if it is a comment."""
+    text = line.decode("utf-8", "replace").lstrip("#").strip()
+    delimiter = delimiter or _delimiter(text)
+    try:
+        fields = tuple(name.strip() for name in parsed_row(text, delimiter))
+    except csv.Error:
+        return None
+    is_header = len(fields) > 1 and any(name.lower() in TEXTS for name in fields)
+    return (fields, delimiter) if is_header and len(set(fields)) == len(fields) else None
 
 
 def _header_problem(fields: tuple[str, ...], row: _Row) -> str:
@@ -171,12 +244,6 @@ def _header_problem(fields: tuple[str, ...], row: _Row) -> str:
     if repeated:
         return f"field {repeated[0]!r} is named twice"
     return "" if any(name.strip() for name in fields) else "it names no field"
-
-
-def _parsed(text: str, delimiter: str) -> list[str]:
-    # The limit holds for the whole process; records are bounded already.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    return next(csv.reader([text], delimiter=delimiter), [])
 
 
 def _delimiter(header: str) -> str:
@@ -189,21 +256,28 @@ def _rows(
 ) -> Iterator[_Row]:
     """The records that begin before `stop`; the stream must be at the start of one."""
     row_bytes = bytearray()
-    position, state = start, _START
+    position, state, num_lines = start, _START, 0
     while True:
         if position == start and stop is not None and start >= stop:
             return
         piece = stream.readline(READ_BYTES)
         position += len(piece)
         row_bytes += piece[: max(0, limit + 2 - len(row_bytes))]
-        state = _state_after(piece, state, delimiters.encode())
+        num_lines += piece.endswith(b"\n") or not piece
+        state = _state_after(
+            piece.removeprefix(BOM_UTF8) if position - len(piece) == start else piece,
+            state,
+            delimiters.encode(),
+        )
         ended = piece.endswith(b"\n") and state != _QUOTED
         if (ended or not piece) and position > start:
             data = bytes(row_bytes).rstrip(b"\r\n") if ended else bytes(row_bytes)
             num_bytes = position - start
-            yield _Row(start, num_bytes, data[:limit], len(data) > limit, state == _QUOTED)
+            num_lines -= not piece and row_bytes.endswith(b"\n")  # nothing follows that line end
+            too_long = len(data) > limit
+            yield _Row(start, num_bytes, data[:limit], too_long, state == _QUOTED, num_lines)
             row_bytes.clear()
-            start, state = position, _START
+            start, state, num_lines = position, _START, 0
         if not piece:
             return
 

@@ -1,5 +1,7 @@
 """JSON Lines: one object on each line. Plain files are cut by bytes, without reading them.
 
+A file in UTF-16 is read as a compressed one is: its bytes cannot be cut.
+
 A line belongs to the range of bytes in which it begins. Reading cannot start in the middle of a
 compressed file. So it is cut by lines, counted in one pass, and a slice is reached by
 decompressing everything before it; readers of slices in order decompress the file once.
@@ -12,10 +14,18 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 
 from mrag_pipeline.corpus.file_tree import FileTree
+from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
 from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.formats.json_layout import JsonLayout, json_layout
+from mrag_pipeline.corpus.formats.json_values import JsonValues
 from mrag_pipeline.corpus.formats.lines import Line, buffered, lines, skip_line
-from mrag_pipeline.corpus.formats.open_file_position import Bookmark
-from mrag_pipeline.corpus.formats.whole_file import all_bytes
+from mrag_pipeline.corpus.formats.utf8_stream import (
+    HEAD_BYTES,
+    head_of,
+    utf8_stream,
+    wide_encoding_of,
+)
+from mrag_pipeline.corpus.formats.whole_file import all_bytes, all_records
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -29,27 +39,29 @@ class JsonLines:
     fixed_fields = False
     mapping = None
 
-    def __init__(self, max_record_bytes: int, bookmark: Bookmark | None = None) -> None:
-        self._limit = max_record_bytes
-        self._bookmark = bookmark or Bookmark()
+    def __init__(self, request: FileRequest, is_wide: bool) -> None:
+        self._limit = request.spec.max_document_bytes
+        self._encoding = request.spec.encoding
+        self._bookmark = request.bookmark
+        self._is_wide = is_wide  # in UTF-16 or UTF-32
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        return all_bytes(file)
+        return all_records(file) if self._is_wide else all_bytes(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
-        """Ranges of `max_bytes`; ranges of lines if the file is compressed."""
-        if file.compression:
-            yield from self._cut_compressed(tree, file, max_bytes)
+        """Ranges of `max_bytes`; ranges of lines if the file cannot be cut there."""
+        if file.compression or self._is_wide:
+            yield from self._cut_by_lines(tree, file, max_bytes)
             return
         for start in range(0, file.num_bytes, max_bytes):
             stop = min(start + max_bytes, file.num_bytes)
             yield Slice(file.path, "bytes", start, stop, stop - start, file.stamp)
 
-    def _cut_compressed(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
+    def _cut_by_lines(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         first = number = num_bytes = 0
-        with tree.stream(file) as stream:
-            for line in lines(buffered(stream), 0, self._limit):
+        with utf8_stream(tree, file, self._encoding) as stream:
+            for line in lines(stream, 0, self._limit):
                 number += 1
                 num_bytes += line.num_bytes
                 if num_bytes >= max_bytes:
@@ -77,11 +89,12 @@ class JsonLines:
             yield from self._record(line, f"{piece.path}:{number + 1}")
 
     def _lines(self, tree: FileTree, path: str) -> Iterator[Line]:
-        with tree.stream(tree.find(path)) as stream:
-            yield from lines(buffered(stream), 0, self._limit)
+        with utf8_stream(tree, tree.find(path), self._encoding) as stream:
+            yield from lines(stream, 0, self._limit)
 
     def _record(self, line: Line, source: str) -> Iterator[Record | DeadLetter]:
-        data = line.data.removeprefix(BOM_UTF8) if line.start == 0 else line.data
+        # Files that were joined have a mark in the middle.
+        data = line.data.removeprefix(BOM_UTF8)
         if line.too_long:
             reason = f"the line has {line.num_bytes:,} bytes, expected at most {self._limit:,}"
             yield rejected(source, reason, data)
@@ -89,9 +102,9 @@ class JsonLines:
         if not data.strip():
             return
         try:
-            values = json.loads(data.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            yield rejected(source, f"not UTF-8: {error.reason} at byte {error.start}", data)
+            values = json.loads(decoded_record(data, self._encoding))
+        except NotText as error:
+            yield rejected(source, str(error), data)
         except (ValueError, RecursionError) as error:
             yield rejected(source, f"not JSON: {error}", data)
         else:
@@ -102,6 +115,16 @@ class JsonLines:
                 yield rejected(source, f"a JSON {kind}, expected an object on each line", data)
 
 
-def open_json_lines(request: FileRequest) -> JsonLines:
-    """JSON Lines."""
-    return JsonLines(request.spec.max_document_bytes, request.bookmark)
+def open_json(request: FileRequest) -> JsonLines | JsonValues:
+    """JSON Lines, or what else the file's beginning shows.
+
+    Raises: BrokenFile, CorpusNotFound.
+    """
+    head = head_of(request)
+    wide = wide_encoding_of(head, request.spec.encoding)
+    is_whole = len(head) < HEAD_BYTES
+    text = head.decode(wide or "utf-8", "replace").removeprefix("\ufeff")
+    layout = json_layout(text, is_whole, request.spec.text_field)
+    if layout is JsonLayout.LINES:
+        return JsonLines(request, bool(wide))
+    return JsonValues(request, layout)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.planning import Slice
 
 T = TypeVar("T")
@@ -21,6 +22,13 @@ class Bookmark:
         self._file: tuple[str, str] | None = None
         self._next = 0  # the number of the next item
         self._items: Iterator[Any] | None = None
+        self._head: tuple[str, str, bytes] | None = None  # of the file that was looked into last
+
+    def head(self, file: SourceFile, read: Callable[[], bytes]) -> bytes:
+        """The beginning of a file, read once for all slices of it that follow each other."""
+        if self._head is None or self._head[:2] != (file.path, file.stamp):
+            self._head = (file.path, file.stamp, read())
+        return self._head[2]
 
     def read(self, piece: Slice, opened: Callable[[], Iterator[T]]) -> Iterator[tuple[int, T]]:
         """The slice's items with their numbers from 0, read on from the last slice if possible.

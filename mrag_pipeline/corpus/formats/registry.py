@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from mrag_pipeline.corpus.formats.delimited import open_delimited
 from mrag_pipeline.corpus.formats.file_request import FileRequest
-from mrag_pipeline.corpus.formats.json_array import open_json
-from mrag_pipeline.corpus.formats.jsonl import open_json_lines
+from mrag_pipeline.corpus.formats.jsonl import open_json
 from mrag_pipeline.corpus.formats.parquet import open_parquet
 from mrag_pipeline.corpus.formats.pydoc_pages import open_python_docs
 from mrag_pipeline.corpus.formats.record_format import RecordFormat
@@ -43,11 +42,11 @@ class GeneratedCorpus:
 
 FILE_FORMATS: dict[str, FileFormat] = {
     "parquet": FileFormat((".parquet", ".pq", ".parq"), open_parquet),
-    "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json_lines),
+    "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json),
     "json": FileFormat((".json",), open_json),
     "csv": FileFormat((".csv", ".tsv"), open_delimited, is_untyped=True),
     "text": FileFormat(
-        (".txt", ".md", ".markdown", ".rst", ".html", ".htm"), open_text, is_prose=True
+        (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".xhtml"), open_text, is_prose=True
     ),
 }
 GENERATED: dict[str, GeneratedCorpus] = {

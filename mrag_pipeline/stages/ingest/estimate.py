@@ -55,7 +55,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         num_cut = 0
         for item in reader.read(shard.slices):
             if isinstance(item, DeadLetter):
-                num_dead_letters += 1
+                num_dead_letters += item.num_documents
                 continue
             num_documents += 1
             add_remarks(remarks, item.remarks)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
-from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, unusable
+from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, num_set_aside, unusable
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
@@ -113,7 +113,7 @@ def compare(
         changed=len(scan.changed),
         removed=len(removed),
         unchanged=len(known) - len(removed) - len(scan.changed),
-        num_dead_letters=len(scan.dead),
+        num_dead_letters=num_set_aside(scan.dead),
     )
     progress.note(
         f"{difference.added:,} new, {difference.changed:,} changed, {difference.removed:,} gone, "

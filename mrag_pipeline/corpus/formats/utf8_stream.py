@@ -1,0 +1,89 @@
+"""A file's bytes from its start as UTF-8 without a mark, whatever it is written in.
+
+Only UTF-16 and UTF-32 are turned into UTF-8 here: they cannot be cut at a byte. Older encodings
+that hold ASCII are left to who decodes a record, so that a bad one costs that record.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
+from mrag_pipeline.corpus.formats.charset import codec_of, mark_of, wide_encoding
+from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.source_file import SourceFile
+
+HEAD_BYTES = 1 << 16
+
+
+def head_of(request: FileRequest) -> bytes:
+    """The beginning of the file, decompressed; read once for all its slices.
+
+    Raises: BrokenFile, CorpusNotFound.
+    """
+
+    def read() -> bytes:
+        with request.tree.stream(request.file) as stream:
+            return stream.read(HEAD_BYTES)
+
+    return request.bookmark.head(request.file, read)
+
+
+def wide_encoding_of(head: bytes, named: str) -> str:
+    """UTF-16 or UTF-32 if a file that begins so is written in it, else "".
+
+    Args:
+        named: the encoding of the settings; "" detects.
+    """
+    name, _ = mark_of(head)
+    name = name or (codec_of(named) if named else wide_encoding(head))
+    return name if name.startswith(("utf-16", "utf-32")) else ""
+
+
+@contextmanager
+def utf8_stream(tree: FileTree, file: SourceFile, named: str) -> Iterator[io.BufferedReader]:
+    """The file opened at its start; reading it raises BrokenFile.
+
+    Args:
+        named: the encoding of the settings; "" detects.
+    """
+    with tree.stream(file) as stream:
+        head = stream.read(HEAD_BYTES)
+        wide = wide_encoding_of(head, named)
+        _, mark = mark_of(head)
+        yield io.BufferedReader(_Transcoded(stream, head[mark:], wide), READ_BYTES)
+
+
+class _Transcoded(io.RawIOBase):
+    """A stream after its head, as UTF-8."""
+
+    def __init__(self, stream: IO[bytes], head: bytes, wide: str) -> None:
+        self._stream = stream
+        self._head: bytes = head
+        # Half a pair of surrogates costs a character.
+        self._decoder = codecs.getincrementaldecoder(wide)("replace") if wide else None
+        self._ready = b""
+        self._has_ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._ready and not self._has_ended:
+            data = self._head or self._stream.read(READ_BYTES)
+            self._head = b""
+            self._has_ended = not data
+            if self._decoder is None:
+                self._ready = data
+            else:
+                text = self._decoder.decode(data, final=self._has_ended)
+                self._ready = text.encode("utf-8", "replace")
+        size = min(len(view), len(self._ready))
+        view[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
