@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench clean
+.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench fuzz clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-server  that, and the server killed at every step"
 	@echo "make test-s3    staging, corpora and whole runs in a real S3 server"
 	@echo "make check      ruff, mypy --strict, format"
+	@echo "make fuzz       mutated files through every reader, for an hour of CPU"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      everything that these made"
 
@@ -99,6 +100,11 @@ format: $(VENV)/.installed
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py \
     encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
     recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py),$(wildcard benchmarks/*.py))
+
+# Mutated files through every reader of corpora.
+FUZZ_CPU_S ?= 3600
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tests.fuzz $(FUZZ_CPU_S)
 
 bench: $(VENV)/.installed
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done

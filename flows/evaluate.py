@@ -25,6 +25,7 @@ from mrag_pipeline.flows.progress import current
 from mrag_pipeline.report.folder import write_report
 from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures, published
+from mrag_pipeline.report.plots import can_draw
 from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
 from mrag_pipeline.stages.evaluate.evaluate import strategies_for
 from mrag_pipeline.stages.evaluate.finder import SharingFinder
@@ -69,6 +70,8 @@ def measure(
 ) -> Evaluation:
     """Measures what each strategy finds in the live version."""
     progress = flow_progress(config.index)
+    if not can_draw():
+        progress.note("no plots: matplotlib is not installed (pip install 'mrag-pipeline[eval]')")
     encoder = wiring.encoder(config)
     segmenter = wiring.segmenter(config, encoder)
     with ExitStack() as opened:

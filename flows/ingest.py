@@ -20,7 +20,7 @@ from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import GateClosed, StagingError
+from mrag_pipeline.errors import EmptyCorpus, GateClosed, StagingError, TooManyDeadLetters
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
@@ -86,7 +86,12 @@ def make_plan(config: Config) -> Plan:
 @task(**AGAIN)
 def plan(config: Config) -> str:
     """Stores the plan's manifest and returns the version's name."""
-    made = make_plan(config)
+    try:
+        made = make_plan(config)
+    except EmptyCorpus as error:
+        letters = [one for one in error.dead_letters if isinstance(one, DeadLetter)]
+        keep_letters(config, error.run, letters)
+        raise
     staging = wiring.staging(config, made.manifest.version)
     return store_plan(made, staging, flow_progress(config.index))
 
@@ -190,7 +195,11 @@ def ingest(
     clock = PhaseTimes()
     with wiring.run_lock(config, wait_s):
         version = clock.time("plan", lambda: plan(config))
-        totals, staged = clock.time("embed", lambda: embed(config, version))
+        try:
+            totals, staged = clock.time("embed", lambda: embed(config, version))
+        except (TooManyDeadLetters, EmptyCorpus):
+            keep_letters(config, version, _letters(config, version))
+            raise
         letters_file = keep_letters(config, version, _letters(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
         checks = clock.time("verify", lambda: verify(config, version, staged.num_chunks))

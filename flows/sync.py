@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,8 @@ def sync(
     with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
+        if only is not None:
+            config = with_share(config, record)
         scope = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
         compared = clock.time("compare", lambda: compare(config, record, scope))
         letters = list(compared.dead_letters)
@@ -187,6 +189,15 @@ def with_corpus(config: Config, record: VersionRecord) -> Config:
     if config.corpus.uri or not isinstance(known, dict):
         return config
     return Config.parse(config.to_dict() | {"corpus": known})
+
+
+def with_share(config: Config, record: VersionRecord) -> Config:
+    """The config, which allows as many dead letters as the version's ingest was allowed."""
+    ingest = record.config.get("ingest")
+    allowed = ingest.get("max_dead_letter_share", 0.0) if isinstance(ingest, dict) else 0.0
+    share = max(config.ingest.max_dead_letter_share, allowed)
+    spec = replace(config.ingest, max_dead_letter_share=share)
+    return config.model_copy(update={"ingest": spec})
 
 
 def _letters_of_shards(

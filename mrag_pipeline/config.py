@@ -209,7 +209,7 @@ def setting(assignment: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows write a mark
     except FileNotFoundError:
         raise ConfigError(
             f"no config file at {path}", "a TOML file", "write one with `mrag init`"

@@ -99,6 +99,9 @@ class CorpusNotFound(CorpusError):
 class EmptyCorpus(CorpusError):
     """No document to embed."""
 
+    run = ""  # the version that was planned, if it came so far
+    dead_letters: tuple[object, ...] = ()  # what the corpus has instead of documents
+
 
 class BrokenFile(CorpusError):
     """A file is not what its name says."""

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from mrag_pipeline.cli.options import Corpus, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_facts, print_json, print_remarks, size
 
 
 @shared_options()
-def plan(shared: SharedOptions, corpus: Corpus = None) -> None:
+def plan(
+    shared: SharedOptions,
+    corpus: Corpus = None,
+    left_out: Annotated[
+        bool,
+        typer.Option("--left-out", help="Only list the files beside the corpus's own, not read."),
+    ] = False,
+) -> None:
     """Show what an ingest would do and need; fail if it cannot work.
 
     Examples:
         mrag plan articles.jsonl
         mrag plan s3://bucket/corpus/ --index wiki --json
     """
+    if left_out:
+        from mrag_pipeline import wiring
+
+        names = wiring.reader(shared.override("corpus", "uri", corpus).load()).left_out()
+        if shared.json:
+            print_json({"left_out": list(names)})
+            return
+        for name in names:
+            out.print(name)
+        return
     from mrag_pipeline.flows.ingest import make_plan
 
     made = make_plan(shared.override("corpus", "uri", corpus).load())

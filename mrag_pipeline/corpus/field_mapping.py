@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +15,7 @@ from mrag_pipeline.domain.documents import (
     MetadataValue,
     document_fingerprint,
 )
+from mrag_pipeline.domain.visible_text import is_visible_text
 from mrag_pipeline.settings.corpus import ALL_FIELDS, MAX_INFERRED_CHARS, FieldType
 
 IDS = ("id", "_id", "doc_id", "docid", "document_id", "uuid", "guid", "pk", "key", "url", "uri")
@@ -120,7 +120,7 @@ class FieldMapping:
             return f"the text ({self.text!r}) cannot be read: {text.reason}"
         if not isinstance(text, str):
             return f"the text ({self.text!r}) is of type {type(text).__name__}, expected a string"
-        if not _VISIBLE.search(text):
+        if not is_visible_text(text):
             return f"the text ({self.text!r}) is empty"
         num_bytes = len(text.encode("utf-8", "surrogatepass")) if 4 * len(text) > max_bytes else 0
         if num_bytes > max_bytes:
@@ -161,9 +161,6 @@ class _Problem(str):
     """Why a record has no usable id."""
 
     __slots__ = ()
-
-
-_VISIBLE = re.compile(r"[^\s\x00\u200b\ufeff]")
 
 
 def _short(value: object) -> str:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
-from itertools import chain, islice
+from functools import cached_property, partial
+from itertools import chain, islice, starmap
 from typing import Any
 
+from mrag_pipeline.corpus.broken_files import (
+    dead_letter,
+    is_set_aside,
+    set_aside,
+    why_broken,
+    without_broken,
+)
 from mrag_pipeline.corpus.column_types import column_types
 from mrag_pipeline.corpus.field_choice import FieldChoice, choose, resolve
 from mrag_pipeline.corpus.field_mapping import FieldMapping
@@ -18,10 +26,10 @@ from mrag_pipeline.corpus.formats.open_file_position import Bookmark
 from mrag_pipeline.corpus.formats.record_format import RecordFormat
 from mrag_pipeline.corpus.formats.registry import FILE_FORMATS, format_by_suffix
 from mrag_pipeline.corpus.record import Record, rejected
-from mrag_pipeline.corpus.source_file import SourceFile, is_utf8
+from mrag_pipeline.corpus.source_file import BROKEN_LINK, SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
-from mrag_pipeline.errors import FingerprintMismatch
+from mrag_pipeline.errors import BrokenFile, FingerprintMismatch
 from mrag_pipeline.settings.corpus import ALL_FIELDS, AUTO, CorpusSpec, FieldType
 
 _NUM_SAMPLES = 50
@@ -43,7 +51,7 @@ class FileCorpus:
         self._kept = None if reading is None else FieldChoice.of(reading)
         if self._kept is not None:
             self._kept.check(spec)
-        self._tree = FileTree(spec.uri)
+        self._tree = FileTree(spec.uri, spec.exclude)
         self._mappings: dict[tuple[str, str], FieldMapping] = {}
         self._bookmark = Bookmark()
 
@@ -58,13 +66,16 @@ class FileCorpus:
             if not file.has_utf8_name:
                 yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
                 continue
-            records = self._opened(format_name, file)
-            slices = records.cut(self._tree, file, max(1, max_bytes))
-            first = next(slices, None)
-            if first is None:
-                continue
-            self._mapping(records, file)
-            yield first
+            try:
+                if file.stamp == BROKEN_LINK:
+                    raise BrokenFile("a link to nothing")
+                records = self._opened(format_name, file)
+                # To its end, before the first slice: a file is read whole or not at all.
+                slices = list(records.cut(self._tree, file, max(1, max_bytes)))
+                if slices:
+                    self._mapping(records, file)
+            except BrokenFile:
+                slices = [set_aside(file)]
             yield from slices
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
@@ -74,12 +85,20 @@ class FileCorpus:
             if not is_utf8(piece.path):
                 yield rejected(piece.path, "the file name is not valid UTF-8")
                 continue
+            if piece.stamp == BROKEN_LINK:
+                yield dead_letter(piece, "it is a link to a file that does not exist")
+                continue
             file = self._unchanged(piece)
-            records = self._opened(self._format_to_read(file), file)
+            format_name = self._format_to_read(file)
+            opened = partial(self._opened, format_name, file)
+            if is_set_aside(piece, opened, file):
+                yield dead_letter(piece, why_broken(self._tree, file, opened))
+                continue
+            records = opened()
             mapping = self._mapping(records, file)
             if mapping.fields is not None:
-                records = self._opened(self._format_to_read(file), file, mapping.fields)
-            for record in records.records(self._tree, piece):
+                records = self._opened(format_name, file, mapping.fields)
+            for record in without_broken(records.records(self._tree, piece), piece):
                 if isinstance(record, Record):
                     yield mapping.document(record, max_bytes)
                 else:
@@ -88,9 +107,8 @@ class FileCorpus:
 
     def reading(self) -> dict[str, Any]:
         """The field choice, plain; {} where the format itself says what a document is."""
-        first = self._survey.files.first
-        assert first is not None
-        if self._opened(self._survey.format, first).mapping is not None:
+        first = next(self._readable(), None)
+        if first is None or first[0].mapping is not None:
             return {}
         return self._choice.to_dict()
 
@@ -98,14 +116,25 @@ class FileCorpus:
         """The format, the number of files, and the first file's fields with those inferred."""
         files = self._survey.files
         assert files.first is not None
-        records = self._opened(self._survey.format, files.first)
-        mapping = self._mapping(records, files.first)
+        try:
+            records = self._opened(self._survey.format, files.first)
+            name, mapping = records.name, str(self._mapping(records, files.first))
+        except BrokenFile as error:
+            name, mapping = self._survey.format, error.found
         num_others = self._survey.num_others
-        others = f", {num_others} other file(s) ignored" if num_others else ""
+        others = f", {num_others} other file(s) ignored (`mrag plan --left-out`)"
         return (
-            f"{records.name}, {files.num_files} file(s), "
-            f"{files.num_bytes / 1e6:.1f} MB in {self._tree}{others}: {mapping}"
+            f"{name}, {files.num_files} file(s), {files.num_bytes / 1e6:.1f} MB in "
+            f"{self._tree}{others if num_others else ''}: {mapping}"
         )
+
+    def left_out(self) -> Iterator[str]:
+        """The other files below the corpus's folder, but hidden ones, sorted by path."""
+        everything = FileTree(self._spec.uri)
+        for file in everything.files():
+            is_chosen = self._tree.selects(file.path, self._spec.include)
+            if not is_chosen or format_of(file, self._spec, self._tree) != self._survey.format:
+                yield file.path
 
     @cached_property
     def _survey(self) -> Survey:
@@ -117,14 +146,23 @@ class FileCorpus:
             if format_of(file, self._spec, self._tree) == self._survey.format:
                 yield file
 
+    def _readable(self) -> Iterator[tuple[RecordFormat, SourceFile]]:
+        """The files that can be opened; the others are set aside by `slices`."""
+        for file in self._files():
+            if file.has_utf8_name and file.stamp != BROKEN_LINK:
+                try:
+                    records = self._opened(self._survey.format, file)
+                except BrokenFile:
+                    continue
+                yield records, file
+
     @cached_property
     def _choice(self) -> FieldChoice:
         """The choice that was kept, or one made from the first file that has a record."""
         if self._kept is not None:
             return self._kept
         choice = None
-        for file in filter(lambda file: file.has_utf8_name, self._files()):
-            records = self._opened(self._survey.format, file)
+        for records, file in self._readable():
             samples = self._samples(records, file)
             if samples:
                 name = self._tree.name(file.path)
@@ -137,20 +175,25 @@ class FileCorpus:
 
     def _column_types(self, choice: FieldChoice) -> Mapping[str, FieldType]:
         """The types of the columns that are metadata, from all records of the corpus."""
-        opened = ((self._opened(self._survey.format, file), file) for file in self._files())
-        values = chain.from_iterable(self._values(records, file) for records, file in opened)
+        values = chain.from_iterable(starmap(self._values, self._readable()))
         types = column_types(values, without={choice.id or "", choice.title, choice.text})
         named = self._spec.metadata_fields
         return {name: of for name, of in types.items() if named == ALL_FIELDS or name in named}
 
     def _values(self, records: RecordFormat, file: SourceFile) -> Iterator[Mapping[str, object]]:
         items = records.records(self._tree, records.whole(file))
-        return (item.values for item in items if isinstance(item, Record))
+        try:
+            yield from (item.values for item in items if isinstance(item, Record))
+        except BrokenFile:  # from here on
+            return
 
     def _samples(self, records: RecordFormat, file: SourceFile) -> list[Mapping[str, object]]:
         items = islice(records.records(self._tree, records.whole(file)), _MAX_SAMPLED)
         values = (item.values for item in items if isinstance(item, Record))
-        return list(islice(values, _NUM_SAMPLES))
+        samples: list[Mapping[str, object]] = []
+        with suppress(BrokenFile):
+            samples += islice(values, _NUM_SAMPLES)
+        return samples
 
     def _format_to_read(self, file: SourceFile) -> str:
         # The plan has chosen the file: whether it belongs to the corpus is not asked again.

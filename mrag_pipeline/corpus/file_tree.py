@@ -36,7 +36,8 @@ READ_BYTES = 1 << 20  # one read-ahead buffer
 class FileTree:
     """The files that a URI names: one file, a folder's, or those a glob matches."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, exclude: tuple[str, ...] = ()) -> None:
+        self._exclude = exclude
         self.uri = shown(uri)  # for people
         folder, self._pattern = split_glob(uri)
         self._place = open_place(folder, f"corpus {self.uri!r}")
@@ -130,7 +131,7 @@ class FileTree:
         except FileNotFoundError as error:
             raise self._gone(path) from error
         except PermissionError as error:
-            raise CorpusError(
+            raise BrokenFile(
                 f"{self.name(path)}: permission denied",
                 "a file that can be read",
                 "check its permissions",
@@ -181,7 +182,7 @@ class FileTree:
                 return
             is_empty = True
             for file in self._listed():
-                if is_visible(file.path) and self._is_selected(file.path, include):
+                if is_visible(file.path) and self.selects(file.path, include):
                     is_empty = False
                     yield file
             if is_empty and self._pattern:
@@ -192,9 +193,12 @@ class FileTree:
                     "check the pattern; quote it in the shell",
                 )
 
-    def _is_selected(self, path: str, include: tuple[str, ...]) -> bool:
-        return (not self._pattern or matches(path, self._pattern)) and (
-            not include or any(matches_at_any_depth(path, pattern) for pattern in include)
+    def selects(self, path: str, include: tuple[str, ...]) -> bool:
+        """Whether the URI's pattern, `include` and `exclude` choose a file."""
+        return (
+            (not self._pattern or matches(path, self._pattern))
+            and (not include or any(matches_at_any_depth(path, one) for one in include))
+            and not any(matches_at_any_depth(path, pattern) for pattern in self._exclude)
         )
 
     def _listed(self) -> Iterable[SourceFile]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mrag_pipeline.filesystems.s3_objects import StoredObject
 
+BROKEN_LINK = "a link to nothing"  # the stamp of one
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -80,3 +81,5 @@ def local_files(folder: str, prefix: str = "") -> Iterator[SourceFile]:
         elif os.path.isfile(full):
             state = os.stat(full)
             yield file_on_disk(f"{prefix}{name}", state.st_size, state.st_mtime_ns)
+        elif os.path.islink(full) and not os.path.exists(full):
+            yield SourceFile(f"{prefix}{name}", 0, BROKEN_LINK)

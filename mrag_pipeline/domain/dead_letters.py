@@ -6,12 +6,18 @@ from collections.abc import Iterable
 
 from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 
+UNREADABLE_FILE = "the file cannot be read"
 NO_TEXT = "no text is left to embed"
 
 
 def num_set_aside(letters: Iterable[DeadLetter]) -> int:
     """How many documents the letters stand for: one each, or the rows that a quote took in."""
     return sum(letter.num_documents for letter in letters)
+
+
+def is_of_a_file(letter: DeadLetter) -> bool:
+    """Whether a whole file was set aside, so that its documents are not known."""
+    return letter.reason.startswith(UNREADABLE_FILE)
 
 
 def unusable(document: Document, reason: str) -> DeadLetter:

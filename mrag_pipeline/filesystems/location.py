@@ -14,6 +14,8 @@ from mrag_pipeline.filesystems.failures import Failure, failure
 from mrag_pipeline.filesystems.s3_address import address, open_s3
 from mrag_pipeline.filesystems.s3_objects import Objects
 
+# Of pyarrow's own filesystems. For others, such as hf://, it would ask a server at once.
+_SCHEMES = ("file", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -55,6 +57,12 @@ def open_place(uri: str, what: str) -> Place:
         except OSError as error:
             reason = failure(error, **server)
             raise ConfigError(f"{what}: {reason.found}", reason.expected, reason.fix) from error
+    if uri.partition(":")[0].lower() not in _SCHEMES:
+        raise ConfigError(
+            f"{what}: a scheme that cannot be read",
+            "a path, or a URI such as file:///data/docs, s3://bucket/docs, gs://bucket/docs",
+            "download it (`hf download`, `curl`), and give the path",
+        )
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:

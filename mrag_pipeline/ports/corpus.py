@@ -33,5 +33,8 @@ class CorpusReader(Protocol):
         Raises: as `slices`; ConfigError.
         """
 
+    def left_out(self) -> Iterator[str]:
+        """The files beside the corpus's own that are not read, sorted by path."""
+
     def describe(self) -> str:
         """One line for people: format, files, and the field mapping with what was inferred."""

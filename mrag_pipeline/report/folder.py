@@ -11,7 +11,7 @@ from mrag_pipeline.domain.evaluation import Evaluation
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.report.markdown import page
 from mrag_pipeline.report.paper import PaperFigures
-from mrag_pipeline.report.plots import draw
+from mrag_pipeline.report.plots import can_draw, draw
 
 JSON_FILE = "evaluation.json"
 PAGE_FILE = "report.md"
@@ -22,7 +22,8 @@ def write_report(
 ) -> list[Path]:
     """Writes all files of the report, replacing those of an earlier one; returns their paths.
 
-    Raises: ConfigError if the folder cannot be made or matplotlib is missing.
+    Without matplotlib there are no plots.
+    Raises: ConfigError if the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +37,6 @@ def write_report(
         "published_by_the_papers_authors": [asdict(figures) for figures in paper],
     }
     (folder / JSON_FILE).write_text(json.dumps(values, indent=1, ensure_ascii=False), "utf-8")
-    plots = draw(evaluation, paper, folder)
+    plots = draw(evaluation, paper, folder) if can_draw() else []
     (folder / PAGE_FILE).write_text(page(evaluation, paper, command, plots), "utf-8")
     return [folder / name for name in (JSON_FILE, PAGE_FILE, *plots)]

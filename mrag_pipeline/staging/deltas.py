@@ -159,6 +159,10 @@ class _StoredDocuments:
         """Nothing: they are documents already."""
         return {}
 
+    def left_out(self) -> Iterator[str]:
+        """None: there are no files."""
+        return iter(())
+
     def describe(self) -> str:
         """One line for messages."""
         return f"the sync's documents in {self._folder.name}"

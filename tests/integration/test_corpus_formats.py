@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,6 @@ from mrag_pipeline.corpus.formats.delimited import DelimitedFiles
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.corpus.record import Record
 from mrag_pipeline.domain.documents import DeadLetter, Document
-from mrag_pipeline.errors import BrokenFile
 from mrag_pipeline.settings.corpus import CorpusSpec
 from tests.support.corpus_files import only, read, written
 
@@ -38,12 +38,11 @@ def test_a_non_object_in_an_array_is_a_dead_letter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b'[{"text": "x"}, {"te', b'[{"text": "x"}', b'[{"text": "x}]'])
-def test_an_array_that_does_not_end_is_refused_when_planned(tmp_path: Path, data: bytes) -> None:
-    """What is missing cannot be known; the error names file and line and advises JSON Lines."""
-    reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.json", data))))
-    with pytest.raises(BrokenFile, match=r"a\.json: not JSON: .* line 1") as caught:
-        list(reader.slices(10**9))
-    assert ".jsonl" in caught.value.fix
+def test_an_array_that_does_not_end_is_set_aside_whole(tmp_path: Path, data: bytes) -> None:
+    """What is missing cannot be known; the reason names file and line."""
+    item = only(read(written(tmp_path / "a.json", data)))
+    assert isinstance(item, DeadLetter)
+    assert re.search(r"cannot be read: .*a\.json: not JSON: .* line 1", item.reason)
 
 
 def test_the_papers_wikipedia_articles() -> None:
@@ -136,11 +135,11 @@ def test_the_delimiter_is_inferred_from_the_header(tmp_path: Path, delimiter: st
 @pytest.mark.parametrize(
     "data", [b"\xff\x81,text\n1,x\n", b"id,id,text\n", b",,\n", b'"id,text\n1,x\n']
 )
-def test_a_file_without_a_header_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+def test_a_file_without_a_header_is_set_aside_by_name(tmp_path: Path, data: bytes) -> None:
     """Not UTF-8, a field named twice, no name at all, an open quote."""
-    reader = open_corpus(CorpusSpec(str(written(tmp_path / "a.csv", data))))
-    with pytest.raises(BrokenFile, match=r"a\.csv: the first row is not a header"):
-        list(reader.slices(10**9))
+    item = only(read(written(tmp_path / "a.csv", data)))
+    assert isinstance(item, DeadLetter)
+    assert "a.csv: the first row is not a header" in item.reason
 
 
 # ------------------------------------------------------------------ Parquet
@@ -199,12 +198,14 @@ def test_a_row_group_is_a_slice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "empty", "cut short"])
-def test_a_broken_parquet_is_refused_when_planned(tmp_path: Path, kind: str) -> None:
-    """The error names the broken file, not its neighbours."""
+def test_a_broken_parquet_is_set_aside_whole(tmp_path: Path, kind: str) -> None:
+    """The reason names the broken file; its neighbour is read."""
     table = pa.table({"text": ["x" * 100] * 100})
     pq.write_table(table, tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
     data = {"nonsense": b"nonsense" * 10, "empty": b"", "cut short": whole[:-20]}[kind]
     written(tmp_path / "b.parquet", data)
-    with pytest.raises(BrokenFile, match=r"b\.parquet: "):
-        list(open_corpus(CorpusSpec(str(tmp_path))).slices(10**9))
+    *rows, item = read(tmp_path)
+    assert len(rows) == 100
+    assert isinstance(item, DeadLetter)
+    assert "b.parquet: " in item.reason

@@ -36,5 +36,8 @@ class FakeCorpusReader:
     def reading(self) -> dict[str, Any]:
         return {}
 
+    def left_out(self) -> Iterator[str]:
+        return iter(())
+
     def describe(self) -> str:
         return f"{len(self.items)} documents in memory"

@@ -64,6 +64,10 @@ class PythonDocs:
         """Nothing: a page is a document."""
         return {}
 
+    def left_out(self) -> Iterator[str]:
+        """None: there are no files."""
+        return iter(())
+
     def describe(self) -> str:
         """The version of Python and the number of modules."""
         modules = self._modules()

@@ -16,6 +16,8 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 
 SAMPLE_SHARDS = 8
 SAMPLE_DOCUMENTS = 64  # of each sampled shard are cut and counted
+KEPT_LETTERS = 1_000  # of a corpus without a document
+SHOWN_LETTERS = 3
 STAGED_SHARE = 0.95  # of float vectors left after compression: they hardly compress
 INDEXED_SHARE = 1.3  # of the raw size, in the index
 
@@ -49,6 +51,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
     step = max(1, len(shards) // SAMPLE_SHARDS)
     sampled = shards[::step][:SAMPLE_SHARDS]
     cut_documents: list[Document] = []
+    letters: list[DeadLetter] = []
     num_documents = num_chars = cut_chars = num_dead_letters = 0
     remarks: dict[str, int] = {}
     for shard in sampled:
@@ -56,6 +59,8 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         for item in reader.read(shard.slices):
             if isinstance(item, DeadLetter):
                 num_dead_letters += item.num_documents
+                if len(letters) < KEPT_LETTERS:
+                    letters.append(item)
                 continue
             num_documents += 1
             add_remarks(remarks, item.remarks)
@@ -66,11 +71,7 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
                 cut_documents.append(item)
     is_all = len(sampled) == len(shards)
     if is_all and not num_documents:
-        raise EmptyCorpus(
-            f"no document with text in the corpus ({num_dead_letters} dead letters)",
-            "at least one document",
-            f"check the field mapping: {reader.describe()}",
-        )
+        raise _no_document(num_dead_letters, letters, reader, manifest.version)
     num_bytes = sum(shard.num_bytes for shard in shards)
     by_bytes = num_bytes / max(1, sum(shard.num_bytes for shard in sampled))
     by_chars = by_bytes * num_chars / max(1, cut_chars)
@@ -95,6 +96,20 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         longest_text=max(lengths, default=0),
         num_long_texts=sum(length > segmenter.room() for length in lengths),
     )
+
+
+def _no_document(
+    num_dead: int, letters: Sequence[DeadLetter], reader: CorpusReader, version: str
+) -> EmptyCorpus:
+    first = "".join(f"\n  {one.source}: {one.reason}" for one in letters[:SHOWN_LETTERS])
+    error = EmptyCorpus(
+        f"no document with text in the corpus ({num_dead} dead letters){first and '; the first:'}"
+        + first,
+        "at least one document",
+        f"check the reasons, and the field mapping: {reader.describe()}",
+    )
+    error.run, error.dead_letters = version, tuple(letters)
+    return error
 
 
 def _embedded(

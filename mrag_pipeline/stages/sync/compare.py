@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
-from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, num_set_aside, unusable
+from mrag_pipeline.domain.dead_letters import (
+    NO_TEXT,
+    duplicate_id,
+    is_of_a_file,
+    num_set_aside,
+    unusable,
+)
 from mrag_pipeline.domain.documents import (
     DeadLetter,
     Document,
@@ -108,6 +114,12 @@ def compare(
         progress.advance(1)
     scan.flush()
     removed = set() if scope.only is not None else known.keys() - scan.seen
+    num_files = sum(map(is_of_a_file, scan.dead))
+    if removed and num_files:
+        progress.note(
+            f"{len(removed):,} documents not found are kept: {num_files} file(s) cannot be read"
+        )
+        removed = set()
     difference = CorpusDifference(
         added=scan.added,
         changed=len(scan.changed),
