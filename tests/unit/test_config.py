@@ -393,3 +393,10 @@ def test_the_settings_of_queries_are_no_part_of_a_version() -> None:
     kept = [request.pop("config") for request in requests]
     assert requests[0] == requests[1]
     assert kept[0] != kept[1]
+
+
+def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    file = tmp_path / "mrag.toml"
+    file.write_text('\ufeffindex = "wiki"\n', "utf-8")
+    assert Config.load(file).index == "wiki"

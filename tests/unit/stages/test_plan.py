@@ -170,3 +170,14 @@ def test_impossible_chunk_sizes_are_refused(chunking: ChunkingSpec) -> None:
             lambda _: build.staging,
             None,
         )
+
+
+def test_a_corpus_without_a_document_shows_why_and_hands_over_its_dead_letters() -> None:
+    """The first reasons with their places, and the letters for whoever keeps them."""
+    letters = [DeadLetter("", f"a.json#{i}", f"reason {i}", "", i) for i in range(1, 6)]
+    with pytest.raises(EmptyCorpus, match="15 dead letters") as caught:
+        Build(letters).plan()
+    shown = caught.value.found.splitlines()[1:]
+    assert shown == [f"  a.json#{i}: reason {i}" for i in range(1, 4)]
+    assert caught.value.dead_letters == tuple(letters)
+    assert caught.value.run.startswith("v")

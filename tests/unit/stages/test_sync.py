@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mrag_pipeline.domain.dead_letters import UNREADABLE_FILE
 from mrag_pipeline.domain.documents import DeadLetter, Document, chunk_id
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.errors import (
@@ -379,3 +380,20 @@ def test_unusual_documents_survive_staging(living: Living, tmp_path: Path) -> No
     living.sync()
     assert living.sync()[0].difference.is_empty
     assert_synced(living, tmp_path)
+
+
+def test_nothing_is_removed_while_a_file_cannot_be_read(living: Living) -> None:
+    """Its documents are not gone: they are kept until the file can be read again."""
+    living.items = [DeadLetter("", "b.jsonl.gz", f"{UNREADABLE_FILE}: Truncated", ""), *TEN[1:]]
+    compared, _ = living.sync()
+    assert compared.difference.removed == 0
+    assert live_record(living.index).num_documents == 10
+    living.items = TEN[1:]
+    assert living.sync()[0].difference.removed == 1
+
+
+def test_an_open_quote_counts_as_the_rows_it_took_in(living: Living) -> None:
+    """One dead letter of 40 rows is above the share that is allowed."""
+    living.items = [*TEN, DeadLetter("", "a.csv, byte 9", "a quote is never closed", "", 40)]
+    with pytest.raises(TooManyDeadLetters, match="40 of 50"):
+        living.sync()
