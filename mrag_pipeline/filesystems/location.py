@@ -59,7 +59,7 @@ def open_place(uri: str, what: str) -> Place:
             raise ConfigError(f"{what}: {reason.found}", reason.expected, reason.fix) from error
     if uri.partition(":")[0].lower() not in _SCHEMES:
         raise ConfigError(
-            f"{what}: a scheme that cannot be read",
+            f"{what}: unknown scheme in {shown(uri)}",
             "a path, or a URI such as file:///data/docs, s3://bucket/docs, gs://bucket/docs",
             "download it (`hf download`, `curl`), and give the path",
         )
