@@ -23,7 +23,6 @@ from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.voting import PAPER, WeightedRankings, choose_documents, fuse
 
 MIN_DOCUMENTS = 4  # of a window that is reranked: one of fewer could hardly change its order
-FUSED_DOCUMENTS = 5  # of each sub-query, before any of a deeper rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ def reranked(
     windows: Sequence[WindowDocuments],
     scores: Sequence[NDArray[np.float64]],
     strategy: Strategy,
+    fused_documents: int,
 ) -> list[Reranked]:
     """The documents that were scored, in their new order, each once.
 
@@ -81,6 +81,7 @@ def reranked(
 
     Args:
         scores: of each window's documents, in their order.
+        fused_documents: of each window, before any of a deeper rank, where windows are fused.
     """
     orders = [
         [row.documents[place] for place in np.argsort(-values, kind="stable").tolist()]
@@ -91,7 +92,7 @@ def reranked(
         for row, values in zip(windows, scores, strict=True)
     ]
     if strategy.is_fused:
-        places = _fused(orders)
+        places = _fused(orders, fused_documents)
     else:
         places = _voted(orders, [row.weight for row in windows], strategy)
     return [
@@ -120,9 +121,9 @@ def _voted(
     return [(int(hit.document_id), int(hit.parts[0].argmax())) for hit in hits]
 
 
-def _fused(orders: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def _fused(orders: Sequence[Sequence[int]], depth: int) -> list[tuple[int, int]]:
     """As `_voted`, by reciprocal rank fusion: what the fusion strategies do with sub-queries."""
-    fused = fuse([[str(document) for document in order] for order in orders], FUSED_DOCUMENTS)
+    fused = fuse([[str(document) for document in order] for order in orders], depth)
     best: Mapping[int, int] = {
         document: min(
             (place for place, order in enumerate(orders) if document in order),

@@ -18,6 +18,7 @@ from mrag_pipeline.errors import MragError, NotConfigured
 from mrag_pipeline.ports import Reranker, RerankRequest
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.question import Question
+from mrag_pipeline.query.search import FUSED_DOCUMENTS
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
@@ -105,7 +106,8 @@ class Reranking:
             if self._spec.on_error == "fail":
                 raise
             return _timed(as_voted(answer, k, error), started)
-        order = reranked(windows, scores, choose_strategy(answer.strategy, {}, self._retrieve))
+        strategy = choose_strategy(answer.strategy, {}, self._retrieve)
+        order = reranked(windows, scores, strategy, FUSED_DOCUMENTS)
         found = [_shown(answer.found[place.document], place.window, place.score) for place in order]
         scored = {place.document for place in order}
         found += [

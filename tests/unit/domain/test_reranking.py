@@ -64,7 +64,7 @@ def test_one_window_is_ordered_by_its_scores(name: str) -> None:
     """The ordinary reranking, whatever rule the strategy votes by; equal scores as the vote did."""
     [window] = documents_by_window(np.array([[5.0], [4.0], [3.0], [2.0], [1.0]]), 50)
     scores = [np.array([-2.0, 7.0, 0.0, 7.0, -1.5])]
-    order = reranked([window], scores, STRATEGIES[name])
+    order = reranked([window], scores, STRATEGIES[name], 5)
     assert [place.document for place in order] == [1, 3, 2, 4, 0]
     assert [place.score for place in order] == [7.0, 7.0, 0.0, -1.5, -2.0]
 
@@ -76,7 +76,7 @@ def test_each_windows_best_document_comes_before_any_second(name: str) -> None:
     """However much higher the scores of one window are: they are compared within a window only."""
     windows = [WindowDocuments(0, 1.0, (0, 1, 2)), WindowDocuments(1, 0.9, (3, 4, 5))]
     scores = [np.array([0.97, 0.98, 0.99]), np.array([0.001, 0.003, 0.002])]
-    order = reranked(windows, scores, STRATEGIES[name])
+    order = reranked(windows, scores, STRATEGIES[name], 5)
     assert {place.document for place in order[:2]} == {2, 4}
     assert {(place.document, place.window) for place in order} == {
         *((document, 0) for document in (0, 1, 2)),
@@ -88,7 +88,7 @@ def test_a_document_of_two_windows_has_one_place() -> None:
     """With the score of the window that gave it most."""
     windows = [WindowDocuments(0, 1.0, (0, 1)), WindowDocuments(3, 0.8, (0, 1))]
     scores = [np.array([0.2, 0.9]), np.array([0.5, 0.4])]
-    order = reranked(windows, scores, STRATEGIES["aspect"])
+    order = reranked(windows, scores, STRATEGIES["aspect"], 5)
     assert [(place.document, place.window, place.score) for place in order] == [
         (1, 0, 0.9),
         (0, 3, 0.5),
@@ -97,4 +97,4 @@ def test_a_document_of_two_windows_has_one_place() -> None:
 
 def test_no_windows_have_no_order() -> None:
     """Nothing was scored."""
-    assert reranked([], [], STRATEGIES["aspect"]) == []
+    assert reranked([], [], STRATEGIES["aspect"], 5) == []
