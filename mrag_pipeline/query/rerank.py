@@ -14,7 +14,7 @@ import numpy as np
 
 from mrag_pipeline.domain.reranking import WindowDocuments, documents_by_window, reranked
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.errors import MragError, NotConfigured
+from mrag_pipeline.errors import MragError, NotConfigured, OutOfTime
 from mrag_pipeline.ports import Reranker, RerankRequest
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.question import Question
@@ -49,6 +49,8 @@ def as_voted(answer: Answer, k: int, error: MragError) -> Answer:
     log.warning("rerank_failed error=%s: %s", type(error).__name__, error.found)
     # The error's own text can name addresses; its type says enough to a caller.
     reason = (type(error).__doc__ or "").splitlines()[0].rstrip(".")
+    if isinstance(error, OutOfTime):
+        reason = "The reranker did not answer in time"
     warning = f"not reranked: {reason}. The hits are in the order of the vote"
     found = tuple(replace(document, passages=()) for document in answer.found[:k])
     return replace(answer, found=found, warnings=(*answer.warnings, warning))
