@@ -95,8 +95,8 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
                 if shared:
                     cluster.connect_ray(config.workers.address)
                 else:
-                    # Ray's resource units, not cores: the three parts also fit on one core.
-                    cluster.start_local(num_cpus=max(4, os.cpu_count() or 1))
+                    # Ray's resource units, not cores: all parts also fit on one core.
+                    cluster.start_local(num_cpus=max(5, os.cpu_count() or 1))
             stopping.listen()  # again: Ray has replaced the handlers
             url = launcher.start(config)
             # A cluster's proxies run on its nodes, which may not be reachable from here.
