@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from json import loads
 from typing import Annotated, Any
 
@@ -17,8 +18,11 @@ from mrag_pipeline.cli.terminal import line, out, print_json
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.filters import EXAMPLE, Filter, parse
 from mrag_pipeline.domain.strategies import strategy
+from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.query.answer import Answer, FoundDocument
+from mrag_pipeline.query.checks import check_query
+from mrag_pipeline.query.question import Query
 from mrag_pipeline.query.rerank import is_reranked
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.versions.lookup import live_record
@@ -32,22 +36,45 @@ COLOURS = {"found": "green", "weak": "yellow", "nothing here": "red"}
 def search(
     shared: SharedOptions,
     queries: Annotated[list[str], typer.Argument(help="One or more queries.", metavar="QUERY...")],
-    k: Annotated[int, typer.Option("-k", min=1, help="Documents to fetch.")] = 8,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", min=1, help="Documents to fetch. Default: retrieve.k."),
+    ] = None,
     strategy_name: Annotated[
         str,
         typer.Option(
             "--strategy",
-            help="aspect, mrag, standard, standard-windows, split, mrag-unweighted, ...",
+            help="adaptive, aspect, hybrid, mrag, standard, ... Default: retrieve.strategy.",
+            show_default=False,
         ),
-    ] = "adaptive",
+    ] = "",
     compare: Annotated[
-        str | None, typer.Option(help="Another strategy to show beside it: `--compare standard`.")
+        str | None,
+        typer.Option(
+            help="Another strategy to show beside it, without --window and --voter: "
+            "`--compare standard`."
+        ),
     ] = None,
     sub_query: Annotated[
         list[str] | None,
         typer.Option(
             help="A sub-query for the fusion strategies; repeatable. Without any, the model "
             "of [llm] writes them."
+        ),
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A piece of the query to search by instead of cutting the query; repeatable. All "
+            "count fully; `adaptive` has the whole query beside them."
+        ),
+    ] = None,
+    voter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SHARE",
+            help="How much heads, standard or lexical count in the vote, such as `lexical=0.5`; "
+            "repeatable. Only the ratios matter, and 0 does not search it.",
         ),
     ] = None,
     filter_json: Annotated[
@@ -81,6 +108,8 @@ def search(
     Examples:
         mrag search "read a gzip file and store its rows in SQLite" -k 5
         mrag search "..." --compare standard
+        mrag search "gzip rows into SQLite" --window "read a gzip file" --window "SQLite"
+        mrag search "error E1205" --voter lexical=2 --voter heads=0
         mrag search "..." --filter '{"field": "metadata.year", "op": "ge", "value": 2020}'
         mrag search "..." --no-rerank
         mrag search "..." --min-score 0.45
@@ -90,22 +119,26 @@ def search(
 
     filter_ = None if filter_json is None else _filter(filter_json)
     config = shared.load()
+    windows, voters = tuple(window or ()), dict(map(_share, voter or ()))
+    for query in queries:  # before a model is loaded
+        _check(Query(query, strategy_name, windows, voters), config)
     if not is_reranked(rerank, config.rerank.is_configured):
         config = config.model_copy(update={"rerank": RerankSpec()})  # no model is loaded for it
     with closing(wiring.index(config)) as index:
         retriever = wiring.retriever(config, index, live_record(index))
-        strategies = [name for name in (compare, strategy_name) if name]
+        strategies = [name for name in (compare, strategy_name or config.retrieve.strategy) if name]
         answers = []
         for query in queries:
-            sub_queries = sub_query or _sub_queries(query, strategies, config)
-            answers.append(
-                [
-                    retriever.retrieve(
-                        query, k, name, sub_queries, filter=filter_, min_score=min_score
-                    )
-                    for name in strategies
-                ]
+            ask = partial(
+                retriever.retrieve,
+                *(query, k),
+                sub_queries=sub_query or _sub_queries(query, strategies, config),
+                filter=filter_,
+                min_score=min_score,
             )
+            compared = [ask(strategy=compare)] if compare else []
+            asked = ask(strategy=strategy_name, windows=windows, voters=voters)
+            answers.append([*compared, asked])
     if shared.json:
         print_json(
             [
@@ -122,6 +155,36 @@ def search(
             _beside(row)
         else:
             _listed(row[0])
+
+
+def _check(query: Query, config: Config) -> None:
+    """Refuses what no version could answer.
+
+    Raises: ConfigError.
+    """
+    option = choose_strategy(query.strategy, query.voters, config.retrieve)
+    if option.windows != "sub-queries":
+        check_query(query, config.retrieve)
+    elif query.windows:
+        raise ConfigError(
+            f"--window for the strategy {option.name}",
+            "its sub-queries, which are the query put in several ways",
+            "give each of them with --sub-query",
+        )
+
+
+def _share(text: str) -> tuple[str, float]:
+    """`lexical=0.5` as a voter's name and its share.
+
+    Raises: ConfigError.
+    """
+    name, _, share = text.partition("=")
+    try:
+        return name.strip(), float(share)
+    except ValueError:
+        raise ConfigError(
+            f"--voter {text!r}", "NAME=SHARE, such as lexical=0.5 or heads=0"
+        ) from None
 
 
 def _filter(text: str) -> Filter:

@@ -26,6 +26,18 @@ def test_the_page_says_what_is_served(stage: Stage, open_page: Opened) -> None:
     assert {"query": "Hash a tree, zip it.", "k": 8, "strategy": "aspect"} in stage.asked
 
 
+def test_a_question_is_asked_as_the_service_is_configured(stage: Stage, open_page: Opened) -> None:
+    """Its default strategy and number of hits stand in the form, and in no shared address."""
+    stage.index = stage.index.model_copy(update={"default_strategy": "mrag", "default_k": 5})
+    page = open_page(stage.url)
+    expect(page.locator("#strategy")).to_have_value("mrag")
+    expect(page.locator("#k")).to_have_value("5")
+    page.get_by_role("button", name="Hash a tree, zip it.").click()
+    expect(page.locator(".hit")).to_have_count(3)
+    assert {"query": "Hash a tree, zip it.", "k": 5, "strategy": "mrag"} in stage.asked
+    assert page.evaluate("location.hash") == "#q=Hash+a+tree%2C+zip+it."
+
+
 def test_a_hit_says_what_it_is_and_what_brought_it(stage: Stage, open_page: Opened) -> None:
     """Title, id, place, metadata, passage as it is, vote, and its aspects' shares."""
     page = open_page(stage.url)

@@ -47,7 +47,7 @@ def test_a_question_finds_its_documents(url: str, open_page: Opened) -> None:
     first_two = page.locator(".hit h3 bdi").all_inner_texts()[:2]
     assert sorted(first_two) == ["Dog", "Star"]
     assert page.locator(".chip").count() >= 2
-    expect(page.locator("#heat-voters tbody th").last).to_have_text("standard")
+    expect(page.locator("#heat-voters tbody th").last).to_have_text("lexical")
 
 
 def test_the_services_own_problem_is_understood(url: str, open_page: Opened) -> None:

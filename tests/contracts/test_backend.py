@@ -34,7 +34,9 @@ from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.serving.ray.backend import RayBackend
 from mrag_pipeline.settings.rerank import RerankSpec
+from mrag_pipeline.settings.retrieve import RetrieveSpec, VoterShares
 from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.settings.windows import WindowSpec
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.fake_reranker import FakeReranker, relevance
 from tests.support.living_index import Living, a_document
@@ -117,8 +119,11 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Opener]:
         index: Any,
         spec: ServeSpec | None = None,
         reranking: Reranking | None = None,
+        retrieve: RetrieveSpec | None = None,
     ) -> Backend:
-        backend = InProcessBackend(encoder, FakeSegmenter(), index, spec, reranking=reranking)
+        backend = InProcessBackend(
+            encoder, FakeSegmenter(), index, spec, retrieve, reranking=reranking
+        )
         closings.append(backend.close)
         return backend
 
@@ -127,19 +132,20 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Opener]:
         index: Any,
         spec: ServeSpec | None = None,
         reranking: Reranking | None = None,
+        retrieve: RetrieveSpec | None = None,
     ) -> Backend:
         spec = spec or ServeSpec()
-        query_encoder = QueryEncoder(encoder, FakeSegmenter(), spec)
-        head_search = HeadSearch(index, spec)
+        query_encoder = QueryEncoder(encoder, FakeSegmenter(), spec, retrieve)
+        head_search = HeadSearch(index, spec, retrieve)
         closings.extend([query_encoder.close, head_search.close])
         max_calls = spec.max_ongoing + spec.max_queued
         handles: list[Any] = [FakeHandle(part, max_calls) for part in (query_encoder, head_search)]
         if reranking is None:
-            return RayBackend(*handles)
+            return RayBackend(handles[0], handles[1], retrieve=retrieve)
         part = AnswerReranker(reranking)
         closings.append(part.close)
         reranker: Any = FakeHandle(part, max_calls)
-        return RayBackend(handles[0], handles[1], reranker, reranking.spec)
+        return RayBackend(handles[0], handles[1], reranker, reranking.spec, retrieve)
 
     yield in_process if request.param == "in-process" else over_handles
     for close in closings:
@@ -167,6 +173,29 @@ def test_answers_come_in_the_order_of_the_asks(backend: Backend) -> None:
     cake, old = Ask(Query("butter cake"), 1), Ask(Query(QUERY), 5, OLD)
     assert documents(backend, cake, old) == [["cake"], ["dog"]]
     assert documents(backend, old, cake) == [["dog"], ["cake"]]
+
+
+def test_questions_are_answered_by_the_settings(
+    open_backend: Opener, encoder: ScriptedEncoder, index: ScriptedIndex
+) -> None:
+    """Strategy, windows and voters where the question does not say; where it does, its own."""
+    retrieve = RetrieveSpec(
+        strategy="aspect",
+        windows=WindowSpec(short_words=2, max_windows=3),
+        voters=VoterShares(heads=1.0, standard=0.0, lexical=1.0),
+    )
+    backend = open_backend(encoder, index, retrieve=retrieve)
+    asks = [
+        Ask(Query(QUERY), 2),
+        Ask(Query(QUERY, windows=("dog",), voters={"heads": 0.0}), 2),
+        Ask(Query(QUERY, "hybrid"), 2),
+    ]
+    configured, own, named = asyncio.run(backend.answer(asks, 5.0))
+    assert configured.strategy == own.strategy == "aspect"
+    assert len(configured.windows) == 3
+    assert configured.voters == ("l00_h00", "l00_h01", "l00_h02", "lexical")
+    assert ([window.text for window in own.windows], own.voters) == (["dog"], ("lexical",))
+    assert (named.strategy, named.voters) == ("hybrid", ("standard", "lexical"))
 
 
 def test_no_asks_have_no_answers(backend: Backend, encoder: ScriptedEncoder) -> None:

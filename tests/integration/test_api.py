@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from mrag_pipeline import errors
-from mrag_pipeline.domain.strategies import STRATEGIES
+from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
@@ -22,6 +22,7 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.problem_table import TABLE, ProblemKind
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.settings.retrieve import RetrieveSpec, VoterShares
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
     BatchAnswer,
@@ -122,11 +123,38 @@ def test_every_strategy_answers(client: TestClient, name: str) -> None:
 
 
 def test_windows_can_be_given(client: TestClient) -> None:
-    """The caller's windows replace ours."""
-    body = {"query": QUERY, "windows": ["river reed", "butter cake"], "k": 2}
+    """In place of ours; the whole question stays beside them where it is one of the windows."""
+    windows = ["river reed", "butter cake"]
+    for strategy, whole in (("aspect", []), ("adaptive", ["both"])):
+        body = {"query": "both", "windows": windows, "k": 2, "strategy": strategy}
+        answer = client.post("/v1/search", json=body).json()
+        assert [one["text"] for one in answer["windows"]] == whole + windows
+        assert sorted(found(answer)) == ["cake", "reed"]
+
+
+def test_shares_of_the_voters_can_be_given(client: TestClient) -> None:
+    """Those that are left out stay; one with 0 is not searched."""
+    body = {"query": QUERY, "voters": {"heads": 0, "standard": 0.5}}
     answer = client.post("/v1/search", json=body).json()
-    assert [one["text"] for one in answer["windows"]] == ["river reed", "butter cake"]
-    assert sorted(found(answer)) == ["cake", "reed"]
+    assert answer["voters"] == ["standard", "lexical"]
+
+
+def test_the_services_settings_are_the_defaults_of_its_requests(living: Living) -> None:
+    """What a request says wins; the index and the document tell what it gets otherwise."""
+    retrieve = RetrieveSpec(strategy="aspect", k=3, voters=VoterShares(standard=0.0))
+    client = a_client(a_backend(living, retrieve=retrieve), retrieve=retrieve)
+    answer = client.post("/v1/search", json={"query": QUERY}).json()
+    assert (answer["strategy"], len(answer["hits"])) == ("aspect", 3)
+    assert answer["voters"] == ["l00_h00", "l00_h01", "l00_h02"]
+    own = {"query": QUERY, "strategy": "hybrid", "k": 1, "voters": {"lexical": 0}}
+    answer = client.post("/v1/search", json=own).json()
+    assert (answer["strategy"], len(answer["hits"])) == ("hybrid", 1)
+    assert answer["voters"] == ["standard"]
+    state = client.get("/v1/index").json()
+    assert (state["default_strategy"], state["default_k"]) == ("aspect", 3)
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    fields = schemas["SearchBody"]["properties"]
+    assert (fields["strategy"]["default"], fields["k"]["default"]) == ("aspect", 3)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +259,7 @@ def test_the_index_says_what_is_served(client: TestClient, living: Living) -> No
     assert [one.name for one in state.heads] == ["l00_h00", "l00_h01", "l00_h02"]
     assert all(one.importance > 0 for one in state.heads)
     assert set(state.strategies) == set(STRATEGIES)
+    assert (state.default_strategy, state.default_k) == (DEFAULT, 10)
     assert state.examples == ["bees?"]
 
 

@@ -15,6 +15,7 @@ from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.api_ports import Guard, Observer
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support.api_stand_ins import AnyCaller, NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
@@ -53,11 +54,16 @@ def a_living(folder: Path) -> Living:
 
 
 def a_backend(
-    living: Living, spec: ServeSpec | None = None, reranking: Reranking | None = None
+    living: Living,
+    spec: ServeSpec | None = None,
+    reranking: Reranking | None = None,
+    retrieve: RetrieveSpec | None = None,
 ) -> InProcessBackend:
     """Answers from the living index's live version."""
     encoder = FakeEncoder(num_heads=living.num_heads)
-    return InProcessBackend(encoder, FakeSegmenter(), living.index, spec, reranking=reranking)
+    return InProcessBackend(
+        encoder, FakeSegmenter(), living.index, spec, retrieve, reranking=reranking
+    )
 
 
 def a_client(
@@ -66,10 +72,16 @@ def a_client(
     guard: Guard | None = None,
     observer: Observer | None = None,
     answerer: Answerer | None = None,
+    retrieve: RetrieveSpec | None = None,
 ) -> TestClient:
     """A client of a service over the backend; errors become responses, as over a network."""
     app = create_api(
-        backend, spec or ServeSpec(), guard or OpenGuard(), observer or NoObserver(), answerer
+        backend,
+        spec or ServeSpec(),
+        guard or OpenGuard(),
+        observer or NoObserver(),
+        answerer,
+        retrieve,
     )
     return TestClient(app, raise_server_exceptions=False)
 

@@ -97,6 +97,7 @@ INDEX = IndexState(
         "fusion": "sub-queries joined",
     },
     default_strategy="aspect",
+    default_k=8,
     examples=[QUERY, "Hash a tree, zip it."],
 )
 

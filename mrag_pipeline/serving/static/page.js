@@ -15,7 +15,7 @@ const results = at("results");
 let index = null; // IndexState, once it is known
 let hasAnswer = false;
 let running = null; // the AbortController of the question on its way
-const defaults = { strategy: "aspect", k: Number(at("k").defaultValue) };
+const defaults = { strategy: "", k: Number(at("k").defaultValue) }; // until the index is known
 
 // ------------------------------------------------------------------ asking
 async function ask(question) {
@@ -150,6 +150,8 @@ function fromAddress() {
 function describe(state) {
   index = state;
   defaults.strategy = state.default_strategy;
+  defaults.k = state.default_k ?? defaults.k;
+  at("k").defaultValue = defaults.k; // what is typed there stays
   const held = at("strategy").value;
   at("strategy").replaceChildren(
     ...Object.keys(state.strategies).map((name) => el("option", { value: name }, name)),

@@ -41,7 +41,8 @@ export function hashOf(question, defaults) {
 
 /** What goes over the wire; `strategy` may be another than the question's. */
 export function bodyOf(question, strategy = question.strategy) {
-  const body = { query: question.query, k: question.k, strategy };
+  const body = { query: question.query, k: question.k };
+  if (strategy) body.strategy = strategy; // none before the service has named its own
   if (question.minScore !== null) body.min_score = question.minScore;
   if (question.windows.length && strategy === question.strategy) body.windows = question.windows;
   if (question.filter) {

@@ -107,6 +107,17 @@ def test_three_deployments_by_the_config() -> None:
     assert found["QueryApi"].max_ongoing_requests > 2 * (5 + 7)
 
 
+def test_every_deployment_gets_the_settings_of_queries() -> None:
+    """Those of `[retrieve]`, as each replica will read them from the config that it is given."""
+    retrieve = {"strategy": "aspect", "windows": {"span_words": 8}, "voters": {"standard": 0}}
+    config = Config.parse({"retrieve": retrieve})
+    api = build(config)._bound_deployment
+    parts = [part._bound_deployment for part in api.init_args if hasattr(part, "_bound_deployment")]
+    assert len(parts) == 2
+    for deployment in (api, *parts):
+        assert Config.parse(deployment.init_args[0]).retrieve == config.retrieve
+
+
 def test_the_encoder_grows_where_it_may() -> None:
     """From the least to the most; with GPUs it takes no CPU, else it would wait for both."""
     fixed = deployments(encoder_replicas=2)["QueryEncoder"]

@@ -19,13 +19,22 @@ from tests.support.client_service import ANSWER, URL, Scripted, each_client
 def test_a_search_sends_what_was_given_and_nothing_else(asking: Any) -> None:
     """The service decides options that are left out."""
     service = Scripted(httpx.Response(200, json=ANSWER))
-    asking(service, "search", "bees", k=3, filter=field("metadata.year") >= 2020)
+    asking(
+        service,
+        *("search", "bees"),
+        k=3,
+        windows=("a hive", "honey"),
+        voters={"lexical": 0},
+        filter=field("metadata.year") >= 2020,
+    )
     [request] = service.requests
     assert (request.method, request.url.path) == ("POST", "/v1/search")
     assert request.headers["content-type"] == "application/json"
     assert service.body() == {
         "query": "bees",
         "k": 3,
+        "windows": ["a hive", "honey"],
+        "voters": {"lexical": 0},
         "filter": {"field": "metadata.year", "op": "ge", "value": 2020},
     }
 
@@ -80,7 +89,13 @@ def test_what_is_no_chunk_id_is_never_sent(asking: Any, chunk_id: str) -> None:
 @each_client
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"k": "many"}, {"timeout_s": float("nan")}, {"windows": []}, {"min_heads": 0}],
+    [
+        {"k": 0},
+        {"k": "many"},
+        {"timeout_s": float("nan")},
+        {"windows": []},
+        {"voters": {"bm25": 1}},
+    ],
 )
 def test_what_the_service_would_refuse_is_not_sent(asking: Any, options: dict[str, Any]) -> None:
     """The wire's own bounds are checked here, and named."""

@@ -10,6 +10,7 @@ from mrag_pipeline.domain.filters import All, Condition
 from mrag_pipeline.errors import ConfigError, Forbidden
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import SearchBody
 from tests.support.api_stand_ins import AnyCaller
@@ -39,7 +40,7 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
         ),
         FREE,
     )
-    assert ask.query == Query("bees", "fusion", ("a", "b"))
+    assert ask.query == Query("bees", "fusion", ("a", "b"), {})
     assert (ask.k, ask.min_heads, ask.min_score) == (3, 2, 0.4)
     assert ask.filter == Condition("metadata.year", "ge", 2020)
 
@@ -51,6 +52,11 @@ def test_a_body_becomes_what_the_backend_takes() -> None:
         ({"query": "x" * 11}, "query of 11 characters", "at most 10"),
         ({"windows": ["ok", "x" * 11]}, r"windows\[1\] of 11 characters", "at most 10"),
         ({"strategy": "aspct"}, "no strategy 'aspct'", "one of adaptive"),
+        (
+            {"strategy": "mrag", "voters": {"heads": 0}},
+            "no voter of the strategy mrag",
+            "a share for one of",
+        ),
         ({"filter": {"field": "year", "op": "eq", "value": 1}}, "field 'year'", "metadata.KEY"),
     ],
 )
@@ -66,6 +72,15 @@ def test_what_is_over_a_limit_is_refused_with_the_limit(
 def test_a_default_is_never_over_the_limit() -> None:
     """With max_k = 3, a request without k gets 3."""
     assert Admission(ServeSpec(max_k=3)).ask(body(), FREE).k == 3
+
+
+def test_what_a_request_leaves_out_is_as_configured() -> None:
+    """Strategy by name, so that logs and metrics have it; k within the service's limit."""
+    tuned = Admission(ServeSpec(max_k=20), RetrieveSpec(strategy="hybrid", k=50))
+    ask = tuned.ask(body(voters={"lexical": 2, "standard": None}), FREE)
+    assert ask.query == Query("bees", "hybrid", (), {"lexical": 2.0})
+    assert ask.k == 20
+    assert tuned.ask(body(strategy="aspect"), FREE).query.strategy == "aspect"
 
 
 def test_batches_have_a_limit() -> None:
