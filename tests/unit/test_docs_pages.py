@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from mrag_pipeline.config import Config
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mrag_pipeline"
@@ -72,6 +75,13 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
         ):
             missing.append(f"{file}::{function}")
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_config_that_a_page_shows_is_one(page: Path) -> None:
+    """Its keys exist, and its values are allowed."""
+    for shown in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        Config.parse(tomllib.loads(shown))
 
 
 def test_every_decision_is_listed_with_its_number_and_title() -> None:
