@@ -51,9 +51,9 @@ def voters_of(
         names += [str(head) for head in record.encoder.heads]
         weights += importance.tolist()
     if "pieces" in strategy.voters:
-        piece_names, pieces = _pieces(embeddings.standard, num_heads)
+        piece_names, piece_vectors = pieces(embeddings.standard, num_heads)
         names += piece_names
-        requests += [SearchRequest(chunks_collection, piece, limit) for piece in pieces]
+        requests += [SearchRequest(chunks_collection, piece, limit) for piece in piece_vectors]
         weights += [1.0] * num_heads
     if "standard" in strategy.voters:
         names.append(STANDARD)
@@ -74,7 +74,7 @@ def voters_of(
     return Voters(tuple(names), tuple(requests), np.array(weights))
 
 
-def _pieces(
+def pieces(
     standard: NDArray[np.float32], num_pieces: int
 ) -> tuple[tuple[str, ...], list[NDArray[np.float32]]]:
     """The standard vectors with all but one piece set to zero, once for each piece.
@@ -82,9 +82,9 @@ def _pieces(
     With these, the collection of whole vectors ranks by each piece's inner product.
     """
     edges = np.linspace(0, standard.shape[1], num_pieces + 1).astype(int)
-    pieces = []
+    cut = []
     for start, end in itertools.pairwise(edges.tolist()):
         piece = np.zeros_like(standard)
         piece[:, start:end] = standard[:, start:end]
-        pieces.append(piece)
-    return tuple(f"piece_{number:02d}" for number in range(num_pieces)), pieces
+        cut.append(piece)
+    return tuple(f"piece_{number:02d}" for number in range(num_pieces)), cut
