@@ -1,0 +1,1 @@
+"""What each head of a version separates, and how heads changed from another version."""
