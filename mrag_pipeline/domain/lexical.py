@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from mrag_pipeline.settings.lexical import LexicalSpec
 
@@ -30,9 +30,27 @@ def lexical_text(title: str, text: str, spec: LexicalSpec, stem: Stem | None = N
     return " ".join(words_of(f"{title}\n{text}", spec, stem))
 
 
-def lexical_query(question: str, spec: LexicalSpec, stem: Stem | None = None) -> str:
-    """A question's words as they are searched for; empty if it has none."""
-    return " ".join(words_of(question, spec, stem))
+def lexical_query(
+    question: str,
+    spec: LexicalSpec,
+    stem: Stem | None = None,
+    stop_words: Collection[str] = (),
+) -> str:
+    """A question's words as they are searched for; empty if it has none.
+
+    Args:
+        stop_words: in lower case and with their endings; left out, unless nothing else is left.
+            Passages keep theirs. The words of questions ("what", "how", "does") are rare in
+            passages, so BM25 alone would take them for telling ones.
+    """
+
+    def cut(word: str) -> str:
+        if word in stop_words:
+            return ""
+        return stem(word) if stem is not None else word
+
+    telling = " ".join(filter(None, words_of(question, spec, cut)))
+    return telling or " ".join(words_of(question, spec, stem))
 
 
 def words_of(text: str, spec: LexicalSpec, stem: Stem | None = None) -> Iterator[str]:

@@ -33,6 +33,27 @@ _CLOSEST = 1e-6  # a distance of 0 would be worth infinitely much
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """When the pieces of a question count beside the whole of it.
+
+    A piece that names a subject of its own has a document nearer to it than the whole question has
+    (cosine of the standard vectors); a mere piece of a question about one thing has none. So they
+    count by the mean ratio of these two cosines: nothing up to the first number of a pair, fully
+    from the second on, straight between. Where punctuation or conjunctions cut a question into
+    clauses, only these are asked, and less is demanded of them: the writer's own marks speak for
+    several subjects too. The pieces of a long question are small shares of it, and less near.
+    """
+
+    clauses: tuple[float, float] = (0.80, 0.95)  # of a short question with at least two clauses
+    parts: tuple[float, float] = (0.95, 1.10)  # of a short question without
+    long: tuple[float, float] = (0.65, 0.80)  # of a question too long to be cut into clauses
+    caution: float = 0.0  # added to all of them: at 1 no piece counts, at -1 each does
+    # A piece that counts does so by its own ratio, to this power, the ratio at most `max_ratio`.
+    ratio_power: float = 0.5
+    max_ratio: float = 1.5
+
+
+@dataclass(frozen=True, slots=True)
 class VoteSpec:
     """How rankings become hits. The defaults lie on a plateau on both of the paper's sets."""
 
@@ -45,13 +66,12 @@ class VoteSpec:
     standard_weight: float = 0.4  # of the standard vector, as a share of all heads' weights
     lexical_weight: float = 0.4  # of the lexical voter (BM25), as a share of all heads' weights
     coverage: float = 0.8  # how far a window is done with once its best document is taken
-    # Where the first of several windows is the whole question: the constant of reciprocal ranks
-    # by which it votes, whatever the others do; 0, or without window weights: as they do.
-    whole_constant: float = 0.0
-    # How much the other windows count: nothing if they are on the mean this much less confident
-    # than the whole question, fully from `sure` on (`window_confidence`). 0: always fully.
-    unsure: float = 0.0
-    sure: float = 0.0
+    # A hit's worth is also its score, as a share of its ranking's best, to this power; 0: ranks alone.
+    score_power: float = 0.0
+    # Where the first window is the whole question: its hits are worth their share of the best
+    # score, whatever their ranks.
+    whole_by_score: bool = False
+    gate: Gate | None = None  # when the pieces of a question count; None: always
 
 
 PAPER = VoteSpec(power=1.0, standard_weight=0.0, coverage=0.0)
@@ -79,26 +99,32 @@ class Hit:
     share: float = 0.0  # of everything that voters gave to candidates, in all windows
 
 
-def window_confidence(best: NDArray[np.floating], spec: VoteSpec) -> NDArray[np.float64]:
-    """How much each window counts: 1 for the whole question, the others by how sure they are.
-
-    A window that names a subject has a document nearer to it than the whole question has; one
-    that is a mere piece of a question about one thing has none. So the others count by the mean of
-    best_w / best_0 over them: 0 up to `unsure`, 1 from `sure` on, straight between. Measured on
-    the mean: 1.0 to 1.1 for questions of several subjects, 0.75 to 0.85 for those of one.
+def window_weights(
+    best: NDArray[np.floating], are_clauses: NDArray[np.bool_], is_long: bool, spec: VoteSpec
+) -> NDArray[np.float64]:
+    """How much each window counts: 1 for the whole question, the others by the spec's gate.
 
     Args:
         best: (W,) the cosine of each window's best hit by the standard vector; the first window is
             the whole question.
-    Returns: (W,) from 0 to 1.
+        are_clauses: (W,) the windows that are clauses of the question.
+        is_long: whether the question is too long to be cut into clauses.
+    Returns: (W,), at least 0.
     """
-    confidence = np.ones(len(best))
-    if len(best) > 1 and spec.sure and best[0] > 0:
-        ratio = float(np.mean(best[1:] / best[0]))
-        share = np.clip((ratio - spec.unsure) / (spec.sure - spec.unsure), 0.0, 1.0)
-        # A share of the vote over windows, which is a sum of powers.
-        confidence[1:] = share ** (1.0 / spec.power)
-    return confidence
+    weights = np.ones(len(best))
+    gate = spec.gate
+    if gate is None or len(best) < 2 or not best[0] > 0:
+        return weights
+    ratios = best[1:].astype(np.float64) / float(best[0])
+    asked, cut = ratios, "long" if is_long else "parts"
+    if are_clauses[1:].sum() >= 2:
+        asked, cut = ratios[are_clauses[1:]], "clauses"
+    start, full = (gate.caution + ratio for ratio in getattr(gate, cut))
+    share = np.clip((float(asked.mean()) - start) / (full - start), 0.0, 1.0)
+    # A share of the vote over windows, which is a sum of powers.
+    near = np.clip(ratios, 0.0, gate.max_ratio) ** gate.ratio_power
+    weights[1:] = near * share ** (1.0 / spec.power)
+    return weights
 
 
 def candidate_chunks(rankings: WeightedRankings, spec: VoteSpec, size: int) -> list[int]:
@@ -235,11 +261,23 @@ def _worth(
         share = spec.constant / (spec.constant + depth)
     else:
         share = spec.decay**depth
-    if spec.whole_constant and rankings.window_weights is not None:
-        share[:, 0] = spec.whole_constant / (spec.whole_constant + depth[:, 0])
+    is_whole = spec.whole_by_score and rankings.window_weights is not None
+    if spec.score_power or is_whole:
+        of_best = _shares_of_best(rankings.scores)
+        share = share * of_best**spec.score_power
+        if is_whole:
+            share[:, 0] = of_best[:, 0]
     # The padding of a short ranking is worth nothing.
     ranked: NDArray[np.float64] = np.where(rankings.ids >= 0, weights * share, 0.0)
     return ranked
+
+
+def _shares_of_best(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(V, W, c): each hit's score as a share of the first one's, 0 to 1."""
+    exact = np.where(np.isfinite(scores), scores, 0.0).astype(np.float64)
+    best = np.maximum(exact[:, :, :1], np.finfo(np.float32).tiny)
+    shares: NDArray[np.float64] = np.clip(exact / best, 0.0, 1.0)
+    return shares
 
 
 def _parts(

@@ -27,6 +27,7 @@ class LexicalAnalyzer:
         """
         self.spec = spec
         self._stem = _stemmer(spec.language) if spec.language else None
+        self._stop_words = stop_words(spec.language)
 
     def passage(self, title: str, text: str) -> str:
         """A passage's words, its document's title first, joined by spaces."""
@@ -34,7 +35,7 @@ class LexicalAnalyzer:
 
     def question(self, text: str) -> str:
         """A question's words joined by spaces; empty if it has none."""
-        return _bounded(lexical_query(text, self.spec, self._stem))
+        return _bounded(lexical_query(text, self.spec, self._stem, self._stop_words))
 
 
 @lru_cache
