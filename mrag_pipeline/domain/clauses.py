@@ -2,7 +2,7 @@
 
 Clauses end at punctuation and at coordinating conjunctions of a few languages; the overlapping
 parts need neither, so a language without them loses little. What is no subject of its own is
-told apart by the vote (`voting.window_confidence`), not here.
+told apart by the vote (`voting.window_weights`), not here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PUNCTUATION = r"[,;:!?.…](?=\s|$)|[。，、；：！？،؛।]|[()\[\]{}\"�
 # Of English, German, French, Spanish and Italian.
 _CONJUNCTIONS = r"(?<!\S)(?:and|or|then|but|und|oder|dann|et|ou|puis|y|entonces|poi)(?!\S)"
 _BREAK = re.compile(f"{_PUNCTUATION}|{_CONJUNCTIONS}", re.IGNORECASE)
-_OVERLAP_WORDS = 4  # of neighbouring parts, or half a part if that is less
+_OVERLAP_WORDS = 3  # of neighbouring parts, or half a part if that is less
 
 
 def question_windows(query: str, sentences: Sequence[Span], spec: WindowSpec) -> list[Window]:

@@ -14,7 +14,7 @@ Shape legend: V voters, W windows, M documents.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,8 +115,9 @@ def _voted(
         ids, np.zeros(ids.shape, np.float32), np.ones(1), np.array(weights) / max(weights)
     )
     names = {document: str(document) for order in orders for document in order}
-    # Distances are of vectors; a reranker's scores only have ranks.
-    vote = PAPER if strategy.vote.rule == "distance" else strategy.vote
+    # Only a reranker's ranks vote: its scores are neither distances nor shares of anything.
+    by_rank = replace(strategy.vote, score_power=0.0, whole_by_score=False)
+    vote = PAPER if strategy.vote.rule == "distance" else by_rank
     hits = choose_documents(rankings, names, vote, len(names))
     return [(int(hit.document_id), int(hit.parts[0].argmax())) for hit in hits]
 

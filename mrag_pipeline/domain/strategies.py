@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mrag_pipeline.domain.voting import PAPER, VoteSpec
+from mrag_pipeline.domain.voting import PAPER, Gate, VoteSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
@@ -23,18 +23,18 @@ DEFAULT = RetrieveSpec().strategy  # where the config names no other
 
 # Reciprocal rank fusion of one window's rankings: no diversity, all voters equal.
 FUSED = VoteSpec("reciprocal", power=1.0, standard_weight=1.0, lexical_weight=1.0, coverage=0.0)
-# Reciprocal ranks of all voters, steeper in the parts than in the whole question; the parts count
-# as far as they are sure. Measured in docs/retrieval.md.
+# The whole question by scores, its pieces by scores and ranks, as far as the gate lets them count.
+# Measured in docs/retrieval.md.
 ADAPTIVE = VoteSpec(
     "reciprocal",
-    constant=5.0,
+    constant=10.0,
+    score_power=1.0,
     power=4.0,
-    standard_weight=1.0,
-    lexical_weight=1.0,
+    standard_weight=1.4,
+    lexical_weight=1.1,
     coverage=0.5,
-    whole_constant=10.0,
-    unsure=0.85,
-    sure=1.0,
+    whole_by_score=True,
+    gate=Gate(),
 )
 # Over windows, voters without heads: equal weights.
 EQUAL = VoteSpec(standard_weight=1.0, lexical_weight=1.0)
@@ -76,7 +76,7 @@ STRATEGIES: dict[str, Strategy] = {
             "as adaptive, without heads: the ablation",
             ("standard", "lexical"),
             windows="question",
-            vote=replace(ADAPTIVE, standard_weight=1.0, lexical_weight=1.0),
+            vote=replace(ADAPTIVE, standard_weight=1.0, lexical_weight=0.8),
         ),
         Strategy(
             "aspect",

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from mrag_pipeline.domain.strategies import Strategy, VoterKind, strategy
 from mrag_pipeline.errors import ConfigError
@@ -39,7 +40,7 @@ def choose_strategy(name: str, shares: Mapping[str, float], spec: RetrieveSpec) 
 
 
 def _with_constants(option: Strategy, constants: VoteConstants) -> Strategy:
-    given = {
+    given: dict[str, Any] = {
         name: value for name, value in dataclasses.asdict(constants).items() if value is not None
     }
     used = _constants_of(option)
@@ -50,14 +51,10 @@ def _with_constants(option: Strategy, constants: VoteConstants) -> Strategy:
                 f"one of {', '.join(used)}" if used else "no constants: it has none",
                 f"remove retrieve.vote.{name}, or choose another retrieve.strategy",
             )
-    vote = dataclasses.replace(option.vote, **given)
-    if vote.sure and vote.unsure >= vote.sure:
-        raise ConfigError(
-            f"retrieve.vote.unsure = {vote.unsure:g} and sure = {vote.sure:g}",
-            "unsure below sure; or sure = 0, with which every window always counts fully",
-            "change either of them",
-        )
-    return dataclasses.replace(option, vote=vote)
+    caution = given.pop("caution", None)
+    if caution is not None and option.vote.gate is not None:
+        given["gate"] = dataclasses.replace(option.vote.gate, caution=caution)
+    return dataclasses.replace(option, vote=dataclasses.replace(option.vote, **given))
 
 
 def _constants_of(option: Strategy) -> tuple[str, ...]:
@@ -66,7 +63,7 @@ def _constants_of(option: Strategy) -> tuple[str, ...]:
     if option.windows in ("aspects", "question"):
         used += ("power", "coverage")
     if option.windows == "question":
-        used += ("whole_constant", "unsure", "sure")
+        used += ("score_power", "caution")
     return used
 
 

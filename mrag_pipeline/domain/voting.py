@@ -44,11 +44,13 @@ class Gate:
     several subjects too. The pieces of a long question are small shares of it, and less near.
     """
 
-    clauses: tuple[float, float] = (0.80, 0.95)  # of a short question with at least two clauses
-    parts: tuple[float, float] = (0.95, 1.10)  # of a short question without
-    long: tuple[float, float] = (0.65, 0.80)  # of a question too long to be cut into clauses
+    clauses: tuple[float, float] = (0.80, 0.95)  # of a question with at least two clauses
+    parts: tuple[float, float] = (0.95, 1.10)  # of one without
+    long: tuple[float, float] = (0.65, 0.80)  # of one of more than `long_words`
+    long_words: int = 64
     caution: float = 0.0  # added to all of them: at 1 no piece counts, at -1 each does
-    # A piece that counts does so by its own ratio, to this power, the ratio at most `max_ratio`.
+    # Of a long question many pieces name nothing: each counts by its own ratio, to this power,
+    # the ratio at most `max_ratio`.
     ratio_power: float = 0.5
     max_ratio: float = 1.5
 
@@ -66,7 +68,7 @@ class VoteSpec:
     standard_weight: float = 0.4  # of the standard vector, as a share of all heads' weights
     lexical_weight: float = 0.4  # of the lexical voter (BM25), as a share of all heads' weights
     coverage: float = 0.8  # how far a window is done with once its best document is taken
-    # A hit's worth is also its score, as a share of its ranking's best, to this power; 0: ranks alone.
+    # A hit's worth is also its score's share of its ranking's best, to this power; 0: ranks alone.
     score_power: float = 0.0
     # Where the first window is the whole question: its hits are worth their share of the best
     # score, whatever their ranks.
@@ -100,15 +102,16 @@ class Hit:
 
 
 def window_weights(
-    best: NDArray[np.floating], are_clauses: NDArray[np.bool_], is_long: bool, spec: VoteSpec
+    best: NDArray[np.floating], are_clauses: NDArray[np.bool_], num_words: int, spec: VoteSpec
 ) -> NDArray[np.float64]:
-    """How much each window counts: 1 for the whole question, the others by the spec's gate.
+    """How much each window counts: 1 for the whole question, the others by the gate.
 
     Args:
         best: (W,) the cosine of each window's best hit by the standard vector; the first window is
             the whole question.
         are_clauses: (W,) the windows that are clauses of the question.
-        is_long: whether the question is too long to be cut into clauses.
+        num_words: of the whole question.
+        spec: without a gate every window counts 1.
     Returns: (W,), at least 0.
     """
     weights = np.ones(len(best))
@@ -116,14 +119,17 @@ def window_weights(
     if gate is None or len(best) < 2 or not best[0] > 0:
         return weights
     ratios = best[1:].astype(np.float64) / float(best[0])
-    asked, cut = ratios, "long" if is_long else "parts"
-    if are_clauses[1:].sum() >= 2:
-        asked, cut = ratios[are_clauses[1:]], "clauses"
-    start, full = (gate.caution + ratio for ratio in getattr(gate, cut))
-    share = np.clip((float(asked.mean()) - start) / (full - start), 0.0, 1.0)
+    clauses = ratios[are_clauses[1:]]
+    if num_words > gate.long_words:
+        asked, (start, full) = ratios, gate.long
+        weights[1:] = np.clip(ratios, 0.0, gate.max_ratio) ** gate.ratio_power
+    elif len(clauses) >= 2:
+        asked, (start, full) = clauses, gate.clauses
+    else:
+        asked, (start, full) = ratios, gate.parts
+    share = (float(asked.mean()) - gate.caution - start) / (full - start)
     # A share of the vote over windows, which is a sum of powers.
-    near = np.clip(ratios, 0.0, gate.max_ratio) ** gate.ratio_power
-    weights[1:] = near * share ** (1.0 / spec.power)
+    weights[1:] *= np.clip(share, 0.0, 1.0) ** (1.0 / spec.power)
     return weights
 
 

@@ -10,6 +10,7 @@ import snowballstemmer
 
 from mrag_pipeline.domain.lexical import Stem, lexical_query, lexical_text
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.index.stop_words import stop_words
 from mrag_pipeline.ports import ChunkRow, CollectionSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
@@ -27,7 +28,6 @@ class LexicalAnalyzer:
         """
         self.spec = spec
         self._stem = _stemmer(spec.language) if spec.language else None
-        self._stop_words = stop_words(spec.language)
 
     def passage(self, title: str, text: str) -> str:
         """A passage's words, its document's title first, joined by spaces."""
@@ -35,7 +35,8 @@ class LexicalAnalyzer:
 
     def question(self, text: str) -> str:
         """A question's words joined by spaces; empty if it has none."""
-        return _bounded(lexical_query(text, self.spec, self._stem, self._stop_words))
+        ignored = stop_words(self.spec.language)
+        return _bounded(lexical_query(text, self.spec, self._stem, ignored))
 
 
 @lru_cache

@@ -17,8 +17,9 @@ from mrag_pipeline.domain.voting import (
     candidate_chunks,
     choose_documents,
     fuse,
-    window_confidence,
+    window_weights,
 )
+from mrag_pipeline.domain.windows import words_in
 from mrag_pipeline.query.checks import check_missing
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.plan import SearchPlan
@@ -67,8 +68,10 @@ def _window_weights(plan: SearchPlan, ranked: Ranked) -> NDArray[np.float64] | N
     windows, names = plan.question.embedded.windows, plan.voters.names
     standard = ranked[names.index(STANDARD)] if STANDARD in names else None
     if standard is None or windows[-1].scale == "given":
-        return np.ones(len(windows))  # nothing says how sure they are; or each is meant
-    return window_confidence(standard.scores[:, 0], plan.strategy.vote)
+        return np.ones(len(windows))  # nothing says how near they are; or each is meant
+    are_clauses = np.array([window.scale == "clause" for window in windows])
+    num_words = len(words_in(plan.question.query.text))
+    return window_weights(standard.scores[:, 0], are_clauses, num_words, plan.strategy.vote)
 
 
 def choose_hits(votes: Votes, documents: Mapping[int, str], fused_documents: int) -> list[Hit]:

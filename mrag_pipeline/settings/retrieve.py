@@ -28,9 +28,8 @@ class VoteConstants:
     constant: PositiveAmount | None = None
     power: Annotated[float, Interval(ge=1.0, le=16.0)] | None = None
     coverage: Share | None = None
-    whole_constant: Amount | None = None
-    unsure: Amount | None = None
-    sure: Amount | None = None
+    score_power: Amount | None = None
+    caution: Annotated[float, Interval(ge=-1.0, le=1.0)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,6 @@ class WindowSpec:
     run_words: PositiveCount = 64  # sentences are merged up to this length; longer ones are cut
     max_windows: Annotated[int, Interval(ge=1, le=1_000)] = 128  # the most distinct are kept
     clause_words: Count = 64  # a question of at most this many is cut into its clauses too
-    part_words: PositiveCount = 16  # of the overlapping parts of a sentence, at most...
-    min_part_words: PositiveCount = 5  # ...and at least; 3 n words are cut into parts of n
+    part_words: PositiveCount = 13  # of the overlapping parts of a sentence, at most...
+    min_part_words: PositiveCount = 4  # ...and at least; 3 n words are cut into parts of n
     same_cosine: Share = 0.95  # of standard embeddings; such windows are near-duplicates

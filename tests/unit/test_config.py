@@ -356,14 +356,13 @@ def test_an_index_of_16_bits_holds_what_is_staged(dtype: str) -> None:
         ({"strategy": "fusion"}, "retrieve.strategy = 'fusion'", "the query alone"),
         ({"vote": {"decay": 0.5}}, "retrieve.vote.decay = 0.5", "one of constant"),
         ({"strategy": "mrag", "vote": {"power": 2}}, "retrieve.vote.power = 2", "one of decay"),
-        ({"vote": {"unsure": 1.5}}, "retrieve.vote.unsure = 1.5", "unsure below sure"),
         (
             {"voters": {"heads": 0, "standard": 0, "lexical": 0}},
             "no voter of the strategy adaptive",
             "a share for one of",
         ),
         ({"strategy": "split", "voters": {"heads": 1}}, "shares of voters", "none"),
-        ({"windows": {"part_words": 3}}, "retrieve.windows.min_part_words = 5", "at most"),
+        ({"windows": {"part_words": 3}}, "retrieve.windows.min_part_words = 4", "at most"),
     ],
 )
 def test_settings_of_a_query_that_contradict_each_other_are_refused(

@@ -41,6 +41,7 @@ OWNERS = {
     "botocore": {"filesystems"},
     "pymilvus": {"index"},
     "snowballstemmer": {"index"},
+    "bm25s": {"index"},
     "pytrec_eval": {"stages"},
     "milvus_lite": {"index"},
     "ray": {"runtime", "serving"},

@@ -47,6 +47,15 @@ def test_words_lose_their_endings_where_a_stemmer_is_given() -> None:
     assert lexical_query("Files?", SPEC, stem) == "file"
 
 
+def test_questions_lose_their_stop_words() -> None:
+    """Before endings are cut, passages keep theirs, and a question of nothing else is searched."""
+    stem = lambda word: word.removesuffix("s")  # noqa: E731
+    stop_words = {"does", "the", "it"}
+    assert lexical_query("What does it open?", SPEC, stem, stop_words) == "what open"
+    assert lexical_query("its Doe", SPEC, stem, stop_words) == "it doe"
+    assert lexical_query("Does it?", SPEC, stem, stop_words) == "doe it"
+
+
 def test_the_title_counts() -> None:
     """A passage is found by its document's title."""
     assert lexical_text("gzip", "Read a file.", SPEC) == "gzip read a file"

@@ -9,7 +9,7 @@ import pytest
 
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.domain.voting import VoteSpec
+from mrag_pipeline.domain.voting import Gate, VoteSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.retrieve import RetrieveSpec, VoteConstants, VoterShares
 
@@ -72,7 +72,8 @@ KINDS = ("heads", "standard", "lexical")
 
 def test_a_share_of_nothing_takes_the_voter_away() -> None:
     """The others keep their ratio to each other."""
-    chosen = choose_strategy("adaptive", {"heads": 0.0, "lexical": 0.5}, RetrieveSpec())
+    shares = {"heads": 0.0, "standard": 2.0, "lexical": 1.0}
+    chosen = choose_strategy("adaptive", shares, RetrieveSpec())
     assert chosen.voters == ("standard", "lexical")
     assert chosen.vote.lexical_weight == 0.5 * chosen.vote.standard_weight
 
@@ -106,7 +107,8 @@ def test_wrong_shares_are_refused(
 
 
 def test_each_constant_of_the_settings_is_one_of_the_votes() -> None:
-    """By the same name; the shares of the voters are set elsewhere."""
+    """By the same name, or its gate's; the shares of the voters are set elsewhere."""
     constants = get_type_hints(VoteConstants)
-    assert constants.keys() <= {field.name for field in dataclasses.fields(VoteSpec)}
+    fields = (*dataclasses.fields(VoteSpec), *dataclasses.fields(Gate))
+    assert constants.keys() <= {field.name for field in fields}
     assert not constants.keys() & {"standard_weight", "lexical_weight"}

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES, strategy
 from mrag_pipeline.domain.voting import (
     PAPER,
+    Gate,
     Hit,
     VoteSpec,
     WeightedRankings,
     candidate_chunks,
     choose_documents,
     fuse,
-    window_confidence,
+    window_weights,
 )
 from mrag_pipeline.errors import ConfigError
 
@@ -217,59 +218,98 @@ def test_every_strategy_has_a_name_and_a_wrong_name_gets_a_suggestion() -> None:
         strategy("aspects")
 
 
-# ------------------------------------------------------------------ confidence of windows
-GATED = VoteSpec(unsure=0.8, sure=1.0)
+# ------------------------------------------------------------------ the gate of windows
+GATE = Gate(clauses=(0.8, 1.0), parts=(1.0, 1.2), long=(0.6, 0.8), long_words=20)
+GATED = VoteSpec(gate=GATE)
+SHORT, LONG = 10, 21  # words
+# The whole question by score, the pieces by rank.
+WHOLE_BY_SCORE = VoteSpec(power=2.0, coverage=0.8, whole_by_score=True)
+
+
+def weights_of(best: list[float], num_clauses: int, num_words: int, spec: VoteSpec) -> list[float]:
+    """The weights of windows whose first pieces are clauses."""
+    are_clauses = np.arange(len(best)) <= num_clauses
+    are_clauses[0] = False
+    return window_weights(np.array(best), are_clauses, num_words, spec).tolist()
 
 
 @pytest.mark.parametrize(
-    ("best", "confidence"),
+    ("best", "num_clauses", "expected"),
     [
-        ([0.5], [1.0]),  # the whole question alone
-        ([0.5, 0.3, 0.4], [1.0, 0.0, 0.0]),  # 0.7 of it on the mean: pieces of one subject
-        ([0.5, 0.6, 0.6], [1.0, 1.0, 1.0]),  # nearer than the whole: subjects of their own
-        ([0.5, 0.5, 0.4], [1.0, 0.5**0.5, 0.5**0.5]),  # between; the power over windows is 2
-        ([-0.1, 0.5], [1.0, 1.0]),  # the whole question is near nothing
+        ([0.5], 0, [1.0]),  # the whole question alone
+        ([0.5, 0.35, 0.4], 2, [1.0, 0.0, 0.0]),  # clauses at 0.75 on the mean: one subject
+        ([0.5, 0.6, 0.6], 2, [1.0, 1.0, 1.0]),  # nearer than the whole: subjects of their own
+        ([0.5, 0.5, 0.4], 2, [1.0, 0.5**0.5, 0.5**0.5]),  # between; the power over windows is 2
+        ([0.5, 0.5, 0.4], 0, [1.0, 0.0, 0.0]),  # without clauses more is demanded
+        ([0.5, 0.6, 0.6, 0.1], 2, [1.0, 1.0, 1.0, 1.0]),  # other parts are not asked
+        ([0.5, 0.5, 0.4], 1, [1.0, 0.0, 0.0]),  # one clause is no cut
+        ([-0.1, 0.5], 0, [1.0, 1.0]),  # the whole question is near nothing
     ],
 )
-def test_windows_count_by_how_sure_they_are(best: list[float], confidence: list[float]) -> None:
-    """The mean of their best cosines, over the whole question's own."""
-    assert window_confidence(np.array(best), GATED) == pytest.approx(confidence)
+def test_pieces_of_a_question_count_if_they_are_nearer_to_something(
+    best: list[float], num_clauses: int, expected: list[float]
+) -> None:
+    """The mean of their best cosines over the whole question's own."""
+    assert weights_of(best, num_clauses, SHORT, GATED) == pytest.approx(expected)
+
+
+def test_pieces_of_a_long_question_count_sooner_and_each_by_its_own_nearness() -> None:
+    """By the square root of its ratio."""
+    assert weights_of([0.5, 0.5, 0.32], 0, LONG, GATED) == pytest.approx([1.0, 1.0, 0.8])
+    assert weights_of([0.5, 0.3, 0.2], 0, LONG, GATED) == [1.0, 0.0, 0.0]
+
+
+def test_caution_moves_the_gate() -> None:
+    """At 1 no piece counts, at -1 each does."""
+    for caution, weight in ((1.0, 0.0), (-1.0, 1.0)):
+        gated = VoteSpec(gate=replace(GATE, caution=caution))
+        assert weights_of([0.5, 0.45, 0.45], 2, SHORT, gated) == [1.0, weight, weight]
 
 
 def test_without_a_gate_every_window_counts() -> None:
     """As in the paper's rule and in `aspect`."""
-    assert window_confidence(np.array([0.9, 0.1]), VoteSpec()).tolist() == [1.0, 1.0]
+    assert weights_of([0.9, 0.1], 0, SHORT, VoteSpec()) == [1.0, 1.0]
 
 
 def test_windows_that_do_not_count_change_nothing() -> None:
-    """The whole question alone decides, by reciprocal ranks: 10/10 + 10/11."""
+    """The whole question alone decides, by each voter's shares of its best score."""
     ids = np.array([[[1, 2, 3], [9, 8, 7]], [[2, 1, 3], [9, 8, 7]]])  # (V, W, c)
-    scores = np.zeros(ids.shape, np.float32)
-    spec = VoteSpec(whole_constant=10.0, power=2.0, coverage=0.8)
+    scores = np.array([[[0.8, 0.6, 0.2]] * 2, [[10.0, 5.0, 1.0]] * 2], np.float32)
     rankings = WeightedRankings(ids, scores, np.ones(2), np.array([1.0, 0.0]))
     documents = {chunk: f"d{chunk}" for chunk in (1, 2, 3, 7, 8, 9)}
-    hits = choose_documents(rankings, documents, spec, 6)
-    assert [hit.document_id for hit in hits] == ["d1", "d2", "d3"]
-    assert hits[0].vote == pytest.approx(10 / 10 + 10 / 11)
+    hits = choose_documents(rankings, documents, WHOLE_BY_SCORE, 6)
+    votes = {hit.document_id: hit.vote for hit in hits}
+    assert list(votes) == ["d2", "d1", "d3"]
+    assert votes == pytest.approx({"d2": 0.6 / 0.8 + 1, "d1": 1 + 0.5, "d3": 0.25 + 0.1})
+
+
+def test_scores_and_ranks_can_be_multiplied() -> None:
+    """A second hit that is nearly as near as the first is worth nearly as much."""
+    ids = np.array([[[1, 2, -1]]])
+    scores = np.array([[[0.8, 0.4, -np.inf]]], np.float32)
+    spec = VoteSpec("reciprocal", constant=5.0, power=1.0, coverage=0.0, score_power=2.0)
+    rankings = WeightedRankings(ids, scores, np.ones(1))
+    first, second = choose_documents(rankings, {1: "d1", 2: "d2"}, spec, 3)
+    assert (first.vote, second.vote) == pytest.approx((1.0, 5 / 6 * 0.5**2))
 
 
 def test_windows_of_the_caller_vote_alike() -> None:
     """Without window weights no window is the whole question: the first has no rule of its own."""
     ids = np.array([[[1, 2], [3, 4]]])
-    spec = VoteSpec("reciprocal", constant=5.0, power=1.0, coverage=0.0, whole_constant=10.0)
+    spec = VoteSpec("reciprocal", constant=5.0, power=1.0, coverage=0.0, whole_by_score=True)
     rankings = WeightedRankings(ids, np.zeros(ids.shape, np.float32), np.ones(1))
     documents = {chunk: f"d{chunk}" for chunk in range(1, 5)}
     votes = {h.document_id: h.vote for h in choose_documents(rankings, documents, spec, 4)}
     assert votes["d2"] == votes["d4"] == pytest.approx(5 / 6)
 
 
-def test_sure_windows_bring_their_subjects() -> None:
+def test_windows_that_count_bring_their_subjects() -> None:
     """Diversity: what each window is about comes before the whole question's second."""
     ids = np.array([[[1, 2, 3], [9, 8, 7], [5, 6, 4]]])
-    spec = VoteSpec(whole_constant=10.0, power=2.0, coverage=0.8)
-    rankings = WeightedRankings(ids, np.zeros(ids.shape, np.float32), np.ones(1), np.ones(3))
+    scores = np.array([[[0.8, 0.6, 0.2]] * 3], np.float32)
+    rankings = WeightedRankings(ids, scores, np.ones(1), np.ones(3))
     documents = {chunk: f"d{chunk}" for chunk in range(1, 10)}
-    hits = choose_documents(rankings, documents, spec, 3)
+    hits = choose_documents(rankings, documents, WHOLE_BY_SCORE, 3)
     assert {hit.document_id for hit in hits} == {"d1", "d9", "d5"}
 
 

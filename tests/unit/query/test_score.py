@@ -132,7 +132,7 @@ def test_a_least_score_needs_scores() -> None:
 # ------------------------------------------------------------------ verdicts
 def test_each_aspect_has_a_verdict_by_its_nearest_passage() -> None:
     """Clauses are judged beside the whole question: both vectors, the same passage."""
-    query = "the sheep dog on the hill and a carbon star"
+    query = "sheep dogs near the coast, then a hot carbon star"
     answer = ask(query, "adaptive", k=3)
     windows = question_windows(query, [(0, len(query))], SPEC.windows)
     clauses = [window for window in windows if window.scale == "clause"]
