@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.strategies import Strategy
-from mrag_pipeline.domain.voting import PAPER, WeightedRankings, choose_documents, fuse
+from mrag_pipeline.domain.voting import PAPER, VoteSpec, WeightedRankings, choose_documents, fuse
 
 MIN_DOCUMENTS = 4  # of a window that is reranked: one of fewer could hardly change its order
 
@@ -115,11 +115,18 @@ def _voted(
         ids, np.zeros(ids.shape, np.float32), np.ones(1), np.array(weights) / max(weights)
     )
     names = {document: str(document) for order in orders for document in order}
-    # Only a reranker's ranks vote: its scores are neither distances nor shares of anything.
-    by_rank = replace(strategy.vote, score_power=0.0, whole_by_score=False)
-    vote = PAPER if strategy.vote.rule == "distance" else by_rank
-    hits = choose_documents(rankings, names, vote, len(names))
+    hits = choose_documents(rankings, names, _by_ranks(strategy.vote), len(names))
     return [(int(hit.document_id), int(hit.parts[0].argmax())) for hit in hits]
+
+
+def _by_ranks(vote: VoteSpec) -> VoteSpec:
+    """The vote without scores: a reranker's are neither distances nor shares of a best one."""
+    if vote.rule == "distance":
+        return PAPER
+    if not vote.score_power:
+        return replace(vote, whole_by_score=False)
+    # Ranks alone have to fall faster: else a window's third document seems to answer it.
+    return replace(vote, constant=vote.constant / 2, score_power=0.0, whole_by_score=False)
 
 
 def _fused(orders: Sequence[Sequence[int]], depth: int) -> list[tuple[int, int]]:
