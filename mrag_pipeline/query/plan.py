@@ -53,8 +53,9 @@ def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -
 def _depth(strategy: Strategy, k: int, num_windows: int, spec: DepthSpec) -> int:
     """How many hits each ranking has: enough for k documents of several passages each."""
     if strategy.windows == "question" or strategy.vote.rule == "reciprocal":
-        # Reciprocal ranks fall slowly: what is deep in several rankings can still win.
-        hits, least = spec.reciprocal_hits, spec.min_reciprocal_hits
+        # Reciprocal ranks and scores fall slowly: what is deep in several rankings can still win.
+        hits = min(spec.reciprocal_hits, spec.max_reciprocal_hits * num_windows)
+        least = spec.min_reciprocal_hits
     else:
         hits, least = spec.hits_per_voter, spec.min_hits_per_ranking
     return max(least, math.ceil(max(hits, 4 * k) / num_windows))
