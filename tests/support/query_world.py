@@ -12,7 +12,7 @@ from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec, VectorIndex
+from mrag_pipeline.ports import CollectionSpec, Encoder, VectorIndex
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
@@ -80,11 +80,14 @@ def random_chunks(num_chunks: int = 60) -> list[Chunk]:
 class World:
     """Chunks of made documents, some of whose rows are deleted though heads still have them."""
 
-    def __init__(self, chunks: Sequence[Chunk] | None = None) -> None:
-        self.encoder = CountingEncoder()
+    def __init__(
+        self, chunks: Sequence[Chunk] | None = None, encoder: Encoder | None = None
+    ) -> None:
+        self.encoder = encoder or CountingEncoder()
         self.chunks = random_chunks() if chunks is None else list(chunks)
         self.deleted = {7, 19, 40} if chunks is None else set()
-        made = FakeEncoder().encode([chunk.text for chunk in self.chunks], "document")
+        making = encoder or FakeEncoder()
+        made = making.encode([chunk.text for chunk in self.chunks], "document")
         self.made = made
         self.record = VersionRecord(
             index="toy",
