@@ -29,6 +29,7 @@ from mrag_pipeline.stages.evaluate.evaluate import evaluate as evaluate_stage
 from mrag_pipeline.stages.evaluate.evaluate import strategies_for
 from mrag_pipeline.stages.evaluate.finder import SharingFinder
 from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
+from mrag_pipeline.stages.evaluate.self_questions import self_questions
 from mrag_pipeline.stages.versions.lookup import live_record
 
 BASELINES = (*RIVALS, "standard-windows")  # of the paired differences
@@ -61,6 +62,17 @@ def label(data_set: str | None, queries_file: str | None, qrels_file: str | None
         return Labels(wiring.labelled_queries(Path(queries_file or ""), qrels), None)
     labelled, corpus = wiring.labelled_data_set(data_set)
     return Labels(labelled, corpus, published(labelled.name, wiring.data_set_folder()))
+
+
+@task(cache_policy=NO_CACHE)
+def make_questions(config: Config, num_questions: int, seed: int, export: Path | None) -> Labels:
+    """Makes questions from the live version's own documents; writes them if a file is named."""
+    with closing(wiring.index(config)) as index:
+        record = live_record(index)
+        labelled = self_questions(index, record, num_questions, seed, flow_progress(config.index))
+    if export is not None:
+        wiring.write_labelled_queries(labelled, export)
+    return Labels(replace(labelled, name=f"self-{config.index}"), None)
 
 
 @task(cache_policy=NO_CACHE)
@@ -116,6 +128,9 @@ def evaluate(
     live_only: bool = False,
     command: str = "",
     qrels_file: str | None = None,
+    num_questions: int = 0,
+    seed: int = 0,
+    export: str | None = None,
 ) -> EvaluateResult:
     """Measures how much of each labelled query every strategy finds.
 
@@ -130,9 +145,20 @@ def evaluate(
         out: the report's folder; `.mrag/evaluate/NAME` if None.
         live_only: evaluates the live version; builds nothing.
         command: the command that the report names as its origin.
+        num_questions: about so many questions are made from the live version's own documents,
+            instead of a data set or file; 0: none.
+        seed: chooses the documents that they are made from.
+        export: a file to write them to, as labelled queries.
     """
     clock = PhaseTimes()
-    labels = label(data_set, queries_file, qrels_file)
+    if num_questions:
+        config = Config.load(Path(config_file) if config_file else None, settings)
+        export_file = Path(export) if export else None
+        labels = clock.time(
+            "questions", lambda: make_questions(config, num_questions, seed, export_file)
+        )
+    else:
+        labels = label(data_set, queries_file, qrels_file)
     # A wrong name fails before anything is built.
     chosen = strategies_for(labels.labelled, strategies or ())
     settings = _settings(labels, settings or {})

@@ -85,6 +85,16 @@ def labelled_queries(path: Path, qrels: Path | None = None) -> LabelledSet:
     return read_labelled(path)
 
 
+def write_labelled_queries(labelled: LabelledSet, path: Path) -> None:
+    """Writes labelled queries as JSON Lines that `labelled_queries` reads.
+
+    Raises: ConfigError.
+    """
+    from mrag_pipeline.corpus.labelled.query_file import write_labelled
+
+    write_labelled(labelled, path)
+
+
 def labelled_data_set(name: str) -> tuple[LabelledSet, dict[str, object]]:
     """A data set by name or folder: its queries, and the `[corpus]` settings of its documents.
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mrag_pipeline.report.paper import PaperFigures
 
 MAX_K = 1_000
+DEFAULT_QUESTIONS = 120
+MAX_QUESTIONS = 10_000
 _RANK_NAMES = {"ndcg": "nDCG", "recall": "recall", "mrr": "MRR"}
 
 
@@ -72,6 +74,25 @@ def evaluate(
     live: Annotated[
         bool, typer.Option("--live", help="Evaluate the live version as it is; build nothing.")
     ] = False,
+    of_self: Annotated[
+        bool,
+        typer.Option("--self", help="Ask the live version questions made from its own documents."),
+    ] = False,
+    questions: Annotated[
+        int,
+        typer.Option(
+            "--questions", min=1, max=MAX_QUESTIONS, help="With --self: how many are made."
+        ),
+    ] = DEFAULT_QUESTIONS,
+    seed: Annotated[
+        int, typer.Option("--seed", help="With --self: which documents they are made from.")
+    ] = 0,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", help="With --self: write the questions here, for --queries (JSONL)."
+        ),
+    ] = None,
 ) -> None:
     """Measure what every strategy finds of labelled queries, beside ordinary RAG and BM25.
 
@@ -82,6 +103,10 @@ def evaluate(
     {"text": "...", "relevant": ["id", ["one id", "or another"]], "sub_queries": ["..."]};
     sub_queries is optional.
 
+    --self needs no queries: it makes short, sentence-like and long questions of 1 to 10 aspects
+    from a sample of the live version's documents, without a language model. Look at them and
+    correct them with --export; a name in "kind" groups them in the report.
+
     Examples:
         mrag evaluate wikipedia-v1
         mrag evaluate legal-v1 --strategies standard,mrag,aspect --k n,10 --out legal
@@ -89,13 +114,10 @@ def evaluate(
         mrag evaluate beir/scifact --k 10,100
         mrag evaluate --queries mine.jsonl --index docs
         mrag evaluate --queries topics.txt --qrels qrels.txt --index docs
+        mrag evaluate --self --index docs
+        mrag evaluate --self --questions 300 --export questions.jsonl
     """
-    if (data_set is None) == (queries is None):
-        raise ConfigError(
-            "neither a data set nor --queries" if queries is None else "a data set and --queries",
-            "one of the two",
-            "`mrag evaluate wikipedia-v1`, or `mrag evaluate --queries FILE --index NAME`",
-        )
+    check_subject(data_set, queries, of_self, export)
     if qrels is not None and queries is None:
         raise ConfigError("--qrels without --queries", "the topics that it judges", "add --queries")
     ks = ks_of(k)
@@ -116,6 +138,9 @@ def evaluate(
             out=str(folder) if folder else None,
             live_only=live,
             command=shlex.join(["mrag", *sys.argv[1:]]),
+            num_questions=questions if of_self else 0,
+            seed=seed,
+            export=str(export) if export else None,
         )
 
     result = run_flow("Prefect", flow, shared.json)
@@ -124,6 +149,27 @@ def evaluate(
         return
     show(result.evaluation, result.paper)
     out.print(f"written: {', '.join(map(str, result.files))}", soft_wrap=True)
+
+
+def check_subject(
+    data_set: str | None, queries: Path | None, of_self: bool, export: Path | None
+) -> None:
+    """Refuses anything but one of a data set, --queries and --self.
+
+    Raises: ConfigError.
+    """
+    given = {"a data set": data_set is not None, "--queries": queries is not None}
+    given["--self"] = of_self
+    named = [name for name, is_given in given.items() if is_given]
+    if len(named) != 1:
+        raise ConfigError(
+            " and ".join(named) or "neither a data set nor --queries nor --self",
+            "one of the three",
+            "`mrag evaluate wikipedia-v1`, `mrag evaluate --queries FILE --index NAME` or "
+            "`mrag evaluate --self`",
+        )
+    if export is not None and not of_self:
+        raise ConfigError("--export without --self", "questions to write", "add --self")
 
 
 def ks_of(text: str) -> tuple[str, ...]:
@@ -165,6 +211,8 @@ def show(evaluation: Evaluation, paper: Sequence[PaperFigures]) -> None:
     _print(title, _means(evaluation, first_k))
     if by_aspects:
         _print(f"success by number of aspects, k = {first_k}", _by_aspects(evaluation, first_k))
+    if evaluation.by_kind:
+        _print(f"success by kind of question, k = {first_k}", _by_kind(evaluation))
     rank_ks = [k for k in evaluation.ks if k != AT_N]
     if rank_ks:
         _print("ranks by trec_eval, mean over queries, 95% intervals", _ranks(evaluation, rank_ks))
@@ -277,6 +325,28 @@ def _by_aspects(evaluation: Evaluation, first_k: str) -> Table:
         figure = evaluation.figure(strategy, "success_ratio", first_k)
         if figure is not None:
             table.add_row(strategy, *(f"{value:.2f}" for value in figure.by_aspects.values()))
+    return table
+
+
+def _by_kind(evaluation: Evaluation) -> Table:
+    """One row for each kind and strategy: the mean, and success by number of aspects."""
+    table = _table()
+    for name in ("kind", "strategy"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("mean", justify="right", no_wrap=True)
+    for count in evaluation.subject.queries_by_aspects:
+        table.add_column(str(count), justify="right")
+    for kind, figures in evaluation.by_kind.items():
+        for number, figure in enumerate(figures):
+            table.add_row(
+                escape(kind) if number == 0 else "",
+                figure.strategy,
+                _with_width(figure.mean),
+                *(
+                    f"{figure.by_aspects[count]:.2f}" if count in figure.by_aspects else ""
+                    for count in evaluation.subject.queries_by_aspects
+                ),
+            )
     return table
 
 

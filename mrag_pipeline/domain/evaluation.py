@@ -135,6 +135,8 @@ class Evaluation:
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     examples: tuple[Example, ...] = ()
     reranking: RerankGain | None = None  # None: no reranker is configured
+    # By kind of question, success at the first k; empty if the set has no kinds.
+    by_kind: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
 
     def is_by_aspects(self) -> bool:
         """Whether success is the mean over several numbers of aspects, else over the queries."""
@@ -222,6 +224,25 @@ def gains_of(
             if figure.strategy == name
         ]
     return tuple(figures)
+
+
+def figures_by_kind(
+    labelled: LabelledSet, rankings: Mapping[str, Rankings], k: str
+) -> dict[str, tuple[Figure, ...]]:
+    """Every strategy's success ratio among the queries of each kind, in the kinds' first order.
+
+    Args:
+        rankings: as for `figures_of`.
+    Returns: empty if the set does not tell kinds apart.
+    """
+    figures = {}
+    for kind in dict.fromkeys(query.kind for query in labelled.queries):
+        rows = [row for row, query in enumerate(labelled.queries) if query.kind == kind]
+        queries = tuple(labelled.queries[row] for row in rows)
+        found = {name: [ranked[row] for row in rows] for name, ranked in rankings.items()}
+        of_kind = figures_of(replace(labelled, queries=queries), found, (k,))
+        figures[kind] = tuple(f for f in of_kind if f.measure == "success_ratio")
+    return figures if len(figures) > 1 else {}
 
 
 def groups_of(labelled: LabelledSet) -> NDArray[np.int64]:

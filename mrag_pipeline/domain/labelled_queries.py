@@ -29,6 +29,7 @@ class LabelledQuery:
     num_named: int  # aspects the set says it has; more than `aspects` if some have no document
     sub_queries: tuple[str, ...] = ()  # what an LLM made of it, for the fusion strategies
     grades: Mapping[str, int] = field(default_factory=dict)  # by document, above 0; may be empty
+    kind: str = ""  # of question, by which reports group; empty: all are of one
 
     def relevant(self) -> Mapping[str, int]:
         """The grade of each document that counts; 1 each where the set has no grades."""

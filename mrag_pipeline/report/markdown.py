@@ -63,6 +63,7 @@ def page(
     for measure in _TITLES:
         parts += _measure(evaluation, measure)
     parts += _reranking(evaluation)
+    parts += _kinds(evaluation)
     parts += _paper(evaluation, paper)
     if plots:
         parts += ["## Plots", *(f"![{name}]({name})" for name in plots)]
@@ -174,6 +175,17 @@ def _reranking(evaluation: Evaluation) -> list[str]:
         "in this run.",
         _table(("strategy", "passages scored", "ms"), costs),
     ]
+    return parts
+
+
+def _kinds(evaluation: Evaluation) -> list[str]:
+    if not evaluation.by_kind:
+        return []
+    parts = [f"## Success ratio by kind of question, k = {evaluation.ks[0]}"]
+    for kind, figures in evaluation.by_kind.items():
+        parts += [f"### {kind or 'no kind named'}", _means({evaluation.ks[0]: list(figures)})]
+        if evaluation.is_by_aspects():
+            parts += ["By number of aspects:", _by_aspects(figures)]
     return parts
 
 

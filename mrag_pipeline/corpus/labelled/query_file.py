@@ -1,8 +1,9 @@
-"""The user's own labelled queries: JSON Lines of {text, relevant, sub_queries}.
+"""The user's own labelled queries: JSON Lines of {text, relevant, sub_queries, kind}.
 
     {"text": "read a gzipped CSV over HTTP", "relevant": ["gzip.open", ["csv.reader", "csv"]]}
 
 Each entry of `relevant` is one aspect: a document id, or a list of ids of which any counts.
+`kind` is optional: reports show the kinds of questions that a file names side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
-from mrag_pipeline.errors import BrokenFile, CorpusNotFound
+from mrag_pipeline.errors import BrokenFile, ConfigError, CorpusNotFound
 
 _RELEVANCE = "an aspect is found when any of its documents is fetched"
 
@@ -26,6 +27,7 @@ class _Line(BaseModel):
     text: str
     relevant: list[str | list[str]]
     sub_queries: list[str] = []
+    kind: str = ""
 
 
 def read_labelled(path: Path) -> LabelledSet:
@@ -53,6 +55,31 @@ def read_labelled(path: Path) -> LabelledSet:
     return LabelledSet(path.stem, tuple(queries), _RELEVANCE, flaws=flaws)
 
 
+def write_labelled(labelled: LabelledSet, path: Path) -> None:
+    """Writes the queries in the form that `read_labelled` reads; replaces a file of that name.
+
+    Raises: ConfigError if the file cannot be written.
+    """
+    lines = []
+    for query in labelled.queries:
+        groups = [sorted(aspect.documents) for aspect in query.aspects]
+        values: dict[str, object] = {
+            "text": query.text,
+            "relevant": [ids[0] if len(ids) == 1 else ids for ids in groups],
+        }
+        if query.sub_queries:
+            values["sub_queries"] = list(query.sub_queries)
+        if query.kind:
+            values["kind"] = query.kind
+        lines.append(json.dumps(values, ensure_ascii=False))
+    try:
+        path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}", "a file that can be written", "name another file"
+        ) from None
+
+
 def _query(line: bytes, location: str) -> tuple[LabelledQuery, bool]:
     try:
         values = json.loads(line.decode("utf-8"))
@@ -76,7 +103,7 @@ def _query(line: bytes, location: str) -> tuple[LabelledQuery, bool]:
     distinct = list(dict.fromkeys(groups))
     aspects = tuple(Aspect(group, " | ".join(sorted(group))) for group in distinct)
     sub_queries = tuple(text for text in checked.sub_queries if text.strip())
-    query = LabelledQuery(checked.text, aspects, len(aspects), sub_queries)
+    query = LabelledQuery(checked.text, aspects, len(aspects), sub_queries, kind=checked.kind)
     return query, len(distinct) < len(groups)
 
 

@@ -20,6 +20,7 @@ from mrag_pipeline.domain.evaluation import (
     Subject,
     curve_of,
     depth,
+    figures_by_kind,
     figures_of,
     gains_of,
 )
@@ -110,6 +111,7 @@ def evaluate(
         },
         examples=_examples(open_finder(), labelled, strategies),
         reranking=gain,
+        by_kind=figures_by_kind(labelled, rankings, ks[0]),
     )
 
 

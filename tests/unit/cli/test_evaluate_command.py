@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -47,3 +49,34 @@ def test_the_tables_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert "…" not in told.getvalue()
     assert "flaw 1 topics without a file" in told.getvalue()
     assert max(map(len, lines)) <= 80
+
+
+def test_kinds_of_questions_stand_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row for each kind and strategy, with success by number of aspects; in 80 columns."""
+    told = io.StringIO()
+    monkeypatch.setattr(command, "out", Console(file=told, width=80))
+    made = evaluation(("n",))
+    figures = tuple(figure for figure in made.figures if figure.measure == "success_ratio")
+    show(replace(made, by_kind={"short": figures, "long": figures}), ())
+    rows = [line.split() for line in told.getvalue().splitlines()]
+    assert ["kind", "strategy", "mean", "1", "2"] in rows
+    assert ["short", "standard", "0.250", "±.000", "0.00", "0.50"] in rows
+    assert ["long", "standard", "0.250", "±.000", "0.00", "0.50"] in rows
+    assert max(map(len, told.getvalue().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("data_set", "queries", "of_self", "export", "found"),
+    [
+        (None, None, False, None, "neither"),
+        ("legal-v1", None, True, None, "a data set and --self"),
+        (None, Path("q.jsonl"), True, None, "--queries and --self"),
+        ("legal-v1", None, False, Path("q.jsonl"), "--export without --self"),
+    ],
+)
+def test_one_source_of_questions_is_named(
+    data_set: str | None, queries: Path | None, of_self: bool, export: Path | None, found: str
+) -> None:
+    """Two would contradict each other; the message names both."""
+    with pytest.raises(ConfigError, match=found):
+        command.check_subject(data_set, queries, of_self, export)

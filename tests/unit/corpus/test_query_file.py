@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline.corpus.labelled.query_file import read_labelled
-from mrag_pipeline.errors import BrokenFile, CorpusNotFound
+from mrag_pipeline.corpus.labelled.query_file import read_labelled, write_labelled
+from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
+from mrag_pipeline.errors import BrokenFile, ConfigError, CorpusNotFound
 
 GOOD = '{"text": "q", "relevant": ["a"]}'
 
@@ -83,3 +84,29 @@ def test_an_empty_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         read_labelled(path)
     with pytest.raises(CorpusNotFound, match="No such file"):
         read_labelled(tmp_path / "none.jsonl")
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    """Kinds, groups, sub-queries and other scripts too: a person may correct it in between."""
+    queries = (
+        LabelledQuery(
+            "Fluß und 河", (Aspect(frozenset("a")), Aspect(frozenset("bc"))), 2, kind="x"
+        ),
+        LabelledQuery("two", (Aspect(frozenset("a")),), 1, ("sub",)),
+    )
+    path = tmp_path / "made.jsonl"
+    write_labelled(LabelledSet("made", queries, "any"), path)
+    read = read_labelled(path).queries
+    assert "Fluß und 河" in path.read_text("utf-8")
+    assert [(q.text, q.kind, q.sub_queries, q.num_named) for q in read] == [
+        (q.text, q.kind, q.sub_queries, q.num_named) for q in queries
+    ]
+    assert [[a.documents for a in q.aspects] for q in read] == [
+        [a.documents for a in q.aspects] for q in queries
+    ]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A folder that does not exist is not made."""
+    with pytest.raises(ConfigError, match="nowhere"):
+        write_labelled(LabelledSet("made", (), ""), tmp_path / "nowhere" / "made.jsonl")

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from mrag_pipeline.domain.evaluation import Evaluation, Subject, curve_of, depth, figures_of
+from mrag_pipeline.domain.evaluation import (
+    Evaluation,
+    Subject,
+    curve_of,
+    depth,
+    figures_by_kind,
+    figures_of,
+)
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
 
 A, B, C = (Aspect(frozenset([name]), name, name.upper()) for name in "abc")
@@ -36,6 +44,16 @@ def test_figures_by_hand() -> None:
     assert by_name["success_ratio", "3", "standard"].mean.value == 1.0
     assert by_name["all_found", "n", "standard"].mean.value == 0.0
     assert len(figures) == 3 * 2 * 2
+
+
+def test_kinds_of_questions_are_counted_apart() -> None:
+    """Standard finds nothing of the short one and half of the long one; one kind is no table."""
+    one, two = LABELLED.queries
+    labelled = replace(LABELLED, queries=(replace(one, kind="short"), replace(two, kind="long")))
+    figures = figures_by_kind(labelled, RANKINGS, "n")
+    means = {kind: [f.mean.value for f in of_kind] for kind, of_kind in figures.items()}
+    assert means == {"short": [0.0, 1.0], "long": [0.5, 1.0]}
+    assert figures_by_kind(LABELLED, RANKINGS, "n") == {}
 
 
 def test_a_strategy_is_compared_with_the_baseline_and_the_baseline_with_nothing() -> None:
