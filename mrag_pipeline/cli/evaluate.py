@@ -339,7 +339,7 @@ def _by_kind(evaluation: Evaluation) -> Table:
     for kind, figures in evaluation.by_kind.items():
         for number, figure in enumerate(figures):
             table.add_row(
-                escape(kind) if number == 0 else "",
+                line(kind) if number == 0 else "",
                 figure.strategy,
                 _with_width(figure.mean),
                 *(
