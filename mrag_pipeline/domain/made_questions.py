@@ -83,8 +83,8 @@ def made_questions(
         parts = [maker.part(kind, gist, turn, num_aspects) for gist in gists]
         if len(gists) == num_aspects and all(parts):
             text = maker.text(kind, parts)
-            aspects = tuple(_aspect(gist, copies) for gist in gists)
-            queries.setdefault(text, LabelledQuery(text, aspects, num_aspects, kind=kind))
+            answers = tuple(_aspect(gist, copies) for gist in gists)
+            queries.setdefault(text, LabelledQuery(text, answers, num_aspects, kind=kind))
     unusable = [gist.document.id for gist in sample.gists if not _is_usable(gist)]
     flaws = flaw("documents of the sample with too little prose to ask for: left out", unusable)
     return LabelledSet("self", tuple(queries.values()), RELEVANCE, flaws=flaws)
