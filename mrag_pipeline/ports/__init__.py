@@ -10,6 +10,7 @@ from mrag_pipeline.ports.index.capabilities import NO_LIMIT, HasCapabilities, In
 from mrag_pipeline.ports.index.collection_spec import CollectionKind, CollectionSpec
 from mrag_pipeline.ports.index.collections import Collections
 from mrag_pipeline.ports.index.combinations import (
+    ComparableVersions,
     QueryIndex,
     ReadableVersion,
     ServedIndex,
@@ -48,6 +49,7 @@ __all__ = [
     "CollectionKind",
     "CollectionSpec",
     "Collections",
+    "ComparableVersions",
     "CorpusReader",
     "DeltaStaging",
     "DocumentRow",

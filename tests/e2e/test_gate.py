@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.support.made_corpus import made_corpus
 from tests.support.project_folder import Mrag, a_text, refused, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
@@ -66,3 +67,29 @@ def test_a_worse_version_does_not_go_live(mrag: Mrag, prefect: str) -> None:
     assert versions(mrag)["live"] == worse["version"]
     assert mrag("activate", before).code == 0
     assert versions(mrag)["live"] == before
+
+
+def test_a_worse_chunking_is_stopped_without_labelled_queries(mrag: Mrag) -> None:
+    """Questions made from the documents: chunks of three tokens fail, equal ones go live."""
+    lines = [
+        json.dumps({"id": document.id, "title": document.title, "text": document.text})
+        for document in made_corpus(60)
+    ]
+    Path("x.jsonl").write_text("\n".join(lines) + "\n")
+    with Path("mrag.toml").open("a") as file:
+        file.write('[workers]\npool = "serial"\n[chunking]\ntitle = "none"\n')
+    assert mrag("ingest", "x.jsonl").code == 0
+    before = versions(mrag)["live"]
+    said = mrag("ingest", "x.jsonl", "-s", "chunking.max_tokens=3")
+    refused(
+        said,
+        9,
+        "is complete but was not made live",
+        "questions made from the documents",
+        "95% [-",
+        at_once=False,
+    )
+    assert versions(mrag)["live"] == before
+    equal = mrag("ingest", "x.jsonl", "-s", "sharding.shard_mb=0.01")
+    assert equal.code == 0, equal.err
+    assert versions(mrag)["live"] != before

@@ -26,6 +26,10 @@ class ReadableVersion(Rows, ChunkLookup, Protocol):
     """What reading a whole version needs: its vectors and its texts."""
 
 
+class ComparableVersions(ReadableVersion, Versions, Protocol):
+    """What comparing two versions needs: which are there, and their texts."""
+
+
 class VersionRows(Rows, ChunkLookup, RowChanges, Versions, Protocol):
     """What changing rows inside a version needs: a sync, a repair."""
 

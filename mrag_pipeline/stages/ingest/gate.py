@@ -1,4 +1,7 @@
-"""The last check before a version goes live: labelled queries searched in the live and the new."""
+"""The last check before a version goes live: queries searched in the live one and in the new one.
+
+They are labelled ones or, if none are configured, made from the documents of both versions.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from mrag_pipeline.domain.evaluation import groups_of
 from mrag_pipeline.domain.gate import GateComparison, Verdict, judge
 from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.success import success, unique
+from mrag_pipeline.domain.success import Resamples, success, unique
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import Progress, Versions
+from mrag_pipeline.ports import ComparableVersions, Progress
 from mrag_pipeline.settings.gate import GateSpec
+from mrag_pipeline.stages.evaluate.self_questions import common_questions
 from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
@@ -36,7 +43,7 @@ def gate(
     manifest: Manifest,
     staged: StagedCounts,
     checks: Sequence[CollectionCheck],
-    index: Versions,
+    index: ComparableVersions,
     spec: GateSpec,
     read_queries: Callable[[Path], LabelledSet],
     open_version: Callable[[VersionRecord], SearchableVersion],
@@ -60,6 +67,11 @@ def gate(
     if spec.queries:
         labelled = read_queries(Path(spec.queries))
         compared = compare_versions(open_version(live), open_version(new), labelled, spec, progress)
+    elif spec.made_questions:
+        made = common_questions(index, live, new, spec.made_questions, progress)
+        if made is not None:
+            opened = open_version(live), open_version(new)
+            compared = compare_versions(*opened, made, spec, progress, are_made=True)
     return judge(spec, new.num_documents, live.num_documents, compared)
 
 
@@ -69,24 +81,36 @@ def compare_versions(
     labelled: LabelledSet,
     spec: GateSpec,
     progress: Progress,
+    *,
+    are_made: bool = False,
 ) -> GateComparison:
-    """Searches both versions for each query: how much each finds, and how much they agree."""
+    """Searches both versions for each query: how much each finds, and how much they agree.
+
+    Args:
+        are_made: the queries were made from the documents; their difference gets an interval.
+    """
     progress.phase("gate", len(labelled.queries), "queries")
-    live_success = new_success = overlap = 0.0
-    for query in labelled.queries:
+    found = np.zeros((len(labelled.queries), 2))  # success ratios in the live and the new version
+    overlap = 0.0
+    for number, query in enumerate(labelled.queries):
         k = len(query.aspects)
         depth = max(k, spec.overlap_k)
         live_documents = unique(live.retrieve(query.text, depth, spec.strategy).documents())
         new_documents = unique(new.retrieve(query.text, depth, spec.strategy).documents())
-        live_success += success(query, live_documents[:k], labelled).ratio
-        new_success += success(query, new_documents[:k], labelled).ratio
+        found[number, 0] = success(query, live_documents[:k], labelled).ratio
+        found[number, 1] = success(query, new_documents[:k], labelled).ratio
         expected = set(live_documents[: spec.overlap_k])
         found_again = expected & set(new_documents[: spec.overlap_k])
         overlap += len(found_again) / len(expected) if expected else 1.0
         progress.advance(1)
     progress.finish()
     num_queries = len(labelled.queries)
-    divisor = max(1, num_queries)
+    live_success, new_success = found.mean(axis=0).tolist() if num_queries else (0.0, 0.0)
+    difference = None
+    if are_made and num_queries:
+        # Drawn within each number of aspects, of which the made questions have equally many.
+        gaps = found[:, 1:] - found[:, :1]
+        [difference] = Resamples(groups_of(labelled)).intervals(gaps)
     return GateComparison(
-        num_queries, live_success / divisor, new_success / divisor, overlap / divisor
+        num_queries, live_success, new_success, overlap / max(1, num_queries), difference
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrag_pipeline.domain.gate import GateComparison, judge
+from mrag_pipeline.domain.success import Interval
 from mrag_pipeline.settings.gate import GateSpec
 
 SPEC = GateSpec(max_fall=0.05, min_overlap=0.5, max_fewer_documents=0.5)
@@ -36,3 +37,12 @@ def test_without_queries_only_the_size_counts() -> None:
     assert judge(SPEC, 100, 100, None).is_open
     assert not judge(SPEC, 10, 100, None).is_open
     assert judge(SPEC, 10, 0, None).is_open
+
+
+@pytest.mark.parametrize(("high", "is_open"), [(-0.01, False), (0.01, True)])
+def test_made_questions_close_it_only_if_the_fall_is_clear(high: float, is_open: bool) -> None:
+    """Few artificial questions: their interval has to leave zero out."""
+    made = GateComparison(60, 0.80, 0.70, 0.9, Interval(-0.10, -0.20, high))
+    verdict = judge(SPEC, 100, 100, made)
+    assert verdict.is_open == is_open
+    assert is_open or "60 questions made from the documents" in verdict.reasons[0]
