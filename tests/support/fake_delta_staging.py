@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.importance import ImportanceSums
@@ -68,3 +69,9 @@ class _FakeReader:
 
     def describe(self) -> str:
         return "documents in memory"
+
+    def reading(self) -> Mapping[str, Any]:
+        return {}
+
+    def left_out(self) -> Iterator[str]:
+        return iter(())

@@ -39,7 +39,7 @@ def documents() -> list[Document]:
             name,
             text,
             title=name.title(),
-            metadata={"year": year} | ({"owner": {"name": owner}} if owner else {}),  # type: ignore[dict-item]
+            metadata={"year": year} | ({"owner": {"name": owner}} if owner else {}),
             source=f"toy:{name}",
         )
         for name, (text, owner, year) in TEXTS.items()
