@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import cut
+from mrag_pipeline.domain.visible_text import is_visible_text
 from mrag_pipeline.errors import CorpusNotFound, EmptyCorpus, FingerprintMismatch
 from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import CorpusSpec
@@ -47,7 +48,7 @@ def _files(folder: Path, parts: dict[str, bytes]) -> CorpusReader:
 def fake(folder: Path, texts: Texts) -> CorpusReader:
     documents = [Document(f"d{i}", text, f"T{i}") for i, text in enumerate(texts)]
     bad = DeadLetter("", "fake", "blank", "")
-    return FakeCorpusReader([one if _shown(one.text) else bad for one in documents])
+    return FakeCorpusReader([one if is_visible_text(one.text) else bad for one in documents])
 
 
 def jsonl(folder: Path, texts: Texts) -> CorpusReader:
@@ -205,14 +206,12 @@ def test_every_document_comes_once_in_order_however_the_corpus_is_cut(
         found = [item for shard in shards for item in reader.read(shard.slices)]
         whole = _all(reader)
     assert found == whole
-    assert [isinstance(item, Document) for item in found] == [bool(_shown(t)) for t in texts]
+    assert [isinstance(item, Document) for item in found] == [is_visible_text(t) for t in texts]
     documents = [item for item in found if isinstance(item, Document)]
-    assert [one.text for one in documents] == [text for text in texts if _shown(text)]
-    assert [one.title for one in documents] == [f"T{i}" for i, t in enumerate(texts) if _shown(t)]
-
-
-def _shown(text: str) -> str:
-    return text.replace("\u200b", "").strip()
+    assert [one.text for one in documents] == [text for text in texts if is_visible_text(text)]
+    assert [one.title for one in documents] == [
+        f"T{i}" for i, t in enumerate(texts) if is_visible_text(t)
+    ]
 
 
 def test_slices_are_the_same_every_time_and_never_overlap(build: Build, tmp_path: Path) -> None:
