@@ -176,7 +176,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Prints one line above the bars."""
-        self._bars.console.print(text, style="dim")
+        self._bars.console.print(text, style="dim", markup=False)
 
     def finish(self) -> None:
         """Stops the bar and draws it a last time."""
