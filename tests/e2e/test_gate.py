@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+import torch
 
+from mrag_pipeline.encoder.model_source import find_model
+from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.made_corpus import made_corpus
 from tests.support.project_folder import Mrag, a_text, refused, write_lines
 
@@ -69,20 +73,35 @@ def test_a_worse_version_does_not_go_live(mrag: Mrag, prefect: str) -> None:
     assert versions(mrag)["live"] == before
 
 
-def test_a_worse_chunking_is_stopped_without_labelled_queries(mrag: Mrag) -> None:
-    """Questions made from the documents: chunks of three tokens fail, equal ones go live."""
+def damaged_copy(model: str, folder: Path) -> Path:
+    """The model with forty words left: every other one has the vector of one of them."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(find_model(EncoderSpec(model=model)).root, folder)
+    weights = load_file(folder / "model.safetensors")
+    [name] = [name for name in weights if name.endswith("word_embeddings.weight")]
+    words = weights[name]
+    weights[name] = words[1_000 + torch.arange(len(words)) % 40].contiguous()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_a_worse_encoder_is_stopped_without_labelled_queries(
+    mrag: Mrag, minilm: EncoderSpec, tmp_path: Path
+) -> None:
+    """Questions made from the documents: a damaged model fails, an equal version goes live."""
     lines = [
         json.dumps({"id": document.id, "title": document.title, "text": document.text})
         for document in made_corpus(60)
     ]
     Path("x.jsonl").write_text("\n".join(lines) + "\n")
     with Path("mrag.toml").open("a") as file:
-        file.write('[workers]\npool = "serial"\n[chunking]\ntitle = "none"\n')
+        file.write('[workers]\npool = "serial"\n')
     assert mrag("ingest", "x.jsonl").code == 0
     before = versions(mrag)["live"]
-    said = mrag("ingest", "x.jsonl", "-s", "chunking.max_tokens=3")
+    damaged = damaged_copy(minilm.model, tmp_path / "damaged")
     refused(
-        said,
+        mrag("ingest", "x.jsonl", "-s", f"encoder.model={damaged}"),
         9,
         "is complete but was not made live",
         "questions made from the documents",
