@@ -132,9 +132,11 @@ def show(study: HeadStudy) -> None:
 
 def _heads(study: HeadStudy) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("voter", no_wrap=True)
+    # Only the words give way where a terminal is narrow.
+    longest = max(len(voter.name) for voter in study.voters)
+    table.add_column("voter", no_wrap=True, min_width=longest)
     for name in ("weight", "only it", "above chance", "as standard", "hub", "repeats"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     table.add_column("keeps", overflow="ellipsis", no_wrap=True)
     by_name = {head.name: head for head in study.heads}
     for voter in study.voters:

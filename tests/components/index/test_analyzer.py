@@ -15,7 +15,15 @@ def test_words_lose_their_endings() -> None:
     """By Snowball's rules of the language; words of others and numbers stay."""
     analyzer = analyzer_of(LexicalSpec(language="english"))
     assert analyzer.passage("Files", "Reading readCsv 2024") == "file read readcsv read csv 2024"
-    assert analyzer.question("files that were read?") == "file that were read"
+    assert analyzer.question("files that were read?") == "file read"
+
+
+def test_questions_lose_the_stop_words_of_their_language() -> None:
+    """Passages keep them; a language without a list loses none."""
+    assert analyzer_of(LexicalSpec(language="english")).passage("", "that were") == "that were"
+    assert analyzer_of(LexicalSpec(language="english")).question("What is it?") == "what is it"
+    assert analyzer_of(LexicalSpec(language="german")).question("Was ist das Haus?") == "haus"
+    assert analyzer_of(LexicalSpec(language="")).question("what is a file") == "what is a file"
 
 
 def test_without_a_language_words_stay() -> None:
