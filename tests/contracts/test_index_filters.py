@@ -86,7 +86,7 @@ def expected(rows: dict[int, ChunkRow], wanted: Filter) -> list[int]:
     return [one for one, row in rows.items() if matches(wanted, row)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(wanted=filters, some=st.sets(st.integers(1, NUM_ROWS + 9), max_size=20))
 def test_matching_agrees_with_filters_matches(hostile: Any, wanted: Filter, some: set[int]) -> None:
     """Every filter over every kind of value, for all rows and for some: the same ids."""
@@ -119,6 +119,16 @@ def test_a_list_contains_its_elements(hostile: Any, value: Scalar) -> None:
     index, rows = hostile
     wanted = Condition("metadata.a", "contains", value)
     assert index.matching(TEXTS.name, wanted).tolist() == expected(rows, wanted)
+
+
+@pytest.mark.parametrize("field", ["document_id", "title"])
+def test_an_id_and_a_title_contain_nothing(hostile: Any, field: str) -> None:
+    """They are texts, never lists."""
+    index, rows = hostile
+    for value in (STRINGS[0], "d", 1, True):
+        wanted = Condition(field, "contains", value)
+        assert index.matching(TEXTS.name, wanted).tolist() == []
+        assert index.matching(TEXTS.name, Not(wanted)).tolist() == sorted(rows)
 
 
 @pytest.mark.parametrize("field", ["document_id", "title", "metadata.a"])

@@ -148,7 +148,6 @@ def check(clients: tuple[TestClient, TestClient], plain: dict[str, Any]) -> None
 
 
 fuzzed = settings(
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -74,7 +74,6 @@ def asked(schema: Any, method: str, path: str, examples: int) -> set[int]:
         @settings(
             max_examples=examples,
             derandomize=True,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.generate],

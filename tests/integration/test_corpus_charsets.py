@@ -34,7 +34,7 @@ def test_utf16_and_utf32_are_read_with_and_without_a_mark(story: str, encoding: 
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_utf8_stays_what_it_is(text: str) -> None:
     """Detection of other encodings never takes a text that is UTF-8."""
     assert decoded_text(text.encode()) == text.removeprefix("\ufeff")

@@ -57,7 +57,7 @@ def test_the_papers_wikipedia_articles() -> None:
 
 
 # ------------------------------------------------------------------ CSV
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(body=st.text(st.sampled_from('a",\n'), max_size=30), max_bytes=st.integers(1, 40))
 def test_csv_records_are_what_pythons_csv_module_reads(
     body: str, max_bytes: int, tmp_path_factory: pytest.TempPathFactory

@@ -159,7 +159,7 @@ values = st.recursive(
 @given(
     st.lists(values.filter(lambda v: v is not None), max_size=6), st.integers(1, 9), st.booleans()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_scanner_finds_what_the_parser_finds(
     elements: list[object], size: int, ascii_only: bool
 ) -> None:

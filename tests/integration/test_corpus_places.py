@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
 @given(
     st.lists(st.lists(st.sampled_from(["a", "a.b", "a!", "ab", "é", "Z"]), min_size=1, max_size=3))
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_files_are_ordered_by_their_whole_paths(paths: list[list[str]]) -> None:
     """A folder's files come where their paths do: `a.b` before `a/c`, as in an object store."""
     with TemporaryDirectory() as place:

@@ -348,9 +348,7 @@ def column_of(kind: pa.DataType, seed: int, num_rows: int) -> pa.Array:
 
 
 columns_drawn = st.lists(st.tuples(types, st.integers(0, 2**31)), min_size=1, max_size=4)
-SHORT = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SHORT = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SHORT

@@ -130,7 +130,7 @@ def assert_same(ranked: list[tuple[str, float]], expected: list[tuple[str, float
 
 
 # ------------------------------------------------------------------ both agree
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     passages=st.lists(st.integers(1, 3), min_size=2, max_size=20),

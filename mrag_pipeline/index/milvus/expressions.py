@@ -102,6 +102,8 @@ def _text_field(condition: Condition, negated: bool) -> Expression:
     none, every = (_ALL, _NONE) if negated else (_NONE, _ALL)
     if op == "exists":
         return every
+    if op == "contains":  # holds of lists alone
+        return none
     if isinstance(value, tuple):
         texts = [text for text in value if isinstance(text, str)]
         if not texts:

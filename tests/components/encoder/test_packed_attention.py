@@ -90,7 +90,7 @@ def problems(draw: Any) -> tuple[Tensor, Tensor, Tensor, list[int], Rules]:
     return q, k, v, lengths, rules
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problems())
 @pytest.mark.parametrize("kernel", [by_runs, by_padding])
 def test_each_text_attends_to_itself_alone(kernel: Any, problem: Any) -> None:
@@ -102,7 +102,7 @@ def test_each_text_attends_to_itself_alone(kernel: Any, problem: Any) -> None:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problems(), st.sampled_from(["cls", "last"]))
 def test_rows_read_alone_equal_the_full_result(problem: Any, read_at: Any) -> None:
     """The rows that are read are the same as if all rows had been computed."""
@@ -115,7 +115,7 @@ def test_rows_read_alone_equal_the_full_result(problem: Any, read_at: Any) -> No
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems(), st.sampled_from(["", "cls", "last"]))
 def test_the_flash_kernel_gets_equivalent_arguments(problem: Any, read_at: Any) -> None:
     """Windows, causality, groups and single queries are passed in flash attention's terms."""

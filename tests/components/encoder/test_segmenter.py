@@ -58,7 +58,7 @@ def test_a_passage_ends_with_its_paragraph(tokenizer: TextTokenizer) -> None:
     assert passages[0] == "w1 w2 w3. w4 w5."
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @example("日99", 4, 2)
 @given(
     st.text(

@@ -47,7 +47,7 @@ def test_a_zero_vector_is_similar_to_nothing() -> None:
     assert hits.scores.tolist() == [[0.0, -1.0]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), min_size=0, max_size=30),
     block=st.integers(1, 8),

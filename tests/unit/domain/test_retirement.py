@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.retirement import version_states
@@ -33,7 +33,6 @@ def states_of(records: list[Any], live: str | None, **spec: Any) -> dict[str, st
     return dict(version_states(records, live, NOW, RetireSpec(**spec)))
 
 
-@settings(deadline=None)
 @given(
     times=st.lists(st.tuples(st.none() | HOURS, st.none() | HOURS), max_size=6),
     live=st.integers(0, 5),

@@ -76,7 +76,7 @@ def test_ties_go_to_the_smaller_chunk() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_one_window_of_one_passage_documents_is_the_papers_rule(
     seed: int, heads: int, depth: int
 ) -> None:

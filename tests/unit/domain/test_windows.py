@@ -87,7 +87,7 @@ def test_a_query_without_words_is_itself(query: str) -> None:
 
 
 @given(st.text(max_size=400), st.integers(1, 6), st.integers(1, 20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_windows_are_inside_the_query_and_bounded(text: str, span: int, max_windows: int) -> None:
     """Whatever the text: at least one window, at most eight times the cap and a few."""
     spec = WindowSpec(short_words=2, span_words=span, run_words=2 * span, max_windows=max_windows)

@@ -90,7 +90,7 @@ class Spy(Recorded):
 
 # ------------------------------------------------------------------ filters
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     wanted=small_filters,
     query=st.sampled_from(QUERIES),
@@ -230,7 +230,7 @@ def test_rows_that_are_read_early_change_no_answer(strategy: str) -> None:
 
 
 # ------------------------------------------------------------------ together
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

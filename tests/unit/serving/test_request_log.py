@@ -101,9 +101,7 @@ _TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 _SAFE = st.text("abcXYZ019._~ ;,=\"'{}", max_size=20)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=_TEXT, header=_SAFE, path=_SAFE)
 def test_no_words_keys_paths_or_headers_get_into_the_log(
     caplog: pytest.LogCaptureFixture, words: str, header: str, path: str
