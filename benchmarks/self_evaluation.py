@@ -52,6 +52,7 @@ from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.stages.evaluate.rank_measures import rank_measures
 from mrag_pipeline.stages.evaluate.shared_work import SharedEncoder, SharedIndex
 from mrag_pipeline.staging.tables import chunk_table, head_table
+from mrag_pipeline.wiring.labelled import labelled_data_set
 
 STRATEGIES = ("standard", "bm25", "hybrid", "aspect", "hybrid-windows", "adaptive")
 ORDINARY = ("cranfield", "hotpotqa-100")
@@ -71,7 +72,7 @@ def read_set(name: str) -> tuple[list[Document], LabelledSet]:
     """The documents and the labelled questions of a set."""
     if name != "python-questions":
         folder = Path(os.environ["MRAG_DATASETS"]) / name
-        labelled, corpus = wiring.labelled_data_set(str(folder) if folder.is_dir() else name)
+        labelled, corpus = labelled_data_set(str(folder) if folder.is_dir() else name)
         if not folder.is_dir():
             return list(open_data_set(name).documents), labelled
         return documents_of(corpus), labelled

@@ -34,6 +34,7 @@ from mrag_pipeline.stages.ingest.verify import verify
 from mrag_pipeline.stages.sync.apply import apply
 from mrag_pipeline.stages.sync.compare import SyncScope, compare
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring.embedders import delta_embedder
 
 CHANGED_SHARE = 0.01
 WORDS = ("river", "violin", "engine", "bakery", "glacier", "market", "lantern", "library")
@@ -94,7 +95,7 @@ def sync(config: Config) -> int:
         manifest = comparison.manifest
         if manifest is None:
             return 0
-        opener = partial(wiring.delta_embedder, number)
+        opener = partial(delta_embedder, number)
         pool = partial(SerialPool, config, manifest, opener)
         totals = embed(manifest, delta, pool, config.ingest, SILENT, may_be_empty=True)
         apply(

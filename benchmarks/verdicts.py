@@ -46,6 +46,7 @@ from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.staging.tables import chunk_table
+from mrag_pipeline.wiring.labelled import data_set_folder, labelled_data_set
 
 FIGURES = Path(__file__).parent / "figures"
 SETS = ("python-questions", "cranfield", "hotpotqa-100", "wikipedia-v1", "legal-v1")
@@ -84,10 +85,10 @@ class Corpus:
 def queries_of(name: str, num_stories: int) -> tuple[list[str], dict[str, object]]:
     """A set's questions, and the `[corpus]` settings of its documents."""
     if name == "python-questions":
-        lines = ((wiring.data_set_folder() or Path()) / name / "questions.jsonl").open()
+        lines = ((data_set_folder() or Path()) / name / "questions.jsonl").open()
         return [json.loads(line)["text"] for line in lines], {"uri": "pydoc:"}
-    folder = (wiring.data_set_folder() or Path()) / name
-    labelled, corpus = wiring.labelled_data_set(str(folder) if folder.is_dir() else name)
+    folder = (data_set_folder() or Path()) / name
+    labelled, corpus = labelled_data_set(str(folder) if folder.is_dir() else name)
     texts = [query.text for query in labelled.queries]
     if name in STORIES:
         drawn = np.random.default_rng(1).permutation(len(texts))[:num_stories]

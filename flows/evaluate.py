@@ -32,6 +32,12 @@ from mrag_pipeline.stages.evaluate.finder import SharingFinder
 from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
 from mrag_pipeline.stages.evaluate.self_questions import self_questions
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring.labelled import (
+    data_set_folder,
+    labelled_data_set,
+    labelled_queries,
+    write_labelled_queries,
+)
 
 BASELINES = (*RIVALS, "standard-windows")  # of the paired differences
 
@@ -60,9 +66,9 @@ def label(data_set: str | None, queries_file: str | None, qrels_file: str | None
     """Reads the labelled queries; writes a data set's documents beside its downloads."""
     if data_set is None:
         qrels = Path(qrels_file) if qrels_file else None
-        return Labels(wiring.labelled_queries(Path(queries_file or ""), qrels), None)
-    labelled, corpus = wiring.labelled_data_set(data_set)
-    return Labels(labelled, corpus, published(labelled.name, wiring.data_set_folder()))
+        return Labels(labelled_queries(Path(queries_file or ""), qrels), None)
+    labelled, corpus = labelled_data_set(data_set)
+    return Labels(labelled, corpus, published(labelled.name, data_set_folder()))
 
 
 @task(cache_policy=NO_CACHE)
@@ -72,7 +78,7 @@ def make_questions(config: Config, num_questions: int, seed: int, export: Path |
         record = live_record(index)
         labelled = self_questions(index, record, num_questions, seed, flow_progress(config.index))
     if export is not None:
-        wiring.write_labelled_queries(labelled, export)
+        write_labelled_queries(labelled, export)
     return Labels(replace(labelled, name=f"self-{config.index}"), None)
 
 

@@ -41,6 +41,7 @@ from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 from mrag_pipeline.stages.versions.calibrate import calibrated
+from mrag_pipeline.wiring.labelled import labelled_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def gate(
             checks,
             index,
             config.gate,
-            wiring.labelled_queries,
+            labelled_queries,
             lambda record: wiring.version_retriever(config, index, record),
             flow_progress(config.index),
         )

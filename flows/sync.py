@@ -33,6 +33,7 @@ from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope
 from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring.embedders import delta_embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTot
     return embed_stage(
         manifest,
         wiring.delta(config, record.version, number),
-        lambda: open_pool(config, manifest, partial(wiring.delta_embedder, number)),
+        lambda: open_pool(config, manifest, partial(delta_embedder, number)),
         config.ingest,
         flow_progress(config.index),
         may_be_empty=True,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.ports import WorkerPool
 from mrag_pipeline.runtime.embedder import OpenEmbedder
+from mrag_pipeline.wiring.embedders import shard_embedder
 
 
 def open_pool(
-    config: Config, manifest: Manifest, open_embedder: OpenEmbedder = wiring.shard_embedder
+    config: Config, manifest: Manifest, open_embedder: OpenEmbedder = shard_embedder
 ) -> WorkerPool:
     """The pool that `workers.pool` names; close it.
 

@@ -17,7 +17,6 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import Pace, ShardQueue
 from mrag_pipeline.domain.manifest import Manifest, Receipt
@@ -28,6 +27,7 @@ from mrag_pipeline.runtime.cluster import answering, connect_ray
 from mrag_pipeline.runtime.embedder import OpenEmbedder
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 from mrag_pipeline.settings.workers import WorkersSpec
+from mrag_pipeline.wiring.embedders import shard_embedder
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class RayPool:
         self,
         config: Config,
         manifest: Manifest,
-        open_embedder: OpenEmbedder = wiring.shard_embedder,
+        open_embedder: OpenEmbedder = shard_embedder,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
 

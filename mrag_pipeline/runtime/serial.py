@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.errors import TransientError
 from mrag_pipeline.runtime.embedder import Embedder, OpenEmbedder
+from mrag_pipeline.wiring.embedders import shard_embedder
 
 
 class SerialPool:
@@ -19,7 +19,7 @@ class SerialPool:
         self,
         config: Config,
         manifest: Manifest,
-        open_embedder: OpenEmbedder = wiring.shard_embedder,
+        open_embedder: OpenEmbedder = shard_embedder,
     ) -> None:
         self._config = config
         self._manifest = manifest

@@ -26,7 +26,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("serving", "flows"),
     ("cli",),
 )
-# What stands behind a port: only wiring.py names it.
+# What stands behind a port: only wiring names it.
 ADAPTERS = {"encoder", "corpus", "staging", "index", "locking", "llm", "rerank"}
 RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
 

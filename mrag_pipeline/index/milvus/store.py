@@ -1,4 +1,4 @@
-"""Milvus as a store: what wiring.py needs to open an index on it and to lock one."""
+"""Milvus as a store: what wiring needs to open an index on it and to lock one."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class VersionRows(Rows, ChunkLookup, RowChanges, Versions, Protocol):
 
 
 class VectorIndex(Collections, Searches, ChunkLookup, Rows, RowChanges, Versions, Protocol):
-    """Everything that one index offers; what an adapter implements and wiring.py returns."""
+    """Everything that one index offers; what an adapter implements and wiring returns."""
 
     def size_bytes(self) -> int | None:
         """What the index takes on disk, None where that cannot be known from here."""

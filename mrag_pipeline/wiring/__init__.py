@@ -1,17 +1,18 @@
-"""The only place that chooses implementations, importing each when it is first needed."""
+"""The only package that chooses implementations, importing each when it is first needed.
+
+`embedders` puts a worker's together, `labelled` finds labelled queries.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import ConfigError, FingerprintMismatch
+from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import (
     CorpusReader,
     DeltaStaging,
@@ -26,7 +27,6 @@ from mrag_pipeline.query.rerank import Reranking, is_reranked
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.ingest.plan import Request
-from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 
 if TYPE_CHECKING:
@@ -69,59 +69,6 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
             batch_tokens=workers.batch_tokens,
             threads=threads,
         )
-
-
-def labelled_queries(path: Path, qrels: Path | None = None) -> LabelledSet:
-    """The user's own labelled queries: JSON Lines, or TREC topics with their judgements.
-
-    Raises: CorpusNotFound; BrokenFile, naming the line; EmptyCorpus without a relevant document.
-    """
-    if qrels is not None:
-        from mrag_pipeline.corpus.labelled.trec import read_trec
-
-        return read_trec(path, qrels)
-    from mrag_pipeline.corpus.labelled.query_file import read_labelled
-
-    return read_labelled(path)
-
-
-def write_labelled_queries(labelled: LabelledSet, path: Path) -> None:
-    """Writes labelled queries as JSON Lines that `labelled_queries` reads.
-
-    Raises: ConfigError.
-    """
-    from mrag_pipeline.corpus.labelled.query_file import write_labelled
-
-    write_labelled(labelled, path)
-
-
-def labelled_data_set(name: str) -> tuple[LabelledSet, dict[str, object]]:
-    """A data set by name or folder: its queries, and the `[corpus]` settings of its documents.
-
-    A BEIR folder's documents are ingested where they lie; others are written as JSON Lines beside
-    the cache.
-    Raises: ConfigError if there is none of that name; CorpusNotFound, FingerprintMismatch,
-    BrokenFile.
-    """
-    from mrag_pipeline.corpus.labelled.beir import CORPUS, is_beir, read_beir
-    from mrag_pipeline.corpus.labelled.data_set import open_data_set
-    from mrag_pipeline.corpus.labelled.download import cache_folder
-
-    fields = {"format": "jsonl", "title_field": "title", "text_field": "text", "include": []}
-    if is_beir(Path(name)):
-        corpus = Path(name).resolve() / CORPUS
-        return read_beir(Path(name)), {"uri": str(corpus), "id_field": "_id", **fields}
-    data_set = open_data_set(name)
-    written = data_set.write_documents(cache_folder() / "corpora")
-    labelled = data_set.labelled
-    return labelled, {"uri": str(written), "id_field": "id", "metadata_fields": ["*"], **fields}
-
-
-def data_set_folder() -> Path | None:
-    """The folder of data sets in MRAG_DATASETS; None if it is not set."""
-    from mrag_pipeline.corpus.labelled import download
-
-    return download.data_set_folder()
 
 
 def weights_hash(config: Config) -> str:
@@ -327,43 +274,4 @@ def request(config: Config) -> Request:
         vector_dtype=config.staging.vector_dtype,
         config=config.to_dict(),
         lexical=config.lexical,
-    )
-
-
-def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbedder:
-    """The shard embedder of a worker, with everything it needs, built in the worker's process."""
-    loaded = encoder(config, threads=config.workers.threads)
-    kept = staging(config, version)
-    manifest = kept.manifest()
-    return ShardEmbedder(
-        reader=reader(config, None if manifest is None else manifest.reading()),
-        encoder=loaded,
-        segmenter=segmenter(config, loaded),
-        staging=kept,
-        chunking=config.chunking,
-        fingerprint=fingerprint,
-    )
-
-
-def delta_embedder(number: int, config: Config, version: str, fingerprint: str) -> ShardEmbedder:
-    """The shard embedder of a sync's worker; bind the sync's number with functools.partial.
-
-    Raises: FingerprintMismatch if another model built the version.
-    """
-    loaded = encoder(config, threads=config.workers.threads)
-    kept = delta(config, version, number)
-    manifest = kept.manifest()
-    if manifest is None or manifest.encoder.identity() != loaded.card.identity():
-        raise FingerprintMismatch(
-            f"the model at {config.encoder.model} is not the one that built {version}",
-            "the same weights",
-            "restore them, or run `mrag ingest`: it builds a new version beside the live one",
-        )
-    return ShardEmbedder(
-        reader=kept.reader(),
-        encoder=loaded,
-        segmenter=segmenter(config, loaded),
-        staging=kept,
-        chunking=manifest.chunking,
-        fingerprint=fingerprint,
     )
