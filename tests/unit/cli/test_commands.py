@@ -16,6 +16,7 @@ SHARED = {
     "__init__",
     "__main__",
     "command_group",
+    "evaluation_tables",
     "flow_runs",
     "library_settings",
     "options",
