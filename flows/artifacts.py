@@ -131,12 +131,16 @@ def dead_letters(index: str, location: str, letters: Sequence[DeadLetter]) -> No
 def verdict(index: str, version: str, verdict: Verdict) -> None:
     """What the gate compared, and why it rejected the version if it did."""
     rows = [("documents", f"{verdict.live_documents:,}", f"{verdict.new_documents:,}")]
-    if verdict.compared is not None:
-        comparison = verdict.compared
+    for comparison in verdict.comparisons:
+        by = f" by {comparison.strategy}" if comparison.strategy else ""
         rows.append(
-            ("success ratio", f"{comparison.live_success:.3f}", f"{comparison.new_success:.3f}")
+            (
+                f"success ratio{by}",
+                f"{comparison.live_success:.3f}",
+                f"{comparison.new_success:.3f}",
+            )
         )
-        rows.append(("documents found again", "", f"{comparison.overlap:.1%}"))
+        rows.append((f"documents found again{by}", "", f"{comparison.overlap:.1%}"))
     lines = "\n".join(f"| {name} | {live} | {new} |" for name, live, new in rows)
     outcome = "open" if verdict.is_open else "**shut**: " + "; ".join(verdict.reasons)
     create_markdown_artifact(

@@ -21,7 +21,7 @@ class FoundDocument:
     rerank_score: float | None = None  # None: it was not rescored
     rerank_window: int | None = None  # index in `Answer.windows` of what it was scored for
     # The best cosine of the standard vector over windows and passages: the hit's score. None: no
-    # time was left for it.
+    # time was left for it, or the question wants no scores.
     cosine: float | None = None
     bm25: float | None = None  # the same of its words, 0 if none; None: the version has no words
     # By chunk id of its scored passages: the aspects, as indexes in `Answer.aspects`, that the
@@ -42,7 +42,7 @@ class AspectFound:
     start: int
     end: int
     nearness: float | None  # of the passage nearest to it (domain/aspects.py)
-    verdict: AspectVerdict | None  # None: the version has no levels, or no time was left
+    verdict: AspectVerdict | None  # None: no levels, no time, or no wish
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,3 +48,9 @@ class Question:
     seconds: float | None = None  # for the searches; None: as long as the index takes
     passages: bool = False  # whether each hit has the passage that each window found
     min_score: float | None = None  # hits whose best cosine is lower are left out
+    scores: bool = True  # whether hits and aspects are scored; with a min_score they always are
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the answer has scores and verdicts."""
+        return self.scores or self.min_score is not None

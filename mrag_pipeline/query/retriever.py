@@ -64,6 +64,7 @@ class Retriever:
         seconds: float | None = None,
         rerank: bool | None = None,
         min_score: float | None = None,
+        scores: bool = True,
     ) -> Answer:
         """The k documents that answer the query best, or as many as were found.
 
@@ -73,7 +74,7 @@ class Retriever:
             windows: in place of those that we would cut, for strategies of windows.
             voters: their shares, as in `choose_strategy`; those left out as the settings say.
             filter: only documents that match.
-            min_heads, seconds, min_score: as in Question.
+            min_heads, seconds, min_score, scores: as in Question.
             rerank: whether the reranker orders the documents; None: if there is one.
         Raises: ConfigError for k below 1, a min_score that is no cosine, or what `check_query`
             refuses; NotConfigured if `rerank` without a reranker; HeadsMissing, IndexBusy,
@@ -96,6 +97,7 @@ class Retriever:
             min_heads=min_heads,
             seconds=seconds,
             min_score=min_score,
+            scores=scores,
         )
         if reranking is None:
             return self._searcher.search([question])[0]

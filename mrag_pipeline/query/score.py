@@ -157,6 +157,17 @@ def score(
     return documents, found
 
 
+def unscored(
+    votes: Votes, hits: Sequence[Hit], rows: Mapping[int, ChunkRow]
+) -> tuple[list[FoundDocument], list[AspectFound]]:
+    """The hits and aspects of a question that wants no scores."""
+    found = [FoundDocument(hit, rows[hit.chunk_ids[0]]) for hit in hits]
+    aspects = [
+        AspectFound(aspect.text, aspect.start, aspect.end, None, None) for aspect in _aspects(votes)
+    ]
+    return found, aspects
+
+
 def _ranking_of(votes: Votes, voter: str) -> Ranking | None:
     """What a voter ranked for all windows; None if it did not vote."""
     if voter not in votes.voters:

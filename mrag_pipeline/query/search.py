@@ -20,7 +20,7 @@ from mrag_pipeline.query.passages import read_passages, with_passages
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.read import DocumentLookup, look_up_candidates, read_hits
-from mrag_pipeline.query.score import Scores, score, score_requests, scores_of
+from mrag_pipeline.query.score import Scores, score, score_requests, scores_of, unscored
 from mrag_pipeline.query.timing import Deadline, Stopwatch
 from mrag_pipeline.query.vote import Votes, choose_hits, collect_votes
 from mrag_pipeline.settings.filtering import FilterSpec
@@ -105,7 +105,7 @@ class Searcher:
         stopwatch.stop("score")
         for number, votes in votes_of.items():
             try:
-                answer = self._answer(votes, hits[number], rows, scores[number], stopwatch)
+                answer = self._answer(votes, hits[number], rows, scores.get(number), stopwatch)
                 outcomes[number] = with_passages(answer, passages.get(number, ()))
             except MragError as error:
                 outcomes[number] = error
@@ -153,13 +153,16 @@ class Searcher:
         votes_of: Mapping[int, Votes],
         hits: Mapping[int, list[Hit]],
     ) -> dict[int, Scores]:
-        """The scores of each question's passages; none where the searches took all the time."""
+        """The scores of the passages of each question that wants scores.
+
+        They have no figures where the searches took all the time.
+        """
         scores: dict[int, Scores] = {}
         for group, deadline in zip(groups, deadlines, strict=True):
             asked = {
                 number: score_requests(votes_of[number], hits[number], self._record)
-                for number in group
-                if number in votes_of
+                for number, plan in group.items()
+                if number in votes_of and plan.question.is_scored
             }
             batches = [each.requests for each in asked.values()]
             ranked: list[Ranked] = [[] for _ in batches]
@@ -174,12 +177,15 @@ class Searcher:
         votes: Votes,
         hits: Sequence[Hit],
         rows: Mapping[int, ChunkRow],
-        scores: Scores,
+        scores: Scores | None,
         stopwatch: Stopwatch,
     ) -> Answer:
         embedded = votes.plan.question.embedded
         levels = levels_in(self._record.config)
-        found, aspects = score(votes, hits, rows, scores, levels)
+        if scores is None:
+            found, aspects = unscored(votes, hits, rows)
+        else:
+            found, aspects = score(votes, hits, rows, scores, levels)
         shown = [rows[hit.chunk_ids[0]] for hit in hits]
         collection = self._record.chunks_collection()
         warnings = filter_warnings(self._index, collection, votes.plan.question, shown)

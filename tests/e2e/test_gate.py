@@ -96,8 +96,7 @@ def test_a_worse_encoder_is_stopped_without_labelled_queries(
     ]
     Path("x.jsonl").write_text("\n".join(lines) + "\n")
     with Path("mrag.toml").open("a") as file:
-        # Where BM25 votes too, it makes up for much of the damage on so small a corpus.
-        file.write('[workers]\npool = "serial"\n[gate]\nstrategy = "standard"\n')
+        file.write('[workers]\npool = "serial"\n')
     assert mrag("ingest", "x.jsonl").code == 0
     before = versions(mrag)["live"]
     damaged = damaged_copy(minilm.model, tmp_path / "damaged")

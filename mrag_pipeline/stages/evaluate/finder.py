@@ -107,4 +107,6 @@ class SharingFinder:
     def _retrieve(
         self, query: LabelledQuery, strategy: str, k: int, rerank: bool = False
     ) -> Answer:
-        return self._retriever.retrieve(query.text, k, strategy, query.sub_queries, rerank=rerank)
+        return self._retriever.retrieve(
+            query.text, k, strategy, query.sub_queries, rerank=rerank, scores=False
+        )

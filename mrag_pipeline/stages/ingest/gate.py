@@ -24,6 +24,8 @@ from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
 
+VECTOR_ALONE = "standard"
+
 
 class HasDocuments(Protocol):
     """A retriever's answer."""
@@ -35,8 +37,10 @@ class HasDocuments(Protocol):
 class SearchableVersion(Protocol):
     """A version that can be searched with its own encoder."""
 
-    def retrieve(self, query: str, k: int = 10, strategy: str = "") -> HasDocuments:
-        """The k documents that answer the query best."""
+    def retrieve(
+        self, query: str, k: int = 10, strategy: str = "", *, scores: bool = True
+    ) -> HasDocuments:
+        """The k documents that answer the query best; without scores it costs less."""
 
 
 def gate(
@@ -61,17 +65,22 @@ def gate(
     live_name = index.live()
     live = index.record(live_name) if live_name not in (None, manifest.version) else None
     if live is None:
-        return Verdict(staged.num_documents, 0, None, ())
+        return Verdict(staged.num_documents, 0, (), ())
     new = keep_ready(manifest, staged, index, checks)
-    compared = None
+    compared: list[GateComparison] = []
     if spec.queries:
         labelled = read_queries(Path(spec.queries))
-        compared = compare_versions(open_version(live), open_version(new), labelled, spec, progress)
+        opened = open_version(live), open_version(new)
+        compared = [compare_versions(*opened, labelled, spec, progress, spec.strategy)]
     elif spec.made_questions:
         made = common_questions(index, live, new, spec.made_questions, progress)
         if made is not None:
             opened = open_version(live), open_version(new)
-            compared = compare_versions(*opened, made, spec, progress, are_made=True)
+            # Where words are searched too, they cover for vectors that have become worse.
+            compared = [
+                compare_versions(*opened, made, spec, progress, by, are_made=True)
+                for by in dict.fromkeys((spec.strategy, VECTOR_ALONE))
+            ]
     return judge(spec, new.num_documents, live.num_documents, compared)
 
 
@@ -81,12 +90,14 @@ def compare_versions(
     labelled: LabelledSet,
     spec: GateSpec,
     progress: Progress,
+    strategy: str = "",
     *,
     are_made: bool = False,
 ) -> GateComparison:
     """Searches both versions for each query: how much each finds, and how much they agree.
 
     Args:
+        strategy: "": as the settings say.
         are_made: the queries were made from the documents; their difference gets an interval.
     """
     progress.phase("gate", len(labelled.queries), "queries")
@@ -95,8 +106,10 @@ def compare_versions(
     for number, query in enumerate(labelled.queries):
         k = len(query.aspects)
         depth = max(k, spec.overlap_k)
-        live_documents = unique(live.retrieve(query.text, depth, spec.strategy).documents())
-        new_documents = unique(new.retrieve(query.text, depth, spec.strategy).documents())
+        live_documents, new_documents = (
+            unique(version.retrieve(query.text, depth, strategy, scores=False).documents())
+            for version in (live, new)
+        )
         found[number, 0] = success(query, live_documents[:k], labelled).ratio
         found[number, 1] = success(query, new_documents[:k], labelled).ratio
         expected = set(live_documents[: spec.overlap_k])
@@ -112,5 +125,5 @@ def compare_versions(
         gaps = found[:, 1:] - found[:, :1]
         [difference] = Resamples(groups_of(labelled)).intervals(gaps)
     return GateComparison(
-        num_queries, live_success, new_success, overlap / max(1, num_queries), difference
+        num_queries, live_success, new_success, overlap / max(1, num_queries), difference, strategy
     )

@@ -93,6 +93,17 @@ def test_the_shares_of_the_vote_of_all_hits_are_one(strategy: str) -> None:
     assert min(shares) > 0.0
 
 
+@pytest.mark.parametrize("strategy", ["adaptive", "bm25"])
+def test_a_question_that_wants_no_scores_finds_the_same(strategy: str) -> None:
+    """Nothing is searched for them; with a least score they are needed all the same."""
+    scored, plain = (ask(QUERIES[1], strategy, scores=wanted) for wanted in (True, False))
+    assert plain.documents() == scored.documents()
+    assert {(document.cosine, document.bm25) for document in plain.found} == {(None, None)}
+    assert [aspect.text for aspect in plain.aspects] == [aspect.text for aspect in scored.aspects]
+    assert {aspect.verdict for aspect in plain.aspects} == {None}
+    assert None not in {d.cosine for d in ask(QUERIES[1], scores=False, min_score=-1.0).found}
+
+
 def test_hits_below_the_least_score_are_left_out() -> None:
     """The others stay in their order, with the same numbers."""
     everything = ask(QUERIES[1], k=20)

@@ -27,7 +27,10 @@ class Scripted:
 
     answers: dict[str, list[str]]
 
-    def retrieve(self, query: str, k: int = 10, strategy: str = "") -> Scripted:
+    def retrieve(
+        self, query: str, k: int = 10, strategy: str = "", *, scores: bool = True
+    ) -> Scripted:
+        assert not scores
         self.query, self.k = query, k
         return self
 
@@ -99,7 +102,7 @@ def test_without_another_live_version_the_gate_is_open(is_live: bool) -> None:
     if is_live:
         publish(*build, index)
     before = [record.to_json() for record in index.records()]
-    assert run_gate(build, index, GateSpec(queries="queries.jsonl")) == Verdict(4, 0, None, ())
+    assert run_gate(build, index, GateSpec(queries="queries.jsonl")) == Verdict(4, 0, (), ())
     assert [record.to_json() for record in index.records()] == before
 
 
@@ -110,7 +113,7 @@ def test_a_rejected_version_keeps_its_record_and_the_live_one_stays() -> None:
     smaller = loaded(index, 4)
     verdict = run_gate(smaller, index, GateSpec(queries="", max_fewer_documents=0.1))
     assert not verdict.is_open
-    assert (verdict.new_documents, verdict.live_documents, verdict.compared) == (4, 8, None)
+    assert (verdict.new_documents, verdict.live_documents, verdict.comparisons) == (4, 8, ())
     assert index.live() == live.version
     assert index.record(smaller[0].version) is not None
 
@@ -127,5 +130,5 @@ def test_the_configured_queries_are_searched_in_both_versions() -> None:
 
     spec = GateSpec(queries="queries.jsonl", overlap_k=1)
     verdict = run_gate(new, index, spec, open_version)
-    assert verdict.compared == GateComparison(1, 1.0, 0.0, 0.0)
+    assert verdict.comparisons == (GateComparison(1, 1.0, 0.0, 0.0),)
     assert not verdict.is_open
