@@ -10,7 +10,7 @@ import typer
 from mrag_pipeline import __version__
 from mrag_pipeline.cli import library_settings
 from mrag_pipeline.cli.command_group import CommandGroup
-from mrag_pipeline.cli.terminal import print_error, settle_streams
+from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
 from mrag_pipeline.errors import MragError
 
 EPILOG = """
@@ -100,6 +100,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def main() -> None:
     """Runs the command line; an error becomes one message and an exit code."""
+    use_utf8()
     library_settings.settle()
     settle_streams()
     add_commands(app)

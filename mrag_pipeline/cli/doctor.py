@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -12,10 +13,11 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from mrag_pipeline import environment
 from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.config import Config
-from mrag_pipeline.errors import MragError, PlanRefused
+from mrag_pipeline.errors import ConfigError, MragError, PlanRefused
 from mrag_pipeline.ports import RerankRequest
 
 LOW_DISK_BYTES = 1_000_000_000
@@ -23,7 +25,7 @@ LOW_DISK_BYTES = 1_000_000_000
 
 @shared_options()
 def doctor(shared: SharedOptions, address: Address = None) -> None:
-    """Check Python, disk, models, Milvus, Ray and Prefect, and show how to fix what fails.
+    """Check this machine: environment, disk, models, Milvus, Ray, Prefect; show how to fix it.
 
     The exit code is 1 if any check fails.
 
@@ -34,6 +36,8 @@ def doctor(shared: SharedOptions, address: Address = None) -> None:
     config = shared.override("workers", "address", address).load()
     checks: dict[str, Callable[[Config], str]] = {
         "python": _python,
+        "environment": _environment,
+        "folders": _folders,
         "disk": _disk,
         "model": _model,
         "milvus": _milvus,
@@ -66,6 +70,39 @@ def doctor(shared: SharedOptions, address: Address = None) -> None:
 
 def _python(_config: Config) -> str:
     return f"{sys.version.split()[0]} at {sys.executable}"
+
+
+def _environment(_config: Config) -> str:
+    folder = environment.sockets_folder()
+    notes = [f"home {os.environ.get('HOME') or environment.home()}", f"sockets in {folder}"]
+    if not environment.home_is_writable() or environment.is_private_home():
+        notes.append(
+            f"the home folder cannot be written: Prefect's database is in "
+            f"{os.environ.get('PREFECT_HOME')}; set HF_HOME to download models"
+        )
+    for name, address in environment.proxies().items():
+        # A proxy's address may have a password in it.
+        notes.append(
+            f"{name} is {address.rpartition('@')[2]}, not used for {os.environ['no_proxy']}"
+        )
+    return "; ".join(notes)
+
+
+def _folders(config: Config) -> str:
+    from mrag_pipeline import wiring
+
+    folders = wiring.local_folders(config)
+    allowed = {name: environment.is_writable(folder) for name, folder in folders.items()}
+    if not allowed.get("staging", True):
+        raise ConfigError(
+            f"the staging folder {folders['staging']} cannot be written",
+            "a folder that this user can write, for ingest and sync; searching needs none",
+            "correct its permissions, or point staging.uri elsewhere",
+        )
+    return "; ".join(
+        f"{name} in {folder}" + ("" if allowed[name] else ": read-only, it can be searched only")
+        for name, folder in folders.items()
+    )
 
 
 def _disk(config: Config) -> str:

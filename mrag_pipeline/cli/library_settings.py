@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+from mrag_pipeline import environment
+
 # No telemetry and little logging, unless the user has set a variable.
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -37,3 +39,4 @@ def settle() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    environment.settle()

@@ -6,8 +6,10 @@ could steer a terminal as a sign. Style is given beside the text: `line(("bold",
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -71,6 +73,17 @@ err = Terminal(stderr=True)
 class _VisibleLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
+
+
+def use_utf8() -> None:
+    """Starts the command again in Python's UTF-8 mode where the locale is plain ASCII.
+
+    There, arguments, file names and texts beyond ASCII would be lost on their way in or out.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
+    if is_ascii and os.environ.get("PYTHONUTF8") != "1":  # 1: it was tried, and -X utf8=0 won
+        os.environ["PYTHONUTF8"] = "1"  # also for the processes that it starts
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def settle_streams() -> None:

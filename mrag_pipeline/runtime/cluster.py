@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
+from mrag_pipeline import environment
 from mrag_pipeline.errors import WorkerLost
 
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
@@ -77,8 +79,10 @@ def _is_refused(error: BaseException | None) -> bool:
 def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
     """Starts a local Ray, with all CPUs and GPUs of the machine unless numbers are given.
 
-    Raises: WorkerLost if it fails to start twice.
+    Raises: WorkerLost if it fails to start twice; ConfigError if there is no place for its sockets.
     """
+    environment.sockets_folder()
+    _give_token()
     for last in (False, True):
         try:
             ray.init(
@@ -106,6 +110,15 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                 ) from None
         else:
             return
+
+
+def _give_token() -> None:
+    """A token for the new Ray alone, where the one that Ray keeps at home cannot be written."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    home = environment.home()
+    kept = home is not None and (home / ".ray" / "auth_token").exists()
+    if not named and not kept and not environment.home_is_writable():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @contextmanager

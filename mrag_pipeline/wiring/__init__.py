@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
@@ -241,7 +242,8 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
 
     A lock file where staging is a disk, or else beside a local database; and, where the index is
     on a server, a lease there, which keeps the runs of several hosts apart too.
-    Raises: IndexBusy, naming the owner; StagingError, StorageFull, IndexUnavailable.
+    Raises: IndexBusy, naming the owner; ConfigError if this user cannot write the index;
+        StagingError, StorageFull, IndexUnavailable.
     """
     from mrag_pipeline.locking.file_lock import lock_folder
     from mrag_pipeline.locking.file_lock import run_lock as file_lock
@@ -249,6 +251,7 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
     until = time.monotonic() + wait_s
     store = _store(config)
     database = store.local_path()
+    store.check_writable()
     folder = lock_folder(config.staging)
     if folder is None and database is not None:
         folder = database.with_name(f"{database.name}.runs")
@@ -262,6 +265,14 @@ def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
             table = held.enter_context(store.lease_table())
             held.enter_context(index_lease(table, config.index, left))
         yield
+
+
+def local_folders(config: Config) -> dict[str, Path]:
+    """The folders of index and staging, as far as they are on a disk of this machine."""
+    from mrag_pipeline.locking.file_lock import lock_folder
+
+    folders = {"index": _store(config).local_path(), "staging": lock_folder(config.staging)}
+    return {name: folder.absolute() for name, folder in folders.items() if folder is not None}
 
 
 def request(config: Config) -> Request:

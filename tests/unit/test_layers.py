@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Low to high; layers of one rank are siblings and don't know each other.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "wire"),
+    ("settings", "wire", "environment"),
     ("domain", "filesystems", "client"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
@@ -60,6 +60,7 @@ OWNERS = {
 PURE: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"annotated_types"},
+    "environment": set(),
     "wire": {"pydantic"},
     "domain": {"numpy"},
     "ports": {"numpy"},

@@ -6,6 +6,7 @@ owns that retry, so none is added here.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import grpc  # type: ignore[import-untyped]  # it ships no types
 from pymilvus import MilvusClient, MilvusException
 
+from mrag_pipeline import environment
 from mrag_pipeline.errors import (
     ConfigError,
     IndexBusy,
@@ -26,6 +28,7 @@ from mrag_pipeline.errors import (
     StorageFull,
 )
 from mrag_pipeline.index.milvus.lite import database_path
+from mrag_pipeline.index.milvus.read_only import LinkedDatabase, ReadOnlyClient, is_read_only
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 COLLECTION_NOT_FOUND = 100
@@ -34,6 +37,7 @@ _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # Counts this process's clients of each Lite database: the last one to close releases its lock.
 _num_clients: dict[str, int] = {}
+_linked: dict[str, LinkedDatabase] = {}  # those that this user can only read
 _open_lock = threading.Lock()
 
 
@@ -43,6 +47,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
     Raises: ConfigError, IndexBusy, IndexUnavailable, StorageFull.
     """
     _be_quiet()
+    environment.spare_loopback()
     path = database_path(spec.uri)
     if path is not None:
         return _open_lite(path)
@@ -81,7 +86,10 @@ def disconnect(client: MilvusClient, spec: MilvusSpec) -> None:
         _num_clients[str(path)] -= 1
         if _num_clients[str(path)] == 0:
             del _num_clients[str(path)]
-            server_manager_instance.release_server(str(path))
+            linked = _linked.pop(str(path), None)
+            server_manager_instance.release_server(str(linked.folder if linked else path))
+            if linked is not None:
+                linked.close()
 
 
 @contextmanager
@@ -153,9 +161,9 @@ def _open_lite(path: Path) -> MilvusClient:
         logger.setLevel(logging.ERROR)
         propagates, logger.propagate = logger.propagate, False
         try:
-            client = MilvusClient(str(path))
+            client = _lite_client(path)
         except MilvusException as error:
-            raise _lite_error(path, cause.error or error) from error
+            raise _lite_error(path, cause.error) from error
         finally:
             logger.removeHandler(cause)
             logger.propagate = propagates
@@ -163,7 +171,33 @@ def _open_lite(path: Path) -> MilvusClient:
         return client
 
 
-def _lite_error(path: Path, cause: BaseException) -> MragError:
+def _lite_client(path: Path) -> MilvusClient:
+    if not is_read_only(path):
+        return MilvusClient(str(path))
+    linked = _linked.get(str(path)) or LinkedDatabase(path)
+    try:
+        client = ReadOnlyClient(path, linked.folder)
+    except BaseException:
+        if str(path) not in _linked:
+            linked.close()
+        raise
+    _linked[str(path)] = linked
+    return client
+
+
+def _lite_error(path: Path, cause: BaseException | None) -> MragError:
+    """What to do about a database that did not open.
+
+    Args:
+        cause: what Lite stumbled over; None if it runs and could not be reached.
+    """
+    if cause is None:
+        return IndexUnavailable(
+            f"Milvus Lite has opened {path}, but does not answer in this process",
+            "connections to 127.0.0.1 within this machine",
+            "check for a firewall on loopback, and for a machine that is out of memory or "
+            "threads; the database itself was not found to be damaged",
+        )
     if type(cause).__name__ == "DataDirLockedError":
         return IndexBusy(
             f"{path} is open in another process",
@@ -172,8 +206,15 @@ def _lite_error(path: Path, cause: BaseException) -> MragError:
             f"--data-dir {path} --host 127.0.0.1 --port 19530` and set milvus.uri to "
             "http://127.0.0.1:19530",
         )
-    if isinstance(cause, OSError) and cause.errno is not None and "space" in str(cause):
-        return StorageFull(f"cannot open {path}: {cause}", "room for the index", "free space")
+    if isinstance(cause, OSError):
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull(f"cannot open {path}: {cause}", "room for the index", "free space")
+        return ConfigError(
+            f"cannot open {path}: {cause}",
+            "a folder that this user can read and write",
+            "correct what the message names, or point milvus.uri elsewhere; the database itself "
+            "was not found to be damaged",
+        )
     return ConfigError(
         f"cannot open {path}: {cause}",
         "a readable and writable folder of Milvus Lite 3",

@@ -11,6 +11,7 @@ from mrag_pipeline.index.milvus import lite
 from mrag_pipeline.index.milvus.capabilities import MilvusRelease
 from mrag_pipeline.index.milvus.connection import connect, disconnect, translated
 from mrag_pipeline.index.milvus.direct_calls import DirectCalls
+from mrag_pipeline.index.milvus.read_only import is_read_only
 from mrag_pipeline.index.milvus.schema import check_params, vector_type
 from mrag_pipeline.ports import IndexCapabilities
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -49,7 +50,8 @@ class MilvusDatabase:
 
     def describe(self) -> str:
         """One line for people: which Milvus, and where it is."""
-        return f"{self._release} at {self._spec.uri}"
+        note = " (read-only for this user)" if self._path and is_read_only(self._path) else ""
+        return f"{self._release} at {self._spec.uri}{note}"
 
     def capabilities(self) -> IndexCapabilities:
         """What this Milvus can do, as far as the config allows it."""

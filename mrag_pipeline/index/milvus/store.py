@@ -10,6 +10,7 @@ from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.index.milvus.lease_table import open_lease_table
 from mrag_pipeline.index.milvus.lite import database_path
 from mrag_pipeline.index.milvus.named_texts import NamedTexts
+from mrag_pipeline.index.milvus.read_only import is_read_only, refusal
 from mrag_pipeline.ports import BulkFiles, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -36,6 +37,15 @@ class MilvusStore:
         Raises: ConfigError.
         """
         return database_path(self.spec.uri)
+
+    def check_writable(self) -> None:
+        """Refuses a run that would change a database which this user can only read.
+
+        Raises: ConfigError.
+        """
+        path = self.local_path()
+        if path is not None and is_read_only(path):
+            raise refusal(path)
 
     def lease_table(self) -> AbstractContextManager[NamedTexts]:
         """Where a server keeps the index's lease; the connection ends with the block.

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from mrag_pipeline import environment
+
 _SCRIPT = """\
 #!/bin/sh
 # Only this machine may read statistics and metrics.
@@ -76,7 +78,7 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
 
 def new_folder() -> Path:
     """A new temporary folder for one service; a socket's path may have 107 characters."""
-    return Path(tempfile.mkdtemp(prefix="mrag-"))
+    return Path(tempfile.mkdtemp(prefix="mrag-", dir=environment.sockets_folder()))
 
 
 def _free_ports(count: int) -> list[int]:

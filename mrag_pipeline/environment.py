@@ -1,0 +1,148 @@
+"""What a process finds around itself, made fit for the libraries that read it at their import.
+
+Proxies that would take a connection to this machine, a home folder that cannot be written, a
+temporary folder whose path is too long for a socket. A variable that the user has set for the
+library itself always wins.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from mrag_pipeline.errors import ConfigError
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+# A socket's path has 107 bytes at most; Ray's adds 68 to its folder:
+# /ray/session_2026-11-29_02-51-49_738718_4194304/sockets/plasma_store
+MAX_SOCKETS_PATH = 107 - 68
+_COMMON_FOLDERS = ("/tmp", "/var/tmp")
+
+
+def settle() -> None:
+    """Sets the variables that make the libraries work here; a second call changes nothing."""
+    spare_loopback()
+    _settle_home()
+    _settle_sockets()
+
+
+def proxies() -> dict[str, str]:
+    """The proxies that are set, by variable."""
+    names = (name for lower in _PROXIES for name in (lower, lower.upper()))
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def spare_loopback() -> None:
+    """Connections to this machine pass no proxy: Milvus Lite, Prefect and Ray listen on loopback.
+
+    httpx and urllib read `NO_PROXY` and `no_proxy`, gRPC only the latter.
+    """
+    if not proxies():
+        return
+    spared = f"{os.environ.get('no_proxy', '')},{os.environ.get('NO_PROXY', '')}".split(",")
+    hosts = dict.fromkeys([*(host.strip() for host in spared if host.strip()), *LOOPBACK])
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(hosts)
+
+
+def home() -> Path | None:
+    """The user's home folder; None if the user has none."""
+    try:
+        folder = Path.home()
+    except RuntimeError:  # neither HOME nor an entry of this user
+        return None
+    return folder if folder.is_dir() else None
+
+
+def home_is_writable() -> bool:
+    """Whether a library may make a folder in the user's home."""
+    folder = home()
+    return folder is not None and is_writable(folder)
+
+
+def is_private_home() -> bool:
+    """Whether HOME is a folder that `settle` made, because the user has none."""
+    return Path(os.environ.get("HOME", "")).name.startswith("mrag-")
+
+
+def private_folder() -> Path:
+    """A folder of this user's alone, for what usually is in the home folder; it may be new.
+
+    Raises: ConfigError if there is no temporary folder to make it in.
+    """
+    wanted = Path(temporary_folder()) / f"mrag-{os.getuid()}"
+    try:
+        wanted.mkdir(mode=0o700, exist_ok=True)
+        status = wanted.lstat()
+        if wanted.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise FileExistsError
+    except OSError:  # somebody else was there first
+        return Path(tempfile.mkdtemp(prefix="mrag-", dir=temporary_folder()))
+    return wanted
+
+
+def temporary_folder() -> str:
+    """Where temporary files go.
+
+    Raises: ConfigError if no such folder can be written.
+    """
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no temporary folder can be written: TMPDIR is {os.environ.get('TMPDIR', 'not set')}",
+            "TMPDIR, /tmp or /var/tmp to be a folder that this user can write",
+            "export TMPDIR=/path/to/a/folder",
+        ) from None
+
+
+def sockets_folder() -> str:
+    """Where Ray and HAProxy open their sockets: writable, and with a short path.
+
+    Raises: ConfigError if there is no such folder.
+    """
+    named = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
+    for folder in (*named, *_COMMON_FOLDERS):
+        if len(os.fsencode(folder)) <= MAX_SOCKETS_PATH and is_writable(Path(folder)):
+            return folder
+    raise ConfigError(
+        f"no folder for Ray's sockets: {', '.join([*named, *_COMMON_FOLDERS])} cannot be written "
+        f"or have more than {MAX_SOCKETS_PATH} characters",
+        "a folder with a short path that this user can write",
+        "export RAY_TMPDIR=/short/path, or set workers.pool = 'serial' to ingest without Ray",
+    )
+
+
+def is_writable(path: Path) -> bool:
+    """Whether the path, or the folder it would be made in, can be written."""
+    existing = next(
+        (folder for folder in (path, *path.absolute().parents) if folder.exists()), path
+    )
+    return os.access(existing, os.W_OK | (os.X_OK if existing.is_dir() else 0))
+
+
+def _settle_home() -> None:
+    if home_is_writable():
+        return
+    try:
+        folder = private_folder()
+    except ConfigError:
+        return  # `sockets_folder` and `mrag doctor` say so
+    if home() is None:
+        os.environ["HOME"] = str(folder)
+    os.environ.setdefault("PREFECT_HOME", str(folder / "prefect"))
+    os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
+
+
+def _settle_sockets() -> None:
+    if os.environ.get("RAY_TMPDIR"):
+        return
+    try:
+        folder = sockets_folder()
+    except ConfigError:
+        return  # raised where Ray is started
+    # Ray takes TMPDIR as it is, whether it fits or not.
+    if os.environ.get("TMPDIR", folder) != folder:
+        os.environ["RAY_TMPDIR"] = folder

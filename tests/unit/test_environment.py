@@ -1,0 +1,108 @@
+"""Proxies, home and temporary folder are made fit for the libraries; nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline import environment
+from mrag_pipeline.errors import ConfigError
+
+NAMES = (
+    *("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+    *("grpc_proxy", "GRPC_PROXY", "no_proxy", "NO_PROXY", "HOME", "PREFECT_HOME", "MPLCONFIGDIR"),
+    *("TMPDIR", "RAY_TMPDIR"),
+)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user with a home and without proxies; every variable is restored after the test."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+def test_without_anything_odd_nothing_is_set() -> None:
+    """A usual machine keeps its environment as it is."""
+    before = dict(os.environ)
+    environment.settle()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY", "grpc_proxy"])
+def test_loopback_never_goes_through_a_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both spellings name it, with what the user spares beside it."""
+    monkeypatch.setenv(name, "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "example.org, 127.0.0.1")
+    environment.settle()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"]
+    assert os.environ["no_proxy"].split(",") == ["example.org", "127.0.0.1", "localhost", "::1"]
+
+
+def test_a_home_that_cannot_be_written_lends_prefect_another_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only this user can read it; what lies in the home folder is read from there as before."""
+    writable = environment.is_writable
+    monkeypatch.setattr(environment, "is_writable", lambda p: p != tmp_path and writable(p))
+    environment.settle()
+    folder = Path(os.environ["PREFECT_HOME"]).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert os.environ["HOME"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_user_without_a_home_gets_one(missing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOME names no folder, or is unset and the user is in no list."""
+    if missing:
+        monkeypatch.setattr(Path, "home", _no_home)
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", "/nonexistent")
+    environment.settle()
+    assert Path(os.environ["HOME"]).is_dir()
+    assert Path(os.environ["HOME"]).name.startswith("mrag-")
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_private_folder_that_others_could_read_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its name is known, so somebody else may have made it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / f"mrag-{os.getuid()}").mkdir(mode=0o777)
+    (tmp_path / f"mrag-{os.getuid()}").chmod(0o777)
+    folder = environment.private_folder()
+    assert folder.name != f"mrag-{os.getuid()}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray would take it and fail."""
+    long = tmp_path / ("x" * environment.MAX_SOCKETS_PATH)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    environment.settle()
+    assert os.environ["RAY_TMPDIR"] == "/tmp"
+    assert os.environ["TMPDIR"] == str(long)
+
+
+def test_no_place_for_sockets_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every folder that was tried, and the variable that helps."""
+    monkeypatch.setenv("TMPDIR", "/nowhere/to/be/found")
+    monkeypatch.setattr(environment, "is_writable", lambda _: False)
+    with pytest.raises(ConfigError, match="/nowhere/to/be/found, /tmp, /var/tmp") as caught:
+        environment.sockets_folder()
+    assert "RAY_TMPDIR" in caught.value.fix
