@@ -8,11 +8,12 @@ file has them, else the file's own.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES, FieldMapping
+from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES, FieldMapping, utf8_of
 from mrag_pipeline.corpus.metadata_values import scalar
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.settings.corpus import ALL_FIELDS, CorpusSpec, FieldType
@@ -148,7 +149,8 @@ def _infer_text(
     strings = [
         name
         for name in fields
-        if name not in taken and any(isinstance(record.get(name), str) for record in samples)
+        if name not in taken
+        and any(isinstance(utf8_of(record.get(name)), str) for record in samples)
     ]
     usual = _usual(strings, TEXTS)
     if usual:
@@ -158,15 +160,60 @@ def _infer_text(
     ]
     if len(others) == 1:
         return others[0]
+    kinds = {name: _kind(record.get(name)) for record in reversed(samples) for name in record}
+    found = [f"{name} ({kinds[name]})" if kinds[name] else name for name in fields]
     raise ConfigError(
-        f"{file_name}: the text field cannot be inferred from: {_listed(fields)}",
-        f"a field with one of the usual names: {', '.join(TEXTS[:6])}, ...",
-        "set `corpus.text_field`",
+        f"{file_name}: the text field cannot be inferred from: {_listed(found)}",
+        f"strings in a field with one of the usual names: {', '.join(TEXTS[:6])}, ...",
+        _way_to_records(samples) or "set `corpus.text_field`",
     )
 
 
+def _kind(value: object) -> str:
+    """What a value is that cannot be the text; "" for a string."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return "" if isinstance(value, str) or value is None else "no string"
+
+
+def _way_to_records(samples: Sequence[Mapping[str, object]]) -> str:
+    """How to make records of one object that holds them; "" if it does not seem to."""
+    values = samples[0] if len(samples) == 1 else {}
+    path = _path_to_records(values, "")
+    if path:
+        return f"write the objects as lines first: jq -c '{path}[]' in.json > out.jsonl"
+    objects = [value for value in values.values() if isinstance(value, Mapping)]
+    if not objects or len(objects) < len(values):
+        return ""
+    if not any(isinstance(value, str) for value in objects[0].values()) or objects[0].keys() <= {
+        *map(str, range(len(objects[0])))
+    }:
+        return 'write records instead of columns: DataFrame.to_json(orient="records", lines=True)'
+    way = "to_entries[] | {id: .key} + .value"
+    return f"write the objects as lines first: jq -c '{way}' in.json > out.jsonl"
+
+
+def _path_to_records(values: Mapping[str, object], above: str) -> str:
+    """Where in an object an array of objects lies, as jq names it; "" if there is none."""
+    if above.count(".") > _MAX_LEVELS:
+        return ""
+    for name, value in values.items():
+        path = f"{above}.{name}" if name.isidentifier() else f"{above}.[{json.dumps(name)}]"
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            return path
+        below = _path_to_records(value, path) if isinstance(value, Mapping) else ""
+        if below:
+            return below
+    return ""
+
+
+_MAX_LEVELS = 5  # of objects that are searched for records
+
+
 def _usual(fields: Iterable[str], names: Sequence[str]) -> list[str]:
-    by_lower = {name.lower(): name for name in reversed(list(fields))}
+    by_lower = {name.strip().lower(): name for name in reversed(list(fields))}
     return [by_lower[name] for name in names if name in by_lower]
 
 
@@ -175,7 +222,8 @@ def _names_most(name: str, samples: Sequence[Mapping[str, object]]) -> bool:
 
     The few without a value, or with an earlier one's, are set aside when they are read.
     """
-    values = {str(value) for record in samples if (value := scalar(record.get(name))) is not None}
+    found = (scalar(utf8_of(record.get(name))) for record in samples)
+    values = {str(value) for value in found if value is not None}
     return 2 * len(values) > len(samples)
 
 

@@ -68,7 +68,7 @@ class FieldMapping:
 
     def document(self, record: Record, max_bytes: int) -> Document | DeadLetter:
         """The document in a record, or a dead letter that says why it has none."""
-        values = record.values
+        values = self._decoded(record.values)
         text = values.get(self.text)
         document_id = self._id(values)
         if isinstance(document_id, _Problem):
@@ -77,13 +77,13 @@ class FieldMapping:
         if problem:
             return rejected(record.source, problem, _bytes_of(text), document_id)
         assert isinstance(text, str)
-        title = _short(values.get(self.title)) if self.title else ""
-        metadata, remarks = self._metadata(values)
+        title, of_title = self._title(values)
+        metadata, of_metadata = self._metadata(values)
         num_bytes = len(json.dumps(dict(metadata), ensure_ascii=False).encode())
         if num_bytes > MAX_METADATA_BYTES:
             reason = f"{num_bytes:,} bytes of metadata, expected at most {MAX_METADATA_BYTES:,}"
             return rejected(record.source, reason, _bytes_of(text), document_id)
-        remarks = (*record.remarks, *remarks)
+        remarks = (*record.remarks, *of_title, *of_metadata)
         document = Document(document_id, repaired(text), title, metadata, record.source, remarks)
         if not self.id:
             document = replace(document, id=document_fingerprint(document))
@@ -100,6 +100,7 @@ class FieldMapping:
             plain = int(plain)  # pandas writes 17 as 17.0 in a column with missing values
         if plain is None or isinstance(plain, bool):
             kind = "null or missing" if value is None else f"of type {type(value).__name__}"
+            kind = f"{value}" if isinstance(value, float) else kind
             return _Problem(f"the id ({self.id!r}) is {kind}, expected a string or a number")
         name = str(plain).strip()
         if not name:
@@ -109,6 +110,28 @@ class FieldMapping:
         if len(name.encode()) > MAX_ID_BYTES:
             return _Problem(f"the id ({self.id!r}) is longer than {MAX_ID_BYTES} bytes")
         return name
+
+    def _decoded(self, values: Mapping[str, object]) -> Mapping[str, object]:
+        """The values, with bytes of id, title and text as the UTF-8 that they may be.
+
+        Parquet files of older tools do not say that their strings are some.
+        """
+        roles = (self.id, self.title, self.text)
+        if not any(isinstance(values.get(name), bytes) for name in roles):
+            return values
+        return {**values, **{name: utf8_of(values[name]) for name in roles if name in values}}
+
+    def _title(self, values: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+        """The title, and a remark if it is not as it was."""
+        value = values.get(self.title) if self.title else None
+        plain = scalar(value)
+        if plain is None:
+            kept = converted(value, None, None)
+            remark = kept.remark or f"of type {type(value).__name__}: left out"
+            return "", () if value is None else (f"title {self.title!r}: {remark}",)
+        title = " ".join(str(plain).split())
+        remark = f"title {self.title!r}: longer than {MAX_TITLE_CHARS:,} characters: cut"
+        return title[:MAX_TITLE_CHARS], () if len(title) <= MAX_TITLE_CHARS else (remark,)
 
     def _text_problem(self, text: object, values: Mapping[str, object], max_bytes: int) -> str:
         if self.text not in values:
@@ -163,9 +186,14 @@ class _Problem(str):
     __slots__ = ()
 
 
-def _short(value: object) -> str:
-    plain = scalar(value)
-    return "" if plain is None else " ".join(str(plain).split())[:MAX_TITLE_CHARS]
+def utf8_of(value: object) -> object:
+    """The text that bytes are in UTF-8; any other value as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
 
 
 def _bytes_of(text: object) -> bytes:

@@ -29,7 +29,7 @@ from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import BROKEN_LINK, SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
-from mrag_pipeline.errors import BrokenFile, FingerprintMismatch
+from mrag_pipeline.errors import BrokenFile, ConfigError, FingerprintMismatch
 from mrag_pipeline.settings.corpus import ALL_FIELDS, AUTO, CorpusSpec, FieldType
 
 _NUM_SAMPLES = 50
@@ -121,6 +121,10 @@ class FileCorpus:
             name, mapping = records.name, str(self._mapping(records, files.first))
         except BrokenFile as error:
             name, mapping = self._survey.format, error.found
+        except ConfigError as error:
+            if self._is_whole(records, files.first):
+                raise
+            name, mapping = self._survey.format, error.found
         num_others = self._survey.num_others
         others = f", {num_others} other file(s) ignored (`mrag plan --left-out`)"
         return (
@@ -166,7 +170,12 @@ class FileCorpus:
             samples = self._samples(records, file)
             if samples:
                 name = self._tree.name(file.path)
-                choice = choose(self._spec, samples, name, records.fixed_fields)
+                try:
+                    choice = choose(self._spec, samples, name, records.fixed_fields)
+                except ConfigError:
+                    if self._is_whole(records, file):
+                        raise
+                    continue  # it is set aside: what it begins with says nothing
                 break
         choice = choice or FieldChoice("", types=self._spec.types)
         if FILE_FORMATS[self._survey.format].is_untyped and self._spec.metadata_fields:
@@ -194,6 +203,15 @@ class FileCorpus:
         with suppress(BrokenFile):
             samples += islice(values, _NUM_SAMPLES)
         return samples
+
+    def _is_whole(self, records: RecordFormat, file: SourceFile) -> bool:
+        """Whether the file can be read to its end, as `slices` asks."""
+        try:
+            for _ in records.cut(self._tree, file, 1 << 40):
+                pass
+        except BrokenFile:
+            return False
+        return True
 
     def _format_to_read(self, file: SourceFile) -> str:
         # The plan has chosen the file: whether it belongs to the corpus is not asked again.

@@ -14,6 +14,8 @@ from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.errors import ConfigError, EmptyCorpus
 from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
 
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.zst", ".7z", ".rar", ".xz")
+
 
 @dataclass(slots=True)
 class FileGroup:
@@ -85,10 +87,11 @@ def _choose(groups: Mapping[str, FileGroup], any_file: SourceFile | None, tree: 
             "one format",
             "set `format`, or select files with `include`",
         )
+    is_archive = any_file.path.lower().endswith(_ARCHIVES)
     raise ConfigError(
         f"corpus {str(tree)!r}: no format known for {any_file.path!r}",
-        f"names that end in {', '.join(known_suffixes())}",
-        "set `format`",
+        f"names that end in {', '.join(known_suffixes())}, perhaps compressed: .gz, .bz2, .zst",
+        "unpack it first" if is_archive else "set `format`",
     )
 
 

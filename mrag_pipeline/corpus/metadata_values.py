@@ -100,11 +100,11 @@ def _plain(value: object, depth: int, remarks: list[str]) -> MetadataValue | Non
     simple = scalar(value)
     if simple is not None or value is None:
         return simple
-    if isinstance(value, Mapping | list):
+    if isinstance(value, Mapping | list | tuple):
         if depth >= MAX_DEPTH:
             remarks.append(f"nested more than {MAX_DEPTH} deep: left out")
             return None
-        if isinstance(value, list):
+        if not isinstance(value, Mapping):
             return [_plain(item, depth + 1, remarks) for item in value]
         items = ((str(name), _plain(item, depth + 1, remarks)) for name, item in value.items())
         return {repaired(name): item for name, item in items if item is not None}

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.check import check
-from tests.fuzz.mutations import SEEDS, mutated
+from tests.fuzz.mutations import SUFFIXES, mutated
 
 
 def cpu_s() -> float:
@@ -33,7 +33,7 @@ def main(limit_s: float, seed: int) -> int:
     while cpu_s() < limit_s:
         seed += 1
         chance = random.Random(seed)
-        suffix = chance.choice(list(SEEDS))
+        suffix = chance.choice(SUFFIXES)
         path = folder / f"f{suffix}"
         path.write_bytes(mutated(chance, suffix))
         try:

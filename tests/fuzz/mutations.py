@@ -1,18 +1,47 @@
-"""A seed of each kind of file, and random changes of bytes: flipped, cut, repeated, recoded."""
+"""A seed of each kind of file, and random changes of bytes: flipped, cut, repeated, recoded.
+
+Each record's text has a mark of its own, by which it is found again.
+"""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import random
+import re
 
-ROWS = [{"id": f"d{i}", "title": f"T{i}", "text": f"text {i} é ☃", "n": i} for i in range(12)]
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MARK = re.compile(r"mark\d{4}x")
+ROWS = [
+    {"id": f"d{i}", "title": f"T{i}", "text": f"mark{i:04}x {i} é ☃", "n": i} for i in range(12)
+]
 _LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-_CSV = "id,title,text\n" + "".join(f'{i},T{i},"a ""text"", {i}\nof lines"\n' for i in range(12))
+_CSV = "id,title,text\n" + "".join(
+    f'{i},T{i},"a ""mark{i:04}x"", {i}\nof lines"\n' for i in range(12)
+)
+_PLAIN_CSV = "id,title,text\n" + "".join(f"{i},T{i},mark{i:04}x and more\n" for i in range(12))
 
-SEEDS: dict[str, list[str]] = {
-    ".jsonl": [_LINES],
-    ".json": [json.dumps(ROWS, indent=1), json.dumps({"data": ROWS}), _LINES],
-    ".csv": [_CSV, "sep=;\n" + _CSV.replace(",", ";"), "# note\n" + _CSV],
+TEXTS: dict[str, list[str]] = {
+    ".jsonl": [_LINES, _LINES.replace("\n", "\r\n"), _LINES.replace("}\n", "},\n")],
+    ".json": [
+        json.dumps(ROWS, indent=1),
+        json.dumps({"data": ROWS}),
+        _LINES,
+        json.dumps(ROWS, ensure_ascii=False),
+        "".join(json.dumps(row, indent=2) for row in ROWS),
+    ],
+    ".csv": [
+        _CSV,
+        "sep=;\n" + _CSV.replace(",", ";"),
+        "# note\n" + _CSV,
+        _PLAIN_CSV,
+        _PLAIN_CSV.replace("\n", "\r\n"),
+        _PLAIN_CSV.replace("\n", "\r"),
+    ],
+    ".tsv": [_CSV.replace(",", "\t"), _PLAIN_CSV.replace(",", "\t")],
     ".txt": ["A text.\n\nOf paragraphs, é ☃.\n" * 5],
     ".md": [
         "---\ntitle: >-\n  A\n  title\ntags: [a, b]\n---\n# H\n\nA `List<T>` and <b>b</b>.\n\n"
@@ -31,13 +60,37 @@ SEEDS: dict[str, list[str]] = {
 }
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp932"]
 _MARKUP = [b"<", b">", b"&", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b"\x00", b"\xff", b"\n",
-           b"`", b"*", b"_", b"|", b"---\n", b"\xef\xbb\xbf", b"<div>", b"NaN", b"#"]  # fmt: skip
+           b"`", b"*", b"_", b"|", b"---\n", b"\xef\xbb\xbf", b"<div>", b"NaN", b"#",
+           b"\r", b",", b";", b"\t", b":", b"\x1e"]  # fmt: skip
+
+
+def _compressed(chance: random.Random) -> bytes:
+    return gzip.compress(_encoded(chance, ".jsonl"), mtime=0)
+
+
+def _parquet(chance: random.Random) -> bytes:
+    nested = {"tags": [["a", "b"], []] * 6, "m": [{"k": 1}, None] * 6}
+    columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    written = io.BytesIO()
+    compression = chance.choice(["none", "snappy", "zstd"])
+    pq.write_table(
+        pa.table({**columns, **nested}), written, row_group_size=5, compression=compression
+    )
+    return written.getvalue()
+
+
+def _encoded(chance: random.Random, suffix: str) -> bytes:
+    return chance.choice(TEXTS[suffix]).encode(chance.choice(ENCODINGS), "replace")
+
+
+_PACKED = {".jsonl.gz": _compressed, ".parquet": _parquet}
+SUFFIXES = (*TEXTS, *_PACKED)
 
 
 def mutated(chance: random.Random, suffix: str) -> bytes:
     """A seed of the suffix in some encoding, changed at random some times."""
-    text = chance.choice(SEEDS[suffix])
-    data = bytearray(text.encode(chance.choice(ENCODINGS), "replace"))
+    packed = _PACKED.get(suffix)
+    data = bytearray(packed(chance) if packed else _encoded(chance, suffix))
     for _ in range(chance.choice([0, 1, 1, 2, 4, 8, 30])):
         position = chance.randrange(len(data) + 1)
         kind = chance.randrange(6)

@@ -68,10 +68,10 @@ BAD = {
     '{"text": bad}': "not JSON",
     '{"text": "a\tb"}': "not JSON",
     '{"text": "a "quoted" b"}': "not JSON",
-    '{"id": %s, "text": "x"}' % ("9" * 5_000): "not JSON",
+    '{"id": %s, "text": "x"}' % ("9" * 5_000): "longer than 512 bytes",
     '{"text": [1, 2)]}': "not JSON",
-    "5": "a JSON int, expected an object",
-    '"word"': "a JSON str, expected an object",
+    "5": "a JSON number, expected an object",
+    '"word"': "a JSON string, expected an object",
     '{"text": 1}': "expected a string",
 }
 
@@ -92,7 +92,7 @@ def test_a_bad_object_of_an_array_is_set_aside_with_its_place(
     assert isinstance(set_aside, DeadLetter)
     assert BAD[bad] in set_aside.reason
     assert set_aside.source == "a.json#2"
-    if "expected a string" not in BAD[bad]:
+    if "JSON" in BAD[bad]:
         assert f"(line {data[: data.index(bad)].count(chr(10)) + 1}, byte" in set_aside.reason
 
 

@@ -22,8 +22,8 @@ from tests.support.corpus_files import only, read, written
 # ------------------------------------------------------------------ bad documents
 BAD_LINES = {
     b"{": "not JSON",
-    b"[1, 2]": "a JSON list, expected an object",
-    b'"text"': "a JSON str, expected an object",
+    b"[1, 2]": "a JSON array, expected an object",
+    b'"text"': "a JSON string, expected an object",
     b'{"id": "a", "text": "\xff"}': "not UTF-8: invalid start byte at byte 21",
     b'{"id": "a", "text": null}': "is null",
     b'{"id": "a", "text": ""}': "is empty",
@@ -34,13 +34,13 @@ BAD_LINES = {
     b'{"id": {"x": 1}, "text": "x"}': "is of type dict, expected a string or a number",
     b'{"id": null, "text": "x"}': "is null or missing",
     b'{"id": true, "text": "x"}': "is of type bool",
-    b'{"id": NaN, "text": "x"}': "is of type float",
+    b'{"id": NaN, "text": "x"}': "is nan, expected",
     b'{"id": "", "text": "x"}': "is empty",
     b'{"id": "a\\u0000b", "text": "x"}': "contains a NUL",
     b'{"id": "\\ud83d", "text": "x"}': "half a surrogate pair",
     b'{"id": "' + b"i" * 600 + b'", "text": "x"}': "longer than 512 bytes",
-    b'{"id": ' + b"9" * 5000 + b', "text": "x"}': "not JSON",
-    b'{"id": "a", "text": ' + b"[" * 100_000 + b"}": "not JSON",
+    b'{"id": ' + b"9" * 5000 + b', "text": "x"}': "longer than 512 bytes",
+    b'{"id": "a", "text": ' + b"[" * 100_000 + b"}": "lists or objects in each other",
     b'{"id": "a", "text": "x", "m": "' + b"m" * 40_000 + b'"}': "of metadata, expected at most",
 }
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.check import check
-from tests.fuzz.mutations import SEEDS, mutated
+from tests.fuzz.mutations import SUFFIXES, mutated
 
 
-@pytest.mark.parametrize("suffix", SEEDS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_any_bytes_are_documents_or_dead_letters(tmp_path: Path, suffix: str) -> None:
-    """No exception, no hang, and the same items wherever the file is cut."""
-    for seed in range(40):
+    """No exception, no hang, nothing lost, the same items wherever the file is cut."""
+    for seed in range(25):
         chance = random.Random(f"{suffix}{seed}")
         path = tmp_path / f"f{suffix}"
         path.write_bytes(mutated(chance, suffix))

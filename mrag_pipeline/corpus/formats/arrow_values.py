@@ -16,7 +16,7 @@ def python_values(column: pa.Array) -> list[object]:
     """The column's values, None for null, `Unreadable` for one that Python cannot hold."""
     column = _without_nanoseconds(_decoded(column))
     try:
-        values: list[object] = column.to_pylist(maps_as_pydicts="lossy")
+        values: list[object] = column.to_pylist(maps_as_pydicts="strict")
     except Exception:
         # Of any type: dates beyond the year 9999, time zones that nobody knows, text that is
         # not UTF-8. One bad value must not cost the others.
@@ -75,12 +75,20 @@ def _without_nanoseconds(column: pa.Array) -> pa.Array:
 
 def _value(scalar: Any) -> object:
     try:
-        return scalar.as_py(maps_as_pydicts="lossy")
+        return scalar.as_py(maps_as_pydicts="strict")
     except UnicodeDecodeError:
         return Unreadable("text that is not UTF-8")
     except Exception as error:  # as above: whatever it is, it is this value's matter
-        kind = scalar.type
-        if _types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
-            return _value(scalar.cast(pa.timestamp(kind.unit, "UTC")))
+        return _otherwise(scalar, error)
+
+
+def _otherwise(scalar: Any, error: Exception) -> object:
+    """The value in another form than was asked for."""
+    kind = scalar.type
+    if _types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
+        return _value(scalar.cast(pa.timestamp(kind.unit, "UTC")))
+    try:
+        return scalar.as_py()  # a map that has a key twice: its pairs
+    except Exception:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return Unreadable(f"{kind}: {reason}"[:200])

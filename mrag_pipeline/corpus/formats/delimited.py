@@ -15,16 +15,26 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 from mrag_pipeline.corpus.field_mapping import TEXTS
-from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
+from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
-from mrag_pipeline.corpus.formats.delimited_row import is_comment, parsed_row, swallowed
+from mrag_pipeline.corpus.formats.delimited_row import (
+    is_comment,
+    is_strict,
+    parsed_row,
+    swallowed,
+)
+from mrag_pipeline.corpus.formats.delimited_scan import Row, rows
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.lines import buffered
 from mrag_pipeline.corpus.formats.open_file_position import Bookmark
-from mrag_pipeline.corpus.formats.utf8_stream import head_of, utf8_stream, wide_encoding_of
+from mrag_pipeline.corpus.formats.utf8_stream import (
+    has_lone_returns,
+    head_of,
+    utf8_stream,
+    wide_encoding_of,
+)
 from mrag_pipeline.corpus.formats.whole_file import all_bytes, all_records
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
@@ -37,22 +47,17 @@ _MAX_HEADER_BYTES = 1 << 20
 _SEPARATOR = re.compile(rb'"?sep=([\t -~])"?', re.IGNORECASE)
 
 
+_LONE_RETURN = "a carriage return ends a line, and other lines end otherwise: make them all alike"
+_UNNAMED = "a column without a name: left out"
+_ODD_QUOTE = "a quote closes in the middle of a field: the field may not be as it was meant"
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     fields: tuple[str, ...]
     delimiter: str
     num_bytes: int  # where the first record begins
     has_comments: bool = False  # lines that begin with `#` stand above it
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    start: int  # byte offset
-    num_bytes: int
-    data: bytes  # at most the limit
-    too_long: bool
-    open_quote: bool  # the file ended within quotes
-    num_lines: int
 
 
 class DelimitedFiles:
@@ -67,33 +72,34 @@ class DelimitedFiles:
         max_record_bytes: int,
         bookmark: Bookmark | None = None,
         encoding: str = "",
-        is_wide: bool = False,
+        is_changed: bool = False,
     ) -> None:
         """Opens nothing yet.
 
         Args:
             encoding: of the settings; "" if they name none.
-            is_wide: in UTF-16 or UTF-32; read as a compressed file is: its bytes cannot be cut.
+            is_changed: in UTF-16 or UTF-32, or with the line ends of old Macs; read as a
+                compressed file is: its bytes cannot be cut.
         """
         self._limit = max_record_bytes
         self._bookmark = bookmark or Bookmark()
         self._encoding = encoding
-        self._is_wide = is_wide
+        self._is_changed = is_changed
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
-        return all_records(file) if self._is_wide else all_bytes(file)
+        return all_records(file) if self._is_changed else all_bytes(file)
 
     def cut(self, tree: FileTree, file: SourceFile, max_bytes: int) -> Iterator[Slice]:
         """Ranges of bytes that begin and end between records; ranges of records if compressed."""
-        by_number = bool(file.compression) or self._is_wide
+        by_number = bool(file.compression) or self._is_changed
         unit: SliceUnit = "records" if by_number else "bytes"
         with self._stream(tree, file) as stream:
             header = self._header(stream, tree.name(file.path))
             first = position = 0 if by_number else header.num_bytes
             start = header.num_bytes
             for number, row in enumerate(
-                _rows(stream, header.num_bytes, self._limit, header.delimiter), 1
+                rows(stream, header.num_bytes, self._limit, header.delimiter), 1
             ):
                 stop = row.start + row.num_bytes
                 position = number if by_number else stop
@@ -114,7 +120,7 @@ class DelimitedFiles:
             header = self._header(stream, tree.name(piece.path))
             start = max(piece.start, header.num_bytes)
             stream.seek(start)
-            for row in _rows(stream, start, self._limit, header.delimiter, piece.stop):
+            for row in rows(stream, start, self._limit, header.delimiter, piece.stop):
                 yield from self._record(row, header, f"{piece.path}, byte {row.start}")
 
     def _numbered(
@@ -123,22 +129,22 @@ class DelimitedFiles:
         for number, (header, row) in self._bookmark.read(piece, lambda: self._all(tree, file)):
             yield from self._record(row, header, f"{piece.path}#{number + 1}")
 
-    def _all(self, tree: FileTree, file: SourceFile) -> Iterator[tuple[_Header, _Row]]:
+    def _all(self, tree: FileTree, file: SourceFile) -> Iterator[tuple[_Header, Row]]:
         with self._stream(tree, file) as stream:
             header = self._header(stream, tree.name(file.path))
-            for row in _rows(stream, header.num_bytes, self._limit, header.delimiter):
+            for row in rows(stream, header.num_bytes, self._limit, header.delimiter):
                 yield header, row
 
     @contextmanager
     def _stream(self, tree: FileTree, file: SourceFile) -> Iterator[io.BufferedReader]:
-        if self._is_wide:
+        if self._is_changed:
             with utf8_stream(tree, file, self._encoding) as stream:
                 yield stream
         else:
             with tree.stream(file) as opened:
                 yield buffered(opened)
 
-    def _record(self, row: _Row, header: _Header, source: str) -> Iterator[Record | DeadLetter]:
+    def _record(self, row: Row, header: _Header, source: str) -> Iterator[Record | DeadLetter]:
         taken_in = f"{row.num_lines:,} line(s), {row.num_bytes:,} bytes"
         data = row.data.removeprefix(BOM_UTF8)  # files that were joined have a mark in the middle
         if row.too_long or row.open_quote:
@@ -158,12 +164,15 @@ class DelimitedFiles:
             yield rejected(source, str(error), data)
             return
         except csv.Error as error:
-            yield rejected(source, f"not CSV: {error}", data)
+            num_lines = row.num_lines + text.count("\r")
+            reason = f"not CSV: {error}" if "\r" not in text else _LONE_RETURN
+            yield rejected(source, reason, data, num_documents=num_lines)
             return
         if not values or is_comment(text, values, header.fields, header.has_comments):
             return
+        is_odd = '"' in text and not is_strict(text, header.delimiter)
         if row.num_lines > 1:
-            problem = swallowed(text, header.delimiter, len(header.fields))
+            problem = swallowed(text, header.delimiter, len(header.fields), is_odd)
             if problem:
                 reason = f"{problem}: it takes in {taken_in}"
                 yield rejected(source, reason, data, num_documents=row.num_lines)
@@ -172,7 +181,11 @@ class DelimitedFiles:
             reason = f"{len(values)} field(s), the header names {len(header.fields)}"
             yield rejected(source, reason, data)
             return
-        yield Record(dict(zip(header.fields, values, strict=True)), source)
+        yield Record(
+            {name: value for name, value in zip(header.fields, values, strict=True) if name},
+            source,
+            (*([_UNNAMED] if "" in header.fields else []), *([_ODD_QUOTE] if is_odd else [])),
+        )
 
     def _header(self, stream: io.BufferedReader, name: str) -> _Header:
         position = len(BOM_UTF8) if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8) else 0
@@ -188,7 +201,7 @@ class DelimitedFiles:
                     return _Header(fields, used, position, has_comments)
                 has_comments = True
                 continue
-            row = next(_rows(stream, position, _MAX_HEADER_BYTES, DELIMITERS + delimiter), None)
+            row = next(rows(stream, position, _MAX_HEADER_BYTES, DELIMITERS + delimiter), None)
             if row is None:
                 return _Header((), ",", position)
             position += row.num_bytes
@@ -205,7 +218,7 @@ class DelimitedFiles:
         except (NotText, csv.Error) as error:
             fields, problem = (), str(error)
         else:
-            problem = _header_problem(fields, row)
+            problem = _header_problem(fields, row, text, delimiter)
         if problem:
             raise BrokenFile(
                 f"{name}: the first row is not a header: {problem}",
@@ -221,8 +234,9 @@ def open_delimited(request: FileRequest) -> DelimitedFiles:
     Raises: BrokenFile, CorpusNotFound.
     """
     spec = request.spec
-    wide = wide_encoding_of(head_of(request), spec.encoding)
-    return DelimitedFiles(spec.max_document_bytes, request.bookmark, spec.encoding, bool(wide))
+    head = head_of(request)
+    is_changed = bool(wide_encoding_of(head, spec.encoding)) or has_lone_returns(head)
+    return DelimitedFiles(spec.max_document_bytes, request.bookmark, spec.encoding, is_changed)
 
 
 def _commented_header(line: bytes, delimiter: str) -> tuple[tuple[str, ...], str] | None:
@@ -237,9 +251,11 @@ def _commented_header(line: bytes, delimiter: str) -> tuple[tuple[str, ...], str
     return (fields, delimiter) if is_header and len(set(fields)) == len(fields) else None
 
 
-def _header_problem(fields: tuple[str, ...], row: _Row) -> str:
+def _header_problem(fields: tuple[str, ...], row: Row, text: str, delimiter: str) -> str:
     if row.too_long or row.open_quote:
         return "it does not end"
+    if row.num_lines > 1 and not is_strict(text, delimiter):
+        return "a quote is left open in it"
     repeated = sorted({name for name in fields if name and fields.count(name) > 1})
     if repeated:
         return f"field {repeated[0]!r} is named twice"
@@ -249,73 +265,3 @@ def _header_problem(fields: tuple[str, ...], row: _Row) -> str:
 def _delimiter(header: str) -> str:
     unquoted = re.sub(r'"(?:[^"]|"")*"', "", header)
     return max(DELIMITERS, key=lambda char: (unquoted.count(char), -DELIMITERS.index(char)))
-
-
-def _rows(
-    stream: io.BufferedReader, start: int, limit: int, delimiters: str, stop: int | None = None
-) -> Iterator[_Row]:
-    """The records that begin before `stop`; the stream must be at the start of one."""
-    row_bytes = bytearray()
-    position, state, num_lines = start, _START, 0
-    while True:
-        if position == start and stop is not None and start >= stop:
-            return
-        piece = stream.readline(READ_BYTES)
-        position += len(piece)
-        row_bytes += piece[: max(0, limit + 2 - len(row_bytes))]
-        num_lines += piece.endswith(b"\n") or not piece
-        state = _state_after(
-            piece.removeprefix(BOM_UTF8) if position - len(piece) == start else piece,
-            state,
-            delimiters.encode(),
-        )
-        ended = piece.endswith(b"\n") and state != _QUOTED
-        if (ended or not piece) and position > start:
-            data = bytes(row_bytes).rstrip(b"\r\n") if ended else bytes(row_bytes)
-            num_bytes = position - start
-            num_lines -= not piece and row_bytes.endswith(b"\n")  # nothing follows that line end
-            too_long = len(data) > limit
-            yield _Row(start, num_bytes, data[:limit], too_long, state == _QUOTED, num_lines)
-            row_bytes.clear()
-            start, state, num_lines = position, _START, 0
-        if not piece:
-            return
-
-
-_START, _PLAIN, _QUOTED, _QUOTE_IN_QUOTED = range(4)  # a summary of the csv module's own states
-
-
-_QUOTED_TEXT = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
-
-
-@cache
-def _end_of_plain(ends: bytes) -> re.Pattern[bytes]:
-    return re.compile(b"[" + re.escape(ends) + b"]")
-
-
-def _state_after(piece: bytes, state: int, delimiters: bytes) -> int:
-    """The parser's state after another piece of a record."""
-    if state != _QUOTED and b'"' not in piece:
-        if piece[-1:] in (b"\n", b""):
-            return _START if piece else state
-        return _START if piece[-1] in delimiters else _PLAIN
-    ends = delimiters + b"\r\n"
-    end_of_plain = _end_of_plain(ends)
-    position = 0
-    while position < len(piece):
-        if state == _QUOTED:
-            quoted = _QUOTED_TEXT.match(piece, position)
-            assert quoted  # the pattern also matches the empty string
-            if quoted.end() == len(piece):
-                return _QUOTED
-            position, state = quoted.end() + 1, _QUOTE_IN_QUOTED
-        elif state == _PLAIN:
-            end = end_of_plain.search(piece, position)
-            if not end:
-                return _PLAIN
-            position, state = end.end(), _START
-        else:
-            byte = piece[position]
-            state = _QUOTED if byte == ord('"') else _START if byte in ends else _PLAIN
-            position += 1
-    return state

@@ -31,11 +31,22 @@ def is_comment(text: str, values: Sequence[str], fields: Sequence[str], has_comm
     return has_comments or (text.startswith("# ") and len(values) == 1 < len(fields))
 
 
-def swallowed(text: str, delimiter: str, num_fields: int) -> str:
-    """Why a row of several lines is not one record; "" if it may be."""
+def is_strict(text: str, delimiter: str) -> bool:
+    """Whether every quote of a row closes at the end of its field."""
     try:
         next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error:
+        return False
+    return True
+
+
+def swallowed(text: str, delimiter: str, num_fields: int, is_odd: bool) -> str:
+    """Why a row of several lines is not one record; "" if it may be.
+
+    Args:
+        num_fields: of the header; is_odd: whether a quote closes within a field.
+    """
+    if is_odd:
         return "a quote is closed in a place where none is due, so one is left open"
     first, *lines = text.split("\n")
     rows = [line for line in lines if line.count(delimiter) == num_fields - 1]

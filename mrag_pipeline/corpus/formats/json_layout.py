@@ -30,6 +30,9 @@ def json_layout(head: str, is_whole: bool, text_field: str) -> JsonLayout:
         text_field: of the settings; "" if they name none.
     """
     body = head.lstrip(" \t\r\n")
+    if "\n" not in body and "\r" in body.strip():  # the line ends of old Macs
+        layout = json_layout(body.replace("\r", "\n"), is_whole, text_field)
+        return JsonLayout.VALUES if layout is JsonLayout.LINES else layout
     if body.startswith("["):
         return JsonLayout.ARRAY
     if not body.startswith("{"):

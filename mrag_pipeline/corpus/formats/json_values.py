@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterator
 
 from mrag_pipeline.corpus.file_tree import FileTree
-from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.json_layout import JsonLayout
+from mrag_pipeline.corpus.formats.json_record import json_record, num_objects
 from mrag_pipeline.corpus.formats.json_scan import JsonPiece, Unfinished, json_pieces
 from mrag_pipeline.corpus.formats.utf8_stream import utf8_stream
 from mrag_pipeline.corpus.formats.whole_file import all_records
@@ -64,20 +64,11 @@ class JsonValues:
         place = f"line {piece.line}, byte {piece.start}"
         if piece.num_bytes > self._limit:
             reason = f"it has {piece.num_bytes:,} bytes, expected at most {self._limit:,} ({place})"
-            yield rejected(source, reason, piece.data)
+            yield rejected(source, reason, piece.data, num_documents=num_objects(piece.data))
             return
-        try:
-            values = json.loads(decoded_record(piece.data, self._encoding))
-        except NotText as error:
-            yield rejected(source, f"{error} ({place})", piece.data)
-        except (ValueError, RecursionError) as error:
-            yield rejected(source, f"not JSON: {error} ({place})", piece.data)
-        else:
-            if isinstance(values, dict):
-                yield Record(values, source)
-            elif not self._is_wrapped:  # the lists of a wrapping object may hold anything
-                reason = f"a JSON {type(values).__name__}, expected an object ({place})"
-                yield rejected(source, reason, piece.data)
+        item = json_record(piece.data, self._encoding, source, place)
+        if isinstance(item, Record) or not self._is_wrapped or not _is_json(piece.data):
+            yield item  # the lists of a wrapping object may hold anything else
 
     def _pieces(self, tree: FileTree, file: SourceFile) -> Iterator[JsonPiece]:
         with utf8_stream(tree, file, self._encoding) as stream:
@@ -90,3 +81,11 @@ class JsonValues:
                     "repair the file, or convert it to one object on each line (.jsonl), "
                     "where a bad line is set aside by itself",
                 ) from None
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True

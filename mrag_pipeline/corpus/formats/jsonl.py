@@ -9,14 +9,14 @@ decompressing everything before it; readers of slices in order decompress the fi
 
 from __future__ import annotations
 
-import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from functools import lru_cache
 
 from mrag_pipeline.corpus.file_tree import FileTree
-from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.json_layout import JsonLayout, json_layout
+from mrag_pipeline.corpus.formats.json_record import json_record, num_objects
 from mrag_pipeline.corpus.formats.json_values import JsonValues
 from mrag_pipeline.corpus.formats.lines import Line, buffered, lines, skip_line
 from mrag_pipeline.corpus.formats.utf8_stream import (
@@ -30,6 +30,8 @@ from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
+
+_AROUND = b" \t\r\n\x1e"  # a line: white space, and the mark before each of RFC 7464's texts
 
 
 class JsonLines:
@@ -97,22 +99,14 @@ class JsonLines:
         data = line.data.removeprefix(BOM_UTF8)
         if line.too_long:
             reason = f"the line has {line.num_bytes:,} bytes, expected at most {self._limit:,}"
-            yield rejected(source, reason, data)
+            yield rejected(source, reason, data, num_documents=num_objects(data))
             return
-        if not data.strip():
-            return
-        try:
-            values = json.loads(decoded_record(data, self._encoding))
-        except NotText as error:
-            yield rejected(source, str(error), data)
-        except (ValueError, RecursionError) as error:
-            yield rejected(source, f"not JSON: {error}", data)
-        else:
-            if isinstance(values, dict):
-                yield Record(values, source)
-            else:
-                kind = type(values).__name__
-                yield rejected(source, f"a JSON {kind}, expected an object on each line", data)
+        data = data.strip(_AROUND)
+        if data.endswith(b"},"):  # an array of which only the brackets were taken away
+            data = data[:-1]
+        if data:
+            expected = "an object on each line"
+            yield json_record(data, self._encoding, source, expected=expected)
 
 
 def open_json(request: FileRequest) -> JsonLines | JsonValues:
@@ -122,9 +116,13 @@ def open_json(request: FileRequest) -> JsonLines | JsonValues:
     """
     head = head_of(request)
     wide = wide_encoding_of(head, request.spec.encoding)
-    is_whole = len(head) < HEAD_BYTES
-    text = head.decode(wide or "utf-8", "replace").removeprefix("\ufeff")
-    layout = json_layout(text, is_whole, request.spec.text_field)
+    layout = _layout_of(head, wide, request.spec.text_field)
     if layout is JsonLayout.LINES:
         return JsonLines(request, bool(wide))
     return JsonValues(request, layout)
+
+
+@lru_cache(maxsize=4)  # asked for each slice of a file
+def _layout_of(head: bytes, wide: str, text_field: str) -> JsonLayout:
+    text = head.decode(wide or "utf-8", "replace").removeprefix("\ufeff")
+    return json_layout(text, len(head) < HEAD_BYTES, text_field)

@@ -6,7 +6,9 @@
 | timestamp with a time zone | ISO 8601 with its offset; in UTC if the zone is unknown |
 | nanoseconds | microseconds, the rest is cut off |
 | list, struct, map | a list or an object, if it is short or named |
-| bytes | not read unless named, and then left out |
+| bytes | the id, title or text if they are UTF-8; others are left out, and not read unless named |
+| a map that has a key twice | a list of its pairs |
+| rows that cannot be read | one dead letter for what is left of their row group |
 | a second one of the same name | left out |
 | what Python cannot hold (a date after 9999) | left out; in id or text a dead letter |
 """
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
 from mrag_pipeline.corpus.formats.arrow_values import (
     is_binary,
@@ -27,10 +30,11 @@ from mrag_pipeline.corpus.formats.arrow_values import (
     python_values,
 )
 from mrag_pipeline.corpus.formats.file_request import FileRequest
-from mrag_pipeline.corpus.record import Record
+from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.errors import BrokenFile
 
 _BATCH_BYTES = 4 << 20  # of a row group's rows decoded at once
 _MAX_BATCH_ROWS = 1_000
@@ -74,19 +78,32 @@ class ParquetFiles:
             stop = min(piece.stop, metadata.num_row_groups)
             row = sum(metadata.row_group(index).num_rows for index in range(piece.start))
             for index in range(piece.start, stop):
-                group = metadata.row_group(index)
-                names, remarks = self._columns(parquet.schema_arrow, group)
-                for batch in parquet.iter_batches(
-                    batch_size=_batch_rows(group),
-                    row_groups=[index],
-                    columns=names,
-                    use_threads=False,
-                ):
-                    columns = {name: python_values(_first(batch, name)) for name in names}
-                    for at in range(batch.num_rows):
-                        row += 1
-                        values = {name: column[at] for name, column in columns.items()}
-                        yield Record(values, f"{piece.path}:{row}", remarks)
+                last = row + metadata.row_group(index).num_rows
+                try:
+                    with tree.reading(piece.path):
+                        for record in self._rows(parquet, index, piece.path, row):
+                            row += 1
+                            yield record
+                    problem = "there are none"
+                except BrokenFile as error:
+                    problem = error.found
+                if row < last:
+                    reason = f"rows {row + 1:,} to {last:,} cannot be read: {problem}"
+                    yield rejected(f"{piece.path}:{row + 1}", reason, num_documents=last - row)
+                row = last
+
+    def _rows(self, parquet: pq.ParquetFile, index: int, path: str, row: int) -> Iterator[Record]:
+        """The rows of a row group that begins after the file's row `row`."""
+        group = parquet.metadata.row_group(index)
+        names, remarks = self._columns(parquet.schema_arrow, group)
+        for batch in parquet.iter_batches(
+            batch_size=_batch_rows(group), row_groups=[index], columns=names, use_threads=False
+        ):
+            columns = {name: python_values(_first(batch, name)) for name in names}
+            for at in range(batch.num_rows):
+                row += 1
+                values = {name: column[at] for name, column in columns.items()}
+                yield Record(values, f"{path}:{row}", remarks)
 
     def _columns(
         self, schema: pa.Schema, group: pq.RowGroupMetaData
@@ -103,7 +120,7 @@ class ParquetFiles:
                 continue
             if name in names:
                 remarks.append(f"column {name!r}: a second one of this name is left out")
-            elif self._fields is None and name not in self._named and is_binary(column.type):
+            elif self._fields is None and not self._may_be_text(name) and is_binary(column.type):
                 remarks.append(f"metadata {name!r}: bytes: left out")
             elif self._fields is None and name not in self._named and is_nested(column.type):
                 num_bytes = sum(group.column(index).total_uncompressed_size for index in leaves)
@@ -115,6 +132,9 @@ class ParquetFiles:
             else:
                 names[name] = None
         return list(names), tuple(remarks)
+
+    def _may_be_text(self, name: str) -> bool:
+        return name in self._named or name.strip().lower() in {*IDS, *TITLES, *TEXTS}
 
     @contextmanager
     def _opened(self, tree: FileTree, path: str) -> Iterator[pq.ParquetFile]:

@@ -10,6 +10,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import IO
 
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
@@ -33,6 +34,7 @@ def head_of(request: FileRequest) -> bytes:
     return request.bookmark.head(request.file, read)
 
 
+@lru_cache(maxsize=4)  # asked for each slice of a file
 def wide_encoding_of(head: bytes, named: str) -> str:
     """UTF-16 or UTF-32 if a file that begins so is written in it, else "".
 
@@ -44,9 +46,14 @@ def wide_encoding_of(head: bytes, named: str) -> str:
     return name if name.startswith(("utf-16", "utf-32")) else ""
 
 
+def has_lone_returns(head: bytes) -> bool:
+    """Whether a file that begins so has the line ends of old Macs: carriage returns alone."""
+    return b"\r" in head.rstrip() and b"\n" not in head
+
+
 @contextmanager
 def utf8_stream(tree: FileTree, file: SourceFile, named: str) -> Iterator[io.BufferedReader]:
-    """The file opened at its start; reading it raises BrokenFile.
+    """The file opened at its start, its lines ended by a line feed; reading raises BrokenFile.
 
     Args:
         named: the encoding of the settings; "" detects.
@@ -55,14 +62,16 @@ def utf8_stream(tree: FileTree, file: SourceFile, named: str) -> Iterator[io.Buf
         head = stream.read(HEAD_BYTES)
         wide = wide_encoding_of(head, named)
         _, mark = mark_of(head)
-        yield io.BufferedReader(_Transcoded(stream, head[mark:], wide), READ_BYTES)
+        is_mac = not wide and has_lone_returns(head)
+        yield io.BufferedReader(_Transcoded(stream, head[mark:], wide, is_mac), READ_BYTES)
 
 
 class _Transcoded(io.RawIOBase):
     """A stream after its head, as UTF-8."""
 
-    def __init__(self, stream: IO[bytes], head: bytes, wide: str) -> None:
+    def __init__(self, stream: IO[bytes], head: bytes, wide: str, is_mac: bool) -> None:
         self._stream = stream
+        self._is_mac = is_mac
         self._head: bytes = head
         # Half a pair of surrogates costs a character.
         self._decoder = codecs.getincrementaldecoder(wide)("replace") if wide else None
@@ -79,7 +88,7 @@ class _Transcoded(io.RawIOBase):
             self._head = b""
             self._has_ended = not data
             if self._decoder is None:
-                self._ready = data
+                self._ready = data.replace(b"\r", b"\n") if self._is_mac else data
             else:
                 text = self._decoder.decode(data, final=self._has_ended)
                 self._ready = text.encode("utf-8", "replace")
