@@ -63,6 +63,7 @@ class IngestResult:
     was_live: bool  # before the run
     dead_letters_file: str = ""  # empty if there were none
     remarks: dict[str, int] = field(default_factory=dict)  # documents, by what is told of them
+    reading: dict[str, Any] = field(default_factory=dict)  # which fields are what
 
 
 def make_plan(config: Config) -> Plan:
@@ -233,6 +234,7 @@ def ingest(
         was_live=was_live,
         dead_letters_file=letters_file,
         remarks=totals.remarks,
+        reading=dict(record.reading()),
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -16,6 +16,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
@@ -55,6 +56,7 @@ class SyncResult:
     dead_letters_file: str  # empty if there were none
     seconds: dict[str, float]  # by phase
     remarks: dict[str, int]  # documents of the corpus, by what is told of them
+    reading: dict[str, Any]  # which fields are what
 
 
 @task(**AGAIN)
@@ -146,14 +148,17 @@ def sync(
     with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
+        types = {**record.reading().get("types", {}), **config.corpus.types}
         if only is not None:
             config = with_share(config, record)
         scope = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
         compared = clock.time("compare", lambda: compare(config, record, scope))
         letters = list(compared.dead_letters)
         done, manifest = Applied(record, 0, 0), compared.manifest
+        remarks = dict(compared.remarks)
         if manifest is not None:
-            clock.time("embed", lambda: embed(config, record, manifest))
+            totals = clock.time("embed", lambda: embed(config, record, manifest))
+            add_counts(remarks, totals.remarks)  # of texts that are too long; compare told the rest
             dead = compared.difference.num_dead_letters
             done = clock.time("apply", lambda: apply(config, record, manifest, dead))
             letters += _letters_of_shards(config, record, manifest)
@@ -176,7 +181,8 @@ def sync(
         dead_letters=num_set_aside(letters),
         dead_letters_file=letters_file,
         seconds=clock.seconds,
-        remarks=dict(compared.remarks),
+        remarks=remarks,
+        reading={**record.reading(), "types": types},
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -64,5 +64,5 @@ def ingest(
             "seconds": seconds_by_phase(result["seconds"]),
         }
     )
-    print_remarks(result["remarks"])
+    print_remarks(result["remarks"], result["reading"])
     out.print('next: `mrag search "..."`')

@@ -84,5 +84,5 @@ def plan(
             "version": f"{manifest.index} {manifest.version}",
         }
     )
-    print_remarks(estimate.remarks, "documents of the sample")
+    print_remarks(estimate.remarks, manifest.reading(), "documents of the sample")
     out.print("next: `mrag ingest` with the same arguments")

@@ -69,4 +69,4 @@ def run_sync(
             "seconds": seconds_by_phase(result["seconds"]),
         }
     )
-    print_remarks(result["remarks"])
+    print_remarks(result["remarks"], result["reading"])

@@ -31,6 +31,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from mrag_pipeline.domain.remarks import types_told
+
 # Control characters but tab and newline, as their signs (ESC as ␛); the rest as a
 # replacement character: C1 controls, line separators, half surrogate pairs, tags, and what
 # changes the direction of writing, which can show a text as another one.
@@ -136,8 +138,18 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     out.print(table)
 
 
-def print_remarks(remarks: Mapping[str, int], of: str = "documents") -> None:
-    """A line for each thing that is to be told of some documents, the most frequent first."""
+def print_remarks(
+    remarks: Mapping[str, int], reading: Mapping[str, Any], of: str = "documents"
+) -> None:
+    """What is to be told of how the corpus was read, and of some of its documents.
+
+    Args:
+        remarks: how many documents, by what is told of them; reading: how fields were read.
+        of: what the numbers count.
+    """
+    types = types_told(reading.get("types", {}))
+    if types:
+        out.print(line(("yellow", "note"), f" fields read as {types} (corpus.types sets others)"))
     for text, number in sorted(remarks.items(), key=lambda item: -item[1]):
         out.print(line(("yellow", "note"), f" {text} ({of}: {number:,})"))
 

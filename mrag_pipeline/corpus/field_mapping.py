@@ -61,9 +61,6 @@ class FieldMapping:
             parts.append("metadata <- all other short values")
         elif self.metadata:
             parts.append(f"metadata <- {', '.join(self.metadata)}")
-        for kind in sorted(set(self.types.values())):
-            of_kind = [repr(name) for name, named in self.types.items() if named == kind]
-            parts.append(f"{kind}: {', '.join(of_kind)}")
         return ", ".join(parts)
 
     def document(self, record: Record, max_bytes: int) -> Document | DeadLetter:

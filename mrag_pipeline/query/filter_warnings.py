@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from mrag_pipeline.domain.filter_fields import (
     KINDS,
+    Holding,
     compared_kinds,
     fields_of,
     holds,
+    holds_in_list,
     kind_in,
     unmatched,
 )
@@ -46,9 +48,15 @@ def filter_warnings(
     for field, kinds in compared_kinds(question.filter).items():
         if field in given or any(kind_in(row, field) in kinds for row in found):
             continue
-        held = [kind for kind in KINDS if exists(holds(field, kind))]
+        held: list[Holding] = [kind for kind in KINDS if exists(holds(field, kind))]
+        if not kinds.isdisjoint(held):
+            continue
+        ids = index.matching(collection, visible or _EVERY, limit=_SAMPLE).tolist()
+        sample = list(index.chunks(collection, ids).values())
+        in_list = holds_in_list(question.filter, field)
+        is_seen = any(kind_in(row, field) == "list" for row in sample)
+        if is_seen or (in_list is not None and exists(in_list)):
+            held.append("list")
         if kinds.isdisjoint(held):
-            ids = index.matching(collection, visible or _EVERY, limit=_SAMPLE).tolist()
-            known = fields_of(list(index.chunks(collection, ids).values()))
-            warnings.append(unmatched(field, kinds, held, known))
+            warnings.append(unmatched(field, kinds, held, fields_of(sample)))
     return warnings

@@ -16,6 +16,8 @@ from pathlib import Path
 from tests.fuzz.check import check
 from tests.fuzz.mutations import SUFFIXES, mutated
 
+_TOLD_EVERY_S = 300
+
 
 def cpu_s() -> float:
     """CPU seconds of this process and of the extraction processes that have ended."""
@@ -30,7 +32,11 @@ def main(limit_s: float, seed: int) -> int:
     """Runs until the limit; returns the exit code."""
     counts: Counter[str] = Counter()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    told_s = _TOLD_EVERY_S
     while cpu_s() < limit_s:
+        if cpu_s() > told_s:
+            print(f"{cpu_s():.0f} CPU seconds: {dict(sorted(counts.items()))}", flush=True)
+            told_s += _TOLD_EVERY_S
         seed += 1
         chance = random.Random(seed)
         suffix = chance.choice(SUFFIXES)

@@ -25,7 +25,9 @@ from tests.fuzz.mutations import MARK
 from tests.support.builds import Build
 
 MAX_S = 10.0  # CPU seconds that reading a file of at most 400 kB twice may take
-_BEGINNING = re.compile(r'\{\s*"id": "d\d|^\d+[,;\t]T\d', re.MULTILINE)  # of a record
+_BEGINNING = re.compile(
+    r'(?:^|[\[}],?)\s*\{\s*"id": "d\d|^\d+[,;\t]T\d', re.MULTILINE
+)  # of a record
 _ONE_EACH = (".txt", ".md", ".rst", ".html")  # files that are a document each
 
 

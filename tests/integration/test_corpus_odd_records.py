@@ -74,6 +74,18 @@ def test_a_name_that_stands_twice_is_told(tmp_path: Path) -> None:
     assert remarks([item]) == ["field 'text' stands twice: the last one counts"]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_quote_in_a_name_counts_what_it_takes_in(tmp_path: Path, indent: int | None) -> None:
+    """Where objects stand in a row, until a quote sets it right."""
+    rows = [json.dumps({"id": f"d{i}", "text": f"text {i}"}, indent=indent) for i in range(6)]
+    rows[1] = rows[1].replace('"id"', '"i"d"')
+    rows[4] = rows[4].replace('"text"', '"te"xt"')
+    found = read(written(tmp_path / "a.json", "[" + ",".join(rows) + "]"))
+    [swallowed] = [item.num_documents for item in found if isinstance(item, DeadLetter)]
+    assert swallowed == 4
+    assert texts(found) == ["text 0", "text 5"]
+
+
 def test_an_open_quote_in_an_array_counts_the_objects_that_it_takes_in(tmp_path: Path) -> None:
     """They are set aside with it, and count towards the share that stops a run."""
     rows = [*LINES[:1], '{"id": "bad", "text": "open}', *LINES[1:3], '{"id": "z", "text": "a"b"}']
@@ -118,6 +130,16 @@ def test_odd_tables_are_read(tmp_path: Path, data: str, right: list[str]) -> Non
     """Line ends of old Macs, spaces around names, a column without a name."""
     path = written(tmp_path / "a.csv", data)
     assert texts(read(path)) == texts(read(path, 1)) == right
+
+
+def test_a_table_of_single_digits_is_not_taken_for_utf16(tmp_path: Path) -> None:
+    """Every other byte of it is a tab, as of Devanagari in UTF-16."""
+    names = ["text", *(f"n{i}" for i in range(40))]
+    rows = ["\t".join([str(row % 10)] * 41) for row in range(30)]
+    found = read(written(tmp_path / "a.tsv", "\n".join(["\t".join(names), *rows])))
+    assert texts(found) == [str(row % 10) for row in range(30)]
+    digits = "\t".join("1" * 200)
+    assert texts(read(written(tmp_path / "b.txt", digits))) == [digits]
 
 
 def test_a_column_without_a_name_is_told(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.remarks import types_told
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, MragError
 from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import CorpusSpec
@@ -147,12 +148,13 @@ def csv_file(path: Path, *rows: dict[str, str]) -> Path:
 
 
 def test_the_columns_of_csv_files_have_types(tmp_path: Path) -> None:
-    """Of all files of the corpus; the plan's description says them."""
+    """Of all files of the corpus; the reading says them, as the plan and the ingest print it."""
     one = {"id": "1", "text": "x", "year": "2020", "price": "1.5", "zip": "0311", "flag": "true"}
     csv_file(tmp_path / "a.csv", one, {**one, "id": "2", "year": "", "price": "-2e-3"})
     csv_file(tmp_path / "b.csv", {**one, "id": "3", "flag": "FALSE"})
     reader = open_corpus(CorpusSpec(str(tmp_path)))
-    assert "boolean: 'flag', number: 'year', 'price'" in reader.describe()
+    told = types_told(reader.reading()["types"])
+    assert told == "boolean: 'flag', number: 'price', 'year'"
     first, second, third = documents(reader)[0]
     assert first.metadata == {"year": 2020, "price": 1.5, "zip": "0311", "flag": True}
     assert second.metadata == {"price": -0.002, "zip": "0311", "flag": True}

@@ -43,6 +43,7 @@ _CONTENT_TYPE = re.compile(rb"""http-equiv\s*=\s*["']?\s*content-type""", re.IGN
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b")
 _HIGH_BYTES = bytes(code for code in range(32) if code not in b"\n\r")
 _PRINTABLE = bytes(range(32, 127))
+_ASCII_TEXT = _PRINTABLE + b"\t\n\r"
 _LONE = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x80-\x9f]")
 
 
@@ -69,6 +70,8 @@ def wide_encoding(data: bytes) -> str:
     is_too_short = len(head) < 8 and (len(data) % 2 == 1 or 0 not in head)
     if not head or is_too_short or len(head.translate(None, _HIGH_BYTES)) == len(head):
         return ""
+    if 0 not in head and _share(head, _ASCII_TEXT) > 0.97:
+        return ""  # a table of single digits and tabs also has few different high bytes
     if 2 * head.count(0) > len(head):
         for name in ("utf-32-le", "utf-32-be"):
             if len(head) % 4 == 0 and _plain(head, name):

@@ -9,12 +9,17 @@ from mrag_pipeline.corpus.formats.charset import NotText, decoded_record
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.domain.documents import DeadLetter
 
-_BEGINNING = re.compile(rb'\s*\{\s*("[^"]{0,100}")')
+_BEGINNING = re.compile(r'\{\s*("[^"]{0,100}")\s*:(?!\s*[\[{])')
 _MAX_DIGITS = 4_000  # of an integer that Python turns into a number
 
 
 def json_record(
-    data: bytes, encoding: str, source: str, place: str = "", expected: str = "an object"
+    data: bytes,
+    encoding: str,
+    source: str,
+    place: str = "",
+    expected: str = "an object",
+    first_name: bytes = b"",
 ) -> Record | DeadLetter:
     """The record, or a dead letter that says why there is none.
 
@@ -24,6 +29,7 @@ def json_record(
         encoding: of the settings; "" if they name none.
         source: where the record is, for people; place: where within the source, or "".
         expected: what should stand there, for messages.
+        first_name: of the file's first object, by which others are recognised; b"" if unknown.
     """
     repeated: list[str] = []
 
@@ -50,18 +56,27 @@ def json_record(
             return Record(values, source, tuple(remarks))
         reason = f"a JSON {_KINDS.get(type(values), 'number')}, expected {expected}"
         return rejected(source, _placed(reason, place), data)
-    return rejected(source, _placed(reason, place), data, num_documents=num_objects(data))
+    number = num_objects(data, first_name)
+    return rejected(source, _placed(reason, place), data, num_documents=number)
 
 
-def num_objects(data: bytes) -> int:
+def first_name(text: str) -> bytes:
+    """The name, in its quotes, that the first object of a JSON text begins with; b"" without one.
+
+    Of an object that holds the records, the name that the first of them begins with.
+    """
+    found = _BEGINNING.search(text)
+    return found[1].encode("utf-8", "replace") if found else b""
+
+
+def num_objects(data: bytes, first_name: bytes) -> int:
     """How many records seem to stand in bytes that are no JSON: a quote left open takes in others.
 
-    Objects after another that begin with the same name as the first, at least one.
+    The first, and those objects after another that begin with the name given.
     """
-    first = _BEGINNING.match(data)
-    if first is None:
+    if not first_name:
         return 1
-    return 1 + len(re.findall(rb"\}\s*,?\s*\{\s*" + re.escape(first[1]), data))
+    return 1 + len(re.findall(rb"\}\s*,?\s*\{\s*" + re.escape(first_name), data))
 
 
 def _placed(reason: str, place: str) -> str:

@@ -31,7 +31,13 @@ class JsonValues:
     fixed_fields = False
     mapping = None
 
-    def __init__(self, request: FileRequest, layout: JsonLayout) -> None:
+    def __init__(self, request: FileRequest, layout: JsonLayout, first_name: bytes) -> None:
+        """Opens nothing yet.
+
+        Args:
+            first_name: of the first record, in its quotes.
+        """
+        self._first_name = first_name
         self.name = layout.value
         self._is_wrapped = layout is JsonLayout.WRAPPED
         self._limit = request.spec.max_document_bytes
@@ -64,9 +70,10 @@ class JsonValues:
         place = f"line {piece.line}, byte {piece.start}"
         if piece.num_bytes > self._limit:
             reason = f"it has {piece.num_bytes:,} bytes, expected at most {self._limit:,} ({place})"
-            yield rejected(source, reason, piece.data, num_documents=num_objects(piece.data))
+            number = num_objects(piece.data, self._first_name)
+            yield rejected(source, reason, piece.data, num_documents=number)
             return
-        item = json_record(piece.data, self._encoding, source, place)
+        item = json_record(piece.data, self._encoding, source, place, first_name=self._first_name)
         if isinstance(item, Record) or not self._is_wrapped or not _is_json(piece.data):
             yield item  # the lists of a wrapping object may hold anything else
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.json_layout import JsonLayout, json_layout
-from mrag_pipeline.corpus.formats.json_record import json_record, num_objects
+from mrag_pipeline.corpus.formats.json_record import first_name, json_record, num_objects
 from mrag_pipeline.corpus.formats.json_values import JsonValues
 from mrag_pipeline.corpus.formats.lines import Line, buffered, lines, skip_line
 from mrag_pipeline.corpus.formats.utf8_stream import (
@@ -41,11 +41,17 @@ class JsonLines:
     fixed_fields = False
     mapping = None
 
-    def __init__(self, request: FileRequest, is_wide: bool) -> None:
+    def __init__(self, request: FileRequest, is_wide: bool, first_name: bytes) -> None:
+        """Opens nothing yet.
+
+        Args:
+            is_wide: in UTF-16 or UTF-32; first_name: of the first record, in its quotes.
+        """
+        self._first_name = first_name
         self._limit = request.spec.max_document_bytes
         self._encoding = request.spec.encoding
         self._bookmark = request.bookmark
-        self._is_wide = is_wide  # in UTF-16 or UTF-32
+        self._is_wide = is_wide
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
@@ -97,16 +103,17 @@ class JsonLines:
     def _record(self, line: Line, source: str) -> Iterator[Record | DeadLetter]:
         # Files that were joined have a mark in the middle.
         data = line.data.removeprefix(BOM_UTF8)
+        name = self._first_name
         if line.too_long:
             reason = f"the line has {line.num_bytes:,} bytes, expected at most {self._limit:,}"
-            yield rejected(source, reason, data, num_documents=num_objects(data))
+            yield rejected(source, reason, data, num_documents=num_objects(data, name))
             return
         data = data.strip(_AROUND)
         if data.endswith(b"},"):  # an array of which only the brackets were taken away
             data = data[:-1]
         if data:
             expected = "an object on each line"
-            yield json_record(data, self._encoding, source, expected=expected)
+            yield json_record(data, self._encoding, source, expected=expected, first_name=name)
 
 
 def open_json(request: FileRequest) -> JsonLines | JsonValues:
@@ -116,13 +123,14 @@ def open_json(request: FileRequest) -> JsonLines | JsonValues:
     """
     head = head_of(request)
     wide = wide_encoding_of(head, request.spec.encoding)
-    layout = _layout_of(head, wide, request.spec.text_field)
+    layout, name = _shown_by(head, wide, request.spec.text_field)
     if layout is JsonLayout.LINES:
-        return JsonLines(request, bool(wide))
-    return JsonValues(request, layout)
+        return JsonLines(request, bool(wide), name)
+    return JsonValues(request, layout, name)
 
 
 @lru_cache(maxsize=4)  # asked for each slice of a file
-def _layout_of(head: bytes, wide: str, text_field: str) -> JsonLayout:
+def _shown_by(head: bytes, wide: str, text_field: str) -> tuple[JsonLayout, bytes]:
+    """The layout, and the name that the first record begins with."""
     text = head.decode(wide or "utf-8", "replace").removeprefix("\ufeff")
-    return json_layout(text, len(head) < HEAD_BYTES, text_field)
+    return json_layout(text, len(head) < HEAD_BYTES, text_field), first_name(text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.chunking import chunks_of, embedded_text
-from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.documents import Chunk, DeadLetter, Document
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.errors import EmptyCorpus
@@ -38,6 +38,7 @@ class Estimate:
     remarks: Mapping[str, int]  # of the sample's documents
     longest_text: int  # of the sample's, in tokens, title included
     num_long_texts: int  # of the sample's: longer than the encoder reads
+    longest_title: int  # the most tokens that a title adds to one of these
 
 
 def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmenter) -> Estimate:
@@ -75,8 +76,12 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
     num_bytes = sum(shard.num_bytes for shard in shards)
     by_bytes = num_bytes / max(1, sum(shard.num_bytes for shard in sampled))
     by_chars = by_bytes * num_chars / max(1, cut_chars)
-    texts = _embedded(cut_documents, manifest.chunking, segmenter)
+    made = _chunks(cut_documents, manifest.chunking, segmenter)
+    texts = [embedded_text(chunk, manifest.chunking) for chunk in made]
     lengths = segmenter.count_tokens(texts)
+    long = [at for at, length in enumerate(lengths) if length > segmenter.room()]
+    bare = segmenter.count_tokens([made[at].text for at in long])
+    titles = (lengths[at] - alone for at, alone in zip(long, bare, strict=True))
     num_chunks, num_tokens, text_bytes = len(texts), sum(lengths), sum(map(len, texts))
     card = manifest.encoder
     chunks = math.ceil(num_chunks * by_chars)
@@ -94,7 +99,8 @@ def estimate_build(manifest: Manifest, reader: CorpusReader, segmenter: Segmente
         exact=is_all and num_chars == cut_chars,
         remarks=remarks,
         longest_text=max(lengths, default=0),
-        num_long_texts=sum(length > segmenter.room() for length in lengths),
+        num_long_texts=len(long),
+        longest_title=max(titles, default=0),
     )
 
 
@@ -112,12 +118,11 @@ def _no_document(
     return error
 
 
-def _embedded(
+def _chunks(
     documents: Sequence[Document], chunking: ChunkingSpec, segmenter: Segmenter
-) -> list[str]:
-    """What is embedded of the documents, a text for each chunk."""
+) -> list[Chunk]:
     return [
-        embedded_text(chunk, chunking)
+        chunk
         for document in documents
         for chunk in chunks_of(document, segmenter.passages(document.text), chunking)
     ]

@@ -140,7 +140,7 @@ def _check_titles(chunking: ChunkingSpec, estimate: Estimate, room: int, model: 
     """Refuses chunks that leave no room for the title: the end of their text would not be read."""
     if not estimate.num_long_texts:
         return
-    fitting = chunking.max_tokens - (estimate.longest_text - room)
+    fitting = min(room - estimate.longest_title, chunking.max_tokens - 1)
     shorter = f"chunking.max_tokens = {fitting} or less, " if fitting >= MIN_CHUNK_TOKENS else ""
     raise PlanRefused(
         f"{estimate.num_long_texts:,} of the sampled texts, titles included, are longer than "

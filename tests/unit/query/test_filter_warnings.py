@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,21 @@ from mrag_pipeline.domain.filter_fields import fields_of
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.filter_warnings import filter_warnings
-from tests.support.query_world import WORLD
+from tests.support.query_world import WORLD, World, random_chunks
 
 SHELF_A, YEAR = Condition("metadata.shelf", "eq", "a"), Condition("metadata.year", "ge", 2005)
 
 
-def warnings_of(wanted: Filter, **given: Any) -> tuple[str, ...]:
-    [answer] = WORLD.searcher().search([WORLD.question("dog", filter=wanted, **given)])
+TAGGED = World(
+    [
+        replace(chunk, metadata={**chunk.metadata, "tags": ["x", chunk.metadata["year"]]})
+        for chunk in random_chunks()
+    ]
+)
+
+
+def warnings_of(wanted: Filter, world: World = WORLD, **given: Any) -> tuple[str, ...]:
+    [answer] = world.searcher().search([world.question("dog", filter=wanted, **given)])
     return answer.warnings
 
 
@@ -98,6 +107,7 @@ def test_a_field_within_an_object_is_suggested_as_a_filter_names_it() -> None:
         "document_id",
         "title",
         r"metadata.owner.e\.mail",
+        "metadata.tags",
         "metadata.year",
     ]
 
@@ -106,3 +116,48 @@ def test_no_filter_has_no_warning() -> None:
     """And asks nothing."""
     question = WORLD.question("dog")
     assert filter_warnings(NotAsked(), "chunks", question, []) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["x", 2003, "never there"])
+def test_contains_on_a_list_is_no_reason_to_warn(value: Any) -> None:
+    """Whether it has hits or none."""
+    assert warnings_of(Condition("metadata.tags", "contains", value), TAGGED) == ()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Condition("metadata.tags", "eq", "x"),
+        Condition("metadata.tags", "in", ("x", "y")),
+        Not(Condition("metadata.tags", "eq", "never there")),
+        Condition("metadata.tags", "exists"),
+    ],
+)
+def test_a_list_that_is_compared_as_a_value_is_told_of_contains(wanted: Filter) -> None:
+    """The field is there: to say that no document has it would send the user astray."""
+    [warning] = warnings_of(wanted, TAGGED)
+    assert "documents have only lists in it" in warning
+    assert "`contains` looks into lists" in warning
+
+
+def test_a_list_is_noticed_by_its_values_where_the_first_documents_have_none() -> None:
+    """The sample is of 32 documents; the index is asked for the value too."""
+    last = TAGGED.chunks[-1]
+    plain = random_chunks()[:-1]
+    world = World([*plain, replace(last, document_id="zz")])
+    [warning] = warnings_of(Condition("metadata.tags", "eq", "x"), world)
+    assert "`contains` looks into lists" in warning
+
+
+def test_contains_on_a_field_that_no_document_has_is_a_warning() -> None:
+    """As for the other conditions, with the nearest name."""
+    [warning] = warnings_of(Condition("metadata.tgas", "contains", "x"), TAGGED)
+    assert "no document has the field metadata.tgas" in warning
+    assert "did you mean metadata.tags?" in warning
+
+
+def test_contains_on_a_field_without_lists_is_told_of_eq() -> None:
+    """It never looks into a text."""
+    [warning] = warnings_of(Condition("metadata.shelf", "contains", "a"))
+    assert "looks for lists in metadata.shelf, but documents have only strings" in warning
+    assert "use `eq`" in warning
