@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,10 +121,11 @@ def evaluate(
     shared.load()  # a wrong config fails before a server is started
     config_file, settings = shared.for_flow()
 
-    def flow() -> EvaluateResult:
+    def prepare() -> Callable[[], EvaluateResult]:
         from mrag_pipeline.flows.evaluate import evaluate as evaluate_flow
 
-        return evaluate_flow(
+        return partial(
+            evaluate_flow,
             data_set=data_set,
             queries_file=str(queries) if queries else None,
             qrels_file=str(qrels) if qrels else None,
@@ -138,7 +141,7 @@ def evaluate(
             export=str(export) if export else None,
         )
 
-    result = run_flow("Prefect", flow, shared.json)
+    result = run_flow(prepare, shared.json)
     if shared.json:
         print_json(result.evaluation.to_dict() | {"files": [str(path) for path in result.files]})
         return

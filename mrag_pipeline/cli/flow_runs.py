@@ -15,17 +15,21 @@ from mrag_pipeline.ports import Progress
 T = TypeVar("T")
 
 
-def run_flow(starting: str, flow: Callable[[], T], json: bool) -> T:
+def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
     """The flow's result, its progress shown; what it starts ends with this process.
 
     Args:
-        starting: what is started if no server is configured, such as "Prefect and Ray".
-        flow: imports the flow and calls it, so that the user is told before the slow import.
+        prepare: imports the flow, and what else it will need, while a local Prefect server
+            starts if none is configured; returns the call.
     """
     orphans.guard()
     if not os.environ.get("PREFECT_API_URL"):
-        err.print(f"starting a local {starting} ...", style="dim")
-    with _shown_progress(json) as progress:
+        err.print("starting a local Prefect ...", style="dim")
+    from mrag_pipeline.flows.prefect_server import reporting_to, start_server  # takes a while
+
+    server = start_server()
+    flow = prepare()
+    with reporting_to(server), _shown_progress(json) as progress:
         show_with(progress)
         return flow()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -38,14 +40,14 @@ def ingest(
     shared = shared.override("corpus", "uri", corpus).override("workers", "address", address)
     config = shared.load()  # a wrong config fails before a server is started
 
-    def flow() -> dict[str, Any]:
+    def prepare() -> Callable[[], dict[str, Any]]:
+        from mrag_pipeline import wiring
         from mrag_pipeline.flows.ingest import ingest as ingest_flow
 
-        return ingest_flow(*shared.for_flow(), not no_gate, wait)
+        wiring.import_libraries(config)
+        return partial(ingest_flow, *shared.for_flow(), not no_gate, wait)
 
-    workers = config.workers
-    starts_ray = workers.pool == "ray" and not workers.address
-    result = run_flow("Prefect and Ray" if starts_ray else "Prefect", flow, shared.json)
+    result = run_flow(prepare, shared.json)
     if shared.json:
         print_json(result)
         return

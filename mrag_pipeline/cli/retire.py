@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -34,12 +36,12 @@ def retire(
     """
     shared.load()  # a wrong config fails before a server is started
 
-    def flow() -> dict[str, Any]:
+    def prepare() -> Callable[[], dict[str, Any]]:
         from mrag_pipeline.flows.retire import retire as retire_flow
 
-        return retire_flow(*shared.for_flow(), keep, version, wait)
+        return partial(retire_flow, *shared.for_flow(), keep, version, wait)
 
-    result = run_flow("Prefect", flow, shared.json)
+    result = run_flow(prepare, shared.json)
     if shared.json:
         print_json(result)
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -47,14 +49,16 @@ def run_sync(
     Args:
         only: document ids or sources; no other document is read or removed. None: all.
     """
-    shared.load()  # a wrong config fails before a server is started
+    config = shared.load()  # a wrong config fails before a server is started
 
-    def flow() -> dict[str, Any]:
+    def prepare() -> Callable[[], dict[str, Any]]:
+        from mrag_pipeline import wiring
         from mrag_pipeline.flows.sync import sync as sync_flow
 
-        return sync_flow(*shared.for_flow(), allow_deletes, only, wait_s)
+        wiring.import_libraries(config)
+        return partial(sync_flow, *shared.for_flow(), allow_deletes, only, wait_s)
 
-    result = run_flow("Prefect", flow, shared.json)
+    result = run_flow(prepare, shared.json)
     if shared.json:
         print_json(result)
         return

@@ -1,4 +1,7 @@
-"""Decides how many workers a machine runs. Pure: the machine's figures are arguments."""
+"""Decides where shards are embedded, and by how many workers.
+
+Pure: the machine's figures are arguments.
+"""
 
 from __future__ import annotations
 
@@ -36,3 +39,14 @@ def plan_workers(
     # A float: the memory of a cluster is unknown, that is infinity.
     by_memory = memory_bytes / worker_bytes if worker_bytes > 0 else by_cores
     return WorkerPlan(spec.count or max(1, int(min(by_cores, by_memory))), False, spec.threads, 0.0)
+
+
+def is_worth_a_cluster(spec: WorkersSpec, num_bytes: int) -> bool:
+    """Whether Ray embeds the shards: False if this process is done before Ray has started.
+
+    Args:
+        num_bytes: of source, in all shards of the plan.
+    """
+    if spec.pool == "auto":
+        return bool(spec.address) or num_bytes > spec.serial_mb * 1_000_000
+    return spec.pool == "ray"

@@ -1,9 +1,13 @@
-"""Opens the worker pool that a config names."""
+"""Opens the worker pool that a config names, or that the work is worth."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.worker_plan import is_worth_a_cluster
 from mrag_pipeline.ports import WorkerPool
 from mrag_pipeline.runtime.embedder import OpenEmbedder
 from mrag_pipeline.wiring.embedders import shard_embedder
@@ -12,14 +16,22 @@ from mrag_pipeline.wiring.embedders import shard_embedder
 def open_pool(
     config: Config, manifest: Manifest, open_embedder: OpenEmbedder = shard_embedder
 ) -> WorkerPool:
-    """The pool that `workers.pool` names; close it.
+    """The pool that `workers.pool` names; `auto` decides by the size of the plan. Close it.
 
     Raises: WorkerLost (no cluster), ConfigError (no GPU).
     """
-    if config.workers.pool == "serial":
+    if not is_worth_a_cluster(config.workers, sum(shard.num_bytes for shard in manifest.shards)):
         from mrag_pipeline.runtime.serial import SerialPool
 
-        return SerialPool(config, manifest, open_embedder)
+        return SerialPool(_on_all_cores(config), manifest, open_embedder)
     from mrag_pipeline.runtime.ray_pool import RayPool
 
     return RayPool(config, manifest, open_embedder)
+
+
+def _on_all_cores(config: Config) -> Config:
+    """With `auto`, one worker in place of one for each core; `serial` has the threads it names."""
+    if config.workers.pool != "auto":
+        return config
+    threads = max(config.workers.threads, os.cpu_count() or 1)
+    return config.model_copy(update={"workers": replace(config.workers, threads=threads)})

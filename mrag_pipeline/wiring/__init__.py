@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -70,6 +71,15 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
             batch_tokens=workers.batch_tokens,
             threads=threads,
         )
+
+
+def import_libraries(config: Config) -> None:
+    """Imports what embedding and the index will need: seconds, in a process that waits anyway."""
+    from mrag_pipeline.encoder.lean_imports import lean_imports
+
+    with lean_imports():
+        importlib.import_module("mrag_pipeline.encoder.transformer")
+    _store(config)
 
 
 def weights_hash(config: Config) -> str:
