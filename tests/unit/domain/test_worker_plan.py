@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.run_limits import too_many_dead
-from mrag_pipeline.domain.worker_plan import plan_workers
+from mrag_pipeline.domain.worker_plan import is_worth_a_cluster, plan_workers
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.workers import WorkersSpec
 
@@ -75,3 +75,21 @@ def test_the_config_can_allow_no_dead_letter() -> None:
     strict = IngestSpec(max_dead_letter_share=0.0, min_dead_letters=0)
     assert too_many_dead(strict, 1, 10**6)
     assert not too_many_dead(strict, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "num_bytes", "is_worth_it"),
+    [
+        (WorkersSpec(serial_mb=2.0), 2_000_000, False),
+        (WorkersSpec(serial_mb=2.0), 2_000_001, True),
+        (WorkersSpec(serial_mb=0.0), 1, True),
+        (WorkersSpec(address="auto"), 1, True),  # somebody has started a cluster for it
+        (WorkersSpec(pool="ray"), 1, True),
+        (WorkersSpec(pool="serial", address="auto"), 10**12, False),
+    ],
+)
+def test_a_small_corpus_needs_no_cluster(
+    spec: WorkersSpec, num_bytes: int, is_worth_it: bool
+) -> None:
+    """Only `auto` looks at the size; an address is a wish for the cluster there."""
+    assert is_worth_a_cluster(spec, num_bytes) is is_worth_it
