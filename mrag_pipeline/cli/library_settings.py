@@ -20,7 +20,7 @@ _DEFAULTS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Ray would replace builtins.print, which is a document of `pydoc:`.
     "RAY_TQDM_PATCH_PRINT": "0",
-    # torch's threads that wait do not spin: on a busy machine they take the time of the one at work.
+    # torch's waiting threads do not spin: on a busy machine they take time from the one at work.
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
