@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from mrag_pipeline.corpus.formats.charset import decoded_page, decoded_text
+from mrag_pipeline.corpus.formats.extracted import Extracted
 
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """What a file of prose holds."""
-
-    text: str
-    title: str = ""  # empty if it names none
-    fields: Mapping[str, object] = field(default_factory=dict)  # of its front matter
+PLAIN = (".txt",)
+MARKUP = (".md", ".markdown", ".rst", ".html", ".htm", ".xhtml")
+# Files that hold parts of their own: pages, slides, chapters, messages.
+DOCUMENTS = (".pdf", ".docx", ".pptx", ".xlsx", ".epub", ".eml", ".mbox", ".ipynb")
 
 
 def is_plain(suffix: str) -> bool:
     """Whether files with the suffix have no markup."""
-    return suffix not in (".html", ".htm", ".xhtml", ".md", ".markdown", ".rst")
+    return suffix not in (*MARKUP, *DOCUMENTS)
 
 
-def extract(data: bytes, suffix: str, encoding: str) -> Extracted:
-    """The text in a file's bytes.
+def extract(data: bytes, suffix: str, encoding: str) -> Iterator[Extracted]:
+    """The documents in a file's bytes, in their order: one, or one for each part with text.
 
     Args:
         suffix: lower case, with its dot.
@@ -31,20 +27,27 @@ def extract(data: bytes, suffix: str, encoding: str) -> Extracted:
     Raises: NotText, and what a parser raises.
     """
     # Imported when first needed: docutils takes a second.
+    if suffix in DOCUMENTS:
+        from mrag_pipeline.corpus.formats.documents.parts import parts_of
+
+        yield from parts_of(data, suffix)
+        return
     if suffix in (".html", ".htm", ".xhtml"):
         from mrag_pipeline.corpus.formats.page_text import page_text
 
         title, text = page_text(decoded_page(data, encoding))
-        return Extracted(text, title)
+        yield Extracted(text, title)
+        return
     text = decoded_text(data, encoding).replace("\r\n", "\n")
     if suffix in (".md", ".markdown"):
         from mrag_pipeline.corpus.formats.markdown_text import markdown_text
 
         title, text, fields = markdown_text(text.replace("\r", "\n"))
-        return Extracted(text, title, fields)
-    if suffix == ".rst":
+        yield Extracted(text, title, fields)
+    elif suffix == ".rst":
         from mrag_pipeline.corpus.formats.restructured_text import restructured_text
 
         title, text = restructured_text(text)
-        return Extracted(text, title)
-    return Extracted(text)
+        yield Extracted(text, title)
+    else:
+        yield Extracted(text)

@@ -16,16 +16,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import IO
 
 import psutil
 
 from mrag_pipeline.corpus.formats.charset import NotText
-from mrag_pipeline.corpus.formats.extraction import Extracted, extract
+from mrag_pipeline.corpus.formats.extracted import Extracted
+from mrag_pipeline.corpus.formats.extraction import extract
 
 _LOOK_EVERY_S = 0.2
 _STALLED = 20  # times the limit: a process that does nothing is ended too
 _READ_BYTES = 1 << 20
+_END = b"."  # the line after a file's last document
 
 
 class NotExtracted(Exception):
@@ -33,39 +37,43 @@ class NotExtracted(Exception):
 
 
 class ExtractionProcess:
-    """A process that extracts one document at a time; started when first needed."""
+    """A process that reads one file at a time; started when first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def extract(self, data: bytes, suffix: str, encoding: str, limit_s: float) -> Extracted:
+    def extract(
+        self, data: bytes, suffix: str, encoding: str, limit_s: float
+    ) -> Iterator[Extracted]:
         """As `extraction.extract`.
 
         Args:
-            limit_s: CPU seconds that the document may take.
+            limit_s: CPU seconds that each document of the file may take.
         Raises: NotExtracted.
         """
         with self._lock:
             process = self._running()
             request = {"suffix": suffix, "encoding": encoding, "num_bytes": len(data)}
+            is_done = False
             try:
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.write(data)
                 process.stdin.flush()
-                answer = _answer(process, limit_s)
+                answers = Answers(process, limit_s)
+                while (answer := answers.next()) != _END:
+                    if not answer:
+                        raise BrokenPipeError
+                    yield _result(answer)
+                is_done = True
             except BrokenPipeError:
-                answer = b""
-            except BaseException:
-                self._end()
-                raise
-            if not answer:
                 status = process.wait()
-                self._end()
-                raise NotExtracted(f"the parser's process ended with status {status}")
-        return _result(answer)
+                raise NotExtracted(f"the parser's process ended with status {status}") from None
+            finally:
+                if not is_done:  # also where the caller wants no more of the file
+                    self._end()
 
     def close(self) -> None:
         """Ends the process, if there is one."""
@@ -103,29 +111,39 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def _answer(process: subprocess.Popen[bytes], limit_s: float) -> bytes:
-    """The line that the process writes; b"" if it ended.
+class Answers:
+    """The lines that the process writes, each within its time."""
 
-    Raises: NotExtracted when the document takes too long.
-    """
-    assert process.stdout is not None
-    started, used_before = time.monotonic(), _cpu_s(process)
-    parts: list[bytes] = []
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if selector.select(_LOOK_EVERY_S):
-                part = os.read(process.stdout.fileno(), _READ_BYTES)
-                parts.append(part)
-                if not part:
-                    return b""
-                if part.endswith(b"\n"):
-                    return b"".join(parts)
-            stalled = time.monotonic() - started > _STALLED * limit_s
-            if stalled or _cpu_s(process) - used_before > limit_s:
-                raise NotExtracted(
-                    f"reading its markup takes more than {limit_s:g} s (corpus.max_document_s)"
-                )
+    def __init__(self, process: subprocess.Popen[bytes], limit_s: float) -> None:
+        self._process, self._limit_s = process, limit_s
+        self._unread = b""
+
+    def next(self) -> bytes:
+        """The next line, without its end; b"" if the process has ended.
+
+        Raises: NotExtracted when the document takes too long.
+        """
+        process = self._process
+        assert process.stdout is not None
+        started, used_before = time.monotonic(), _cpu_s(process)
+        parts = [self._unread]
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in parts[-1]:
+                if selector.select(_LOOK_EVERY_S):
+                    part = os.read(process.stdout.fileno(), _READ_BYTES)
+                    parts.append(part)
+                    if not part:
+                        return b""
+                    continue
+                stalled = time.monotonic() - started > _STALLED * self._limit_s
+                if stalled or _cpu_s(process) - used_before > self._limit_s:
+                    raise NotExtracted(
+                        f"reading its markup takes more than {self._limit_s:g} s "
+                        "(corpus.max_document_s)"
+                    )
+        line, _, self._unread = b"".join(parts).partition(b"\n")
+        return line
 
 
 def _cpu_s(process: subprocess.Popen[bytes]) -> float:
@@ -140,7 +158,7 @@ def _result(answer: bytes) -> Extracted:
     values = json.loads(answer)
     if "problem" in values:
         raise NotExtracted(values["problem"])
-    return Extracted(values["text"], values["title"], values["fields"])
+    return Extracted(**{**values, "remarks": tuple(values["remarks"])})
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
@@ -148,20 +166,23 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     while line := requests.readline():
         request = json.loads(line)
         data = requests.read(request["num_bytes"])
-        answers.write(json.dumps(_served(data, request)).encode() + b"\n")
+        for answer in _served(data, request):
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+        answers.write(_END + b"\n")
         answers.flush()
 
 
-def _served(data: bytes, request: dict[str, str]) -> dict[str, object]:
+def _served(data: bytes, request: dict[str, str]) -> Iterator[dict[str, object]]:
     try:
-        found = extract(data, request["suffix"], request["encoding"])
+        for found in extract(data, request["suffix"], request["encoding"]):
+            yield asdict(found)
     except NotText as error:
-        return {"problem": str(error)}
+        yield {"problem": str(error)}
     except Exception as error:
-        # Parsers of any input: whatever one of them raises, only this document is set aside.
+        # Parsers of any input: whatever one of them raises, only this file is set aside.
         reason = (str(error).splitlines() or [""])[0][:500]
-        return {"problem": f"no text could be extracted: {type(error).__name__}: {reason}"}
-    return {"text": found.text, "title": found.title, "fields": dict(found.fields)}
+        yield {"problem": f"no text could be extracted: {type(error).__name__}: {reason}"}
 
 
 EXTRACTION = ExtractionProcess()  # one for each process that reads

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mrag_pipeline.corpus.formats.delimited import open_delimited
+from mrag_pipeline.corpus.formats.extraction import DOCUMENTS, MARKUP, PLAIN
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.jsonl import open_json
 from mrag_pipeline.corpus.formats.parquet import open_parquet
@@ -45,9 +46,7 @@ FILE_FORMATS: dict[str, FileFormat] = {
     "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json),
     "json": FileFormat((".json",), open_json),
     "csv": FileFormat((".csv", ".tsv"), open_delimited, is_untyped=True),
-    "text": FileFormat(
-        (".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".xhtml"), open_text, is_prose=True
-    ),
+    "text": FileFormat((*PLAIN, *MARKUP, *DOCUMENTS), open_text, is_prose=True),
 }
 GENERATED: dict[str, GeneratedCorpus] = {
     "pydoc": GeneratedCorpus("pydoc", open_python_docs),

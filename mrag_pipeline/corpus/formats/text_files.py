@@ -1,4 +1,4 @@
-"""Text, Markdown, reStructuredText and HTML: each file is one document.
+"""Text, markup and documents such as PDF: each file, or each part of it, is one document.
 
 What is extracted from each: docs/corpora.md.
 """
@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from mrag_pipeline.corpus.field_mapping import FieldMapping
 from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.formats.charset import NotText
-from mrag_pipeline.corpus.formats.extraction import Extracted, extract, is_plain
+from mrag_pipeline.corpus.formats.extracted import Extracted
+from mrag_pipeline.corpus.formats.extraction import extract, is_plain
 from mrag_pipeline.corpus.formats.extraction_process import EXTRACTION, NotExtracted
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.record import Record, rejected
@@ -25,7 +26,7 @@ _PATH, _TITLE, _TEXT = "file path", "title", "file text"
 
 
 class TextFiles:
-    """One record for each file: its path, title and text, and the fields of its front matter."""
+    """One record for each file or part: its path, title and text, and the fields that it names."""
 
     name = "text"
     fixed_fields = False
@@ -45,7 +46,7 @@ class TextFiles:
         yield self.whole(file)
 
     def records(self, tree: FileTree, piece: Slice) -> Iterator[Record | DeadLetter]:
-        """The file's one record."""
+        """The file's one record, or one for each of its parts."""
         file = tree.find(piece.path)
         with tree.stream(file) as stream:
             data = stream.read(self._limit + 1)
@@ -55,18 +56,24 @@ class TextFiles:
             yield rejected(file.path, reason, data)
             return
         try:
-            found = self._extracted(data, file.suffix)
+            for found in self._extracted(data, file.suffix):
+                yield _record(found, file.path)
         except (NotText, NotExtracted) as error:
             yield rejected(file.path, str(error), data)
-            return
-        title = found.title or PurePosixPath(file.path).stem
-        own = {_PATH: file.path, _TITLE: title, _TEXT: found.text}
-        yield Record({**found.fields, **own}, file.path)
 
-    def _extracted(self, data: bytes, suffix: str) -> Extracted:
+    def _extracted(self, data: bytes, suffix: str) -> Iterator[Extracted]:
         if is_plain(suffix):
             return extract(data, suffix, self._encoding)
         return EXTRACTION.extract(data, suffix, self._encoding, self._limit_s)
+
+
+def _record(found: Extracted, path: str) -> Record:
+    place = f"{path}#{found.part}" if found.part else path
+    title = found.title or PurePosixPath(path).stem
+    if found.heading and found.heading != title:
+        title = f"{title}: {found.heading}"
+    own = {_PATH: place, _TITLE: title, _TEXT: found.text}
+    return Record({**found.fields, **own}, place, found.remarks)
 
 
 def open_text(request: FileRequest) -> TextFiles:
