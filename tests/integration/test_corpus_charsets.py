@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,30 @@ def test_a_named_encoding_that_does_not_fit_is_a_dead_letter(tmp_path: Path) -> 
     item = only(read(written(tmp_path / "a.txt", b"caf\x81\xff"), encoding="shift_jis"))
     assert isinstance(item, DeadLetter)
     assert item.reason.startswith("not cp932: ")
+
+
+@pytest.mark.parametrize("label", ["shift_jis", "gbk", "big5", "euc-kr", "iso-2022-jp"])
+@pytest.mark.parametrize("layout", ["[%s,\n%s]", "%s\n%s", '{"data": [%s, %s]}'])
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_json_in_an_east_asian_encoding_is_read_if_it_is_named(
+    tmp_path: Path, label: str, layout: str, suffix: str
+) -> None:
+    """Also where the last byte of a string is that of a backslash, and beside a file in UTF-8."""
+    word = {"gbk": "\u8a47", "big5": "\u529f", "euc-kr": "\ud55c"}.get(label, "\u8868")
+    rows = [json.dumps({"id": one, "text": f"x{word}"}, ensure_ascii=False) for one in "ab"]
+    written(tmp_path / f"a{suffix}", (layout % tuple(rows)).encode(label))
+    written(tmp_path / f"b{suffix}", layout % tuple(rows))
+    found = read(tmp_path, encoding=label)
+    assert [item.text for item in found if isinstance(item, Document)] == [f"x{word}"] * 4
+    assert read(tmp_path, 1, encoding=label) == found
+
+
+def test_bytes_that_a_named_encoding_does_not_have_cost_their_record(tmp_path: Path) -> None:
+    """No character is replaced without a word."""
+    data = '[{"text": "\u8868"}, {"text": "x\u8868"}]'.encode("shift_jis").replace(
+        b"x", b"\x85\x41"
+    )
+    good, bad = read(written(tmp_path / "a.json", data), encoding="shift_jis")
+    assert isinstance(good, Document)
+    assert isinstance(bad, DeadLetter)
+    assert "not UTF-8" in bad.reason

@@ -83,7 +83,7 @@ def wide_encoding(data: bytes) -> str:
         is_script = highs >= 0.3 and lows <= 0.4 * highs and _is_one_script(high_bytes)
         if is_script and _plain(head, name):
             return name
-    if _share(head, _PRINTABLE) > 0.65 or _is_utf8(head):
+    if _share(head, _PRINTABLE) > 0.65 or is_utf8(head):
         return ""
     # Chinese, Japanese and Korean: only spaces, line ends and `。` have such bytes.
     shapes = {name: _east_asian(head, name) for name in ("utf-16-le", "utf-16-be")}
@@ -242,7 +242,7 @@ def _share(data: bytes, among: bytes) -> float:
     return 1 - len(data.translate(None, among)) / max(1, len(data))
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
     """Whether it is UTF-8, control characters and all; its last character may be cut."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data)

@@ -78,13 +78,14 @@ class DelimitedFiles:
 
         Args:
             encoding: of the settings; "" if they name none.
-            is_changed: in UTF-16 or UTF-32, or with the line ends of old Macs; read as a
-                compressed file is: its bytes cannot be cut.
+            is_changed: in an encoding such as UTF-16, or with the line ends of old Macs; read as
+                a compressed file is: its bytes cannot be cut.
         """
         self._limit = max_record_bytes
         self._bookmark = bookmark or Bookmark()
         self._encoding = encoding
         self._is_changed = is_changed
+        self._of_record = "" if is_changed else encoding
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
@@ -158,7 +159,7 @@ class DelimitedFiles:
             yield rejected(source, reason, data, num_documents=row.num_lines)
             return
         try:
-            text = decoded_record(data, self._encoding)
+            text = decoded_record(data, self._of_record)
             values = parsed_row(text, header.delimiter)
         except NotText as error:
             yield rejected(source, str(error), data)
@@ -212,7 +213,7 @@ class DelimitedFiles:
             if row.data.strip() or row.open_quote:
                 break
         try:
-            text = decoded_record(row.data, self._encoding)
+            text = decoded_record(row.data, self._of_record)
             delimiter = delimiter or _delimiter(text)
             fields = tuple(parsed_row(text, delimiter))
         except (NotText, csv.Error) as error:

@@ -31,17 +31,21 @@ class JsonValues:
     fixed_fields = False
     mapping = None
 
-    def __init__(self, request: FileRequest, layout: JsonLayout, first_name: bytes) -> None:
+    def __init__(
+        self, request: FileRequest, layout: JsonLayout, first_name: bytes, is_wide: bool
+    ) -> None:
         """Opens nothing yet.
 
         Args:
             first_name: of the first record, in its quotes.
+            is_wide: in an encoding that cannot be cut, such as UTF-16.
         """
         self._first_name = first_name
         self.name = layout.value
         self._is_wrapped = layout is JsonLayout.WRAPPED
         self._limit = request.spec.max_document_bytes
         self._encoding = request.spec.encoding
+        self._of_record = "" if is_wide else request.spec.encoding
         self._bookmark = request.bookmark
 
     def whole(self, file: SourceFile) -> Slice:
@@ -73,7 +77,7 @@ class JsonValues:
             number = num_objects(piece.data, self._first_name)
             yield rejected(source, reason, piece.data, num_documents=number)
             return
-        item = json_record(piece.data, self._encoding, source, place, first_name=self._first_name)
+        item = json_record(piece.data, self._of_record, source, place, first_name=self._first_name)
         if isinstance(item, Record) or not self._is_wrapped or not _is_json(piece.data):
             yield item  # the lists of a wrapping object may hold anything else
 

@@ -45,13 +45,15 @@ class JsonLines:
         """Opens nothing yet.
 
         Args:
-            is_wide: in UTF-16 or UTF-32; first_name: of the first record, in its quotes.
+            is_wide: in an encoding that cannot be cut, such as UTF-16.
+            first_name: of the first record, in its quotes.
         """
         self._first_name = first_name
         self._limit = request.spec.max_document_bytes
         self._encoding = request.spec.encoding
         self._bookmark = request.bookmark
         self._is_wide = is_wide
+        self._of_record = "" if is_wide else request.spec.encoding
 
     def whole(self, file: SourceFile) -> Slice:
         """The file as one slice."""
@@ -113,7 +115,7 @@ class JsonLines:
             data = data[:-1]
         if data:
             expected = "an object on each line"
-            yield json_record(data, self._encoding, source, expected=expected, first_name=name)
+            yield json_record(data, self._of_record, source, expected=expected, first_name=name)
 
 
 def open_json(request: FileRequest) -> JsonLines | JsonValues:
@@ -126,7 +128,7 @@ def open_json(request: FileRequest) -> JsonLines | JsonValues:
     layout, name = _shown_by(head, wide, request.spec.text_field)
     if layout is JsonLayout.LINES:
         return JsonLines(request, bool(wide), name)
-    return JsonValues(request, layout, name)
+    return JsonValues(request, layout, name, bool(wide))
 
 
 @lru_cache(maxsize=4)  # asked for each slice of a file

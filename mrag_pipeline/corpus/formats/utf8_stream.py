@@ -1,7 +1,7 @@
 """A file's bytes from its start as UTF-8 without a mark, whatever it is written in.
 
-Only UTF-16 and UTF-32 are turned into UTF-8 here: they cannot be cut at a byte. Older encodings
-that hold ASCII are left to who decodes a record, so that a bad one costs that record.
+What cannot be cut at a byte is turned into UTF-8 here. Older encodings in which a byte of ASCII is
+always that character are left to who decodes a record, so that a bad one costs that record.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from functools import lru_cache
 from typing import IO
 
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
-from mrag_pipeline.corpus.formats.charset import codec_of, mark_of, wide_encoding
+from mrag_pipeline.corpus.formats.charset import codec_of, is_utf8, mark_of, wide_encoding
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.source_file import SourceFile
 
 HEAD_BYTES = 1 << 16
+_LIKE_ASCII = ("cp932", "gb18030", "big5hkscs", "iso2022_jp_ext")
 
 
 def head_of(request: FileRequest) -> bytes:
@@ -36,14 +37,23 @@ def head_of(request: FileRequest) -> bytes:
 
 @lru_cache(maxsize=4)  # asked for each slice of a file
 def wide_encoding_of(head: bytes, named: str) -> str:
-    """UTF-16 or UTF-32 if a file that begins so is written in it, else "".
+    """The encoding of a file that begins so, if its bytes cannot be cut as ASCII's can; else "".
+
+    UTF-16 and UTF-32; and, where the settings name them, encodings whose characters hold bytes
+    of quotes, brackets and backslashes: Shift_JIS, GBK, Big5, ISO-2022-JP.
 
     Args:
         named: the encoding of the settings; "" detects.
     """
-    name, _ = mark_of(head)
-    name = name or (codec_of(named) if named else wide_encoding(head))
-    return name if name.startswith(("utf-16", "utf-32")) else ""
+    mark, _ = mark_of(head)
+    name = mark or (codec_of(named) if named else wide_encoding(head))
+    if name.startswith(("utf-16", "utf-32")):
+        return name
+    if mark or name not in _LIKE_ASCII:
+        return ""
+    # The settings name what is not UTF-8: a file that is UTF-8 is read as that.
+    is_other = head.isascii() if name.startswith("iso2022") else not is_utf8(head)
+    return name if is_other else ""
 
 
 def has_lone_returns(head: bytes) -> bool:
@@ -73,8 +83,9 @@ class _Transcoded(io.RawIOBase):
         self._stream = stream
         self._is_mac = is_mac
         self._head: bytes = head
-        # Half a pair of surrogates costs a character.
-        self._decoder = codecs.getincrementaldecoder(wide)("replace") if wide else None
+        # Half a pair of surrogates costs a character; other bytes that are none, their record.
+        self._errors = "replace" if wide.startswith("utf") else "surrogateescape"
+        self._decoder = codecs.getincrementaldecoder(wide)(self._errors) if wide else None
         self._ready = b""
         self._has_ended = False
 
@@ -91,7 +102,7 @@ class _Transcoded(io.RawIOBase):
                 self._ready = data.replace(b"\r", b"\n") if self._is_mac else data
             else:
                 text = self._decoder.decode(data, final=self._has_ended)
-                self._ready = text.encode("utf-8", "replace")
+                self._ready = text.encode("utf-8", self._errors)
         size = min(len(view), len(self._ready))
         view[:size] = self._ready[:size]
         self._ready = self._ready[size:]

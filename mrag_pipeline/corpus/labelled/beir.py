@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrag_pipeline.corpus.labelled.qrels import labelled_by_grades, read_grades
+from mrag_pipeline.corpus.labelled.text_lines import lines_of
 from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.errors import BrokenFile, ConfigError
 
@@ -49,19 +50,18 @@ def _qrels(folder: Path) -> Path:
 
 
 def _queries(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-                query_id, text = str(values["_id"]), values["text"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise BrokenFile(
-                    f"{path}:{number}: not a query ({type(error).__name__}: {error})",
-                    '{"_id": "...", "text": "..."}',
-                    "correct the line",
-                ) from None
-            if not isinstance(text, str) or not text.strip():
-                raise BrokenFile(f"{path}:{number}: `text` is empty or not a string")
-            yield query_id, text
+    for number, line in enumerate(lines_of(path, "the queries of a BEIR set"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            query_id, text = str(values["_id"]), values["text"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BrokenFile(
+                f"{path}:{number}: not a query ({type(error).__name__}: {error})",
+                '{"_id": "...", "text": "..."}',
+                "correct the line",
+            ) from None
+        if not isinstance(text, str) or not text.strip():
+            raise BrokenFile(f"{path}:{number}: `text` is empty or not a string")
+        yield query_id, text

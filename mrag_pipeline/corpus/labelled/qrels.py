@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from mrag_pipeline.corpus.labelled.text_lines import lines_of
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
-from mrag_pipeline.errors import BrokenFile, CorpusNotFound, EmptyCorpus
+from mrag_pipeline.errors import BrokenFile, EmptyCorpus
 
 Grades = Mapping[str, Mapping[str, int]]  # by query id, by document id; above 0 is relevant
 
@@ -23,13 +24,7 @@ def read_grades(path: Path) -> Grades:
     Raises: CorpusNotFound; BrokenFile, naming the line.
     """
     grades: dict[str, dict[str, int]] = {}
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise CorpusNotFound(f"{path}: {error.strerror}", "a file of judgements") from None
-    except UnicodeDecodeError as error:
-        raise BrokenFile(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(path, "a file of judgements"), start=1):
         cells = line.split("\t") if line.count("\t") == 2 else line.split()
         if not cells or (number == 1 and cells[-1].strip().lower() in ("score", "relevance")):
             continue

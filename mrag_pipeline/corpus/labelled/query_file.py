@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrag_pipeline.corpus.labelled.text_lines import lines_of
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
-from mrag_pipeline.errors import BrokenFile, ConfigError, CorpusNotFound
+from mrag_pipeline.errors import BrokenFile, ConfigError
 
 _RELEVANCE = "an aspect is found when any of its documents is fetched"
 
@@ -35,12 +36,7 @@ def read_labelled(path: Path) -> LabelledSet:
 
     Raises: CorpusNotFound; BrokenFile, which names the line and its problem.
     """
-    try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise CorpusNotFound(
-            f"{path}: {error.strerror}", "a JSON Lines file of labelled queries", "check --queries"
-        ) from None
+    lines = lines_of(path, "a JSON Lines file of labelled queries: check --queries")
     queries, repeated = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -80,11 +76,9 @@ def write_labelled(labelled: LabelledSet, path: Path) -> None:
         ) from None
 
 
-def _query(line: bytes, location: str) -> tuple[LabelledQuery, bool]:
+def _query(line: str, location: str) -> tuple[LabelledQuery, bool]:
     try:
-        values = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _broken(location, f"not UTF-8: {error.reason} at byte {error.start}") from None
+        values = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise _broken(location, f"not JSON: {error}") from None
     if not isinstance(values, dict):

@@ -15,8 +15,9 @@ import re
 from pathlib import Path
 
 from mrag_pipeline.corpus.labelled.qrels import labelled_by_grades, read_grades
+from mrag_pipeline.corpus.labelled.text_lines import text_of
 from mrag_pipeline.domain.labelled_queries import LabelledSet
-from mrag_pipeline.errors import BrokenFile, CorpusNotFound
+from mrag_pipeline.errors import BrokenFile
 
 _TOPIC = re.compile(r"<top>(.*?)</top>", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"<num>\s*(?:Number:)?\s*([^\s<]+)", re.IGNORECASE)
@@ -37,11 +38,7 @@ def read_topics(path: Path) -> dict[str, str]:
 
     Raises: CorpusNotFound, BrokenFile.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CorpusNotFound(f"{path}: {error.strerror}", "a file of TREC topics") from None
-    text = content.decode("utf-8-sig", "replace")
+    text = text_of(path, "a file of TREC topics")
     topics = _tagged(text, path) if _TOPIC.search(text) else _by_lines(text, path)
     if not topics:
         raise BrokenFile(f"{path} holds no topic", "<top> ... </top>, or number and query by tab")
@@ -62,7 +59,7 @@ def _tagged(text: str, path: Path) -> dict[str, str]:
 
 def _by_lines(text: str, path: Path) -> dict[str, str]:
     topics = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         topic, tab, query = line.partition("\t")

@@ -62,10 +62,11 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_named(tmp_path: Path) -> None:
-    """A line in another encoding is refused, not guessed."""
+    """A line in another encoding than the others is refused, not guessed."""
     path = tmp_path / "q.jsonl"
-    path.write_bytes(GOOD.encode() + b'\n{"text": "caf\xe9", "relevant": ["a"]}')
-    with pytest.raises(BrokenFile, match=r"q\.jsonl:2: not UTF-8"):
+    good = GOOD.replace('"q"', '"\u00e9\u00e8\u00e0\u00fc\u00f6"').encode()
+    path.write_bytes(good + b'\n{"text": "caf\xe9", "relevant": ["a"]}')
+    with pytest.raises(BrokenFile, match=r"q\.jsonl: not UTF-8: .* at byte"):
         read_labelled(path)
 
 
