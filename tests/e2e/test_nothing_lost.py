@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -92,3 +93,17 @@ def test_chunks_that_leave_no_room_for_their_titles_are_refused(mrag: Mrag) -> N
     assert advised, refused.err
     allowed = mrag("plan", "tail.jsonl", *SERIAL, "-s", f"chunking.max_tokens={advised[-1]}")
     assert allowed.code == 0, allowed.err
+
+
+def test_an_evaluation_without_matplotlib_says_so_before_it_asks(
+    mrag: Mrag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And writes what it can."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    corpus, _, _ = json_lines()
+    assert mrag("ingest", corpus, *SERIAL).code == 0
+    Path("q.jsonl").write_text('{"text": "text number 3 of a harbour", "relevant": ["d3"]}\n')
+    asked = mrag("evaluate", "-q", "q.jsonl", "--strategies", "standard", "-o", "out", *SERIAL)
+    assert asked.code == 0, asked.err
+    assert asked.err.index("no plots: matplotlib is not installed") < asked.err.index("evaluate:")
+    assert {path.name for path in Path("out").iterdir()} == {"evaluation.json", "report.md"}

@@ -163,8 +163,8 @@ def test_json_in_an_east_asian_encoding_is_read_if_it_is_named(
 
 def test_bytes_that_a_named_encoding_does_not_have_cost_their_record(tmp_path: Path) -> None:
     """No character is replaced without a word."""
-    data = '[{"text": "\u8868"}, {"text": "x\u8868"}]'.encode("shift_jis").replace(
-        b"x", b"\x85\x41"
+    data = '[{"text": "\u8868"}, {"text": "~\u8868"}]'.encode("shift_jis").replace(
+        b"~", b"\x85\x41"
     )
     good, bad = read(written(tmp_path / "a.json", data), encoding="shift_jis")
     assert isinstance(good, Document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_a_report_is_json_a_page_and_plots(tmp_path: Path) -> None:
     page = written[1].read_text()
     assert all(f"![{name}]({name})" in page for name in names[2:])
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[2:])
+
+
+def test_without_matplotlib_the_rest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation of an hour is not lost for want of a plot; the page names none."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    written = write_report(evaluation(), PAPER, "mrag evaluate toy", tmp_path)
+    assert [path.name for path in written] == ["evaluation.json", "report.md"]
+    assert ".png" not in written[1].read_text()
 
 
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
