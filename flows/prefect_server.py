@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -25,8 +28,11 @@ from prefect.settings import (
 
 from mrag_pipeline.errors import ConfigError, TransientError
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_S = 5
 ATTEMPTS = 3  # another process may take the port first
+RESTARTS = 5
 _POLL_S = 0.05
 _STOP_S = 5.0
 
@@ -59,11 +65,16 @@ class LocalServer:
 
     Prefect would start the same one when a flow first needs it, after importing the server into
     this process too. Started here first, it comes up while this process imports other libraries.
+    It is out of reach of the terminal's Ctrl-C, which would end it before the run could report to
+    it, and is started again at its address when it dies: Prefect's clients ask for a minute.
     """
 
     def __init__(self) -> None:
         """Starts the server; `wait` waits for it."""
         self._attempts = 0
+        self._stopping = self._is_watched = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - the server writes to it
+        self._port = _free_port()
         self._start()
         atexit.register(self.stop)
 
@@ -80,15 +91,18 @@ class LocalServer:
         seconds = float(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
         until = time.monotonic() + seconds
         while True:
-            try:
-                return _ask(self.url)
-            except (URLError, TimeoutError, ConnectionError):
-                pass
+            with suppress(URLError, TimeoutError, ConnectionError):
+                _ask(self.url)
+                if not self._is_watched:
+                    self._is_watched = True
+                    Thread(target=self._watch, name="local-prefect", daemon=True).start()
+                return
             code = self._process.poll()
-            if code is not None and self._attempts < ATTEMPTS:
+            if code is not None and self._attempts < ATTEMPTS and not _is_free(self._port):
+                self._port = _free_port()
                 self._start()
             elif code is not None:
-                raise _not_started(f"ended with exit code {code}")
+                raise _not_started(f"ended with exit code {code}: {self._last_words()}")
             elif time.monotonic() > until:
                 raise _not_started(f"did not answer within {seconds:g} s")
             time.sleep(_POLL_S)
@@ -99,6 +113,7 @@ class LocalServer:
 
     def stop(self) -> None:
         """Ends the server; a second call does nothing."""
+        self._stopping = True
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
@@ -108,7 +123,6 @@ class LocalServer:
 
     def _start(self) -> None:
         self._attempts += 1
-        self._port = _free_port()
         folder = Path(prefect.__file__).parent.parent
         # The command and variables of Prefect's own SubprocessASGIServer.
         self._process = subprocess.Popen(
@@ -125,7 +139,26 @@ class LocalServer:
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
             },
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
         )
+
+    def _watch(self) -> None:
+        for _ in range(RESTARTS):
+            code = self._process.wait()
+            if self._stopping:
+                return
+            log.warning("the local Prefect ended (%d) and is started again", code)
+            self._start()
+            if self._stopping:  # meanwhile, and of this one it did not know
+                self._process.kill()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
 
 _local: LocalServer | None = None
@@ -166,6 +199,15 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _not_started(what: str) -> PrefectNotStarted:

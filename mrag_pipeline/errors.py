@@ -33,6 +33,7 @@
         |-- IndexUnavailable              The index did not answer, or not in time
         |-- HeadsMissing                  Too few heads answered in time
         |-- WorkerLost                    A worker or its node died
+        |   `-- RayBroken                 The local Ray has lost a part
         |-- LlmUnavailable                The chat model did not answer
         |-- RerankerUnavailable           The reranker did not answer
         |-- OutOfTime                     The request's time is up
@@ -219,6 +220,10 @@ class WorkerLost(TransientError):
     """A worker or its node died."""
 
     exit_code = 8
+
+
+class RayBroken(WorkerLost):
+    """The local Ray has lost a part."""
 
 
 class LlmUnavailable(TransientError):

@@ -8,17 +8,16 @@ import sys
 import typer
 
 from mrag_pipeline import __version__
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline.cli import interrupts, library_settings
 from mrag_pipeline.cli.command_group import CommandGroup
 from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
-from mrag_pipeline.errors import MragError
+from mrag_pipeline.errors import MragError, RayBroken
 
 EPILOG = """
 Exit codes: 0 success; 1 unexpected error; 2 config or arguments; 3 corpus; 4 model; 5 index (no
 live version, busy, no answer); 6 verification or fingerprint; 7 disk full; 8 workers lost; 9 worse
-than the live version; 130 interrupted.
+than the live version; 130 interrupted; 143 terminated.
 """
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="mrag",
@@ -110,11 +109,15 @@ def main() -> None:
         if os.environ.get("MRAG_DEBUG"):
             raise
         print_error(str(error))
+        if isinstance(error, RayBroken):
+            interrupts.leave(error.exit_code)
         sys.exit(error.exit_code)
     except SystemExit as exit_:
         # Typer turns Ctrl-C into an exit without a message.
-        if exit_.code == INTERRUPTED:
-            print_error("interrupted; run the same command again to resume")
+        if message := interrupts.message(exit_.code):
+            print_error(message)
+            if interrupts.are_heeded():
+                interrupts.leave(int(exit_.code or 0))
         raise
 
 

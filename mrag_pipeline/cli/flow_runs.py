@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mrag_pipeline.cli import orphans
+from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.terminal import LiveProgress, err
 from mrag_pipeline.flows.progress import LogProgress, show_with
 from mrag_pipeline.ports import Progress
@@ -23,6 +23,7 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
             starts if none is configured; returns the call.
     """
     orphans.guard()
+    interrupts.heed()
     if not os.environ.get("PREFECT_API_URL"):
         err.print("starting a local Prefect ...", style="dim")
     from mrag_pipeline.flows.prefect_server import reporting_to, start_server  # takes a while
@@ -36,6 +37,7 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
 
 def run_work(work: Callable[[Progress], T], json: bool) -> T:
     """The result of work that needs no flow, its progress shown as a flow's is."""
+    interrupts.heed()
     with _shown_progress(json) as progress:
         return work(progress)
 

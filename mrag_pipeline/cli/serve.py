@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from types import FrameType
 from typing import Annotated
 
+import psutil
 import typer
 
 from mrag_pipeline.cli import orphans
@@ -18,10 +20,12 @@ from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import err, line, out
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import FingerprintMismatch, NotReady
+from mrag_pipeline.errors import FingerprintMismatch, NotReady, RayBroken
 from mrag_pipeline.stages.versions.lookup import live_record
 
 INTERRUPTED = 130
+CHECK_S = 1.0
+LOST_END_S = 2.0  # what is left of a Ray that has lost a part does not end in order
 
 
 @shared_options()
@@ -90,6 +94,8 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
         shared = bool(config.workers.address)
         orphans.guard()
         earlier_processes = launcher.family()
+        processes: list[psutil.Process] = []
+        is_lost = False
         try:
             with launcher.imported():
                 if shared:
@@ -106,14 +112,22 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
             if reason:
                 raise NotReady(reason, "a service that answers from the live version")
             _say_ready(url, config.index, record, json)
-            stopping.wait()
+            processes = _started_since(earlier_processes)  # before one of them may be lost
+            stopping.wait(cluster.check_alive)
+        except RayBroken:
+            is_lost = True
+            raise
         finally:
-            processes = [p for p in launcher.family() if p not in earlier_processes]
-            _end(
-                lambda: launcher.stop(shared),
-                cluster.disconnect_ray,
-                lambda: launcher.end(processes),
-            )
+            processes = list({*processes, *_started_since(earlier_processes)})
+            orderly = () if is_lost else (lambda: launcher.stop(shared),)
+            seconds = LOST_END_S if is_lost else launcher.END_S
+            _end(*orderly, cluster.disconnect_ray, lambda: launcher.end(processes, seconds))
+
+
+def _started_since(earlier: list[psutil.Process]) -> list[psutil.Process]:
+    from mrag_pipeline.serving.ray import launcher
+
+    return [process for process in launcher.family() if process not in earlier]
 
 
 def _end(*steps: object) -> None:
@@ -162,10 +176,11 @@ class Stopping:
         """True until a signal arrives."""
         return not self._event.is_set()
 
-    def wait(self) -> None:
-        """Blocks until a signal arrives."""
+    def wait(self, check: Callable[[], None]) -> None:
+        """Blocks until a signal arrives, or a check, made every second, raises."""
         self._waiting = True
-        self._event.wait()
+        while not self._event.wait(CHECK_S):
+            check()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         first = not self._event.is_set()

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psutil
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
-from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.errors import RayBroken, WorkerLost
 
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+
+# The processes of a local Ray without which nothing goes on, and what they do.
+_PARTS = {
+    "raylet": "the raylet, which runs the workers",
+    "gcs_server": "the control service (GCS), which knows the actors",
+}
+_parts: dict[psutil.Process, str] = {}  # those of this process's Ray
 
 
 def connect_ray(address: str) -> bool:
@@ -27,11 +38,23 @@ def connect_ray(address: str) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address:
-        _join(address)
-    else:
-        start_local()
+    with _own_sigterm():
+        if address:
+            _join(address)
+        else:
+            start_local()
     return True
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps the handler of SIGTERM: Ray's prints a stack and aborts the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _join(address: str) -> None:
@@ -109,7 +132,15 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                     "workers.pool = 'serial'",
                 ) from None
         else:
+            _parts.update(_running_parts())
             return
+
+
+def _running_parts() -> Iterator[tuple[psutil.Process, str]]:
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if process.name() in _PARTS:
+                yield process, _PARTS[process.name()]
 
 
 def _give_token() -> None:
@@ -132,11 +163,47 @@ def answering() -> Iterator[None]:
             "its head node to be reachable",
             "run the same command again when it is back; finished shards are kept",
         ) from None
+    except SystemError as error:
+        # So Ray's compiled code wraps what a signal's handler raised while it waited.
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
+
+
+def check_alive() -> None:
+    """Returns while the local Ray of this process runs, or if it has none.
+
+    Ray itself notices minutes later that a part of it has ended, or never.
+    Raises: RayBroken, naming the part.
+    """
+    for process, task in _parts.items():
+        if not _is_running(process):
+            raise RayBroken(
+                f"a part of the local Ray has ended: {task} (process {process.pid})",
+                "it to run until the end",
+                "run the same command again, finished work is kept; if it ends again, look whether "
+                "memory ran out (`dmesg | tail`)",
+            )
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def disconnect_ray() -> None:
     """Disconnects from the cluster; stops a local one."""
-    ray.shutdown()
+    if all(_is_running(process) for process in _parts):
+        ray.shutdown()
+    else:
+        # Ray would wait half a minute for the part that has ended.
+        atexit.unregister(ray.shutdown)
+        for process in _parts:
+            with suppress(psutil.Error):
+                process.kill()  # its workers end when it does
+    _parts.clear()
 
 
 def describe_ray(address: str) -> str:
@@ -149,7 +216,7 @@ def describe_ray(address: str) -> str:
         resources, nodes = ray.cluster_resources(), num_nodes()
     finally:
         if started:
-            ray.shutdown()
+            disconnect_ray()
     if not resources.get("CPU"):
         raise WorkerLost("Ray has no CPUs", "at least one CPU", "check the head node")
     on = f" on {nodes} nodes" if nodes > 1 else ""

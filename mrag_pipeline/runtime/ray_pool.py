@@ -23,7 +23,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
-from mrag_pipeline.runtime.cluster import answering, connect_ray
+from mrag_pipeline.runtime.cluster import answering, check_alive, connect_ray, disconnect_ray
 from mrag_pipeline.runtime.embedder import OpenEmbedder
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 from mrag_pipeline.settings.workers import WorkersSpec
@@ -78,7 +78,7 @@ class RayPool:
     def _leave(self) -> None:
         if self._started_ray:
             self._started_ray = False
-            ray.shutdown()
+            disconnect_ray()
 
 
 class _Run:
@@ -104,6 +104,7 @@ class _Run:
             self._give()
             self._give_again()
             awaited = {ref: worker for worker in group.workers for ref in worker.references()}
+            check_alive()
             ready, _ = ray.wait(list(awaited), num_returns=1, timeout=WAIT_S)
             if ready or any(worker.flight for worker in group.workers):
                 idle_since = time.monotonic()

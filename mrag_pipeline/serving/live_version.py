@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.heads import EncoderCard
+from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import (
     ConfigError,
     IndexBusy,
@@ -31,7 +34,7 @@ from mrag_pipeline.errors import (
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.document_cache import DocumentCache
-from mrag_pipeline.query.question import Question
+from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -41,6 +44,9 @@ log = logging.getLogger(__name__)
 REFRESH_S = 1.0  # while questions come, a record is older than this only while it is read again
 # Cached documents are used while the record is younger, and no sync is pending in it.
 CACHE_TRUSTED_S = 3.0
+# Readiness is proven by a search that is younger; questions prove it too.
+PROVEN_S = 5.0
+WARM_UP_S = 20.0
 # Errors that another version would give too.
 CALLER_ERRORS = (ConfigError, OutOfTime)
 
@@ -60,7 +66,7 @@ class LiveState:
 
     record: VersionRecord | None
     mark: str = ""  # mark_of the encoder that built it
-    reason: str = ""  # why there is no record, for people
+    reason: str = ""  # why there is no record, or no answer from it, for people
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +110,7 @@ class LiveSearch:
         self._known: _KnownVersion | None = None
         self._refreshing = False
         self._pinned = ""
+        self._proven: tuple[str, float] | None = None  # version, and when it last answered
 
     def pin(self, version: str | None) -> None:
         """Searches this version from the next batch on; None: the live one."""
@@ -115,15 +122,27 @@ class LiveSearch:
 
     def state(self) -> LiveState:
         """The version that is searched; anything that `reason` can say is not raised."""
+        known: _KnownVersion | None = None
+        reason = ""
         try:
             known = self._resolved()
+            self._prove(known)
         except (IndexBusy, IndexUnavailable) as error:
             # Only the log has the index's address: readiness needs no key.
             log.warning("state_unknown error=%s", error.found)
-            return LiveState(None, reason="the index does not answer")
+            reason = "the index does not answer"
         except MragError as error:
-            return LiveState(None, reason=error.found)
-        return LiveState(known.searcher.record, known.mark)
+            reason = error.found
+        if known is None:
+            return LiveState(None, reason=reason)
+        return LiveState(known.searcher.record, known.mark, reason)
+
+    def warm_up(self) -> None:
+        """Searches once, so that no caller waits while collections are loaded.
+
+        Raises: MragError if there is nothing to search, or it gives no answer.
+        """
+        self._probe(self._resolved(), WARM_UP_S)
 
     def answer(self, requests: Sequence[LiveRequest]) -> list[list[Answer] | MragError]:
         """Each request's answers in order, or its error; all of a request from one version.
@@ -163,6 +182,28 @@ class LiveSearch:
         self._background.shutdown(wait=False, cancel_futures=True)
 
     # -------------------------------------------------------------- inside
+    def _prove(self, known: _KnownVersion) -> None:
+        """Returns if a search of the version was answered a moment ago, or is now.
+
+        An index that resolves the alias may still have released every collection.
+        """
+        proven = self._proven
+        if proven is None or proven[0] != known.version or self._clock() - proven[1] > PROVEN_S:
+            self._probe(known, self._head_timeout_s)
+
+    def _probe(self, known: _KnownVersion, seconds: float) -> None:
+        card = known.searcher.record.encoder
+        heads = np.ones((1, len(card.heads), card.head_dim), np.float32)
+        standard = np.full((1, card.standard_dim), card.standard_dim**-0.5, np.float32)
+        embedded = EmbeddedQuery(
+            (whole("probe"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
+        )
+        question = Question(Query("probe"), embedded, k=1, seconds=seconds)
+        [outcome] = known.uncached_searcher.outcomes([question])
+        if isinstance(outcome, MragError):
+            raise outcome
+        self._proven = (known.version, self._clock())
+
     def _answer(
         self, requests: Sequence[LiveRequest]
     ) -> tuple[_KnownVersion | None, list[list[Answer] | MragError]]:
@@ -191,9 +232,13 @@ class LiveSearch:
         try:
             answers = searcher.outcomes(questions) if questions else []
         except MragError as error:
+            self._proven = None
             for row in rows:
                 outcomes[row] = error
             return known, outcomes
+        if questions:
+            is_answered = not any(isinstance(answer, MragError) for answer in answers)
+            self._proven = (known.version, self._clock()) if is_answered else None
         for row, answer in zip(rows, answers, strict=True):
             earlier = outcomes[row]
             if isinstance(earlier, list):

@@ -21,14 +21,16 @@ class LiteServer:
 
     uri: str
     process: subprocess.Popen[bytes]
+    port: int
 
 
 @contextmanager
-def lite_server(database: Path) -> Iterator[LiteServer]:
-    """A server on the loopback over that database, while the block runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def lite_server(database: Path, port: int = 0) -> Iterator[LiteServer]:
+    """A server on the loopback over that database, while the block runs; 0: on any free port."""
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     process = subprocess.Popen(
         [
             *(str(MILVUS_LITE), "server", "--data-dir", str(database)),
@@ -47,7 +49,7 @@ def lite_server(database: Path) -> Iterator[LiteServer]:
                 assert process.poll() is None, "the server has ended"
                 assert time.monotonic() < deadline, "the server does not come up"
                 time.sleep(0.1)
-        yield LiteServer(f"http://127.0.0.1:{port}", process)
+        yield LiteServer(f"http://127.0.0.1:{port}", process, port)
     finally:
         process.kill()
         process.wait()

@@ -31,9 +31,9 @@ class MilvusIndex(MilvusCollections):
             spec,
             self._index_type,
             self._capabilities.searches_at_once,
-            self._ensure_loaded,
+            self._in_memory,
             self._vector_type,
-            TextSearches(self._client, spec, self._ensure_loaded).search,
+            TextSearches(self._client, spec, self._in_memory).search,
         )
         # Its methods are the port's as they are.
         self.search = self._searches.search

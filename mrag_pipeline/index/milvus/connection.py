@@ -33,6 +33,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 
 COLLECTION_NOT_FOUND = 100
 _CONNECT_FAILED = 2
+_NOT_LOADED = 101
 _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # Counts this process's clients of each Lite database: the last one to close releases its lock.
@@ -116,6 +117,11 @@ def translated(doing: str) -> Iterator[None]:
                 "set the variable that milvus.token_env names",
             ) from error
         raise IndexUnavailable(f"{doing}: {code or error}", fix=_RETRY) from error
+
+
+def is_released(error: MilvusException) -> bool:
+    """Whether a collection is there, but not in memory; so it is after a server's restart."""
+    return bool(error.code == _NOT_LOADED or "not loaded" in str(error.message).lower())
 
 
 _RETRY = "check that Milvus is up (`mrag doctor`), then run the same command again"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar
 
-from pymilvus import MilvusClient
+from pymilvus import MilvusClient, MilvusException
 
 from mrag_pipeline.index.milvus import lite
 from mrag_pipeline.index.milvus.capabilities import MilvusRelease
-from mrag_pipeline.index.milvus.connection import connect, disconnect, translated
+from mrag_pipeline.index.milvus.connection import connect, disconnect, is_released, translated
 from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.read_only import is_read_only
 from mrag_pipeline.index.milvus.schema import check_params, vector_type
 from mrag_pipeline.ports import IndexCapabilities
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class MilvusDatabase:
@@ -81,6 +88,23 @@ class MilvusDatabase:
                     collection, timeout=self._spec.build_timeout_s, **options
                 )
                 self._loaded.add(collection)
+
+    def _in_memory(self, collection: str, read: Callable[[], T]) -> T:
+        """What the read returns, with the collection in memory.
+
+        A server that was started again has released what this process had loaded, so a read that
+        fails for that reason is repeated once.
+        """
+        self._ensure_loaded(collection)
+        try:
+            return read()
+        except MilvusException as error:
+            if not is_released(error):
+                raise
+        log.warning("collection_released name=%s", collection)
+        self._loaded.discard(collection)
+        self._ensure_loaded(collection)
+        return read()
 
     def _vector_type(self, collection: str) -> VectorType:
         """The type that its vectors have: the config may have changed since. Read once."""

@@ -7,7 +7,8 @@ Shape legend: W queries, c hits per ranking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pymilvus import CollectionSchema, DataType, Function, FunctionType, MilvusC
 from mrag_pipeline.index.analyzer import analyzer_of
 from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.expressions import ids_in
+from mrag_pipeline.index.milvus.in_memory import InMemory
 from mrag_pipeline.index.milvus.schema import MAX_VARCHAR_BYTES
 from mrag_pipeline.ports import Ranking, TextSearchRequest
 from mrag_pipeline.settings.lexical import LexicalSpec
@@ -79,17 +81,15 @@ def words_row(chunk_id: int, title: str, text: str, spec: LexicalSpec) -> dict[s
 class TextSearches:
     """Searches by words; safe to share by threads."""
 
-    def __init__(
-        self, client: MilvusClient, spec: MilvusSpec, ready: Callable[[str], None]
-    ) -> None:
+    def __init__(self, client: MilvusClient, spec: MilvusSpec, in_memory: InMemory) -> None:
         """Ready to search.
 
         Args:
-            ready: has a collection in memory.
+            in_memory: reads from a collection that is in memory then.
         """
         self._client = client
         self._spec = spec
-        self._ready = ready
+        self._in_memory = in_memory
 
     def search(self, request: TextSearchRequest, timeout_s: float) -> Ranking:
         """The ranking of each text; a text without words has no hits."""
@@ -100,24 +100,34 @@ class TextSearches:
         words = [analyzer.question(text) for text in request.texts]
         with_words = [row for row, text in enumerate(words) if text]
         matching = "" if request.among is None else ids_in(request.among.tolist())
-        with translated(f"cannot search {request.collection}"):
-            self._ready(request.collection)
-            for start in range(0, len(with_words), _QUERIES):
-                rows = with_words[start : start + _QUERIES]
-                answer = self._client.search(
+        for start in range(0, len(with_words), _QUERIES):
+            rows = with_words[start : start + _QUERIES]
+            data = [words[row] for row in rows]
+            with translated(f"cannot search {request.collection}"):
+                answer = self._in_memory(
                     request.collection,
-                    data=[words[row] for row in rows],
-                    limit=request.limit,
-                    filter=matching,
-                    output_fields=["chunk_id"],
-                    search_params={"metric_type": "BM25", "params": {}},
-                    anns_field=VECTOR,
-                    consistency_level=self._spec.consistency,
-                    timeout=timeout_s,
+                    partial(
+                        self._hits, request.collection, data, request.limit, matching, timeout_s
+                    ),
                 )
-                for row, hits in zip(rows, answer, strict=True):
-                    _fill(ranking, row, hits.ids, hits.distances)
+            for row, hits in zip(rows, answer, strict=True):
+                _fill(ranking, row, hits.ids, hits.distances)
         return ranking
+
+    def _hits(
+        self, collection: str, words: list[str], limit: int, matching: str, timeout_s: float
+    ) -> Any:
+        return self._client.search(
+            collection,
+            data=words,
+            limit=limit,
+            filter=matching,
+            output_fields=["chunk_id"],
+            search_params={"metric_type": "BM25", "params": {}},
+            anns_field=VECTOR,
+            consistency_level=self._spec.consistency,
+            timeout=timeout_s,
+        )
 
 
 def _fill(ranking: Ranking, row: int, ids: Sequence[int], distances: Sequence[float]) -> None:

@@ -5,11 +5,13 @@ Reads use consistency level Strong: they see every write that ended before they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from pymilvus import MilvusClient, MilvusException
 
-from mrag_pipeline.index.milvus.connection import translated
+from mrag_pipeline.index.milvus.connection import is_released, translated
 from mrag_pipeline.index.milvus.schema import quoted, record_schema
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -44,41 +46,43 @@ class NamedTexts:
     def names(self, prefix: str) -> list[str]:
         """The names that start with the prefix, sorted."""
         with translated(f"cannot read {self.collection}"):
-            rows = self._client.query(
-                self.collection,
-                filter=f"part like {quoted(prefix + '%')}",
-                output_fields=["part"],
-                limit=_MAX_ROWS,
-                consistency_level="Strong",
-                timeout=self._spec.timeout_s,
-            )
+            rows = self._rows(f"part like {quoted(prefix + '%')}", ["part"], _MAX_ROWS)
         return sorted(row["part"] for row in rows)
 
     def payloads(self, names: Iterable[str]) -> Mapping[str, str]:
         """The texts of the names that exist, by name."""
         quoted_names = ", ".join(map(quoted, names))
         with translated(f"cannot read {self.collection}"):
-            rows = self._client.query(
-                self.collection,
-                filter=f"part in [{quoted_names}]",
-                output_fields=["part", "payload"],
-                consistency_level="Strong",
-                timeout=self._spec.timeout_s,
-            )
+            rows = self._rows(f"part in [{quoted_names}]", ["part", "payload"])
         return {row["part"]: row["payload"] for row in rows}
 
     def all(self) -> Mapping[str, str]:
         """All texts by name, in one read."""
         with translated(f"cannot read {self.collection}"):
-            rows = self._client.query(
-                self.collection,
-                filter='part like "%"',
-                output_fields=["part", "payload"],
-                limit=_MAX_ROWS,
-                consistency_level="Strong",
-                timeout=self._spec.timeout_s,
-            )
+            rows = self._rows('part like "%"', ["part", "payload"], _MAX_ROWS)
         return {row["part"]: row["payload"] for row in rows}
+
+    def _rows(
+        self, matching: str, fields: Sequence[str], limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows that match; loaded again if a server that was restarted has released them."""
+        read = partial(
+            self._client.query,
+            self.collection,
+            filter=matching,
+            output_fields=list(fields),
+            consistency_level="Strong",
+            timeout=self._spec.timeout_s,
+            **({} if limit is None else {"limit": limit}),
+        )
+        try:
+            return list(read())
+        except MilvusException as error:
+            if not is_released(error):
+                raise
+        self._ready = False
+        self.open()
+        return list(read())
 
     def flush(self) -> None:
         """Returns when everything written is on disk."""

@@ -17,6 +17,7 @@ from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.direct_answers import Late
 from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.expressions import both, ids_in
+from mrag_pipeline.index.milvus.in_memory import InMemory
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 Rows = list[dict[str, Any]]
@@ -35,17 +36,17 @@ class RowReader:
         client: MilvusClient,
         direct: DirectCalls,
         spec: MilvusSpec,
-        ready: Callable[[str], None],
+        in_memory: InMemory,
     ) -> None:
         """Sends nothing yet.
 
         Args:
-            ready: loads a collection into the server's memory, if it is not there.
+            in_memory: reads from a collection that is in the server's memory then.
         """
         self._client = client
         self._direct = direct
         self._spec = spec
-        self._ready = ready
+        self._in_memory = in_memory
 
     def rows(
         self,
@@ -58,26 +59,32 @@ class RowReader:
         """The rows that match, at most `limit`."""
         level = consistency or self._spec.consistency
         with translated(f"cannot read {collection}"):
-            self._ready(collection)
-            deadline = time.monotonic() + self._spec.timeout_s
-            direct_rows = self._direct.query(
-                collection, matching, fields, limit, level, self._spec.timeout_s
-            )()
-            if direct_rows is Late.LATE:
-                raise grpc.FutureTimeoutError
-            if direct_rows is not None:
-                return direct_rows
-            limit_argument = {} if limit is None else {"limit": limit}
-            return list(
-                self._client.query(
-                    collection,
-                    filter=matching,
-                    output_fields=list(fields),
-                    **limit_argument,
-                    consistency_level=level,
-                    timeout=max(_MIN_TIMEOUT_S, deadline - time.monotonic()),
-                )
+            return self._in_memory(
+                collection, lambda: self._read(collection, matching, fields, limit, level)
             )
+
+    def _read(
+        self, collection: str, matching: str, fields: Sequence[str], limit: int | None, level: str
+    ) -> Rows:
+        deadline = time.monotonic() + self._spec.timeout_s
+        direct_rows = self._direct.query(
+            collection, matching, fields, limit, level, self._spec.timeout_s
+        )()
+        if direct_rows is Late.LATE:
+            raise grpc.FutureTimeoutError
+        if direct_rows is not None:
+            return direct_rows
+        limit_argument = {} if limit is None else {"limit": limit}
+        return list(
+            self._client.query(
+                collection,
+                filter=matching,
+                output_fields=list(fields),
+                **limit_argument,
+                consistency_level=level,
+                timeout=max(_MIN_TIMEOUT_S, deadline - time.monotonic()),
+            )
+        )
 
     def by_id(self, collection: str, ids: Sequence[int], fields: Sequence[str]) -> Rows:
         """The rows with these ids, as far as they exist."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 import numpy as np
@@ -24,6 +25,7 @@ from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.direct_answers import Late
 from mrag_pipeline.index.milvus.direct_calls import DirectSearch
 from mrag_pipeline.index.milvus.expressions import ids_in
+from mrag_pipeline.index.milvus.in_memory import InMemory
 from mrag_pipeline.index.milvus.schema import search_params
 from mrag_pipeline.ports import AnySearchRequest, Ranking, SearchRequest, TextSearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -57,7 +59,7 @@ class CollectionSearches:
         spec: MilvusSpec,
         index_type: str,
         num_threads: int,
-        ready: Callable[[str], None],
+        in_memory: InMemory,
         vector_type: Callable[[str], VectorType],
         search_text: Callable[[TextSearchRequest, float], Ranking],
     ) -> None:
@@ -65,7 +67,7 @@ class CollectionSearches:
 
         Args:
             num_threads: searches at a time; 1 for Lite, which is Python and would take turns.
-            ready: loads a collection into memory.
+            in_memory: reads from a collection that is in memory then.
             vector_type: what a collection's vectors are stored as.
             search_text: searches a lexical collection within so many seconds.
         """
@@ -74,7 +76,7 @@ class CollectionSearches:
         self._spec = spec
         self._index_type = index_type
         self._num_threads = num_threads
-        self._ready = ready
+        self._in_memory = in_memory
         self._vector_type = vector_type
         self._search_text = search_text
         self._known: set[str] = set()  # collections that have been searched
@@ -229,29 +231,29 @@ class CollectionSearches:
         ranking = request.nothing()
         start = 0
         with translated(f"cannot search {request.collection}"):
-            self._ready(request.collection)
             calls = list(self._calls(request))
         for call in calls:
             with translated(f"cannot search {call.collection}"):
-                answer = self._client.search(
-                    call.collection,
-                    data=rows.sent(call.vectors, call.dtype),
-                    limit=call.limit,
-                    filter=call.matching,
-                    output_fields=["chunk_id"],  # without it Lite sends the vectors along
-                    search_params=search_params(
-                        self._index_type, call.limit, self._spec.search_params
-                    ),
-                    anns_field="vector",
-                    consistency_level=self._spec.consistency,
-                    timeout=timeout_s,
-                )
+                answer = self._in_memory(call.collection, partial(self._hits, call, timeout_s))
             for w, hits in enumerate(answer, start):
                 ranking.ids[w, : len(hits)] = hits.ids
                 ranking.scores[w, : len(hits)] = hits.distances
             start += len(call.vectors)
             self._known.add(call.collection)
         return ranking
+
+    def _hits(self, call: DirectSearch, timeout_s: float) -> Any:
+        return self._client.search(
+            call.collection,
+            data=rows.sent(call.vectors, call.dtype),
+            limit=call.limit,
+            filter=call.matching,
+            output_fields=["chunk_id"],  # without it Lite sends the vectors along
+            search_params=search_params(self._index_type, call.limit, self._spec.search_params),
+            anns_field="vector",
+            consistency_level=self._spec.consistency,
+            timeout=timeout_s,
+        )
 
     def _calls(self, request: SearchRequest) -> Iterator[DirectSearch]:
         """The request in pieces that a server takes; none if nothing can match."""

@@ -39,7 +39,7 @@ class MilvusRows(MilvusDatabase):
 
     def __init__(self, spec: MilvusSpec, index: str) -> None:
         super().__init__(spec, index)
-        self._reader = RowReader(self._client, self._direct, spec, self._ensure_loaded)
+        self._reader = RowReader(self._client, self._direct, spec, self._in_memory)
         self._lite_rows = None if self._path is None else LiteRows(self._path, self._filter_rows)
 
     # -------------------------------------------------------------- of a query
@@ -97,12 +97,14 @@ class MilvusRows(MilvusDatabase):
             if not self._is_indexed(collection):
                 stats = self._client.get_collection_stats(collection, timeout=self._spec.timeout_s)
                 return int(stats.get("row_count", 0))
-            self._ensure_loaded(collection)
-            answer = self._client.query(
+            answer = self._in_memory(
                 collection,
-                output_fields=["count(*)"],
-                consistency_level="Strong",
-                timeout=self._spec.timeout_s,
+                lambda: self._client.query(
+                    collection,
+                    output_fields=["count(*)"],
+                    consistency_level="Strong",
+                    timeout=self._spec.timeout_s,
+                ),
             )
             return int(answer[0]["count(*)"])
 

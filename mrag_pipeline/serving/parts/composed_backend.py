@@ -181,7 +181,7 @@ class ComposedBackend(ABC):
             return BackendState(None, False, live.reason)
         if mark != live.mark:
             return BackendState(live.record, False, not_its_encoder(live.record).found)
-        return BackendState(live.record, True)
+        return BackendState(live.record, not live.reason, live.reason)
 
     async def _side_call(self, call: Callable[[], Awaitable[T | MragError]]) -> T:
         return await self._call(lambda _: call(), time.monotonic() + SIDE_CALL_S, SIDE_CALL_S)

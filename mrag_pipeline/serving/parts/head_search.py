@@ -9,15 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.domain.heads import Embeddings
-from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
-from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
+from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.live_version import LiveRequest, LiveSearch, LiveState
 from mrag_pipeline.serving.parts.batching import Batches
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -26,8 +22,6 @@ from mrag_pipeline.settings.serve import ServeSpec
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-WARM_UP_S = 20.0
 
 
 class HeadSearch:
@@ -59,18 +53,10 @@ class HeadSearch:
 
     def warm_up(self) -> None:
         """Searches once, so that no caller waits while collections are loaded."""
-        state = self._live.state()
-        if state.record is None:
-            log.warning("nothing_to_serve reason=%s", state.reason)
-            return
-        card = state.record.encoder
-        heads = np.ones((1, len(card.heads), card.head_dim), np.float32)
-        standard = np.full((1, card.standard_dim), card.standard_dim**-0.5, np.float32)
-        embedded = EmbeddedQuery(
-            (whole("warm up"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
-        )
-        question = Question(Query("warm up"), embedded, k=1)
-        self._live.answer([LiveRequest((question,), state.mark, time.monotonic() + WARM_UP_S)])
+        try:
+            self._live.warm_up()
+        except MragError as error:
+            log.warning("nothing_to_serve reason=%s", error.found)
 
     def configure(self, spec: ServeSpec, version: str | None = None) -> None:
         """Takes the batch settings, `head_timeout_s` and a pinned version from the next batch on.

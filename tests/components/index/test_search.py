@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,8 @@ from mrag_pipeline.ports import Ranking, SearchRequest, TextSearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 THREADS = 4
+
+T = TypeVar("T")
 
 
 class Hits:
@@ -91,11 +93,15 @@ def no_words(request: TextSearchRequest, timeout_s: float) -> Ranking:
     raise AssertionError("these tests search vectors only")
 
 
+def in_memory(collection: str, read: Callable[[], T]) -> T:
+    return read()
+
+
 def searches(client: Any, num_threads: int = THREADS, direct: Any = None) -> CollectionSearches:
     asked = direct or Silent()
     spec = MilvusSpec(timeout_s=30)
     return CollectionSearches(
-        client, asked, spec, "FLAT", num_threads, lambda _: None, lambda _: "float32", no_words
+        client, asked, spec, "FLAT", num_threads, in_memory, lambda _: "float32", no_words
     )
 
 

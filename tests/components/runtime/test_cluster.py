@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 
+import psutil
 import pytest
 
-from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.errors import RayBroken, WorkerLost
 from mrag_pipeline.runtime import cluster
 
 
@@ -96,3 +99,30 @@ def test_a_cluster_that_goes_away_is_reported() -> None:
     with gone as caught, cluster.answering():
         raise ConnectionError("Client is shutting down.")
     assert "finished shards are kept" in caught.value.fix
+
+
+@pytest.mark.parametrize("played", [0], indirect=True)
+def test_a_part_that_has_ended_is_named_and_not_waited_for(
+    played: PlayedRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own shutdown would wait for its answers."""
+    part = subprocess.Popen(["sleep", "60"])
+    other = subprocess.Popen(["sleep", "60"])
+    running = {psutil.Process(one.pid): name for one, name in ((part, "a"), (other, "b"))}
+    monkeypatch.setattr(cluster, "_running_parts", running.items)
+    try:
+        cluster.connect_ray("")
+        cluster.check_alive()
+        part.kill()
+        os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOWAIT)  # left as a zombie
+        with pytest.raises(RayBroken, match=f"a part .*: a \\(process {part.pid}\\)"):
+            cluster.check_alive()
+        cluster.disconnect_ray()
+        assert played.stopped == 0
+        assert other.wait(10) == -9
+        cluster.check_alive()  # nothing is looked after any more
+    finally:
+        part.kill()
+        other.kill()
+        part.wait()
+        other.wait()

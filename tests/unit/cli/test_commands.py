@@ -18,6 +18,7 @@ SHARED = {
     "command_group",
     "evaluation_tables",
     "flow_runs",
+    "interrupts",
     "library_settings",
     "options",
     "orphans",

@@ -21,6 +21,7 @@ from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.live_version import (
     CACHE_TRUSTED_S,
+    PROVEN_S,
     REFRESH_S,
     LiveRequest,
     LiveSearch,
@@ -344,6 +345,47 @@ def test_where_a_silent_index_is_stays_in_the_log() -> None:
     state = LiveSearch(Silent("docs"), 10.0, background=Later()).state()
     assert state.record is None
     assert state.reason == "the index does not answer"
+
+
+# ------------------------------------------------------------------ readiness
+def test_a_version_that_gives_no_answer_is_not_ready(served: Served) -> None:
+    """Resolving the alias proves nothing: a restarted Milvus has released every collection."""
+    assert served.live.state().reason == ""
+
+    def released() -> None:
+        raise IndexUnavailable("collection not loaded at http://10.1.2.3:19530")
+
+    served.index.before_search = released
+    served.clock.now += PROVEN_S + 0.1
+    state = served.live.state()
+    assert (state.reason, state.record is None) == ("the index does not answer", False)
+    served.index.before_search = lambda: None
+    assert served.live.state().reason == ""
+
+
+def test_a_question_without_an_answer_is_looked_into_at_once(served: Served) -> None:
+    """Readiness then does not count on what was answered before."""
+    assert served.live.state().reason == ""
+
+    def released() -> None:
+        raise IndexUnavailable("released")
+
+    served.index.before_search = released
+    [outcome] = served.live.answer([a_search()])
+    assert isinstance(outcome, IndexUnavailable)
+    assert served.live.state().reason == "the index does not answer"
+
+
+def test_while_questions_are_answered_readiness_searches_nothing(served: Served) -> None:
+    """Each answer proves it for some seconds."""
+    served.live.answer([a_search()])
+    searches: list[int] = []
+    served.index.before_search = lambda: searches.append(1)
+    assert served.live.state().reason == ""
+    assert searches == []
+    served.clock.now += PROVEN_S + 0.1
+    assert served.live.state().reason == ""
+    assert searches == [1]
 
 
 # ------------------------------------------------------------------ chunks

@@ -1,0 +1,87 @@
+"""A command that a signal ends is gone within seconds, whatever it is doing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mrag_pipeline.cli.interrupts import GRACE_S
+
+STUBBORN = """
+import time
+from mrag_pipeline.cli import interrupts
+interrupts.heed()
+print("up", flush=True)
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        print("heard", flush=True)
+"""
+ORDERLY = """
+import sys, time
+from mrag_pipeline import cli
+from mrag_pipeline.cli import flow_runs
+def work(progress):
+    print("up", flush=True)
+    time.sleep(60)
+def command():
+    flow_runs.run_work(work, json=True)
+cli.add_commands = lambda app: app.command()(command)
+sys.argv = ["mrag", "command"]
+cli.main()
+"""
+
+
+def _started(script: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_does_not_stop_in_order_is_ended(number: signal.Signals) -> None:
+    """After its grace, by the exit code of the signal, with how to go on."""
+    process = _started(STUBBORN)
+    sent = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, "heard\n")
+    assert time.monotonic() - sent >= GRACE_S
+    assert "run the same command again" in err
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    """Without the grace."""
+    process = _started(STUBBORN)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "heard\n"
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - sent < GRACE_S
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_stops_in_order_is_not_waited_for(number: signal.Signals) -> None:
+    """One message, no traceback."""
+    process = _started(ORDERLY)
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert time.monotonic() - sent < GRACE_S
+    assert "run the same command again" in err
+    assert "Traceback" not in err

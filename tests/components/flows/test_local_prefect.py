@@ -1,0 +1,64 @@
+"""The Prefect server of a run: out of Ctrl-C's reach, back if it dies, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+
+from mrag_pipeline.flows import prefect_server
+from mrag_pipeline.flows.prefect_server import LocalServer, PrefectNotStarted
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """Started; ended after the test."""
+    made = LocalServer()
+    yield made
+    made.stop()
+
+
+def test_it_is_in_a_session_of_its_own_and_comes_back_at_its_address(server: LocalServer) -> None:
+    """Ctrl-C reaches the terminal's process group; a run's clients know the address."""
+    server.wait()
+    address, process = server.url, server._process
+    assert os.getsid(process.pid) != os.getsid(0)
+    process.kill()
+    until = time.monotonic() + 120
+    while server._process is process or not _answers(address):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    again = server._process
+    server.stop()
+    assert again.poll() is not None
+
+
+def test_one_that_cannot_start_says_why_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words, not a time-out."""
+    popen = subprocess.Popen
+
+    def broken(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return popen([word.replace("create_app", "no_such_app") for word in command], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", broken)
+    server = LocalServer()
+    try:
+        with pytest.raises(PrefectNotStarted, match="ended with exit code 3: .*no_such_app"):
+            server.wait()
+    finally:
+        server.stop()
+
+
+def _answers(address: str) -> bool:
+    try:
+        prefect_server._ask(address)
+    except (URLError, TimeoutError, ConnectionError):
+        return False
+    return True
