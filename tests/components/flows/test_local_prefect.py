@@ -50,7 +50,7 @@ def test_one_that_cannot_start_says_why_at_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(subprocess, "Popen", broken)
     server = LocalServer()
     try:
-        with pytest.raises(PrefectNotStarted, match="ended with exit code 3: .*no_such_app"):
+        with pytest.raises(PrefectNotStarted, match=r"ended with exit code 3: .*no_such_app"):
             server.wait()
     finally:
         server.stop()
