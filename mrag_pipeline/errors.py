@@ -16,6 +16,7 @@
     |   |   `-- BadVectors                NaN, inf or zero in a vector, or numbers outside its type
     |   |-- PlanRefused                   Known to fail before anything is spent
     |   |-- FingerprintMismatch           Existing work belongs to another plan
+    |   |-- NewerFormat                   A newer mrag wrote it, in a format unknown here
     |   |-- StagingError                  Staged files are missing or damaged
     |   |-- VerifyFailed                  A loaded version differs from what was staged
     |   |-- GateClosed                    A complete version is worse than the live one
@@ -146,6 +147,12 @@ class PlanRefused(PermanentError):
 
 class FingerprintMismatch(PermanentError):
     """Existing work belongs to another plan."""
+
+    exit_code = 6
+
+
+class NewerFormat(PermanentError):
+    """A newer mrag wrote it, in a format unknown here."""
 
     exit_code = 6
 

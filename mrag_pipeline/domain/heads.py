@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.stored_format import of_fields
 from mrag_pipeline.settings.encoder import EncoderSpec
 
 WHERE = ("model", "revision", "weights_sha256")  # say where the weights are, not what they do
@@ -58,7 +59,8 @@ class EncoderCard:
         spec = dict(values["spec"])
         spec["layers"] = tuple(spec["layers"])
         heads = tuple(Head.parse(name) for name in values["heads"])
-        return cls(**{**values, "spec": EncoderSpec(**spec), "heads": heads})
+        known = of_fields(cls, values)
+        return cls(**{**known, "spec": EncoderSpec(**of_fields(EncoderSpec, spec)), "heads": heads})
 
     def identity(self) -> dict[str, Any]:
         """What must agree between an index version and the encoder that queries it.

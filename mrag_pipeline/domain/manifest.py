@@ -14,11 +14,14 @@ from typing import Any
 
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.planning import Shard, Slice
+from mrag_pipeline.domain.stored_format import digest, of_fields, parsed
 from mrag_pipeline.domain.version import READING
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
 FORMAT = 2  # of the staged files; a change of it makes new versions
+RECEIPT_FORMAT = 1
+PROOF = "proof"  # the key of a manifest's config that holds the digest of all the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +49,34 @@ class Manifest:
         values = asdict(self) | {"encoder": self.encoder.to_dict(), "format": FORMAT}
         if self.lexical is None:
             del values["lexical"]  # as it was before there were any
-        return json.dumps(values, sort_keys=True, indent=1, default=str)
+        plain = json.loads(json.dumps(values, default=str))
+        # Within the config, where readers before it pass over it.
+        plain["config"][PROOF] = digest(plain)
+        return json.dumps(plain, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """The manifest that `to_json` wrote."""
-        values = json.loads(text)
-        values.pop("format")
-        values["chunking"] = ChunkingSpec(**values["chunking"])
-        if "lexical" in values:
-            values["lexical"] = LexicalSpec(**values["lexical"])
+        """The manifest that `to_json` wrote, here or in another version of mrag.
+
+        Raises: NewerFormat; ValueError, KeyError or TypeError if it is damaged: also if what it
+            holds is not what was written, which one that has lost a shard would not show otherwise.
+        """
+        plain = json.loads(text)
+        proof = plain["config"].pop(PROOF, None)
+        values = parsed(text, "the manifest", FORMAT)
+        if proof is not None and proof != digest(plain):
+            raise ValueError("its content is not what was written")
+        values = of_fields(cls, values)
+        values["config"].pop(PROOF, None)
+        values["chunking"] = ChunkingSpec(**of_fields(ChunkingSpec, values["chunking"]))
+        if values.get("lexical") is not None:
+            values["lexical"] = LexicalSpec(**of_fields(LexicalSpec, values["lexical"]))
         values["encoder"] = EncoderCard.from_dict(values["encoder"])
         values["shards"] = tuple(
-            Shard(shard["index"], tuple(Slice(**piece) for piece in shard["slices"]))
+            Shard(
+                shard["index"],
+                tuple(Slice(**of_fields(Slice, piece)) for piece in shard["slices"]),
+            )
             for shard in values["shards"]
         )
         return cls(**values)
@@ -93,9 +111,14 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str) -> Receipt:
-        """The receipt that `to_json` wrote."""
-        values = json.loads(text)
-        values["files"] = tuple(StagedFile(**file) for file in values["files"])
+        """The receipt that `to_json` wrote, here or in another version of mrag.
+
+        Raises: NewerFormat; ValueError, KeyError or TypeError if it is damaged.
+        """
+        values = of_fields(cls, parsed(text, "the receipt of a shard", RECEIPT_FORMAT))
+        values["files"] = tuple(
+            StagedFile(**of_fields(StagedFile, file)) for file in values["files"]
+        )
         return cls(**values)
 
 

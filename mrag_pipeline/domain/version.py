@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.stored_format import of_fields, parsed
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
+RECORD_FORMAT = 1
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
@@ -91,6 +93,7 @@ class VersionRecord:
     published_at: str = ""  # when it first became live; empty if it never was
     replaced_at: str = ""  # when another version became live in its place; empty while live
     lexical: LexicalSpec | None = None  # how its words were made; None: it has no lexical voter
+    unknown: Mapping[str, Any] = field(default_factory=dict)  # what a later mrag wrote beside them
 
     def importance(self) -> NDArray[np.float64]:
         """(H,), in the order of `encoder.heads`."""
@@ -132,8 +135,9 @@ class VersionRecord:
         values: dict[str, Any] = {
             attribute.name: getattr(self, attribute.name)
             for attribute in fields(self)
-            if attribute.name not in ("encoder", "chunking", "sums", "lexical")
+            if attribute.name not in ("encoder", "chunking", "sums", "lexical", "unknown")
         }
+        values |= self.unknown
         # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
@@ -148,15 +152,21 @@ class VersionRecord:
 
     @classmethod
     def from_json(cls, text: str) -> VersionRecord:
-        """The record that `to_json` wrote."""
-        values = json.loads(text)
+        """The record that `to_json` wrote, here or in another version of mrag.
+
+        Fields that are not known are kept, and written again by whoever changes the record.
+        Raises: NewerFormat; ValueError, KeyError or TypeError if it is damaged.
+        """
+        stored = parsed(text, "the record of an index version", RECORD_FORMAT)
+        values = of_fields(cls, stored)
+        values["unknown"] = {name: stored[name] for name in stored.keys() - values.keys()}
         encoder = EncoderCard.from_dict(values["encoder"])
         sums = values["sums"]
         shape = (len(encoder.heads), encoder.head_dim)
         values["encoder"] = encoder
-        if "lexical" in values:
-            values["lexical"] = LexicalSpec(**values["lexical"])
-        values["chunking"] = ChunkingSpec(**values["chunking"])
+        if values.get("lexical") is not None:
+            values["lexical"] = LexicalSpec(**of_fields(LexicalSpec, values["lexical"]))
+        values["chunking"] = ChunkingSpec(**of_fields(ChunkingSpec, values["chunking"]))
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)
         )

@@ -2,10 +2,13 @@
 
 {uri}/manifest.json
 shards/00000/...
+record.json.digest  of the record's bytes
 record.json         written last
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
@@ -15,6 +18,7 @@ from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
 
 _RECORD = "record.json"
+_DIGEST = "record.json.digest"
 
 
 def open_export(uri: str) -> Export:
@@ -45,8 +49,12 @@ class ExportFolder:
         content = self._folder.read(_RECORD)
         if content is None:
             return None
+        text = content.to_pybytes()
+        written = self._folder.read(_DIGEST)  # exports of mrag 0.1 have none
         try:
-            return VersionRecord.from_json(content.to_pybytes().decode())
+            if written is not None and written.to_pybytes().decode().strip() != _digest(text):
+                raise ValueError("its content is not what was written")
+            return VersionRecord.from_json(text.decode())
         except (ValueError, KeyError, TypeError) as error:
             raise StagingError(
                 f"{self._folder.describe(_RECORD)} is damaged: {error}",
@@ -56,4 +64,10 @@ class ExportFolder:
 
     def write_record(self, record: VersionRecord) -> None:
         """Stores the record, which completes the export."""
-        self._folder.write(_RECORD, record.to_json().encode())
+        text = record.to_json().encode()
+        self._folder.write(_DIGEST, _digest(text).encode())
+        self._folder.write(_RECORD, text)
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()

@@ -71,14 +71,10 @@ def _manifest(record: VersionRecord, shard_ids: Sequence[NDArray[np.int64]]) -> 
         )
         for shard, ids in enumerate(shard_ids)
     )
-    content = hashlib.blake2b(record.fingerprint.encode(), digest_size=16)
-    content.update(str(record.syncs).encode())
-    for shard in shards:
-        content.update(shard.slices[0].stamp.encode())
     return Manifest(
         index=record.index,
         version=record.version,
-        fingerprint=content.hexdigest(),
+        fingerprint=export_fingerprint(record, shards),
         listing=record.fingerprint,
         corpus={"uri": record.corpus},
         chunking=record.chunking,
@@ -88,6 +84,15 @@ def _manifest(record: VersionRecord, shard_ids: Sequence[NDArray[np.int64]]) -> 
         config=record.config,
         lexical=record.lexical,
     )
+
+
+def export_fingerprint(record: VersionRecord, shards: Sequence[Shard]) -> str:
+    """What an export's manifest has for its fingerprint: of the version, its syncs and its ids."""
+    content = hashlib.blake2b(record.fingerprint.encode(), digest_size=16)
+    content.update(str(record.syncs).encode())
+    for shard in shards:
+        content.update(shard.slices[0].stamp.encode())
+    return content.hexdigest()
 
 
 def _digest(ids: NDArray[np.int64]) -> str:

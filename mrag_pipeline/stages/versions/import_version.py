@@ -9,6 +9,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.ports import Export, Progress, VersionBuilds
 from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.versions.export import export_fingerprint
 
 
 def import_version(
@@ -58,8 +59,33 @@ def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:
             "a folder that `mrag export` has finished",
             "run `mrag export` again",
         )
+    _check_whole(record, manifest, export)
     record = replace(record, index=name, published_at="", replaced_at="")
     return record, replace(manifest, index=name)
+
+
+def _check_whole(record: VersionRecord, manifest: Manifest, export: Export) -> None:
+    """Compares record, plan and receipts, which an export of any version has.
+
+    Raises: StagingError if they do not belong together.
+    """
+    receipts = [
+        export.staging.receipt(shard.index, manifest.fingerprint) for shard in manifest.shards
+    ]
+    num_chunks = sum(receipt.num_chunks for receipt in receipts if receipt is not None)
+    if manifest.fingerprint != export_fingerprint(record, manifest.shards):
+        found = "its record and its manifest do not belong together"
+    elif None in receipts:
+        found = f"{receipts.count(None)} of its {len(receipts)} shards are missing or cut short"
+    elif num_chunks != record.num_chunks:
+        found = f"its record counts {record.num_chunks:,} chunks, its shards hold {num_chunks:,}"
+    else:
+        return
+    raise StagingError(
+        f"the export in {export.staging.describe()} is damaged: {found}",
+        "the folder as `mrag export` wrote it",
+        "run `mrag export` again into an empty folder; nothing was changed here",
+    )
 
 
 def _is_same(known: VersionRecord, exported: VersionRecord) -> bool:
