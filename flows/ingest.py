@@ -6,7 +6,7 @@ Run it again to resume.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -258,4 +258,5 @@ def _manifest(config: Config, version: str) -> Manifest:
             "the plan of this run",
             "run `mrag ingest` again",
         )
-    return manifest
+    # What this run allows, not the run that planned: a replay is allowed the same.
+    return replace(manifest, config={**manifest.config, "ingest": config.to_dict()["ingest"]})

@@ -107,3 +107,18 @@ def test_an_evaluation_without_matplotlib_says_so_before_it_asks(
     assert asked.code == 0, asked.err
     assert asked.err.index("no plots: matplotlib is not installed") < asked.err.index("evaluate:")
     assert {path.name for path in Path("out").iterdir()} == {"evaluation.json", "report.md"}
+
+
+def test_a_replay_remembers_the_share_that_the_ingest_was_allowed(mrag: Mrag) -> None:
+    """Without the setting, which was given once on the command line."""
+    lines = [json.dumps({"id": f"d{n}", "text": f"text number {n}"}) for n in range(4)]
+    bad = ["{bad"] * 40  # more than the few that are always allowed
+    Path("docs.jsonl").write_text("\n".join([*lines, *bad]))
+    serial, share = SERIAL[:2], ("-s", "ingest.max_dead_letter_share=0.95")
+    assert mrag("ingest", "docs.jsonl", *serial).code != 0
+    assert mrag("ingest", "docs.jsonl", *serial, *share).code == 0
+    mended = json.dumps({"id": "new", "text": "a mended text"})
+    Path("docs.jsonl").write_text("\n".join([*lines, mended, *bad[1:]]))
+    replayed = mrag("deadletters", "replay", *serial, "--json")
+    assert replayed.code == 0, replayed.err
+    assert (replayed.json()["added"], replayed.json()["dead_letters"]) == (1, 39)
