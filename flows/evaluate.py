@@ -39,7 +39,7 @@ from mrag_pipeline.wiring.labelled import (
     write_labelled_queries,
 )
 
-BASELINES = (*RIVALS, "standard-windows")  # of the paired differences
+BASELINES = (*RIVALS, "standard-windows", "hybrid-adaptive")  # of the paired differences
 
 
 @dataclass(frozen=True, slots=True)

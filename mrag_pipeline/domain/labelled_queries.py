@@ -5,6 +5,7 @@ Knows nothing of files or of how documents are found.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,6 +62,15 @@ class LabelledSet:
     categories: Mapping[str, str] = field(default_factory=dict)  # of documents by id; may be empty
     flaws: tuple[Flaw, ...] = ()
     by_aspects: bool = True  # whether each number of aspects counts the same, else each query
+
+
+def is_balanced(queries: Sequence[LabelledQuery]) -> bool:
+    """Whether each number of aspects has at least half as many queries as any other.
+
+    Where it has not, a mean over the numbers of aspects lets a few queries count for many.
+    """
+    queries_by_aspects = Counter(query.num_named for query in queries).values()
+    return 2 * min(queries_by_aspects) >= max(queries_by_aspects)
 
 
 def flaw(what: str, cases: Sequence[str], count: int | None = None) -> tuple[Flaw, ...]:

@@ -118,6 +118,7 @@ def test_brackets_are_shown(mrag: Mrag) -> None:
         mrag("inspect", HOSTILE.strip()).out,
         mrag("search", "harbour", "-k", "2").out,
         mrag("deadletters", "list").out,
+        mrag("plan", f"{FOLDER}/corpus").out,
     ]
     for out in shown:
         assert "odd [/old]" in " ".join(out.split())

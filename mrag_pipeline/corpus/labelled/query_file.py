@@ -14,7 +14,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrag_pipeline.corpus.labelled.text_lines import lines_of
-from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet, flaw
+from mrag_pipeline.domain.labelled_queries import (
+    Aspect,
+    LabelledQuery,
+    LabelledSet,
+    flaw,
+    is_balanced,
+)
 from mrag_pipeline.errors import BrokenFile, ConfigError
 
 _RELEVANCE = "an aspect is found when any of its documents is fetched"
@@ -48,7 +54,9 @@ def read_labelled(path: Path) -> LabelledSet:
     if not queries:
         raise BrokenFile(f"{path} contains no query", "a JSON object on each line")
     flaws = flaw("queries that name an aspect twice: counted once", repeated)
-    return LabelledSet(path.stem, tuple(queries), _RELEVANCE, flaws=flaws)
+    return LabelledSet(
+        path.stem, tuple(queries), _RELEVANCE, flaws=flaws, by_aspects=is_balanced(queries)
+    )
 
 
 def write_labelled(labelled: LabelledSet, path: Path) -> None:

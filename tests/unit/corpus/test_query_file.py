@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,20 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A folder that does not exist is not made."""
     with pytest.raises(ConfigError, match="nowhere"):
         write_labelled(LabelledSet("made", (), ""), tmp_path / "nowhere" / "made.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("counts", "by_aspects"), [((2, 2), True), ((1, 2), True), ((1, 3), False), ((5,), True)]
+)
+def test_a_few_queries_do_not_count_for_many(
+    tmp_path: Path, counts: tuple[int, ...], by_aspects: bool
+) -> None:
+    """Success is a mean over numbers of aspects only where each has queries enough."""
+    path = tmp_path / "mine.jsonl"
+    lines = [
+        json.dumps({"text": "q", "relevant": [str(aspect) for aspect in range(num_aspects)]})
+        for num_aspects, count in enumerate(counts, start=1)
+        for _ in range(count)
+    ]
+    path.write_text("\n".join(lines))
+    assert read_labelled(path).by_aspects == by_aspects

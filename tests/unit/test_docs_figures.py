@@ -1,0 +1,66 @@
+"""The figures of retrieval that the docs show are those that benchmarks/quality.py has written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES: dict[str, dict[str, dict[str, float]]] = json.loads(
+    (ROOT / "benchmarks/figures/retrieval.json").read_text()
+)
+
+
+def rows_of(page: str, header: str) -> tuple[list[str], list[list[str]]]:
+    """The columns' names and the rows of the page's table whose header starts so."""
+    lines = (ROOT / page).read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(header))
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines[first:])
+    cells = [
+        [re.sub(r"[*`]", "", cell).strip() for cell in line.strip("| ").split("|")]
+        for line in table
+    ]
+    return cells[0], cells[2:]
+
+
+def shown(measured: dict[str, float], label: str, with_interval: bool) -> str:
+    value = f"{measured[label]:.3f}"
+    if not with_interval:
+        return value
+    return f"{value} [{measured[f'{label} low']:.3f}, {measured[f'{label} high']:.3f}]"
+
+
+@pytest.mark.parametrize("table", ["| set | measure | standard", "| set | measure | adaptive"])
+def test_the_tables_of_the_page(table: str) -> None:
+    """Every cell, every set."""
+    columns, rows = rows_of("docs/retrieval.md", table)
+    assert {row[0] for row in rows} == set(FIGURES)
+    for name, measure, *cells in rows:
+        for column, cell in zip(columns[2:], cells, strict=True):
+            is_difference = column.startswith("over ")
+            strategy = columns[2] if is_difference else column
+            label = f"{measure} {column}" if is_difference else measure
+            right = shown(FIGURES[name][strategy], label, "[" in cell)
+            assert cell == right, (name, measure, column)
+
+
+def test_the_table_of_the_readme() -> None:
+    """Each row names its set and measure."""
+    columns, rows = rows_of("README.md", "| a question")
+    assert len(rows) == 4
+    for _, about, *cells in rows:
+        name, measure = about.split(", ")
+        for column, cell in zip(columns[2:], cells, strict=True):
+            assert cell == shown(FIGURES[name][column], measure, "[" in cell), (name, column)
+
+
+def test_the_costs_of_the_page() -> None:
+    """Windows, searches, milliseconds of CPU."""
+    _, rows = rows_of("docs/retrieval.md", "| set | strategy | windows")
+    for name, strategy, *cells in rows:
+        measured = FIGURES[name][strategy]
+        assert cells == [f"{measured[label]:.1f}" for label in ("windows", "searches", "cpu ms")]
