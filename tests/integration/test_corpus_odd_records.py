@@ -209,6 +209,17 @@ def test_a_damaged_row_group_counts_its_rows(tmp_path: Path) -> None:
     assert texts(found) == [f"text number {i}" for i in (0, 1, 4, 5)]
 
 
+def test_a_column_whose_name_is_no_text_costs_its_file(tmp_path: Path) -> None:
+    """The others of the folder are read."""
+    data = parquet(tmp_path / "a.parquet", text=["x"], naame=["y"]).read_bytes()
+    written(tmp_path / "a.parquet", data.replace(b"naame", b"n\xe1ame"))
+    parquet(tmp_path / "b.parquet", text=["fine"])
+    broken, fine = read(tmp_path)
+    assert isinstance(broken, DeadLetter)
+    assert "a column's name is not UTF-8" in broken.reason
+    assert texts([fine]) == ["fine"]
+
+
 def test_a_broken_file_does_not_choose_the_fields_of_the_others(tmp_path: Path) -> None:
     """It is set aside, though what it begins with has no text."""
     written(tmp_path / "a.json", '[{"id": "x"}, {"id": "y", ')

@@ -139,8 +139,18 @@ class ParquetFiles:
     @contextmanager
     def _opened(self, tree: FileTree, path: str) -> Iterator[pq.ParquetFile]:
         with tree.random_access(path) as source:
-            # pre_buffer would hold the bytes of a whole row group in memory.
-            yield pq.ParquetFile(source, pre_buffer=False, buffer_size=READ_BYTES)
+            try:
+                # pre_buffer would hold the bytes of a whole row group in memory.
+                parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=READ_BYTES)
+            except UnicodeDecodeError:
+                raise _broken(tree, path, "a column's name is not UTF-8") from None
+            metadata = parquet.metadata
+            groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+            num_rows = sum(group.num_rows for group in groups)
+            if num_rows != metadata.num_rows:
+                problem = f"it counts {metadata.num_rows:,} rows, its row groups {num_rows:,}"
+                raise _broken(tree, path, problem)
+            yield parquet
 
 
 def open_parquet(request: FileRequest) -> ParquetFiles:
@@ -148,6 +158,12 @@ def open_parquet(request: FileRequest) -> ParquetFiles:
     spec = request.spec
     named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields, *spec.types)
     return ParquetFiles(request.fields, frozenset(named))
+
+
+def _broken(tree: FileTree, path: str, problem: str) -> BrokenFile:
+    return BrokenFile(
+        f"{tree.name(path)}: {problem}", "a complete Parquet file", "write the file again"
+    )
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
