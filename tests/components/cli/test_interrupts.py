@@ -15,9 +15,12 @@ STUBBORN = """
 import time
 from mrag_pipeline.cli import interrupts
 interrupts.heed()
-print("up", flush=True)
+told = False
 while True:
     try:
+        if not told:
+            told = True
+            print("up", flush=True)  # within the block: the signal may follow at once
         time.sleep(60)
     except BaseException:
         print("heard", flush=True)
