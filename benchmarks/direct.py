@@ -25,8 +25,7 @@ import psutil
 import served
 from served import BenchIndex
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import SearchRequest

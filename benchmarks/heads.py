@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from recorded_queries import VOTE, Floats, KeptEncoder, Measured, QueryRankings, Weigh, ask
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.labelled.data_set import open_data_set
 from mrag_pipeline.domain.success import Resamples

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pymilvus import MilvusClient
 from sentence_transformers import SentenceTransformer
 
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings
 from mrag_pipeline.domain.version import live_alias
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.index.milvus.schema import search_params

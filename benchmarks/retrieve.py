@@ -27,8 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from pymilvus import MilvusClient
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import most_distinct, windows_of

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, questions
 
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.manifest import Manifest

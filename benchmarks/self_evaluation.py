@@ -27,8 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from recorded_queries import KeptEncoder
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.labelled.data_set import open_data_set
 from mrag_pipeline.domain.chunking import chunks_of, embedded_text

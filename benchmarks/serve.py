@@ -40,8 +40,7 @@ from callers import Contender, Response, print_target
 from processes import Process
 from served import BenchIndex, Questions
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 
 K = 10
 CPU_CALLERS = 4

@@ -38,8 +38,7 @@ from processes import Process
 from served import BenchIndex
 from soak_answers import Question, expected, verdict
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.client.problems import RETRIED, seconds_in
 from mrag_pipeline.ports import VectorIndex
 

@@ -18,8 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows.progress import LogProgress

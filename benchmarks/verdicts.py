@@ -30,8 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from recorded_queries import KeptEncoder
 
-from mrag_pipeline import wiring
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.chunking import chunks_of, embedded_text
 from mrag_pipeline.domain.documents import Document

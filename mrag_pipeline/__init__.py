@@ -1,3 +1,15 @@
 """Multi-Head RAG: one collection per attention head, and a vote among them."""
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Imported when first asked for: the package itself brings no library along.
+_LAZY = {"Index": "mrag_pipeline.library.index", "Encoder": "mrag_pipeline.library.encoder"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

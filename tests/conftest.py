@@ -13,7 +13,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.s3_server import Server, environment, exported, s3_server
 

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
-from mrag_pipeline import __version__
-from mrag_pipeline.cli import interrupts, library_settings
+from mrag_pipeline import __version__, library_settings
+from mrag_pipeline.cli import interrupts
 from mrag_pipeline.cli.command_group import CommandGroup
 from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
 from mrag_pipeline.errors import MragError, RayBroken

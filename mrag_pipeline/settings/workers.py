@@ -14,7 +14,7 @@ class WorkersSpec:
 
     # ray, serial (in this process), or auto: serial up to serial_mb without an address, else ray
     pool: Literal["auto", "ray", "serial"] = "auto"
-    serial_mb: Amount = 1.0  # of source, in all shards of the plan
+    serial_mb: Amount = 0.3  # of source, in all shards of the plan
     address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: starts a local one
     count: Count = 0  # 0: one per GPU, else one per CPU core
     threads: PositiveCount = 1  # of each worker on a CPU

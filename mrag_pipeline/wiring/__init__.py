@@ -57,6 +57,16 @@ def reader(config: Config, reading: Mapping[str, Any] | None = None) -> CorpusRe
     return open_corpus(config.corpus, reading)
 
 
+def given_corpus(config: Config, source: object) -> dict[str, Any]:
+    """The `[corpus]` settings of documents that a program holds, which are written to staging.
+
+    Raises: ConfigError if it is no source of documents; StagingError, StorageFull.
+    """
+    from mrag_pipeline.staging.given import write_given
+
+    return write_given(config.staging.uri, config.index, source)
+
+
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     """The encoder, loaded and ready; with 0 threads, torch chooses the number."""
     from mrag_pipeline.encoder.lean_imports import lean_imports

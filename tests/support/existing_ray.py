@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import ray
 
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings
 from mrag_pipeline.runtime import cluster
 from mrag_pipeline.serving.ray import launcher
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import yaml
 
-from mrag_pipeline.cli import library_settings
+from mrag_pipeline import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.runtime import cluster
 from mrag_pipeline.serving.ray import launcher

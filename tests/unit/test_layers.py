@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "wire", "environment"),
-    ("domain", "filesystems", "client"),
+    ("domain", "filesystems", "client", "library_settings"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
     ("stages",),
@@ -24,6 +24,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("wiring",),
     ("runtime", "report"),
     ("serving", "flows"),
+    ("library",),
     ("cli",),
 )
 # What stands behind a port: only wiring names it.
@@ -55,7 +56,7 @@ OWNERS = {
     "starlette": {"serving"},
     "prometheus_client": {"serving"},
     "opentelemetry": {"serving"},
-    "httpx": {"llm", "rerank", "flows", "cli", "client"},
+    "httpx": {"llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -65,6 +66,7 @@ PURE: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"annotated_types"},
     "environment": set(),
+    "library_settings": set(),
     "wire": {"pydantic"},
     "domain": {"numpy"},
     "ports": {"numpy"},

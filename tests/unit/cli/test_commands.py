@@ -19,7 +19,6 @@ SHARED = {
     "evaluation_tables",
     "flow_runs",
     "interrupts",
-    "library_settings",
     "options",
     "orphans",
     "terminal",

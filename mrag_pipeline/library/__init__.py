@@ -1,0 +1,1 @@
+"""What a Python program uses in its own process: `Index` and `Encoder`."""

@@ -1,0 +1,73 @@
+"""`Index` and `Encoder` in a Python program: the page's own code, and the sources that it names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.client import ServiceProblem
+from mrag_pipeline.library.index import Index
+from mrag_pipeline.settings.encoder import EncoderSpec
+from tests.support.project_folder import environment
+
+pytestmark = pytest.mark.timeout(900)
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+@pytest.fixture
+def index(minilm: EncoderSpec, tmp_path: Path) -> Iterator[Index]:
+    """An index of nothing yet."""
+    with Index.open(
+        index="facts",
+        encoder={"model": minilm.model},
+        staging={"uri": f"{tmp_path}/staging"},
+        milvus={"uri": f"{tmp_path}/index.db"},
+    ) as opened:
+        yield opened
+
+
+def test_the_pages_code_runs(minilm: EncoderSpec, tmp_path: Path) -> None:
+    """All blocks of docs/python.md, one after the other, in an empty folder."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(PAGE.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Stars: A cool giant star" in ended.stdout
+    assert "Dogs: A shaggy herding dog" in ended.stdout
+
+
+def test_an_index_without_a_version_says_so(index: Index) -> None:
+    """As the service would."""
+    with pytest.raises(ServiceProblem, match="no live version"):
+        index.search("anything")
+
+
+def test_a_frame_is_ingested_and_synced_under_a_running_loop(index: Index) -> None:
+    """As in a notebook; after a sync the same object finds what is new."""
+    pd = pytest.importorskip("pandas")
+
+    async def cell() -> None:
+        frame = pd.DataFrame({"id": ["a", "b"], "text": ["A herding dog.", "A giant star."]})
+        assert index.ingest(frame)["documents"] == 2
+        assert index.search("a star", k=1).hits[0].document_id == "b"
+        more = [*frame.to_dict("records"), {"id": "c", "text": "A flute of reed."}]
+        synced = index.sync(iter(more))
+        assert (synced["added"], synced["removed"]) == (1, 0)
+        answer = await index.asearch("a flute", k=1)
+        assert answer.hits[0].document_id == "c"
+        assert "A flute of reed." in answer._repr_html_()
+
+    asyncio.run(cell())
