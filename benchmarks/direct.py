@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -75,6 +76,13 @@ def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
         return [SearchRequest(name, stored[name][rows[name]], limit) for name in names]
 
     searches = index._searches
+
+    def by_pymilvus(names: tuple[str, ...], num_windows: int, limit: int) -> object:
+        return searches._by_pymilvus(requests(names, num_windows, limit), 30)
+
+    def directly(names: tuple[str, ...], num_windows: int, limit: int) -> object:
+        return searches.search(requests(names, num_windows, limit))
+
     for what, names, num_windows, limit in (
         ("`mrag`: 12 searches of 1 row", heads, 1, 64),
         ("`aspect`: 13 searches of 8 rows", (*heads, chunks), 8, 8),
@@ -82,11 +90,11 @@ def measure(index: MilvusIndex, record: VersionRecord, times: Times) -> None:
         index.search(requests(names, num_windows, limit))  # loads the collections
         times.take(
             f"{what}, by pymilvus",
-            lambda n=names, w=num_windows, c=limit: searches._by_pymilvus(requests(n, w, c), 30),
+            partial(by_pymilvus, names, num_windows, limit),
         )
         times.take(
             f"{what}, directly",
-            lambda n=names, w=num_windows, c=limit: searches.search(requests(n, w, c)),
+            partial(directly, names, num_windows, limit),
         )
 
     def drawn_ids() -> list[int]:

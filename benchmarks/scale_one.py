@@ -157,7 +157,7 @@ def main() -> None:
             data = folder / "milvus"
             held.enter_context(FileLock(ONE_A_HOST))
             # On a busy machine a component may not report for longer than the tests' 5 s.
-            server = Server(data, **{"common.session.ttl": 60})
+            server = Server(data, None, **{"common.session.ttl": 60})
             server.start()
             held.callback(server.kill)
             uri, process = server.uri, psutil.Process(server.pid)
