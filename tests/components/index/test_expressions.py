@@ -15,8 +15,8 @@ from tests.support.filter_examples import field_of, filters
 # Milvus's own lexer: no bare quote, backslash, carriage return or newline in a literal.
 LITERAL = re.compile(r'"(?:[^"\\\r\n]|\\["\\nr])*"')
 REST = re.compile(
-    r"(?:[ ()\[\],]|document_id|title|metadata|chunk_id|and|or|not in|in|true|false|==|!=|<=|>=|<|>"
-    r"|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)*"
+    r"(?:[ ()\[\],]|document_id|title|metadata|chunk_id|json_contains|and|or|not in|in|true|false"
+    r"|==|!=|<=|>=|<|>|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)*"
 )
 A, B = Condition("title", "eq", "a"), Condition("title", "eq", "b")
 YEAR = Condition("metadata.year", "ge", 2020)

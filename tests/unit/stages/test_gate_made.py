@@ -12,11 +12,13 @@ from mrag_pipeline.domain.heads import Embeddings, Role
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.query.retriever import Retriever
+from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.stages.ingest.gate import gate
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import publish
 from tests.support.builds import Build, CountingEncoder, RecordingProgress
+from tests.support.fake_encoder import FakeSegmenter
 from tests.support.made_corpus import made_corpus
 
 CORPUS = made_corpus(45, sentences=3)
@@ -70,6 +72,15 @@ def test_a_worse_encoder_is_stopped() -> None:
     assert (settings_own.strategy, by_vector.strategy) == ("adaptive", "standard")
     assert ("gate", settings_own.num_queries, "queries") in progress.phases
     assert index.live() is not None
+
+
+def test_a_worse_chunking_is_stopped() -> None:
+    """Passages of one word say nothing of what the words around it are about."""
+    fragments = build(CORPUS, CountingEncoder())
+    fragments.segmenter = FakeSegmenter(ChunkingSpec(max_tokens=1, overlap_tokens=0))
+    verdict, _, _ = verdict_on(fragments, GateSpec())
+    assert not verdict.is_open
+    assert "questions made from the documents" in verdict.reasons[0]
 
 
 def test_an_equal_version_passes() -> None:
