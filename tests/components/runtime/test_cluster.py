@@ -110,6 +110,7 @@ def test_a_part_that_has_ended_is_named_and_not_waited_for(
     other = subprocess.Popen(["sleep", "60"])
     running = {psutil.Process(one.pid): name for one, name in ((part, "a"), (other, "b"))}
     monkeypatch.setattr(cluster, "_running_parts", running.items)
+    monkeypatch.setattr(cluster, "_parts", {})  # the tests' own Ray is no part of this
     try:
         cluster.connect_ray("")
         cluster.check_alive()
