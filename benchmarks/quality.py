@@ -1,6 +1,6 @@
 """What every strategy finds on each set of labelled queries, through the product as installed.
 
-    MRAG_DATASETS=... python benchmarks/quality.py               all sets: two hours on 2 cores
+    MRAG_DATASETS=... python benchmarks/quality.py               all sets: 80 minutes, 2 busy cores
     MRAG_DATASETS=... python benchmarks/quality.py cranfield     one set; the others' figures stay
     python benchmarks/quality.py --print                         the tables, from the last figures
 
@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from mrag_pipeline import library_settings, wiring
+from mrag_pipeline.cli.options import nested_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.labelled.query_file import read_labelled, write_labelled
 from mrag_pipeline.domain.documents import Document
@@ -166,11 +167,8 @@ def figures_of(evaluated: dict[str, Any], measures: tuple[str, ...]) -> Figures:
 
 def costs(name: str, questions: list[str]) -> Figures:
     """What an answer costs with heads and without: means over some of the questions."""
-    settings: dict[str, Any] = {}
-    for key, value in settings_of(name).items():
-        table, _, field = key.rpartition(".")
-        (settings.setdefault(table, {}) if table else settings)[field] = value
-    config = Config.load(None, settings)
+    assignments = [f"{key}={value}" for key, value in settings_of(name).items()]
+    config = Config.load(None, nested_settings(assignments, None))
     drawn = np.random.default_rng(0).permutation(len(questions))[:NUM_COSTED].tolist()
     found: Figures = {}
     with closing(wiring.index(config)) as index:

@@ -15,7 +15,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from mrag_pipeline.cli import orphans
+from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import err, line, out
 from mrag_pipeline.config import Config
@@ -23,7 +23,6 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, NotReady, RayBroken
 from mrag_pipeline.stages.versions.lookup import live_record
 
-INTERRUPTED = 130
 CHECK_S = 1.0
 LOST_END_S = 2.0  # what is left of a Ray that has lost a part does not end in order
 
@@ -57,11 +56,8 @@ def serve(
     try:
         _run(config, record, stopping, shared.json)
     except KeyboardInterrupt:
-        # Everything is stopped. After an interrupted start Ray may crash in its exit handlers
-        # (seen: a segmentation fault), so they are skipped.
         sys.stderr.write("mrag: interrupted during startup\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        interrupts.leave(interrupts.INTERRUPTED)  # everything is stopped
 
 
 def _checked(config: Config) -> VersionRecord:

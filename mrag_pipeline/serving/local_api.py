@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from fastapi import FastAPI, Request
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.http.api import create_api
-from mrag_pipeline.serving.http.api_ports import Caller
 from mrag_pipeline.serving.in_process import InProcessBackend
-
-if TYPE_CHECKING:
-    from mrag_pipeline.query.answer import Answer
-    from mrag_pipeline.serving.backend import Ask
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process itself."""
-
-    name: str = "this process"
-    tenant: str | None = None  # it may name any
-
-
-class NoGuard:
-    """Whoever holds the index may ask it."""
-
-    def __call__(self) -> Caller:
-        """The caller."""
-        return Owner()
-
-    def spend(self, caller: Any, cost: int) -> None:
-        """Counts nothing."""
-
-    def protect(self, app: FastAPI) -> None:
-        """Adds nothing."""
-
-
-class NoObserver:
-    """Nothing is recorded."""
-
-    def install(self, app: FastAPI) -> None:
-        """Adds nothing."""
-
-    def answered(
-        self, request: Request, answers: Sequence[Answer], asks: Sequence[Ask] = ()
-    ) -> None:
-        """Records nothing."""
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 
 
 class LocalApi:
@@ -75,7 +31,7 @@ class LocalApi:
         self._chat = wiring.chat_stream(config) if config.llm.url else None
         answerer = Answerer(self._chat, config.serve.max_context_tokens) if self._chat else None
         self.app = create_api(
-            self._backend, config.serve, NoGuard(), NoObserver(), answerer, config.retrieve
+            self._backend, config.serve, OpenGuard(), NoObserver(), answerer, config.retrieve
         )
 
     async def close(self) -> None:

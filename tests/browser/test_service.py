@@ -11,9 +11,9 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import ApiKey, Keys, digest
+from mrag_pipeline.serving.unguarded import NoObserver
 from mrag_pipeline.settings.serve import ServeSpec
 from tests.support import query_service
-from tests.support.api_stand_ins import NoObserver
 from tests.support.browser_page import Opened
 from tests.support.staged_page import served
 

@@ -22,6 +22,7 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.problem_table import TABLE, ProblemKind
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 from mrag_pipeline.settings.retrieve import RetrieveSpec, VoterShares
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
@@ -31,7 +32,6 @@ from mrag_pipeline.wire.schemas import (
     Problem,
     SearchAnswer,
 )
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
 from tests.support.query_service import (

@@ -17,6 +17,7 @@ from mrag_pipeline.serving.answering import NO_PASSAGES, Answerer
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import (
@@ -26,7 +27,6 @@ from mrag_pipeline.wire.schemas import (
     TextPiece,
     WordedAnswer,
 )
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.chat_server import (
     ANSWER,
     DONE,

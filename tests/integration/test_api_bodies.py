@@ -12,8 +12,8 @@ from mrag_pipeline.errors import Unauthorized
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys
+from mrag_pipeline.serving.unguarded import OpenGuard
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.support.api_stand_ins import OpenGuard
 from tests.support.query_service import a_backend, a_client, a_living
 
 JSON = {"content-type": "application/json"}

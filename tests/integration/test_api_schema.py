@@ -17,9 +17,9 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.problem_table import CLIENT_LEFT, TABLE
 from mrag_pipeline.serving.http.problems import MEDIA_TYPE
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import Problem, SearchBody
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.query_service import Parrot, a_backend, a_client, a_living
 
 SPEC = ServeSpec(max_k=7, max_query_chars=900, max_batch_queries=3, tenant_field="owner.name")

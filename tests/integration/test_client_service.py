@@ -31,9 +31,9 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys, new_key
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, a_document
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -118,11 +119,27 @@ def test_what_cannot_be_read_is_a_dead_letter(tmp_path: Path, name: str) -> None
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
-    """Its own directory tells its size; 600 MB of zeros are 600 kB."""
-    bomb = made.zipped({"word/document.xml": bytes(archive.MAX_UNPACKED_BYTES + 1)})
-    dead = only(read(written(tmp_path / "bomb.docx", bomb)))
+    """Its own directory tells its size: 501 MB of zeros are half a megabyte."""
+    path = tmp_path / "bomb.docx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made_up:
+        for number in range(archive.MAX_UNPACKED_BYTES // 1_000_000 + 1):
+            made_up.writestr(f"word/{number}.xml", bytes(1_000_000))
+    dead = only(read(path))
     assert isinstance(dead, DeadLetter)
     assert "bytes unpacked, expected at most 500,000,000" in dead.reason
+
+
+def test_real_notes_of_a_word_file_are_told(tmp_path: Path) -> None:
+    """Each by a remark; the lines above notes, which Word writes into every file, by none."""
+    names = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    lines = '<w:footnote w:type="separator" w:id="-1"/>'
+    for notes, count in ((lines, 0), (f'{lines}<w:footnote w:id="1"/><w:footnote w:id="2"/>', 2)):
+        path = written(tmp_path / "a.docx", made.word())
+        with zipfile.ZipFile(path, "a") as changed:
+            changed.writestr("word/footnotes.xml", f"<w:footnotes {names}>{notes}</w:footnotes>")
+        first = read(path)[0]
+        assert isinstance(first, Document)
+        assert first.remarks == ("a footnote of a Word file: left out",) * count
 
 
 def test_entities_do_not_grow(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.http.api_ports import Guard, Observer
 from mrag_pipeline.serving.in_process import InProcessBackend
+from mrag_pipeline.serving.unguarded import AnyCaller, NoObserver, OpenGuard
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.support.api_stand_ins import AnyCaller, NoObserver, OpenGuard
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living
 

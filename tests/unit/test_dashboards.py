@@ -15,8 +15,8 @@ from fastapi import APIRouter
 
 from mrag_pipeline import errors
 from mrag_pipeline.serving.http.api import create_api
+from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.support.api_stand_ins import NoObserver, OpenGuard
 from tests.support.found_answers import answer
 from tests.support.http_requests import got
 from tests.support.telemetry_readers import KEY, samples, watched

@@ -62,7 +62,7 @@ class ExtractionProcess:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.write(data)
                 process.stdin.flush()
-                answers = Answers(process, limit_s)
+                answers = _Answers(process, limit_s)
                 while (answer := answers.next()) != _END:
                     if not answer:
                         raise BrokenPipeError
@@ -111,7 +111,7 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-class Answers:
+class _Answers:
     """The lines that the process writes, each within its time."""
 
     def __init__(self, process: subprocess.Popen[bytes], limit_s: float) -> None:

@@ -10,10 +10,10 @@ from mrag_pipeline.domain.filters import All, Condition
 from mrag_pipeline.errors import ConfigError, Forbidden
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.serving.unguarded import AnyCaller
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 from mrag_pipeline.wire.schemas import SearchBody
-from tests.support.api_stand_ins import AnyCaller
 
 FREE = AnyCaller()
 BOUND = AnyCaller("key", "acme")

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 
 from mrag_pipeline.corpus.formats.charset import NotText
 from mrag_pipeline.corpus.formats.extracted import Extracted
 
 Reader = Callable[[bytes], Iterator[Extracted]]
+# By suffix: the module beside this one and its function, imported when first needed, and what a
+# part is called.
+_READERS = {
+    ".pdf": ("pdf", "pages", "page"),
+    ".docx": ("word", "sections", "section"),
+    ".pptx": ("presentation", "slides", "slide"),
+    ".xlsx": ("workbook", "sheets", "sheet"),
+    ".epub": ("book", "chapters", "chapter"),
+    ".eml": ("mail", "message", "message"),
+    ".mbox": ("mail", "mailbox", "message"),
+    ".ipynb": ("notebook", "cells", "notebook"),
+}
 
 
 def parts_of(data: bytes, suffix: str) -> Iterator[Extracted]:
@@ -16,8 +29,9 @@ def parts_of(data: bytes, suffix: str) -> Iterator[Extracted]:
 
     Raises: NotText if the file cannot be read, or no part has text; what a parser raises.
     """
+    module, function, name = _READERS[suffix]
     try:
-        read, name = _reader(suffix)
+        read: Reader = getattr(import_module(f"{__package__}.{module}"), function)
     except ImportError as error:
         raise NotText(
             f"reading {suffix} needs {error.name}: pip install 'mrag-pipeline[documents]'"
@@ -37,37 +51,6 @@ def parts_of(data: bytes, suffix: str) -> Iterator[Extracted]:
         few = f"its {num_parts} {name}(s) hold" if num_parts else "it holds"
         raise NotText(f"{few} no text: images are not read")
     yield _with_remarks(held, name, num_empty)
-
-
-def _reader(suffix: str) -> tuple[Reader, str]:
-    """What reads files with the suffix, and the name of a part. Imports what it needs."""
-    if suffix == ".pdf":
-        from mrag_pipeline.corpus.formats.documents.pdf import pages
-
-        return pages, "page"
-    if suffix == ".docx":
-        from mrag_pipeline.corpus.formats.documents.word import sections
-
-        return sections, "section"
-    if suffix == ".pptx":
-        from mrag_pipeline.corpus.formats.documents.presentation import slides
-
-        return slides, "slide"
-    if suffix == ".xlsx":
-        from mrag_pipeline.corpus.formats.documents.workbook import sheets
-
-        return sheets, "sheet"
-    if suffix == ".epub":
-        from mrag_pipeline.corpus.formats.documents.book import chapters
-
-        return chapters, "chapter"
-    if suffix == ".ipynb":
-        from mrag_pipeline.corpus.formats.documents.notebook import cells
-
-        return cells, "notebook"
-    from mrag_pipeline.corpus.formats.documents.mail import mailbox, message
-
-    return (message if suffix == ".eml" else mailbox), "message"
 
 
 def _with_remarks(part: Extracted, name: str, num_empty: int) -> Extracted:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import xml.etree.ElementTree as ET  # expat, which bounds what entities grow to
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 import docx
 from docx.table import Table
@@ -14,16 +17,13 @@ from mrag_pipeline.corpus.formats.documents.archive import unpacked
 from mrag_pipeline.corpus.formats.extracted import Extracted
 
 _HEADING = re.compile(r"(?:heading|title)\s*\d*$", re.IGNORECASE)  # of style ids and names
-_NOT_READ = ("footnotes", "endnotes", "comments")
+_NOTES = ("footnote", "endnote", "comment")
 
 
 def sections(data: bytes) -> Iterator[Extracted]:
     """Paragraphs and tables in their order; headers, footers and notes are left out."""
     with unpacked(data) as archive:
-        names = archive.namelist()
-    remarks = tuple(
-        f"{kind} of a Word file: left out" for kind in _NOT_READ if f"word/{kind}.xml" in names
-    )
+        remarks = tuple(_notes(archive))
     document = docx.Document(io.BytesIO(data))
     title = " ".join((document.core_properties.title or "").split())
     heading, lines, number = "", list[str](), 0
@@ -40,6 +40,15 @@ def sections(data: bytes) -> Iterator[Extracted]:
     if heading or lines:
         number += 1
         yield _section(number, heading, lines, title, remarks if number == 1 else ())
+
+
+def _notes(archive: zipfile.ZipFile) -> Iterator[str]:
+    """A remark for each note. Word writes notes of a type into every file: the lines above them."""
+    for kind in _NOTES:
+        with suppress(KeyError):
+            for note in ET.fromstring(archive.read(f"word/{kind}s.xml")):
+                if not any(name.endswith("}type") for name in note.attrib):
+                    yield f"a {kind} of a Word file: left out"
 
 
 def _section(

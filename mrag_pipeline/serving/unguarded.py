@@ -1,16 +1,20 @@
-"""Stand-ins for what the API is given besides its backend: a caller, a guard and an observer."""
+"""The API's guard and observer where whoever reaches it may ask: no keys, no limits, no records.
+
+For an API inside one process, as `Index` has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 
-from mrag_pipeline.query.answer import Answer
-from mrag_pipeline.serving.backend import Ask
-from mrag_pipeline.serving.http.api_ports import Caller
+if TYPE_CHECKING:
+    from mrag_pipeline.query.answer import Answer
+    from mrag_pipeline.serving.backend import Ask
+    from mrag_pipeline.serving.http.api_ports import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class AnyCaller:
     """A caller without a key."""
 
     name: str = "anybody"
-    tenant: str | None = None
+    tenant: str | None = None  # it may name any
 
 
 class OpenGuard:
