@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrag_pipeline.domain.prompt_template import check_template
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import check_index_name
@@ -96,6 +97,7 @@ class Config(BaseModel):
         config._check_secrets()
         config._check_vectors()
         config._check_retrieve()
+        check_template(config.llm.prompt, "llm.prompt")
         return config
 
     @classmethod

@@ -29,7 +29,9 @@ class LocalApi:
             wiring.reranking(config),
         )
         self._chat = wiring.chat_stream(config) if config.llm.url else None
-        answerer = Answerer(self._chat, config.serve.max_context_tokens) if self._chat else None
+        answerer = None
+        if self._chat is not None:
+            answerer = Answerer(self._chat, config.serve.max_context_tokens, config.llm)
         self.app = create_api(
             self._backend, config.serve, OpenGuard(), NoObserver(), answerer, config.retrieve
         )

@@ -315,6 +315,9 @@ class IndexState(Schema):
     default_strategy: str = Field(description="Of a request that names none.")
     default_k: int = Field(default=10, description="Documents for a request that names no number.")
     examples: list[str] = Field(description="Questions to try.")
+    chat_model: str = Field(
+        default="", description="The model that words the answers of /v1/answer; empty: none."
+    )
 
 
 class Problem(BaseModel):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from mrag_pipeline.serving.http import pages
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
@@ -113,6 +114,23 @@ def a_problem(status: int, headers: dict[str, str] | None = None, **given: Any) 
     )
 
 
+def the_events(*events: tuple[str, Any]) -> Iterator[str]:
+    """Server-sent events as the service writes them; `hold` waits for its threading.Event."""
+    for name, data in events:
+        if name == "hold":
+            data.wait(60)
+        else:
+            yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def an_end(answer: str, numbers: Sequence[int], **given: Any) -> dict[str, Any]:
+    """The `done` event of an answer whose prompt had these of `an_answer`'s hits."""
+    hits = an_answer().hits
+    citations = [{"number": n, "hit": hits[n - 1].model_dump(mode="json")} for n in numbers]
+    facts = {"answer": answer, "citations": citations, "unsourced": [], "model": "tiny-chat"}
+    return facts | {"prompt_tokens": 12} | given
+
+
 Reply = Callable[[dict[str, Any]], SearchAnswer | Response]
 
 
@@ -123,6 +141,8 @@ class Stage:
     url: str = ""
     index: IndexState = field(default_factory=lambda: INDEX)
     reply: Reply = lambda body: an_answer(body["strategy"])
+    # The events of an answer in words, after that of its search.
+    words: Sequence[tuple[str, Any]] = ()
     key: str = ""  # needed if there is one
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -145,6 +165,17 @@ class Stage:
             if isinstance(said, Response):
                 return said
             return JSONResponse(said.model_dump(mode="json"))
+
+        @app.post("/v1/answer")
+        def answer(body: dict[str, Any]) -> Response:
+            self.asked.append(body)
+            said = self.reply(body)
+            if isinstance(said, Response):
+                return said
+            search = ("search", said.model_dump(mode="json"))
+            return StreamingResponse(
+                the_events(search, *self.words), media_type="text/event-stream"
+            )
 
         return app
 

@@ -84,7 +84,9 @@ def answer_router(
                 answers[0], body.explain, time.perf_counter() - began
             )
             counts = await backend.count_tokens(answering.passages(search.hits))
-            return search, answering.prompt(body.query, search.hits, counts, budget, search.aspects)
+            return search, answering.prompt(
+                body.query, search.hits, counts, budget, search.aspects, answerer.spec
+            )
 
         # The search ends before the first event, so that its errors have a status of their own.
         search, prompt = await unless_left(request, searched(), seconds)

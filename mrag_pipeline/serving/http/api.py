@@ -62,7 +62,8 @@ def create_api(
     admission = Admission(spec, retrieve)
     app.include_router(search_router(backend, admission, guard, observer))
     app.include_router(answer_router(backend, admission, guard, observer, answerer))
-    app.include_router(index_router(backend, admission, guard, spec, retrieve))
+    chat_model = "" if answerer is None else answerer.chat.model
+    app.include_router(index_router(backend, admission, guard, spec, retrieve, chat_model))
     app.include_router(health_router(backend))
     app.include_router(pages.router())
     app.openapi = openapi.document(app, spec, retrieve)  # type: ignore[method-assign]

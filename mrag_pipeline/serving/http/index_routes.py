@@ -27,8 +27,13 @@ def index_router(
     guard: Guard,
     spec: ServeSpec,
     retrieve: RetrieveSpec,
+    chat_model: str = "",
 ) -> APIRouter:
-    """The routes over a backend."""
+    """The routes over a backend.
+
+    Args:
+        chat_model: that /v1/answer asks; empty: none is configured.
+    """
     router = APIRouter(prefix="/v1", tags=["index"])
 
     @router.get(
@@ -45,7 +50,11 @@ def index_router(
             raise NotReady(state.reason, "a live version")
         return wire_format.json_of(
             wire_format.index_state(
-                state.record, spec.examples, retrieve.strategy, admission.default_k()
+                state.record,
+                spec.examples,
+                retrieve.strategy,
+                admission.default_k(),
+                chat_model,
             )
         )
 

@@ -79,7 +79,11 @@ def chunk(row: ChunkRow) -> Chunk:
 
 
 def index_state(
-    record: VersionRecord, examples: Sequence[str], default_strategy: str, default_k: int
+    record: VersionRecord,
+    examples: Sequence[str],
+    default_strategy: str,
+    default_k: int,
+    chat_model: str = "",
 ) -> IndexState:
     """A version's record, as callers see it, and what a request gets that does not say."""
     return IndexState(
@@ -97,6 +101,7 @@ def index_state(
         default_strategy=default_strategy,
         default_k=default_k,
         examples=list(examples),
+        chat_model=chat_model,
     )
 
 

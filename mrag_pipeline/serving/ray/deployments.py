@@ -156,6 +156,7 @@ class QueryApi:
         self._guard = KeyGuard(resolved.serve, self._keys)
         door = self._guard if self._keys else None
         self._observer = RequestObserver(resolved.serve, replica, door, echoes=False)
+        self._llm = resolved.llm
         self._chat = wiring.chat_stream(resolved) if resolved.llm.url else None
         self._current = Current(self._app(resolved.serve, self._guard))
 
@@ -172,7 +173,9 @@ class QueryApi:
         return self._current
 
     def _app(self, spec: ServeSpec, guard: KeyGuard) -> ASGIApp:
-        answerer = Answerer(self._chat, spec.max_context_tokens) if self._chat else None
+        answerer = None
+        if self._chat is not None:
+            answerer = Answerer(self._chat, spec.max_context_tokens, self._llm)
         return create_api(self._backend, spec, guard, self._observer, answerer, self._retrieve)
 
 

@@ -16,10 +16,11 @@ let seen = null; // what is drawn: the aspects, and the one that was chosen
 /**
  * Draws an answer in place of the last.
  *
- * Args: index: the IndexState; compared: whether standard RAG's answer will follow.
+ * Args: index: the IndexState; compared: whether standard RAG's answer will follow;
+ *   words: the element of an answer in words, or null.
  * Returns: what it came to, in words.
  */
-export function draw(question, answer, { index, seconds, compared }) {
+export function draw(question, answer, { index, seconds, compared, words }) {
   const aspects = aspectsOf(answer);
   seen = { ...aspects, chosen: null };
   const aside = el("aside", { class: "beside", "aria-labelledby": "standard-title" });
@@ -33,6 +34,7 @@ export function draw(question, answer, { index, seconds, compared }) {
   const [warnings, verdicts] = told.map((list) => (list ? [list] : []));
   results.replaceChildren(
     ...warnings,
+    ...(words ? [words] : []),
     ...(answer.hits.length
       ? [
           readQuery(question.query, answer, aspects, { focus: light, choose }),

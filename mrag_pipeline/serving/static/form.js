@@ -10,6 +10,7 @@ export function typed(defaults) {
   return {
     query: at("query").value,
     strategy: at("strategy").value,
+    words: at("words").checked && !at("words-label").hidden,
     k: at("k").valueAsNumber || defaults.k,
     minScore: Number.isNaN(at("min").valueAsNumber) ? null : at("min").valueAsNumber,
     windows: at("windows").value.split("\n").filter((text) => text.trim()),
@@ -31,6 +32,7 @@ export function type(question) {
     at("strategy").append(el("option", { value: question.strategy }, question.strategy));
   }
   at("strategy").value = question.strategy;
+  at("words").checked = question.words;
   grow();
 }
 

@@ -4,9 +4,10 @@ import { compare, draw } from "./answer.js";
 import { counted, el, quoted } from "./elements.js";
 import { grow, type, typed } from "./form.js";
 import { bodyOf, hashOf, questionIn } from "./question.js";
-import { Trouble, indexState, keepKey, key, search } from "./service.js";
+import { Trouble, indexState, keepKey, key, search, searched, worded } from "./service.js";
 import { keyForm, troublePanel } from "./trouble.js";
 import { tips } from "./votes.js";
+import { Words } from "./words.js";
 
 const STANDARD = "standard"; // the strategy that ours is set beside, as the service calls it
 const at = (id) => document.getElementById(id);
@@ -15,7 +16,7 @@ const results = at("results");
 let index = null; // IndexState, once it is known
 let hasAnswer = false;
 let running = null; // the AbortController of the question on its way
-const defaults = { strategy: "", k: Number(at("k").defaultValue) }; // until the index is known
+const defaults = { strategy: "", words: false, k: Number(at("k").defaultValue) }; // until the index is known
 
 // ------------------------------------------------------------------ asking
 async function ask(question) {
@@ -29,23 +30,40 @@ async function ask(question) {
   at("trouble").replaceChildren();
   const started = performance.now();
   const compared = question.strategy !== STANDARD;
-  const ours = search(bodyOf(question), mine.signal);
+  const halt = new AbortController(); // stops the words, not the search beside
+  const words = question.words ? new Words(() => halt.abort()) : null;
+  const signal = AbortSignal.any([mine.signal, halt.signal]);
+  const parts = (words ? worded : searched)(bodyOf(question), signal);
   const others = compared
     ? search(bodyOf(question, STANDARD), mine.signal).catch((trouble) => trouble)
     : Promise.resolve(null);
   try {
-    const answer = await ours;
-    const seconds = (performance.now() - started) / 1000;
-    if (running !== mine) return;
-    say(draw(question, answer, { index, seconds, compared }));
-    document.title = `${question.query.trim().slice(0, 60)} · Multi-Head RAG`;
-    hasAnswer = true;
-    busy(false);
-    const standard = await others;
-    if (running === mine && standard) compare(answer, standard);
+    for await (const { event, data } of parts) {
+      if (running !== mine) return;
+      if (event === "text") words.write(data.text);
+      if (event === "done") say(words.end(data));
+      if (event !== "search") continue;
+      const seconds = (performance.now() - started) / 1000;
+      words?.begin(data);
+      say(draw(question, data, { index, seconds, compared, words: words?.element }));
+      document.title = `${question.query.trim().slice(0, 60)} · Multi-Head RAG`;
+      hasAnswer = true;
+      busy(false);
+      others.then((standard) => {
+        if (running === mine && standard) compare(data, standard);
+      });
+    }
   } catch (trouble) {
-    if (running !== mine || trouble.name === "AbortError") return;
+    if (running !== mine) return;
+    if (trouble.name === "AbortError") {
+      if (words?.hasBegun) say(words.stopped());
+      return;
+    }
     if (!(trouble instanceof Trouble)) throw trouble;
+    if (words?.hasBegun) {
+      say(words.failed(troublePanel(trouble, () => ask(question))));
+      return;
+    }
     results.replaceChildren();
     say("");
     refused(trouble, () => ask(question));
@@ -151,6 +169,10 @@ function describe(state) {
   index = state;
   defaults.strategy = state.default_strategy;
   defaults.k = state.default_k ?? defaults.k;
+  defaults.words = Boolean(state.chat_model);
+  at("words-label").hidden = !defaults.words;
+  at("words-label").title = defaults.words ? `by ${state.chat_model}` : "";
+  at("words").checked = defaults.words;
   at("k").defaultValue = defaults.k; // what is typed there stays
   const held = at("strategy").value;
   at("strategy").replaceChildren(

@@ -1,7 +1,7 @@
 // A question as the page's address holds it, and as it goes over the wire. Pure: no DOM.
 //
-// {query, strategy, k, minScore: number | null, windows: [text],
-// filter: {field, op, value} | null}. In the address it stands
+// {query, strategy, words: whether it is answered in words, k, minScore: number | null,
+// windows: [text], filter: {field, op, value} | null}. In the address it stands
 // after the #: it can be shared, and no server's log ever has it.
 
 /** The question that a hash says. */
@@ -12,6 +12,7 @@ export function questionIn(hash, defaults) {
   return {
     query: held.get("q") ?? "",
     strategy: held.get("s") || defaults.strategy,
+    words: defaults.words && held.get("words") !== "no",
     k: k >= 1 && k <= 1000 ? k : defaults.k,
     minScore: least >= -1 && least <= 1 ? least : null,
     windows: held.getAll("w").filter((text) => text.trim()),
@@ -30,6 +31,7 @@ export function hashOf(question, defaults) {
   if (!question.query.trim()) return "";
   const held = new URLSearchParams({ q: question.query });
   if (question.strategy !== defaults.strategy) held.set("s", question.strategy);
+  if (defaults.words && !question.words) held.set("words", "no");
   if (question.k !== defaults.k) held.set("k", String(question.k));
   if (question.minScore !== null) held.set("min", String(question.minScore));
   for (const text of question.windows) held.append("w", text);

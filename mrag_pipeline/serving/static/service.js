@@ -38,11 +38,63 @@ export const indexState = (signal) => ask("GET", "v1/index", null, signal);
 export const openapi = (signal) => ask("GET", "openapi.json", null, signal);
 export const search = (body, signal) => ask("POST", "v1/search", body, signal);
 
+/** A search's result as the only event of a stream: {event: "search", data}. */
+export async function* searched(body, signal) {
+  yield { event: "search", data: await search(body, signal) };
+}
+
+/**
+ * The events of an answer in words: `search`, any number of `text`, then `done`.
+ * An `error` event, and a stream that ends before `done`, throw a Trouble.
+ */
+export async function* worded(body, signal) {
+  const response = await send("POST", "v1/answer", JSON.stringify({ ...body, stream: true }), signal);
+  if (!response.ok) throw await refusal(response);
+  for await (const { event, data } of eventsOf(response)) {
+    if (event === "error") throw new Trouble(data);
+    yield { event, data };
+    if (event === "done") return;
+  }
+  throw brokenOff();
+}
+
 async function ask(method, path, body, signal) {
   const response = await send(method, path, body && JSON.stringify(body), signal);
   if (response.ok) return parsed(response);
-  throw new Trouble(await problemOf(response), seconds(response.headers.get("Retry-After")));
+  throw await refusal(response);
 }
+
+const refusal = async (response) =>
+  new Trouble(await problemOf(response), seconds(response.headers.get("Retry-After")));
+
+/** Server-sent events as the service writes them: one line of `event`, one of JSON `data`. */
+async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : brokenOff();
+    });
+    if (done) return;
+    held += value;
+    const events = held.split("\n\n");
+    held = events.pop();
+    for (const lines of events) {
+      const event = /^event: (.*)$/m.exec(lines);
+      const data = /^data: (.*)$/m.exec(lines);
+      if (event && data) yield { event: event[1], data: JSON.parse(data[1]) };
+    }
+  }
+}
+
+const brokenOff = () =>
+  new Trouble({
+    title: "The answer broke off",
+    status: 0,
+    detail: "The connection ended before the answer did.",
+    expected: "the rest of the answer",
+    fix: "ask again; if it happens each time, look at a proxy's time limit",
+  });
 
 /** Any request as it is: {status, text, seconds}; throws only where nothing is answered. */
 export async function raw(method, path, body) {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import answering
 from mrag_pipeline.serving.answering import NO_PASSAGES, Answerer
+from mrag_pipeline.settings.llm import LlmSpec
 from mrag_pipeline.wire.schemas import AspectPart, SearchHit
 from tests.support.query_service import Parrot
 
@@ -98,6 +99,16 @@ def test_without_verdicts_no_aspect_is_said_to_have_no_source() -> None:
     prompt = answering.prompt("q?", HITS, [1, 1, 1], 80, unknown)
     assert prompt.unsourced == ()
     assert prompt.messages == answering.prompt("q?", HITS, [1, 1, 1], 80).messages
+
+
+def test_the_prompt_is_the_configured_template() -> None:
+    """System message and places are the operator's; the passages keep their numbers."""
+    spec = LlmSpec(system="Kurz.", prompt="Frage: {question}\n{passages}")
+    prompt = answering.prompt("q?", HITS, [1, 90, 1], 80, spec=spec)
+    system, user = prompt.messages
+    assert system["content"] == "Kurz."
+    assert user["content"].startswith('Frage: q?\n<passage number="1" title="T">')
+    assert '<passage number="3"' in user["content"]
 
 
 @given(st.lists(st.integers(1, 100), max_size=20), st.integers(100, 500))
