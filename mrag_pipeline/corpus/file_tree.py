@@ -176,6 +176,12 @@ class FileTree:
                 raise CorpusNotFound(
                     f"corpus {self.uri!r}: no such file or folder", "", self._hint()
                 )
+            if info.type == pafs.FileType.Unknown:
+                raise CorpusError(
+                    f"corpus {self.uri!r}: a pipe, socket or device",
+                    "a file or folder: a corpus is read more than once",
+                    "write what it gives to a file first",
+                )
             if info.type == pafs.FileType.File:
                 self._is_file = True
                 yield self.find(os.path.basename(self._root))

@@ -1,4 +1,4 @@
-"""Fuzzes the readers for so many CPU seconds: `python -m tests.fuzz 3600 [seed]`.
+"""Fuzzes the readers for so many CPU seconds: `python -m tests.fuzz 3600 [seed [.pdf .docx]]`.
 
 Prints the seed of each failure and keeps its file; exits 1 if there was one.
 """
@@ -28,7 +28,7 @@ def cpu_s() -> float:
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
-def main(limit_s: float, seed: int) -> int:
+def main(limit_s: float, seed: int = 0, *suffixes: str) -> int:
     """Runs until the limit; returns the exit code."""
     counts: Counter[str] = Counter()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -39,7 +39,7 @@ def main(limit_s: float, seed: int) -> int:
             told_s += _TOLD_EVERY_S
         seed += 1
         chance = random.Random(seed)
-        suffix = chance.choice(SUFFIXES)
+        suffix = chance.choice(suffixes or SUFFIXES)
         path = folder / f"f{suffix}"
         path.write_bytes(mutated(chance, suffix))
         try:
@@ -57,4 +57,4 @@ def main(limit_s: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+    sys.exit(main(float(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:]))

@@ -10,9 +10,14 @@ import io
 import json
 import random
 import re
+import zipfile
+from collections.abc import Callable
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tests.support import document_files
 
 MARK = re.compile(r"mark\d{4}x")
 ROWS = [
@@ -83,14 +88,49 @@ def _encoded(chance: random.Random, suffix: str) -> bytes:
     return chance.choice(TEXTS[suffix]).encode(chance.choice(ENCODINGS), "replace")
 
 
-_PACKED = {".jsonl.gz": _compressed, ".parquet": _parquet}
+def _archive(made: Callable[[], bytes]) -> Callable[[random.Random], bytes]:
+    """Half of them with one file within changed: a change of the archive itself is found at once."""
+
+    def changed(chance: random.Random) -> bytes:
+        if chance.random() < 0.5:
+            return made()
+        with zipfile.ZipFile(io.BytesIO(made())) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        name = chance.choice(sorted(files))
+        files[name] = _changed(chance, files[name])
+        return document_files.zipped(files)
+
+    return changed
+
+
+@cache
+def _pdf() -> bytes:
+    return document_files.pdf(["First.", document_files.MARKED], {"1 Start": 0, "1.1 Limits": 1})
+
+
+# Files of parts, by what makes them.
+DOCUMENTS: dict[str, Callable[[random.Random], bytes]] = {
+    ".pdf": lambda chance: _pdf(),
+    ".docx": _archive(cache(document_files.word)),
+    ".pptx": _archive(cache(document_files.presentation)),
+    ".xlsx": _archive(cache(document_files.workbook)),
+    ".epub": _archive(cache(document_files.book)),
+    ".eml": lambda chance: document_files.message(),
+    ".mbox": lambda chance: document_files.mailbox(),
+    ".ipynb": lambda chance: document_files.notebook(),
+}
+_PACKED = {".jsonl.gz": _compressed, ".parquet": _parquet, **DOCUMENTS}
 SUFFIXES = (*TEXTS, *_PACKED)
 
 
 def mutated(chance: random.Random, suffix: str) -> bytes:
     """A seed of the suffix in some encoding, changed at random some times."""
     packed = _PACKED.get(suffix)
-    data = bytearray(packed(chance) if packed else _encoded(chance, suffix))
+    return _changed(chance, packed(chance) if packed else _encoded(chance, suffix))
+
+
+def _changed(chance: random.Random, seed: bytes) -> bytes:
+    data = bytearray(seed)
     for _ in range(chance.choice([0, 1, 1, 2, 4, 8, 30])):
         position = chance.randrange(len(data) + 1)
         kind = chance.randrange(6)

@@ -80,6 +80,14 @@ def test_a_page_is_read_in_what_it_declares_or_else_looks_like(
 
 
 @pytest.mark.parametrize("label", LEGACY)
+def test_a_page_that_is_not_the_utf8_it_declares_is_read_as_what_it_looks_like(label: str) -> None:
+    """As an editor leaves it that saves in the old encoding."""
+    text, codec = LEGACY[label]
+    page = f"<meta charset=utf-8><p>{text * 4}</p>".encode(codec)
+    assert text in decoded_page(page)
+
+
+@pytest.mark.parametrize("label", LEGACY)
 def test_a_text_is_read_in_what_it_looks_like_or_as_the_settings_say(
     tmp_path: Path, label: str
 ) -> None:

@@ -110,6 +110,14 @@ def test_a_missing_path_is_refused_with_similar_names(tmp_path: Path) -> None:
         listed(f"{tmp_path}/*.csv")
 
 
+def test_a_pipe_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    """As a shell's `<(zcat a.gz)` is; opening it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CorpusError, match="a pipe") as caught:
+        listed(tmp_path / "pipe", format="jsonl")
+    assert caught.value.fix == "write what it gives to a file first"
+
+
 @pytest.mark.parametrize("files", [(), ("a.bin",)], ids=["no file", "no known file"])
 def test_a_folder_without_documents_is_empty(tmp_path: Path, files: tuple[str, ...]) -> None:
     """Refused before anything is spent, with the names that would be read."""

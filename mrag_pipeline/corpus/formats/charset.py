@@ -135,16 +135,19 @@ def decoded_page(data: bytes, encoding: str = "") -> str:
     if name:
         return _lenient(data[start:], name)
     declared = codec_of(declared_label(data))
-    if declared.startswith(("utf-16", "utf-32")):  # a declaration that could be read is not UTF-16
-        declared = "utf-8"
+    if declared.startswith("utf"):  # UTF-8 is tried anyway; what could be read here is not UTF-16
+        declared = ""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if declared and declared != "utf-8":
+        if declared:
             return _lenient(data, declared)
-        if declared or _is_damaged_utf8(data):
+        if _is_damaged_utf8(data):
             return _lenient(data, "utf-8")
-        return _detected(data, error)
+        try:
+            return _detected(data, error)
+        except NotText:
+            return _lenient(data, "utf-8")
     # Bytes beyond ASCII are UTF-8 by accident only in theory, declarations are wrong in practice.
     if not text.isascii():
         return text
