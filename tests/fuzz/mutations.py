@@ -89,7 +89,7 @@ def _encoded(chance: random.Random, suffix: str) -> bytes:
 
 
 def _archive(made: Callable[[], bytes]) -> Callable[[random.Random], bytes]:
-    """Half of them with one file within changed: a change of the archive itself is found at once."""
+    """Half of them with one file within changed: a change of the archive is found at once."""
 
     def changed(chance: random.Random) -> bytes:
         if chance.random() < 0.5:
