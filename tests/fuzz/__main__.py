@@ -28,7 +28,7 @@ def cpu_s() -> float:
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
-def main(limit_s: float, seed: int = 0, *suffixes: str) -> int:
+def main(limit_s: float, seed: int, *suffixes: str) -> int:
     """Runs until the limit; returns the exit code."""
     counts: Counter[str] = Counter()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -57,4 +57,5 @@ def main(limit_s: float, seed: int = 0, *suffixes: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:]))
+    limit, start, *chosen = [*sys.argv[1:], "0"] if len(sys.argv) == 2 else sys.argv[1:]
+    sys.exit(main(float(limit), int(start), *chosen))

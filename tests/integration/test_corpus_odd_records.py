@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,22 @@ def test_a_damaged_row_group_counts_its_rows(tmp_path: Path) -> None:
     found = read(written(path, bytes(data)))
     assert [item.num_documents for item in found if isinstance(item, DeadLetter)] == [2]
     assert texts(found) == [f"text number {i}" for i in (0, 1, 4, 5)]
+
+
+def test_a_damaged_column_chunk_does_not_end_the_process(tmp_path: Path) -> None:
+    """pyarrow aborts when it is asked for the size of one whose histograms do not fit."""
+    table = pa.table({"text": ["a", "b"], "tags": [["x"], ["y", "z"]]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    two_levels = re.compile(rb"\x19\x26(..)(?=\x19\x46)", re.DOTALL)  # a list of two numbers
+    data, num_found = two_levels.subn(b"\x19\x36\\1\x00", whole[:-8])
+    assert num_found == 1
+    num_bytes = int.from_bytes(whole[-8:-4], "little") + 1
+    data += num_bytes.to_bytes(4, "little") + b"PAR1"
+    letter = only(read(written(tmp_path / "a.parquet", data), text_field="text"))
+    assert isinstance(letter, DeadLetter)
+    assert "rows 1 to 2 cannot be read" in letter.reason
+    assert letter.num_documents == 2
 
 
 def test_a_column_whose_name_is_no_text_costs_its_file(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class ParquetFiles:
     def _rows(self, parquet: pq.ParquetFile, index: int, path: str, row: int) -> Iterator[Record]:
         """The rows of a row group that begins after the file's row `row`."""
         group = parquet.metadata.row_group(index)
+        self._check_chunks(parquet, index)
         names, remarks = self._columns(parquet.schema_arrow, group)
         for batch in parquet.iter_batches(
             batch_size=_batch_rows(group), row_groups=[index], columns=names, use_threads=False
@@ -104,6 +105,22 @@ class ParquetFiles:
                 row += 1
                 values = {name: column[at] for name, column in columns.items()}
                 yield Record(values, f"{path}:{row}", remarks)
+
+    def _check_chunks(self, parquet: pq.ParquetFile, index: int) -> None:
+        """Reads a row of the columns whose sizes are asked for.
+
+        pyarrow ends the process when it is asked for the metadata of a damaged column chunk;
+        reading it raises.
+        """
+        sized = [column.name for column in parquet.schema_arrow if self._is_sized(column)]
+        if sized:
+            next(parquet.iter_batches(batch_size=1, row_groups=[index], columns=sized), None)
+
+    def _is_sized(self, column: pa.Field) -> bool:
+        """Whether it depends on the column's size if it is read."""
+        return (
+            self._fields is None and column.name not in self._named and bool(is_nested(column.type))
+        )
 
     def _columns(
         self, schema: pa.Schema, group: pq.RowGroupMetaData
@@ -122,7 +139,7 @@ class ParquetFiles:
                 remarks.append(f"column {name!r}: a second one of this name is left out")
             elif self._fields is None and not self._may_be_text(name) and is_binary(column.type):
                 remarks.append(f"metadata {name!r}: bytes: left out")
-            elif self._fields is None and name not in self._named and is_nested(column.type):
+            elif self._is_sized(column):
                 num_bytes = sum(group.column(index).total_uncompressed_size for index in leaves)
                 if num_bytes > _MAX_NESTED_BYTES * group.num_rows:
                     reason = f"more than {_MAX_NESTED_BYTES:,} bytes a row: left out"
