@@ -211,7 +211,7 @@ def test_a_damaged_row_group_counts_its_rows(tmp_path: Path) -> None:
 
 
 def test_a_damaged_column_chunk_does_not_end_the_process(tmp_path: Path) -> None:
-    """pyarrow aborts when it is asked for the size of one whose histograms do not fit."""
+    """Pyarrow aborts when it is asked for the size of one whose histograms do not fit."""
     table = pa.table({"text": ["a", "b"], "tags": [["x"], ["y", "z"]]})
     pq.write_table(table, tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
