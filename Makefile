@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench fuzz clean
+.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench fuzz docs docs-serve clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-server  that, and the server killed at every step"
 	@echo "make test-s3    staging, corpora and whole runs in a real S3 server"
 	@echo "make check      ruff, mypy --strict, format"
+	@echo "make docs       the documentation site in build/site; warnings and dead links are errors"
 	@echo "make fuzz       mutated files through every reader, for an hour of CPU"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      everything that these made"
@@ -95,6 +96,20 @@ check: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What only the site needs; a warning of the build is an error, and then it is looked at.
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.docs browser
+	$(BIN)/python -m mkdocs build --quiet
+	MRAG_SITE=build/site $(BIN)/python -m pytest -q tests/site
+	@echo "built: build/site/index.html"
+
+docs-serve: $(VENV)/.docs
+	$(BIN)/python -m mkdocs serve
 
 # All but the parts of others, and but encode_gpu.py, which needs a GPU.
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py \

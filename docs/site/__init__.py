@@ -1,0 +1,1 @@
+"""What builds the documentation site: its hooks, and the pages that are made from the code."""
