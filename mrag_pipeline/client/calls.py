@@ -22,7 +22,10 @@ from mrag_pipeline.wire.schemas import (
     BatchAnswer,
     BatchBody,
     Chunk,
+    DocumentList,
+    DocumentPassages,
     IndexState,
+    PassageNeighbours,
     SearchAnswer,
     SearchBody,
     VoterShares,
@@ -124,10 +127,34 @@ def chunk(chunk_id: str | int) -> Call[Chunk]:
     return Call("GET", f"/v1/chunks/{text}", Chunk)
 
 
+def documents(text: str, limit: int, tenant: str | None) -> Call[DocumentList]:
+    """`GET /v1/documents`."""
+    return Call("GET", _path("/v1/documents", text=text, limit=limit, tenant=tenant), DocumentList)
+
+
+def document(
+    document_id: str, offset: int, limit: int, tenant: str | None
+) -> Call[DocumentPassages]:
+    """`GET /v1/document`."""
+    path = _path("/v1/document", id=document_id, offset=offset, limit=limit, tenant=tenant)
+    return Call("GET", path, DocumentPassages)
+
+
+def neighbours(chunk_id: str | int, k: int, tenant: str | None) -> Call[PassageNeighbours]:
+    """`GET /v1/chunks/{id}/neighbours`; errors as `chunk`."""
+    path = _path(f"{chunk(chunk_id).path}/neighbours", k=k, tenant=tenant)
+    return Call("GET", path, PassageNeighbours)
+
+
 def answer(query: str, options: AnswerOptions, stream: bool = False) -> Call[WordedAnswer]:
     """`POST /v1/answer`."""
     body = _body(AnswerBody, query, {**options, "stream": True} if stream else options)
     return Call("POST", "/v1/answer", WordedAnswer, body, body.timeout_s)
+
+
+def _path(path: str, **parameters: str | int | None) -> str:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{httpx.QueryParams(given)}"
 
 
 def is_ready(response: httpx.Response) -> bool:

@@ -17,7 +17,10 @@ from mrag_pipeline.client.events import AnswerEvent, EventReader
 from mrag_pipeline.client.problems import ServiceUnreachable
 from mrag_pipeline.wire.schemas import (
     Chunk,
+    DocumentPassages,
+    DocumentSummary,
     IndexState,
+    PassageNeighbours,
     SearchAnswer,
     SearchBody,
     WordedAnswer,
@@ -70,6 +73,24 @@ class AsyncClient:
     async def chunk(self, chunk_id: str | int) -> Chunk:
         """A passage by its id."""
         return await self._ask(calls.chunk(chunk_id))
+
+    async def documents(
+        self, text: str = "", *, limit: int = 20, tenant: str | None = None
+    ) -> list[DocumentSummary]:
+        """Documents whose id or title begins with the text, then others that have it."""
+        return (await self._ask(calls.documents(text, limit, tenant))).documents
+
+    async def document(
+        self, document_id: str, *, offset: int = 0, limit: int = 100, tenant: str | None = None
+    ) -> DocumentPassages:
+        """A document, with its passages from the offset on."""
+        return await self._ask(calls.document(document_id, offset, limit, tenant))
+
+    async def neighbours(
+        self, chunk_id: str | int, *, k: int = 5, tenant: str | None = None
+    ) -> PassageNeighbours:
+        """The k other documents nearest to a passage, in each head and by the standard vector."""
+        return await self._ask(calls.neighbours(chunk_id, k, tenant))
 
     async def answer(self, query: str, **options: Unpack[AnswerOptions]) -> WordedAnswer:
         """An answer in words with its sources; the service needs a chat model for it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.domain.version import VersionRecord
@@ -17,6 +17,9 @@ from mrag_pipeline.query.question import Query
 
 if TYPE_CHECKING:
     from mrag_pipeline.query.answer import Answer
+    from mrag_pipeline.query.browse import Look
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,12 @@ class Backend(Protocol):
         """The live version's chunk; None if there is none, or if `only` does not match it.
 
         Raises: NotReady.
+        """
+
+    async def browse(self, look: Look[T]) -> T:
+        """What the look finds in the live version.
+
+        Raises: NotReady; OutOfTime.
         """
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from mrag_pipeline.errors import (
 )
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.document_cache import DocumentCache
 from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
 from mrag_pipeline.query.search import Searcher
@@ -40,6 +42,8 @@ from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 REFRESH_S = 1.0  # while questions come, a record is older than this only while it is read again
 # Cached documents are used while the record is younger, and no sync is pending in it.
@@ -168,14 +172,15 @@ class LiveSearch:
 
         Raises: NotReady, IndexBusy, IndexUnavailable.
         """
-        known = self._resolved()
-        try:
-            row = self._row(known, chunk_id)
-        except MragError:
-            if not self._replaced(known):
-                raise
-            row = self._row(self._resolved(), chunk_id)
+        row = self._of_version(lambda known: self._row(known, chunk_id))
         return row if row is None or only is None or matches(only, row) else None
+
+    def browse(self, look: Look[T]) -> T:
+        """What the look finds in the version.
+
+        Raises: NotReady, IndexBusy, IndexUnavailable.
+        """
+        return self._of_version(lambda known: look.of(self._index, known.searcher.record))
 
     def close(self) -> None:
         """Stops the background thread; the index stays open."""
@@ -306,6 +311,16 @@ class LiveSearch:
             return (self._pinned or self._index.live()) not in (known.version, None)
         except MragError:
             return False
+
+    def _of_version(self, read: Callable[[_KnownVersion], T]) -> T:
+        """What is read of the version; once more if it was replaced and dropped meanwhile."""
+        known = self._resolved()
+        try:
+            return read(known)
+        except MragError:
+            if not self._replaced(known):
+                raise
+            return read(self._resolved())
 
     def _row(self, known: _KnownVersion, chunk_id: int) -> ChunkRow | None:
         collection = known.searcher.record.chunks_collection()

@@ -25,6 +25,7 @@ from mrag_pipeline.errors import (
     RerankerUnavailable,
 )
 from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.query.browse import FindDocuments, FindNeighbours
 from mrag_pipeline.query.question import Query
 from mrag_pipeline.query.rerank import Reranking
 from mrag_pipeline.serving.backend import Ask, Backend
@@ -248,6 +249,13 @@ def test_missing_heads_are_an_error_unless_they_were_allowed(
     [answer] = asyncio.run(backend.answer([Ask(Query("butter cake"), 1, min_heads=2)], 5.0))
     assert answer.documents() == ["cake"]
     assert answer.missing == ("l00_h01",)
+
+
+def test_a_look_is_taken_where_the_index_is(backend: Backend) -> None:
+    """A look travels to the search's part, and brings back what it found there."""
+    found = asyncio.run(backend.browse(FindDocuments("dog", 3, OLD)))
+    assert [row.document_id for row in found.rows] == ["dog"]
+    assert asyncio.run(backend.browse(FindNeighbours(1, 3))) is None
 
 
 # ------------------------------------------------------------------ time, load, cancellation

@@ -29,6 +29,9 @@ OPERATIONS = (
     ("POST", "/v1/answer"),
     ("GET", "/v1/index"),
     ("GET", "/v1/chunks/{chunk_id}"),
+    ("GET", "/v1/chunks/{chunk_id}/neighbours"),
+    ("GET", "/v1/documents"),
+    ("GET", "/v1/document"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
 )
@@ -93,7 +96,7 @@ def asked(schema: Any, method: str, path: str, examples: int) -> set[int]:
 def test_the_service_keeps_to_its_document(schema: Any, method: str, path: str) -> None:
     """Documented statuses, media types and bodies; nothing that does not fit is accepted."""
     statuses = asked(schema, method, path, EXAMPLES.get(path, 2) // 2)
-    assert 200 in statuses or path == "/v1/chunks/{chunk_id}"
+    assert 200 in statuses or path.startswith(("/v1/chunks/", "/v1/document"))
     assert statuses <= {200, 400, 404, 422, 501, 504}  # 501: this service has no reranker
 
 
@@ -121,6 +124,9 @@ def test_every_problem_is_documented(client: TestClient) -> None:
         "/v1/answer": asking | {501, 502},
         "/v1/index": {401, 429, 500, 503, 504},
         "/v1/chunks/{chunk_id}": {401, 403, 404, 422, 429, 500, 503, 504},
+        "/v1/chunks/{chunk_id}/neighbours": {401, 403, 404, 422, 429, 500, 503, 504},
+        "/v1/documents": {401, 403, 422, 429, 500, 503, 504},
+        "/v1/document": {401, 403, 404, 422, 429, 500, 503, 504},
         "/livez": {500},
         "/readyz": {500, 503},
     }

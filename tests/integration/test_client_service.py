@@ -112,6 +112,12 @@ def test_every_endpoint_answers_the_client_that_waits(url: str) -> None:
         assert chunk.model_dump() == {
             key: getattr(answer.hits[0], key) for key in type(chunk).model_fields
         }
+        first, *others = service.documents("d", limit=4)
+        assert len(others) == 3
+        document = service.document(first.document_id)
+        assert document.title == first.title
+        near = service.neighbours(document.passages[0].chunk_id, k=2)
+        assert [row.voter for row in near.voters][:-1] == [head.name for head in state.heads]
         batch = service.search_batch(["river bakery", "violin"], k=3, explain=True)
         assert [hit.document_id for hit in batch[0].hits] == [
             hit.document_id for hit in answer.hits
@@ -137,6 +143,10 @@ def test_every_endpoint_answers_asyncio_s_client(living: Living) -> None:
             assert len(answer.hits) == 3
             chunk_id = answer.hits[0].chunk_id
             assert (await service.chunk(int(chunk_id))).chunk_id == chunk_id
+            assert len(await service.documents(limit=4)) == 4
+            document = await service.document(answer.hits[0].document_id, limit=1)
+            assert len(document.passages) == 1
+            assert (await service.neighbours(chunk_id)).chunk_id == chunk_id
             assert len(await service.search_batch(["river", "violin"])) == 2
             assert (await service.answer("river bakery")).model == "parrot"
             parts = [part async for part in service.stream_answer("river bakery")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mrag_pipeline.ports.index.collections import Collections
-from mrag_pipeline.ports.index.rows import ChunkLookup, RowChanges, Rows
+from mrag_pipeline.ports.index.rows import ChunkLookup, DocumentRows, RowChanges, Rows
 from mrag_pipeline.ports.index.searches import Searches
 from mrag_pipeline.ports.index.versions import Versions
 
@@ -14,8 +14,12 @@ class QueryIndex(Searches, ChunkLookup, Protocol):
     """What answering a query from one version needs."""
 
 
-class ServedIndex(QueryIndex, Versions, Protocol):
-    """What a service needs: queries, and which version is live."""
+class BrowsedIndex(QueryIndex, DocumentRows, Protocol):
+    """What browsing a version needs: finding documents, reading them, and their neighbours."""
+
+
+class ServedIndex(BrowsedIndex, Versions, Protocol):
+    """What a service needs: queries, documents, and which version is live."""
 
 
 class VersionBuilds(Collections, Versions, Protocol):

@@ -78,7 +78,17 @@ class ChunkLookup(Protocol):
         """The rows that exist, by chunk id."""
 
 
-class Rows(Protocol):
+class DocumentRows(Protocol):
+    """What looking at one document reads: its rows, and their stored vectors."""
+
+    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors that exist, by chunk id: each (D,)."""
+
+    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
+        """A document's rows, by ordinal."""
+
+
+class Rows(DocumentRows, Protocol):
     """What checks, copies and comparisons of a version read: every row, and stored vectors."""
 
     def count(self, collection: str) -> int:
@@ -90,14 +100,8 @@ class Rows(Protocol):
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once, in blocks of bounded size; any order."""
 
-    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """The vectors that exist, by chunk id: each (D,)."""
-
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words a lexical collection lacks, or has otherwise."""
-
-    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
-        """A document's rows, by ordinal."""
 
 
 class RowChanges(Protocol):

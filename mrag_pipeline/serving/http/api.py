@@ -11,6 +11,7 @@ from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http import error_handlers, openapi, pages
 from mrag_pipeline.serving.http.answer_routes import answer_router
 from mrag_pipeline.serving.http.api_ports import Guard, Observer
+from mrag_pipeline.serving.http.document_routes import document_router
 from mrag_pipeline.serving.http.health_routes import health_router
 from mrag_pipeline.serving.http.index_routes import index_router
 from mrag_pipeline.serving.http.search_routes import search_router
@@ -28,7 +29,7 @@ expected, and what to do. `Retry-After` comes with 429 and 503.
 TAGS = [
     {"name": "search", "description": "Find documents."},
     {"name": "answer", "description": "Find documents, and have a chat model answer from them."},
-    {"name": "index", "description": "The live version, and its passages."},
+    {"name": "index", "description": "The live version, its documents and passages."},
     {"name": "health", "description": "For probes."},
 ]
 
@@ -64,6 +65,7 @@ def create_api(
     app.include_router(answer_router(backend, admission, guard, observer, answerer))
     chat_model = "" if answerer is None else answerer.chat.model
     app.include_router(index_router(backend, admission, guard, spec, retrieve, chat_model))
+    app.include_router(document_router(backend, admission, guard, spec))
     app.include_router(health_router(backend))
     app.include_router(pages.router())
     app.openapi = openapi.document(app, spec, retrieve)  # type: ignore[method-assign]

@@ -83,11 +83,16 @@ def index_router(
         if number <= INT64_MAX:
             row = await unless_left(request, backend.chunk(number, only), spec.timeout_s)
         if row is None:
-            raise NotFound(
-                f"no chunk {chunk_id} in the live version",
-                "a chunk_id from a search of this version",
-                "search again: a sync or a new version may have replaced it",
-            )
+            raise no_chunk(chunk_id)
         return wire_format.json_of(wire_format.chunk(row))
 
     return router
+
+
+def no_chunk(chunk_id: str) -> NotFound:
+    """The error for a chunk that is not there, or not for the caller to see."""
+    return NotFound(
+        f"no chunk {chunk_id} in the live version",
+        "a chunk_id from a search of this version",
+        "search again: a sync or a new version may have replaced it",
+    )

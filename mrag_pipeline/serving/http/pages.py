@@ -1,4 +1,4 @@
-"""The page at `/`, the API's description at `/docs`, and their files: no build step, no CDN.
+"""The page at `/`, `/documents`, the API's description at `/docs`: no build step, no CDN.
 
 Serves the files that are in `serving/static` when the router is made, from memory: a path from a
 request never reaches the disk.
@@ -50,6 +50,10 @@ def router() -> APIRouter:
     @pages.api_route("/", methods=["GET", "HEAD"])
     async def search_page(request: Request) -> Response:
         return _respond(files["index.html"], request)
+
+    @pages.api_route("/documents", methods=["GET", "HEAD"])
+    async def documents_page(request: Request) -> Response:
+        return _respond(files["documents.html"], request)
 
     @pages.api_route("/docs", methods=["GET", "HEAD"])
     async def api_page(request: Request) -> Response:

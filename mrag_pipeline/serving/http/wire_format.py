@@ -17,17 +17,26 @@ from mrag_pipeline.domain.verdicts import Levels
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer, FoundDocument
+from mrag_pipeline.query.browse import FoundDocuments, Neighbours
 from mrag_pipeline.serving.http.problems import printable
 from mrag_pipeline.wire.schemas import (
     AspectPart,
     Chunk,
+    DocumentList,
+    DocumentPassages,
+    DocumentSummary,
     HeadState,
     IndexState,
+    Neighbour,
+    PassageNeighbours,
     SearchAnswer,
     SearchHit,
     VerdictLevels,
+    VoterNeighbours,
     WindowPart,
 )
+
+SUMMARY_CHARS = 300
 
 
 def json_of(body: BaseModel) -> Response:
@@ -76,6 +85,59 @@ def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
 def chunk(row: ChunkRow) -> Chunk:
     """A passage."""
     return Chunk.model_construct(**_passage(row))
+
+
+def document_list(found: FoundDocuments) -> DocumentList:
+    """Documents, each by the beginning of a passage."""
+    return DocumentList(
+        version=found.version,
+        documents=[
+            DocumentSummary(
+                document_id=printable(row.document_id),
+                title=printable(row.title),
+                text=printable(row.text[:SUMMARY_CHARS]),
+                metadata=_plain(row.metadata),  # type: ignore[arg-type]
+            )
+            for row in found.rows
+        ],
+    )
+
+
+def document_passages(found: FoundDocuments, offset: int, limit: int) -> DocumentPassages:
+    """A document, with its passages from the offset on."""
+    first = found.rows[0]
+    return DocumentPassages(
+        version=found.version,
+        document_id=printable(first.document_id),
+        title=printable(first.title),
+        metadata=_plain(first.metadata),  # type: ignore[arg-type]
+        num_passages=len(found.rows),
+        passages=[chunk(row) for row in found.rows[offset : offset + limit]],
+    )
+
+
+def passage_neighbours(found: Neighbours) -> PassageNeighbours:
+    """A passage's neighbours by voter."""
+    return PassageNeighbours(
+        version=found.version,
+        chunk_id=str(found.row.id),
+        document_id=printable(found.row.document_id),
+        voters=[
+            VoterNeighbours(
+                voter=voter,
+                neighbours=[
+                    Neighbour(
+                        chunk_id=str(near.row.id),
+                        document_id=printable(near.row.document_id),
+                        title=printable(near.row.title),
+                        cosine=near.cosine,
+                    )
+                    for near in neighbours
+                ],
+            )
+            for voter, neighbours in found.by_voter.items()
+        ],
+    )
 
 
 def index_state(

@@ -16,6 +16,7 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.rerank import as_voted, deepened, is_reranked
@@ -56,6 +57,9 @@ class SearchPart(Protocol):
 
     def chunk(self, chunk_id: int, only: Filter | None) -> Awaitable[ChunkRow | MragError | None]:
         """The version's chunk; None if there is none, or if `only` does not match it."""
+
+    def browse(self, look: Look[T]) -> Awaitable[T | MragError]:
+        """What the look finds in the version."""
 
     def state(self) -> Awaitable[LiveState]:
         """The version that is searched at this moment."""
@@ -164,6 +168,10 @@ class ComposedBackend(ABC):
     async def chunk(self, chunk_id: int, only: Filter | None = None) -> ChunkRow | None:
         """The live version's chunk; None if there is none, or if `only` does not match it."""
         return await self._side_call(lambda: self._search.chunk(chunk_id, only))
+
+    async def browse(self, look: Look[T]) -> T:
+        """What the look finds in the live version."""
+        return await self._side_call(lambda: self._search.browse(look))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens the encoder sees in each text."""

@@ -13,6 +13,7 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.live_version import LiveRequest, LiveSearch, LiveState
 from mrag_pipeline.serving.parts.batching import Batches
@@ -82,6 +83,13 @@ class HeadSearch:
         """The version's chunk; None if there is none, or if `only` does not match it."""
         try:
             return await self._in_thread(lambda: self._live.chunk(chunk_id, only))
+        except MragError as error:
+            return error
+
+    async def browse(self, look: Look[T]) -> T | MragError:
+        """What the look finds in the version."""
+        try:
+            return await self._in_thread(lambda: self._live.browse(look))
         except MragError as error:
             return error
 

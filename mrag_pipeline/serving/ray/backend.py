@@ -27,6 +27,7 @@ from mrag_pipeline.domain.filters import Filter
 from mrag_pipeline.errors import MragError, NotReady, Overloaded, WorkerLost
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
+from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.serving.live_version import LiveState
@@ -152,6 +153,10 @@ class SearchHandle:
     def chunk(self, chunk_id: int, only: Filter | None) -> Awaitable[ChunkRow | MragError | None]:
         """The version's chunk; None if there is none, or if `only` does not match it."""
         return _awaitable(self._handle.chunk.remote(chunk_id, only))
+
+    def browse(self, look: Look[T]) -> Awaitable[T | MragError]:
+        """What the look finds in the version."""
+        return _awaitable(self._handle.browse.remote(look))
 
     def state(self) -> Awaitable[LiveState]:
         """The version that is searched at this moment."""

@@ -54,7 +54,14 @@ function facts(hit) {
     "p",
     { class: "facts" },
     hit.title && hit.title !== hit.document_id && [spoken("Document "), quoted(hit.document_id, { class: "id" })],
-    el("span", {}, `passage ${hit.ordinal + 1}, characters ${hit.start}–${hit.end}`),
+    el(
+      "a",
+      {
+        href: `documents#${new URLSearchParams({ id: hit.document_id, passage: hit.chunk_id })}`,
+        title: "the whole document, and this passage's place in every head",
+      },
+      `passage ${hit.ordinal + 1}, characters ${hit.start}–${hit.end}`,
+    ),
     pairs.slice(0, 6).map(([name, value]) => pair(name, value)),
     pairs.length > 6 && el("span", {}, `${counted(pairs.length - 6, "more field")}`),
   );

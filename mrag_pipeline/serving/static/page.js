@@ -4,7 +4,7 @@ import { compare, draw } from "./answer.js";
 import { counted, el, quoted } from "./elements.js";
 import { grow, type, typed } from "./form.js";
 import { bodyOf, hashOf, questionIn } from "./question.js";
-import { Trouble, indexState, keepKey, key, search, searched, worded } from "./service.js";
+import { Trouble, documents, indexState, keepKey, key, search, searched, worded } from "./service.js";
 import { keyForm, troublePanel } from "./trouble.js";
 import { tips } from "./votes.js";
 import { Words } from "./words.js";
@@ -97,6 +97,7 @@ function busy(is) {
   if (!is) return;
   say("Searching…");
   at("examples").hidden = true;
+  at("some").hidden = true;
   if (!results.childElementCount) {
     results.replaceChildren(
       el("div", { class: "skeleton", "aria-hidden": "true" }, [1, 2, 3].map(() => el("p"))),
@@ -185,32 +186,47 @@ function describe(state) {
     `${counted(state.heads.length, "head")}`,
     el("span", { class: "model" }, " of ", quoted(state.model)),
   );
-  at("examples").replaceChildren(
-    el("h2", {}, "Try"),
+  suggest(state.examples);
+  told();
+}
+
+/** Questions that a click asks. */
+function suggest(questions) {
+  const asks = (text) => () => {
+    type({ ...typed(defaults), query: text });
+    send();
+  };
+  const buttons = questions.map((text) => el("button", { type: "button", onclick: asks(text) }, quoted(text)));
+  at("examples").replaceChildren(el("h2", {}, "Try"), el("ul", {}, buttons.map((button) => el("li", {}, button))));
+  at("examples").hidden = !questions.length;
+}
+
+/** Where nobody wrote examples: some of the documents, and questions for two of them at once. */
+async function introduce() {
+  const { documents: some } = await documents({ limit: 6 }).catch((trouble) => {
+    if (!(trouble instanceof Trouble)) throw trouble;
+    return { documents: [] }; // the index was reached a moment ago: a question will tell
+  });
+  if (hasAnswer || running || !some.length) return;
+  const subjects = some.map(({ title, text }) => title || text.split(/\s+/).slice(0, 8).join(" "));
+  suggest([0, 2].filter((first) => subjects[first + 1]).map((first) => subjects.slice(first, first + 2).join(". ")));
+  at("some").replaceChildren(
+    el("h2", {}, "In this index ", el("a", { href: "documents" }, el("small", {}, "all documents"))),
     el(
       "ul",
       {},
-      state.examples.map((text) =>
+      some.map((one) =>
         el(
           "li",
           {},
-          el(
-            "button",
-            {
-              type: "button",
-              onclick: () => {
-                type({ ...typed(defaults), query: text });
-                send();
-              },
-            },
-            quoted(text),
-          ),
+          el("a", { href: `documents#${new URLSearchParams({ id: one.document_id })}` }, quoted(one.title || one.document_id)),
+          " ",
+          el("small", { dir: "auto" }, one.text.slice(0, 120)),
         ),
       ),
     ),
   );
-  at("examples").hidden = !state.examples.length;
-  told();
+  at("some").hidden = false;
 }
 
 async function begin() {
@@ -226,6 +242,7 @@ async function begin() {
     return;
   }
   fromAddress();
+  if (!index.examples.length && !running) introduce();
 }
 
 if (matchMedia("(hover: hover)").matches && !location.hash) at("query").focus();

@@ -38,6 +38,15 @@ export const indexState = (signal) => ask("GET", "v1/index", null, signal);
 export const openapi = (signal) => ask("GET", "openapi.json", null, signal);
 export const search = (body, signal) => ask("POST", "v1/search", body, signal);
 
+/** Args: parameters: {text, limit}. */
+export const documents = (parameters, signal) => ask("GET", path("v1/documents", parameters), null, signal);
+/** Args: parameters: {id, offset, limit}. */
+export const document = (parameters, signal) => ask("GET", path("v1/document", parameters), null, signal);
+export const neighbours = (chunkId, parameters, signal) =>
+  ask("GET", path(`v1/chunks/${chunkId}/neighbours`, parameters), null, signal);
+
+const path = (name, parameters) => `${name}?${new URLSearchParams(parameters)}`;
+
 /** A search's result as the only event of a stream: {event: "search", data}. */
 export async function* searched(body, signal) {
   yield { event: "search", data: await search(body, signal) };
