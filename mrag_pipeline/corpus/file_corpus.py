@@ -26,7 +26,7 @@ from mrag_pipeline.corpus.formats.open_file_position import Bookmark
 from mrag_pipeline.corpus.formats.record_format import RecordFormat
 from mrag_pipeline.corpus.formats.registry import FILE_FORMATS, format_by_suffix
 from mrag_pipeline.corpus.record import Record, rejected
-from mrag_pipeline.corpus.source_file import BROKEN_LINK, SourceFile, is_utf8
+from mrag_pipeline.corpus.source_file import BAD_LINKS, SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import BrokenFile, ConfigError, FingerprintMismatch
@@ -51,7 +51,7 @@ class FileCorpus:
         self._kept = None if reading is None else FieldChoice.of(reading)
         if self._kept is not None:
             self._kept.check(spec)
-        self._tree = FileTree(spec.uri, spec.exclude)
+        self._tree = FileTree(spec.uri, spec.exclude, spec.follow_links)
         self._mappings: dict[tuple[str, str], FieldMapping] = {}
         self._bookmark = Bookmark()
 
@@ -67,8 +67,8 @@ class FileCorpus:
                 yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
                 continue
             try:
-                if file.stamp == BROKEN_LINK:
-                    raise BrokenFile("a link to nothing")
+                if file.stamp in BAD_LINKS:
+                    raise BrokenFile(file.stamp)
                 records = self._opened(format_name, file)
                 # To its end, before the first slice: a file is read whole or not at all.
                 slices = list(records.cut(self._tree, file, max(1, max_bytes)))
@@ -85,8 +85,8 @@ class FileCorpus:
             if not is_utf8(piece.path):
                 yield rejected(piece.path, "the file name is not valid UTF-8")
                 continue
-            if piece.stamp == BROKEN_LINK:
-                yield dead_letter(piece, "it is a link to a file that does not exist")
+            if piece.stamp in BAD_LINKS:
+                yield dead_letter(piece, BAD_LINKS[piece.stamp])
                 continue
             file = self._unchanged(piece)
             format_name = self._format_to_read(file)
@@ -153,7 +153,7 @@ class FileCorpus:
     def _readable(self) -> Iterator[tuple[RecordFormat, SourceFile]]:
         """The files that can be opened; the others are set aside by `slices`."""
         for file in self._files():
-            if file.has_utf8_name and file.stamp != BROKEN_LINK:
+            if file.has_utf8_name and file.stamp not in BAD_LINKS:
                 try:
                     records = self._opened(self._survey.format, file)
                 except BrokenFile:

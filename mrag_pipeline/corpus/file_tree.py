@@ -36,8 +36,11 @@ READ_BYTES = 1 << 20  # one read-ahead buffer
 class FileTree:
     """The files that a URI names: one file, a folder's, or those a glob matches."""
 
-    def __init__(self, uri: str, exclude: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, uri: str, exclude: tuple[str, ...] = (), follow_links: bool = False
+    ) -> None:
         self._exclude = exclude
+        self._follow_links = follow_links
         self.uri = shown(uri)  # for people
         folder, self._pattern = split_glob(uri)
         self._place = open_place(folder, f"corpus {self.uri!r}")
@@ -209,7 +212,8 @@ class FileTree:
 
     def _listed(self) -> Iterable[SourceFile]:
         if self._place.is_local:
-            return local_files(self._root)
+            within = "" if self._follow_links else os.path.realpath(self._root)
+            return local_files(self._root, within)
         return self._listed_whole() if self._place.objects is None else self._listed_by_page()
 
     def _listed_by_page(self) -> Iterator[SourceFile]:

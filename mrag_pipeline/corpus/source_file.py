@@ -12,7 +12,12 @@ from dataclasses import dataclass
 
 from mrag_pipeline.filesystems.s3_objects import StoredObject
 
-BROKEN_LINK = "a link to nothing"  # the stamp of one
+# The stamps of links that are not followed, and what their dead letters say.
+_TO_NOTHING, _OUTWARD = "a link to nothing", "a link that leads out"
+BAD_LINKS = {
+    _TO_NOTHING: "it is a link to a file that does not exist",
+    _OUTWARD: "it is a link that leads out of the corpus's folder (corpus.follow_links allows it)",
+}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -61,10 +66,13 @@ def file_in_s3(path: str, stored: StoredObject) -> SourceFile:
     return SourceFile(path, stored.num_bytes, f"{stored.num_bytes}-{stored.etag}")
 
 
-def local_files(folder: str, prefix: str = "") -> Iterator[SourceFile]:
+def local_files(folder: str, within: str, prefix: str = "") -> Iterator[SourceFile]:
     """All files below a local folder, sorted by the bytes of their paths.
 
     Names that start with a dot and links to folders are skipped.
+
+    Args:
+        within: the folder, without links, that files may be in; "" for any.
     Raises: OSError if a folder cannot be listed.
     """
     # pyarrow's own recursion follows links in circles and stops at a name that is not UTF-8.
@@ -77,9 +85,18 @@ def local_files(folder: str, prefix: str = "") -> Iterator[SourceFile]:
     ):
         full = os.path.join(folder, name)
         if is_folder:
-            yield from local_files(full, f"{prefix}{name}/")
+            yield from local_files(full, within, f"{prefix}{name}/")
+        elif os.path.islink(full) and not os.path.exists(full):
+            yield SourceFile(f"{prefix}{name}", 0, _TO_NOTHING)
+        elif os.path.isfile(full) and not _is_within(full, within):
+            yield SourceFile(f"{prefix}{name}", 0, _OUTWARD)
         elif os.path.isfile(full):
             state = os.stat(full)
             yield file_on_disk(f"{prefix}{name}", state.st_size, state.st_mtime_ns)
-        elif os.path.islink(full) and not os.path.exists(full):
-            yield SourceFile(f"{prefix}{name}", 0, BROKEN_LINK)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    """Whether a file, or what a link to one leads to, is below the folder."""
+    if not folder or not os.path.islink(path):
+        return True
+    return os.path.commonpath([os.path.realpath(path), folder]) == folder

@@ -16,7 +16,7 @@ ALL_FIELDS = ("*",)
 MAX_INFERRED_CHARS = 1_000
 
 
-_CAME_LATER = ("types", "exclude", "encoding", "max_document_s")
+_CAME_LATER = ("types", "exclude", "encoding", "max_document_s", "follow_links")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class CorpusSpec:
     types: Mapping[str, FieldType] = field(default_factory=dict)  # of metadata fields, by name
     include: tuple[str, ...] = ()  # globs over paths in the folder; empty: by the format
     exclude: tuple[str, ...] = ()  # globs as in `include`; what they match is not read
+    follow_links: bool = False  # also to files outside the folder
     encoding: str = ""  # of files that are not UTF-8, as the web names it; "" detects
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory
     max_document_s: PositiveAmount = 10.0  # CPU seconds that reading a document's markup may take

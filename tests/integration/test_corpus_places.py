@@ -17,6 +17,7 @@ from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, EmptyCorpus
 from mrag_pipeline.filesystems.location import Place
 from mrag_pipeline.settings.corpus import CorpusSpec
+from tests.support.corpus_files import read
 
 LINE = '{"id": "%s", "text": "x"}\n'
 
@@ -187,6 +188,27 @@ def test_odd_things_in_a_folder_do_no_harm(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "empty.jsonl").touch()
     assert listed(tmp_path) == ["a.jsonl", "dangling.jsonl"]
+
+
+@pytest.mark.parametrize("through", ["", "hop"], ids=["straight", "by another link"])
+def test_a_link_that_leads_out_of_the_folder_is_set_aside(tmp_path: Path, through: str) -> None:
+    """Else whoever may write to the folder could have any file of the machine indexed."""
+    tree(tmp_path, "corpus/a.jsonl", "secret.jsonl")
+    target = Path("../secret.jsonl")
+    if through:
+        (tmp_path / through).symlink_to(tmp_path / "secret.jsonl")
+        target = tmp_path / through
+    (tmp_path / "corpus/b.jsonl").symlink_to(target)
+    (tmp_path / "corpus/c.jsonl").symlink_to("a.jsonl")  # within: read
+    (tmp_path / "name").symlink_to("corpus")  # the corpus itself may be named by a link
+    for corpus in ("corpus", "name"):
+        own, outward, within = read(tmp_path / corpus)
+        assert isinstance(own, Document)
+        assert isinstance(within, Document)
+        assert isinstance(outward, DeadLetter)
+        assert "leads out of the corpus's folder (corpus.follow_links" in outward.reason
+    allowed = read(tmp_path / "corpus", follow_links=True)
+    assert [item.id for item in allowed if isinstance(item, Document)][1] == "secret.jsonl"
 
 
 def test_a_file_name_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
