@@ -36,9 +36,7 @@ READ_BYTES = 1 << 20  # one read-ahead buffer
 class FileTree:
     """The files that a URI names: one file, a folder's, or those a glob matches."""
 
-    def __init__(
-        self, uri: str, exclude: tuple[str, ...] = (), follow_links: bool = False
-    ) -> None:
+    def __init__(self, uri: str, exclude: tuple[str, ...] = (), follow_links: bool = False) -> None:
         self._exclude = exclude
         self._follow_links = follow_links
         self.uri = shown(uri)  # for people

@@ -6,20 +6,30 @@ Needs the model and knows no index; an `EmbeddedQuery` can be sent to where the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.aspects import Aspect, aspects_of
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard
+from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.windows import Window
 from mrag_pipeline.ports import Encoder, Segmenter
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.cut import cut, windows_to_search
 from mrag_pipeline.query.question import EmbeddedQuery, Query
 from mrag_pipeline.settings.retrieve import RetrieveSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CutQuery:
+    """A query and the windows that it was cut into."""
+
+    query: Query
+    strategy: Strategy
+    windows: tuple[Window, ...]
 
 
 class QueryEmbedder:
@@ -45,31 +55,55 @@ class QueryEmbedder:
         if not queries:
             return []
         started = time.perf_counter()
-        chosen = [check_query(query, self._spec) for query in queries]
-        cuts = [
-            cut(query, strategy, self._segmenter, self._spec.windows)
-            for query, strategy in zip(queries, chosen, strict=True)
-        ]
+        cuts = [self.cut(query) for query in queries]
         cut_done = time.perf_counter()
-        texts = list(dict.fromkeys(window.text for windows in cuts for window in windows))
+        texts = list(dict.fromkeys(window.text for one in cuts for window in one.windows))
         row_of = {text: row for row, text in enumerate(texts)}
-        embeddings = self._encoder.encode(texts, "query")
+        embeddings = self.encode(texts)
         seconds = {"windows": cut_done - started, "encode": time.perf_counter() - cut_done}
         embedded = []
-        for query, strategy, windows in zip(queries, chosen, cuts, strict=True):
-            rows = np.array([row_of[window.text] for window in windows], np.intp)
-            standard = embeddings.standard[rows]
-            searched = windows_to_search(query, strategy, standard, self._spec.windows)
-            embedded.append(
-                EmbeddedQuery(
-                    tuple(windows[row] for row in searched.tolist()),
-                    _rows(embeddings, rows[searched]),
-                    seconds,
-                    len(queries),
-                    tuple(self._aspects(query, windows, standard, searched)),
-                )
-            )
+        for one in cuts:
+            rows = np.array([row_of[window.text] for window in one.windows], np.intp)
+            embedded.append(self.chosen(one, embeddings, rows, seconds, len(queries)))
         return embedded
+
+    def cut(self, query: Query) -> CutQuery:
+        """The query's windows.
+
+        Raises: ConfigError, as `check_query` does.
+        """
+        strategy = check_query(query, self._spec)
+        windows = cut(query, strategy, self._segmenter, self._spec.windows)
+        return CutQuery(query, strategy, tuple(windows))
+
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """The embeddings of windows' texts."""
+        return self._encoder.encode(texts, "query")
+
+    def chosen(
+        self,
+        cut_query: CutQuery,
+        embeddings: Embeddings,
+        rows: NDArray[np.intp],
+        seconds: Mapping[str, float],
+        num_batched: int,
+    ) -> EmbeddedQuery:
+        """The windows to search, of those that the query was cut into.
+
+        Args:
+            rows: (W,), the row of `embeddings` of each window.
+            seconds: by phase; num_batched: queries that were embedded together.
+        """
+        query, strategy, windows = cut_query.query, cut_query.strategy, cut_query.windows
+        standard = embeddings.standard[rows]
+        searched = windows_to_search(query, strategy, standard, self._spec.windows)
+        return EmbeddedQuery(
+            tuple(windows[row] for row in searched.tolist()),
+            _rows(embeddings, rows[searched]),
+            seconds,
+            num_batched,
+            tuple(self._aspects(query, windows, standard, searched)),
+        )
 
     def _aspects(
         self,

@@ -33,6 +33,7 @@ class Ask:
     visible: Filter | None = None  # of the filter, what the caller may see at all: the tenant's
     min_score: float | None = None  # hits whose best cosine is lower are left out
     rerank: bool | None = None  # None: if a reranker is configured
+    caller: str = ""  # whose share of the time it takes; "": it has one of its own
 
 
 @dataclass(frozen=True, slots=True)

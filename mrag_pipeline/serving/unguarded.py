@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class AnyCaller:
     """A caller without a key."""
 
-    name: str = "anybody"
+    name: str = ""
     tenant: str | None = None  # it may name any
 
 

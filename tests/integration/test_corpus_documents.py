@@ -118,6 +118,15 @@ def test_what_cannot_be_read_is_a_dead_letter(tmp_path: Path, name: str) -> None
     assert isinstance(neighbour, Document)
 
 
+def test_a_reason_is_the_same_each_time(tmp_path: Path) -> None:
+    """The parser's own has an address in memory."""
+    data = made.pdf(["First.", made.MARKED], {"1 Start": 0}).replace(b"3 0 obj", b'3 0 o"bj')
+    letter = only(read(written(tmp_path / "a.pdf", data)))
+    assert isinstance(letter, DeadLetter)
+    reason = letter.reason
+    assert "IndirectObject(3, 0)" in reason
+
+
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     """Its own directory tells its size: 501 MB of zeros are half a megabyte."""
     path = tmp_path / "bomb.docx"

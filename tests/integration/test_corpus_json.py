@@ -142,6 +142,24 @@ def test_the_plan_says_how_the_file_is_read(tmp_path: Path) -> None:
     assert told.startswith("JSON (the objects of the arrays in one object), 1 file(s)")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    ['"id": "b", "text": "y"}', '{"id": "b", ]"text": "y"}', "]", '{"id": "b"]', "}"],
+    ids=["without {", "] in an object", "early ]", "] for }", "} alone"],
+)
+@pytest.mark.parametrize("rest", ["", ', "meta": {"rows": {"k": 1}}'], ids=["", "a value after it"])
+def test_a_stray_bracket_in_a_wrapped_array_costs_its_object(
+    tmp_path: Path, broken: str, rest: str
+) -> None:
+    """What stands behind it was passed over without a word."""
+    first, others = '{"id": "a", "text": "x"}', '{"id": "c", "text": "z"}, {"id": "d", "text": "z"}'
+    path = written(tmp_path / "a.json", f'{{"data": [{first}, {broken}, {others}]{rest}}}')
+    items = read(path, max_bytes=20)
+    documents = {item.id for item in items if isinstance(item, Document)}
+    assert {"a", "d"} <= documents
+    assert "c" in documents or any(isinstance(item, DeadLetter) for item in items)
+
+
 class _InPieces(io.BytesIO):
     size = 1
 

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -30,6 +31,8 @@ _LOOK_EVERY_S = 0.2
 _STALLED = 20  # times the limit: a process that does nothing is ended too
 _READ_BYTES = 1 << 20
 _END = b"."  # the line after a file's last document
+# In a parser's error: where an object lies in memory, which is different each time.
+_ADDRESS = re.compile(r"(?:,? ?\bat)?,? ?\b(?:0x[0-9a-f]{6,}|\d{12,})\b", re.IGNORECASE)
 
 
 class NotExtracted(Exception):
@@ -181,7 +184,7 @@ def _served(data: bytes, request: dict[str, str]) -> Iterator[dict[str, object]]
         yield {"problem": str(error)}
     except Exception as error:
         # Parsers of any input: whatever one of them raises, only this file is set aside.
-        reason = (str(error).splitlines() or [""])[0][:500]
+        reason = _ADDRESS.sub("", (str(error).splitlines() or [""])[0])[:500]
         yield {"problem": f"no text could be extracted: {type(error).__name__}: {reason}"}
 
 

@@ -31,6 +31,7 @@ class Unfinished(Exception):
 
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _MARK = re.compile(rb'["\[\]{}]')
+_WRAPPER_MARK = re.compile(rb'["\[\]{}:,]')
 _END_OF_SCALAR = re.compile(rb'["\[\]{},\n]')
 _SPACE = re.compile(rb"[ \t\r\n\x00]*")
 _OPENING, _CLOSING = b"[{", b"]}"
@@ -58,6 +59,7 @@ class _Scan:
         self._depth = 0  # brackets that are open
         self._level = 0  # of them are open around the values that are taken
         self._in_string = self._is_escaped = False
+        self._is_named = False  # the wrapper's next value has a key
         self._kept = bytearray()  # of the value that is being read
         self._start = -1  # its byte offset; -1 between values
         self._start_line = self._outer_line = 1
@@ -100,7 +102,9 @@ class _Scan:
         if position == len(chunk):
             return position
         byte = chunk[position : position + 1]
-        if byte in _CLOSING and self._depth:
+        if byte == b"}" and self._level == 2:
+            pass  # closes nothing: an object of the wrapper's array has lost its beginning
+        elif byte in _CLOSING and self._depth:
             self._depth -= 1
             self._level = _WITHIN_WRAPPER if self._depth else 0
         elif not self._depth and (byte == b"[" or (byte == b"{" and self._is_wrapped)):
@@ -118,12 +122,18 @@ class _Scan:
 
     def _in_wrapper(self, chunk: bytes, position: int) -> int:
         """Passes the keys and values of the wrapping object up to its next array."""
-        found = _MARK.search(chunk, position)
+        found = _WRAPPER_MARK.search(chunk, position)
         if found is None:
             return len(chunk)
         mark, position = found[0], found.end()
-        if mark == b'"':
+        was_named, self._is_named = self._is_named, mark == b":"
+        if mark in b":,":
+            pass
+        elif mark == b'"':
             self._in_string = True
+        elif mark == b"{" and self._depth == 1 and not was_named:
+            self._depth = self._level = 2  # an array that a stray bracket closed goes on
+            return found.start()
         elif mark in _OPENING:
             self._depth += 1
             if mark == b"[" and self._depth == 2:

@@ -17,7 +17,7 @@ class Caller(Protocol):
 
     @property
     def name(self) -> str:
-        """The key's name."""
+        """The key's name; "" on a service without keys."""
 
     @property
     def tenant(self) -> str | None:

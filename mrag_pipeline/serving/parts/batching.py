@@ -2,19 +2,20 @@
 
 `serve.batch` forms a batch when its first request arrives and queues the batches, so requests that
 arrive one by one run one by one however long they wait. Here a batch is formed when it can start
-(docs/decisions/0063).
+(docs/decisions/0063), from all callers' requests in turn, and of bounded cost (0083).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from mrag_pipeline.errors import MragError
+from mrag_pipeline.serving.parts.fair_queue import FairQueue
 from mrag_pipeline.settings.serve import ServeSpec
 
 log = logging.getLogger(__name__)
@@ -33,17 +34,20 @@ class Batches(Generic[R, A]):
         work: Callable[[Sequence[R]], Sequence[A | MragError]],
         spec: ServeSpec,
         at_once: int,
+        max_cost: float = math.inf,
     ) -> None:
         """Ready for requests.
 
         Args:
             work: turns a batch into outcomes, in the order of its requests; runs in a thread.
             at_once: how many batches may run at the same time.
+            max_cost: of the requests of a batch; one that costs more is a batch of its own.
         """
         self._threads = threads
         self._work = work
         self._at_once = at_once
-        self._waiting: deque[tuple[R, asyncio.Future[A | MragError | Exception]]] = deque()
+        self._max_cost = max_cost
+        self._waiting: FairQueue[tuple[R, asyncio.Future[A | MragError | Exception]]] = FairQueue()
         self._tasks: set[asyncio.Task[None]] = set()  # keeps them from garbage collection
         self._running = 0
         self.configure(spec)
@@ -53,13 +57,16 @@ class Batches(Generic[R, A]):
         self._max_batch = spec.max_batch
         self._wait_s = spec.batch_wait_ms / 1000
 
-    async def __call__(self, request: R) -> A | MragError:
+    async def __call__(self, request: R, cost: float = 1.0, flow: Hashable = None) -> A | MragError:
         """The outcome of this request; a request cancelled before its batch starts is left out.
 
+        Args:
+            cost: how much of the time it takes, in any unit.
+            flow: whose it is; flows are served in turn. None: it is a flow of its own.
         Raises: what `work` raises for this request alone.
         """
         answered = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, answered))
+        self._waiting.put((request, answered), answered if flow is None else flow, cost)
         if self._running < self._at_once:
             self._running += 1
             task = asyncio.create_task(self._until_none_waits())
@@ -97,8 +104,12 @@ class Batches(Generic[R, A]):
 
     def _taken(self) -> _Waiting[R, A]:
         batch: _Waiting[R, A] = []
+        cost = 0.0
         while self._waiting and len(batch) < self._max_batch:
-            request, answered = self._waiting.popleft()
+            cost += self._waiting.next_cost()
+            if batch and cost > self._max_cost:
+                break
+            request, answered = self._waiting.take()
             if not answered.done():  # else its caller has left
                 batch.append((request, answered))
         return batch

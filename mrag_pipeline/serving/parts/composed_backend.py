@@ -37,7 +37,9 @@ RERANK_SHARE = 0.9  # of the time that is left after the search
 class EncoderPart(Protocol):
     """`QueryEncoder`, or a handle to one. Errors that the caller is to see are returned."""
 
-    def embed(self, queries: tuple[Query, ...]) -> Awaitable[EmbeddedRequest | MragError]:
+    def embed(
+        self, queries: tuple[Query, ...], seconds: float, caller: str
+    ) -> Awaitable[EmbeddedRequest | MragError]:
         """One request's queries, embedded."""
 
     def count_tokens(self, texts: Sequence[str]) -> Awaitable[list[int]]:
@@ -51,7 +53,7 @@ class SearchPart(Protocol):
     """`HeadSearch`, or a handle to one. Errors that the caller is to see are returned."""
 
     def search(
-        self, questions: tuple[Question, ...], mark: str, seconds: float
+        self, questions: tuple[Question, ...], mark: str, seconds: float, caller: str
     ) -> Awaitable[list[Answer] | MragError]:
         """One request's answers, all from the same version."""
 
@@ -115,7 +117,12 @@ class ComposedBackend(ABC):
             return []
         deadline = time.monotonic() + seconds
         queries = tuple(ask.query for ask in asks)
-        embedded = await self._call(lambda _: self._encoder.embed(queries), deadline, seconds)
+        caller = asks[0].caller
+        embedded = await self._call(
+            lambda seconds_left: self._encoder.embed(queries, seconds_left, caller),
+            deadline,
+            seconds,
+        )
         questions = tuple(
             Question(
                 ask.query,
@@ -134,7 +141,9 @@ class ComposedBackend(ABC):
                 for question, wanted in zip(questions, reranked, strict=True)
             )
         answers = await self._call(
-            lambda seconds_left: self._search.search(questions, embedded.mark, seconds_left),
+            lambda seconds_left: self._search.search(
+                questions, embedded.mark, seconds_left, caller
+            ),
             deadline,
             seconds,
         )

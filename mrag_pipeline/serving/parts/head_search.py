@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BATCH_WINDOWS = 256  # of the questions that are searched together
+
 
 class HeadSearch:
     """The part of the service that holds the index. Used from one event loop at a time."""
@@ -50,7 +52,9 @@ class HeadSearch:
         )
         # Two more threads, for chunks and states.
         self._threads = ThreadPoolExecutor(num_parallel_batches + 2, "search")
-        self._batches = Batches(self._threads, self._live.answer, spec, num_parallel_batches)
+        self._batches = Batches(
+            self._threads, self._live.answer, spec, num_parallel_batches, BATCH_WINDOWS
+        )
 
     def warm_up(self) -> None:
         """Searches once, so that no caller waits while collections are loaded."""
@@ -70,14 +74,30 @@ class HeadSearch:
         self._batches.configure(spec)
 
     async def search(
-        self, questions: tuple[Question, ...], mark: str, seconds: float
+        self, questions: tuple[Question, ...], mark: str, seconds: float, caller: str = ""
     ) -> list[Answer] | MragError:
         """One request's answers, all from the same version.
 
         Args:
             mark: of the encoder that embedded the questions.
+            caller: who has a share of the time; "": the request has one of its own.
         """
-        return await self._batches(LiveRequest(questions, mark, time.monotonic() + seconds))
+        flow = caller or object()
+        deadline = time.monotonic() + seconds
+
+        async def searched(*some: Question) -> list[Answer] | MragError:
+            num_windows = sum(len(question.embedded.windows) for question in some)
+            return await self._batches(LiveRequest(some, mark, deadline), num_windows, flow)
+
+        # One by one, so that others have their turn between them.
+        answers = []
+        for outcome in await asyncio.gather(*map(searched, questions)):
+            if isinstance(outcome, MragError):
+                return outcome
+            answers += outcome
+        if len({answer.version for answer in answers}) > 1:  # another one went live meanwhile
+            return await searched(*questions)
+        return answers
 
     async def chunk(self, chunk_id: int, only: Filter | None) -> ChunkRow | MragError | None:
         """The version's chunk; None if there is none, or if `only` does not match it."""

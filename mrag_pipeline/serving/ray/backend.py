@@ -125,9 +125,11 @@ class EncoderHandle:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    def embed(self, queries: tuple[Query, ...]) -> Awaitable[EmbeddedRequest | MragError]:
+    def embed(
+        self, queries: tuple[Query, ...], seconds: float, caller: str
+    ) -> Awaitable[EmbeddedRequest | MragError]:
         """One request's queries, embedded."""
-        return _awaitable(self._handle.embed.remote(queries))
+        return _awaitable(self._handle.embed.remote(queries, seconds, caller))
 
     def count_tokens(self, texts: Sequence[str]) -> Awaitable[list[int]]:
         """How many tokens the encoder sees in each text."""
@@ -145,10 +147,10 @@ class SearchHandle:
         self._handle = handle
 
     def search(
-        self, questions: tuple[Question, ...], mark: str, seconds: float
+        self, questions: tuple[Question, ...], mark: str, seconds: float, caller: str
     ) -> Awaitable[list[Answer] | MragError]:
         """One request's answers, all from the same version."""
-        return _awaitable(self._handle.search.remote(questions, mark, seconds))
+        return _awaitable(self._handle.search.remote(questions, mark, seconds, caller))
 
     def chunk(self, chunk_id: int, only: Filter | None) -> Awaitable[ChunkRow | MragError | None]:
         """The version's chunk; None if there is none, or if `only` does not match it."""

@@ -43,7 +43,16 @@ class Admission:
             own_filter = filters.parse(body.filter.model_dump(by_alias=True, exclude_unset=True))
         narrowed = self.narrowed(own_filter, body.tenant, caller)
         visible = self.narrowed(None, body.tenant, caller)
-        return Ask(query, k, narrowed, body.min_heads, visible, body.min_score, body.rerank)
+        return Ask(
+            query,
+            k,
+            narrowed,
+            body.min_heads,
+            visible,
+            body.min_score,
+            body.rerank,
+            caller=caller.name,
+        )
 
     def default_k(self) -> int:
         """Documents for a request that names no k: never more than the service allows."""

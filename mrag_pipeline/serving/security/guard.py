@@ -22,7 +22,7 @@ from mrag_pipeline.serving.security.rate_limit import Allowance
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
 from mrag_pipeline.settings.serve import ServeSpec
 
-LOCAL = "local"  # the caller's name on a service without keys
+LOCAL = "local"  # the caller in logs and metrics on a service without keys
 
 _bearer = HTTPBearer(auto_error=False, description="An API key; a service without keys needs none.")
 _header = APIKeyHeader(
@@ -36,7 +36,7 @@ _header = APIKeyHeader(
 class KeyCaller:
     """The owner of a key."""
 
-    name: str
+    name: str  # "" on a service without keys
     tenant: str | None = None  # whose documents the key is bound to; None: it may name any
 
 
@@ -72,7 +72,7 @@ class KeyGuard:
         """
         if not self._keys:
             request.state.caller = LOCAL
-            yield KeyCaller(LOCAL)
+            yield KeyCaller("")
             return
         caller = self.identify(bearer.credentials if bearer else header)
         request.state.caller = caller.name

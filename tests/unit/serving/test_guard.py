@@ -93,11 +93,11 @@ def test_an_expired_key_is_told_so() -> None:
     assert "has expired" in answer.json()["detail"]
 
 
-def test_without_keys_everyone_is_local_and_unlimited() -> None:
+def test_without_keys_everyone_is_nobody_and_unlimited() -> None:
     """On loopback only, which `check_exposure` sees to."""
     app = app_with(KeyGuard(ServeSpec(requests_per_minute=1), Keys()))
     for _ in range(3):
-        assert got(app, "/who").json() == {"name": "local", "tenant": None}
+        assert got(app, "/who").json() == {"name": "", "tenant": None}
 
 
 def test_each_caller_has_its_own_minute() -> None:
