@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.stages.versions import retire as retire_stage
 from mrag_pipeline.stages.versions.retire import Retired
 
+log = logging.getLogger(__name__)
+
 
 @task(**AGAIN)
 def drop(config: Config, version: str | None) -> Retired:
     """Drops the named version, or all versions past their grace period."""
+    now = datetime.now(UTC)
     with closing(wiring.index(config)) as index:
 
         def forget(name: str) -> None:
@@ -30,9 +34,14 @@ def drop(config: Config, version: str | None) -> Retired:
 
         if version is not None:
             retire_stage.drop(index, config.index, version, forget)
-            return Retired({version: "drop"}, (version,))
-        now = datetime.now(UTC)
-        return retire_stage.retire(index, config.index, config.retire, now, forget, current())
+            done = Retired({version: "drop"}, (version,))
+        else:
+            done = retire_stage.retire(index, config.index, config.retire, now, forget, current())
+        before = now - timedelta(hours=config.retire.grace_hours)
+        given = wiring.forget_given(config, index.records(), before)
+    if given:
+        log.info("given_removed files=%s", ",".join(given))
+    return done
 
 
 @flow(name="mrag-retire", validate_parameters=True, **HOOKS)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from mrag_pipeline.cli import interrupts, orphans
-from mrag_pipeline.cli.terminal import LiveProgress, err
+from mrag_pipeline.cli.terminal import err
 from mrag_pipeline.flows.progress import LogProgress, show_with
+from mrag_pipeline.library.live_progress import LiveProgress
 from mrag_pipeline.ports import Progress
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def run_work(work: Callable[[Progress], T], json: bool) -> T:
 def _shown_progress(json: bool) -> Iterator[Progress]:
     """A progress bar for each phase in a terminal; plain lines if piped, or with --json."""
     if err.is_terminal and not json:
-        with LiveProgress() as bars:
+        with LiveProgress(err) as bars:  # so that results can be piped
             yield bars
     else:
         yield LogProgress(lambda line: err.print(line, soft_wrap=True))

@@ -1,4 +1,4 @@
-"""What commands print: results, JSON, and progress bars.
+"""What commands print: results and JSON.
 
 Texts of corpora, paths and errors are data: `Terminal` takes no string for markup and shows what
 could steer a terminal as a sign. Style is given beside the text: `line(("bold", title), ...)`.
@@ -11,22 +11,11 @@ import json
 import logging
 import os
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -152,59 +141,3 @@ def print_remarks(
         out.print(line(("yellow", "note"), f" fields read as {types} (corpus.types sets others)"))
     for text, number in sorted(remarks.items(), key=lambda item: -item[1]):
         out.print(line(("yellow", "note"), f" {text} ({of}: {number:,})"))
-
-
-class LiveProgress:
-    """A bar for each phase, with counts and rates; on standard error, so results can be piped."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description:<9}", style="bold", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rates]}", style="dim", markup=False),
-            console=err,
-        )
-        self._task: TaskID | None = None
-        self._started = time.monotonic()
-        self._facts: Counter[str] = Counter()
-
-    def __enter__(self) -> LiveProgress:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def phase(self, name: str, total: int, unit: str) -> None:
-        """Starts a phase: a new bar."""
-        self._started = time.monotonic()
-        self._facts.clear()
-        self._task = self._bars.add_task(name, total=total, unit=unit, rates="")
-
-    def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
-        """Moves the bar; adds the facts to the counts and rates beside it."""
-        if self._task is None:
-            return
-        self._facts.update(facts or {})
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        rates = ", ".join(
-            f"{count:,} {name}" + (f" ({count / seconds:,.0f}/s)" if name != "dead letters" else "")
-            for name, count in self._facts.items()
-            if count
-        )
-        self._bars.update(self._task, advance=done, rates=rates)
-
-    def note(self, text: str) -> None:
-        """Prints one line above the bars."""
-        self._bars.console.print(text, style="dim", markup=False)
-
-    def finish(self) -> None:
-        """Stops the bar and draws it a last time."""
-        if self._task is not None:
-            self._bars.stop_task(self._task)
-            self._bars.refresh()

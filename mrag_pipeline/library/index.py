@@ -120,6 +120,8 @@ class Index:
         flow: Callable[[tuple[str | None, dict[str, Any]]], Callable[[], dict[str, Any]]],
     ) -> dict[str, Any]:
         from mrag_pipeline.flows.prefect_server import reporting_to, start_server
+        from mrag_pipeline.flows.progress import show_with
+        from mrag_pipeline.library.live_progress import shown_progress
 
         settings = self._settings
         if source is not None:
@@ -132,7 +134,8 @@ class Index:
         def run() -> dict[str, Any]:
             server = start_server()
             wiring.import_libraries(self._config)
-            with reporting_to(server):
+            with reporting_to(server), shown_progress() as progress:
+                show_with(progress)
                 return flow((file, settings))()
 
         return in_thread(run)

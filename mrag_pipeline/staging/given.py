@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
-from datetime import date, time
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.errors import ConfigError
@@ -58,6 +59,35 @@ def write_given(staging_uri: str, index: str, source: object) -> dict[str, Any]:
     return {"uri": name, **settings}
 
 
+def forget_given(
+    staging_uri: str, index: str, in_use: Collection[str], before: datetime
+) -> list[str]:
+    """Removes the files that no version was built from and that are older; returns their names.
+
+    Args:
+        in_use: `corpus.uri` of every version that there is.
+        before: an aware moment; a younger file may belong to a run that has no version yet.
+    """
+    name = f"{staging_uri.rstrip('/')}/{index}/{FOLDER}"
+    place = open_place(name, f"staging.uri = {staging_uri!r}")
+    kept = {uri.rpartition("/")[2] for uri in in_use}
+    try:
+        found = place.filesystem.get_file_info(fs.FileSelector(place.root, allow_not_found=True))
+        unused = [
+            info for info in found if info.base_name not in kept and _moment(info.mtime) < before
+        ]
+        for info in unused:
+            place.filesystem.delete_file(info.path)
+    except OSError as error:
+        reason = place.failure(error)
+        raise ConfigError(reason.found, reason.expected, reason.fix) from error
+    return sorted(info.base_name for info in unused)
+
+
+def _moment(mtime: datetime) -> datetime:
+    return mtime if mtime.tzinfo else mtime.astimezone()
+
+
 def _written(folder: Path, source: object) -> tuple[Path, dict[str, Any]]:
     if isinstance(source, ds.Dataset):
         source = source.scanner().to_reader()
@@ -69,7 +99,11 @@ def _written(folder: Path, source: object) -> tuple[Path, dict[str, Any]]:
                 out.write_batch(batch)
         return file, {"format": "parquet"}
     if not isinstance(source, Iterable) or isinstance(source, (Mapping, bytes)):
-        raise ConfigError(f"a source of type {type(source).__name__}", _EXPECTED)
+        raise ConfigError(
+            f"a source of type {type(source).__name__}",
+            _EXPECTED,
+            "collect() a lazy frame; name one split of a DatasetDict; put one document in a list",
+        )
     file = folder / "documents.jsonl"
     with file.open("w", encoding="utf-8") as out:
         for number, row in enumerate(source):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,14 @@ def given_corpus(config: Config, source: object) -> dict[str, Any]:
     from mrag_pipeline.staging.given import write_given
 
     return write_given(config.staging.uri, config.index, source)
+
+
+def forget_given(config: Config, records: Iterable[VersionRecord], before: datetime) -> list[str]:
+    """Removes the files of `given_corpus` that none of these versions was built from."""
+    from mrag_pipeline.staging.given import forget_given
+
+    in_use = {str(record.config.get("corpus", {}).get("uri", "")) for record in records}
+    return forget_given(config.staging.uri, config.index, in_use, before)
 
 
 def encoder(config: Config, threads: int = 0) -> TransformerEncoder:

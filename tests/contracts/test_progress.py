@@ -1,7 +1,7 @@
 """What every progress display promises; run by the fake and by the real ones.
 
-The terminal's bars, the log's lines, and the Prefect UI's artifacts, which pass everything on to
-another display: several at once. Prefect's server is replaced by a dictionary.
+The bars of a terminal and of a notebook, the log's lines, and the Prefect UI's artifacts, which
+pass everything on to another display: several at once. A dictionary replaces Prefect's server.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import unescape
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from rich.console import Console
 
-from mrag_pipeline.cli import terminal
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import ArtifactProgress
 from mrag_pipeline.flows.progress import LogProgress
+from mrag_pipeline.library import live_progress
 from mrag_pipeline.ports import Progress
 from tests.support.builds import RecordingProgress
 
@@ -67,7 +69,9 @@ def fake_text(fake: RecordingProgress) -> str:
 Display = tuple[Progress, Callable[[], str]]
 
 
-@pytest.fixture(params=["fake", "terminal", "log", "prefect and fake", "prefect and log"])
+@pytest.fixture(
+    params=["fake", "terminal", "notebook", "log", "prefect and fake", "prefect and log"]
+)
 def display(
     request: pytest.FixtureRequest, prefect: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Display]:
@@ -77,12 +81,25 @@ def display(
     def bars() -> Iterator[Display]:
         written = io.StringIO()
         console = Console(file=written, width=200, force_terminal=True, color_system=None)
-        monkeypatch.setattr(terminal, "err", console)
-        with terminal.LiveProgress() as progress:
+        with live_progress.LiveProgress(console) as progress:
             yield progress, written.getvalue
 
-    if request.param == "terminal":
-        with bars() as opened:
+    @contextmanager
+    def cell() -> Iterator[Display]:
+        pytest.importorskip("IPython")
+        drawn: list[str] = []
+        handle = SimpleNamespace(update=lambda html: drawn.append(html.data))
+        monkeypatch.setattr("IPython.display.display", lambda *_, **__: handle)
+        notes: list[str] = []
+        monkeypatch.setattr(live_progress, "print", notes.append, raising=False)
+        with live_progress.NotebookProgress() as progress:
+            yield (
+                progress,
+                lambda: unescape(re.sub("<[^>]*>", "", "".join(drawn)) + "\n".join(notes)),
+            )
+
+    if request.param in ("terminal", "notebook"):
+        with (bars if request.param == "terminal" else cell)() as opened:
             yield opened
         return
     if "log" in request.param:

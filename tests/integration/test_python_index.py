@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.client import ServiceProblem
+from mrag_pipeline.config import Config
+from mrag_pipeline.flows.retire import drop
 from mrag_pipeline.library.index import Index
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.project_folder import environment
@@ -55,8 +57,8 @@ def test_an_index_without_a_version_says_so(index: Index) -> None:
         index.search("anything")
 
 
-def test_a_frame_is_ingested_and_synced_under_a_running_loop(index: Index) -> None:
-    """As in a notebook; after a sync the same object finds what is new."""
+def test_a_frame_is_ingested_and_synced_under_a_running_loop(index: Index, tmp_path: Path) -> None:
+    """As in a notebook; a sync's documents are found; retiring leaves what the version is of."""
     pd = pytest.importorskip("pandas")
 
     async def cell() -> None:
@@ -71,3 +73,14 @@ def test_a_frame_is_ingested_and_synced_under_a_running_loop(index: Index) -> No
         assert "A flute of reed." in answer._repr_html_()
 
     asyncio.run(cell())
+    index.close()
+    given = tmp_path / "staging" / "facts" / "given"
+    assert sorted(file.suffix for file in given.iterdir()) == [".jsonl", ".parquet"]
+    settings = {
+        "index": "facts",
+        "staging": {"uri": f"{tmp_path}/staging"},
+        "milvus": {"uri": f"{tmp_path}/index.db"},
+        "retire": {"grace_hours": 0},
+    }
+    drop.fn(Config.load(None, settings), None)
+    assert [file.suffix for file in given.iterdir()] == [".parquet"]

@@ -59,7 +59,7 @@ OWNERS = {
     "httpx": {"llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "library"},
 }
 # What these may use besides the standard library; the others are bound by OWNERS alone.
 PURE: dict[str, set[str]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+import os
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.staging.given import write_given
+from mrag_pipeline.staging.given import forget_given, write_given
 
 TABLE = pa.table({"id": ["a", "b"], "text": ["one", "two"]})
 
@@ -79,3 +80,16 @@ def test_metadata_that_would_hide_the_text_is_refused(tmp_path: Path) -> None:
     """A document's own fields and its metadata share one line."""
     with pytest.raises(ConfigError, match="metadata fields text"):
         _given(tmp_path, [Document("a", "one", metadata={"text": "other"})])
+
+
+def test_files_that_no_version_was_built_from_are_removed_when_they_are_old(tmp_path: Path) -> None:
+    """One in use stays whatever its age; a young one may be that of a run at work."""
+    used, old, young = (Path(str(_given(tmp_path, [{"text": t}])["uri"])) for t in ("u", "o", "y"))
+    now = datetime.now(UTC)
+    for file in (used, old):
+        moment = (now - timedelta(hours=3)).timestamp()
+        os.utime(file, (moment, moment))
+    hour_ago = now - timedelta(hours=1)
+    assert forget_given(str(tmp_path), "docs", {f"elsewhere/{used.name}"}, hour_ago) == [old.name]
+    assert sorted(used.parent.iterdir()) == sorted([used, young])
+    assert forget_given(str(tmp_path), "other", set(), now) == []
