@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-slow test-contract test-server test-s3 check format bench fuzz docs docs-serve clean
+.PHONY: help demo browser unit test test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
 	@echo "make test-server  that, and the server killed at every step"
 	@echo "make test-s3    staging, corpora and whole runs in a real S3 server"
+	@echo "make test-newest  the frameworks' newest releases, in an environment of their own"
 	@echo "make check      ruff, mypy --strict, format"
 	@echo "make docs       the documentation site in build/site; warnings and dead links are errors"
 	@echo "make fuzz       mutated files through every reader, for an hour of CPU"
@@ -88,6 +89,17 @@ test-s3: $(VENV)/.installed
 	    tests/contracts/test_delta_staging.py tests/contracts/test_export.py \
 	    tests/contracts/test_bulk_files.py
 
+# What their next users will install; the rest stays pinned. Not part of `make test`: it may fail without a change of ours.
+NEWEST := haystack-ai langchain-core langchain-tests llama-index-core openai pytest-asyncio
+test-newest:
+	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest
+	grep -v $(addprefix -e ^,$(addsuffix ==,$(NEWEST))) constraints.txt > $(VENV)-newest/constraints.txt
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	    -c $(VENV)-newest/constraints.txt -e ".[dev]" $(NEWEST)
+	$(VENV)-newest/bin/python -m pip list --disable-pip-version-check | grep $(addprefix -e ,$(NEWEST))
+	HAYSTACK_TELEMETRY_ENABLED=False $(VENV)-newest/bin/python -m pytest -q tests/components/integrations \
+	    tests/integration/test_haystack.py tests/integration/test_langchain.py tests/integration/test_llama_index.py
+
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -125,4 +137,4 @@ bench: $(VENV)/.installed
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) .mrag build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest .mrag build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("runtime", "report"),
     ("serving", "flows"),
     ("library",),
+    ("integrations",),
     ("cli",),
 )
 # What stands behind a port: only wiring names it.
@@ -60,6 +61,9 @@ OWNERS = {
     "prefect": {"flows"},
     "typer": {"cli"},
     "rich": {"cli", "library"},
+    "langchain_core": {"integrations"},
+    "llama_index": {"integrations"},
+    "haystack": {"integrations"},
 }
 # What these may use besides the standard library; the others are bound by OWNERS alone.
 PURE: dict[str, set[str]] = {
