@@ -27,6 +27,7 @@ from mrag_pipeline.staging.shards import open_staging
 
 CHUNKS_PER_DOCUMENT = 4
 CHUNK_CHARS = 200
+MAX_TOKENS = 256
 _BANK = 1 << 14  # rows; a text is a sum of two of them
 _WORDS = 1_024
 _PHRASES, _PHRASE_WORDS = 4_096, 8
@@ -55,13 +56,13 @@ class SyntheticEncoder:
         self._near = random.normal(size=(_BANK, width)).astype(np.float32)
         self._far = random.normal(size=(_BANK, width)).astype(np.float32) / 2
         self._card = EncoderCard(
-            spec=EncoderSpec(model="synthetic", max_tokens=256),
+            spec=EncoderSpec(model="synthetic", max_tokens=MAX_TOKENS),
             family="synthetic",
             weights_hash=hashlib.sha256(f"{shape.heads}x{shape.dim}".encode()).hexdigest(),
             heads=tuple(Head(5, head) for head in range(shape.heads)),
             head_dim=shape.dim,
             standard_dim=shape.standard,
-            max_tokens=256,
+            max_tokens=MAX_TOKENS,
             pooling="cls",
             standard_pooling="mean",
         )
@@ -101,6 +102,10 @@ class LineSegmenter:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Token counts, at five characters per token."""
         return [len(text) // 5 for text in texts]
+
+    def room(self) -> int:
+        """Tokens of a text that the encoder reads."""
+        return MAX_TOKENS
 
 
 def write_corpus(path: Path, num_chunks: int) -> int:

@@ -103,7 +103,9 @@ def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTot
 
 
 @task(**AGAIN)
-def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letters: int) -> Applied:
+def apply(
+    config: Config, record: VersionRecord, manifest: Manifest, dead_letters: int | None
+) -> Applied:
     """Applies the difference to the index, its record and importance included."""
     with closing(wiring.index(config)) as index:
         # Read again: an earlier try may have started, or finished without an answer.
@@ -114,6 +116,13 @@ def apply(config: Config, record: VersionRecord, manifest: Manifest, dead_letter
         return sync_stage.apply(
             record, manifest, delta, index, dead_letters, config.ingest, flow_progress(config.index)
         )
+
+
+@task(**AGAIN)
+def equal(config: Config, record: VersionRecord) -> VersionRecord:
+    """The record of a version that is equal to its corpus; written if it counts pushes."""
+    with closing(wiring.index(config)) as index:
+        return sync_stage.forget_pushes(record, index)
 
 
 @task(**AGAIN)
@@ -156,12 +165,14 @@ def sync(
         letters = list(compared.dead_letters)
         done, manifest = Applied(record, 0, 0), compared.manifest
         remarks = dict(compared.remarks)
+        if manifest is None and only is None and record.pushes:
+            done = replace(done, record=equal(config, record))
         if manifest is not None:
             totals = clock.time("embed", lambda: embed(config, record, manifest))
             add_counts(remarks, totals.remarks)  # of texts that are too long; compare told the rest
             dead = compared.difference.num_dead_letters
             done = clock.time("apply", lambda: apply(config, record, manifest, dead))
-            letters += _letters_of_shards(config, record, manifest)
+            letters += letters_of_shards(config, record, manifest)
         if manifest is not None or finished or levels_in(record.config) is None:
             clock.time("calibrate", lambda: calibrate(config))
         number = done.record.syncs
@@ -207,7 +218,7 @@ def with_share(config: Config, record: VersionRecord) -> Config:
     return config.model_copy(update={"ingest": spec})
 
 
-def _letters_of_shards(
+def letters_of_shards(
     config: Config, record: VersionRecord, manifest: Manifest
 ) -> list[DeadLetter]:
     """Documents that could not be embedded, and those that `apply` left out."""

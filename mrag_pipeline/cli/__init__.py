@@ -51,6 +51,7 @@ def add_commands(app: typer.Typer) -> None:
         activate,
         audit,
         deadletters,
+        delete,
         doctor,
         evaluate,
         export,
@@ -68,6 +69,7 @@ def add_commands(app: typer.Typer) -> None:
         serve,
         status,
         sync,
+        upsert,
         versions,
     )
 
@@ -76,6 +78,8 @@ def add_commands(app: typer.Typer) -> None:
         plan.plan,
         ingest.ingest,
         sync.sync,
+        upsert.upsert,
+        delete.delete,
         search.search,
         serve.serve,
         evaluate.evaluate,

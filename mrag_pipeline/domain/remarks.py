@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 MAX_TEXTS = 100  # kept apart: a corpus of random keys must not fill a receipt
 MAX_NAMES = 20  # of fields of one type
 OTHERS = "other remarks"
+REPLACED = "replaced by a later document of the same id"
 
 
 def types_told(types: Mapping[str, str]) -> str:

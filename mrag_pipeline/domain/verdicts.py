@@ -17,7 +17,9 @@ import numpy as np
 AspectVerdict = Literal["found", "weak", "nothing here"]
 
 BY_CHANCE = "by_chance"  # the key of a record's config that holds what chance found
+NUM_CHUNKS = "chunks"  # its key that holds how many chunks the version had then
 _CHANCE_SHARE = 0.98  # of the unrelated questions that come less near than `weak`
+_OUTGROWN = 1.5  # the nearest of N passages comes nearer with the logarithm of N only
 _FOUND_STEP = 1.5  # how far `found` lies above the median, in steps from there to `weak`
 
 
@@ -52,3 +54,16 @@ def levels_in(config: Mapping[str, Any]) -> Levels | None:
     if not isinstance(cosines, list) or not cosines:
         return None
     return levels_of([float(cosine) for cosine in cosines if math.isfinite(cosine)])
+
+
+def is_outgrown(config: Mapping[str, Any], num_chunks: int) -> bool:
+    """Whether a version's levels were measured when it had far fewer or more chunks, or never.
+
+    Args:
+        config: of its record; num_chunks: that it has now.
+    """
+    stored = config.get(BY_CHANCE)
+    measured = stored.get(NUM_CHUNKS) if isinstance(stored, Mapping) else None
+    if levels_in(config) is None or not isinstance(measured, int) or measured < 1:
+        return True
+    return not measured / _OUTGROWN <= num_chunks <= measured * _OUTGROWN

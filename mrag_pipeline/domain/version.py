@@ -26,6 +26,7 @@ from mrag_pipeline.settings.lexical import LexicalSpec
 
 RECORD_FORMAT = 1
 READING = "reading"  # the key of a record's config that holds how its corpus was read
+PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
 
@@ -92,6 +93,8 @@ class VersionRecord:
     pending: str = ""  # the fingerprint of a sync whose writes have begun and not ended
     published_at: str = ""  # when it first became live; empty if it never was
     replaced_at: str = ""  # when another version became live in its place; empty while live
+    pushes: int = 0  # pushed changes (`mrag upsert`, `mrag delete`) since its last sync
+    push_keys: tuple[str, ...] = ()  # of pushes, newest last: domain/pushes.py
     lexical: LexicalSpec | None = None  # how its words were made; None: it has no lexical voter
     unknown: Mapping[str, Any] = field(default_factory=dict)  # what a later mrag wrote beside them
 
@@ -141,6 +144,9 @@ class VersionRecord:
         # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
+        for name in ("pushes", "push_keys"):
+            if not values[name]:
+                del values[name]
         values["chunking"] = asdict(self.chunking)
         values["encoder"] = self.encoder.to_dict()
         values["sums"] = {
@@ -166,6 +172,7 @@ class VersionRecord:
         values["encoder"] = encoder
         if values.get("lexical") is not None:
             values["lexical"] = LexicalSpec(**of_fields(LexicalSpec, values["lexical"]))
+        values["push_keys"] = tuple(values.get("push_keys", ()))
         values["chunking"] = ChunkingSpec(**of_fields(ChunkingSpec, values["chunking"]))
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)

@@ -213,6 +213,13 @@ class ExactIndex(ExactVersions):
             block = held[start : start + _BATCH_ROWS]
             yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
 
+    def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
+        """The rows of these documents, each once."""
+        wanted = set(document_ids)
+        return [
+            mark for block in self.marks(collection) for mark in block if mark.document_id in wanted
+        ]
+
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
         """Adds rows; a row whose id is there is replaced."""
         if collection.lexical is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
@@ -16,6 +17,7 @@ from mrag_pipeline.client.coroutines import AsyncClient
 from mrag_pipeline.config import DEFAULT_FILE, Config, merged
 from mrag_pipeline.library.background import LoopThread, in_thread
 from mrag_pipeline.library.found import Found
+from mrag_pipeline.settings.corpus import AUTO
 from mrag_pipeline.wire.schemas import IndexState, WordedAnswer
 
 T = TypeVar("T")
@@ -102,6 +104,26 @@ class Index:
 
         return self._run(source, lambda given: partial(flows.sync, *given, allow_deletes))
 
+    def upsert(self, source: object, *, key: str = "", wait_s: float = 0.0) -> dict[str, Any]:
+        """Adds documents to the live version, or replaces those of the same ids: `mrag upsert`.
+
+        Reads neither the corpus nor other documents of the index. Of one id, the last counts.
+
+        Args:
+            source: as in `ingest`; only the documents that are new or have changed.
+            key: your name for these changes, such as a message id: they are applied once under it.
+            wait_s: seconds to wait for another run on the index to end.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            given = wiring.given_corpus(source, folder, "pushed")
+            format_ = given.get("format", AUTO)
+            return self._push(key, wait_s, documents=given["uri"], document_format=format_)
+
+    def delete(self, ids: Iterable[str], *, key: str = "", wait_s: float = 0.0) -> dict[str, Any]:
+        """Removes documents from the live version by their ids, as `mrag delete`."""
+        deleted = [ids] if isinstance(ids, str) else list(ids)
+        return self._push(key, wait_s, deleted=deleted)
+
     def close(self) -> None:
         """Closes what was opened; a second call does nothing."""
         if self._loop.is_open:
@@ -125,7 +147,7 @@ class Index:
 
         settings = self._settings
         if source is not None:
-            corpus = wiring.given_corpus(self._config, source)
+            corpus = wiring.given_corpus(source, self._config.staging.uri, self._config.index)
             settings = merged(settings, {"corpus": corpus})
         # A local database has one owner at a time.
         self._loop.submit(self._shut()).result()
@@ -139,6 +161,12 @@ class Index:
                 return flow((file, settings))()
 
         return in_thread(run)
+
+    def _push(self, key: str, wait_s: float, **changes: Any) -> dict[str, Any]:
+        from mrag_pipeline.flows.push import push
+
+        changes |= {"key": key, "wait_s": wait_s}
+        return self._run(None, lambda given: partial(push, *given, **changes))
 
     async def _search(self, query: str, options: SearchOptions) -> Found:
         return Found.of(await (await self._client()).search(query, **options))

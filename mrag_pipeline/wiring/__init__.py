@@ -58,14 +58,17 @@ def reader(config: Config, reading: Mapping[str, Any] | None = None) -> CorpusRe
     return open_corpus(config.corpus, reading)
 
 
-def given_corpus(config: Config, source: object) -> dict[str, Any]:
-    """The `[corpus]` settings of documents that a program holds, which are written to staging.
+def given_corpus(source: object, folder: str, index: str) -> dict[str, Any]:
+    """The `[corpus]` settings of documents that a program holds, written below the folder.
+
+    Args:
+        folder: path or URI; index: the folder's own that keeps them.
 
     Raises: ConfigError if it is no source of documents; StagingError, StorageFull.
     """
     from mrag_pipeline.staging.given import write_given
 
-    return write_given(config.staging.uri, config.index, source)
+    return write_given(folder, index, source)
 
 
 def forget_given(config: Config, records: Iterable[VersionRecord], before: datetime) -> list[str]:

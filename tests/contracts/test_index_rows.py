@@ -185,6 +185,22 @@ def test_marks_give_each_chunks_document_and_fingerprint(index: VectorIndex) -> 
     assert [m.document_id for m in marks[2:]] == HOSTILE
 
 
+def test_marks_of_documents_are_those_of_their_rows(index: VectorIndex) -> None:
+    """Found by id, whatever characters it has, more ids and rows than one call takes."""
+    table = texts([*HOSTILE, *["long"] * 4_500, *(f"d{i}" for i in range(400))])
+    ids = [(1 + row) * (2**62 // table.num_rows) for row in range(table.num_rows)]  # as hashes are
+    index.load(TEXTS, [table.set_column(0, "chunk_id", [ids])])
+    assert sorted(m.id for m in index.marks_of(TEXTS.name, HOSTILE[:2])) == ids[:2]
+    for place, name in enumerate(HOSTILE):
+        assert [m.id for m in index.marks_of(TEXTS.name, [name])] == [ids[place]], name
+    assert len(index.marks_of(TEXTS.name, ["long"])) == 4_500
+    many = [f"d{i}" for i in range(450)]  # of which 50 are not there
+    assert sorted(m.document_id for m in index.marks_of(TEXTS.name, many)) == sorted(many[:400])
+    assert index.marks_of(TEXTS.name, []) == []
+    index.delete(TEXTS.name, ids[:1])
+    assert index.marks_of(TEXTS.name, HOSTILE[:1]) == []
+
+
 def test_an_empty_collection_streams_nothing(index: VectorIndex) -> None:
     """An empty collection gives no block."""
     index.load(TEXTS, [])

@@ -70,6 +70,12 @@ def test_a_frame_is_ingested_and_synced_under_a_running_loop(index: Index, tmp_p
         assert (synced["added"], synced["removed"]) == (1, 0)
         answer = await index.asearch("a flute", k=1)
         assert answer.hits[0].document_id == "c"
+        pushed = index.upsert([{"id": "b", "text": "A bakery at the harbour."}], key="m1")
+        assert (pushed["changed"], pushed["embedded_chunks"]) == (1, 1)
+        assert index.upsert([{"id": "b", "text": "A bakery at the harbour."}], key="m1")["repeated"]
+        assert index.delete(["c", "nobody"])["unknown"] == 1
+        hits = index.search("a bakery", k=5).hits
+        assert [hit.document_id for hit in hits] == ["b", "a"]
         assert "A flute of reed." in answer._repr_html_()
 
     asyncio.run(cell())

@@ -62,6 +62,7 @@ def scenarios() -> list[Scenario]:
     return [
         Scenario("ingest", lambda _: None, lambda living: living.ingest()),
         Scenario("sync", _with_changes, lambda living: living.sync()),
+        Scenario("push", _ingested, _push),
         Scenario("reindex", _with_other_chunking, lambda living: living.ingest()),
         Scenario("activate", _with_two, lambda living: activate(_older(living), living.index)),
         Scenario("retire", _with_two, _retire),
@@ -180,6 +181,10 @@ def _ingested(living: Living) -> None:
 def _with_changes(living: Living) -> None:
     living.ingest()
     living.items = CHANGED
+
+
+def _push(living: Living) -> None:
+    living.push([a_document(0, edition=1), a_document(7)], deleted=["d1"], key="message-1")
 
 
 def _with_other_chunking(living: Living) -> None:

@@ -32,8 +32,9 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import Applied, apply, finish
+from mrag_pipeline.stages.sync.apply import Applied, apply, finish, forget_pushes
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
+from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
 from mrag_pipeline.stages.versions.audit import Audit, audit
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.repair import Repaired, repair
@@ -170,6 +171,7 @@ class Living:
         check_same_version(record, self.chunking, moved, lambda: card)
         record, _ = finish(record, self.delta(record), self.index, self.ingest_spec, self.progress)
         delta = self.delta(record)
+        scope = wanted or SyncScope()
         compared = compare(
             record,
             self.reader(),
@@ -177,12 +179,40 @@ class Living:
             delta,
             self.spec,
             self.ingest_spec,
-            wanted or SyncScope(),
+            scope,
             self.progress,
         )
         manifest = compared.manifest
         if manifest is None:
+            if scope.only is None:
+                forget_pushes(record, self.index)
             return compared, None
+        self.embed_delta(manifest, delta)
+        dead = compared.difference.num_dead_letters
+        spec = self.ingest_spec
+        return compared, apply(record, manifest, delta, self.index, dead, spec, self.progress)
+
+    def push(
+        self,
+        documents: Sequence[Document | DeadLetter] = (),
+        deleted: Sequence[str] = (),
+        key: str = "",
+    ) -> tuple[PushComparison, Applied | None]:
+        """What `mrag upsert` and `mrag delete` do."""
+        record = live_record(self.index)
+        record, _ = finish(record, self.delta(record), self.index, self.ingest_spec, self.progress)
+        delta = self.delta(record)
+        changes = Changes(FakeCorpusReader(documents) if documents else None, deleted, key)
+        spec = self.ingest_spec
+        pushed = compare_push(record, changes, self.index, delta, spec, self.progress)
+        manifest = pushed.compared.manifest
+        if manifest is None:
+            return pushed, None
+        self.embed_delta(manifest, delta)
+        return pushed, apply(record, manifest, delta, self.index, None, spec, self.progress)
+
+    def embed_delta(self, manifest: Manifest, delta: DeltaStaging) -> None:
+        """Stages a sync's documents."""
         embed(
             manifest,
             delta,
@@ -191,9 +221,6 @@ class Living:
             self.progress,
             may_be_empty=True,
         )
-        dead = compared.difference.num_dead_letters
-        spec = self.ingest_spec
-        return compared, apply(record, manifest, delta, self.index, dead, spec, self.progress)
 
     # ---------------------------------------------------------- looking
     def rebuilt(self, folder: Path) -> Living:

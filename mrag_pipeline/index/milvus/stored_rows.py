@@ -32,6 +32,8 @@ _IDS_PER_MATCH = 4_096  # without texts
 _ORDINALS_PER_QUERY = 4_096  # a server answers 16,384 rows at most
 _MAX_MATCHES = 16_000  # the same, of an answer of ids
 _IDS_PER_DELETE = 4_096
+_DOCUMENTS_PER_QUERY = 128  # with ids of 64 KB at most, a call has 8 MB
+_MARK_FIELDS = ("chunk_id", "document_id", "fingerprint")
 
 
 class MilvusRows(MilvusDatabase):
@@ -115,9 +117,18 @@ class MilvusRows(MilvusDatabase):
 
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once, in blocks."""
-        fields = ("chunk_id", "document_id", "fingerprint")
-        for block in self._reader.blocks(collection, fields, self.count(collection)):
-            yield [Mark(row["chunk_id"], row["document_id"], row["fingerprint"]) for row in block]
+        for block in self._reader.blocks(collection, _MARK_FIELDS, self.count(collection)):
+            yield [_mark(row) for row in block]
+
+    def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
+        """The rows of these documents, each once."""
+        marks: list[Mark] = []
+        for start in range(0, len(document_ids), _DOCUMENTS_PER_QUERY):
+            quoted_ids = map(quoted, document_ids[start : start + _DOCUMENTS_PER_QUERY])
+            of_documents = f"document_id in [{', '.join(quoted_ids)}]"
+            for block in self._reader.blocks(collection, _MARK_FIELDS, 0, of_documents):
+                marks += [_mark(row) for row in block]
+        return marks
 
     def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The vectors that exist, by chunk id: each (D,)."""
@@ -224,3 +235,7 @@ class MilvusRows(MilvusDatabase):
             consistency_level="Strong",
             timeout=self._spec.timeout_s,
         )
+
+
+def _mark(row: dict[str, Any]) -> Mark:
+    return Mark(row["chunk_id"], row["document_id"], row["fingerprint"])

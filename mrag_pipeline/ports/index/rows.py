@@ -100,6 +100,12 @@ class Rows(DocumentRows, Protocol):
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once, in blocks of bounded size; any order."""
 
+    def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
+        """The rows of these documents in a chunks collection, each once; any order.
+
+        Found by the documents' ids: no other row is read.
+        """
+
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words a lexical collection lacks, or has otherwise."""
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.pushes import remembered
 from mrag_pipeline.domain.run_limits import check_dead_letters
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
 from mrag_pipeline.errors import (
     FingerprintMismatch,
     StagingError,
@@ -148,6 +149,8 @@ def apply(
         syncs=record.syncs + 1,
         synced_at=datetime.now(UTC).isoformat(timespec="seconds"),
         pending="",
+        pushes=int(manifest.corpus.get(PUSHES, 0)),
+        push_keys=remembered(record.push_keys, str(manifest.corpus.get(PUSH_KEY, ""))),
     )
     # The record last: it counts the sums, and that must happen once.
     index.write_record(record)
@@ -163,11 +166,19 @@ def apply(
     return Applied(record, len(added.ids), len(marks))
 
 
+def forget_pushes(record: VersionRecord, index: VersionRows) -> VersionRecord:
+    """The record of a version that a sync found equal to its corpus: the corpus has all pushes."""
+    if record.pushes:
+        record = replace(record, pushes=0)
+        index.write_record(record)
+    return record
+
+
 def _settle(
     record: VersionRecord,
     manifest: Manifest,
     staging: DeltaStaging,
-    index: Rows,
+    index: VersionRows,
     num_dead_letters: int | None,
     spec: IngestSpec,
     progress: Progress,

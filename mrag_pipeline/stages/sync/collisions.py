@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.ports import DeltaStaging, Rows
+from mrag_pipeline.ports import ChunkLookup, DeltaStaging
 from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
 
 
 def set_colliding_aside(
     manifest: Manifest,
     staging: DeltaStaging,
-    index: Rows,
+    index: ChunkLookup,
     collection: str,
     removed: Sequence[int],
 ) -> list[DeadLetter]:
@@ -36,10 +36,9 @@ def set_colliding_aside(
     is_taken = np.zeros(len(ids), bool)
     is_taken[order[1:][is_repeated]] = True
     new = np.setdiff1d(ids, np.asarray(removed, np.int64))
-    for block in index.ids(collection):
-        taken = np.intersect1d(new, block)
-        if len(taken):
-            is_taken |= np.isin(ids, taken)
+    # By id, not by looking through the index: what that costs depends on the sync alone.
+    taken = list(index.look_up(collection, new.tolist(), ())[0])
+    is_taken |= np.isin(ids, np.array(taken, np.int64))
     letters = documents_set_aside(
         (Collision(int(ids[row]), *places[row].tolist()) for row in np.flatnonzero(is_taken)),
         staging,

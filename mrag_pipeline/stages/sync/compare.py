@@ -10,39 +10,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrag_pipeline.domain.corpus_difference import CorpusDifference, delta_fingerprint
-from mrag_pipeline.domain.dead_letters import (
-    NO_TEXT,
-    duplicate_id,
-    is_of_a_file,
-    num_set_aside,
-    unusable,
-)
-from mrag_pipeline.domain.documents import (
-    DeadLetter,
-    Document,
-    document_fingerprint,
-    text_hash,
-)
+from mrag_pipeline.domain.corpus_difference import CorpusDifference
+from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
+from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.planning import (
-    MAX_SHARD_BYTES,
-    MIN_SHARD_BYTES,
-    Shard,
-    Slice,
-)
-from mrag_pipeline.domain.remarks import add_remarks
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES
 from mrag_pipeline.domain.run_limits import check_dead_letters, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
-from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows
+from mrag_pipeline.ports import CorpusReader, DeltaStaging, Progress, Rows
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
-
-_GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
+from mrag_pipeline.stages.sync.delta import Scan, fingerprints_of, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +90,8 @@ def compare(
     collection = record.chunks_collection()
     known = _known(index, collection)
     progress.phase("compare", len(known), "documents")
-    scan = _Scan(known, staging, scope)
-    for item in _read(reader):
+    scan = Scan(known, staging, scope.only)
+    for item in read_all(reader):
         scan.take(item)
         progress.advance(1)
     scan.flush()
@@ -145,111 +127,43 @@ def compare(
         raise TooManyDeleted(
             found, f"at most {spec.max_deleted_share:.0%} (sync.max_deleted_share)", fix
         )
+    _check_pushes(record, difference, scope)
     if difference.is_empty:
         return SyncComparison(difference, None, tuple(scan.dead), scan.remarks)
     outdated = removed | scan.changed
     marks = [
         mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
     ]
-    marks.sort(key=lambda mark: mark.id)
-    manifest = _manifest(record, scan.slices, marks)
-    stored = staging.manifest()
-    if stored is None or stored.fingerprint != manifest.fingerprint:
-        staging.discard()
-        staging.write_removed(marks)
-        # The manifest last: it settles what this sync does.
-        staging.write_manifest(manifest)
+    # What was pushed before is in the corpus now, or is undone: but a part of it proves nothing.
+    pushes = record.pushes if scope.only is not None else 0
+    manifest = settle(record, scan.slices, marks, staging, pushes)
     return SyncComparison(difference, manifest, tuple(scan.dead), scan.remarks)
 
 
-class _Scan:
-    """One pass over the corpus; writes new and changed documents to staging in parts."""
-
-    def __init__(self, known: dict[str, str], staging: DeltaStaging, scope: SyncScope) -> None:
-        self._known = known
-        self._staging = staging
-        self._only = scope.only
-        self._held: list[Document] = []
-        self._held_bytes = 0
-        self.seen: set[str] = set()
-        self.changed: set[str] = set()
-        self.added = 0
-        self.dead: list[DeadLetter] = []
-        self.slices: list[Slice] = []
-        self.remarks: dict[str, int] = {}
-
-    def take(self, item: Document | DeadLetter) -> None:
-        if isinstance(item, DeadLetter):
-            self.dead.append(item)
-            return
-        if not item.text.strip():
-            self.dead.append(unusable(item, NO_TEXT))
-            return
-        if item.id in self.seen:
-            digest = text_hash(item.text)
-            self.dead.append(duplicate_id(item.id, item.source, "an earlier place", digest))
-            return
-        self.seen.add(item.id)
-        add_remarks(self.remarks, item.remarks)
-        known_fingerprint = self._known.get(item.id)
-        if known_fingerprint == document_fingerprint(item) or not self._is_in_scope(item):
-            return
-        if known_fingerprint is None:
-            self.added += 1
-        else:
-            self.changed.add(item.id)
-        self._held.append(item)
-        self._held_bytes += len(item.text)
-        part_bytes = MIN_SHARD_BYTES * (1 + len(self.slices) // _GROW_EVERY)
-        if self._held_bytes >= min(part_bytes, MAX_SHARD_BYTES):
-            self.flush()
-
-    def flush(self) -> None:
-        if self._held:
-            self.slices.append(self._staging.write_documents(self._held))
-            self._held, self._held_bytes = [], 0
-
-    def _is_in_scope(self, item: Document) -> bool:
-        return self._only is None or item.id in self._only or item.source in self._only
-
-
-def _known(index: Rows, collection: str) -> dict[str, str]:
-    """Each document's fingerprint; "" where its chunks disagree, so that it counts as changed."""
-    known: dict[str, str] = {}
-    for block in index.marks(collection):
-        for mark in block:
-            if known.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
-                known[mark.document_id] = ""
-    return known
-
-
-def _read(reader: CorpusReader) -> Iterator[Document | DeadLetter]:
-    for piece in reader.slices(MAX_SHARD_BYTES):
-        yield from reader.read([piece])
-
-
-def _manifest(record: VersionRecord, slices: list[Slice], marks: list[Mark]) -> Manifest:
-    number = record.syncs + 1
-    removed = [mark.id for mark in marks]
-    return Manifest(
-        index=record.index,
-        version=record.version,
-        fingerprint=delta_fingerprint(
-            record.fingerprint, number, [piece.stamp for piece in slices], removed
-        ),
-        listing=record.fingerprint,
-        corpus={"uri": record.corpus, "sync": number},
-        chunking=record.chunking,
-        encoder=record.encoder,
-        vector_dtype=str(_staging_of(record).get("vector_dtype", "float32")),
-        shards=tuple(Shard(number, (piece,)) for number, piece in enumerate(slices)),
-        config=record.config,
+def _check_pushes(record: VersionRecord, difference: CorpusDifference, scope: SyncScope) -> None:
+    """Refuses to remove documents from a version whose pushed changes may not be in the corpus."""
+    if not record.pushes or not difference.removed or scope.allow_deletes:
+        return
+    raise TooManyDeleted(
+        f"{difference.removed:,} documents of {record.version} are not in the corpus, and "
+        f"{record.pushes:,} change(s) were pushed since its last sync (`mrag upsert`, "
+        "`mrag delete`)",
+        "a corpus that holds what was pushed: a sync makes the version equal to it",
+        "add them to the corpus; to remove them, run `mrag sync --allow-deletes`",
     )
 
 
-def _staging_of(record: VersionRecord) -> dict[str, Any]:
-    staging = record.config.get("staging", {})
-    return dict(staging) if isinstance(staging, dict) else {}
+def _known(index: Rows, collection: str) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for block in index.marks(collection):
+        fingerprints_of(block, known)
+    return known
+
+
+def read_all(reader: CorpusReader) -> Iterator[Document | DeadLetter]:
+    """Everything that the corpus holds, in its order."""
+    for piece in reader.slices(MAX_SHARD_BYTES):
+        yield from reader.read([piece])
 
 
 def _differing(actual: Any, expected: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mrag_pipeline.domain.unrelated import UNRELATED
-from mrag_pipeline.domain.verdicts import BY_CHANCE
+from mrag_pipeline.domain.verdicts import BY_CHANCE, NUM_CHUNKS
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Encoder, Searches, SearchRequest
 from mrag_pipeline.query.checks import check_encoder
@@ -31,4 +31,5 @@ def by_chance(record: VersionRecord, encoder: Encoder, index: Searches) -> list[
 def calibrated(record: VersionRecord, encoder: Encoder, index: Searches) -> VersionRecord:
     """The record with what was found by chance, from which its verdicts take their levels."""
     cosines = by_chance(record, encoder, index)
-    return replace(record, config={**record.config, BY_CHANCE: {"cosines": cosines}})
+    measured = {"cosines": cosines, NUM_CHUNKS: record.num_chunks}
+    return replace(record, config={**record.config, BY_CHANCE: measured})

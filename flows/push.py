@@ -1,0 +1,151 @@
+"""Applies given changes to the live version: documents to add or replace, ids to remove."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.dead_letters import num_set_aside
+from mrag_pipeline.domain.remarks import add_counts
+from mrag_pipeline.domain.verdicts import is_outgrown
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.artifacts import flow_progress
+from mrag_pipeline.flows.dead_letters import keep_letters
+from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.phase_times import PhaseTimes
+from mrag_pipeline.flows.retries import AGAIN
+from mrag_pipeline.flows.sync import (
+    apply,
+    calibrate,
+    embed,
+    finish,
+    letters_of_shards,
+    with_corpus,
+    with_share,
+)
+from mrag_pipeline.settings.corpus import AUTO
+from mrag_pipeline.stages.sync.apply import Applied
+from mrag_pipeline.stages.sync.compare import check_same_version
+from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did."""
+
+    index: str
+    version: str
+    added: int  # documents, as are the next four
+    changed: int
+    removed: int
+    unchanged: int
+    unknown: int  # ids to delete that the version did not have
+    repeated: bool  # whether the same changes were applied before, under the same key
+    finished_earlier: bool  # whether an interrupted sync was finished first
+    embedded_chunks: int
+    removed_chunks: int
+    documents: int  # in the version now
+    chunks: int
+    dead_letters: int
+    dead_letters_file: str  # empty if there were none
+    seconds: dict[str, float]  # by phase
+    remarks: dict[str, int]  # documents given, by what is told of them
+    reading: dict[str, Any]  # which fields are what
+
+
+@task(**AGAIN)
+def compare(
+    config: Config, record: VersionRecord, has_documents: bool, deleted: list[str], key: str
+) -> PushComparison:
+    """Compares the changes with the version's own documents; stores the difference in staging."""
+    check_same_version(record, config.chunking, config.encoder, lambda: wiring.encoder(config).card)
+    documents = wiring.reader(config, record.reading()) if has_documents else None
+    with closing(wiring.index(config)) as index:
+        return compare_push(
+            record,
+            Changes(documents, tuple(deleted), key),
+            index,
+            wiring.delta(config, record.version, record.syncs + 1),
+            config.ingest,
+            flow_progress(config.index),
+        )
+
+
+@flow(name="mrag-push", validate_parameters=True, **HOOKS)
+def push(
+    config_file: str | None = None,
+    settings: dict[str, Any] | None = None,
+    documents: str = "",
+    document_format: str = AUTO,
+    deleted: list[str] | None = None,
+    key: str = "",
+    wait_s: float = 0.0,
+) -> dict[str, Any]:
+    """Applies changes to the live version; what it costs depends on the changes alone.
+
+    Args:
+        config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
+        settings: override values of the file, nested like it: {"index": "docs"}.
+        documents: path or URI of documents to add or replace; their fields are the corpus's.
+        document_format: of these; auto: by the file names.
+        deleted: ids of documents to remove.
+        key: the caller's name for these changes: they are applied once under it.
+        wait_s: seconds to wait for another run on the index to end; 0: fails at once.
+    Returns: a PushResult as plain values.
+    """
+    config = Config.load(Path(config_file) if config_file else None, settings)
+    clock = PhaseTimes()
+    with wiring.run_lock(config, wait_s):
+        record, finished = clock.time("finish", lambda: finish(config))
+        config = with_share(with_corpus(config, record), record)
+        corpus = replace(
+            config.corpus, uri=documents, format=document_format, include=(), exclude=()
+        )
+        config = config.model_copy(update={"corpus": corpus})
+        pushed = clock.time(
+            "compare", lambda: compare(config, record, bool(documents), deleted or [], key)
+        )
+        compared, manifest = pushed.compared, pushed.compared.manifest
+        letters = list(compared.dead_letters)
+        done = Applied(record, 0, 0)
+        remarks = dict(compared.remarks)
+        if manifest is not None:
+            totals = clock.time("embed", lambda: embed(config, record, manifest))
+            add_counts(remarks, totals.remarks)
+            done = clock.time("apply", lambda: apply(config, record, manifest, None))
+            letters += letters_of_shards(config, record, manifest)
+            if is_outgrown(done.record.config, done.record.num_chunks):
+                clock.time("calibrate", lambda: calibrate(config))
+        run = f"{record.version}-sync-{record.syncs + 1:05d}"
+        letters_file = keep_letters(config, run, letters)
+    difference = compared.difference
+    result = PushResult(
+        index=config.index,
+        version=record.version,
+        added=difference.added,
+        changed=difference.changed,
+        removed=difference.removed,
+        unchanged=difference.unchanged,
+        unknown=pushed.unknown,
+        repeated=pushed.repeated,
+        finished_earlier=finished,
+        embedded_chunks=done.chunks_added,
+        removed_chunks=done.chunks_removed,
+        documents=done.record.num_documents,
+        chunks=done.record.num_chunks,
+        dead_letters=num_set_aside(letters),
+        dead_letters_file=letters_file,
+        seconds=clock.seconds,
+        remarks=remarks,
+        reading=dict(record.reading()),
+    )
+    artifacts.phases_table(config.index, clock.rows())
+    artifacts.summary(config.index, asdict(result))
+    return asdict(result)

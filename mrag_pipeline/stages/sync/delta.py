@@ -1,0 +1,152 @@
+"""Stores a sync's delta in staging: the documents to embed, the chunks to remove, the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from mrag_pipeline.domain.corpus_difference import delta_fingerprint
+from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, unusable
+from mrag_pipeline.domain.documents import (
+    DeadLetter,
+    Document,
+    document_fingerprint,
+    text_hash,
+)
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.planning import (
+    MAX_SHARD_BYTES,
+    MIN_SHARD_BYTES,
+    Shard,
+    Slice,
+)
+from mrag_pipeline.domain.remarks import add_remarks
+from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
+from mrag_pipeline.ports import DeltaStaging, Mark
+
+_GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
+
+
+class Scan:
+    """One pass over documents; writes the new and changed ones to staging in parts."""
+
+    def __init__(
+        self,
+        known: Mapping[str, str],
+        staging: DeltaStaging,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Begins with nothing.
+
+        Args:
+            known: the fingerprint of each document of the version; whoever fills it meanwhile
+                does so before a document is taken.
+            only: document ids or sources; others are not written. None: all.
+        """
+        self._known = known
+        self._staging = staging
+        self._only = only
+        self._held: list[Document] = []
+        self._held_bytes = 0
+        self.seen: set[str] = set()
+        self.changed: set[str] = set()
+        self.added = 0
+        self.dead: list[DeadLetter] = []
+        self.slices: list[Slice] = []
+        self.remarks: dict[str, int] = {}
+
+    def take(self, item: Document | DeadLetter) -> None:
+        """Compares a document with the version's, and writes it when its part is full."""
+        if isinstance(item, DeadLetter):
+            self.dead.append(item)
+            return
+        if not item.text.strip():
+            self.dead.append(unusable(item, NO_TEXT))
+            return
+        if item.id in self.seen:
+            digest = text_hash(item.text)
+            self.dead.append(duplicate_id(item.id, item.source, "an earlier place", digest))
+            return
+        self.seen.add(item.id)
+        add_remarks(self.remarks, item.remarks)
+        known_fingerprint = self._known.get(item.id)
+        if known_fingerprint == document_fingerprint(item) or not self._is_in_scope(item):
+            return
+        if known_fingerprint is None:
+            self.added += 1
+        else:
+            self.changed.add(item.id)
+        self._held.append(item)
+        self._held_bytes += len(item.text)
+        part_bytes = MIN_SHARD_BYTES * (1 + len(self.slices) // _GROW_EVERY)
+        if self._held_bytes >= min(part_bytes, MAX_SHARD_BYTES):
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        if self._held:
+            self.slices.append(self._staging.write_documents(self._held))
+            self._held, self._held_bytes = [], 0
+
+    def _is_in_scope(self, item: Document) -> bool:
+        return self._only is None or item.id in self._only or item.source in self._only
+
+
+def fingerprints_of(marks: Iterable[Mark], known: dict[str, str]) -> None:
+    """Adds each document's fingerprint; "" where its chunks disagree: it counts as changed."""
+    for mark in marks:
+        if known.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
+            known[mark.document_id] = ""
+
+
+def settle(
+    record: VersionRecord,
+    slices: Sequence[Slice],
+    marks: Sequence[Mark],
+    staging: DeltaStaging,
+    pushes: int,
+    key: str = "",
+) -> Manifest:
+    """Settles what the version's next sync does, whatever happens to the corpus meanwhile.
+
+    If the same was settled before, its sync continues where it stopped.
+
+    Args:
+        slices: the documents to embed, as staging wrote them; marks: the chunks to remove.
+        pushes: what the record counts once the sync is applied; key: what it then remembers.
+    """
+    removed = sorted(marks, key=lambda mark: mark.id)
+    manifest = _manifest(record, slices, [mark.id for mark in removed], pushes, key)
+    stored = staging.manifest()
+    if stored is None or stored.fingerprint != manifest.fingerprint:
+        staging.discard()
+        staging.write_removed(removed)
+        # The manifest last: it settles what this sync does.
+        staging.write_manifest(manifest)
+    return manifest
+
+
+def _manifest(
+    record: VersionRecord, slices: Sequence[Slice], removed: list[int], pushes: int, key: str
+) -> Manifest:
+    number = record.syncs + 1
+    counted: dict[str, int | str] = {PUSHES: pushes} if pushes else {}
+    counted |= {PUSH_KEY: key} if key else {}
+    parts = [piece.stamp for piece in slices] + [f"{name}={counted[name]}" for name in counted]
+    return Manifest(
+        index=record.index,
+        version=record.version,
+        fingerprint=delta_fingerprint(record.fingerprint, number, parts, removed),
+        listing=record.fingerprint,
+        corpus={"uri": record.corpus, "sync": number, **counted},
+        chunking=record.chunking,
+        encoder=record.encoder,
+        vector_dtype=str(_staging_of(record).get("vector_dtype", "float32")),
+        shards=tuple(Shard(number, (piece,)) for number, piece in enumerate(slices)),
+        config=record.config,
+    )
+
+
+def _staging_of(record: VersionRecord) -> dict[str, Any]:
+    staging = record.config.get("staging", {})
+    return dict(staging) if isinstance(staging, dict) else {}
