@@ -53,7 +53,7 @@ def consume(client: redis.Redis, stream: str, index: Index, until_idle: bool = F
     num_applied = 0
     start = "0"  # first what this consumer was given before and has not acknowledged
     while True:
-        answer = client.xreadgroup(
+        answer: Any = client.xreadgroup(
             GROUP, CONSUMER, {stream: start}, count=MAX_MESSAGES, block=WAIT_MS
         )
         messages: list[Message] = answer[0][1] if answer else []
