@@ -78,8 +78,8 @@ class SyntheticEncoder:
         rows = self._near[hashes % _BANK] + self._far[hashes // _BANK % _BANK]
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return Embeddings(
-            rows.reshape(len(texts), self._shape.heads, self._shape.dim),
-            rows / np.where(norms == 0, 1, norms),
+            rows.reshape(len(texts), self._shape.heads, self._shape.dim).astype(np.float32),
+            (rows / np.where(norms == 0, 1, norms)).astype(np.float32),
             np.full(len(texts), CHUNK_CHARS // 5, np.int64),
         )
 
