@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mrag_pipeline.encoder.hub import hub_problem
 from mrag_pipeline.errors import (
     ConfigError,
     ModelNotFound,
@@ -23,6 +24,7 @@ from mrag_pipeline.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
+from mrag_pipeline.settings.encoder import PACKAGED_MODEL
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +158,20 @@ def find_model(spec: ModelSpec, table: str = "encoder") -> ModelFolder:
     return folder
 
 
+def is_here(model: str, revision: str = "") -> bool:
+    """Whether `find_model` needs no network for the model."""
+    if model.startswith(PACKAGE):
+        name = model.removeprefix(PACKAGE)
+        return name.isidentifier() and importlib.util.find_spec(name) is not None
+    if Path(model).expanduser().is_dir():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return HUB_ID.fullmatch(model) is not None and isinstance(
+        try_to_load_from_cache(model, "config.json", revision=revision or None), str
+    )
+
+
 def _check_hash(folder: ModelFolder, expected: str, table: str) -> None:
     if not expected:
         return
@@ -253,6 +269,13 @@ def _hub_folder(model: str, revision: str, table: str) -> Path:
         return cached
     except (LocalEntryNotFoundError, ModelNotFound):
         log.info("fetching model=%s revision=%s", model, revision)
+    if problem := hub_problem():
+        raise ModelNotFound(
+            f"model {model} at {revision[:12]} is not in this machine's cache, and the hub cannot "
+            f"be reached ({problem})",
+            "a reachable hub the first time, or the model in its cache",
+            _offline(table),
+        )
     try:
         return Path(fetch())
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -260,9 +283,16 @@ def _hub_folder(model: str, revision: str, table: str) -> Path:
         raise ModelNotFound(
             f"hub model {model} at {revision[:12]} cannot be downloaded: {reason}",
             "a reachable hub, or the model in its cache",
-            "check the id and the network (HF_TOKEN for gated models); offline, copy the model's "
-            f"folder to this machine and set `{table}.model` to its path",
+            f"check the id and the network (HF_TOKEN for gated models); {_offline(table)}",
         ) from error
+
+
+def _offline(table: str) -> str:
+    """What to do without a network."""
+    copied = f"copy the model's folder to this machine and set `{table}.model` to its path"
+    if table != "encoder":
+        return f"offline, {copied}"
+    return f"offline, take a packaged model (`mrag init --offline`: {PACKAGED_MODEL}), or {copied}"
 
 
 def _json(path: Path) -> Any:

