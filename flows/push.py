@@ -14,7 +14,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.verdicts import is_outgrown
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import PARTS, VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
@@ -30,7 +30,7 @@ from mrag_pipeline.flows.sync import (
     with_corpus,
     with_share,
 )
-from mrag_pipeline.settings.corpus import AUTO
+from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
 from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import check_same_version
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
@@ -66,7 +66,10 @@ def compare(
 ) -> PushComparison:
     """Compares the changes with the version's own documents; stores the difference in staging."""
     check_same_version(record, config.chunking, config.encoder, lambda: wiring.encoder(config).card)
-    documents = wiring.reader(config, record.reading()) if has_documents else None
+    documents = None
+    if has_documents:
+        reading = record.reading()
+        documents = wiring.reader(config, {} if PARTS in reading else reading)
     with closing(wiring.index(config)) as index:
         return compare_push(
             record,
@@ -105,8 +108,14 @@ def push(
     with wiring.run_lock(config, wait_s):
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_share(with_corpus(config, record), record)
+        # Of several corpora none has a say in how pushed documents are read.
+        own = CorpusSpec(documents) if config.corpus.sources else config.corpus
         corpus = replace(
-            config.corpus, uri=documents, format=document_format, include=(), exclude=()
+            own,
+            uri=documents,
+            format=document_format,
+            include=(),
+            exclude=(),
         )
         config = config.model_copy(update={"corpus": corpus})
         pushed = clock.time(

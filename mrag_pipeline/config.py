@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -46,6 +47,7 @@ DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///.")
 _PINS = ("revision", "weights_sha256")
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
@@ -87,6 +89,7 @@ class Config(BaseModel):
             folder: what relative local paths are relative to; the working folder if None.
         Raises: ConfigError for an unknown key (with the nearest known one) or a wrong value.
         """
+        values = _listed_corpora(values)
         _check_keys(values)
         values = _absolute(_with_defaults(values), folder or Path.cwd())
         try:
@@ -115,12 +118,13 @@ class Config(BaseModel):
             values = _read(path)
             folder = path.resolve().parent
         # Paths on a command line are relative to the working folder, not to the file.
-        overrides = _absolute(settings or {}, Path.cwd())
+        overrides = _absolute(_listed_corpora(settings or {}), Path.cwd())
+        values = _without_sources(_listed_corpora(values), overrides)
         return cls.parse(merged(_without_pin(values, overrides), overrides), folder)
 
     def _check_secrets(self) -> None:
         for key, uri in (
-            ("corpus.uri", self.corpus.uri),
+            *(("corpus.uri", corpus.uri) for corpus in self.corpus.sources or (self.corpus,)),
             ("staging.uri", self.staging.uri),
             ("milvus.uri", self.milvus.uri),
             ("milvus.bulk_uri", self.milvus.bulk_uri),
@@ -131,7 +135,10 @@ class Config(BaseModel):
                 parts = urlsplit(uri)
             except ValueError as error:
                 raise ConfigError(f"{key} = {uri!r}: {error}", "a URI") from None
-            if (parts.scheme and "@" in parts.netloc) or "secret" in parts.query.lower():
+            # A database's user is no secret: whose password is in the environment.
+            is_user = key == "corpus.uri" and CorpusSpec(uri).is_database and not parts.password
+            has_login = bool(parts.scheme) and "@" in parts.netloc and not is_user
+            if has_login or "password" in parts.query.lower() or "secret" in parts.query.lower():
                 raise ConfigError(
                     f"{key} contains credentials",
                     "a URI without them, as it is stored with every version",
@@ -261,6 +268,34 @@ def _without_pin(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, A
     return values | {"encoder": {k: v for k, v in encoder.items() if k not in _PINS}}
 
 
+def _listed_corpora(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with a list of corpora (`[[corpus]]`) as one corpus of several sources."""
+    corpus = values.get("corpus")
+    sources = corpus.get("sources") if isinstance(corpus, Mapping) else corpus
+    if not isinstance(sources, list) or not all(isinstance(one, Mapping) for one in sources):
+        return dict(values)
+    if len(sources) == 1:
+        return {**values, "corpus": sources[0]}
+    known = get_type_hints(CorpusSpec)
+    for number, source in enumerate(sources, 1):
+        _check_table(source, known, f"corpus[{number}].")
+        if not source.get("uri"):
+            raise ConfigError(
+                f"[[corpus]] number {number} has no uri", "a path or URI", "set its uri"
+            )
+    uri = ", ".join(str(source["uri"]) for source in sources)
+    return {**values, "corpus": {"uri": uri, "sources": sources}} if sources else dict(values)
+
+
+def _without_sources(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values without its list of corpora, if the command line names a corpus."""
+    corpus, override = values.get("corpus"), over.get("corpus")
+    if isinstance(corpus, Mapping) and isinstance(override, Mapping) and "uri" in override:
+        corpus = {key: value for key, value in corpus.items() if key != "sources"}
+        return values | {"corpus": corpus}
+    return values
+
+
 def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The values with absolute local paths, so that workers in other folders use the same ones."""
     result = dict(values)
@@ -268,7 +303,16 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         table = result.get(section)
         if not isinstance(table, Mapping):
             continue
+        if section == "corpus" and table.get("sources"):
+            own = [_absolute({"corpus": source}, folder)["corpus"] for source in table["sources"]]
+            uri = ", ".join(source["uri"] for source in own)
+            result["corpus"] = {**table, "uri": uri, "sources": own}
+            continue
         text = table.get(key)
+        if section == "corpus" and isinstance(text, str) and _SQLITE.match(text):
+            path = os.path.normpath(folder / text.partition("///")[2])
+            result[section] = {**table, key: f"{text.partition('///')[0]}///{path}"}
+            continue
         if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
             continue
         if section == "rerank" and table.get("url"):

@@ -40,14 +40,18 @@ _MAX_MAPPINGS = 64  # of the most recently opened files
 class FileCorpus:
     """A corpus reader over files of one format. The listing is streamed, never held."""
 
-    def __init__(self, spec: CorpusSpec, reading: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, spec: CorpusSpec, reading: Mapping[str, Any] | None = None, format_name: str = ""
+    ) -> None:
         """Reads nothing yet.
 
         Args:
+            format_name: of the files to read among those that are named otherwise; "" by the spec.
             reading: what `reading()` of an earlier reader returned; None finds it out.
         Raises: FingerprintMismatch if the spec contradicts it; ConfigError.
         """
         self._spec = spec
+        self._format_name = format_name
         self._kept = None if reading is None else FieldChoice.of(reading)
         if self._kept is not None:
             self._kept.check(spec)
@@ -142,7 +146,7 @@ class FileCorpus:
 
     @cached_property
     def _survey(self) -> Survey:
-        return survey(self._spec, self._tree)
+        return survey(self._spec, self._tree, self._format_name)
 
     def _files(self) -> Iterator[SourceFile]:
         """The files of the corpus's format, sorted by path."""

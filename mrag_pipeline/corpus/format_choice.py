@@ -50,8 +50,24 @@ def format_of(file: SourceFile, spec: CorpusSpec, tree: FileTree) -> str:
     return spec.format if is_named or file.suffix in FILE_FORMATS[spec.format].suffixes else ""
 
 
-def survey(spec: CorpusSpec, tree: FileTree) -> Survey:
-    """Goes once through the listing and chooses the format.
+def formats_of(spec: CorpusSpec, tree: FileTree) -> tuple[str, ...]:
+    """The formats that the corpus has files of, in the order of the registry.
+
+    Raises: CorpusNotFound; EmptyCorpus if there are none.
+    """
+    found = {format_of(file, spec, tree) for file in tree.survey(spec.include)}
+    names = tuple(name for name in FILE_FORMATS if name in found)
+    if not names:
+        raise EmptyCorpus(
+            f"corpus {str(tree)!r} holds no file that can be read",
+            f"names that end in {', '.join(known_suffixes())}",
+            "check `uri`, `include` and `exclude`",
+        )
+    return names
+
+
+def survey(spec: CorpusSpec, tree: FileTree, chosen: str = "") -> Survey:
+    """Goes once through the listing and chooses the format, unless it is chosen already.
 
     Raises: CorpusNotFound; EmptyCorpus without a file of the format; ConfigError if the format
     cannot be told from the names.
@@ -63,7 +79,8 @@ def survey(spec: CorpusSpec, tree: FileTree) -> Survey:
         groups.setdefault(format_of(file, spec, tree), FileGroup()).add(file)
     num_files = sum(group.num_files for group in groups.values())
     groups.pop("", None)
-    name = spec.format if spec.format != AUTO else _choose(groups, any_file, tree)
+    named = chosen or (spec.format if spec.format != AUTO else "")
+    name = named or _choose(groups, any_file, tree)
     if name not in groups:
         raise EmptyCorpus(
             f"corpus {str(tree)!r} holds {num_files} file(s), none of them {name}",
@@ -85,7 +102,7 @@ def _choose(groups: Mapping[str, FileGroup], any_file: SourceFile | None, tree: 
         raise ConfigError(
             f"corpus {str(tree)!r} holds files of several formats: {counts}",
             "one format",
-            "set `format`, or select files with `include`",
+            "set `format` ('all' reads them all), or select files with `include`",
         )
     is_archive = any_file.path.lower().endswith(_ARCHIVES)
     raise ConfigError(

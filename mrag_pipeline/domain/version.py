@@ -25,6 +25,7 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
 RECORD_FORMAT = 1
+PARTS = "parts"  # the key of a reading that holds those of the corpora it is made of
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured

@@ -16,7 +16,13 @@ ALL_FIELDS = ("*",)
 MAX_INFERRED_CHARS = 1_000
 
 
-_CAME_LATER = ("types", "exclude", "encoding", "max_document_s", "follow_links")
+ALL_KINDS = "all"
+SQL_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle")
+
+_CAME_LATER = (
+    *("types", "exclude", "encoding", "max_document_s", "follow_links"),
+    *("query", "updated_field", "id_prefix", "sources"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,13 @@ class CorpusSpec:
 
     An empty field name is inferred from the usual ones; `describe()` reports what was inferred.
 
-    `format` is a row of `corpus/formats/registry.py`, checked when the corpus is opened.
+    `uri` may also be SQLAlchemy's URL of a database; then `query` is a table of it or a SELECT.
+
+    `sources` are corpora that are read as one, as `[[corpus]]` lists them; then nothing else here
+    is read, and `uri` names theirs, for people.
+
+    `format` "all" reads the files of every format. Otherwise it is a row of
+    `corpus/formats/registry.py`, checked when the corpus is opened.
 
     Without an id field, a document's id is the hash of its stored content (see
     docs/decisions/0003-document-ids.md); a text file's id is its path, a pydoc page's its
@@ -56,6 +68,10 @@ class CorpusSpec:
     exclude: tuple[str, ...] = ()  # globs as in `include`; what they match is not read
     follow_links: bool = False  # also to files outside the folder
     encoding: str = ""  # of files that are not UTF-8, as the web names it; "" detects
+    query: str = ""  # of a database: a table, or a SELECT
+    updated_field: str = ""  # of a database: the column that changes whenever its row does
+    id_prefix: str = ""  # put before the ids of a corpus's documents, one of several
+    sources: tuple[CorpusSpec, ...] = ()
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory
     max_document_s: PositiveAmount = 10.0  # CPU seconds that reading a document's markup may take
 
@@ -70,6 +86,12 @@ class CorpusSpec:
             for name, value in asdict(self).items()
             if name not in _CAME_LATER or value != unset[name]
         }
+
+    @property
+    def is_database(self) -> bool:
+        """Whether the uri is that of a database."""
+        scheme, found, _ = self.uri.partition("://")
+        return bool(found) and scheme.partition("+")[0] in SQL_DIALECTS
 
     @property
     def max_document_bytes(self) -> int:

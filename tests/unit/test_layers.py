@@ -38,6 +38,7 @@ OWNERS = {
     "tokenizers": {"encoder"},
     "safetensors": {"encoder"},
     "huggingface_hub": {"encoder"},
+    "sqlalchemy": {"corpus"},
     "pyarrow": {"corpus", "staging", "filesystems"},
     "filelock": {"locking"},
     "botocore": {"filesystems"},

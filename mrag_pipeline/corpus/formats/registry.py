@@ -20,7 +20,7 @@ from mrag_pipeline.corpus.formats.record_format import RecordFormat
 from mrag_pipeline.corpus.formats.text_files import open_text
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CorpusReader
-from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
+from mrag_pipeline.settings.corpus import ALL_KINDS, AUTO, CorpusSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ GENERATED: dict[str, GeneratedCorpus] = {
 
 def format_names() -> tuple[str, ...]:
     """What `corpus.format` may be."""
-    return (AUTO, *FILE_FORMATS, *GENERATED)
+    return (AUTO, ALL_KINDS, *FILE_FORMATS, *GENERATED)
 
 
 def format_by_suffix(suffix: str) -> str:

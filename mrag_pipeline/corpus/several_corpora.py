@@ -1,0 +1,92 @@
+"""Several corpora read as one; each has its own files, format and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain, groupby
+from typing import Any
+
+from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.domain.version import PARTS
+from mrag_pipeline.ports import CorpusReader
+
+_MARK = ":"  # between a part's name and a slice's path
+
+OpenPart = Callable[[str, Mapping[str, Any] | None], CorpusReader]
+
+
+class SeveralCorpora:
+    """A corpus reader over others, one after the other. Their names are part of what is planned."""
+
+    def __init__(
+        self,
+        names: Callable[[], Sequence[str]],
+        open_part: OpenPart,
+        reading: Mapping[str, Any] | None = None,
+        id_prefixes: Mapping[str, str] | None = None,
+        left_out: Callable[[], Iterator[str]] | None = None,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            names: finds out the parts' names, without `:`; called once, when it is needed.
+            open_part: opens a part, given its own reading if there is one.
+            reading: what `reading()` of an earlier reader returned; None finds it out.
+            id_prefixes: of the document ids of parts, by name.
+            left_out: finds the files that no part reads; None: each part's own.
+        """
+        self._find_names = names
+        self._open_part = open_part
+        self._readings = None if reading is None else dict(reading.get(PARTS, {}))
+        self._id_prefixes = dict(id_prefixes or {})
+        self._find_left_out = left_out
+        self._opened: dict[str, CorpusReader] = {}
+
+    def slices(self, max_bytes: int) -> Iterator[Slice]:
+        """Every part's slices, in the order of the parts."""
+        for name in self._names:
+            for piece in self._part(name).slices(max_bytes):
+                yield replace(piece, path=f"{name}{_MARK}{piece.path}")
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
+        """The slices' documents, each read by its part."""
+        for name, pieces in groupby(slices, key=lambda piece: piece.path.partition(_MARK)[0]):
+            own = [replace(piece, path=piece.path.partition(_MARK)[2]) for piece in pieces]
+            for item in self._part(name).read(own):
+                yield _prefixed(item, self._id_prefixes.get(name, ""))
+
+    def reading(self) -> dict[str, Any]:
+        """Each part's reading, by its name."""
+        return {PARTS: {name: dict(self._part(name).reading()) for name in self._names}}
+
+    def left_out(self) -> Iterator[str]:
+        """The files that no part reads."""
+        if self._find_left_out is not None:
+            return self._find_left_out()
+        return chain.from_iterable(self._part(name).left_out() for name in self._names)
+
+    def describe(self) -> str:
+        """The parts' own descriptions."""
+        return "; ".join(self._part(name).describe() for name in self._names)
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return self._find_names()
+
+    def _part(self, name: str) -> CorpusReader:
+        if name not in self._opened:
+            # A part that came later finds out for itself.
+            reading = None if self._readings is None else self._readings.get(name)
+            self._opened[name] = self._open_part(name, reading)
+        return self._opened[name]
+
+
+def _prefixed(item: Document | DeadLetter, prefix: str) -> Document | DeadLetter:
+    if not prefix:
+        return item
+    if isinstance(item, Document):
+        return replace(item, id=prefix + item.id)
+    return replace(item, document_id=prefix + item.document_id) if item.document_id else item
