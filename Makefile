@@ -90,7 +90,7 @@ test-s3: $(VENV)/.installed
 	    tests/contracts/test_bulk_files.py
 
 # What their next users will install; the rest stays pinned. Not part of `make test`: it may fail without a change of ours.
-NEWEST := haystack-ai langchain-core langchain-tests llama-index-core openai pytest-asyncio
+NEWEST := haystack-ai langchain-core langchain-tests llama-index-core mcp openai pytest-asyncio
 test-newest:
 	rm -rf $(VENV)-newest && $(PYTHON) -m venv $(VENV)-newest
 	grep -v $(addprefix -e ^,$(addsuffix ==,$(NEWEST))) constraints.txt > $(VENV)-newest/constraints.txt
@@ -98,7 +98,8 @@ test-newest:
 	    -c $(VENV)-newest/constraints.txt -e ".[dev]" $(NEWEST)
 	$(VENV)-newest/bin/python -m pip list --disable-pip-version-check | grep $(addprefix -e ,$(NEWEST))
 	HAYSTACK_TELEMETRY_ENABLED=False $(VENV)-newest/bin/python -m pytest -q tests/components/integrations \
-	    tests/integration/test_haystack.py tests/integration/test_langchain.py tests/integration/test_llama_index.py
+	    tests/integration/test_haystack.py tests/integration/test_langchain.py tests/integration/test_llama_index.py \
+	    tests/integration/test_mcp.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

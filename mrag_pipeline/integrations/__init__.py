@@ -1,4 +1,4 @@
-"""Retrievers for LangChain, LlamaIndex and Haystack over an `Index` or a `Client`.
+"""Retrievers for LangChain, LlamaIndex and Haystack, and a server for MCP.
 
-One module for each framework, which imports it; the other modules here import none.
+One module for each, which imports it; the other modules here import none.
 """

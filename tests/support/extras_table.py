@@ -23,6 +23,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "docs": ("this documentation as a site", ()),
     "langchain": ("a `BaseRetriever`", ("integrations/langchain.py",)),
     "llamaindex": ("a `BaseRetriever`, a query with a filter", ("integrations/llamaindex.py",)),
+    "mcp": ("a server for assistants", ("integrations/mcp.py", "cli/mcp.py")),
     "haystack": ("a retriever component", ("integrations/haystack.py",)),
 }
 

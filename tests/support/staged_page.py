@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.applications import Starlette
 
 from mrag_pipeline.serving.http import pages
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
@@ -186,10 +187,10 @@ class Stage:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: Starlette, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
     """The app's address, while it is served on a free port of this machine."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan=lifespan)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -65,6 +65,8 @@ OWNERS = {
     "langchain_core": {"integrations"},
     "llama_index": {"integrations"},
     "haystack": {"integrations"},
+    "mcp": {"integrations"},
+    "mcp_types": {"integrations"},
 }
 # What these may use besides the standard library; the others are bound by OWNERS alone.
 PURE: dict[str, set[str]] = {

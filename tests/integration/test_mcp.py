@@ -1,0 +1,178 @@
+"""The MCP server by the official client over stdio and HTTP, with the service's keys."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from mcp import Client as McpClient
+from mcp import MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+from mrag_pipeline.cli.mcp import check_exposure
+from mrag_pipeline.client import AsyncClient
+from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.integrations.mcp import create_server
+from mrag_pipeline.serving.security.guard import KeyGuard
+from mrag_pipeline.serving.security.keys import Keys, new_key
+from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.query_service import a_backend, a_client, a_living
+from tests.support.staged_page import served
+
+QUESTION = "a shaggy herding dog of the hills. a cool giant star rich in carbon."
+TOOLS = {"search", "answer_sources", "get_document", "index_status"}
+SPEC = ServeSpec(tenant_field="owner.name", requests_per_minute=4)
+ANY, ANY_KEY = new_key("any")
+ACME, ACME_KEY = new_key("acme", "acme")
+BUSY, BUSY_KEY = new_key("busy")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with keys: one of any tenant, one of acme's, one that will ask too much."""
+    backend = a_backend(a_living(tmp_path_factory.mktemp("service")), SPEC)
+    guard = KeyGuard(SPEC, Keys([ANY_KEY, ACME_KEY, BUSY_KEY]))
+    with served(cast(FastAPI, a_client(backend, SPEC, guard).app)) as url:
+        yield url
+    backend.close()
+
+
+@pytest.fixture
+def open_url(tmp_path: Path) -> Iterator[str]:
+    """A service without keys."""
+    backend = a_backend(a_living(tmp_path / "service"))
+    with served(cast(FastAPI, a_client(backend).app)) as url:
+        yield url
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def mcp_url(url: str) -> Iterator[str]:
+    """The MCP server before the service with keys."""
+    server = create_server(lambda key: AsyncClient(url, api_key=key, attempts=1))
+    app = server.streamable_http_app(stateless_http=True)
+    with served(app, lifespan="on") as address:
+        yield f"{address}/mcp"
+
+
+def over_http(mcp_url: str, key: str, work: Callable[[McpClient], Awaitable[Any]]) -> Any:
+    """What the official client gets with a key."""
+
+    async def ask() -> Any:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with (
+            httpx2.AsyncClient(headers=headers) as http,
+            McpClient(streamable_http_client(mcp_url, http_client=http)) as client,
+        ):
+            return await work(client)
+
+    return asyncio.run(ask())
+
+
+async def use_everything(client: McpClient) -> None:
+    """The tools and the resource, by the official client, which checks every message."""
+    assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
+    found = await client.call_tool("search", {"query": QUESTION, "k": 2})
+    assert not found.is_error, found
+    passages = structured(found)["passages"]
+    assert {passage["document_id"] for passage in passages} == {"dog", "star"}
+    read = await client.call_tool("get_document", {"document_id": "dog"})
+    assert "sheep" in " ".join(structured(read)["passages"])
+    [content] = (await client.read_resource(passages[0]["read_more"])).contents
+    assert passages[0]["title"] in cast(Any, content).text
+
+
+def structured(result: Any) -> dict[str, Any]:
+    """A tool's result as data."""
+    content: dict[str, Any] = result.structured_content
+    return content
+
+
+def test_tools_and_resources_over_http(mcp_url: str) -> None:
+    """With a key that the service knows."""
+    over_http(mcp_url, ANY, use_everything)
+
+
+@pytest.mark.parametrize("key", ["", "mrag_unknown"])
+def test_a_caller_without_a_key_gets_nothing(mcp_url: str, key: str) -> None:
+    """The service's 401, as the tool's error."""
+
+    async def ask(client: McpClient) -> Any:
+        return await client.call_tool("index_status", {})
+
+    result = over_http(mcp_url, key, ask)
+    assert result.is_error
+    assert "no API key, or an unknown one" in str(result.content)
+
+
+def test_a_keys_tenant_is_all_that_it_sees(mcp_url: str) -> None:
+    """In a search, and in a resource that another tenant has."""
+
+    async def ask(client: McpClient) -> None:
+        found = structured(await client.call_tool("search", {"query": QUESTION, "k": 5}))
+        assert {passage["document_id"] for passage in found["passages"]} == {"dog", "star"}
+        with pytest.raises(MCPError):
+            await client.read_resource("mrag://document/cake")
+
+    over_http(mcp_url, ACME, ask)
+
+
+def test_a_keys_limit_holds(mcp_url: str) -> None:
+    """Four requests a minute, here as there; the error says so to the model."""
+
+    async def ask(client: McpClient) -> list[Any]:
+        return [await client.call_tool("index_status", {}) for _ in range(5)]
+
+    results = over_http(mcp_url, BUSY, ask)
+    assert [result.is_error for result in results] == [False] * 4 + [True]
+    assert "429" in str(results[-1].content)
+
+
+def test_what_the_service_refuses_the_model_reads(open_url: str) -> None:
+    """With what was expected and what to do; in one process, without a transport."""
+
+    async def ask() -> None:
+        server = create_server(lambda _: AsyncClient(open_url, attempts=1))
+        async with McpClient(server) as client:
+            asked = {"query": QUESTION, "strategy": "aspects"}
+            refused = await client.call_tool("search", asked)
+            assert refused.is_error
+            assert "to fix" in str(refused.content)
+            unworded = await client.call_tool("answer_sources", {"query": QUESTION})
+            assert "no chat model" in str(unworded.content)
+
+    asyncio.run(ask())
+
+
+def test_the_command_over_stdio(tmp_path: Path, open_url: str) -> None:
+    """A process of its own, as an assistant starts it."""
+
+    async def ask() -> None:
+        server = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "mrag_pipeline.cli", "mcp", "--url", open_url],
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+            cwd=tmp_path,
+        )
+        async with McpClient(server) as client:
+            await use_everything(client)
+
+    asyncio.run(ask())
+
+
+def test_a_service_without_keys_is_not_opened_to_others(open_url: str) -> None:
+    """Before anything listens."""
+    check_exposure(open_url, "127.0.0.1")
+    with pytest.raises(ConfigError, match="without keys"):
+        check_exposure(open_url, "0.0.0.0")
+
+
+def test_a_service_with_keys_may_be(url: str) -> None:
+    """It checks every caller itself."""
+    check_exposure(url, "0.0.0.0")
