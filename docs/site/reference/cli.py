@@ -58,7 +58,7 @@ def _text(help_text: str) -> str:
     if examples is None:
         return text + "\n"
     lines = [line.strip() for line in examples[1].splitlines() if line.strip()]
-    shown = "\n".join(f"$ {line}" if line.startswith("mrag") else line for line in lines)
+    shown = "\n".join(f"$ {line}" for line in lines)
     return f"{text[: examples.start()].strip()}\n\n```console\n{shown}\n```\n"
 
 
