@@ -21,13 +21,13 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_it_writes_the_template(tmp_path: Path) -> None:
     """Every key with its default."""
-    init(Path("mrag.toml"), example=False, force=False)
+    init(Path("mrag.toml"), force=False, ask=False)
     assert (tmp_path / "mrag.toml").read_text("utf-8") == template()
 
 
 def test_the_example_fits_together(tmp_path: Path) -> None:
     """Its config names its corpus and questions, whose answers are documents of the corpus."""
-    init(Path("mrag.toml"), example=True, force=False)
+    init(Path("mrag.toml"), force=False, example=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
     config = Config.load(None)
     assert config.corpus.uri == str(tmp_path / "handbook.jsonl")
@@ -42,11 +42,11 @@ def test_the_example_overwrites_nothing(tmp_path: Path) -> None:
     """None of its files is written if one exists."""
     (tmp_path / "questions.jsonl").write_text("mine")
     with pytest.raises(ConfigError, match=r"questions\.jsonl already exists"):
-        init(Path("mrag.toml"), example=True, force=False)
+        init(Path("mrag.toml"), force=False, example=True)
     assert [path.name for path in tmp_path.iterdir()] == ["questions.jsonl"]
 
 
 def test_the_example_has_names_of_its_own() -> None:
     """A path beside it would be ignored without a word."""
     with pytest.raises(ConfigError, match="--example and other"):
-        init(Path("other.toml"), example=True, force=False)
+        init(Path("other.toml"), force=False, example=True)
