@@ -32,7 +32,7 @@ def table() -> str:
     """The table as it has to stand on the page."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = {**project["optional-dependencies"]}
-    del extras["dev"]
+    del extras["dev"], extras["habits"]  # of those who work on mrag
     pinned = (ROOT / "constraints.txt").read_text("utf-8")
     versions = _exact(line for line in pinned.splitlines() if not line.startswith("#"))
     rows = []
