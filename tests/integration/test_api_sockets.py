@@ -64,10 +64,12 @@ class Watched(InProcessBackend):
 
 
 @contextmanager
-def serving(backend: InProcessBackend, answerer: Answerer | None = None) -> Iterator[int]:
+def serving(
+    backend: InProcessBackend, answerer: Answerer | None = None, spec: ServeSpec = SPEC
+) -> Iterator[int]:
     """The API on a port of its own."""
-    observer = RequestObserver(SPEC)
-    app = create_api(backend, SPEC, KeyGuard(SPEC, Keys(())), observer, answerer)
+    observer = RequestObserver(spec)
+    app = create_api(backend, spec, KeyGuard(spec, Keys(())), observer, answerer)
     config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -96,6 +98,27 @@ def test_a_hung_up_search_is_given_up(living: Living) -> None:
             assert not backend.cancelled.wait(0.2)
         assert backend.cancelled.wait(3)
         assert httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+
+
+def test_half_a_body_is_refused_when_its_time_is_over(living: Living) -> None:
+    """Though bytes of it go on to arrive; a stream of answers may take longer."""
+    head = "POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with (
+        serving(Watched(living), spec=ServeSpec(timeout_s=0.6)) as port,
+        socket.create_connection(("127.0.0.1", port)) as connection,
+    ):
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        connection.settimeout(0.2)
+        said = b""
+        for _ in range(50):
+            try:
+                said += connection.recv(4096)
+                if b"too-slow" in said:
+                    break
+            except TimeoutError:
+                connection.sendall(b" ")
+        assert said.startswith(b"HTTP/1.1 408"), said
+        assert b"connection: close" in said.lower()
 
 
 def test_words_arrive_while_they_are_written(living: Living) -> None:

@@ -31,7 +31,7 @@ from mrag_pipeline.wire.schemas import (
 )
 
 _BREAKS = re.compile("[\x85\u2028\u2029]")
-RESPONSES = problems(400, 403, 413, 415, 422, 501, 502, 504, *ALWAYS) | {
+RESPONSES = problems(400, 403, 408, 413, 415, 422, 501, 502, 504, *ALWAYS) | {
     200: {
         "description": "The answer; as events if `stream` is true",
         "content": {"text/event-stream": {"schema": ANSWER_EVENT, "example": ANSWER_EVENTS}},

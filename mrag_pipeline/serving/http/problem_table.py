@@ -21,6 +21,10 @@ class TooLarge(PermanentError):
     """A body over the size limit."""
 
 
+class TooSlow(PermanentError):
+    """A body that has not arrived when its time is over."""
+
+
 class WrongMediaType(PermanentError):
     """A body whose Content-Type is not JSON."""
 
@@ -46,6 +50,7 @@ TABLE: Mapping[type[MragError], ProblemKind] = {
     errors.Unauthorized: ProblemKind(401, "No valid API key", "no key, or an unknown one"),
     errors.Forbidden: ProblemKind(403, "Not allowed with this key", "another tenant's documents"),
     errors.NotFound: ProblemKind(404, "Not found", "no such chunk, or the key may not see it"),
+    TooSlow: ProblemKind(408, "The body did not arrive in time", "within `serve.timeout_s`"),
     TooLarge: ProblemKind(413, "The body is too large", "above `serve.max_body_kb`"),
     WrongMediaType: ProblemKind(415, "The body must be application/json", "another `Content-Type`"),
     errors.ConfigError: ProblemKind(

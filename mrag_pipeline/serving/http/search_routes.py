@@ -17,7 +17,7 @@ from mrag_pipeline.serving.http.openapi import ALWAYS, problems, takes
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.wire.schemas import BatchAnswer, BatchBody, SearchAnswer, SearchBody
 
-RESPONSES = problems(400, 403, 413, 415, 422, 501, 502, 504, *ALWAYS)
+RESPONSES = problems(400, 403, 408, 413, 415, 422, 501, 502, 504, *ALWAYS)
 
 
 def search_router(

@@ -2,8 +2,9 @@
 
 Every request passes through Serve's own HTTP proxy, a Python process; HAProxy took a fifth of its
 time and let twice as many requests through (docs/decisions/0031). As Serve starts it, HAProxy
-opens two statistics ports to every network, and survives a Ray that is killed. The script that we
-start in its place prevents both.
+opens two statistics ports to every network, survives a Ray that is killed, sends a line with path
+and query of each request to UDP port 514, and waits an hour for half a request. The script that we
+start in its place prevents this.
 """
 
 from __future__ import annotations
@@ -21,16 +22,33 @@ from mrag_pipeline import environment
 
 _SCRIPT = """\
 #!/bin/sh
-# Only this machine may read statistics and metrics.
 for one; do
     if [ "$before" = -f ]; then
-        sed -i -E 's/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/' "$one"
+        sed -i -E -f {edits} "$one"
     fi
     before=$one
 done
 # It is killed when its parent process ends.
 exec {limit}{binary} "$@"
 """
+# For sed, on the config that Serve writes.
+_EDITS = """\
+# Only this machine may read statistics and metrics.
+s/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/
+# Requests are logged by the service alone.
+/^ *log 127\\.0\\.0\\.1:514 /d
+# Nobody keeps the others out by sending half a request, or by holding very many connections.
+/^defaults *$/a\\
+    timeout http-request {request_s}s\\
+    option http-buffer-request
+/^frontend http_frontend *$/a\\
+    stick-table type ipv6 size 100k expire 60s store conn_cur\\
+    tcp-request connection track-sc0 src\\
+    tcp-request connection reject if {{ sc0_conn_cur gt {connections} }}
+"""
+# Seconds until a request's headers, and the first 16 kB of its body, have arrived.
+REQUEST_S = 10
+CONNECTIONS = 1_000  # of one address; HAProxy has 4,096 for all
 
 
 def binary() -> Path | None:
@@ -56,8 +74,12 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
     stats, metrics = _free_ports(2)
     limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
     script = folder / "haproxy"
+    edits = folder / "haproxy.sed"
+    edits.write_text(
+        _EDITS.format(ports=f"{stats}|{metrics}", request_s=REQUEST_S, connections=CONNECTIONS)
+    )
     script.write_text(
-        _SCRIPT.format(ports=f"{stats}|{metrics}", limit=limit, binary=shlex.quote(str(path)))
+        _SCRIPT.format(edits=shlex.quote(str(edits)), limit=limit, binary=shlex.quote(str(path)))
     )
     script.chmod(0o700)
     return {
@@ -70,6 +92,7 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",  # that a caller is silent while it sends
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         # A replica may stop as soon as it is idle: only our HAProxy sends it requests.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

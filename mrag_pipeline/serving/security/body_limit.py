@@ -1,20 +1,26 @@
-"""Stops reading a request body at the limit, with or without a Content-Length."""
+"""Stops reading a request body at the limit of its bytes, or of its time."""
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mrag_pipeline.serving.http.problem_table import TooLarge
+from mrag_pipeline.serving.http.problem_table import TooLarge, TooSlow
 from mrag_pipeline.serving.http.problems import response_of
 
 
 class BodyLimit:
-    """Responds 413 before reading if Content-Length is too large, else at the limit."""
+    """Responds 413 before reading if Content-Length is too large, else at the limit.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    A body that is not complete in time is 408: one that is sent slowly holds its key's place.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_s = max_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on while its body stays within the limit."""
@@ -22,11 +28,18 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         seen = 0
-        over = False
+        over = is_complete = False
+        deadline = asyncio.get_running_loop().time() + self._max_s
 
         async def counted() -> Message:
-            nonlocal seen, over
-            message = await receive()
+            nonlocal seen, over, is_complete
+            try:
+                async with asyncio.timeout_at(None if is_complete else deadline):
+                    message = await receive()
+            except TimeoutError:
+                over = True
+                raise self._too_late() from None
+            is_complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
                 over = True
@@ -49,6 +62,13 @@ class BodyLimit:
         length = Headers(scope=scope).get("content-length", "")
         # The server refuses a length that is not a number; here the body is counted as it arrives.
         return length.isdecimal() and int(length[:20]) > self._max_bytes
+
+    def _too_late(self) -> TooSlow:
+        return TooSlow(
+            f"the body is not complete after {self._max_s:g} s",
+            "a body that is sent at once",
+            "send the request again",
+        )
 
     def _refusal(self) -> TooLarge:
         return TooLarge(

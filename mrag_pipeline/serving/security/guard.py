@@ -113,7 +113,9 @@ class KeyGuard:
 
     def protect(self, app: FastAPI) -> None:
         """Adds the body limit, the security headers and, without keys, the host check."""
-        app.add_middleware(BodyLimit, max_bytes=self._spec.max_body_kb * 1024)
+        app.add_middleware(
+            BodyLimit, max_bytes=self._spec.max_body_kb * 1024, max_s=self._spec.timeout_s
+        )
         if not self._keys:
             app.add_middleware(LoopbackHosts, host=self._spec.host)
         app.add_middleware(SecurityHeaders)

@@ -205,7 +205,10 @@ def test_a_host_of_another_machine_is_said() -> None:
 
 
 def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
-    """Its two ports are put on loopback in the file that it is started with; the service's not."""
+    """Its two ports are put on loopback in the file that it is started with; the service's not.
+
+    It logs no requests, and does not wait for half of one.
+    """
     fake = tmp_path / "real haproxy"
     fake.write_text('#!/bin/sh\ncat "$3"; echo "$@"\n')
     fake.chmod(0o700)
@@ -214,6 +217,7 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     metrics = values["RAY_SERVE_HAPROXY_METRICS_PORT"]
     config = tmp_path / "haproxy.cfg"
     config.write_text(
+        "global\n    log 127.0.0.1:514 local0 info\n    maxconn 9\ndefaults\n    mode http\n"
         f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
         f"frontend http_frontend\n    bind *:8000\nlisten stats\n  bind *:{stats}\n"
     )
@@ -223,10 +227,19 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
         [script, "-db", "-f", str(config), "-dR"], capture_output=True, text=True, check=True
     ).stdout
     assert said.splitlines() == [
+        "global",
+        "    maxconn 9",
+        "defaults",
+        "    timeout http-request 10s",
+        "    option http-buffer-request",
+        "    mode http",
         "frontend prometheus",
         f"    bind 127.0.0.1:{metrics}",
         "    mode http",
         "frontend http_frontend",
+        "    stick-table type ipv6 size 100k expire 60s store conn_cur",
+        "    tcp-request connection track-sc0 src",
+        "    tcp-request connection reject if { sc0_conn_cur gt 1000 }",
         "    bind *:8000",
         "listen stats",
         f"  bind 127.0.0.1:{stats}",
