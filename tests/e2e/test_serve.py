@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import socket
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
@@ -124,6 +128,28 @@ def test_concurrent_requests_get_their_own_answers(laptop: Laptop) -> None:
     with ThreadPoolExecutor(8) as callers:
         for number, text in callers.map(ask, range(24)):
             assert str(1800 + number) in text
+
+
+def test_held_connections_do_not_keep_others_out(laptop: Laptop) -> None:
+    """One address holds more than it may, each with half a request; another is answered."""
+    port = int(urlsplit(laptop.service.url).port or 0)
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4_096), most))
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(1_200)]
+    try:
+        for one in held:
+            with suppress(OSError):  # those above the limit are closed at once
+                one.sendall(b"POST /v1/search HTTP/1.1\r\nHost: a\r\nContent-Le")
+        other = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(transport=other, timeout=20) as client:
+            url = f"http://127.0.0.1:{port}/v1/search"
+            assert client.post(url, json={"query": QUERY}).status_code == 200
+        held[0].settimeout(30)
+        assert held[0].recv(100).startswith(b"HTTP/1.1 408")  # it is not waited for
+    finally:
+        for one in held:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 def test_a_second_service_on_the_port_is_refused(laptop: Laptop, tmp_path: Path) -> None:
