@@ -33,7 +33,7 @@ def upsert(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|-", help="Path or URI of the documents; - reads standard input."
+            metavar="FILE", help="Path or URI of the documents; - reads standard input."
         ),
     ],
     document_format: Annotated[

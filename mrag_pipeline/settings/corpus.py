@@ -71,7 +71,7 @@ class CorpusSpec:
     query: str = ""  # of a database: a table, or a SELECT
     updated_field: str = ""  # of a database: the column that changes whenever its row does
     id_prefix: str = ""  # put before the ids of a corpus's documents, one of several
-    sources: tuple[CorpusSpec, ...] = ()
+    sources: tuple[CorpusSpec, ...] = ()  # what `[[corpus]]` lists, where it stands several times
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory
     max_document_s: PositiveAmount = 10.0  # CPU seconds that reading a document's markup may take
 

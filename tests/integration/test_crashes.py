@@ -32,7 +32,7 @@ def test_there_are_many_points(found: list[Outcome]) -> None:
     counted = Counter(outcome.scenario for outcome in found)
     assert len(found) >= 60
     assert set(counted) == {
-        *("ingest", "sync", "reindex", "activate", "retire", "export", "import"),
+        *("ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"),
     }
     assert counted["sync"] >= 15
 

@@ -107,6 +107,8 @@ def type_in_words(hint: Any) -> str:
         return f"list of {type_in_words(arguments[0])}"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return f"table of {type_in_words(arguments[1])}"
+    if dataclasses.is_dataclass(hint):
+        return "table"
     return _TYPES[hint]
 
 
