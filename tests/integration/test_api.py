@@ -70,6 +70,9 @@ class Failing:
     async def chunk(self, chunk_id: int, only: object = None) -> ChunkRow | None:
         raise self.error
 
+    async def browse(self, look: object) -> Any:
+        raise self.error
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         raise self.error
 
