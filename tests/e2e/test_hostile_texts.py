@@ -31,9 +31,12 @@ WAYS: dict[str, list[tuple[str, ...]]] = {
     "plan": [("{}/corpus",), ("{}/nowhere",), ("-c", "{}/none.toml"), ("-s", HOSTILE)],
     "ingest": [("{}/corpus", *SERIAL), ("{}/bad", *SERIAL), (f"--{HOSTILE}",)],
     "sync": [("{}/corpus", *SERIAL), ("{}/nowhere",)],
+    "upsert": [("{}/corpus",), ("{}/nowhere",)],
+    "delete": [(HOSTILE,), (HOSTILE, "--key", HOSTILE)],
     "search": [(HOSTILE,), (HOSTILE, "--compare", "standard"), (HOSTILE, "--filter", HOSTILE),
                (HOSTILE, "--strategy", HOSTILE)],
     "serve": [("-c", "{}/none.toml"), ("--port", HOSTILE), ("-s", f"serve.host={HOSTILE}")],
+    "mcp": [("-c", "{}/none.toml"), ("--port", HOSTILE)],
     "evaluate": [("--queries", QUERIES, "--strategies", HOSTILE),
                  ("--queries", "{}/none.jsonl"), (HOSTILE,)],
     "status": [(), ("-i", HOSTILE)],
@@ -96,7 +99,7 @@ def test_every_command_shows_data_as_text(mrag: Mrag) -> None:
         for way in ways:
             arguments = [argument.replace("{}", FOLDER) for argument in way]
             for extra in ((), ("--json",)):
-                if extra and command in ("init", "serve"):
+                if extra and command in ("init", "mcp", "serve"):
                     continue
                 if extra and "export" in command:
                     shutil.rmtree(Path(FOLDER) / "export", ignore_errors=True)

@@ -38,6 +38,9 @@ GUARDED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/answer", {"query": QUERY}),
     ("GET", "/v1/index", None),
     ("GET", "/v1/chunks/1", None),
+    ("GET", "/v1/chunks/1/neighbours", None),
+    ("GET", "/v1/documents", None),
+    ("GET", "/v1/document", None),
     ("GET", "/metrics", None),
 ]
 OPEN = ["/livez", "/readyz", "/", "/docs", "/openapi.json"]
