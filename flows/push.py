@@ -11,7 +11,6 @@ from prefect import flow, task
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.verdicts import is_outgrown
 from mrag_pipeline.domain.version import PARTS, VersionRecord
@@ -22,11 +21,13 @@ from mrag_pipeline.flows.failure_hooks import HOOKS
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.flows.sync import (
+    SyncResult,
     apply,
     calibrate,
     embed,
     finish,
     letters_of_shards,
+    outcome,
     with_corpus,
     with_share,
 )
@@ -37,27 +38,11 @@ from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
 
 
 @dataclass(frozen=True, slots=True)
-class PushResult:
-    """What a push did."""
+class PushResult(SyncResult):
+    """What a push did; its counts and remarks are of the documents that were given."""
 
-    index: str
-    version: str
-    added: int  # documents, as are the next four
-    changed: int
-    removed: int
-    unchanged: int
     unknown: int  # ids to delete that the version did not have
     repeated: bool  # whether the same changes were applied before, under the same key
-    finished_earlier: bool  # whether an interrupted sync was finished first
-    embedded_chunks: int
-    removed_chunks: int
-    documents: int  # in the version now
-    chunks: int
-    dead_letters: int
-    dead_letters_file: str  # empty if there were none
-    seconds: dict[str, float]  # by phase
-    remarks: dict[str, int]  # documents given, by what is told of them
-    reading: dict[str, Any]  # which fields are what
 
 
 @task(**AGAIN)
@@ -134,22 +119,11 @@ def push(
                 clock.time("calibrate", lambda: calibrate(config))
         run = f"{record.version}-sync-{record.syncs + 1:05d}"
         letters_file = keep_letters(config, run, letters)
-    difference = compared.difference
     result = PushResult(
-        index=config.index,
-        version=record.version,
-        added=difference.added,
-        changed=difference.changed,
-        removed=difference.removed,
-        unchanged=difference.unchanged,
+        **outcome(record, compared.difference, done, letters),
         unknown=pushed.unknown,
         repeated=pushed.repeated,
         finished_earlier=finished,
-        embedded_chunks=done.chunks_added,
-        removed_chunks=done.chunks_removed,
-        documents=done.record.num_documents,
-        chunks=done.record.num_chunks,
-        dead_letters=num_set_aside(letters),
         dead_letters_file=letters_file,
         seconds=clock.seconds,
         remarks=remarks,

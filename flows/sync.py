@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.corpus_difference import CorpusDifference
 from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
@@ -57,6 +59,28 @@ class SyncResult:
     seconds: dict[str, float]  # by phase
     remarks: dict[str, int]  # documents of the corpus, by what is told of them
     reading: dict[str, Any]  # which fields are what
+
+
+def outcome(
+    record: VersionRecord,
+    difference: CorpusDifference,
+    done: Applied,
+    letters: Sequence[DeadLetter],
+) -> dict[str, Any]:
+    """The fields of a SyncResult that say what became of documents and chunks."""
+    return {
+        "index": record.index,
+        "version": record.version,
+        "added": difference.added,
+        "changed": difference.changed,
+        "removed": difference.removed,
+        "unchanged": difference.unchanged,
+        "embedded_chunks": done.chunks_added,
+        "removed_chunks": done.chunks_removed,
+        "documents": done.record.num_documents,
+        "chunks": done.record.num_chunks,
+        "dead_letters": num_set_aside(letters),
+    }
 
 
 @task(**AGAIN)
@@ -178,18 +202,8 @@ def sync(
         number = done.record.syncs
         letters_file = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(
-        index=config.index,
-        version=record.version,
-        added=compared.difference.added,
-        changed=compared.difference.changed,
-        removed=compared.difference.removed,
-        unchanged=compared.difference.unchanged,
+        **outcome(record, compared.difference, done, letters),
         finished_earlier=finished,
-        embedded_chunks=done.chunks_added,
-        removed_chunks=done.chunks_removed,
-        documents=done.record.num_documents,
-        chunks=done.record.num_chunks,
-        dead_letters=num_set_aside(letters),
         dead_letters_file=letters_file,
         seconds=clock.seconds,
         remarks=remarks,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrag_pipeline.config_tables import absolute, listed_corpora, without_pin, without_sources
 from mrag_pipeline.domain.prompt_template import check_template
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
@@ -46,14 +45,6 @@ from mrag_pipeline.settings.workers import WorkersSpec
 DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
-
-_SQLITE = re.compile(r"sqlite(\+\w+)?:///.")
-_PINS = ("revision", "weights_sha256")
-_LOCAL_PATHS = (
-    *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
-    *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
-    *(("milvus", "tls_ca"), ("milvus", "tls_cert"), ("milvus", "tls_key"), ("rerank", "model")),
-)
 
 
 class Config(BaseModel):
@@ -89,9 +80,9 @@ class Config(BaseModel):
             folder: what relative local paths are relative to; the working folder if None.
         Raises: ConfigError for an unknown key (with the nearest known one) or a wrong value.
         """
-        values = _listed_corpora(values)
+        values = listed_corpora(values)
         _check_keys(values)
-        values = _absolute(_with_defaults(values), folder or Path.cwd())
+        values = absolute(_with_defaults(values), folder or Path.cwd())
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
@@ -118,9 +109,9 @@ class Config(BaseModel):
             values = _read(path)
             folder = path.resolve().parent
         # Paths on a command line are relative to the working folder, not to the file.
-        overrides = _absolute(_listed_corpora(settings or {}), Path.cwd())
-        values = _without_sources(_listed_corpora(values), overrides)
-        return cls.parse(merged(_without_pin(values, overrides), overrides), folder)
+        overrides = absolute(listed_corpora(settings or {}), Path.cwd())
+        values = without_sources(listed_corpora(values), overrides)
+        return cls.parse(merged(without_pin(values, overrides), overrides), folder)
 
     def _check_secrets(self) -> None:
         for key, uri in (
@@ -258,75 +249,17 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _without_pin(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values without its model's revision, if the command line names another model."""
-    encoder, override = values.get("encoder"), over.get("encoder")
-    if not isinstance(encoder, Mapping) or not isinstance(override, Mapping):
-        return values
-    if "model" not in override or override["model"] == encoder.get("model"):
-        return values
-    return values | {"encoder": {k: v for k, v in encoder.items() if k not in _PINS}}
-
-
-def _listed_corpora(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with a list of corpora (`[[corpus]]`) as one corpus of several sources."""
-    corpus = values.get("corpus")
-    sources = corpus.get("sources") if isinstance(corpus, Mapping) else corpus
-    if not isinstance(sources, list) or not all(isinstance(one, Mapping) for one in sources):
-        return dict(values)
-    if len(sources) == 1:
-        return {**values, "corpus": sources[0]}
-    known = get_type_hints(CorpusSpec)
-    for number, source in enumerate(sources, 1):
-        _check_table(source, known, f"corpus[{number}].")
-        if not source.get("uri"):
-            raise ConfigError(
-                f"[[corpus]] number {number} has no uri", "a path or URI", "set its uri"
-            )
-    uri = ", ".join(str(source["uri"]) for source in sources)
-    return {**values, "corpus": {"uri": uri, "sources": sources}} if sources else dict(values)
-
-
-def _without_sources(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values without its list of corpora, if the command line names a corpus."""
-    corpus, override = values.get("corpus"), over.get("corpus")
-    if isinstance(corpus, Mapping) and isinstance(override, Mapping) and "uri" in override:
-        corpus = {key: value for key, value in corpus.items() if key != "sources"}
-        return values | {"corpus": corpus}
-    return values
-
-
-def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values with absolute local paths, so that workers in other folders use the same ones."""
-    result = dict(values)
-    for section, key in _LOCAL_PATHS:
-        table = result.get(section)
-        if not isinstance(table, Mapping):
-            continue
-        if section == "corpus" and table.get("sources"):
-            own = [_absolute({"corpus": source}, folder)["corpus"] for source in table["sources"]]
-            uri = ", ".join(source["uri"] for source in own)
-            result["corpus"] = {**table, "uri": uri, "sources": own}
-            continue
-        text = table.get(key)
-        if section == "corpus" and isinstance(text, str) and _SQLITE.match(text):
-            path = os.path.normpath(folder / text.partition("///")[2])
-            result[section] = {**table, key: f"{text.partition('///')[0]}///{path}"}
-            continue
-        if not isinstance(text, str) or not text or ":" in text.split("/")[0]:
-            continue
-        if section == "rerank" and table.get("url"):
-            continue  # the model's name at that endpoint
-        # A hub id looks like a relative path: it is a path only if that folder exists.
-        if key == "model" and not (text.startswith((".", "~")) or (folder / text).exists()):
-            continue
-        result[section] = {**table, key: os.path.normpath(folder / Path(text).expanduser())}
-    return result
-
-
 def _check_keys(values: Mapping[str, Any]) -> None:
     known = {name: field.annotation for name, field in Config.model_fields.items()}
     _check_table(values, known, "")
+    sources = values.get("corpus", {}).get("sources", [])
+    if not isinstance(sources, list) or not all(isinstance(one, Mapping) for one in sources):
+        raise ConfigError(f"corpus.sources = {sources!r}", "tables: [[corpus]] once for each")
+    for number, source in enumerate(sources, 1):
+        _check_table(source, get_type_hints(CorpusSpec), f"corpus[{number}].")
+        if not source.get("uri"):
+            found = f"[[corpus]] number {number} has no uri"
+            raise ConfigError(found, "a path or URI", "set its uri")
 
 
 def _check_table(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:

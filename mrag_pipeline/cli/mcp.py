@@ -10,8 +10,7 @@ import typer
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.client import AsyncClient, Client, ServiceRefused
 from mrag_pipeline.errors import ConfigError
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from mrag_pipeline.serving.security.keys import is_loopback
 
 
 @shared_options("config", "index", "settings")
@@ -85,7 +84,7 @@ def check_exposure(url: str, host: str) -> None:
 
     Raises: ConfigError; ServiceUnreachable.
     """
-    if host in LOOPBACK:
+    if is_loopback(host):
         return
     try:
         with Client(url, api_key="") as service:

@@ -20,16 +20,18 @@ from mrag_pipeline.client.problems import (
     ServiceRefused,
     ServiceUnreachable,
 )
+from mrag_pipeline.wire.document_schemas import (
+    DocumentPassages,
+    DocumentSummary,
+    PassageNeighbours,
+)
 from mrag_pipeline.wire.schemas import (
     AnswerEnd,
     BatchAnswer,
     Chunk,
     Citation,
-    DocumentPassages,
-    DocumentSummary,
     HeadState,
     IndexState,
-    PassageNeighbours,
     SearchAnswer,
     SearchBody,
     SearchHit,

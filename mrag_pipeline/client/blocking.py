@@ -15,12 +15,14 @@ from mrag_pipeline.client.calls import AnswerOptions, Call, SearchOptions
 from mrag_pipeline.client.connection import LOCAL, Connection
 from mrag_pipeline.client.events import AnswerEvent, EventReader
 from mrag_pipeline.client.problems import ServiceUnreachable
-from mrag_pipeline.wire.schemas import (
-    Chunk,
+from mrag_pipeline.wire.document_schemas import (
     DocumentPassages,
     DocumentSummary,
-    IndexState,
     PassageNeighbours,
+)
+from mrag_pipeline.wire.schemas import (
+    Chunk,
+    IndexState,
     SearchAnswer,
     SearchBody,
     WordedAnswer,

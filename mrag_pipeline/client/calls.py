@@ -15,6 +15,11 @@ from pydantic import BaseModel, ValidationError
 from mrag_pipeline.client.filters import Where, wire_filter
 from mrag_pipeline.client.problems import AnswerUnreadable, service_problem
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.wire.document_schemas import (
+    DocumentList,
+    DocumentPassages,
+    PassageNeighbours,
+)
 from mrag_pipeline.wire.filters import Filter
 from mrag_pipeline.wire.schema import Schema
 from mrag_pipeline.wire.schemas import (
@@ -22,10 +27,7 @@ from mrag_pipeline.wire.schemas import (
     BatchAnswer,
     BatchBody,
     Chunk,
-    DocumentList,
-    DocumentPassages,
     IndexState,
-    PassageNeighbours,
     SearchAnswer,
     SearchBody,
     VoterShares,

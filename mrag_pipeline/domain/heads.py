@@ -5,6 +5,7 @@ Shape legend: N texts, H heads, D head dimension, E standard embedding's width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -83,3 +84,18 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    def of_rows(self, rows: NDArray[np.intp]) -> Embeddings:
+        """Those of some of the texts."""
+        return Embeddings(self.heads[rows], self.standard[rows], self.num_tokens[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Embeddings]) -> Embeddings:
+        """Those of several passes, at least one, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.heads for part in parts]),
+            np.concatenate([part.standard for part in parts]),
+            np.concatenate([part.num_tokens for part in parts]),
+        )

@@ -20,7 +20,7 @@ class MragRetriever(BaseRetriever):
     """The documents that answer a question's aspects, best first.
 
     A Document has the passage, the metadata of its document, and in `metadata["mrag"]` votes,
-    scores and aspects. Several questions at once (`batch`, `abatch`) are embedded together.
+    scores and aspects. Several questions at once (`batch`, `abatch`) run side by side.
     """
 
     service: Any = Field(description="An Index or a Client; an AsyncClient for `ainvoke` alone.")

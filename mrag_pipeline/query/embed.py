@@ -133,6 +133,4 @@ def _rows(embeddings: Embeddings, rows: NDArray[np.intp]) -> Embeddings:
     """Those rows; the embeddings themselves, not a copy, if that is all of them in order."""
     if len(rows) == len(embeddings) and np.array_equal(rows, np.arange(len(rows))):
         return embeddings
-    return Embeddings(
-        embeddings.heads[rows], embeddings.standard[rows], embeddings.num_tokens[rows]
-    )
+    return embeddings.of_rows(rows)

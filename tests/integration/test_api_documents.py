@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from mrag_pipeline.wire.schemas import DocumentList, DocumentPassages, PassageNeighbours
+from mrag_pipeline.wire.document_schemas import (
+    DocumentList,
+    DocumentPassages,
+    PassageNeighbours,
+)
 from tests.support.living_index import Living
 from tests.support.query_service import TENANTS, Bound, a_backend, a_client, a_living
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "wire", "environment"),
-    ("domain", "filesystems", "client", "library_settings"),
+    ("domain", "filesystems", "client", "library_settings", "config_tables"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
     ("stages",),
@@ -74,6 +74,7 @@ PURE: dict[str, set[str]] = {
     "settings": {"annotated_types"},
     "environment": set(),
     "library_settings": set(),
+    "config_tables": set(),
     "wire": {"pydantic"},
     "domain": {"numpy"},
     "ports": {"numpy"},

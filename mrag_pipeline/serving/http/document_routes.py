@@ -4,7 +4,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from mrag_pipeline.errors import NotFound
@@ -13,11 +13,15 @@ from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.serving.http.api_ports import Caller, Guard
 from mrag_pipeline.serving.http.disconnects import unless_left
-from mrag_pipeline.serving.http.index_routes import INT64_MAX, no_chunk
+from mrag_pipeline.serving.http.index_routes import INT64_MAX, ChunkId, no_chunk
 from mrag_pipeline.serving.http.openapi import ALWAYS, problems
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec
-from mrag_pipeline.wire.schemas import DocumentList, DocumentPassages, PassageNeighbours
+from mrag_pipeline.wire.document_schemas import (
+    DocumentList,
+    DocumentPassages,
+    PassageNeighbours,
+)
 
 MAX_DOCUMENTS = 100
 MAX_PASSAGES = 1000
@@ -99,10 +103,7 @@ def document_router(
     async def neighbours(
         request: Request,
         caller: Annotated[Caller, Depends(guard)],
-        chunk_id: Annotated[
-            str,
-            Path(pattern="^[0-9]{1,19}$", description="The `chunk_id` of a hit.", examples=["42"]),
-        ],
+        chunk_id: ChunkId,
         k: Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS, description="Documents by head.")] = 5,
         tenant: Tenant = None,
     ) -> Response:

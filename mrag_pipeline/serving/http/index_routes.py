@@ -20,6 +20,10 @@ from mrag_pipeline.wire.schemas import Chunk, IndexState
 
 INT64_MAX = 2**63 - 1
 
+ChunkId = Annotated[
+    str, Path(pattern="^[0-9]{1,19}$", description="The `chunk_id` of a hit.", examples=["42"])
+]
+
 
 def index_router(
     backend: Backend,
@@ -67,10 +71,7 @@ def index_router(
     async def chunk(
         request: Request,
         caller: Annotated[Caller, Depends(guard)],
-        chunk_id: Annotated[
-            str,
-            Path(pattern="^[0-9]{1,19}$", description="The `chunk_id` of a hit.", examples=["42"]),
-        ],
+        chunk_id: ChunkId,
         tenant: Annotated[
             str | None,
             Query(max_length=512, description="404 unless it is this tenant's."),

@@ -19,20 +19,22 @@ from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.browse import FoundDocuments, Neighbours
 from mrag_pipeline.serving.http.problems import printable
-from mrag_pipeline.wire.schemas import (
-    AspectPart,
-    Chunk,
+from mrag_pipeline.wire.document_schemas import (
     DocumentList,
     DocumentPassages,
     DocumentSummary,
-    HeadState,
-    IndexState,
     Neighbour,
     PassageNeighbours,
+    VoterNeighbours,
+)
+from mrag_pipeline.wire.schemas import (
+    AspectPart,
+    Chunk,
+    HeadState,
+    IndexState,
     SearchAnswer,
     SearchHit,
     VerdictLevels,
-    VoterNeighbours,
     WindowPart,
 )
 

@@ -147,7 +147,7 @@ class QueryEncoder:
             if isinstance(outcome, MragError):
                 raise outcome
             parts.append(outcome)
-        embeddings = _joined([part.embeddings for part in parts])
+        embeddings = Embeddings.joined([part.embeddings for part in parts])
         row_of = {text: row for row, text in enumerate(texts)}
         rows = np.array([row_of[window.text] for window in cut.windows], np.intp)
         seconds = {"windows": cut_s, "encode": sum(part.seconds for part in parts)}
@@ -173,10 +173,7 @@ class QueryEncoder:
         encoded: list[_Encoded | MragError] = []
         for one in slices:
             rows = np.array([row_of[text] for text in one.texts], np.intp)
-            own = Embeddings(
-                embeddings.heads[rows], embeddings.standard[rows], embeddings.num_tokens[rows]
-            )
-            encoded.append(_Encoded(own, seconds, num_requests))
+            encoded.append(_Encoded(embeddings.of_rows(rows), seconds, num_requests))
         return encoded
 
 
@@ -196,13 +193,3 @@ def _slices(texts: Sequence[str], max_chars: int) -> Iterator[tuple[tuple[str, .
         part.append(text)
         num_chars += length
     yield tuple(part), num_chars
-
-
-def _joined(parts: Sequence[Embeddings]) -> Embeddings:
-    if len(parts) == 1:
-        return parts[0]
-    return Embeddings(
-        np.concatenate([part.heads for part in parts]),
-        np.concatenate([part.standard for part in parts]),
-        np.concatenate([part.num_tokens for part in parts]),
-    )

@@ -157,11 +157,4 @@ class ShardEmbedder:
                 good.append(self.encoder.encode(own_texts, "document"))
             except BadVectors as error:
                 reasons[position] = error.found
-        return (
-            Embeddings(
-                np.concatenate([part.heads for part in good]),
-                np.concatenate([part.standard for part in good]),
-                np.concatenate([part.num_tokens for part in good]),
-            ),
-            reasons,
-        )
+        return Embeddings.joined(good), reasons
