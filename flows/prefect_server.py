@@ -1,4 +1,7 @@
-"""The Prefect server that flows report to: the configured one, or one started for this process."""
+"""The Prefect server that flows report to: the configured one, or one started for this process.
+
+Prefect itself is imported only after the local server was started: both take the same seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Thread
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import prefect
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-    get_current_settings,
-    temporary_settings,
-)
-
 from mrag_pipeline.errors import ConfigError, TransientError
+from mrag_pipeline.quick_imports import quick_imports
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +40,9 @@ def describe() -> str:
 
     Raises: ConfigError if the configured server does not answer.
     """
-    url = PREFECT_API_URL.value()
+    import prefect
+
+    url = prefect.settings.PREFECT_API_URL.value()
     if not url:
         return f"{prefect.__version__}: local, started with each run"
     try:
@@ -88,6 +84,8 @@ class LocalServer:
 
         Raises: PrefectNotStarted.
         """
+        from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+
         seconds = float(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
         until = time.monotonic() + seconds
         while True:
@@ -123,18 +121,11 @@ class LocalServer:
 
     def _start(self) -> None:
         self._attempts += 1
-        folder = Path(prefect.__file__).parent.parent
-        # The command and variables of Prefect's own SubprocessASGIServer.
+        # With the variables of Prefect's own SubprocessASGIServer.
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "--app-dir", str(folder)),
-                *("--factory", "prefect.server.api.server:create_app"),
-                *("--host", "127.0.0.1", "--port", str(self._port)),
-                *("--log-level", "error", "--lifespan", "on"),
-            ],
+            [sys.executable, "-m", "mrag_pipeline.flows.local_prefect", str(self._port)],
             env={
                 **os.environ,
-                **get_current_settings().to_environment_variables(exclude_unset=True),
                 "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
@@ -170,10 +161,15 @@ def start_server() -> LocalServer | None:
     It serves all later flows of this process and ends with it.
     """
     global _local
-    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+    if os.environ.get("PREFECT_API_URL"):
+        return None
+    if "prefect" in sys.modules and not _is_wanted():
         return None
     if _local is None or not _local.is_running():
         _local = LocalServer()
+    if not _is_wanted():  # its profile, which Prefect reads when it is imported, names another
+        _local.stop()
+        return None
     return _local
 
 
@@ -186,9 +182,19 @@ def reporting_to(local: LocalServer | None) -> Iterator[None]:
     if local is None:
         yield
         return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     local.wait()
     with temporary_settings({PREFECT_API_URL: local.url}):
         yield
+
+
+def _is_wanted() -> bool:
+    """Whether Prefect's settings name no server and allow one of our own."""
+    with quick_imports():
+        from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
+
+    return bool(not PREFECT_API_URL.value() and PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value())
 
 
 def _ask(url: str) -> None:

@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.terminal import err
+from mrag_pipeline.flows.prefect_server import reporting_to, start_server
 from mrag_pipeline.flows.progress import LogProgress, show_with
 from mrag_pipeline.library.live_progress import LiveProgress
 from mrag_pipeline.ports import Progress
+from mrag_pipeline.quick_imports import quick_imports
 
 T = TypeVar("T")
 
@@ -27,10 +29,9 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
     interrupts.heed()
     if not os.environ.get("PREFECT_API_URL"):
         err.print("starting a local Prefect ...", style="dim")
-    from mrag_pipeline.flows.prefect_server import reporting_to, start_server  # takes a while
-
     server = start_server()
-    flow = prepare()
+    with quick_imports():
+        flow = prepare()
     with reporting_to(server), _shown_progress(json) as progress:
         show_with(progress)
         return flow()

@@ -60,7 +60,7 @@ def choose_path(
     _set_attention(model, EAGER)
     shortened, readout.shortened = readout.shortened, False
     try:
-        expected = _run(single, rows)
+        expected = _reference(single, rows)
     except _MODEL_ERRORS as error:
         raise UnsupportedArchitecture(
             f"{family}: the model does not run on token ids alone: {_first_line(error)}",
@@ -68,22 +68,30 @@ def choose_path(
             "use another model",
         ) from error
     readout.shortened = shortened
+    linears, unpackable = FastLinears(model), _unpackable(model)
+    if packed and not unpackable:
+        path = PackedPath(model, readout, first_position)
+        if not linears.unable():
+            linears.on()
+        packed_attention.register()
+        _set_attention(model, packed_attention.NAME)
+        if not _difference(path, rows, expected, model.dtype):
+            return path  # everything at once, which nearly every model can: four times as fast
+        linears.off()
+        _set_attention(model, EAGER)
     if shortened and (reason := _difference(single, rows, expected, model.dtype)):
         readout.shortened = False
         log.info("encoder_full_last_layer family=%s reason=%s", family, reason)
     if packed:
-        linears = FastLinears(model)
         if not (reason := linears.unable()):
             linears.on()
             if reason := _difference(single, rows, expected, model.dtype):
                 linears.off()
         if reason and model.device.type == "cpu":
             log.info("encoder_plain_linears family=%s reason=%s", family, reason)
-        reason = _unpackable(model)
+        reason = unpackable
         if not reason:
-            packed_attention.register()
             _set_attention(model, packed_attention.NAME)
-            path = PackedPath(model, readout, first_position)
             reason = _difference(path, rows, expected, model.dtype)
             if not reason:
                 return path
@@ -122,6 +130,14 @@ def _probe_rows(model: Any, max_tokens: int) -> list[list[int]]:
         torch.randint(vocabulary // 2, vocabulary, (length,), generator=generator).tolist()
         for length in lengths
     ]
+
+
+def _reference(single: SinglePath, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_run` is to give: heads are the same with and without the standard vector."""
+    with torch.inference_mode():
+        heads, standard = single.run(rows, True)
+    assert standard is not None
+    return heads, standard, heads
 
 
 def _run(path: ForwardPath, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from mrag_pipeline.client.coroutines import AsyncClient
 from mrag_pipeline.config import DEFAULT_FILE, Config, merged
 from mrag_pipeline.library.background import LoopThread, in_thread
 from mrag_pipeline.library.found import Found
+from mrag_pipeline.quick_imports import quick_imports
 from mrag_pipeline.settings.corpus import AUTO
 from mrag_pipeline.wire.schemas import IndexState, WordedAnswer
 
@@ -155,7 +156,8 @@ class Index:
 
         def run() -> dict[str, Any]:
             server = start_server()
-            wiring.import_libraries(self._config)
+            with quick_imports():
+                wiring.import_libraries(self._config)
             with reporting_to(server), shown_progress() as progress:
                 show_with(progress)
                 return flow((file, settings))()

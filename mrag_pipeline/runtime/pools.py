@@ -11,6 +11,7 @@ from mrag_pipeline.domain.worker_plan import is_worth_a_cluster
 from mrag_pipeline.ports import WorkerPool
 from mrag_pipeline.runtime.embedder import OpenEmbedder
 from mrag_pipeline.wiring.embedders import shard_embedder
+from mrag_pipeline.wiring.kept_encoder import forget_encoder
 
 
 def open_pool(
@@ -26,6 +27,7 @@ def open_pool(
         return SerialPool(_on_all_cores(config), manifest, open_embedder)
     from mrag_pipeline.runtime.ray_pool import RayPool
 
+    forget_encoder()
     return RayPool(config, manifest, open_embedder)
 
 

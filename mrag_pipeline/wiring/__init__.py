@@ -1,6 +1,7 @@
 """The only package that chooses implementations, importing each when it is first needed.
 
-`embedders` puts a worker's together, `labelled` finds labelled queries.
+`embedders` puts a worker's together, `labelled` finds labelled queries, `kept_encoder` keeps a
+run's encoder.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.ingest.plan import Request
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.wiring.kept_encoder import kept_or
 
 if TYPE_CHECKING:
     from mrag_pipeline.encoder.model_check import ModelReport
@@ -87,12 +89,18 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     with lean_imports():
         from mrag_pipeline.encoder.transformer import load_encoder
 
-        return load_encoder(
-            config.encoder,
-            device=workers.device,
-            batch_tokens=workers.batch_tokens,
-            threads=threads,
+        loaded = kept_or(
+            (config.encoder, workers.device, workers.batch_tokens),
+            lambda: load_encoder(
+                config.encoder,
+                device=workers.device,
+                batch_tokens=workers.batch_tokens,
+                threads=threads,
+            ),
         )
+    if threads > 0:
+        loaded.use_threads(threads)
+    return loaded
 
 
 def hub_problem() -> str:

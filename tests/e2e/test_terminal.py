@@ -131,7 +131,7 @@ def test_the_local_prefect_killed_while_embedding(
     """The run goes on, and ends in the index of an undisturbed one."""
     terminal = Terminal("ingest", cwd=disturbed)
     terminal.until(lambda: receipts(disturbed) >= 1)
-    terminal.helper("uvicorn", "prefect.server").kill()
+    terminal.helper("mrag_pipeline.flows.local_prefect").kill()
     assert terminal.code(TIMEOUT_S) == 0
     assert "Traceback" not in terminal.shown
     assert staged_files(disturbed) == undisturbed.files

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Low to high; layers of one rank are siblings and don't know each other.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "wire", "environment"),
+    ("settings", "wire", "environment", "quick_imports"),
     ("domain", "filesystems", "client", "library_settings", "config_tables"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
@@ -60,6 +60,7 @@ OWNERS = {
     "opentelemetry": {"serving"},
     "httpx": {"llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
+    "uvicorn": {"flows"},
     "typer": {"cli"},
     "rich": {"cli", "library"},
     "langchain_core": {"integrations"},
@@ -73,6 +74,7 @@ PURE: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"annotated_types"},
     "environment": set(),
+    "quick_imports": set(),
     "library_settings": set(),
     "config_tables": set(),
     "wire": {"pydantic"},

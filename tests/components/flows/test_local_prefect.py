@@ -45,12 +45,14 @@ def test_one_that_cannot_start_says_why_at_once(monkeypatch: pytest.MonkeyPatch)
     popen = subprocess.Popen
 
     def broken(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        return popen([word.replace("create_app", "no_such_app") for word in command], **options)
+        return popen(
+            [word.replace("local_prefect", "no_such_module") for word in command], **options
+        )
 
     monkeypatch.setattr(subprocess, "Popen", broken)
     server = LocalServer()
     try:
-        with pytest.raises(PrefectNotStarted, match=r"ended with exit code 3: .*no_such_app"):
+        with pytest.raises(PrefectNotStarted, match=r"ended with exit code 1: .*no_such_module"):
             server.wait()
     finally:
         server.stop()

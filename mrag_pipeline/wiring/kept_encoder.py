@@ -1,0 +1,46 @@
+"""One encoder for a whole run: loading it again for each of its steps takes longer than a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mrag_pipeline.encoder.transformer import TransformerEncoder
+
+Key = tuple[object, ...]
+
+_kept: ContextVar[dict[Key, TransformerEncoder] | None] = ContextVar("encoder", default=None)
+
+
+@contextmanager
+def keep_encoder() -> Iterator[None]:
+    """Within it, the encoder that was loaded last is kept for whoever asks for it again."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def forget_encoder() -> None:
+    """Lets go of the encoder, such as while workers need the memory for theirs."""
+    if (kept := _kept.get()) is not None:
+        kept.clear()
+
+
+def kept_or(key: Key, load: Callable[[], TransformerEncoder]) -> TransformerEncoder:
+    """The encoder that is kept under the key, or the loaded one.
+
+    Args:
+        key: all that makes one encoder different from another.
+    """
+    kept = _kept.get()
+    if kept is None:
+        return load()
+    if key not in kept:
+        kept.clear()  # before the next one is loaded: one of them may be all that fits
+        kept[key] = load()
+    return kept[key]
