@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.precision import queries
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.domain.version import (
     check_index_name,
     chunks_collection,
@@ -51,6 +52,7 @@ class _Collection:
     vectors: NDArray[np.float32]  # (N, D)
     places: dict[int, int]  # id to row
     texts: dict[int, ChunkRow]  # of a chunks collection
+    proofs: dict[int, str]  # the same
 
 
 class ExactIndex(ExactVersions):
@@ -103,15 +105,17 @@ class ExactIndex(ExactVersions):
             return self.count(collection.name)
         vectors: dict[int, NDArray[np.float32]] = {}
         texts: dict[int, ChunkRow] = {}
+        proofs: dict[int, str] = {}
         for table in tables:
             for batch in rows.batches(table, _BATCH_ROWS):
                 for row in self._rows(batch):
                     vectors[row["chunk_id"]] = row["vector"]
                     if collection.kind == "chunks":
                         texts[row["chunk_id"]] = rows.chunk(row)
+                        proofs[row["chunk_id"]] = row.get(PROOF, UNPROVEN)
                 if on_rows is not None:
                     on_rows(batch.num_rows)
-        self._collections[collection.name] = _collected(vectors, texts, collection.dim)
+        self._collections[collection.name] = _collected(vectors, texts, proofs, collection.dim)
         return len(vectors)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
@@ -201,6 +205,11 @@ class ExactIndex(ExactVersions):
         held = self._get(collection)
         yield from self._blocks(held.ids)
 
+    def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """What proves the rows that exist, by id; "" if nothing does."""
+        held = self._get(collection).proofs
+        return {int(i): held[int(i)] for i in ids if int(i) in held}
+
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words are missing or other ones."""
         stored = self._get_lexical(collection.name).words()
@@ -227,12 +236,13 @@ class ExactIndex(ExactVersions):
             return
         held = self._get(collection.name)
         vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
-        texts = dict(held.texts)
+        texts, proofs = dict(held.texts), dict(held.proofs)
         for row in self._rows(table):
             vectors[row["chunk_id"]] = row["vector"]
             if collection.kind == "chunks":
                 texts[row["chunk_id"]] = rows.chunk(row)
-        self._collections[collection.name] = _collected(vectors, texts, collection.dim)
+                proofs[row["chunk_id"]] = row.get(PROOF, UNPROVEN)
+        self._collections[collection.name] = _collected(vectors, texts, proofs, collection.dim)
 
     def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
         """Writes the words of these chunks; one that is there is replaced."""
@@ -251,7 +261,8 @@ class ExactIndex(ExactVersions):
             if i not in gone
         }
         texts = {i: row for i, row in held.texts.items() if i not in gone}
-        self._collections[collection] = _collected(kept, texts, held.vectors.shape[1])
+        proofs = {i: proof for i, proof in held.proofs.items() if i not in gone}
+        self._collections[collection] = _collected(kept, texts, proofs, held.vectors.shape[1])
 
     def drop(self, collection: str) -> None:
         """Removes a collection if it is there.
@@ -314,11 +325,15 @@ class ExactIndex(ExactVersions):
 
 
 def _collected(
-    vectors: dict[int, NDArray[np.float32]], texts: dict[int, ChunkRow], dim: int
+    vectors: dict[int, NDArray[np.float32]],
+    texts: dict[int, ChunkRow],
+    proofs: dict[int, str],
+    dim: int,
 ) -> _Collection:
     return _Collection(
         np.array(list(vectors), dtype=np.int64),
         np.array(list(vectors.values()), dtype=np.float32).reshape(-1, dim),
         {i: row for row, i in enumerate(vectors)},
         texts,
+        proofs,
     )

@@ -85,7 +85,8 @@ class Staging(Protocol):
         """The shard's chunks with their standard embedding, duplicates left out.
 
         Columns: chunk_id int64, document_id, ordinal int32, start int64, end int64, title,
-        text, metadata (JSON object as string), vector list<float32>.
+        text, metadata (JSON object as string), fingerprint, vector list<float32>, proof
+        (`domain/proofs.py`; "" in shards that were staged before there were any).
         Raises: StagingError if the file is missing or damaged (so do the methods below).
         """
 

@@ -4,6 +4,7 @@
                             duplicates.parquet
                             shards/00017/chunks-3f09ab41c2d7.parquet
                                          heads/l05_h07-81d0c6e27f4a.parquet
+                                         proofs-....parquet     mrag 0.1 wrote none
                                          importance-....parquet
                                          documents-....parquet
                                          dead_letters-....parquet
@@ -40,6 +41,7 @@ from mrag_pipeline.staging.staged_files import StagedFiles, receipt_path, shard_
 
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
+_PROOFS = "proofs.parquet"
 _PARALLEL_READS = 16  # requests to an object store at one time
 
 
@@ -152,9 +154,10 @@ class ShardFolders:
 
     def chunks(self, shard: int) -> pa.Table:
         """The shard's chunks with their standard embedding, duplicates left out."""
-        return self._without_duplicates(
-            shard, self._files.read_shard_table(shard, "chunks.parquet")
-        )
+        table = self._files.read_shard_table(shard, "chunks.parquet")
+        has_proofs = self._files.has_shard_table(shard, _PROOFS)
+        proofs = self._files.read_shard_table(shard, _PROOFS) if has_proofs else None
+        return self._without_duplicates(shard, tables.proven(table, proofs))
 
     def head(self, shard: int, head: Head) -> pa.Table:
         """One head's vectors: chunk_id, vector; rows as in `chunks`."""
@@ -242,6 +245,13 @@ class ShardFolders:
         for i, head in enumerate(card.heads):
             table = tables.head_table(ids, output.vectors[:, i], manifest.vector_dtype)
             yield _head(head), table
+        # A file of its own: mrag 0.1 passes over files that it does not know, not over columns.
+        yield (
+            _PROOFS,
+            tables.proof_table(
+                output.chunks, output.standard, output.vectors, manifest.vector_dtype
+            ),
+        )
         sums = output.sums
         if manifest.vector_dtype != "float32":
             # Sums of the stored numbers, so that stored vectors can be subtracted later.

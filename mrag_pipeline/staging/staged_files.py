@@ -69,10 +69,7 @@ class StagedFiles:
 
         Raises: StagingError if the shard is not finished, or the file is missing or damaged.
         """
-        receipt = self.receipt(shard)
-        staged_file = next(
-            (file for file in receipt.files if _TAG.sub(".parquet", file.name) == name), None
-        )
+        staged_file = self._staged_file(shard, name)
         if staged_file is None:
             raise self.damaged(f"{shard_folder(shard)}/{name}", "the shard's receipt has no entry")
         path = f"{shard_folder(shard)}/{staged_file.name}"
@@ -82,6 +79,13 @@ class StagedFiles:
         if hashlib.sha256(content).hexdigest() != staged_file.sha256:
             raise self.damaged(path, "its content differs from the receipt's sha256")
         return self._parse(path, content, columns)
+
+    def has_shard_table(self, shard: int, name: str) -> bool:
+        """Whether the shard's receipt names the table.
+
+        Raises: StagingError if the shard is not finished.
+        """
+        return self._staged_file(shard, name) is not None
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Stores the receipt, which makes its shard done."""
@@ -129,6 +133,10 @@ class StagedFiles:
             "the file as its receipt describes it",
             f"{delete} and run the same command again: only the deleted part is computed again",
         )
+
+    def _staged_file(self, shard: int, name: str) -> StagedFile | None:
+        files = self.receipt(shard).files
+        return next((file for file in files if _TAG.sub(".parquet", file.name) == name), None)
 
     def _parse(self, path: str, content: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
         try:

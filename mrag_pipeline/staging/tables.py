@@ -21,6 +21,7 @@ from mrag_pipeline.domain.documents import Chunk, DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.precision import rounded
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, proofs_of
 from mrag_pipeline.errors import BadVectors, StagingError
 from mrag_pipeline.ports import DocumentRow
 from mrag_pipeline.ports.vector_column import vector_matrix
@@ -124,6 +125,23 @@ def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str)
         )
     halved = stored.astype(np.float16) if dtype == "float16" else stored
     return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(halved)})
+
+
+def proof_table(
+    chunks: Sequence[Chunk],
+    standard: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    dtype: str,
+) -> pa.Table:
+    """What proves N chunks, of their vectors as `dtype`: (N, E) and (N, H, D)."""
+    proofs = proofs_of(chunks, rounded(standard, dtype), rounded(vectors, dtype))
+    return pa.table({PROOF: pa.array(proofs, pa.string())})
+
+
+def proven(table: pa.Table, proofs: pa.Table | None) -> pa.Table:
+    """A chunks table with its column of proofs, row for row; None: it has none."""
+    column = pa.array([UNPROVEN] * table.num_rows) if proofs is None else proofs[PROOF]
+    return table.append_column(PROOF, column)
 
 
 def importance_table(sums: ImportanceSums, heads: Sequence[Head]) -> pa.Table:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mrag_pipeline.domain.filters import Scalar
+from mrag_pipeline.domain.proofs import row_hash
 from mrag_pipeline.ports import ChunkRow, Mark, SearchRequest, VectorIndex
+from mrag_pipeline.stages.versions.stored_rows import chunk_of, staged_chunks
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import (
     HEAD,
@@ -48,6 +51,34 @@ def test_the_longest_possible_chunk_is_stored(index: VectorIndex) -> None:
     table = texts(["a"], text=["𝄞" * 16_000])
     index.load(TEXTS, [table])
     assert index.chunks(TEXTS.name, [1])[1].text == "𝄞" * 16_000
+
+
+def test_what_proves_a_row_is_kept_with_it(index: VectorIndex) -> None:
+    """Also of rows that are replaced; a row that was written without a proof has none."""
+    table = texts(["a", "b", "c"])
+    proven = table.append_column("proof", pa.array(["first", "second", ""]))
+    index.load(TEXTS, [proven.slice(0, 2), table.slice(2)])
+    assert index.proofs(TEXTS.name, [1, 2, 3, 9]) == {1: "first", 2: "second", 3: ""}
+    index.upsert(TEXTS, table.slice(0, 1))
+    index.upsert(TEXTS, table.slice(1, 1).append_column("proof", pa.array(["x" * 6_000])))
+    assert index.proofs(TEXTS.name, [1, 2]) == {1: "", 2: "x" * 6_000}
+    assert index.proofs(TEXTS.name, []) == {}
+
+
+def test_metadata_proves_itself_after_any_store(index: VectorIndex) -> None:
+    """Numbers of every size, nested values, other scripts: the row's hash is as it was staged."""
+    values: list[dict[str, object]] = [
+        {"whole": 1.0, "large": 1e300, "small": -2.5e-7, "exact": 2**53, "none": [None, 1]},
+        {"nested": {"b": [1, {"c": 2.0}], "a": "ü𝄞"}, "open": False, "quote": '"\\'},
+        {},
+    ]
+    table = texts(["a", "b", "c"], metadata=[json.dumps(value) for value in values])
+    index.load(TEXTS, [table])
+    stored = index.chunks(TEXTS.name, [1, 2, 3])
+    staged = staged_chunks(table)
+    assert [row_hash(chunk_of(stored[chunk.id])) for chunk in staged] == [
+        row_hash(chunk) for chunk in staged
+    ]
 
 
 def test_more_rows_than_one_call_returns_are_read(index: VectorIndex) -> None:

@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.proofs import proofs_of
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.filesystems.location import Place
 from mrag_pipeline.ports import ShardOutput, Staging
@@ -124,7 +125,9 @@ def test_chunks_come_back_in_order(planned: Opener) -> None:
     output = an_output()
     planned().write_shard(output, PLAN)
     table = planned().chunks(0)
-    assert table.column_names == tables.CHUNKS.names
+    assert table.column_names == [*tables.CHUNKS.names, "proof"]
+    proofs = proofs_of(output.chunks, output.standard, output.vectors)
+    assert table["proof"].to_pylist() == proofs
     rows = table.to_pylist()
     assert [row["chunk_id"] for row in rows] == [chunk.id for chunk in output.chunks]
     assert [row["text"] for row in rows] == [chunk.text for chunk in output.chunks]

@@ -152,7 +152,9 @@ class FakeStaging:
     def chunks(self, shard: int) -> pa.Table:
         output = self._output(shard)
         dtype = self._need_manifest().vector_dtype
-        return self._kept(shard, tables.chunk_table(output.chunks, output.standard, dtype))
+        table = tables.chunk_table(output.chunks, output.standard, dtype)
+        proofs = tables.proof_table(output.chunks, output.standard, output.vectors, dtype)
+        return self._kept(shard, tables.proven(table, proofs))
 
     def head(self, shard: int, head: Head) -> pa.Table:
         manifest, output = self._need_manifest(), self._output(shard)

@@ -17,7 +17,7 @@ from mrag_pipeline.settings.vectors import VectorType
 
 _FILES = (2, 3)  # 2.2 imports no Parquet
 _HALVES = (2, 4)
-_FULL_TEXT = (2, 5)
+_FULL_TEXT = _DEFAULTS = (2, 5)
 _LITE_FULL_TEXT = (3, 2)
 
 # Lite takes any name without a word, and one that it does not know (DISKANN) makes the
@@ -61,6 +61,11 @@ class MilvusRelease:
     def has_halves(self) -> bool:
         """Whether its vectors may have numbers of 16 bits."""
         return not self.is_lite and self.version >= _HALVES
+
+    @property
+    def has_defaults(self) -> bool:
+        """Whether a field may have a value for rows that lack it."""
+        return self.is_lite or self.version >= _DEFAULTS
 
     @property
     def has_full_text(self) -> bool:

@@ -80,11 +80,13 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                 name,
                 schema=lexical_schema()
                 if collection.lexical is not None
-                else schema(collection, self._spec.vector_dtype),
+                else schema(collection, self._spec.vector_dtype, self._release.has_defaults),
                 num_shards=1,  # ours are far smaller than what one of a server's carries
                 consistency_level=self._spec.consistency,
                 timeout=self._spec.timeout_s,
             )
+            if collection.kind == "chunks":
+                tables = (rows.with_proofs(table, True) for table in tables)
             self._fill(collection, tables, on_rows or (lambda _: None))
             # Index last: its presence is what makes the collection whole.
             self._build_index(collection)
@@ -123,6 +125,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
             self._loaded.discard(collection)
             self._vector_types.pop(collection, None)
+            self._has_proof.pop(collection, None)
             if self._exists(collection):
                 if self._import is not None:
                     self._import.settle(collection)

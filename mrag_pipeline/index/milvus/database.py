@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from pymilvus import MilvusClient, MilvusException
 
+from mrag_pipeline.domain.proofs import PROOF
 from mrag_pipeline.index.milvus import lite
 from mrag_pipeline.index.milvus.capabilities import MilvusRelease
 from mrag_pipeline.index.milvus.connection import connect, disconnect, is_released, translated
 from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.read_only import is_read_only
-from mrag_pipeline.index.milvus.schema import check_params, vector_type
+from mrag_pipeline.index.milvus.schema import check_params, has_field, vector_type
 from mrag_pipeline.ports import IndexCapabilities
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.vectors import VectorType
@@ -54,6 +55,7 @@ class MilvusDatabase:
         self._loaded: set[str] = set()
         self._load_locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
+        self._has_proof: dict[str, bool] = {}
 
     def describe(self) -> str:
         """One line for people: which Milvus, and where it is."""
@@ -114,6 +116,13 @@ class MilvusDatabase:
             description = self._client.describe_collection(collection, timeout=self._spec.timeout_s)
             self._vector_types[collection] = vector_type(description)
         return self._vector_types[collection]
+
+    def _has_proofs(self, collection: str) -> bool:
+        """Whether the collection has a field for proofs; those of mrag 0.1 have none. Read once."""
+        if collection not in self._has_proof:
+            description = self._client.describe_collection(collection, timeout=self._spec.timeout_s)
+            self._has_proof[collection] = has_field(description, PROOF)
+        return self._has_proof[collection]
 
     def _exists(self, collection: str) -> bool:
         return bool(self._client.has_collection(collection, timeout=self._spec.timeout_s))

@@ -36,6 +36,7 @@ _TYPES = {
     "text": (DataType.VARCHAR, "string_data"),
     "metadata": (DataType.JSON, "json_data"),
     "fingerprint": (DataType.VARCHAR, "string_data"),
+    "proof": (DataType.VARCHAR, "string_data"),
 }
 _PACKED = b"\x0a"  # field 1, length-delimited: FloatArray's and LongArray's `data`
 

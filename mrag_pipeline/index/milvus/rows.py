@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.precision import pack, unpack
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.vectors import VectorType
@@ -28,6 +29,15 @@ def batches(table: pa.Table, max_rows: int) -> Iterator[pa.Table]:
     """The table in pieces that fit one insert call, in order; no piece is empty."""
     for start in range(0, table.num_rows, max_rows):
         yield from _halved(table.slice(start, max_rows))
+
+
+def with_proofs(table: pa.Table, is_wanted: bool) -> pa.Table:
+    """A chunks table with a column of proofs, or without one if the collection has no field."""
+    if PROOF in table.column_names:
+        return table if is_wanted else table.drop_columns([PROOF])
+    if not is_wanted or not table.num_rows:
+        return table
+    return table.append_column(PROOF, [[UNPROVEN] * table.num_rows])
 
 
 def of(table: pa.Table, dtype: VectorType = "float32") -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.milvus import Params
@@ -106,8 +107,14 @@ def search_params(index_type: str, limit: int, given: Params) -> dict[str, objec
     return {"metric_type": METRIC, "params": params}
 
 
-def schema(collection: CollectionSpec, dtype: VectorType = "float32") -> CollectionSchema:
-    """The collection's fields: id and vector, and for chunks also text and metadata."""
+def schema(
+    collection: CollectionSpec, dtype: VectorType = "float32", has_defaults: bool = True
+) -> CollectionSchema:
+    """The collection's fields: id and vector, and for chunks also text, metadata and proof.
+
+    Args:
+        has_defaults: whether a row may lack the proof, as those that mrag 0.1 writes do.
+    """
     fields = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     fields.add_field("chunk_id", DataType.INT64, is_primary=True)
     if collection.kind == "chunks":
@@ -119,6 +126,8 @@ def schema(collection: CollectionSpec, dtype: VectorType = "float32") -> Collect
         fields.add_field("text", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
         fields.add_field("metadata", DataType.JSON)
         fields.add_field("fingerprint", DataType.VARCHAR, max_length=64)
+        default = {"default_value": UNPROVEN} if has_defaults else {}
+        fields.add_field(PROOF, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, **default)
     fields.add_field("vector", VECTOR_TYPES[dtype], dim=collection.dim)
     return fields
 
@@ -128,6 +137,11 @@ def vector_type(description: Mapping[str, Any]) -> VectorType:
     [stored] = [field["type"] for field in description["fields"] if field["name"] == "vector"]
     [dtype] = [name for name, data_type in VECTOR_TYPES.items() if data_type == stored]
     return dtype
+
+
+def has_field(description: Mapping[str, Any], name: str) -> bool:
+    """Whether a collection has the field, from the answer of `describe_collection`."""
+    return any(field["name"] == name for field in description["fields"])
 
 
 def record_schema() -> CollectionSchema:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.filters import Filter, matches
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.index.analyzer import stale_ids
 from mrag_pipeline.index.milvus import full_text, rows
 from mrag_pipeline.index.milvus.connection import translated
@@ -138,6 +139,13 @@ class MilvusRows(MilvusDatabase):
         dtype = self._vector_type(collection)
         return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in stored}
 
+    def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """What proves the rows that exist, by chunk id; "" if nothing does."""
+        with translated(f"cannot look at {collection}"):
+            fields = ("chunk_id", PROOF) if self._has_proofs(collection) else ("chunk_id",)
+        stored = self._reader.by_id(collection, ids, fields)
+        return {row["chunk_id"]: row.get(PROOF) or UNPROVEN for row in stored}
+
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words are missing or other ones."""
         stored_rows = self._reader.by_id(
@@ -168,6 +176,8 @@ class MilvusRows(MilvusDatabase):
         """Adds rows to a loaded collection; a row whose id exists is replaced."""
         name = collection.name
         with changing(self._path, name), translated(f"cannot add rows to {name}"):
+            if collection.kind == "chunks":
+                table = rows.with_proofs(table, self._has_proofs(name))
             for batch in rows.batches(table, self._spec.insert_rows):
                 values = (
                     rows.of(batch, self._vector_type(name))

@@ -106,6 +106,9 @@ class Rows(DocumentRows, Protocol):
         Found by the documents' ids: no other row is read.
         """
 
+    def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
+        """What proves the rows that exist (`domain/proofs.py`), by chunk id; "" if nothing does."""
+
     def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
         """The ids of those chunks whose words a lexical collection lacks, or has otherwise."""
 

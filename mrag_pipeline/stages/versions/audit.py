@@ -1,4 +1,4 @@
-"""Compares a version with its record and its staging, row by row.
+"""Compares a version with its proofs, its record and its staging, row by row or in a sample.
 
 Memory: the ids of one collection, 8 bytes a row, and those of the chunks.
 Shape legend: N chunks, H heads, D head dimension.
@@ -11,21 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.sampling import damaged_share_below, sampled
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import Progress, ReadableVersion, Rows
+from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import (
-    counted_ids,
-    matching_heads,
-    stale_words,
-    sums_in,
-    words_of_version,
-)
+from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
+CONFIDENCE = 0.95  # of what a sample says
 _EXAMPLES = 3
 _UNUSABLE = "vectors that are zero, NaN or infinite"
+_ALTERED_ROW = "chunks whose text or metadata are not what was written"
+_ALTERED_VECTOR = "vectors that are not what was written"
+_ALTERED_WORDS = "chunks that it lacks, or has with other words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,9 @@ class Audit:
     collections: int
     staged_shards: int  # whose every file was read and hashed; 0 if staging is not here
     findings: tuple[Finding, ...]
+    checked: int  # chunks whose every row was read
+    unproven: int  # of these, those that nothing proves but their ids and their sum
+    damaged_share_below: float  # of all chunks, at a confidence of 0.95, if nothing was found
 
 
 def audit(
@@ -59,69 +61,119 @@ def audit(
     index: ReadableVersion,
     progress: Progress,
 ) -> Audit:
-    """Every chunk in every head, every vector usable, counts and importance as recorded."""
+    """Every row is what was written, every chunk in every head, counts and importance as recorded.
+
+    Chunks that no proof is stored for are compared with staging, if it is here.
+    """
     chunks_collection = record.chunks_collection()
-    num_collections = len(record.collections())
-    progress.phase("audit", num_collections, "collections")
     chunk_ids, findings = _ids(index, chunks_collection)
-    findings += _counts(record, index, chunk_ids)
-    sums: list[ImportanceSums] = []
-    for collection in record.head_collections():
+    progress.phase("audit", len(chunk_ids), "chunks")
+    findings += _counts(record, chunk_ids) + _documents(record, index, chunk_ids)
+    for collection in record.collections()[:-1]:
         ids, repeated = _ids(index, collection)
         findings += repeated
         findings += _finding(collection, "chunks that it lacks", np.setdiff1d(chunk_ids, ids))
         findings += _finding(collection, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
-        head_sums, unusable = sums_in(index, collection, ids, record.encoder.head_dim)
-        findings += _finding(collection, _UNUSABLE, unusable)
-        sums.append(head_sums)
-        progress.advance(1)
-    if record.lexical is not None:
-        findings += _words(record, index, chunk_ids)
-        progress.advance(1)
-    _, unusable = sums_in(index, chunks_collection, chunk_ids, record.encoder.standard_dim)
-    findings += _finding(chunks_collection, _UNUSABLE, unusable)
-    progress.advance(1)
+    checked = _checked(record, index, chunk_ids, staged, progress)
+    checked.missing.clear()  # found above, by the ids
+    findings += _row_findings(record, checked)
     findings += [
         Finding(str(head), "importance sums that are not its vectors'", 1)
         for head, matches in zip(
-            record.encoder.heads, matching_heads(record.sums, sums), strict=True
+            record.encoder.heads, matching_heads(record.sums, checked.sums), strict=True
         )
         if not matches
     ]
     progress.finish()
     shards, damaged = (0, []) if staged is None else _staging(record, staged, chunk_ids)
-    return Audit(record.version, len(chunk_ids), num_collections, shards, (*findings, *damaged))
+    return Audit(
+        record.version,
+        len(chunk_ids),
+        len(record.collections()),
+        shards,
+        (*findings, *damaged),
+        len(chunk_ids),
+        len(checked.unproven),
+        0.0,
+    )
 
 
-def _words(
-    record: VersionRecord, index: ReadableVersion, chunk_ids: NDArray[np.int64]
-) -> list[Finding]:
-    """The lexical collection against the chunks rows."""
-    words = words_of_version(record)
-    if not index.count(words.name):
-        return _finding(words.name, "chunks that it lacks", chunk_ids)
-    ids, findings = _ids(index, words.name)
-    findings += _finding(words.name, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
-    stale = [row.id for rows in stale_words(index, words, record, chunk_ids) for row in rows]
-    what = "chunks that it lacks, or has with other words"
-    return findings + _finding(words.name, what, np.array(stale, np.int64))
+def audit_sample(
+    record: VersionRecord, index: ReadableVersion, size: int, seed: int, progress: Progress
+) -> Audit:
+    """As `audit`, of so many chunks drawn at random; staging and importance are not looked at."""
+    chunk_ids, findings = _ids(index, record.chunks_collection())
+    findings += _counts(record, chunk_ids)
+    sample = sampled(chunk_ids, size, seed)
+    progress.phase("audit", len(sample), "chunks")
+    for collection in record.collections()[:-1]:
+        num_rows = index.count(collection)
+        if num_rows != len(chunk_ids):
+            findings.append(Finding(collection, f"rows, for {len(chunk_ids):,} chunks", num_rows))
+    checked = _checked(record, index, sample, None, progress)
+    findings += _row_findings(record, checked)
+    progress.finish()
+    return Audit(
+        record.version,
+        len(chunk_ids),
+        len(record.collections()),
+        0,
+        tuple(findings),
+        len(sample),
+        len(checked.unproven),
+        damaged_share_below(len(sample), len(chunk_ids), CONFIDENCE),
+    )
 
 
-def _counts(record: VersionRecord, index: Rows, chunk_ids: NDArray[np.int64]) -> list[Finding]:
-    """What the chunks collection says against the record."""
+def _checked(
+    record: VersionRecord,
+    index: ReadableVersion,
+    ids: NDArray[np.int64],
+    staged: StagedVersion | None,
+    progress: Progress,
+) -> CheckedRows:
+    checked = CheckedRows.nothing(record)
+    absent = [name for name in record.collections() if not index.count(name)]
+    for block in blocks(ids):
+        check_rows(checked, record, index, block, staged, absent)
+        progress.advance(len(block))
+    return checked
+
+
+def _row_findings(record: VersionRecord, checked: CheckedRows) -> list[Finding]:
+    findings: list[Finding] = []
+    chunks, words = record.chunks_collection(), record.lexical_collection()
+    for collection in (chunks, *record.collections()[:-1]):
+        what = {chunks: _ALTERED_ROW, words: _ALTERED_WORDS}.get(collection, _ALTERED_VECTOR)
+        findings += _listed(collection, "chunks that it lacks", checked.missing)
+        findings += _listed(collection, what, checked.altered)
+        findings += _listed(collection, _UNUSABLE, checked.unusable)
+        if collection == chunks:
+            findings += _listed(collection, _ALTERED_VECTOR, checked.altered_standard)
+            bad = np.array(checked.bad_proofs, np.int64)
+            findings += _finding(collection, "proofs that cannot be read", bad)
+    return findings
+
+
+def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding]:
+    """What the chunks collection holds against the record."""
     findings = []
-    collection = record.chunks_collection()
     if record.pending:
         findings.append(Finding(record.version, "sync cut short: run `mrag sync`", 1))
     if len(chunk_ids) != record.num_chunks:
         what = f"chunks, where the record says {record.num_chunks:,}"
-        findings.append(Finding(collection, what, len(chunk_ids)))
+        findings.append(Finding(record.chunks_collection(), what, len(chunk_ids)))
+    return findings
+
+
+def _documents(record: VersionRecord, index: Rows, chunk_ids: NDArray[np.int64]) -> list[Finding]:
+    collection = record.chunks_collection()
     marks = index.marks(collection) if len(chunk_ids) else ()
     documents = {mark.document_id for block in marks for mark in block}
     if len(documents) != record.num_documents:
         what = f"documents, where the record says {record.num_documents:,}"
-        findings.append(Finding(collection, what, len(documents)))
-    return findings
+        return [Finding(collection, what, len(documents))]
+    return []
 
 
 def _staging(
@@ -157,6 +209,10 @@ def _ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], list[Finding]
         return np.zeros(0, np.int64), []
     ids, counts = counted_ids(index, collection)
     return ids, _finding(collection, "ids that are there twice", ids[counts > 1])
+
+
+def _listed(collection: str, what: str, found: dict[str, list[int]]) -> list[Finding]:
+    return _finding(collection, what, np.array(found.get(collection, []), np.int64))
 
 
 def _finding(where: str, what: str, ids: NDArray[np.int64]) -> list[Finding]:

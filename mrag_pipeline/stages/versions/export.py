@@ -16,10 +16,10 @@ from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import Shard, Slice
+from mrag_pipeline.domain.proofs import UNPROVEN, proofs_of
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import (
-    ChunkRow,
     DocumentRow,
     Export,
     Progress,
@@ -27,7 +27,7 @@ from mrag_pipeline.ports import (
     Rows,
     ShardOutput,
 )
-from mrag_pipeline.stages.versions.stored_rows import ids_in
+from mrag_pipeline.stages.versions.stored_rows import chunk_of, ids_in
 
 CHUNKS_PER_SHARD = 4_000
 
@@ -39,7 +39,8 @@ def export_version(
 
     Shards that are already written stay: run again, it continues.
     Raises: PlanRefused if a sync of the version is unfinished; VerifyFailed if a head lacks a
-        chunk; FingerprintMismatch if the folder holds another export; StorageFull.
+        chunk, or a row is not what was written; FingerprintMismatch if the folder holds another
+        export; StorageFull.
     """
     if record.pending:
         raise PlanRefused(
@@ -107,12 +108,14 @@ def _output(
     vectors = np.stack(
         [_vectors(index, head, chunk_ids) for head in record.head_collections()], axis=1
     )
-    chunks = [_chunk(rows[chunk_id]) for chunk_id in chunk_ids]
+    chunks = [chunk_of(rows[chunk_id]) for chunk_id in chunk_ids]
+    standard = _vectors(index, collection, chunk_ids)
+    _check_proofs(index, collection, chunks, standard, vectors)
     return ShardOutput(
         shard=shard,
         chunks=chunks,
         vectors=vectors,
-        standard=_vectors(index, collection, chunk_ids),
+        standard=standard,
         sums=ImportanceSums.of(vectors),
         documents=_documents(chunks),
         dead_letters=(),
@@ -136,18 +139,30 @@ def _vectors(index: Rows, collection: str, ids: list[int]) -> NDArray[np.float32
     return np.array([vectors[chunk_id] for chunk_id in ids], np.float32)
 
 
-def _chunk(row: ChunkRow) -> Chunk:
-    return Chunk(
-        row.id,
-        row.document_id,
-        row.ordinal,
-        row.start,
-        row.end,
-        row.text,
-        row.title,
-        row.metadata,
-        row.fingerprint,
-    )
+def _check_proofs(
+    index: Rows,
+    collection: str,
+    chunks: Sequence[Chunk],
+    standard: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+) -> None:
+    """Refuses rows that are not what was written: an export would prove them anew.
+
+    Raises: VerifyFailed.
+    """
+    stored = index.proofs(collection, [chunk.id for chunk in chunks])
+    computed = proofs_of(chunks, standard, vectors)
+    altered = [
+        chunk.id
+        for chunk, proof in zip(chunks, computed, strict=True)
+        if stored.get(chunk.id, UNPROVEN) not in (UNPROVEN, proof)
+    ]
+    if altered:
+        raise VerifyFailed(
+            f"{len(altered)} chunks are not what was written, such as {altered[0]}",
+            "rows that their proofs prove",
+            "run `mrag audit`, then `mrag repair`",
+        )
 
 
 def _documents(chunks: Sequence[Chunk]) -> list[DocumentRow]:

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, row_hash
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
+    chunk_of,
     ids_in,
     matching_heads,
+    staged_chunks,
     stale_words,
     sums_in,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +76,7 @@ def repair(
         progress.advance(1)
     # The chunks rows last: they commit what is in every voter's collection by now.
     restored += _restore(index, chunks, staged, None, wanted)
-    broken = _broken(index, [*heads, chunks], wanted)
+    broken = _broken(record, index, wanted, staged)
     incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)
@@ -98,18 +106,45 @@ def _restore(
         return 0
     num_rows = 0
     for table in staged.tables(head, wanted):
-        ids = table.column("chunk_id").to_numpy()
-        vectors = vector_matrix(table.column("vector")).astype(np.float32)
-        stored = index.vectors(collection.name, ids.tolist())
-        differing = [
-            row
-            for row, chunk_id in enumerate(ids.tolist())
-            if chunk_id not in stored or not np.allclose(stored[chunk_id], vectors[row], rtol=1e-5)
-        ]
-        if differing:
-            index.upsert(collection, table.take(np.array(differing)))
-            num_rows += len(differing)
+        differs = _other_vectors(index, collection, table)
+        if head is None:
+            differs |= _other_texts(index, collection, table)
+        if differs.any():
+            index.upsert(collection, table.take(np.flatnonzero(differs)))
+            num_rows += int(differs.sum())
     return num_rows
+
+
+def _other_vectors(index: Rows, collection: CollectionSpec, table: pa.Table) -> NDArray[np.bool_]:
+    """(N,): for which rows the vector is missing or not the staged one, to the bit."""
+    ids = table.column("chunk_id").to_pylist()
+    vectors = vector_matrix(table.column("vector")).astype(np.float32)
+    stored = index.vectors(collection.name, ids)
+    return np.array(
+        [
+            chunk_id not in stored or stored[chunk_id].tobytes() != vector.tobytes()
+            for chunk_id, vector in zip(ids, vectors, strict=True)
+        ],
+        bool,
+    )
+
+
+def _other_texts(
+    index: VersionRows, collection: CollectionSpec, table: pa.Table
+) -> NDArray[np.bool_]:
+    """(N,): for which chunks rows anything but the vector is not as it is staged."""
+    chunks, staged_proofs = staged_chunks(table), table.column(PROOF).to_pylist()
+    ids = [chunk.id for chunk in chunks]
+    rows, proofs = index.chunks(collection.name, ids), index.proofs(collection.name, ids)
+    return np.array(
+        [
+            chunk.id not in rows
+            or row_hash(chunk_of(rows[chunk.id])) != row_hash(chunk)
+            or proofs[chunk.id] not in (UNPROVEN, proof)  # collections of mrag 0.1 have none
+            for chunk, proof in zip(chunks, staged_proofs, strict=True)
+        ],
+        bool,
+    )
 
 
 def _restore_words(
@@ -121,30 +156,34 @@ def _restore_words(
 ) -> int:
     """Writes the words that are missing or other ones; returns of how many chunks.
 
-    From the chunks rows, which hold title and text; from staging where those are missing too.
+    From staging; without it from the chunks rows, which hold title and text.
     """
     num_rows = 0
+    if staged is not None:
+        for table in staged.tables(None, wanted):
+            stale = index.stale_words(words, staged_rows(table))
+            if stale:
+                index.upsert(words, table.filter(np.isin(table["chunk_id"].to_numpy(), stale)))
+                num_rows += len(stale)
+        return num_rows
     for rows in stale_words(index, words, record, wanted):
         index.write_words(words, rows)
         num_rows += len(rows)
-    missing = np.setdiff1d(wanted, ids_in(index, words.name))
-    if staged is not None and len(missing):
-        for table in staged.tables(None, missing):
-            index.upsert(words, table)
-            num_rows += table.num_rows
     return num_rows
 
 
 def _broken(
-    index: Rows, collections: list[CollectionSpec], wanted: NDArray[np.int64]
+    record: VersionRecord,
+    index: VersionRows,
+    wanted: NDArray[np.int64],
+    staged: StagedVersion | None,
 ) -> NDArray[np.int64]:
-    """Chunks that some collection lacks, or has with a vector that cannot be used."""
-    broken = np.zeros(0, np.int64)
-    for collection in collections:
-        stored = ids_in(index, collection.name)
-        _, unusable = sums_in(index, collection.name, stored, collection.dim)
-        broken = np.union1d(broken, np.union1d(np.setdiff1d(wanted, stored), unusable))
-    return broken
+    """Chunks of which a row is missing or not what was written; their words are right by now."""
+    words = record.lexical_collection()
+    checked = CheckedRows.nothing(record)
+    for block in blocks(wanted):
+        check_rows(checked, record, index, block, staged, () if words is None else (words,))
+    return checked.broken_ids()
 
 
 def _documents_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, proofs_of
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, Staging
+from mrag_pipeline.ports.vector_column import vector_matrix
+from mrag_pipeline.stages.versions.stored_rows import staged_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +28,7 @@ class StagedVersion:
     base: Staging
     deltas: list[DeltaStaging]
     _staged_in: dict[int, tuple[Staging, int]] = field(default_factory=dict)
+    _proofs: dict[int, str] | None = None
 
     @classmethod
     def open(
@@ -71,6 +76,29 @@ class StagedVersion:
             mask = np.isin(table.column("chunk_id").to_numpy(), chunk_ids)
             yield table.take(np.flatnonzero(mask))
 
+    def proofs(self) -> Mapping[int, str]:
+        """What proves each chunk, of all shards that can be read: a hundred bytes a chunk.
+
+        Computed from the staged rows where staging has no proofs either: mrag 0.1 wrote none.
+        """
+        if self._proofs is None:
+            self._proofs = {}
+            try:
+                located = self._locate()
+            except StagingError:
+                return self._proofs
+            for place in set(located.values()):
+                try:
+                    proofs = _shard_proofs(*place)
+                except StagingError:
+                    continue  # the audit of staging names the file
+                self._proofs |= {
+                    chunk_id: proof
+                    for chunk_id, proof in proofs.items()
+                    if located.get(chunk_id) == place  # a later sync may have changed the chunk
+                }
+        return self._proofs
+
     def _locate(self) -> dict[int, tuple[Staging, int]]:
         if not self._staged_in:
             for staging in (self.base, *self.deltas):
@@ -82,3 +110,15 @@ class StagedVersion:
                     for chunk_id in staging.chunk_ids(shard.index).tolist():
                         self._staged_in[chunk_id] = (staging, shard.index)
         return self._staged_in
+
+
+def _shard_proofs(staging: Staging, shard: int) -> Mapping[int, str]:
+    chunks = staging.chunks(shard)
+    ids, proofs = chunks.column("chunk_id").to_pylist(), chunks.column(PROOF).to_pylist()
+    if UNPROVEN in proofs:
+        manifest = staging.manifest()
+        assert manifest is not None  # or nothing could have been located in it
+        heads = [vector_matrix(staging.head(shard, h)["vector"]) for h in manifest.encoder.heads]
+        standard = vector_matrix(chunks["vector"])
+        proofs = proofs_of(staged_chunks(chunks), standard, np.stack(heads, axis=1))
+    return dict(zip(ids, proofs, strict=True))

@@ -6,14 +6,20 @@ Shape legend: N chunks, H heads, D dimension.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, ReadableVersion, Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RELATIVE_TOLERANCE = 1e-9  # of sums that were added in another order
 _BLOCK_ROWS = 4_000  # vectors read at a time
@@ -49,6 +55,39 @@ def sums_in(
         unusable.append(block_ids[~usable])
         sums = sums + ImportanceSums.of(vectors[usable][:, None, :])
     return sums, np.concatenate(unusable)
+
+
+def chunk_of(row: ChunkRow) -> Chunk:
+    """The chunk that a stored row holds."""
+    return Chunk(
+        row.id,
+        row.document_id,
+        row.ordinal,
+        row.start,
+        row.end,
+        row.text,
+        row.title,
+        row.metadata,
+        row.fingerprint,
+    )
+
+
+def staged_chunks(table: pa.Table) -> list[Chunk]:
+    """The chunks of a staged table, as `Staging.chunks` gives it."""
+    return [
+        Chunk(
+            row["chunk_id"],
+            row["document_id"],
+            row["ordinal"],
+            row["start"],
+            row["end"],
+            row["text"],
+            row["title"],
+            json.loads(row["metadata"]),
+            row["fingerprint"],
+        )
+        for row in table.drop_columns(["vector"]).to_pylist()
+    ]
 
 
 def words_of_version(record: VersionRecord) -> CollectionSpec:

@@ -54,6 +54,7 @@ def test_the_layout_matches_the_documentation(tmp_path: Path) -> None:
         "shards/00017/heads/l05_h00.parquet",
         "shards/00017/heads/l05_h07.parquet",
         "shards/00017/importance.parquet",
+        "shards/00017/proofs.parquet",
         "shards/00017/receipt.json",
     ]
 
@@ -74,7 +75,7 @@ def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["chunks.parquet", "heads/l05_h07.parquet", "importance.parquet", "dead_letters.parquet"],
+    ["chunks.parquet", "heads/l05_h07.parquet", "proofs.parquet", "importance.parquet"],
 )
 def test_a_shard_with_a_missing_or_short_file_is_not_done(tmp_path: Path, name: str) -> None:
     """A receipt counts only if all its files exist with their sizes."""
@@ -190,7 +191,7 @@ def test_metadata_must_be_json(tmp_path: Path) -> None:
         planned(tmp_path).write_shard(replace(output, chunks=chunks), PLAN)
 
 
-@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("steps", range(9))
 def test_workers_with_other_bits_do_not_spoil_each_others_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -216,8 +217,8 @@ def test_workers_with_other_bits_do_not_spoil_each_others_shard(
     monkeypatch.setattr(Folder, "write", write)
     staging = opened(tmp_path)
     assert staging.receipt(0, PLAN) == receipt
-    # Six files and the receipt. Before that is written, the other's is looked for.
-    wins = others if steps < 6 else mine
+    # Seven files and the receipt. Before that is written, the other's is looked for.
+    wins = others if steps < 7 else mine
     for i, head in enumerate(HEADS):
         np.testing.assert_array_equal(as_matrix(staging.head(0, head)), wins.vectors[:, i])
     np.testing.assert_array_equal(as_matrix(staging.chunks(0)), wins.standard)
