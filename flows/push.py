@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.remarks import add_counts
@@ -17,9 +15,8 @@ from mrag_pipeline.domain.version import PARTS, VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
-from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.flows.sync import (
     SyncResult,
     apply,
@@ -46,7 +43,7 @@ class PushResult(SyncResult):
     repeated: bool  # whether the same changes were applied before, under the same key
 
 
-@task(**AGAIN)
+@repeated_task
 def compare(
     config: Config, record: VersionRecord, has_documents: bool, deleted: list[str], key: str
 ) -> PushComparison:
@@ -67,7 +64,7 @@ def compare(
         )
 
 
-@flow(name="mrag-push", validate_parameters=True, **HOOKS)
+@flow(name="mrag-push")
 def push(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,

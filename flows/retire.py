@@ -9,21 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.flows import artifacts
-from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.progress import current
-from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.stages.versions import retire as retire_stage
 from mrag_pipeline.stages.versions.retire import Retired
 
 log = logging.getLogger(__name__)
 
 
-@task(**AGAIN)
+@repeated_task
 def drop(config: Config, version: str | None) -> Retired:
     """Drops the named version, or all versions past their grace period."""
     now = datetime.now(UTC)
@@ -44,7 +41,7 @@ def drop(config: Config, version: str | None) -> Retired:
     return done
 
 
-@flow(name="mrag-retire", validate_parameters=True, **HOOKS)
+@flow(name="mrag-retire")
 def retire(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,

@@ -9,9 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.corpus_difference import CorpusDifference
@@ -24,9 +21,8 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
-from mrag_pipeline.flows.failure_hooks import HOOKS
+from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.flows.retries import AGAIN
 from mrag_pipeline.runtime.pools import open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -84,7 +80,7 @@ def outcome(
     }
 
 
-@task(**AGAIN)
+@repeated_task
 def finish(config: Config) -> tuple[VersionRecord, bool]:
     """The live version's record, after finishing an interrupted sync if there is one."""
     with closing(wiring.index(config)) as index:
@@ -94,7 +90,7 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
         return sync_stage.finish(record, delta, index, config.ingest, progress)
 
 
-@task(**AGAIN)
+@repeated_task
 def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComparison:
     """Compares the corpus with the version; stores the difference in staging."""
     compare_stage.check_same_version(
@@ -113,7 +109,7 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
         )
 
 
-@task(cache_policy=NO_CACHE)
+@task
 def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
     """Stages the new and changed documents."""
     number = record.syncs + 1
@@ -127,7 +123,7 @@ def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTot
     )
 
 
-@task(**AGAIN)
+@repeated_task
 def apply(
     config: Config, record: VersionRecord, manifest: Manifest, dead_letters: int | None
 ) -> Applied:
@@ -143,14 +139,14 @@ def apply(
         )
 
 
-@task(**AGAIN)
+@repeated_task
 def equal(config: Config, record: VersionRecord) -> VersionRecord:
     """The record of a version that is equal to its corpus; written if it counts pushes."""
     with closing(wiring.index(config)) as index:
         return sync_stage.forget_pushes(record, index)
 
 
-@task(**AGAIN)
+@repeated_task
 def calibrate(config: Config) -> VersionRecord:
     """Measures anew what is found by chance, from which verdicts take their levels."""
     with closing(wiring.index(config)) as index:
@@ -159,7 +155,7 @@ def calibrate(config: Config) -> VersionRecord:
         return record
 
 
-@flow(name="mrag-sync", validate_parameters=True, **HOOKS)
+@flow(name="mrag-sync")
 def sync(
     config_file: str | None = None,
     settings: dict[str, Any] | None = None,

@@ -3,6 +3,7 @@
     MragError
     |-- PermanentError                    The same call will fail again
     |   |-- ConfigError                   The config file or a command's arguments are wrong
+    |   |   `-- NotInstalled              A part of mrag that is not installed is wanted
     |   |-- CorpusError                   The corpus cannot be read
     |   |   |-- CorpusNotFound            No such path or URI
     |   |   |-- EmptyCorpus               No document to embed
@@ -86,6 +87,10 @@ class ConfigError(PermanentError):
     """The config file or a command's arguments are wrong."""
 
     exit_code = 2
+
+
+class NotInstalled(ConfigError):
+    """A part of mrag that is not installed is wanted."""
 
 
 class CorpusError(PermanentError):

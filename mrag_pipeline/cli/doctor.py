@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from mrag_pipeline import environment
+from mrag_pipeline import environment, extras
 from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.config import Config
@@ -150,12 +150,18 @@ def _milvus(config: Config) -> str:
 
 
 def _ray(config: Config) -> str:
+    if not extras.has("ray"):
+        if config.workers.address or config.workers.pool == "ray":
+            raise extras.not_installed("ray", "workers.address or workers.pool")
+        return "not installed: shards are embedded in the command's process"
     from mrag_pipeline.runtime.cluster import describe_ray
 
     return describe_ray(config.workers.address)
 
 
 def _prefect(_config: Config) -> str:
+    if not extras.has("prefect"):
+        return "not installed: runs report to the terminal alone"
     from mrag_pipeline.flows.prefect_server import describe
 
     return describe()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.terminal import err
-from mrag_pipeline.flows.prefect_server import reporting_to, start_server
 from mrag_pipeline.flows.progress import LogProgress, show_with
+from mrag_pipeline.flows.reporting import reporting, starts_a_server
 from mrag_pipeline.library.live_progress import LiveProgress
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.quick_imports import quick_imports
@@ -27,12 +26,12 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
     """
     orphans.guard()
     interrupts.heed()
-    if not os.environ.get("PREFECT_API_URL"):
+    if starts_a_server():
         err.print("starting a local Prefect ...", style="dim")
-    server = start_server()
+    server = reporting()
     with quick_imports():
         flow = prepare()
-    with reporting_to(server), _shown_progress(json) as progress:
+    with server, _shown_progress(json) as progress:
         show_with(progress)
         return flow()
 

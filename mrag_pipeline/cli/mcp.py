@@ -44,7 +44,7 @@ def mcp(
         raise ConfigError(
             f"`mrag mcp` without {error.name}",
             "the packages of the extra `mcp`",
-            "pip install 'mrag-pipeline[mcp]'",
+            "pip install 'mrag-pipeline[library,mcp]'",
         ) from None
 
     if http:

@@ -5,8 +5,8 @@
     with Client("http://127.0.0.1:8000") as service:
         answer = service.search("parse CSV over HTTP", filter=field("metadata.year") >= 2020)
 
-Imports httpx, httpx-sse, pydantic and tenacity, and nothing else that the package needs: no
-model, no index, no server.
+Imports httpx, httpx-sse, pydantic and tenacity, which is all that `pip install mrag-pipeline`
+brings: no model, no index, no server.
 """
 
 from mrag_pipeline.client.blocking import Client

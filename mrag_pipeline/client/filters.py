@@ -15,7 +15,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.wire.filters import AllOf, AnyOf, Condition, Filter, Not, Op
 
 Scalar = str | bool | int | float
-_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter)
+_FILTER: TypeAdapter[Filter] = TypeAdapter(Filter, config={"defer_build": True})
 
 
 @dataclass(frozen=True, slots=True)

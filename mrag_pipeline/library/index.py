@@ -142,8 +142,8 @@ class Index:
         source: object,
         flow: Callable[[tuple[str | None, dict[str, Any]]], Callable[[], dict[str, Any]]],
     ) -> dict[str, Any]:
-        from mrag_pipeline.flows.prefect_server import reporting_to, start_server
         from mrag_pipeline.flows.progress import show_with
+        from mrag_pipeline.flows.reporting import reporting
         from mrag_pipeline.library.live_progress import shown_progress
 
         settings = self._settings
@@ -155,10 +155,10 @@ class Index:
         file = None if self._config_file is None else str(self._config_file.absolute())
 
         def run() -> dict[str, Any]:
-            server = start_server()
+            server = reporting()
             with quick_imports():
                 wiring.import_libraries(self._config)
-            with reporting_to(server), shown_progress() as progress:
+            with server, shown_progress() as progress:
                 show_with(progress)
                 return flow((file, settings))()
 

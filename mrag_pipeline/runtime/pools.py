@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from mrag_pipeline import extras
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_worth_a_cluster
@@ -19,9 +20,16 @@ def open_pool(
 ) -> WorkerPool:
     """The pool that `workers.pool` names; `auto` decides by the size of the plan. Close it.
 
-    Raises: WorkerLost (no cluster), ConfigError (no GPU).
+    Without Ray, `auto` is this process whatever the size.
+    Raises: WorkerLost (no cluster), ConfigError (no GPU), NotInstalled.
     """
-    if not is_worth_a_cluster(config.workers, sum(shard.num_bytes for shard in manifest.shards)):
+    spec = config.workers
+    is_wanted = is_worth_a_cluster(spec, sum(shard.num_bytes for shard in manifest.shards))
+    if is_wanted and not extras.has("ray"):
+        if spec.pool == "ray" or spec.address:
+            raise extras.not_installed("ray", "workers.address or workers.pool = 'ray'")
+        is_wanted = False
+    if not is_wanted:
         from mrag_pipeline.runtime.serial import SerialPool
 
         return SerialPool(_on_all_cores(config), manifest, open_embedder)

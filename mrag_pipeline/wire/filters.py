@@ -65,6 +65,3 @@ Filter = Annotated[
         custom_error_message="Input should be a condition (field, op, value), or all, any or not",
     ),
 ]
-
-for _model in (AllOf, AnyOf, Not):
-    _model.model_rebuild()

@@ -8,4 +8,5 @@ from pydantic import BaseModel, ConfigDict
 class Schema(BaseModel):
     """Rejects unknown keys: a misspelt option must not be ignored."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # Validators are built when a model is first used, not while the client is imported.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)

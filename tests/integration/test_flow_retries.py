@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prefect import flow
@@ -41,7 +41,7 @@ def calls_until(
     monkeypatch.setattr(wiring, "index", lambda _: Closable())
     monkeypatch.setattr(ingest, "_manifest", lambda *_: None)
     monkeypatch.setattr(ingest, "load_stage", scripted)
-    load = ingest.load.with_options(retry_delay_seconds=0)
+    load = cast(Any, ingest.load).with_options(retry_delay_seconds=0)
 
     @flow
     def one_phase() -> int:

@@ -13,8 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "integrations.md"
 HEAD = "| extra | what it is | tested with | lines of ours |\n|---|---|---|---|\n"
+# Of a size of install, what its row names: the rest is in constraints.txt.
+MAIN = {"library": ("milvus-lite", "pyarrow", "pymilvus", "torch", "transformers")}
 # What an extra is, and the code that only it needs.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "library": ("search and ingest in one's own process", ()),
+    "cluster": ("the library, Ray, Ray Serve and Prefect", ()),
     "demo": ("a small model in a package", ()),
     "tracing": ("spans to an OpenTelemetry collector", ("serving/telemetry/tracing.py",)),
     "documents": ("PDF, Word, PowerPoint, Excel as a corpus", ("corpus/formats/documents/*.py",)),
@@ -38,7 +42,8 @@ def table() -> str:
     rows = []
     for name, needs in extras.items():
         about, globs = EXTRAS[name]
-        names = [re.split(r"[\[<>=; ]", need)[0] for need in needs]
+        needed = [re.split(r"[\[<>=; ]", need)[0] for need in needs]
+        names = MAIN.get(name) or [each for each in needed if each != project["name"]]
         exact = versions | _exact(needs)
         tested = ", ".join(f"{each} {exact[_normal(each)]}" for each in names)
         rows.append(f"| `{name}` | {about} | {tested} | {_lines(globs)} |\n")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Low to high; layers of one rank are siblings and don't know each other.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "wire", "environment", "quick_imports"),
+    ("settings", "wire", "environment", "extras", "quick_imports"),
     ("domain", "filesystems", "client", "library_settings", "config_tables"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
@@ -27,6 +27,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("library",),
     ("integrations",),
     ("cli",),
+    ("__main__",),
 )
 # What stands behind a port: only wiring names it.
 ADAPTERS = {"encoder", "corpus", "staging", "index", "locking", "llm", "rerank"}
@@ -74,6 +75,7 @@ PURE: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"annotated_types"},
     "environment": set(),
+    "extras": set(),
     "quick_imports": set(),
     "library_settings": set(),
     "config_tables": set(),

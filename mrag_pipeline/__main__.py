@@ -1,0 +1,27 @@
+"""The `mrag` command, and `python -m mrag_pipeline`: says what is missing where it cannot start."""
+
+import sys
+
+from mrag_pipeline import extras
+
+
+def main() -> None:
+    """Runs the command line; where a library is missing, one line says how to install it."""
+    try:
+        from mrag_pipeline.cli import main as run
+
+        run()
+    except ModuleNotFoundError as error:
+        missing = extras.explained(error, "the `mrag` command" if not _has_commands() else "")
+        if missing is None:
+            raise
+        sys.stderr.write(f"mrag: {missing}\n")
+        sys.exit(missing.exit_code)
+
+
+def _has_commands() -> bool:
+    return extras.has("typer")
+
+
+if __name__ == "__main__":
+    main()
