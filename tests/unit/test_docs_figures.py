@@ -64,14 +64,3 @@ def test_the_costs_of_the_page() -> None:
     for name, strategy, *cells in rows:
         measured = FIGURES[name][strategy]
         assert cells == [f"{measured[label]:.1f}" for label in ("windows", "searches", "cpu ms")]
-
-
-def test_the_sizes_of_install() -> None:
-    """Megabytes and seconds, as `python benchmarks/install.py` has written them."""
-    figures = json.loads((ROOT / "benchmarks/figures/install.json").read_text())
-    _, rows = rows_of("docs/install.md", "| size | brings")
-    shown_figures = {size: cells for size, _, *cells in rows}
-    assert shown_figures == {
-        size: [f"{each['megabytes']:,} MB", f"{each['import_s']:.2f} s"]
-        for size, each in figures.items()
-    }
