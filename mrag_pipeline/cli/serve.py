@@ -82,6 +82,7 @@ def _checked(config: Config) -> VersionRecord:
 
 
 def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
+    from mrag_pipeline import wiring
     from mrag_pipeline.serving.ray import launcher
 
     with launcher.environment():
@@ -107,9 +108,10 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
                 raise _another_encoder(config, record)
             if reason:
                 raise NotReady(reason, "a service that answers from the live version")
-            _say_ready(url, config.index, record, json)
             processes = _started_since(earlier_processes)  # before one of them may be lost
-            stopping.wait(cluster.check_alive)
+            with wiring.announced_service(config, url):  # `mrag search` asks it then
+                _say_ready(url, config.index, record, json)
+                stopping.wait(cluster.check_alive)
         except RayBroken:
             is_lost = True
             raise

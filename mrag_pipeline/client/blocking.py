@@ -68,6 +68,11 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._connection.url!r})"
 
+    @property
+    def url(self) -> str:
+        """Of the service, as every request uses it."""
+        return self._connection.url
+
     def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """The documents that answer the query best, with their votes by window and head."""
         return self._ask(calls.search(query, options))

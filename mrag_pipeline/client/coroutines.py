@@ -58,6 +58,11 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"AsyncClient({self._connection.url!r})"
 
+    @property
+    def url(self) -> str:
+        """Of the service, as every request uses it."""
+        return self._connection.url
+
     async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """The documents that answer the query best, with their votes by window and head."""
         return await self._ask(calls.search(query, options))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,22 @@ def test_a_short_query_by_the_papers_rule_is_one_window(
     [answer] = ended.json()
     assert answer["windows"] == ["Person number 42"]
     assert answer["num_searches"] == len(answer["voters"]) == 12
+
+
+def test_without_arguments_each_line_of_standard_input_is_a_query(
+    undisturbed: Undisturbed,
+) -> None:
+    """One model for all of them; with --json a line for each answer."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "mrag_pipeline.cli", "search", "-k", "1", "--json"],
+        cwd=undisturbed.project,
+        input=f"{a_text(17)}\n\n  {a_text(3)}\n".encode(),
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    answers = [json.loads(line) for line in asked.stdout.splitlines()]
+    assert [answer["hits"][0]["document_id"] for answer in answers] == ["d17", "d3"]
 
 
 def test_a_filter_leaves_only_what_matches(undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ def test_it_answers_as_mrag_search_does(laptop: Laptop, strategy: str) -> None:
         assert hit["votes_by_voter"] == pytest.approx(other["votes_by_voter"])
 
 
+def test_mrag_search_asks_the_running_service(laptop: Laptop, tmp_path: Path) -> None:
+    """The same output as of its own process, which a Lite database would refuse meanwhile."""
+    arguments = ("search", QUERY, "-k", "5", "--strategy", "mrag", "--json")
+    ended = run(*arguments, cwd=laptop.project, log=tmp_path / "asked")
+    assert (ended.code, ended.err) == (0, "")
+    [asked], searched = ended.json(), laptop.searched["mrag"]
+    assert [hit["chunk_id"] for hit in asked["hits"]] == [
+        hit["chunk_id"] for hit in searched["hits"]
+    ]
+    assert [hit.keys() for hit in asked["hits"]] == [hit.keys() for hit in searched["hits"]]
+    assert asked.keys() == searched.keys()
+    assert asked["num_searches"] == searched["num_searches"]
+    here = run(*arguments, "--here", cwd=laptop.project, log=tmp_path / "here")
+    assert here.code == 5
+    assert "open in another process" in here.err
+
+
 def test_probes_index_page_and_metrics_answer(laptop: Laptop) -> None:
     """All of them through the proxy."""
     service = laptop.service

@@ -19,9 +19,11 @@ from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.serving.http.api_ports import Caller, Guard, Observer
 from mrag_pipeline.serving.http.disconnects import EventStream, unless_left
 from mrag_pipeline.serving.http.json_body import body_of
+from mrag_pipeline.serving.http.json_response import json_of
 from mrag_pipeline.serving.http.openapi import ALWAYS, ANSWER_EVENT, ANSWER_EVENTS, problems, takes
-from mrag_pipeline.serving.http.problems import printable, reported
+from mrag_pipeline.serving.http.problems import reported
 from mrag_pipeline.serving.security.admission import Admission
+from mrag_pipeline.wire.printable import printable
 from mrag_pipeline.wire.schemas import (
     AnswerBody,
     AnswerEnd,
@@ -98,7 +100,7 @@ def answer_router(
         if not body.stream:
             text = await unless_left(request, answerer.whole(prompt, seconds_left), seconds_left)
             values = {**_end(text, prompt, answerer), "search": search}
-            return wire_format.json_of(WordedAnswer.model_construct(**values))
+            return json_of(WordedAnswer.model_construct(**values))
 
         async def events() -> AsyncIterator[str]:
             yield _event("search", search)

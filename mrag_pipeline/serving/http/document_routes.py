@@ -14,6 +14,7 @@ from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.serving.http.api_ports import Caller, Guard
 from mrag_pipeline.serving.http.disconnects import unless_left
 from mrag_pipeline.serving.http.index_routes import INT64_MAX, ChunkId, no_chunk
+from mrag_pipeline.serving.http.json_response import json_of
 from mrag_pipeline.serving.http.openapi import ALWAYS, problems
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.serve import ServeSpec
@@ -59,7 +60,7 @@ def document_router(
         """Documents whose id or title begins with the text, then others that have it."""
         look = FindDocuments(text.strip(), limit, admission.narrowed(None, tenant, caller))
         found = await unless_left(request, backend.browse(look), spec.timeout_s)
-        return wire_format.json_of(wire_format.document_list(found))
+        return json_of(wire_format.document_list(found))
 
     @router.get(
         "/document",
@@ -92,7 +93,7 @@ def document_router(
                 "a document_id of this version",
                 "look for it with /v1/documents",
             )
-        return wire_format.json_of(wire_format.document_passages(found, offset, limit))
+        return json_of(wire_format.document_passages(found, offset, limit))
 
     @router.get(
         "/chunks/{chunk_id}/neighbours",
@@ -115,6 +116,6 @@ def document_router(
             found = await unless_left(request, backend.browse(look), spec.timeout_s)
         if found is None:
             raise no_chunk(chunk_id)
-        return wire_format.json_of(wire_format.passage_neighbours(found))
+        return json_of(wire_format.passage_neighbours(found))
 
     return router

@@ -12,6 +12,7 @@ from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.serving.http.api_ports import Caller, Guard
 from mrag_pipeline.serving.http.disconnects import unless_left
+from mrag_pipeline.serving.http.json_response import json_of
 from mrag_pipeline.serving.http.openapi import ALWAYS, problems
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.settings.retrieve import RetrieveSpec
@@ -52,7 +53,7 @@ def index_router(
         state = await unless_left(request, backend.state(), spec.timeout_s)
         if state.record is None:
             raise NotReady(state.reason, "a live version")
-        return wire_format.json_of(
+        return json_of(
             wire_format.index_state(
                 state.record,
                 spec.examples,
@@ -85,7 +86,7 @@ def index_router(
             row = await unless_left(request, backend.chunk(number, only), spec.timeout_s)
         if row is None:
             raise no_chunk(chunk_id)
-        return wire_format.json_of(wire_format.chunk(row))
+        return json_of(wire_format.chunk(row))
 
     return router
 

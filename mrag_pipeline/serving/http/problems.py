@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from mrag_pipeline.errors import ConfigError, MragError, NotConfigured, Overloaded
 from mrag_pipeline.serving.http.problem_table import INTERNAL, TABLE, TYPES, NotJson, kind_of
+from mrag_pipeline.wire.printable import printable
 from mrag_pipeline.wire.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -128,11 +129,6 @@ def request_id_of(scope: Scope) -> str:
 def note_error(scope: Scope, error: type[BaseException]) -> None:
     """Stores the error's type where the observer reads it."""
     scope.setdefault("state", {})["error"] = error.__name__
-
-
-def printable(text: str) -> str:
-    """The text with half surrogate pairs, which cannot be encoded, replaced."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def shortened(value: object, max_chars: int = 200) -> str:

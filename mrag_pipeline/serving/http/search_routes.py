@@ -13,6 +13,7 @@ from mrag_pipeline.serving.http import wire_format
 from mrag_pipeline.serving.http.api_ports import Caller, Guard, Observer
 from mrag_pipeline.serving.http.disconnects import unless_left
 from mrag_pipeline.serving.http.json_body import body_of
+from mrag_pipeline.serving.http.json_response import json_of
 from mrag_pipeline.serving.http.openapi import ALWAYS, problems, takes
 from mrag_pipeline.serving.security.admission import Admission
 from mrag_pipeline.wire.schemas import BatchAnswer, BatchBody, SearchAnswer, SearchBody
@@ -45,7 +46,7 @@ def search_router(
         answers = await unless_left(request, backend.answer(asks, seconds), seconds)
         observer.answered(request, answers, asks)
         total = time.perf_counter() - began
-        return wire_format.json_of(wire_format.search_answer(answers[0], body.explain, total))
+        return json_of(wire_format.search_answer(answers[0], body.explain, total))
 
     @router.post(
         "/search/batch",
@@ -73,6 +74,6 @@ def search_router(
             wire_format.search_answer(answer, search_body.explain, total)
             for search_body, answer in zip(searches, answers, strict=True)
         ]
-        return wire_format.json_of(BatchAnswer.model_construct(answers=sent))
+        return json_of(BatchAnswer.model_construct(answers=sent))
 
     return router

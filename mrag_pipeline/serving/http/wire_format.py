@@ -9,8 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi.responses import Response
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.verdicts import Levels
@@ -18,7 +17,6 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer, FoundDocument
 from mrag_pipeline.query.browse import FoundDocuments, Neighbours
-from mrag_pipeline.serving.http.problems import printable
 from mrag_pipeline.wire.document_schemas import (
     DocumentList,
     DocumentPassages,
@@ -27,6 +25,7 @@ from mrag_pipeline.wire.document_schemas import (
     PassageNeighbours,
     VoterNeighbours,
 )
+from mrag_pipeline.wire.printable import printable
 from mrag_pipeline.wire.schemas import (
     AspectPart,
     Chunk,
@@ -39,11 +38,6 @@ from mrag_pipeline.wire.schemas import (
 )
 
 SUMMARY_CHARS = 300
-
-
-def json_of(body: BaseModel) -> Response:
-    """A schema as a response; FastAPI would validate it a second time."""
-    return Response(body.model_dump_json(), media_type="application/json")
 
 
 def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
@@ -80,6 +74,7 @@ def search_answer(answer: Answer, explain: bool, total: float) -> SearchAnswer:
         levels=_levels(answer.levels),
         warnings=[printable(warning) for warning in answer.warnings],
         reranker=answer.reranker,
+        num_searches=answer.num_searches,
         seconds={**answer.seconds, "total": total},
     )
 

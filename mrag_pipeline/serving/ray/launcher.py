@@ -112,6 +112,7 @@ def start(config: Config) -> str:
     Raises: WorkerLost if the application does not start.
     """
     from ray import serve
+    from ray.exceptions import RayError
     from ray.serve.context import _get_global_client
     from ray.serve.exceptions import RayServeException
 
@@ -135,7 +136,7 @@ def start(config: Config) -> str:
             time.sleep(0.05)
         serve.run(app, name=NAME, route_prefix="/", blocking=False)
         starting.result()
-    except (RuntimeError, TimeoutError) as error:
+    except (RuntimeError, TimeoutError, RayError) as error:
         raise WorkerLost(
             f"the service did not start: {_last_line(error)}",
             "three running deployments",

@@ -22,6 +22,8 @@ SHARED = {
     "interrupts",
     "options",
     "orphans",
+    "search_output",
+    "search_ways",
     "terminal",
 }
 
