@@ -287,7 +287,24 @@ def _wrong_value(error: ValidationError) -> ConfigError:
     )
 
 
+_SECOND_MODELS = {
+    "context_model",
+    "document_model",
+    "passage_model",
+    "query_model",
+    "question_model",
+}
+
+
 def _unknown_key(full_key: str, key: str, known: Iterable[str], prefix: str) -> ConfigError:
+    if prefix == "encoder." and key in _SECOND_MODELS:
+        return ConfigError(
+            f"`{full_key}`: a second model, as of a pair such as DPR's",
+            "one encoder for questions and passages: a head of one model and the head of that name "
+            "in another have no space in common",
+            "name one model in `encoder.model`; query_prefix and document_prefix tell it which is "
+            "which (docs/decisions/0103-one-encoder-for-both-sides.md)",
+        )
     near = difflib.get_close_matches(key, list(known), n=1)
     fix = f"did you mean `{prefix}{near[0]}`?" if near else "`mrag init` writes every key"
     return ConfigError(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mrag_pipeline.settings.sharding import ShardingSpec
 
-SliceUnit = Literal["file", "bytes", "records", "row_groups", "modules", "rows"]
+SliceUnit = Literal["file", "bytes", "records", "row_groups", "batches", "modules", "rows"]
 
 MIN_SHARD_BYTES = 128 * 1024
 MAX_SHARD_BYTES = 16 * 1024 * 1024

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,6 +93,26 @@ def csv_gz(folder: Path, texts: Texts) -> CorpusReader:
     return _files(folder, {"a.csv.gz": gzip.compress(_csv_rows(texts))})
 
 
+def _arrow(folder: Path, texts: Texts, name: str, write: Callable[..., Any]) -> CorpusReader:
+    columns = {
+        "id": pa.array([f"d{i}" for i in range(len(texts))], pa.string()),
+        "title": pa.array([f"T{i}" for i in range(len(texts))], pa.string()),
+        "text": pa.array(texts, pa.string()),
+    }
+    table = pa.table(columns)
+    with write(folder / name, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return open_corpus(CorpusSpec(str(folder)))
+
+
+def arrow_file(folder: Path, texts: Texts) -> CorpusReader:
+    return _arrow(folder, texts, "a.feather", pa.ipc.new_file)
+
+
+def arrow_stream(folder: Path, texts: Texts) -> CorpusReader:
+    return _arrow(folder, texts, "a.arrow", pa.ipc.new_stream)
+
+
 def parquet(folder: Path, texts: Texts) -> CorpusReader:
     columns = {
         "id": [f"d{i}" for i in range(len(texts))],
@@ -117,9 +138,11 @@ BUILDS: list[Build] = [
     csv_with_bom,
     csv_gz,
     parquet,
+    arrow_file,
+    arrow_stream,
     text_files,
 ]
-IN_S3: list[Build] = [jsonl_in_two_files, csv_gz, parquet, text_files]
+IN_S3: list[Build] = [jsonl_in_two_files, csv_gz, parquet, arrow_file, text_files]
 
 
 @dataclass(frozen=True, slots=True)

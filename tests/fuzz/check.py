@@ -73,7 +73,7 @@ def _check_complete(
     num_dead = num_set_aside(letters)
     if path.suffix in _ONE_EACH:
         assert len(documents) + num_dead == 1
-    elif path.suffix in DOCUMENTS:  # how many parts a broken one has, nobody knows
+    elif path.suffix in (*DOCUMENTS, ".arrow"):  # how much a broken one has, nobody knows
         assert documents or num_dead or not path.stat().st_size
     elif path.suffix == ".parquet":
         num_rows = pq.ParquetFile(path).metadata.num_rows

@@ -84,6 +84,16 @@ def _parquet(chance: random.Random) -> bytes:
     return written.getvalue()
 
 
+def _arrow(chance: random.Random) -> bytes:
+    table = pq.read_table(io.BytesIO(_parquet(chance)))
+    written = io.BytesIO()
+    write = chance.choice([pa.ipc.new_file, pa.ipc.new_stream])
+    options = pa.ipc.IpcWriteOptions(compression=chance.choice([None, "zstd", "lz4"]))
+    with write(written, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=5)
+    return written.getvalue()
+
+
 def _encoded(chance: random.Random, suffix: str) -> bytes:
     return chance.choice(TEXTS[suffix]).encode(chance.choice(ENCODINGS), "replace")
 
@@ -119,7 +129,7 @@ DOCUMENTS: dict[str, Callable[[random.Random], bytes]] = {
     ".mbox": lambda chance: document_files.mailbox(),
     ".ipynb": lambda chance: document_files.notebook(),
 }
-_PACKED = {".jsonl.gz": _compressed, ".parquet": _parquet, **DOCUMENTS}
+_PACKED = {".jsonl.gz": _compressed, ".parquet": _parquet, ".arrow": _arrow, **DOCUMENTS}
 SUFFIXES = (*TEXTS, *_PACKED)
 
 

@@ -11,10 +11,12 @@ from typing import Any, cast
 import httpx2
 import pytest
 from fastapi import FastAPI
+from jsonschema import Draft202012Validator
 from mcp import Client as McpClient
 from mcp import MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from mrag_pipeline import __version__
 from mrag_pipeline.cli.mcp import check_exposure
 from mrag_pipeline.client import AsyncClient
 from mrag_pipeline.errors import ConfigError
@@ -150,20 +152,23 @@ def test_what_the_service_refuses_the_model_reads(open_url: str) -> None:
     asyncio.run(ask())
 
 
+async def over_stdio(
+    folder: Path, service_url: str, work: Callable[[McpClient], Awaitable[Any]]
+) -> None:
+    """Starts the command before the service, as an assistant does, and uses it."""
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "mrag_pipeline.cli", "mcp", "--url", service_url],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=folder,
+    )
+    async with McpClient(server) as client:
+        await work(client)
+
+
 def test_the_command_over_stdio(tmp_path: Path, open_url: str) -> None:
     """A process of its own, as an assistant starts it."""
-
-    async def ask() -> None:
-        server = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "mrag_pipeline.cli", "mcp", "--url", open_url],
-            env={"PYTHONPATH": str(Path(__file__).parents[2])},
-            cwd=tmp_path,
-        )
-        async with McpClient(server) as client:
-            await use_everything(client)
-
-    asyncio.run(ask())
+    asyncio.run(over_stdio(tmp_path, open_url, use_everything))
 
 
 def test_a_service_without_keys_is_not_opened_to_others(open_url: str) -> None:
@@ -176,3 +181,39 @@ def test_a_service_without_keys_is_not_opened_to_others(open_url: str) -> None:
 def test_a_service_with_keys_may_be(url: str) -> None:
     """It checks every caller itself."""
     check_exposure(url, "0.0.0.0")
+
+
+async def conform(client: McpClient) -> None:
+    """What an inspector tries: who answers, what is offered and in which form, and wrong calls."""
+    info = client.server_info
+    assert info is not None
+    assert (info.name, info.version) == ("mrag", __version__)
+    tools = (await client.list_tools()).tools
+    for tool in tools:
+        assert tool.description
+        Draft202012Validator.check_schema(tool.input_schema)
+        assert tool.input_schema["type"] == "object"
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is True
+    templates = (await client.list_resource_templates()).resource_templates
+    assert [template.uri_template for template in templates] == ["mrag://document/{document_id}"]
+    wrong: dict[str, Any] = {"query": 7, "k": "many"}
+    wrong_calls: list[tuple[str, dict[str, Any]]] = [("search", {}), ("search", wrong)]
+    for name, arguments in [*wrong_calls, ("get_document", {}), ("no_such_tool", {})]:
+        result = await client.call_tool(name, arguments)
+        assert result.is_error, (name, arguments)
+    for uri in ("mrag://document/no-such", "mrag://nothing/x", "file:///etc/passwd"):
+        with pytest.raises(MCPError):
+            await client.read_resource(uri)
+    # It still answers.
+    assert not (await client.call_tool("index_status", {})).is_error
+
+
+def test_an_inspectors_calls_over_http(mcp_url: str) -> None:
+    """Over streamable HTTP, with a key."""
+    over_http(mcp_url, ANY, conform)
+
+
+def test_an_inspectors_calls_over_stdio(tmp_path: Path, open_url: str) -> None:
+    """Over the command's own pipes."""
+    asyncio.run(over_stdio(tmp_path, open_url, conform))

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,10 @@ from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice
 from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound
+from mrag_pipeline.library.index import Index
 from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 
 ROWS = [
     (i, f"Title {i}", f"Text number {i} of the table.", 1.5 * i, "2026-01-01") for i in range(20)
@@ -134,6 +137,7 @@ _READ = """
 import resource, sys
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.settings.corpus import CorpusSpec
+from mrag_pipeline.settings.encoder import EncoderSpec
 reader = open_corpus(CorpusSpec(sys.argv[1], query=sys.argv[2], updated_field="updated_at"))
 count = sum(1 for piece in reader.slices(1_000_000) for _ in reader.read([piece]))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
@@ -239,3 +243,31 @@ def test_a_million_rows_of_postgresql(postgres: str) -> None:
         "tags": ["a", "b"],
         "nested": {"a": {"b": 1}},
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_changed_row_is_synced(minilm: EncoderSpec, tmp_path: Path) -> None:
+    """By its `updated_at`, with the title and text that it has now; no other row is embedded."""
+    spec = table(tmp_path / "a.db", ROWS)
+    corpus = {"uri": spec.uri, "query": "articles", "updated_field": "updated_at"}
+    settings: dict[str, Any] = {
+        "encoder": {"model": minilm.model},
+        "staging": {"uri": str(tmp_path / "staging")},
+        "milvus": {"uri": str(tmp_path / "index.db")},
+    }
+    with Index.open(index="shop", corpus=corpus, **settings) as index:
+        assert index.ingest()["documents"] == len(ROWS)
+        again = index.sync()
+        assert (again["changed"], again["unchanged"], again["embedded_chunks"]) == (0, len(ROWS), 0)
+        with sqlite3.connect(tmp_path / "a.db") as database:
+            database.execute(
+                "UPDATE articles SET text = 'A lighthouse keeper rows home.', "
+                "updated_at = '2026-02-02' WHERE id = 7"
+            )
+        database.close()
+        synced = index.sync()
+        counts = [synced[name] for name in ("added", "changed", "removed", "embedded_chunks")]
+        assert counts == [0, 1, 0, 1]
+        [hit] = index.search("who rows home from the lighthouse", k=1).hits
+        assert (hit.document_id, hit.metadata["updated_at"]) == ("7", "2026-02-02")

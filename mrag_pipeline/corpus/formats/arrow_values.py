@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from mrag_pipeline.corpus.record import Unreadable
 
+MAX_NESTED_BYTES = 4_000  # of a list or struct, on average, if it is not named: embeddings
 _types = pa.types
 
 

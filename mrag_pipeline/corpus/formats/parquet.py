@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
 from mrag_pipeline.corpus.formats.arrow_values import (
+    MAX_NESTED_BYTES,
     is_binary,
     is_nested,
     num_leaves,
@@ -38,7 +39,6 @@ from mrag_pipeline.errors import BrokenFile
 
 _BATCH_BYTES = 4 << 20  # of a row group's rows decoded at once
 _MAX_BATCH_ROWS = 1_000
-_MAX_NESTED_BYTES = 4_000  # of a list or struct, on average, if it is not named: embeddings
 
 
 class ParquetFiles:
@@ -141,8 +141,8 @@ class ParquetFiles:
                 remarks.append(f"metadata {name!r}: bytes: left out")
             elif self._is_sized(column):
                 num_bytes = sum(group.column(index).total_uncompressed_size for index in leaves)
-                if num_bytes > _MAX_NESTED_BYTES * group.num_rows:
-                    reason = f"more than {_MAX_NESTED_BYTES:,} bytes a row: left out"
+                if num_bytes > MAX_NESTED_BYTES * group.num_rows:
+                    reason = f"more than {MAX_NESTED_BYTES:,} bytes a row: left out"
                     remarks.append(f"metadata {name!r}: {reason}")
                 else:
                     names[name] = None

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mrag_pipeline.corpus.formats.arrow_ipc import open_arrow
 from mrag_pipeline.corpus.formats.delimited import open_delimited
 from mrag_pipeline.corpus.formats.extraction import DOCUMENTS, MARKUP, PLAIN
 from mrag_pipeline.corpus.formats.file_request import FileRequest
@@ -43,6 +44,7 @@ class GeneratedCorpus:
 
 FILE_FORMATS: dict[str, FileFormat] = {
     "parquet": FileFormat((".parquet", ".pq", ".parq"), open_parquet),
+    "arrow": FileFormat((".arrow", ".feather", ".arrows"), open_arrow),
     "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json),
     "json": FileFormat((".json",), open_json),
     "csv": FileFormat((".csv", ".tsv"), open_delimited, is_untyped=True),
