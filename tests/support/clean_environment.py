@@ -88,8 +88,9 @@ class CleanEnvironment:
         return sum(path.stat().st_size for path in files) / 1e6
 
     def import_seconds(self, statement: str, cwd: Path, tries: int = 10) -> float:
-        """The least CPU time of a new process with the statement: other load moves it least."""
-        code = f"import time\n{statement}\nprint(time.process_time())"
+        """The least CPU time of the statement in a new process: other load moves it least."""
+        timed = f"{statement}\nprint(time.process_time() - started)"
+        code = f"import time\nstarted = time.process_time()\n{timed}"
         return min(float(self.python(code, cwd)) for _ in range(tries))
 
 

@@ -64,3 +64,15 @@ def test_the_costs_of_the_page() -> None:
     for name, strategy, *cells in rows:
         measured = FIGURES[name][strategy]
         assert cells == [f"{measured[label]:.1f}" for label in ("windows", "searches", "cpu ms")]
+
+
+def test_the_sizes_of_install() -> None:
+    """As `python benchmarks/install.py` has written them."""
+    figures = json.loads((ROOT / "benchmarks/figures/install.json").read_text())
+    _, rows = rows_of("docs/install.md", "| size | brings")
+    assert {size: cells for size, _, *cells in rows} == {
+        size: [f"{each['megabytes']:,} MB", str(each["distributions"])]
+        for size, each in figures.items()
+    }
+    page = (ROOT / "docs/install.md").read_text()
+    assert f"takes {figures['client']['import_s']} s of CPU" in page.replace("\n", " ")
