@@ -20,6 +20,7 @@
     |   |-- NewerFormat                   A newer mrag wrote it, in a format unknown here
     |   |-- StagingError                  Staged files are missing or damaged
     |   |-- VerifyFailed                  A loaded version differs from what was staged
+    |   |   `-- IndexDamaged              A part of the index cannot be read
     |   |-- GateClosed                    A complete version is worse than the live one
     |   |-- NoLiveVersion                 There is no version to search
     |   |-- LlmRefused                    The chat model returned no usable answer
@@ -172,6 +173,10 @@ class VerifyFailed(PermanentError):
     """A loaded version differs from what was staged."""
 
     exit_code = 6
+
+
+class IndexDamaged(VerifyFailed):
+    """A part of the index cannot be read."""
 
 
 class GateClosed(PermanentError):

@@ -18,20 +18,27 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
     Example: mrag repair
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.stages.versions.lookup import chosen_record
     from mrag_pipeline.stages.versions.repair import repair as repair_stage
 
     config = shared.load()
     with wiring.run_lock(config), closing(wiring.index(config)) as index:
-        record = chosen_record(index, version)
+        found = wiring.found_version(config, index, version)
+        record = found.record
+        if found.is_record_new:
+            index.discard_damaged_records()
+            index.write_record(record)
         staged = wiring.staged_version(config, record)
         done = run_work(lambda progress: repair_stage(record, staged, index, progress), shared.json)
+        if found.was_live:
+            index.activate(record.version)
     facts = {
         "version": record.version,
         "restored_rows": done.restored,
         "removed_rows": done.removed,
         "removed_documents": done.documents_removed,
         "recounted": done.recounted,
+        "record_made_anew": found.is_record_new,
+        "made_live_again": found.was_live,
     }
     if shared.json:
         print_json(facts)

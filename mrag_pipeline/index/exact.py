@@ -77,6 +77,7 @@ class ExactIndex(ExactVersions):
             is_shared=False,
             loads_at_once=1,
             searches_at_once=1,
+            searches_exactly=True,
             has_full_text=True,
         )
 
@@ -96,6 +97,25 @@ class ExactIndex(ExactVersions):
         Raises: PlanRefused if the collection belongs to the live version.
         """
         self.drop(collection.name)
+        return self._build(collection, tables, on_rows)
+
+    def rebuild(self, collection: CollectionSpec, tables: Iterable[pa.Table]) -> int:
+        """Builds a collection anew, also one of the live version."""
+        self._collections.pop(collection.name, None)
+        self._lexical.pop(collection.name, None)
+        return self._build(collection, tables, None)
+
+    def damage(self, collection: str) -> str | None:
+        """That a collection is lost; memory does not break."""
+        is_there = collection in self._collections or collection in self._lexical
+        return None if is_there else "it does not exist"
+
+    def _build(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None,
+    ) -> int:
         if collection.lexical is not None:
             self._lexical[collection.name] = LexicalTable(collection.lexical)
             for table in tables:
@@ -274,7 +294,7 @@ class ExactIndex(ExactVersions):
             raise PlanRefused(
                 f"{collection} belongs to the live version {version}",
                 "a version that is not live",
-                "publish another version first",
+                "publish another version first; what is damaged in this one, `mrag repair` mends",
             )
         self._collections.pop(collection, None)
         self._lexical.pop(collection, None)

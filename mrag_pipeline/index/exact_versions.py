@@ -32,6 +32,12 @@ class ExactVersions:
         records = map(VersionRecord.from_json, self._records.values())
         return sorted(records, key=lambda record: (record.created_at, record.version))
 
+    def discard_damaged_alias(self) -> None:
+        """Does nothing: memory does not break."""
+
+    def discard_damaged_records(self) -> None:
+        """Does nothing: memory does not break."""
+
     def drop_record(self, version: str) -> None:
         """Removes a version's record if there is one.
 

@@ -10,6 +10,7 @@ from mrag_pipeline.ports.index.capabilities import NO_LIMIT, HasCapabilities, In
 from mrag_pipeline.ports.index.collection_spec import CollectionKind, CollectionSpec
 from mrag_pipeline.ports.index.collections import Collections
 from mrag_pipeline.ports.index.combinations import (
+    AuditedVersion,
     BrowsedIndex,
     ComparableVersions,
     QueryIndex,
@@ -43,6 +44,7 @@ from mrag_pipeline.ports.work import Progress, WorkerPool
 __all__ = [
     "NO_LIMIT",
     "AnySearchRequest",
+    "AuditedVersion",
     "BrowsedIndex",
     "BulkFile",
     "BulkFiles",

@@ -146,6 +146,9 @@ class DeltaStaging(Staging, Protocol):
     def removed_sums(self) -> ImportanceSums | None:
         """What `write_removed_sums` stored, to the last bit; None if nothing is stored yet."""
 
+    def is_open(self) -> bool:
+        """Whether its documents are there still: then the sync is not finished."""
+
     def discard(self) -> None:
         """Removes the plan, the removals and the shards; the documents stay."""
 

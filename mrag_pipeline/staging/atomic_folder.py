@@ -184,6 +184,12 @@ class Folder:
             raise self._failed("write", path, error) from error
 
     def _failed(self, doing: str, path: str, error: OSError) -> StagingError:
+        if "is a directory" in str(error).lower():
+            return StagingError(
+                f"{self.describe(path)} is a folder",
+                "a file",
+                "move the folder away, then run the same command again",
+            )
         failure = self._place.failure(error)
         found = f"cannot {doing} {self.describe(path)}: {failure.found}"
         return StagingError(found, failure.expected, failure.fix or _RETRY)

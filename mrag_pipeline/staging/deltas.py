@@ -57,6 +57,11 @@ def delta_name(version: str, number: int) -> str:
 class DeltaFolders(ShardFolders):
     """The DeltaStaging port over a folder."""
 
+    _WITHOUT_PLAN = (
+        "restore it from a backup; without it nothing can be restored from staging: "
+        "`mrag export` and `mrag import` keep this version, `mrag ingest` builds a new one"
+    )
+
     def write_documents(self, documents: Sequence[Document]) -> Slice:
         """Stores documents to be embedded in a file named after its content's hash."""
         columns = [
@@ -107,6 +112,10 @@ class DeltaFolders(ShardFolders):
         """What `write_removed_sums` stored, to the last bit."""
         table = self._files.read_table(_REMOVED_SUMS)
         return None if table is None else tables.sums_of(table)
+
+    def is_open(self) -> bool:
+        """Whether its documents are there still: then the sync is not finished."""
+        return bool(self._folder.sizes("corpus"))
 
     def discard(self) -> None:
         """Removes the plan, the removals and the shards; the documents stay."""

@@ -56,6 +56,12 @@ def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
 class ShardFolders:
     """The Staging port over a folder. Safe to open in many processes at once."""
 
+    # What to do if the plan is damaged.
+    _WITHOUT_PLAN = (
+        "restore it from a backup; or delete it and run `mrag ingest` with the corpus as it was: "
+        "it plans again, and embeds nothing that is staged"
+    )
+
     def __init__(self, spec: StagingSpec, *below: str) -> None:
         """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
         self._folder = Folder(spec.uri, *below)
@@ -82,7 +88,11 @@ class ShardFolders:
             try:
                 self._manifest = Manifest.from_json(content.to_pybytes().decode())
             except (ValueError, KeyError, TypeError) as error:
-                raise self._files.damaged(_MANIFEST, str(error)) from error
+                raise StagingError(
+                    f"{self._folder.describe(_MANIFEST)} is missing or damaged: {error}",
+                    "the plan as it was written",
+                    self._WITHOUT_PLAN,
+                ) from error
         return self._manifest
 
     def write_manifest(self, manifest: Manifest) -> None:

@@ -31,6 +31,7 @@ from mrag_pipeline.query.rerank import Reranking, is_reranked
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.ingest.plan import Request
+from mrag_pipeline.stages.versions import lost_record
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.wiring.kept_encoder import kept_or
 
@@ -172,6 +173,18 @@ def staged_version(config: Config, record: VersionRecord) -> StagedVersion | Non
     """All staging of a version, including its syncs'; None if a part of it is missing."""
     base = staging(config, record.version)
     return StagedVersion.open(record, base, lambda number: delta(config, record.version, number))
+
+
+def found_version(
+    config: Config, index: VectorIndex, version: str | None
+) -> lost_record.FoundVersion:
+    """The version that a repair is of, its record made anew from staging if it is lost."""
+    return lost_record.found_version(
+        index,
+        version,
+        lambda name: staging(config, name),
+        lambda name, number: delta(config, name, number),
+    )
 
 
 def forget_staging(config: Config, version: str) -> None:

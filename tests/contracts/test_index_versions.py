@@ -10,7 +10,7 @@ import pytest
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import PlanRefused
-from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.ports import SearchRequest, VectorIndex
 from tests.support.fake_staging import a_card, table_of
 from tests.support.index_rows import (
     HEAD,
@@ -19,6 +19,7 @@ from tests.support.index_rows import (
     TEXTS,
     a_record,
     publish,
+    texts,
     vectors,
 )
 
@@ -118,3 +119,33 @@ def test_a_record_can_be_dropped(index: VectorIndex) -> None:
     with pytest.raises(PlanRefused, match="live"):
         index.drop_record(NEW)
     assert index.record(NEW) is not None
+
+
+# ------------------------------------------------------------------ damage
+def test_a_collection_that_can_be_used_has_no_damage(index: VectorIndex) -> None:
+    """One that is not there has."""
+    assert index.damage(TEXTS.name) is not None
+    publish(index, OLD)
+    assert index.damage(TEXTS.name) is None
+    index.discard_damaged_alias()
+    index.discard_damaged_records()
+    assert index.live() == OLD
+
+
+def test_a_lost_collection_of_the_live_version_is_built_anew(index: VectorIndex) -> None:
+    """Its rows are there at once, and the version stays live."""
+    publish(index, OLD)
+    assert index.damage(HEAD.name) is not None
+    assert index.rebuild(HEAD, [table_of([1, 2], vectors(2))]) == 2
+    assert index.damage(HEAD.name) is None
+    [hits] = index.search([SearchRequest(HEAD.name, vectors(2)[:1], 1)])
+    assert hits.ids.tolist() == [[1]]
+    assert index.rebuild(TEXTS, [texts(["a", "b"])]) == 2
+    assert (index.live(), index.count(TEXTS.name)) == (OLD, 2)
+
+
+def test_damaged_records_are_discarded_and_others_stay(index: VectorIndex) -> None:
+    """A record that can be read is none of them."""
+    index.write_record(a_record())
+    index.discard_damaged_records()
+    assert index.record(OLD) is not None

@@ -37,6 +37,7 @@ from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_s
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
 from mrag_pipeline.stages.versions.audit import Audit, audit
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.stages.versions.lost_record import found_version
 from mrag_pipeline.stages.versions.repair import Repaired, repair
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.staging.deltas import open_delta
@@ -286,6 +287,25 @@ def repaired(living: Living, with_staging: bool = True) -> Repaired:
     record = live_record(living.index)
     staged = _staged(living, record) if with_staging else None
     return repair(record, staged, living.index, living.progress)
+
+
+def repaired_as_command(living: Living) -> Repaired:
+    """What `mrag repair` does, also where the record or the alias is lost."""
+    spec = StagingSpec(uri=str(living.folder))
+    index = living.index
+    found = found_version(
+        index,
+        None,
+        lambda version: open_staging(spec, living.name, version),
+        lambda version, number: open_delta(spec, living.name, version, number),
+    )
+    if found.is_record_new:
+        index.discard_damaged_records()
+        index.write_record(found.record)
+    done = repair(found.record, _staged(living, found.record), index, living.progress)
+    if found.was_live:
+        index.activate(found.record.version)
+    return done
 
 
 def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:

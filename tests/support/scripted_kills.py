@@ -87,6 +87,10 @@ class Killable:
 
         return self._inner.load(collection, counted(), on_rows)
 
+    def rebuild(self, collection: CollectionSpec, tables: Iterable[pa.Table]) -> int:
+        self._switch.before(f"index: build {_plain(collection.name)} anew")
+        return self._inner.rebuild(collection, tables)
+
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
         self._switch.before(f"index: add rows to {_plain(collection.name)}")
         self._inner.upsert(collection, table)

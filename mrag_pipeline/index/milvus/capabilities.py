@@ -89,6 +89,7 @@ class MilvusRelease:
             max_string_bytes=MAX_VARCHAR_BYTES,
             max_hits=16_384,
             has_bulk_import=self.imports_files,
+            searches_exactly=spec.index_type.upper() == "FLAT",
             has_full_text=self.has_full_text,
             has_strong_reads=spec.consistency == "Strong",
         )

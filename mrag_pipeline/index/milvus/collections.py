@@ -12,7 +12,7 @@ from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.version import version_in
-from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.errors import IndexDamaged, NoLiveVersion, PlanRefused
 from mrag_pipeline.index.analyzer import check_analyzers
 from mrag_pipeline.index.milvus import lite, rows
 from mrag_pipeline.index.milvus.bulk_import import BulkImport
@@ -73,8 +73,50 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         Raises: PlanRefused if the collection belongs to the live version, or for rows that
         Milvus does not take.
         """
+        self.drop(collection.name)
+        return self._build(collection, tables, on_rows)
+
+    def rebuild(self, collection: CollectionSpec, tables: Iterable[pa.Table]) -> int:
+        """Builds a damaged collection anew, also one of the live version, which stays live."""
         name = collection.name
-        self.drop(name)
+        version = version_in(self._index, name)
+        is_live = version is not None and version == self.live()
+        with changing(self._path, name), translated(f"cannot drop {name}"):
+            self._forget(name)
+            if self._path is not None:
+                lite.remove_damaged(self._client, self._path, name, self._spec.timeout_s)
+            elif self._exists(name):
+                self._client.drop_collection(name, timeout=self._spec.timeout_s)
+        num_rows = self._build(collection, tables, None)
+        if is_live and collection.kind == "chunks":
+            self.activate(str(version))  # the alias went with the collection
+        return num_rows
+
+    def damage(self, collection: str) -> str | None:
+        """Why a collection cannot be used; every file of Lite's is read."""
+        try:
+            with translated(f"cannot look at {collection}"):
+                if not self._exists(collection):
+                    return "it does not exist"
+                if not self._is_indexed(collection):
+                    return "it has no index: building it was cut short, or its manifest is lost"
+            for _ in self.ids(collection):
+                pass
+        except NoLiveVersion:
+            return "it does not exist"
+        except (PlanRefused, IndexDamaged) as error:
+            if self._path is None:
+                raise  # what a server refuses may be whole
+            return error.found
+        return None
+
+    def _build(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None,
+    ) -> int:
+        name = collection.name
         with changing(self._path, name), translated(f"cannot load {name}"):
             self._client.create_collection(
                 name,
@@ -120,12 +162,10 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             raise PlanRefused(
                 f"{collection} belongs to the live version {version}",
                 "a version that is not live",
-                "publish another version first",
+                "publish another version first; what is damaged in this one, `mrag repair` mends",
             )
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
-            self._loaded.discard(collection)
-            self._vector_types.pop(collection, None)
-            self._has_proof.pop(collection, None)
+            self._forget(collection)
             if self._exists(collection):
                 if self._import is not None:
                     self._import.settle(collection)
@@ -134,6 +174,12 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                 lite.remove_leftover(self._path, collection)
 
     # -------------------------------------------------------------- inside
+    def _forget(self, collection: str) -> None:
+        """What is known of a collection, before another takes its name."""
+        self._loaded.discard(collection)
+        self._vector_types.pop(collection, None)
+        self._has_proof.pop(collection, None)
+
     def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
         with translated("cannot list collections"):
             existing = set(self._client.list_collections(timeout=self._spec.timeout_s))
@@ -174,7 +220,8 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         if collection.lexical is not None:
             self._client.insert(name, lexical_rows(batch, collection.lexical), timeout=timeout_s)
         else:
-            insert(self._client, name, batch, timeout_s, self._spec.vector_dtype)
+            has_defaults = self._release.has_defaults
+            insert(self._client, name, batch, timeout_s, self._spec.vector_dtype, has_defaults)
 
     def _build_index(self, collection: CollectionSpec) -> None:
         params = self._client.prepare_index_params()

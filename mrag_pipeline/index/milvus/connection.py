@@ -21,6 +21,7 @@ from mrag_pipeline import environment
 from mrag_pipeline.errors import (
     ConfigError,
     IndexBusy,
+    IndexDamaged,
     IndexUnavailable,
     MragError,
     NoLiveVersion,
@@ -98,7 +99,8 @@ def translated(doing: str) -> Iterator[None]:
     """Translates errors of Milvus and gRPC to ours; `doing` says what failed.
 
     Raises: IndexUnavailable; StorageFull; NoLiveVersion for a missing collection; ConfigError for
-        a refused token; PlanRefused for what Milvus will never accept.
+        a refused token; IndexDamaged for a file that cannot be read; PlanRefused for what Milvus
+        will never accept.
     """
     try:
         yield
@@ -124,6 +126,12 @@ def is_released(error: MilvusException) -> bool:
     return bool(error.code == _NOT_LOADED or "not loaded" in str(error.message).lower())
 
 
+_LITE_STUMBLED = 1  # what Lite says of an error that is none of its own, such as pyarrow's
+_SIGNS_OF_DAMAGE = (
+    *("parquet", "corrupt", "manifest.json", "expecting ", "not valid json"),
+    *("failed to read", "could only read", "thrift", "unexpected end", "no such file"),
+)
+_REPAIR = "run `mrag audit`; `mrag repair` builds what is damaged anew from staging"
 _RETRY = "check that Milvus is up (`mrag doctor`), then run the same command again"
 
 
@@ -139,8 +147,13 @@ def _translate(doing: str, error: MilvusException) -> MragError:
         )
     if error.code == COLLECTION_NOT_FOUND or "can't find collection" in lowered:
         return NoLiveVersion(
-            failure, "a loaded version", "run `mrag status`; `mrag ingest` builds what is missing"
+            failure,
+            "a loaded version",
+            "run `mrag status`; `mrag repair` builds a lost part of the live version anew",
         )
+    stumbled = error.code == _LITE_STUMBLED and any(sign in lowered for sign in _SIGNS_OF_DAMAGE)
+    if stumbled or "schema file" in lowered:
+        return IndexDamaged(failure, "a file as Milvus Lite wrote it", _REPAIR)
     unreached = error.code == _CONNECT_FAILED or isinstance(error.code, grpc.StatusCode)
     # While a server shuts down, it answers that its own parts are not available.
     unreached = unreached or "find no available" in lowered or "not healthy" in lowered

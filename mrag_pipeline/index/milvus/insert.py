@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
 from mrag_pipeline.domain.precision import pack
+from mrag_pipeline.domain.proofs import PROOF
 from mrag_pipeline.index.milvus import pymilvus_private, rows
 from mrag_pipeline.index.milvus.pymilvus_private import Messages
 from mrag_pipeline.index.milvus.schema import VECTOR_TYPES
@@ -36,14 +37,19 @@ _TYPES = {
     "text": (DataType.VARCHAR, "string_data"),
     "metadata": (DataType.JSON, "json_data"),
     "fingerprint": (DataType.VARCHAR, "string_data"),
-    "proof": (DataType.VARCHAR, "string_data"),
+    PROOF: (DataType.VARCHAR, "string_data"),
 }
 _PACKED = b"\x0a"  # field 1, length-delimited: FloatArray's and LongArray's `data`
 
 
-def insert_message(collection: str, table: pa.Table, dtype: VectorType, messages: Messages) -> Any:
+def insert_message(
+    collection: str, table: pa.Table, dtype: VectorType, messages: Messages, has_defaults: bool
+) -> Any:
     """The insert request of the table's N rows; `dtype` is the collection's, NaN is not checked.
 
+    Args:
+        has_defaults: whether the field of proofs has a default value: then a server wants to
+            know of each row that it has a value of its own.
     Raises: BadVectors for a number that the type cannot hold.
     """
     message = messages.milvus.InsertRequest(collection_name=collection, num_rows=table.num_rows)
@@ -64,6 +70,8 @@ def insert_message(collection: str, table: pa.Table, dtype: VectorType, messages
         if name == "metadata":
             values = [_unescaped(text).encode() for text in values]
         getattr(field.scalars, list_name).data.extend(values)
+        if name == PROOF and has_defaults:
+            field.valid_data.extend([True] * table.num_rows)
     return message
 
 
@@ -73,6 +81,7 @@ def insert(
     table: pa.Table,
     timeout_s: float,
     dtype: VectorType = "float32",
+    has_defaults: bool = True,
 ) -> None:
     """Sends the table's rows; pymilvus retries until the timeout."""
     messages = pymilvus_private.MESSAGES
@@ -85,7 +94,7 @@ def insert(
         collection,
         [],
         schema={"fields": []},
-        insert_param=insert_message(collection, table, dtype, messages),
+        insert_param=insert_message(collection, table, dtype, messages, has_defaults),
         timeout=timeout_s,
         context=pymilvus_private.call_context_of(client),
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mrag_pipeline.errors import ConfigError, PlanRefused
 from mrag_pipeline.ports import CollectionSpec
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 _SERVER_SCHEMES = ("http://", "https://", "tcp://", "unix:")
 _BYTES_PER_NUMBER = 9.0  # measured: a float32 in the data file and in the FLAT index's
@@ -68,3 +74,23 @@ def remove_leftover(path: Path, collection: str) -> None:
     folder = path / "collections" / collection
     if folder.is_dir() and not (folder / "schema.json").exists():
         shutil.rmtree(folder)
+
+
+def remove_damaged(client: MilvusClient, path: Path, collection: str, timeout_s: float) -> None:
+    """Removes a collection whatever state its files are in; one that is not there stays so."""
+    from pymilvus import MilvusException
+
+    with suppress(MilvusException):  # Lite stumbles over the very files that are to go
+        client.drop_collection(collection, timeout=timeout_s)
+    folder = path / "collections" / collection
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def remove_damaged_aliases(path: Path) -> None:
+    """Removes the file of all aliases if it is no JSON object of them."""
+    file = path / "aliases.json"
+    with suppress(FileNotFoundError, ValueError):
+        if isinstance(json.loads(file.read_text("utf-8")), dict):
+            return
+    file.unlink(missing_ok=True)

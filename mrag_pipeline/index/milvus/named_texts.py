@@ -84,6 +84,10 @@ class NamedTexts:
         self.open()
         return list(read())
 
+    def forget(self) -> None:
+        """The collection was dropped: the next write creates it again."""
+        self._ready = False
+
     def flush(self) -> None:
         """Returns when everything written is on disk."""
         with translated(f"cannot write to {self.collection}"):

@@ -30,7 +30,8 @@ class RecordStore:
     """Stores the version records of one index."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, index: str) -> None:
-        self._parts = NamedTexts(client, spec, f"{index}_records")
+        self.collection = f"{index}_records"
+        self._parts = NamedTexts(client, spec, self.collection)
 
     def write(self, record: VersionRecord) -> None:
         """Stores the record, replacing an earlier one of its version whole."""
@@ -57,17 +58,21 @@ class RecordStore:
             stored_pointer = self._parts.payloads([version]).get(version)
             if stored_pointer is None:
                 return None
-            pointer = json.loads(stored_pointer)
-            names = [_piece(version, pointer["digest"], i) for i in range(pointer["parts"])]
+            digest, num_parts = _pointed_to(stored_pointer)
+            names = [_piece(version, digest, i) for i in range(num_parts)]
             pieces = self._parts.payloads(names)
             text = "".join(pieces.get(name, "") for name in names)
-            if _digest(text) == pointer["digest"]:
+            if _digest(text) == digest:
                 return VersionRecord.from_json(text)
         raise VerifyFailed(
             f"the record of {version} in {self._parts.collection} is damaged",
-            f"{len(names)} pieces with digest {pointer['digest']}",
-            "run `mrag ingest` again: it writes the record again",
+            "the record as it was written",
+            "run `mrag repair`: it makes the record anew from staging",
         )
+
+    def forget(self) -> None:
+        """The collection was dropped."""
+        self._parts.forget()
 
     def drop(self, version: str) -> None:
         """Removes the record, its pointer first, so that no reader sees a part of it."""
@@ -97,6 +102,15 @@ class RecordStore:
 
 def _piece(version: str, digest: str, number: int) -> str:
     return f"{version}/{digest}/{number:04d}"
+
+
+def _pointed_to(stored: str) -> tuple[str, int]:
+    """A pointer's digest and number of pieces; no digest if it is damaged."""
+    try:
+        pointer = json.loads(stored)
+        return str(pointer["digest"]), int(pointer["parts"])
+    except (ValueError, KeyError, TypeError):
+        return "", 0
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pymilvus import MilvusException
 
 from mrag_pipeline.domain.version import chunks_collection, live_alias, version_in
-from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.errors import IndexDamaged, PlanRefused, VerifyFailed
+from mrag_pipeline.index.milvus import lite
 from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.database import MilvusDatabase
 from mrag_pipeline.index.milvus.records import RecordStore
@@ -47,6 +48,25 @@ class MilvusVersions(MilvusDatabase):
             is_new = self._alias_target() is None
             flip = self._client.create_alias if is_new else self._client.alter_alias
             flip(collection, alias, timeout=self._spec.timeout_s)
+
+    def discard_damaged_alias(self) -> None:
+        """Removes Lite's file of all aliases if it is no JSON: until then Lite reads nothing."""
+        if self._path is not None:
+            lite.remove_damaged_aliases(self._path)
+
+    def discard_damaged_records(self) -> None:
+        """Removes the collection of records if it cannot be read."""
+        name = self._records.collection
+        try:
+            self._records.all()
+        except IndexDamaged:
+            if self._path is None:
+                raise
+            with translated(f"cannot drop {name}"):
+                lite.remove_damaged(self._client, self._path, name, self._spec.timeout_s)
+            self._records.forget()
+        except VerifyFailed:
+            return  # a single record: writing it replaces it
 
     def drop_record(self, version: str) -> None:
         """Removes a version's record if there is one.

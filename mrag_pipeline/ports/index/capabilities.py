@@ -28,6 +28,7 @@ class IndexCapabilities:
     max_string_bytes: int = NO_LIMIT  # of one text, title or id
     max_hits: int = NO_LIMIT  # of one ranking
     has_bulk_import: bool = False  # the server fetches files by itself
+    searches_exactly: bool = False  # whether a search compares its vector with every row
     has_full_text: bool = False
     has_strong_reads: bool = True  # a read sees every write that had ended before, of any process
 

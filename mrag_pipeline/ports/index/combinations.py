@@ -22,7 +22,7 @@ class ServedIndex(BrowsedIndex, Versions, Protocol):
     """What a service needs: queries, documents, and which version is live."""
 
 
-class VersionBuilds(Collections, Versions, Protocol):
+class VersionBuilds(Collections, Rows, RowChanges, Versions, Protocol):
     """What building, importing and dropping whole versions needs."""
 
 
@@ -30,11 +30,15 @@ class ReadableVersion(Rows, ChunkLookup, Protocol):
     """What reading a whole version needs: its vectors and its texts."""
 
 
+class AuditedVersion(ReadableVersion, Searches, Protocol):
+    """What checking a version needs: its rows, and whether searches find them."""
+
+
 class ComparableVersions(ReadableVersion, Versions, Protocol):
     """What comparing two versions needs: which are there, and their texts."""
 
 
-class VersionRows(Rows, ChunkLookup, RowChanges, Versions, Protocol):
+class VersionRows(Rows, ChunkLookup, Searches, RowChanges, Versions, Protocol):
     """What changing rows inside a version needs: a sync, a repair."""
 
 

@@ -5,7 +5,7 @@ Shape legend: D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,6 +94,12 @@ class Rows(DocumentRows, Protocol):
     def count(self, collection: str) -> int:
         """Number of rows; 0 if there is no such collection."""
 
+    def damage(self, collection: str) -> str | None:
+        """Why a collection cannot be used: it is lost, or it cannot be read. None: it can.
+
+        Raises: IndexUnavailable where it may be whole, and the server does not answer.
+        """
+
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once, in blocks of bounded size, none empty; any order."""
 
@@ -114,7 +120,7 @@ class Rows(DocumentRows, Protocol):
 
 
 class RowChanges(Protocol):
-    """Adding and removing single rows of loaded collections."""
+    """Adding and removing single rows of loaded collections, and building a damaged one anew."""
 
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
         """Adds rows to a loaded collection; a row whose id exists is replaced.
@@ -124,6 +130,12 @@ class RowChanges(Protocol):
 
     def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
         """Writes the words of these chunks into a lexical collection; one there is replaced."""
+
+    def rebuild(self, collection: CollectionSpec, tables: Iterable[pa.Table]) -> int:
+        """Builds a collection that is damaged anew, also one of the live version, which stays live.
+
+        Readers fail until it is built. Returns: its rows.
+        """
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
         """Removes the rows that exist; when this returns, no later read sees them."""

@@ -18,7 +18,10 @@ class Versions(Protocol):
         """One line for people: which store, and where it is."""
 
     def live(self) -> str | None:
-        """The live version's name."""
+        """The live version's name.
+
+        Raises: IndexDamaged if the alias cannot be read.
+        """
 
     def activate(self, version: str) -> None:
         """Makes a version live: one atomic flip of one alias.
@@ -30,10 +33,19 @@ class Versions(Protocol):
         """Stores a version's record, replacing an earlier one whole."""
 
     def record(self, version: str) -> VersionRecord | None:
-        """A version's record."""
+        """A version's record.
+
+        Raises: VerifyFailed if it is damaged.
+        """
 
     def records(self) -> list[VersionRecord]:
         """All records, oldest first."""
+
+    def discard_damaged_alias(self) -> None:
+        """Removes an alias that cannot be read, so that a version can be made live again."""
+
+    def discard_damaged_records(self) -> None:
+        """Removes all records if they cannot be read, so that one can be written again."""
 
     def drop_record(self, version: str) -> None:
         """Removes a version's record if there is one.

@@ -89,6 +89,12 @@ TABLE: Mapping[type[MragError], ProblemKind] = {
     ),
     errors.NotReady: ProblemKind(503, "Not ready", "starting, or no version can be searched"),
     errors.NoLiveVersion: ProblemKind(503, "No live version", "nothing was ingested yet"),
+    errors.IndexDamaged: ProblemKind(
+        503,
+        "The index is damaged",
+        "a file of it cannot be read: `mrag audit` names it",
+        "a part of it cannot be read",
+    ),
     errors.FingerprintMismatch: ProblemKind(
         503,
         "Another encoder's version",

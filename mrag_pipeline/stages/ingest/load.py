@@ -58,6 +58,7 @@ def load(
         manifest.index, manifest.version, manifest.encoder, manifest.lexical
     )
     synced = _was_synced(manifest, index)
+    is_live = index.live() == manifest.version
     progress.phase("load", num_chunks * len(collections), "rows")
     reporting = Lock()
 
@@ -76,7 +77,12 @@ def load(
                 raise _Stopped
             advance(rows)
 
-        num_rows = index.load(collection, _tables(manifest, staging, number), on_rows)
+        tables = _tables(manifest, staging, number)
+        if is_live and index.damage(collection.name) is not None:
+            num_rows = index.rebuild(collection, tables)  # no reader can use it
+            on_rows(num_rows)
+        else:
+            num_rows = index.load(collection, tables, on_rows)
         if num_rows != num_chunks:
             raise VerifyFailed(
                 f"{collection.name} holds {num_rows} rows after loading",
@@ -156,6 +162,10 @@ def _run_together(
 def _was_synced(manifest: Manifest, index: Versions) -> bool:
     """Whether syncs have changed the version's collections since they were built."""
     record = index.record(manifest.version)
+    if record is None and index.live() == manifest.version:
+        raise VerifyFailed(
+            f"{manifest.version} is live, and its record is lost", "its record", "run `mrag repair`"
+        )
     if record is None or not (record.syncs or record.pending):
         return False
     if index.live() == manifest.version:
@@ -163,7 +173,8 @@ def _was_synced(manifest: Manifest, index: Versions) -> bool:
             f"version {manifest.version} is live, and {record.syncs} syncs have changed it since "
             "this corpus was ingested",
             "a corpus that differs from the version's first one, or a sync",
-            "run `mrag sync`: it brings the live version to the corpus as it is now",
+            "run `mrag sync`: it brings the live version to the corpus as it is now; "
+            "`mrag repair` mends what is damaged",
         )
     return True
 

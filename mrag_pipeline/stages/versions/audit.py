@@ -6,16 +6,18 @@ Shape legend: N chunks, H heads, D head dimension.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.sampling import damaged_share_below, sampled
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import VersionRecord, head_collection
 from mrag_pipeline.errors import MragError
-from mrag_pipeline.ports import Progress, ReadableVersion, Rows
+from mrag_pipeline.ports import AuditedVersion, Progress, Rows
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
+from mrag_pipeline.stages.versions.search_check import unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
@@ -58,31 +60,40 @@ class Audit:
 def audit(
     record: VersionRecord,
     staged: StagedVersion | None,
-    index: ReadableVersion,
+    index: AuditedVersion,
     progress: Progress,
 ) -> Audit:
     """Every row is what was written, every chunk in every head, counts and importance as recorded.
 
     Chunks that no proof is stored for are compared with staging, if it is here.
     """
+    damaged_collections, findings = _damage(record, index)
     chunks_collection = record.chunks_collection()
-    chunk_ids, findings = _ids(index, chunks_collection)
+    is_readable = chunks_collection not in damaged_collections
+    chunk_ids = np.zeros(0, np.int64)
+    if is_readable:
+        chunk_ids, repeated = _ids(index, chunks_collection)
+        findings += repeated + _counts(record, chunk_ids) + _documents(record, index, chunk_ids)
     progress.phase("audit", len(chunk_ids), "chunks")
-    findings += _counts(record, chunk_ids) + _documents(record, index, chunk_ids)
     for collection in record.collections()[:-1]:
+        if not is_readable or collection in damaged_collections:
+            continue
         ids, repeated = _ids(index, collection)
         findings += repeated
         findings += _finding(collection, "chunks that it lacks", np.setdiff1d(chunk_ids, ids))
         findings += _finding(collection, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
-    checked = _checked(record, index, chunk_ids, staged, progress)
+    checked = _checked(record, index, chunk_ids, staged, progress, damaged_collections)
     checked.missing.clear()  # found above, by the ids
     findings += _row_findings(record, checked)
+    findings += _search_findings(record, index, chunk_ids, damaged_collections)
     findings += [
         Finding(str(head), "importance sums that are not its vectors'", 1)
         for head, matches in zip(
             record.encoder.heads, matching_heads(record.sums, checked.sums), strict=True
         )
-        if not matches
+        if is_readable
+        and not matches
+        and head_collection(record.index, record.version, head) not in damaged_collections
     ]
     progress.finish()
     shards, damaged = (0, []) if staged is None else _staging(record, staged, chunk_ids)
@@ -99,19 +110,25 @@ def audit(
 
 
 def audit_sample(
-    record: VersionRecord, index: ReadableVersion, size: int, seed: int, progress: Progress
+    record: VersionRecord, index: AuditedVersion, size: int, seed: int, progress: Progress
 ) -> Audit:
     """As `audit`, of so many chunks drawn at random; staging and importance are not looked at."""
-    chunk_ids, findings = _ids(index, record.chunks_collection())
-    findings += _counts(record, chunk_ids)
+    damaged_collections, findings = _damage(record, index)
+    chunk_ids = np.zeros(0, np.int64)
+    if record.chunks_collection() not in damaged_collections:
+        chunk_ids, repeated = _ids(index, record.chunks_collection())
+        findings += repeated + _counts(record, chunk_ids)
     sample = sampled(chunk_ids, size, seed)
     progress.phase("audit", len(sample), "chunks")
     for collection in record.collections()[:-1]:
+        if collection in damaged_collections:
+            continue
         num_rows = index.count(collection)
         if num_rows != len(chunk_ids):
             findings.append(Finding(collection, f"rows, for {len(chunk_ids):,} chunks", num_rows))
-    checked = _checked(record, index, sample, None, progress)
+    checked = _checked(record, index, sample, None, progress, damaged_collections)
     findings += _row_findings(record, checked)
+    findings += _search_findings(record, index, sample, damaged_collections)
     progress.finish()
     return Audit(
         record.version,
@@ -125,17 +142,28 @@ def audit_sample(
     )
 
 
+def _damage(record: VersionRecord, index: Rows) -> tuple[list[str], list[Finding]]:
+    """The collections that cannot be used, and that as findings."""
+    found = {name: index.damage(name) for name in record.collections()}
+    damaged = {name: why for name, why in found.items() if why is not None}
+    findings = [
+        Finding(name, f"collection that is lost or damaged: {why}", 1)
+        for name, why in damaged.items()
+    ]
+    return list(damaged), findings
+
+
 def _checked(
     record: VersionRecord,
-    index: ReadableVersion,
+    index: AuditedVersion,
     ids: NDArray[np.int64],
     staged: StagedVersion | None,
     progress: Progress,
+    damaged_collections: Collection[str],
 ) -> CheckedRows:
     checked = CheckedRows.nothing(record)
-    absent = [name for name in record.collections() if not index.count(name)]
     for block in blocks(ids):
-        check_rows(checked, record, index, block, staged, absent)
+        check_rows(checked, record, index, block, staged, damaged_collections)
         progress.advance(len(block))
     return checked
 
@@ -153,6 +181,20 @@ def _row_findings(record: VersionRecord, checked: CheckedRows) -> list[Finding]:
             bad = np.array(checked.bad_proofs, np.int64)
             findings += _finding(collection, "proofs that cannot be read", bad)
     return findings
+
+
+def _search_findings(
+    record: VersionRecord,
+    index: AuditedVersion,
+    ids: NDArray[np.int64],
+    damaged_collections: Collection[str],
+) -> list[Finding]:
+    lost = unsearchable(record, index, ids, damaged_collections)
+    return [
+        finding
+        for collection in lost
+        for finding in _listed(collection, "vectors that a search does not find", lost)
+    ]
 
 
 def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding]:
@@ -192,7 +234,8 @@ def _staging(
                 staging.head(shard, head)
             shards += 1
         except MragError as error:
-            findings.append(Finding(f"staging {name}", error.found, 1))
+            what = f"shard that cannot be read: {error.found}"
+            findings.append(Finding(f"staging {name}", what, 1))
     if not findings and not record.pending:
         staged_ids = staged.chunk_ids()
         findings += _finding(
@@ -205,8 +248,6 @@ def _staging(
 
 
 def _ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], list[Finding]]:
-    if not index.count(collection):  # the collection may be missing
-        return np.zeros(0, np.int64), []
     ids, counts = counted_ids(index, collection)
     return ids, _finding(collection, "ids that are there twice", ids[counts > 1])
 

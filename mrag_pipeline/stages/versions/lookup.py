@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import NoLiveVersion, PlanRefused
+from mrag_pipeline.errors import NoLiveVersion, PlanRefused, VerifyFailed
 from mrag_pipeline.ports import Versions
+
+_REPAIR = "run `mrag repair`"
 
 
 def live_record(index: Versions) -> VersionRecord:
     """The record of the live version.
 
-    Raises: NoLiveVersion.
+    Raises: NoLiveVersion; VerifyFailed if its record or its alias is lost or damaged.
     """
     version = index.live()
+    if version is None and (lost := lost_live_version(index)) is not None:
+        raise VerifyFailed(
+            f"the alias that makes {lost} live is lost", "an alias on its chunks", _REPAIR
+        )
     record = index.record(version) if version is not None else None
+    if record is None and version is not None:
+        raise VerifyFailed(f"{version} is live, and its record is lost", "its record", _REPAIR)
     if record is None:
         raise NoLiveVersion(
             f"no live version in {index.describe()}",
@@ -21,6 +29,19 @@ def live_record(index: Versions) -> VersionRecord:
             "run `mrag ingest`, or name another index with --index",
         )
     return record
+
+
+def lost_live_version(index: Versions) -> str | None:
+    """The version that was live, by the records of an index whose alias is lost.
+
+    None if no record says so, or several do.
+    """
+    names = [
+        record.version
+        for record in index.records()
+        if record.published_at and not record.replaced_at
+    ]
+    return names[0] if len(names) == 1 else None
 
 
 def named_record(index: Versions, version: str) -> VersionRecord:

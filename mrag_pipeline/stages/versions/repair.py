@@ -7,6 +7,7 @@ sync adds it again. Running it again after a kill gives the same result.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,12 @@ from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, row_hash
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
+from mrag_pipeline.stages.versions.search_check import unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
     chunk_of,
@@ -54,8 +56,11 @@ def repair(
 ) -> Repaired:
     """Every chunk in every head with a usable vector; counts and importance match the rows.
 
-    Raises: PlanRefused while a sync is unfinished; StagingError if staging is here and damaged;
-        IndexBusy, IndexUnavailable.
+    Collections that are lost or cannot be read are built anew from staging; readers fail on them
+    before and meanwhile, on nothing else.
+    Raises: PlanRefused while a sync is unfinished; VerifyFailed for a collection that is lost
+        where staging is not here; StagingError if what a sync removed cannot be read; IndexBusy,
+        IndexUnavailable.
     """
     if record.pending:
         raise PlanRefused(
@@ -66,8 +71,11 @@ def repair(
     *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
     heads = voters[: len(record.encoder.heads)]
     progress.phase("repair", len(voters) + 1, "collections")
-    wanted = ids_in(index, chunks.name) if staged is None else staged.chunk_ids()
-    restored = removed = 0
+    if staged is None:
+        _check_readable(record, index, chunks)
+    wanted = _wanted(index, chunks, staged)
+    restored = _rebuild(record, index, (*voters, chunks), staged, wanted)
+    removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
         restored += _restore(index, collection, staged, head, wanted)
         progress.advance(1)
@@ -92,6 +100,59 @@ def repair(
     progress.finish()
     log.info("version_repaired version=%s rows=%d removed=%d", record.version, restored, removed)
     return Repaired(after, restored, removed, num_documents, recounted)
+
+
+def _rebuild(
+    record: VersionRecord,
+    index: VersionRows,
+    collections: Sequence[CollectionSpec],
+    staged: StagedVersion | None,
+    wanted: NDArray[np.int64],
+) -> int:
+    """Builds what is lost, cannot be read or is searched wrongly anew; returns how many rows.
+
+    Raises: VerifyFailed if something is, and staging is not here.
+    """
+    damaged = [spec.name for spec in collections if index.damage(spec.name) is not None]
+    misled = unsearchable(record, index, wanted, damaged)
+    num_rows = 0
+    for number, collection in enumerate(collections):
+        why = index.damage(collection.name)
+        if why is None and staged is not None and collection.name in misled:
+            why = "its searches do not find what it stores"
+        if why is None:
+            continue
+        if staged is None:
+            raise _not_here(record, f"{collection.name}: {why}")
+        heads = record.encoder.heads
+        head = heads[number] if number < len(heads) else None
+        log.warning("collection_rebuilt name=%s why=%s", collection.name, why)
+        num_rows += index.rebuild(collection, staged.tables(head, wanted))
+    return num_rows
+
+
+def _wanted(index: Rows, chunks: CollectionSpec, staged: StagedVersion | None) -> NDArray[np.int64]:
+    """The chunks that the version should have: staging knows, unless a shard cannot be read."""
+    if staged is None:
+        return ids_in(index, chunks.name)
+    if staged.is_whole() or index.damage(chunks.name) is not None:
+        return staged.chunk_ids()
+    return np.union1d(staged.chunk_ids(), ids_in(index, chunks.name))
+
+
+def _check_readable(record: VersionRecord, index: Rows, chunks: CollectionSpec) -> None:
+    why = index.damage(chunks.name)
+    if why is not None:
+        raise _not_here(record, f"{chunks.name}: {why}")
+
+
+def _not_here(record: VersionRecord, found: str) -> VerifyFailed:
+    return VerifyFailed(
+        found,
+        f"the collection, or the staging of {record.version} to build it anew from",
+        "restore the staging folder; or run `mrag ingest`, which embeds the corpus again, and "
+        "then `mrag repair` if it says so",
+    )
 
 
 def _restore(

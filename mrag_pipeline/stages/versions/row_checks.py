@@ -7,7 +7,7 @@ Shape legend: N chunks, H heads, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,7 +63,7 @@ def check_rows(
     index: ReadableVersion,
     ids: Sequence[int],
     staged: StagedVersion | None,
-    unreadable: Sequence[str] = (),
+    unreadable: Collection[str] = (),
 ) -> None:
     """Adds what is found of these chunks: the chunks row, every head's vector, the words.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,14 +22,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+log = logging.getLogger(__name__)
+
+
 @dataclass(slots=True)
 class StagedVersion:
-    """Where each chunk of a version is staged; the newest wins."""
+    """Where each chunk of a version is staged; the newest wins.
+
+    Shards that cannot be read are passed over: the others restore what is theirs.
+    """
 
     base: Staging
     deltas: list[DeltaStaging]
     _staged_in: dict[int, tuple[Staging, int]] = field(default_factory=dict)
     _proofs: dict[int, str] | None = None
+    _num_unreadable: int = 0  # shards whose chunks are not known
 
     @classmethod
     def open(
@@ -55,16 +63,24 @@ class StagedVersion:
                 yield f"{staging.describe()} shard {shard.index}", shard.index, staging
 
     def chunk_ids(self) -> NDArray[np.int64]:
-        """The ids that the version should have, sorted.
+        """The ids that the version should have, sorted: those of all shards that can be read.
 
-        Raises: StagingError if a file is missing or damaged.
+        Raises: StagingError if what a sync removed cannot be read.
         """
         return np.array(sorted(self._locate()), np.int64)
+
+    def is_whole(self) -> bool:
+        """Whether the chunks of every shard are known.
+
+        Raises: StagingError if what a sync removed cannot be read.
+        """
+        self._locate()
+        return not self._num_unreadable
 
     def tables(self, head: Head | None, ids: NDArray[np.int64]) -> Iterator[pa.Table]:
         """The rows of these chunks, of one head or (None) of the chunks collection.
 
-        Raises: StagingError if a file is missing or damaged.
+        Raises: StagingError if what a sync removed cannot be read.
         """
         wanted: dict[tuple[int, int], tuple[Staging, list[int]]] = {}
         for chunk_id in ids.tolist():
@@ -72,7 +88,11 @@ class StagedVersion:
                 staging, shard = self._staged_in[chunk_id]
                 wanted.setdefault((id(staging), shard), (staging, []))[1].append(chunk_id)
         for (_, shard), (staging, chunk_ids) in wanted.items():
-            table = staging.chunks(shard) if head is None else staging.head(shard, head)
+            try:
+                table = staging.chunks(shard) if head is None else staging.head(shard, head)
+            except StagingError as error:
+                log.warning("staged_shard_unreadable shard=%d why=%s", shard, error.found)
+                continue
             mask = np.isin(table.column("chunk_id").to_numpy(), chunk_ids)
             yield table.take(np.flatnonzero(mask))
 
@@ -83,10 +103,7 @@ class StagedVersion:
         """
         if self._proofs is None:
             self._proofs = {}
-            try:
-                located = self._locate()
-            except StagingError:
-                return self._proofs
+            located = self._locate()
             for place in set(located.values()):
                 try:
                     proofs = _shard_proofs(*place)
@@ -99,6 +116,19 @@ class StagedVersion:
                 }
         return self._proofs
 
+    def _ids(self, staging: Staging, shard: int) -> list[int]:
+        """The shard's chunks, from whichever of its files can be read."""
+        try:
+            ids: list[int] = staging.chunk_ids(shard).tolist()
+        except StagingError:
+            try:
+                ids = staging.chunks(shard)["chunk_id"].to_pylist()
+            except StagingError as error:
+                log.warning("staged_shard_unreadable shard=%d why=%s", shard, error.found)
+                self._num_unreadable += 1
+                return []
+        return ids
+
     def _locate(self) -> dict[int, tuple[Staging, int]]:
         if not self._staged_in:
             for staging in (self.base, *self.deltas):
@@ -107,7 +137,7 @@ class StagedVersion:
                         self._staged_in.pop(mark.id, None)
                 manifest = staging.manifest()
                 for shard in manifest.shards if manifest is not None else ():
-                    for chunk_id in staging.chunk_ids(shard.index).tolist():
+                    for chunk_id in self._ids(staging, shard.index):
                         self._staged_in[chunk_id] = (staging, shard.index)
         return self._staged_in
 

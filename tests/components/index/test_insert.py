@@ -31,7 +31,7 @@ HALVES: list[VectorType] = ["float16", "bfloat16"]
 def insert_message(name: str, table: pa.Table, dtype: VectorType = "float32") -> Any:
     messages = pymilvus_private.MESSAGES
     assert messages is not None
-    return inserts.insert_message(name, table, dtype, messages)
+    return inserts.insert_message(name, table, dtype, messages, True)
 
 
 def by_pymilvus(
@@ -75,7 +75,7 @@ def test_a_heads_rows_are_those_of_pymilvus(num_rows: int) -> None:
 def test_chunks_are_those_of_pymilvus() -> None:
     """Every field, whatever the texts hold; JSON as the same value."""
     metadata = ['{"by": "Zoë 𝄞", "year": 2024}', *["{}"] * (len(HOSTILE) - 1)]
-    table = texts(HOSTILE, text=HOSTILE, title=HOSTILE, metadata=metadata)
+    table = rows.with_proofs(texts(HOSTILE, text=HOSTILE, title=HOSTILE, metadata=metadata), True)
     ours, theirs = said(insert_message(TEXTS.name, table)), by_pymilvus(TEXTS, table)
     mine = ours["fieldsData"].pop("metadata")  # type: ignore[attr-defined]
     other = theirs["fieldsData"].pop("metadata")  # type: ignore[attr-defined]

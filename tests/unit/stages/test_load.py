@@ -26,6 +26,7 @@ from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import verify
 from tests.support.builds import Build, RecordingProgress, a_document
+from tests.support.index_rows import a_record
 
 DOCUMENTS = [
     *(a_document(i) for i in range(12)),
@@ -268,6 +269,7 @@ def test_the_live_version_is_never_rebuilt_under_its_readers(
     manifest = build[1]
     index = ScriptedIndex()
     run_load(build, index)
+    index.write_record(a_record(manifest.version))
     index.activate(manifest.version)
     collection = index._collections[names(build)[0]]
     index._collections[names(build)[0]] = dataclasses.replace(
