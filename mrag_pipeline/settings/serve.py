@@ -13,6 +13,7 @@ class ServeSpec:
 
     host: str = "127.0.0.1"  # any but loopback needs API keys
     port: PositiveCount = 8000
+    hosts: tuple[str, ...] = ()  # names that requests may call a service with keys by; (): any
     # Replicas of each deployment; the encoder's grow with load up to the maximum.
     api_replicas: PositiveCount = 1
     encoder_replicas: PositiveCount = 1

@@ -308,8 +308,12 @@ class IndexState(Schema):
     index: str
     version: str
     created: str
-    num_documents: int
-    num_chunks: int
+    num_documents: int | None = Field(
+        default=None, description="Of all tenants; null for a key that is bound to one."
+    )
+    num_chunks: int | None = Field(
+        default=None, description="Of all tenants; null for a key that is bound to one."
+    )
     model: str
     heads: list[HeadState]
     strategies: dict[str, str] = Field(description="Each strategy's name and what it does.")

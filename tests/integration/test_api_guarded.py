@@ -18,10 +18,12 @@ from mrag_pipeline.serving.security.security_headers import HEADERS
 from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.serving.telemetry.request_log import LOGGER
 from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.living_index import Living
 from tests.support.query_service import QUERY, TENANTS, a_backend, a_client, a_living, found
 from tests.support.telemetry_readers import heard, lines, samples, value
 
+_COUNTS = ("num_documents", "num_chunks")
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 KEYS = Keys(
     [
@@ -89,6 +91,18 @@ def test_every_other_route_is_open_by_intention(living: Living) -> None:
     closed = {(path.replace("/1", "/{chunk_id}"), method.lower()) for method, path, _ in GUARDED}
     assert routes - closed == {("/livez", "get"), ("/readyz", "get")}
     assert [client.get(path).status_code for path in OPEN] == [200] * len(OPEN)
+
+
+def test_a_tenants_key_is_not_told_how_much_others_have(living: Living) -> None:
+    """A key of the operator's own is."""
+    client, _ = _service(living)
+    counts = {
+        name: [client.get("/v1/index", headers=_key(name)).json()[field] for field in _COUNTS]
+        for name in ("acme", "ours")
+    }
+    record = live_record(living.index)
+    assert counts["acme"] == [None, None]
+    assert counts["ours"] == [record.num_documents, record.num_chunks]
 
 
 def test_a_tenants_key_finds_its_own_by_every_way(living: Living) -> None:

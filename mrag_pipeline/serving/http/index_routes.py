@@ -46,9 +46,8 @@ def index_router(
         summary="The live version",
         response_model=IndexState,
         responses=problems(504, *ALWAYS),
-        dependencies=[Depends(guard)],
     )
-    async def index(request: Request) -> Response:
+    async def index(request: Request, caller: Annotated[Caller, Depends(guard)]) -> Response:
         """The live version, its heads, and the strategies to choose from."""
         state = await unless_left(request, backend.state(), spec.timeout_s)
         if state.record is None:
@@ -60,6 +59,7 @@ def index_router(
                 retrieve.strategy,
                 admission.default_k(),
                 chat_model,
+                shows_counts=caller.tenant is None,
             )
         )
 

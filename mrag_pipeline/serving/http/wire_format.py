@@ -143,14 +143,19 @@ def index_state(
     default_strategy: str,
     default_k: int,
     chat_model: str = "",
+    shows_counts: bool = True,
 ) -> IndexState:
-    """A version's record, as callers see it, and what a request gets that does not say."""
+    """A version's record, as callers see it, and what a request gets that does not say.
+
+    Args:
+        shows_counts: whether the caller may know how much all tenants have.
+    """
     return IndexState(
         index=record.index,
         version=record.version,
         created=record.created_at,
-        num_documents=record.num_documents,
-        num_chunks=record.num_chunks,
+        num_documents=record.num_documents if shows_counts else None,
+        num_chunks=record.num_chunks if shows_counts else None,
         model=record.encoder.spec.model,
         heads=[
             HeadState(name=str(head), importance=float(weight))

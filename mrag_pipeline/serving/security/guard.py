@@ -16,7 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from mrag_pipeline.errors import Unauthorized
 from mrag_pipeline.serving.security.body_limit import BodyLimit
-from mrag_pipeline.serving.security.host_check import LoopbackHosts
+from mrag_pipeline.serving.security.host_check import LoopbackHosts, NamedHosts
 from mrag_pipeline.serving.security.keys import Keys
 from mrag_pipeline.serving.security.rate_limit import Allowance
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
@@ -112,12 +112,14 @@ class KeyGuard:
             self._allowance(caller).spend(cost, before=1)
 
     def protect(self, app: FastAPI) -> None:
-        """Adds the body limit, the security headers and, without keys, the host check."""
+        """Adds the body limit, the security headers and the host check."""
         app.add_middleware(
             BodyLimit, max_bytes=self._spec.max_body_kb * 1024, max_s=self._spec.timeout_s
         )
         if not self._keys:
             app.add_middleware(LoopbackHosts, host=self._spec.host)
+        elif self._spec.hosts:
+            app.add_middleware(NamedHosts, hosts=self._spec.hosts)
         app.add_middleware(SecurityHeaders)
 
     def _allowance(self, caller: KeyCaller) -> Allowance:

@@ -1,12 +1,15 @@
-"""Protects a service without keys from web pages in browsers on the same machine.
+"""Checks which host a request names: against web pages that reach the service by a name of theirs.
 
-Loopback keeps other machines out, but a local browser lets any web page send requests to the
-service, and lets a page whose name resolves to 127.0.0.1 (DNS rebinding) read the answers.
+A service with keys takes the names that the operator lists, if there are any. One without keys is
+for this machine only: loopback keeps other machines out, but a local browser lets any web page
+send requests to the service, and lets a page whose name resolves to 127.0.0.1 (DNS rebinding) read
+the answers.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,7 +19,32 @@ from mrag_pipeline.serving.http.problems import request_id_of, respond
 from mrag_pipeline.serving.security.keys import is_loopback
 from mrag_pipeline.wire.schemas import Problem
 
+PROBES = ("/livez", "/readyz", "/metrics")  # asked for by address
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(:[0-9]+)?")
+
+
+class NamedHosts:
+    """Refuses requests for a host that the operator has not named; probes name addresses."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on requests for the named hosts, for loopback, and for probes."""
+        if scope["type"] in ("http", "websocket") and scope.get("path") not in PROBES:
+            named = _HOST.fullmatch(Headers(scope=scope).get("host", "").lower())
+            if named is None or not (named[1] in self._hosts or is_loopback(named[1])):
+                problem = Problem(
+                    title="Misdirected request",
+                    status=421,
+                    detail="the request names a host that this service does not have",
+                    expected="a host of serve.hosts",
+                    request_id=request_id_of(scope),
+                )
+                await respond(problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class LoopbackHosts:

@@ -2,7 +2,7 @@
 // place in every head. What is shown stands in the address after the #: `find`, or `id` with a
 // `passage` to begin at.
 
-import { counted, el, quoted, spoken } from "./elements.js";
+import { amounts, counted, el, quoted, spoken } from "./elements.js";
 import { Trouble, document as read, documents, indexState, keepKey, key, neighbours } from "./service.js";
 import { keyForm, troublePanel } from "./trouble.js";
 
@@ -228,7 +228,7 @@ async function begin() {
     const state = await indexState();
     at("version").replaceChildren(
       quoted(state.index, { class: "id" }),
-      ` ${counted(state.num_documents, "document")}, ${counted(state.num_chunks, "passage")}`,
+      amounts([state.num_documents, "document"], [state.num_chunks, "passage"]),
     );
   } catch (trouble) {
     if (!(trouble instanceof Trouble)) throw trouble; // what is wrong is told where documents would be

@@ -39,6 +39,13 @@ export const quoted = (text, attributes = {}) => el("bdi", { dir: "auto", ...att
 export const counted = (number, noun) =>
   `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
+/** ` 3 documents, 1 head`, without the numbers that the caller's key may not see. */
+export const amounts = (...numbersAndNouns) =>
+  numbersAndNouns
+    .filter(([number]) => number !== null)
+    .map(([number, noun]) => ` ${counted(number, noun)}`)
+    .join(",");
+
 /** A vote for people: two decimals, and never a small one shown as none. */
 export function vote(value) {
   if (!value) return "0";

@@ -1,7 +1,7 @@
 // The page: what is typed becomes a question, its two answers become what is seen.
 
 import { compare, draw } from "./answer.js";
-import { counted, el, quoted } from "./elements.js";
+import { amounts, el, quoted } from "./elements.js";
 import { grow, type, typed } from "./form.js";
 import { bodyOf, hashOf, questionIn } from "./question.js";
 import { Trouble, documents, indexState, keepKey, key, search, searched, worded } from "./service.js";
@@ -182,8 +182,11 @@ function describe(state) {
   at("strategy").value = state.strategies[held] ? held : state.default_strategy;
   at("index").replaceChildren(
     quoted(state.index, { class: "id" }),
-    ` ${counted(state.num_documents, "document")}, ${counted(state.num_chunks, "passage")}, `,
-    `${counted(state.heads.length, "head")}`,
+    amounts(
+      [state.num_documents, "document"],
+      [state.num_chunks, "passage"],
+      [state.heads.length, "head"],
+    ),
     el("span", { class: "model" }, " of ", quoted(state.model)),
   );
   suggest(state.examples);

@@ -213,3 +213,29 @@ def test_a_folder_without_a_tokenizer_is_reported(copy: Path) -> None:
         path.unlink()
     with pytest.raises(ModelNotFound, match="tokenizer"):
         load_encoder(spec(copy))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "7", '["Transformer"]', '[{"type": "Transformer"}]', '[{"type": 1, "path": ""}]'],
+)
+def test_modules_that_are_no_list_of_modules_are_refused(copy: Path, content: str) -> None:
+    """In one line that names the file, not by a traceback."""
+    (copy / "modules.json").write_text(content)
+    with pytest.raises(UnsupportedArchitecture, match=r"modules\.json does not hold a list"):
+        load_encoder(spec(copy))
+
+
+@pytest.mark.parametrize("name", ["modules.json", "config.json", "tokenizer_config.json"])
+def test_json_that_is_nested_too_deep_is_refused(copy: Path, name: str) -> None:
+    """A hundred thousand lists within each other."""
+    (copy / name).write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(EncoderError):
+        load_encoder(spec(copy))
+
+
+def test_a_name_that_is_no_package_is_not_found() -> None:
+    """Also the one of whatever is running."""
+    with pytest.raises(ModelNotFound, match="no installed package '__main__'"):
+        find_model(spec("package:__main__"))
+    assert not is_here("package:__main__")

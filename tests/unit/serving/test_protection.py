@@ -194,3 +194,36 @@ def test_many_at_once_are_counted_apart() -> None:
         return [answer.status_code for answer in answers]
 
     assert asked(app, asking) == [200, 413, 200, 200, 413]
+
+
+# ------------------------------------------------------------------ named hosts
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("search.example.com", 200),
+        ("SEARCH.example.com:8443", 200),
+        ("127.0.0.1:8000", 200),
+        ("evil.example.com", 421),
+        ("search.example.com.evil.org", 421),
+        ("", 421),
+    ],
+)
+def test_a_service_with_keys_answers_to_the_names_that_its_operator_lists(
+    host: str, status: int
+) -> None:
+    """And to loopback, for what stands in front of it on the machine."""
+    app = app_with(
+        KeyGuard(
+            ServeSpec(host="0.0.0.0", hosts=("search.example.com",)),
+            Keys([ApiKey("a", digest("secret"))]),
+        )
+    )
+    answer = got(app, "/size", method="POST", content=b"", headers={**KEY, "host": host})
+    assert answer.status_code == status
+
+
+def test_without_a_list_a_service_with_keys_answers_to_any_name() -> None:
+    """As before there was one."""
+    headers = {**KEY, "host": "any.example.com"}
+    answer = got(_keyed(), "/size", method="POST", content=b"", headers=headers)
+    assert answer.status_code == 200
