@@ -15,7 +15,7 @@ from mkdocs.utils import get_relative_url
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from docs.site import diagrams, links, reference  # noqa: E402
+from docs.site import diagrams, links, notebook, reference  # noqa: E402
 
 _PICTURE = re.compile(r"^!\[([^\]]*)\]\((?:[\w./]*/)?images/(diagram-[\w-]+)\.svg\)$", re.MULTILINE)
 
@@ -34,6 +34,11 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, place, content=content))
     for source, place in links.PICTURES.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / source)))
+    for path in sorted((ROOT / "docs").glob("*.ipynb")):
+        markdown, pictures = notebook.page(path)
+        files.append(File.generated(config, f"{path.stem}.md", content=markdown))
+        for place, picture in pictures.items():
+            files.append(File.generated(config, place, content=picture))
     content = json.dumps(reference.openapi(), indent=1)
     files.append(File.generated(config, "reference/openapi.json", content=content))
     return files
