@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from fastapi import FastAPI
 
+from mrag_pipeline import __version__
 from mrag_pipeline.serving.answering import Answerer
 from mrag_pipeline.serving.backend import Backend
 from mrag_pipeline.serving.http import error_handlers, openapi, pages
@@ -53,7 +52,7 @@ def create_api(
         title="Multi-Head RAG",
         summary="Finds documents for questions that have several aspects.",
         description=DESCRIPTION,
-        version=version("mrag-pipeline"),
+        version=__version__,
         openapi_tags=TAGS,
         docs_url=None,  # FastAPI's page loads scripts from a CDN
         redoc_url=None,
