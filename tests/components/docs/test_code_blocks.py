@@ -1,7 +1,6 @@
 """The code blocks of all pages: commands and options that exist, Python that compiles.
 
-Not whether they succeed: `tests/e2e/test_tutorial.py`, `tests/e2e/test_walk.py` and
-`tests/integration/test_api_docs.py` run whole pages.
+Whether they succeed is another test's question; `tests/support/docs_blocks.py` says which.
 """
 
 from __future__ import annotations
@@ -10,26 +9,25 @@ import ast
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from docs.site.reference import cli
+from tests.support import docs_blocks
 
-ROOT = Path(__file__).parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "deploy" / "README.md"])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ROOT = docs_blocks.ROOT
+BLOCKS = list(docs_blocks.blocks())
 COMMANDS = dict(cli.commands())
 EVERYWHERE = {"--help", "--version"}
+HEADS_VOTE = ("how-heads-vote.md", "python")
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
     """Each block of that language, with its page."""
-    for page in PAGES:
-        for found, text in BLOCK.findall(page.read_text("utf-8")):
-            if found == language:
-                yield page.name, text
+    return ((block.page, block.text) for block in BLOCKS if block.language == language)
 
 
 def typed(text: str) -> Iterator[str]:
@@ -69,6 +67,39 @@ def test_python_of_a_page_compiles(page: str, text: str) -> None:
 def test_json_of_a_page_is_json(page: str, text: str) -> None:
     """An ellipsis stands for what is left out."""
     json.loads(re.sub(r",?\s*\.\.\.", "", text))
+
+
+def test_every_block_is_held_by_something() -> None:
+    """A test runs it, or its first line says `# needs: ...`, or it is for who works on mrag."""
+    assert [(block.page, block.text) for block in BLOCKS if block.kind is None] == []
+    tests = {block.run_by for block in BLOCKS if block.kind == "run"}
+    assert [test for test in tests if not (ROOT / test).exists()] == []
+
+
+def test_most_blocks_are_run() -> None:
+    """`python -m tests.support.docs_blocks` prints the count."""
+    kinds = Counter(block.kind for block in BLOCKS)
+    assert kinds["run"] > 3 * (kinds["needs"] + kinds["checked"])
+
+
+def test_what_developers_type_exists() -> None:
+    """Targets of the Makefile, files of tests and benchmarks."""
+    lines = [line for b in BLOCKS if b.kind == "checked" for line in b.commands]
+    assert lines
+    missing = []
+    for line in lines:
+        words = [word for word in shlex.split(line) if "=" not in word]
+        files = [word for word in words if "/" in word and not (ROOT / word).exists()]
+        made = words[1:] if words[0] == "make" else []
+        missing += files + [target for target in made if target not in TARGETS]
+    assert missing == []
+
+
+def test_the_python_of_how_heads_vote() -> None:
+    """All blocks in one program, as a reader would type them; each asserts what it shows."""
+    program = "\n".join(b.text for b in BLOCKS if (b.page, b.language) == HEADS_VOTE)
+    assert program.count("assert ") >= 6
+    exec(compile(program, "how-heads-vote.md", "exec"), {})
 
 
 def test_there_are_commands_to_check() -> None:
