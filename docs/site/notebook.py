@@ -72,7 +72,7 @@ def executed(notebook: Path, folder: Path) -> Any:
     import nbformat
     from nbclient import NotebookClient
 
-    cells = nbformat.read(notebook, as_version=4)
+    cells = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(FOLDER.parent), "PATH": path}
     client = NotebookClient(cells, timeout=900, resources={"metadata": {"path": str(folder)}})
@@ -96,7 +96,7 @@ def main() -> None:
 
     for notebook in sorted(FOLDER.glob("*.ipynb")):
         with TemporaryDirectory() as folder:
-            nbformat.write(executed(notebook, Path(folder)), notebook)
+            nbformat.write(executed(notebook, Path(folder)), notebook)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
