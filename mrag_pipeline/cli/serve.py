@@ -50,11 +50,16 @@ def serve(
         MRAG_API_KEYS="$(mrag keys new me --entry)" mrag serve --host 0.0.0.0
         mrag serve --json   # one line of JSON when it is ready
     """
+    from mrag_pipeline.serving.one_process import is_enough
+
     stopping = Stopping()
     config = shared.override("serve", "host", host).override("serve", "port", port).load()
     record = _checked(config)
     try:
-        _run(config, record, stopping, shared.json)
+        if is_enough(config):
+            _run_here(config, record, stopping, shared.json)
+        else:
+            _run_on_ray(config, record, stopping, shared.json)
     except KeyboardInterrupt:
         sys.stderr.write("mrag: interrupted during startup\n")
         interrupts.leave(interrupts.INTERRUPTED)  # everything is stopped
@@ -66,7 +71,7 @@ def _checked(config: Config) -> VersionRecord:
     Raises: ConfigError, IndexBusy, IndexUnavailable, NoLiveVersion, FingerprintMismatch.
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.serving.ray.launcher import check_port
+    from mrag_pipeline.serving.listening import check_port
     from mrag_pipeline.serving.ray.replicas import check_replicas
     from mrag_pipeline.serving.security.keys import check_exposure, read_keys
 
@@ -81,8 +86,28 @@ def _checked(config: Config) -> VersionRecord:
     return record
 
 
-def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
+def _run_here(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
     from mrag_pipeline import wiring
+    from mrag_pipeline.serving.listening import local_url, wait_ready
+    from mrag_pipeline.serving.one_process import running
+
+    url = local_url(config.serve.host, config.serve.port)
+    with running(config) as serving:
+        if reason := wait_ready(config, lambda: stopping.is_running() and serving.is_alive()):
+            raise NotReady(reason, "a service that answers from the live version")
+        with wiring.announced_service(config, url):  # `mrag search` asks it then
+            _say_ready(url, config.index, record, json)
+            stopping.wait(lambda: _check(serving))
+
+
+def _check(serving: threading.Thread) -> None:
+    if not serving.is_alive():
+        raise NotReady("the service has ended", "a service that answers until it is stopped")
+
+
+def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
+    from mrag_pipeline import wiring
+    from mrag_pipeline.serving.listening import wait_ready
     from mrag_pipeline.serving.ray import launcher
 
     with launcher.environment():
@@ -103,7 +128,7 @@ def _run(config: Config, record: VersionRecord, stopping: Stopping, json: bool) 
             stopping.listen()  # again: Ray has replaced the handlers
             url = launcher.start(config)
             # A cluster's proxies run on its nodes, which may not be reachable from here.
-            reason = "" if shared else launcher.wait_ready(config, stopping.is_running)
+            reason = "" if shared else wait_ready(config, stopping.is_running)
             if "another encoder" in reason:
                 raise _another_encoder(config, record)
             if reason:

@@ -1,6 +1,6 @@
 """The backend in one process: the parts that Serve's replicas are made of, called directly.
 
-For tests, and for an API where there is no Ray.
+For `mrag serve` on one machine, for `Index`, and for tests.
 """
 
 from __future__ import annotations
@@ -38,10 +38,15 @@ class InProcessBackend(ComposedBackend):
         spec: ServeSpec | None = None,
         retrieve: RetrieveSpec | None = None,
         reranking: Reranking | None = None,
+        before_batch: Callable[[int], None] | None = None,
     ) -> None:
-        """Ready to answer; encoder, index and reranker stay the caller's to close."""
+        """Ready to answer; encoder, index and reranker stay the caller's to close.
+
+        Args:
+            before_batch: as in QueryEncoder.
+        """
         spec = spec or ServeSpec()
-        self._query_encoder = QueryEncoder(encoder, segmenter, spec, retrieve)
+        self._query_encoder = QueryEncoder(encoder, segmenter, spec, retrieve, before_batch)
         self._head_search = HeadSearch(index, spec, retrieve)
         self._reranker = None if reranking is None else AnswerReranker(reranking)
         step = None
@@ -50,6 +55,11 @@ class InProcessBackend(ComposedBackend):
         super().__init__(self._query_encoder, self._head_search, step, retrieve)
         self._max_calls = spec.max_ongoing + spec.max_queued
         self._num_calls = 0
+
+    def warm_up(self) -> None:
+        """Embeds and searches once, so that no caller waits for lazy initialisation."""
+        self._query_encoder.warm_up()
+        self._head_search.warm_up()
 
     def close(self) -> None:
         """Stops the parts' threads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mrag_pipeline.settings.bounds import Amount, Count, PositiveAmount, PositiveCount
 
@@ -14,6 +15,9 @@ class ServeSpec:
     host: str = "127.0.0.1"  # any but loopback needs API keys
     port: PositiveCount = 8000
     hosts: tuple[str, ...] = ()  # names that requests may call a service with keys by; (): any
+    # ray (replicas), process (all of it in one, on this machine), or auto: one process where one
+    # replica of each part, without a share of a GPU or a cluster, is configured
+    backend: Literal["auto", "process", "ray"] = "auto"
     # Replicas of each deployment; the encoder's grow with load up to the maximum.
     api_replicas: PositiveCount = 1
     encoder_replicas: PositiveCount = 1

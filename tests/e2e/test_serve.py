@@ -1,4 +1,4 @@
-"""`mrag serve` on a laptop: one service for most tests, then SIGTERM."""
+"""`mrag serve` on a laptop's Ray: one service for most tests, then SIGTERM."""
 
 from __future__ import annotations
 
@@ -267,7 +267,8 @@ def test_ctrl_c_while_it_starts_leaves_nothing(undisturbed: Undisturbed, tmp_pat
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     for seconds in (2.0, 6.0, 12.0):
         log = tmp_path / f"after-{seconds:.0f}"
-        process = start("serve", "--port", str(free_port()), cwd=project, log=log)
+        ray = ("-s", "serve.backend=ray")
+        process = start("serve", "--port", str(free_port()), *ray, cwd=project, log=log)
         time.sleep(seconds)
         family = family_of(process)
         watches = [member for member in family if _is_watch(member)]

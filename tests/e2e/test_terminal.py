@@ -154,7 +154,8 @@ def test_a_part_of_ray_killed_while_embedding(
 
 def test_a_service_whose_raylet_was_killed_ends(undisturbed: Undisturbed) -> None:
     """It would live on, and answer nobody."""
-    terminal = Terminal("serve", "--port", "8765", cwd=undisturbed.project)
+    ray = ("-s", "serve.backend=ray")
+    terminal = Terminal("serve", "--port", "8765", *ray, cwd=undisturbed.project)
     terminal.until(shows(terminal, "http://127.0.0.1:8765"))
     terminal.helper("raylet/raylet").kill()
     assert terminal.code(30) == 8

@@ -18,6 +18,7 @@ import yaml
 from mrag_pipeline import library_settings
 from mrag_pipeline.config import Config
 from mrag_pipeline.runtime import cluster
+from mrag_pipeline.serving import listening
 from mrag_pipeline.serving.ray import launcher
 
 
@@ -60,7 +61,7 @@ def main() -> None:
             serve.start(http_options=values["http_options"], proxy_location="HeadOnly")
             values["proxy_location"] = "HeadOnly"
             deploy(values)
-            assert launcher.wait_ready(resolved, lambda: True) == ""
+            assert listening.wait_ready(resolved, lambda: True) == ""
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             for line in sys.stdin:

@@ -63,10 +63,10 @@ class Service:
 
 
 @contextmanager
-def serving(project: Path, log: Path, *arguments: str) -> Iterator[Service]:
+def serving(project: Path, log: Path, *arguments: str, backend: str = "ray") -> Iterator[Service]:
     """`mrag serve --json` on a free port; ended, whatever happens."""
-    port = str(free_port())
-    process = start("serve", "--port", port, "--json", *arguments, cwd=project, log=log)
+    words = ("serve", "--port", str(free_port()), "--json", "-s", f"serve.backend={backend}")
+    process = start(*words, *arguments, cwd=project, log=log)
     out = log.with_suffix(".out")
     try:
         until = time.monotonic() + TIMEOUT_S

@@ -61,7 +61,7 @@ OWNERS = {
     "opentelemetry": {"serving"},
     "httpx": {"llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
-    "uvicorn": {"flows"},
+    "uvicorn": {"flows", "serving"},
     "typer": {"cli"},
     "rich": {"cli", "library"},
     "langchain_core": {"integrations"},

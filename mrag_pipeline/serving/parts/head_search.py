@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_WINDOWS = 256  # of the questions that are searched together
+# Batches that a server searches at once: one is searched while another votes; more of them would
+# be smaller (docs/decisions/0063). Lite is Python and takes one.
+SERVER_BATCHES = 2
 
 
 class HeadSearch:
@@ -35,20 +38,16 @@ class HeadSearch:
         index: ServedIndex,
         spec: ServeSpec,
         retrieve: RetrieveSpec | None = None,
-        num_parallel_batches: int = 1,
-        cache_documents: bool = True,
     ) -> None:
-        """Ready to search; the index stays the caller's to close.
-
-        Args:
-            num_parallel_batches: how many batches may search the index at the same time.
-            cache_documents: whether chunk-to-document lookups are cached for `spec.remember_s`.
-        """
+        """Ready to search; the index stays the caller's to close."""
+        can = index.capabilities()
+        num_parallel_batches = SERVER_BATCHES if can.is_shared else 1
         self._live = LiveSearch(
             index,
             spec.head_timeout_s,
             retrieve,
-            remember_s=spec.remember_s if cache_documents else 0.0,
+            # With strong reads a deleted row must be gone at once.
+            remember_s=0.0 if can.has_strong_reads else spec.remember_s,
         )
         # Two more threads, for chunks and states.
         self._threads = ThreadPoolExecutor(num_parallel_batches + 2, "search")

@@ -27,6 +27,7 @@ from mrag_pipeline.serving.http.api import create_api
 from mrag_pipeline.serving.parts.answer_reranker import AnswerReranker
 from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
+from mrag_pipeline.serving.parts.threads import threads_by_load, threads_for
 from mrag_pipeline.serving.ray.backend import RayBackend
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
 from mrag_pipeline.serving.security.guard import KeyGuard
@@ -38,11 +39,6 @@ UserConfig = Mapping[str, Any] | None
 
 # How long a new replica waits for the one that it replaces to release a Lite database.
 HANDOVER_S = 20.0
-# More threads do not speed up queries, and there may be other replicas.
-MAX_THREADS = 4
-# Batches that a server searches at once: one is searched while another votes; more of them would
-# be smaller (docs/decisions/0063). Lite is Python and takes one.
-SERVER_BATCHES = 2
 # Requests of one replica that wait for a reranker's endpoint at the same time.
 ENDPOINT_REQUESTS = 8
 
@@ -59,17 +55,14 @@ class EncoderReplica(QueryEncoder):
         self._configured = resolved.serve
         # Waiting threads must not spin: the index needs the cores too.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        threads = resolved.serve.encoder_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        threads = threads_for(resolved.serve.encoder_threads)
         encoder = wiring.encoder(resolved, threads=threads)
         super().__init__(
             encoder,
             wiring.segmenter(resolved, encoder),
             resolved.serve,
             resolved.retrieve,
-            # A single request may use several cores; when several wait, others need them.
-            before_batch=lambda num_requests: encoder.use_threads(
-                threads if num_requests == 1 else 1
-            ),
+            before_batch=threads_by_load(encoder.use_threads, threads),
         )
         self.warm_up()
 
@@ -89,15 +82,7 @@ class SearchReplica(HeadSearch):
         resolved = Config.parse(config)
         self._configured = resolved.serve
         self._index = _opened(resolved)
-        can = self._index.capabilities()
-        super().__init__(
-            self._index,
-            resolved.serve,
-            resolved.retrieve,
-            num_parallel_batches=SERVER_BATCHES if can.is_shared else 1,
-            # With strong reads a deleted row must be gone at once.
-            cache_documents=not can.has_strong_reads,
-        )
+        super().__init__(self._index, resolved.serve, resolved.retrieve)
         self.warm_up()
 
     def reconfigure(self, user_config: UserConfig) -> None:
@@ -120,7 +105,7 @@ class RerankerReplica(AnswerReranker):
         """
         resolved = Config.parse(config)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        threads = resolved.serve.reranker_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        threads = threads_for(resolved.serve.reranker_threads)
         reranker = wiring.reranker(resolved, threads=threads)
         is_local = not resolved.rerank.url
         # A forward pass takes the whole device; an endpoint's answer is waited for.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import importlib
-import json
 import logging
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,14 +15,11 @@ from typing import Any
 import psutil
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.errors import ConfigError, NotReady, WorkerLost
+from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.serving.listening import local_url
 from mrag_pipeline.serving.ray import haproxy
 
 NAME = "mrag"
-# Limit until replicas first answer: they may have to load a model first.
-READY_S = 600.0
-# Limit from the first answer on: a machine busy with starting may be late once.
-PATIENCE_S = 10.0
 END_S = 10.0
 
 # Environment variables for Ray and Serve, in this process and in every one that they start.
@@ -82,28 +76,6 @@ def imported() -> Iterator[None]:
     importing.result()
 
 
-def check_port(host: str, port: int) -> None:
-    """Checks that the port can be listened on.
-
-    Raises: ConfigError if it is taken (names the process if that is visible), or if the host is
-        not an address of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        # As the proxy opens it: connections that have just ended do not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            holder = _holder(port)
-            by = f" by {holder.name()}, process {holder.pid}" if holder is not None else ""
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}{by}",
-                "a free port of this machine",
-                "stop that process, or choose another port: `mrag serve --port 8001`",
-            ) from None
-
-
 def start(config: Config) -> str:
     """Deploys the application on the running Ray; returns its URL on this machine.
 
@@ -143,34 +115,7 @@ def start(config: Config) -> str:
             "set MRAG_DEBUG=1 to see the full error",
         ) from error
     listening = _get_global_client().http_config
-    return _url(str(listening.host), listening.port)
-
-
-def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY_S) -> str:
-    """Waits until the service is ready; returns "" then, or the reason why it is not.
-
-    Asks over HTTP, as its callers do.
-
-    Args:
-        going: returns False to end the waiting.
-    """
-    spec = config.serve
-    deadline = time.monotonic() + seconds
-    reason = ""
-    while going():
-        status, detail = _readiness(spec.host, spec.port)
-        if status == 200:
-            return ""
-        # Until the proxy knows its replicas, the answer is not ours.
-        if detail and not reason:
-            reason = detail
-            deadline = min(deadline, time.monotonic() + PATIENCE_S)
-        if time.monotonic() >= deadline:
-            if not reason:
-                raise NotReady(f"no answer within {seconds:g} s", "a service that starts")
-            return reason
-        time.sleep(0.05)
-    return reason
+    return local_url(str(listening.host), listening.port)
 
 
 def family() -> list[psutil.Process]:
@@ -212,37 +157,6 @@ def _in_background(work: Callable[..., Any], *arguments: Any, **options: Any) ->
     return future
 
 
-def _readiness(host: str, port: int) -> tuple[int, str]:
-    """Status of /readyz, and the reason if it is not ready; (0, "") without an answer of ours."""
-    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    connection = http.client.HTTPConnection(name, port, timeout=30)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read()
-        if not response.headers.get("content-type", "").startswith("application/"):
-            return 0, ""
-        return response.status, str(json.loads(body).get("detail", ""))
-    except (OSError, http.client.HTTPException, ValueError):
-        return 0, ""
-    finally:
-        connection.close()
-
-
-def _holder(port: int) -> psutil.Process | None:
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and len(connection.laddr) == 2
-            if listens and tuple(connection.laddr)[1:] == (port,) and connection.pid:
-                return psutil.Process(connection.pid)
-    return None
-
-
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _url(host: str, port: int) -> str:
-    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{f'[{name}]' if ':' in name else name}:{port}"

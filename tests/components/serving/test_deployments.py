@@ -14,6 +14,7 @@ import pytest
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving import listening
 from mrag_pipeline.serving.app import application, build
 from mrag_pipeline.serving.ray import haproxy, launcher
 from mrag_pipeline.serving.ray.deployments import Current
@@ -194,14 +195,14 @@ def test_a_taken_port_is_said_with_who_has_it() -> None:
         holder.listen()
         port = holder.getsockname()[1]
         with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
-            launcher.check_port("127.0.0.1", port)
-    launcher.check_port("127.0.0.1", port)
+            listening.check_port("127.0.0.1", port)
+    listening.check_port("127.0.0.1", port)
 
 
 def test_a_host_of_another_machine_is_said() -> None:
     """192.0.2.1 is nobody's."""
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
-        launcher.check_port("192.0.2.1", 8000)
+        listening.check_port("192.0.2.1", 8000)
 
 
 def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""How long the server waits for a request, and how many connections one address may hold.
+
+Nobody keeps the others out by sending half a request, or by holding very many connections.
+uvicorn limits neither; these are the limits that HAProxy has before replicas (ray/haproxy.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+# Seconds until a request's headers have arrived, from the connection or from their first byte on.
+REQUEST_S = 10.0
+CONNECTIONS = 1_000  # of one address
+
+
+def limited_protocol(
+    request_s: float = REQUEST_S, connections: int = CONNECTIONS
+) -> type[asyncio.Protocol]:
+    """Uvicorn's protocol with both limits; the class counts its own connections."""
+    counts: Counter[str] = Counter()
+    base: Any = AutoHTTPProtocol
+
+    class Limited(base):  # type: ignore[misc]
+        """One connection."""
+
+        _late: asyncio.TimerHandle | None = None
+        _peer = ""
+
+        def connection_made(self, transport: Any) -> None:
+            """Refuses one too many of an address; waits for the first request."""
+            super().connection_made(transport)
+            self._peer = str((transport.get_extra_info("peername") or ("",))[0])
+            counts[self._peer] += 1
+            if counts[self._peer] > connections:
+                transport.abort()
+            else:
+                self._wait(transport)
+
+        def data_received(self, data: bytes) -> None:
+            """Stops waiting when the headers are complete."""
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+            elif self._late is None:
+                self._wait(self.transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Counts one fewer."""
+            self._stop_waiting()
+            counts[self._peer] -= 1
+            if counts[self._peer] <= 0:
+                del counts[self._peer]
+            super().connection_lost(exc)
+
+        def _wait(self, transport: Any) -> None:
+            loop = asyncio.get_running_loop()
+            self._late = loop.call_later(request_s, transport.abort)
+
+        def _stop_waiting(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+    return Limited

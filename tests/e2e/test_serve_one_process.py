@@ -1,0 +1,103 @@
+"""`mrag serve` on one machine: one process, without Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.project_folder import Undisturbed, end, family_of, run, start
+from tests.support.served_project import QUERY, Service, free_port, serving
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture(scope="module")
+def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the built project, because a Lite database has one owner."""
+    copy = tmp_path_factory.mktemp("one-process") / "project"
+    shutil.copytree(undisturbed.project, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def service(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One running service for the whole module, as `serve.backend = "auto"` chooses it."""
+    log = tmp_path_factory.mktemp("service") / "serve"
+    with serving(project, log, backend="auto") as running:
+        yield running
+
+
+def test_it_answers_from_one_process(service: Service) -> None:
+    """No Ray, no proxy: nothing that could die beside it."""
+    answer = service.search(k=3)
+    assert answer["version"] == service.ready["version"]
+    assert len(answer["hits"]) == 3
+    assert service.get("/readyz").status_code == 200
+    names = [one.name() for one in family_of(service.process)]
+    assert [name for name in names if "ray" in name or "haproxy" in name] == []
+
+
+def test_each_request_is_a_line_of_standard_output(service: Service) -> None:
+    """Where a container's log driver reads; its id is the response's."""
+    answered = service.post("/v1/search", {"query": QUERY})
+    until = time.monotonic() + 30
+    lines: list[str] = []
+    while not any(answered.headers["x-request-id"] in line for line in lines):
+        assert time.monotonic() < until
+        lines = service.log.with_suffix(".out").read_text("utf-8").splitlines()
+        time.sleep(0.05)
+    assert all(json.loads(line) for line in lines)
+
+
+def test_mrag_search_asks_it(service: Service, project: Path, tmp_path: Path) -> None:
+    """A Lite database has one owner, and that is the service."""
+    ended = run("search", QUERY, "-k", "3", "--json", cwd=project, log=tmp_path / "search")
+    assert (ended.code, ended.err) == (0, "")
+    found = [hit["document_id"] for hit in ended.json()[0]["hits"]]
+    assert found == [hit["document_id"] for hit in service.search(k=3)["hits"]]
+
+
+def test_half_a_request_does_not_hold_its_connection(service: Service) -> None:
+    """As HAProxy cuts it off before replicas."""
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as opened:
+        opened.sendall(b"POST /v1/search HTTP/1.1\r\nHost: ")
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            assert opened.recv(100) == b""
+        assert time.monotonic() - started < 40
+
+
+def test_sigterm_leaves_nothing(service: Service, project: Path, tmp_path: Path) -> None:
+    """Exit 0, a free port, a database that can be opened. Must be the last of this service."""
+    code, running = service.stop()
+    assert (code, running) == (0, [])
+    ended = run("search", QUERY, "--json", cwd=project, log=tmp_path / "after")
+    assert ended.code == 0, ended.err
+    assert service.log.with_suffix(".err").read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 8.0])
+def test_ctrl_c_ends_it_at_any_moment(
+    undisturbed: Undisturbed, tmp_path: Path, seconds: float
+) -> None:
+    """While it imports, loads or serves."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    log = tmp_path / "serve"
+    process = start("serve", "--port", str(free_port()), cwd=project, log=log)
+    try:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (0, 130)
+    finally:
+        end(process, family_of(process))
+    assert "Traceback" not in log.with_suffix(".err").read_text()
