@@ -93,7 +93,9 @@ def _run_here(config: Config, record: VersionRecord, stopping: Stopping, json: b
 
     url = local_url(config.serve.host, config.serve.port)
     with running(config) as serving:
-        if reason := wait_ready(config, lambda: stopping.is_running() and serving.is_alive()):
+        reason = wait_ready(config, lambda: stopping.is_running() and serving.is_alive())
+        _check(serving)
+        if reason:
             raise NotReady(reason, "a service that answers from the live version")
         with wiring.announced_service(config, url):  # `mrag search` asks it then
             _say_ready(url, config.index, record, json)
