@@ -33,13 +33,14 @@ SPEC = ServeSpec(tenant_field="owner.name", requests_per_minute=4)
 ANY, ANY_KEY = new_key("any")
 ACME, ACME_KEY = new_key("acme", "acme")
 BUSY, BUSY_KEY = new_key("busy")
+CURIOUS, CURIOUS_KEY = new_key("curious")
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with keys: one of any tenant, one of acme's, one that will ask too much."""
+    """A service with keys: one of any tenant, one of acme's, one that will ask too much, one of an inspector."""
     backend = a_backend(a_living(tmp_path_factory.mktemp("service")), SPEC)
-    guard = KeyGuard(SPEC, Keys([ANY_KEY, ACME_KEY, BUSY_KEY]))
+    guard = KeyGuard(SPEC, Keys([ANY_KEY, ACME_KEY, BUSY_KEY, CURIOUS_KEY]))
     with served(cast(FastAPI, a_client(backend, SPEC, guard).app)) as url:
         yield url
     backend.close()
@@ -211,7 +212,7 @@ async def conform(client: McpClient) -> None:
 
 def test_an_inspectors_calls_over_http(mcp_url: str) -> None:
     """Over streamable HTTP, with a key."""
-    over_http(mcp_url, ANY, conform)
+    over_http(mcp_url, CURIOUS, conform)
 
 
 def test_an_inspectors_calls_over_stdio(tmp_path: Path, open_url: str) -> None:
