@@ -17,8 +17,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         *("huggingface_hub", "markdown_it", "milvus_lite", "numpy", "platformdirs"),
         *("prometheus_client", "psutil", "pyarrow", "pymilvus", "pytrec_eval", "rich"),
         *("safetensors", "selectolax", "semantic_text_splitter", "sentencex", "snowballstemmer"),
-        *("starlette", "tokenizers", "torch", "transformers", "typer", "wcmatch", "webencodings"),
-        "yaml",
+        *("starlette", "tokenizers", "torch", "transformers", "typer", "uvicorn", "wcmatch"),
+        *("webencodings", "yaml"),
     ),
     "cluster": ("prefect", "ray"),
 }

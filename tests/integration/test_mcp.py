@@ -38,7 +38,7 @@ CURIOUS, CURIOUS_KEY = new_key("curious")
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with keys: one of any tenant, one of acme's, one that will ask too much, one of an inspector."""
+    """A service with keys: any tenant's, acme's, one that will ask too much, an inspector's."""
     backend = a_backend(a_living(tmp_path_factory.mktemp("service")), SPEC)
     guard = KeyGuard(SPEC, Keys([ANY_KEY, ACME_KEY, BUSY_KEY, CURIOUS_KEY]))
     with served(cast(FastAPI, a_client(backend, SPEC, guard).app)) as url:
