@@ -167,8 +167,8 @@ audit: $(VENV)/.habits
 licences: $(VENV)/.habits
 	$(BIN)/pip-licenses --format markdown --order license
 
-# All but the parts of others, and but encode_gpu.py, which needs a GPU.
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py \
+# All but the parts of others, encode_gpu.py (a GPU) and compare.py (environments of its own).
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
     encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
     recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py),$(wildcard benchmarks/*.py))
 

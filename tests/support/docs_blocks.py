@@ -31,6 +31,7 @@ RUN_BY = {
     ("api.md", "bash"): "tests/integration/test_api_docs.py",
     ("client.md", "python"): "tests/integration/test_client_service.py",
     ("corpora.md", "console"): "tests/e2e/test_pages.py",
+    ("damage.md", "console"): "tests/e2e/test_pages.py",
     ("deploy/README.md", "bash"): "tests/e2e/test_walk.py",
     ("environments.md", "console"): "tests/e2e/test_pages.py",
     ("heads.md", "console"): "tests/e2e/test_pages.py",

@@ -76,3 +76,14 @@ def test_the_sizes_of_install() -> None:
     }
     page = (ROOT / "docs/install.md").read_text()
     assert f"takes {figures['client']['import_s']} s of CPU" in page.replace("\n", " ")
+
+
+def test_the_waits_of_the_serving_page() -> None:
+    """Those of benchmarks/speed.py, in its order."""
+    measured = json.loads((ROOT / "benchmarks/figures/speed.json").read_text())
+    page = (ROOT / "docs/serving.md").read_text("utf-8")
+    shown = page.partition("<!-- speed: begin -->")[2].partition("<!-- speed: end -->")[0]
+    assert shown.strip().splitlines()[2:] == [
+        f"| {name} | {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}] |"
+        for name, one in measured.items()
+    ]

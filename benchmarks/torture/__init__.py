@@ -1,0 +1,1 @@
+"""Kills, changes and breaks what fills an index and answers from it, and reports what is left."""

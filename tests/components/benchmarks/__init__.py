@@ -1,0 +1,1 @@
+"""The kit of benchmarks/torture/, tried on pipelines whose faults are known."""
