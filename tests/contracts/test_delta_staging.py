@@ -56,6 +56,15 @@ def test_documents_come_back_equal(reopen: Opener) -> None:
     assert read == [Document("c", "other text"), *DOCUMENTS]
 
 
+def test_a_sync_is_open_while_its_documents_are_there(reopen: Opener) -> None:
+    """Before them it has not begun; `finish` removes them."""
+    assert not reopen().is_open()
+    reopen().write_documents(DOCUMENTS)
+    assert reopen().is_open()
+    reopen().finish()
+    assert not reopen().is_open()
+
+
 def test_the_same_documents_are_the_same_slice(reopen: Opener) -> None:
     """Slices are named by content: writing again changes nothing."""
     slices = [reopen().write_documents(DOCUMENTS) for _ in range(2)]

@@ -45,6 +45,9 @@ class FakeDeltaStaging(FakeStaging):
     def removed_sums(self) -> ImportanceSums | None:
         return self._removed_sums
 
+    def is_open(self) -> bool:
+        return bool(self._documents)
+
     def discard(self) -> None:
         documents = self._documents
         self.__init__()  # type: ignore[misc]
