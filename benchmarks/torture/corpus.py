@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 HANDBOOK = Path(__file__).parents[2] / "mrag_pipeline" / "examples" / "handbook"
@@ -77,13 +78,18 @@ def model() -> Path:
 
 
 def earlier_model(folder: Path) -> Path:
-    """Writes another model of the same size of vectors: the same without its last layer."""
+    """Writes another model as good as `model`, whose vectors have nothing to do with its vectors.
+
+    The last layer's norm turns the sign of every second number at random, so cosines within the
+    model are the same, and those between the two are near 0, as between any two models.
+    """
     earlier = shutil.copytree(model(), folder)
-    config = json.loads((earlier / "config.json").read_text())
-    config["num_hidden_layers"] -= 1
-    (earlier / "config.json").write_text(json.dumps(config))
     weights = load_file(earlier / "model.safetensors")
-    last = f"encoder.layer.{config['num_hidden_layers']}."
-    kept = {name: tensor for name, tensor in weights.items() if last not in name}
-    save_file(kept, earlier / "model.safetensors", metadata={"format": "pt"})
+    num_layers = json.loads((earlier / "config.json").read_text())["num_hidden_layers"]
+    norm = f"encoder.layer.{num_layers - 1}.output.LayerNorm"
+    width = len(weights[f"{norm}.weight"])
+    signs = np.random.default_rng(0).choice([-1, 1], width).astype(np.float32)
+    for name in (f"{norm}.weight", f"{norm}.bias"):
+        weights[name] = weights[name] * signs
+    save_file(weights, earlier / "model.safetensors", metadata={"format": "pt"})
     return earlier
