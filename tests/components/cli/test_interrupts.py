@@ -33,7 +33,7 @@ def work(progress):
     time.sleep(60)
 def command():
     flow_runs.run_work(work, json=True)
-cli.add_commands = lambda app: app.command()(command)
+cli.add_commands = lambda app, names: app.command()(command)
 sys.argv = ["mrag", "command"]
 cli.main()
 """
