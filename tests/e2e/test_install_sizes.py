@@ -53,7 +53,7 @@ def ingest_and_search(environment: CleanEnvironment, folder: Path, *options: str
     asked = ("which star has much carbon", "-k", "1", "--json")
     ended = environment.run("mrag", "search", *asked, *encoder, cwd=folder)
     assert ended.returncode == 0, ended.stderr
-    assert "rich in carbon" in json.loads(ended.stdout)["hits"][0]["text"]
+    assert "rich in carbon" in json.loads(ended.stdout)[0]["hits"][0]["text"]
 
 
 @pytest.mark.slow
