@@ -48,6 +48,7 @@ from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.sync.apply import apply, finish
 from mrag_pipeline.stages.sync.push import Changes, compare_push
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring import at_work
 from tests.support.milvus_server import ONE_A_HOST, Server
 
 SILENT = LogProgress(lambda _: None)
@@ -81,7 +82,7 @@ def build(config: Config) -> int:
 def push(config: Config, documents: Path) -> float:
     """Pushes the file's documents; returns the seconds it took."""
     started = time.perf_counter()
-    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+    with at_work.run_lock(config), closing(wiring.index(config)) as index:
         record = live_record(index)
         delta = wiring.delta(config, record.version, record.syncs + 1)
         record, _ = finish(record, delta, index, config.ingest, SILENT)

@@ -37,6 +37,7 @@ from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 from mrag_pipeline.stages.versions.calibrate import calibrated
+from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 from mrag_pipeline.wiring.labelled import labelled_queries
 
@@ -192,7 +193,7 @@ def ingest(
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = PhaseTimes()
-    with wiring.run_lock(config, wait_s), keep_encoder():
+    with at_work.run_lock(config, wait_s), keep_encoder():
         version = clock.time("plan", lambda: plan(config))
         try:
             totals, staged = clock.time("embed", lambda: embed(config, version))

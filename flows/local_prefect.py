@@ -1,20 +1,33 @@
-"""The process of a local Prefect server: `python -m mrag_pipeline.flows.local_prefect PORT`."""
+"""The process of a local Prefect server: `python -m mrag_pipeline.flows.local_prefect PORT`.
+
+It ends with the process that started it, however that ends: standard input is a pipe from there.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from threading import Thread
 
 from mrag_pipeline.quick_imports import quick_imports
 
 
 def main(port: int) -> None:
-    """Serves Prefect's API on loopback until it is told to stop."""
+    """Serves Prefect's API on loopback until it is told to stop, or standard input ends."""
+    Thread(target=_end_with_parent, name="parent", daemon=True).start()
     with quick_imports():
         import uvicorn
         from prefect.server.api.server import create_app
     uvicorn.run(
         create_app, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on"
     )
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.buffer.read(1):  # nothing is ever sent
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)  # what it keeps is a transaction's matter
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
 from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import check_same_version
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
+from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 
 
@@ -88,7 +89,7 @@ def push(
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = PhaseTimes()
-    with wiring.run_lock(config, wait_s), keep_encoder():
+    with at_work.run_lock(config, wait_s), keep_encoder():
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_share(with_corpus(config, record), record)
         # Of several corpora none has a say in how pushed documents are read.

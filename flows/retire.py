@@ -16,6 +16,7 @@ from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.stages.versions import retire as retire_stage
 from mrag_pipeline.stages.versions.retire import Retired
+from mrag_pipeline.wiring import at_work
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def retire(
     config = Config.load(Path(config_file) if config_file else None, settings)
     if keep is not None:
         config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
-    with wiring.run_lock(config, wait_s):
+    with at_work.run_lock(config, wait_s):
         done = drop(config, version)
     artifacts.summary(config.index, done.states)
     return {"index": config.index, "fates": done.states, "dropped": list(done.dropped)}

@@ -32,6 +32,7 @@ from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope
 from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.embedders import delta_embedder
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 
@@ -175,7 +176,7 @@ def sync(
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
     clock = PhaseTimes()
-    with wiring.run_lock(config, wait_s), keep_encoder():
+    with at_work.run_lock(config, wait_s), keep_encoder():
         record, finished = clock.time("finish", lambda: finish(config))
         config = with_corpus(config, record)
         types = {**record.reading().get("types", {}), **config.corpus.types}

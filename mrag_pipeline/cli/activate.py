@@ -22,9 +22,10 @@ def activate(
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
+    from mrag_pipeline.wiring import at_work
 
     config = shared.load()
-    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+    with at_work.run_lock(config), closing(wiring.index(config)) as index:
         before = index.live()
         record = activate_stage(version, index)
     if shared.json:

@@ -89,9 +89,9 @@ def _environment(_config: Config) -> str:
 
 
 def _folders(config: Config) -> str:
-    from mrag_pipeline import wiring
+    from mrag_pipeline.wiring import at_work
 
-    folders = wiring.local_folders(config)
+    folders = at_work.local_folders(config)
     allowed = {name: environment.is_writable(folder) for name, folder in folders.items()}
     if not allowed.get("staging", True):
         raise ConfigError(

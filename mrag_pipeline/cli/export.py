@@ -25,9 +25,10 @@ def export(
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.versions.export import export_version
     from mrag_pipeline.stages.versions.lookup import chosen_record
+    from mrag_pipeline.wiring import at_work
 
     config = shared.load()
-    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+    with at_work.run_lock(config), closing(wiring.index(config)) as index:
         record = chosen_record(index, version)
         target = wiring.export(folder)
         num_chunks = run_work(

@@ -31,10 +31,11 @@ def import_version(
     from mrag_pipeline.stages.ingest.verify import lowest_recall, verify
     from mrag_pipeline.stages.versions.import_version import import_version as import_stage
     from mrag_pipeline.stages.versions.import_version import read_export
+    from mrag_pipeline.wiring import at_work
 
     config = shared.load()
     source = wiring.export(folder)
-    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+    with at_work.run_lock(config), closing(wiring.index(config)) as index:
 
         def work(progress: Progress) -> tuple[VersionRecord, float]:
             record = import_stage(source, config.index, index, progress)

@@ -51,8 +51,8 @@ def init(
         mrag init --offline --defaults
         mrag init --example
     """
-    from mrag_pipeline import wiring
     from mrag_pipeline.config import template
+    from mrag_pipeline.wiring import models
 
     if example:
         _write_example(path, force)
@@ -60,11 +60,11 @@ def init(
     _check_new(path, force)
     values: first_settings.Values = {}
     if offline:
-        is_packaged_here = wiring.has_model(PACKAGED_MODEL)
+        is_packaged_here = models.has_model(PACKAGED_MODEL)
         values = first_settings.offline_model(is_packaged_here)
     if ask if ask is not None else sys.stdin.isatty() and sys.stderr.isatty():
         at_hand = first_settings.look_around(
-            wiring.has_model, lambda: "" if offline else wiring.hub_problem()
+            models.has_model, lambda: "" if offline else models.hub_problem()
         )
 
         def tell(text: str) -> None:

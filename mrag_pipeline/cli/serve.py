@@ -74,6 +74,7 @@ def _checked(config: Config) -> VersionRecord:
     from mrag_pipeline.serving.listening import check_port
     from mrag_pipeline.serving.ray.replicas import check_replicas
     from mrag_pipeline.serving.security.keys import check_exposure, read_keys
+    from mrag_pipeline.wiring import models
 
     check_exposure(config.serve, read_keys(config.serve))
     check_replicas(config)
@@ -81,15 +82,15 @@ def _checked(config: Config) -> VersionRecord:
         check_port(config.serve.host, config.serve.port)
     with closing(wiring.index(config)) as opened:
         record = live_record(opened)
-    if not config.workers.address and wiring.weights_hash(config) != record.encoder.weights_hash:
+    if not config.workers.address and models.weights_hash(config) != record.encoder.weights_hash:
         raise _another_encoder(config, record)
     return record
 
 
 def _run_here(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
-    from mrag_pipeline import wiring
     from mrag_pipeline.serving.listening import local_url, wait_ready
     from mrag_pipeline.serving.one_process import running
+    from mrag_pipeline.wiring import at_work
 
     url = local_url(config.serve.host, config.serve.port)
     with running(config) as serving:
@@ -97,7 +98,7 @@ def _run_here(config: Config, record: VersionRecord, stopping: Stopping, json: b
         _check(serving)
         if reason:
             raise NotReady(reason, "a service that answers from the live version")
-        with wiring.announced_service(config, url):  # `mrag search` asks it then
+        with at_work.announced_service(config, url):  # `mrag search` asks it then
             _say_ready(url, config.index, record, json)
             stopping.wait(lambda: _check(serving))
 
@@ -108,9 +109,9 @@ def _check(serving: threading.Thread) -> None:
 
 
 def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
-    from mrag_pipeline import wiring
     from mrag_pipeline.serving.listening import wait_ready
     from mrag_pipeline.serving.ray import launcher
+    from mrag_pipeline.wiring import at_work
 
     with launcher.environment():
         from mrag_pipeline.runtime import cluster
@@ -136,7 +137,7 @@ def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json:
             if reason:
                 raise NotReady(reason, "a service that answers from the live version")
             processes = _started_since(earlier_processes)  # before one of them may be lost
-            with wiring.announced_service(config, url):  # `mrag search` asks it then
+            with at_work.announced_service(config, url):  # `mrag search` asks it then
                 _say_ready(url, config.index, record, json)
                 stopping.wait(cluster.check_alive)
         except RayBroken:

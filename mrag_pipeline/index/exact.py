@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.precision import queries
-from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.domain.version import (
     check_index_name,
     chunks_collection,
@@ -25,6 +23,7 @@ from mrag_pipeline.domain.version import (
 )
 from mrag_pipeline.errors import NoLiveVersion, PlanRefused
 from mrag_pipeline.index.analyzer import check_analyzers, stale_ids
+from mrag_pipeline.index.exact_rows import ExactRows
 from mrag_pipeline.index.exact_versions import ExactVersions
 from mrag_pipeline.index.lexical_table import LexicalTable
 from mrag_pipeline.index.milvus import rows
@@ -46,15 +45,6 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 2_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Collection:
-    ids: NDArray[np.int64]  # (N,)
-    vectors: NDArray[np.float32]  # (N, D)
-    places: dict[int, int]  # id to row
-    texts: dict[int, ChunkRow]  # of a chunks collection
-    proofs: dict[int, str]  # the same
-
-
 class ExactIndex(ExactVersions):
     """Every search compares the queries with every row."""
 
@@ -63,7 +53,7 @@ class ExactIndex(ExactVersions):
         super().__init__()
         self._index = check_index_name(index)
         self._dtype = vector_dtype
-        self._collections: dict[str, _Collection] = {}
+        self._collections: dict[str, ExactRows] = {}
         self._lexical: dict[str, LexicalTable] = {}
 
     def describe(self) -> str:
@@ -123,20 +113,20 @@ class ExactIndex(ExactVersions):
                 if on_rows is not None:
                     on_rows(table.num_rows)
             return self.count(collection.name)
-        vectors: dict[int, NDArray[np.float32]] = {}
-        texts: dict[int, ChunkRow] = {}
-        proofs: dict[int, str] = {}
+        built = ExactRows.none(collection.dim).with_rows(
+            self._sent(tables, on_rows), collection.kind == "chunks"
+        )
+        self._collections[collection.name] = built
+        return len(built.ids)
+
+    def _sent(
+        self, tables: Iterable[pa.Table], on_rows: Callable[[int], None] | None
+    ) -> Iterator[dict[str, Any]]:
         for table in tables:
             for batch in rows.batches(table, _BATCH_ROWS):
-                for row in self._rows(batch):
-                    vectors[row["chunk_id"]] = row["vector"]
-                    if collection.kind == "chunks":
-                        texts[row["chunk_id"]] = rows.chunk(row)
-                        proofs[row["chunk_id"]] = row.get(PROOF, UNPROVEN)
+                yield from self._rows(batch)
                 if on_rows is not None:
                     on_rows(batch.num_rows)
-        self._collections[collection.name] = _collected(vectors, texts, proofs, collection.dim)
-        return len(vectors)
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection is there and has just so many rows."""
@@ -254,15 +244,9 @@ class ExactIndex(ExactVersions):
         if collection.lexical is not None:
             self._get_lexical(collection.name).add(table)
             return
-        held = self._get(collection.name)
-        vectors = dict(zip(held.ids.tolist(), held.vectors, strict=True))
-        texts, proofs = dict(held.texts), dict(held.proofs)
-        for row in self._rows(table):
-            vectors[row["chunk_id"]] = row["vector"]
-            if collection.kind == "chunks":
-                texts[row["chunk_id"]] = rows.chunk(row)
-                proofs[row["chunk_id"]] = row.get(PROOF, UNPROVEN)
-        self._collections[collection.name] = _collected(vectors, texts, proofs, collection.dim)
+        held, added = self._get(collection.name), self._rows(table)
+        are_chunks = collection.kind == "chunks"
+        self._collections[collection.name] = held.with_rows(added, are_chunks)
 
     def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
         """Writes the words of these chunks; one that is there is replaced."""
@@ -273,16 +257,7 @@ class ExactIndex(ExactVersions):
         if collection in self._lexical:
             self._lexical[collection].remove(np.array(ids, np.int64))
             return
-        held = self._get(collection)
-        gone = {int(i) for i in ids}
-        kept = {
-            i: vector
-            for i, vector in zip(held.ids.tolist(), held.vectors, strict=True)
-            if i not in gone
-        }
-        texts = {i: row for i, row in held.texts.items() if i not in gone}
-        proofs = {i: proof for i, proof in held.proofs.items() if i not in gone}
-        self._collections[collection] = _collected(kept, texts, proofs, held.vectors.shape[1])
+        self._collections[collection] = self._get(collection).without(ids)
 
     def drop(self, collection: str) -> None:
         """Removes a collection if it is there.
@@ -336,24 +311,9 @@ class ExactIndex(ExactVersions):
             )
         return self._lexical[collection]
 
-    def _get(self, collection: str) -> _Collection:
+    def _get(self, collection: str) -> ExactRows:
         if collection not in self._collections:
             raise NoLiveVersion(
                 f"no collection {collection}", "a loaded version", "run `mrag ingest`"
             )
         return self._collections[collection]
-
-
-def _collected(
-    vectors: dict[int, NDArray[np.float32]],
-    texts: dict[int, ChunkRow],
-    proofs: dict[int, str],
-    dim: int,
-) -> _Collection:
-    return _Collection(
-        np.array(list(vectors), dtype=np.int64),
-        np.array(list(vectors.values()), dtype=np.float32).reshape(-1, dim),
-        {i: row for row, i in enumerate(vectors)},
-        texts,
-        proofs,
-    )

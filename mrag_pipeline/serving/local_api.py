@@ -16,16 +16,21 @@ class LocalApi:
     """Model, index and API of a config; close it."""
 
     def __init__(
-        self, config: Config, guard: Guard | None = None, observer: Observer | None = None
+        self,
+        config: Config,
+        guard: Guard | None = None,
+        observer: Observer | None = None,
+        threads: int = 0,
     ) -> None:
         """Loads the model and opens the index.
 
         Args:
             guard, observer: None for an API that only this process reaches: no keys, no limits of
                 rates, no records.
+            threads: of the encoder, for one request; 0: one for each core, as in `threads_for`.
         Raises: as `wiring.encoder` and `wiring.index`.
         """
-        threads = threads_for(config.serve.encoder_threads if guard else 0)
+        threads = threads_for(threads)
         encoder = wiring.encoder(config, threads)
         self._index = wiring.index(config)
         self._backend = InProcessBackend(

@@ -15,7 +15,7 @@ import uvicorn
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.serving.http.patience import limited_protocol
+from mrag_pipeline.serving.http.patience import allow_many_connections, limited_protocol
 from mrag_pipeline.serving.local_api import LocalApi
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import check_exposure, read_keys
@@ -64,7 +64,9 @@ def running(config: Config) -> Iterator[threading.Thread]:
     keys = read_keys(spec)
     check_exposure(spec, keys)
     guard = KeyGuard(spec, keys)
-    api = LocalApi(config, guard, RequestObserver(spec, door=guard if keys else None))
+    observer = RequestObserver(spec, door=guard if keys else None)
+    allow_many_connections()
+    api = LocalApi(config, guard, observer, spec.encoder_threads)
     api.warm_up()
     server = uvicorn.Server(
         uvicorn.Config(

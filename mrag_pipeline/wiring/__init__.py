@@ -1,17 +1,14 @@
 """The only package that chooses implementations, importing each when it is first needed.
 
 `embedders` puts a worker's together, `labelled` finds labelled queries, `kept_encoder` keeps a
-run's encoder.
+run's encoder, `models` says what a model is, `at_work` who is at work on an index.
 """
 
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
@@ -36,7 +33,6 @@ from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.wiring.kept_encoder import kept_or
 
 if TYPE_CHECKING:
-    from mrag_pipeline.encoder.model_check import ModelReport
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.index.milvus.store import MilvusStore
     from mrag_pipeline.llm.chat import ChatModel, ChatStream
@@ -104,48 +100,13 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     return loaded
 
 
-def hub_problem() -> str:
-    """Why the model hub cannot be used from here; empty if it answers within 3 s."""
-    from mrag_pipeline.encoder.hub import hub_problem
-
-    return hub_problem()
-
-
-def has_model(model: str, revision: str = "") -> bool:
-    """Whether the model is on this machine: installed, in a folder, or in the hub's cache."""
-    from mrag_pipeline.encoder.model_source import is_here
-
-    return is_here(model, revision)
-
-
 def import_libraries(config: Config) -> None:
     """Imports what embedding and the index will need: seconds, in a process that waits anyway."""
     from mrag_pipeline.encoder.lean_imports import lean_imports
 
     with lean_imports():
         importlib.import_module("mrag_pipeline.encoder.transformer")
-    _store(config)
-
-
-def weights_hash(config: Config) -> str:
-    """The hash of the config's model weights, as in its card; loads nothing.
-
-    Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
-    """
-    from mrag_pipeline.encoder.model_source import find_model
-
-    return find_model(config.encoder).weights_hash()
-
-
-def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
-    """What the config's model is, and whether its checks hold; `say` gets the name of each step."""
-    say("importing torch and transformers")
-    from mrag_pipeline.encoder.lean_imports import lean_imports
-
-    with lean_imports():
-        from mrag_pipeline.encoder.model_check import check_model
-
-    return check_model(config.encoder, device=config.workers.device, say=say)
+    store(config)
 
 
 def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:
@@ -211,10 +172,10 @@ def dead_letters(config: Config) -> DeadLetterFiles:
 def index(config: Config) -> VectorIndex:
     """The vector index; close it."""
     if not config.milvus.bulk_uri:
-        return _store(config).open()
+        return store(config).open()
     from mrag_pipeline.staging.bulk_files import BulkFolder
 
-    return _store(config).open(BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path))
+    return store(config).open(BulkFolder(config.milvus.bulk_uri, config.milvus.bulk_path))
 
 
 def index_is_shared(config: Config) -> bool:
@@ -222,11 +183,11 @@ def index_is_shared(config: Config) -> bool:
 
     Once it is open, `capabilities().is_shared` says the same.
     """
-    return _store(config).local_path() is None
+    return store(config).local_path() is None
 
 
-def _store(config: Config) -> MilvusStore:
-    """The store that holds the index: the only line that names one."""
+def store(config: Config) -> MilvusStore:
+    """The store that holds the index, not opened: the only line that names one."""
     from mrag_pipeline.index.milvus.store import MilvusStore
 
     return MilvusStore(config.milvus, config.index)
@@ -301,69 +262,6 @@ def chat_stream(config: Config) -> ChatStream:
     from mrag_pipeline.llm.chat import ChatStream
 
     return ChatStream(config.llm)
-
-
-@contextmanager
-def run_lock(config: Config, wait_s: float = 0.0) -> Iterator[None]:
-    """Holds the index for a run that changes it; a second run waits, or fails naming the owner.
-
-    A lock file where staging is a disk, or else beside a local database; and, where the index is
-    on a server, a lease there, which keeps the runs of several hosts apart too.
-    Raises: IndexBusy, naming the owner; ConfigError if this user cannot write the index;
-        StagingError, StorageFull, IndexUnavailable.
-    """
-    from mrag_pipeline.locking.file_lock import run_lock as file_lock
-
-    until = time.monotonic() + wait_s
-    store = _store(config)
-    store.check_writable()
-    folder = _runs_folder(config)
-    with ExitStack() as held:
-        if folder is not None:
-            held.enter_context(file_lock(folder, config.index, wait_s))
-        if store.local_path() is None:
-            from mrag_pipeline.locking.index_lease import index_lease
-
-            left = max(0.0, until - time.monotonic())
-            table = held.enter_context(store.lease_table())
-            held.enter_context(index_lease(table, config.index, left))
-        yield
-
-
-@contextmanager
-def announced_service(config: Config, url: str) -> Iterator[None]:
-    """While the block runs, `running_service` of the same config gives the URL on this machine."""
-    from mrag_pipeline.locking.service_file import announced
-
-    folder = _runs_folder(config)
-    with nullcontext() if folder is None else announced(folder, config.index, url):
-        yield
-
-
-def running_service(config: Config) -> str:
-    """The URL of the service that runs on this machine for the config's index; empty if none."""
-    from mrag_pipeline.locking.service_file import running_service
-
-    folder = _runs_folder(config)
-    return "" if folder is None else running_service(folder, config.index)
-
-
-def _runs_folder(config: Config) -> Path | None:
-    """Where runs and services of the index leave word on this machine; None if it has no disk."""
-    from mrag_pipeline.locking.file_lock import lock_folder
-
-    folder = lock_folder(config.staging)
-    if folder is None and (database := _store(config).local_path()) is not None:
-        folder = database.with_name(f"{database.name}.runs")
-    return folder
-
-
-def local_folders(config: Config) -> dict[str, Path]:
-    """The folders of index and staging, as far as they are on a disk of this machine."""
-    from mrag_pipeline.locking.file_lock import lock_folder
-
-    folders = {"index": _store(config).local_path(), "staging": lock_folder(config.staging)}
-    return {name: folder.absolute() for name, folder in folders.items() if folder is not None}
 
 
 def request(config: Config) -> Request:

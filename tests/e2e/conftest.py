@@ -46,6 +46,14 @@ def undisturbed(
     return Undisturbed(project, first, second, files, staged_files(project), contents(project))
 
 
+@pytest.fixture(scope="module")
+def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the built project for one module, because a Lite database has one owner."""
+    copy = tmp_path_factory.mktemp("own") / "project"
+    shutil.copytree(undisturbed.project, copy)
+    return copy
+
+
 @pytest.fixture
 def disturbed(undisturbed: Undisturbed, tmp_path: Path) -> Iterator[Path]:
     """The same project in the same folder, with nothing built; restored after the test."""

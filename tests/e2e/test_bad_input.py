@@ -23,6 +23,7 @@ from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.wiring import at_work
 from tests.support.builds import RecordingProgress
 from tests.support.project_folder import GOOD, Mrag, Undisturbed, fill, refused, run, write_lines
 
@@ -167,7 +168,7 @@ def test_a_database_held_by_another_process(mrag: Mrag) -> None:
 def test_a_second_run_at_the_same_time(mrag: Mrag, tmp_path: Path, prefect: str) -> None:
     """Exit 5, naming the process that holds the index."""
     write_lines(Path("x.jsonl"), range(4))
-    with wiring.run_lock(Config.load(None)):
+    with at_work.run_lock(Config.load(None)):
         ended = run("ingest", "x.jsonl", cwd=Path.cwd(), log=tmp_path / "second", prefect=prefect)
     assert ended.code == 5, ended.err
     assert f"process {os.getpid()}" in ended.err

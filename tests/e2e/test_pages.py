@@ -30,6 +30,7 @@ BLOCKS = [b for b in docs_blocks.blocks() if b.kind == "run" and b.run_by == OUR
 SHELL_PAGES = list(dict.fromkeys(block.page for block in BLOCKS if block.language != "python"))
 # Lines of these blocks that need a registry, an hour, or are for who works on mrag.
 LEFT_OUT = ("pip install ", "mrag evaluate wikipedia-v1", "python -m pytest ")
+CTRL_C = "kill -INT $!\nwait $!"  # how somebody goes on after `mrag serve`
 OLD_NOTES = ("cluster", "heads", "scores")
 
 
@@ -71,6 +72,8 @@ def _model_folder(model: str) -> Path:
 
 def filled(line: str, reader: Reader, minilm: EncoderSpec) -> str:
     """The line with what its placeholders stand for."""
+    if line == "mrag init":  # the reader's folder has the example's config
+        line = "(cd $(mktemp -d) && mrag init)"
     line = re.sub(r"\bID\b", "compost", line)
     line = re.sub(r"\bMODEL\b", minilm.model, line)
     line = re.sub(r"\bNAME\b", "frontend", line)
@@ -90,8 +93,11 @@ def test_the_commands_of_a_page_succeed(page: str, reader: Reader, minilm: Encod
         if block.page != page or block.language == "python":
             continue
         lines = [line for line in block.commands if not line.startswith(LEFT_OUT)]
-        typed = "\n".join(filled(line, reader, minilm) for line in lines).splitlines()
-        reader.types("".join(f"$ {line}\n" for line in typed))
+        typed = [filled(line, reader, minilm) for line in lines]
+        for at, following in enumerate(lines[1:], 1):
+            if lines[at - 1] == "mrag serve" and following.startswith("mrag "):
+                typed[at] = f"{CTRL_C}\n{typed[at]}"  # a Lite database has one owner
+        reader.types("".join(f"$ {line}\n" for line in "\n".join(typed).splitlines()))
         reader.stops()
 
 

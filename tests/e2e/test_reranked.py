@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.settings.encoder import EncoderSpec
-from tests.support.project_folder import Undisturbed, a_text, run
+from tests.support.project_folder import a_text, run
 from tests.support.rerank_server import Asked, a_rerank_server, as_documented
 from tests.support.served_project import QUERY, serving
 
@@ -26,12 +25,10 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
-def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(project: Path) -> Path:
     """A copy of the built project, with a cross-encoder beside it."""
-    copy = tmp_path_factory.mktemp("reranked") / "project"
-    shutil.copytree(undisturbed.project, copy)
-    save_judge(copy / "judge")
-    return copy
+    save_judge(project / "judge")
+    return project
 
 
 def save_judge(folder: Path) -> None:

@@ -38,14 +38,6 @@ class Laptop:
 
 
 @pytest.fixture(scope="module")
-def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the built project, because a Lite database has one owner."""
-    copy = tmp_path_factory.mktemp("serve") / "project"
-    shutil.copytree(undisturbed.project, copy)
-    return copy
-
-
-@pytest.fixture(scope="module")
 def laptop(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """One running service for the whole module."""
     folder = tmp_path_factory.mktemp("laptop")

@@ -20,14 +20,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
-def project(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the built project, because a Lite database has one owner."""
-    copy = tmp_path_factory.mktemp("one-process") / "project"
-    shutil.copytree(undisturbed.project, copy)
-    return copy
-
-
-@pytest.fixture(scope="module")
 def service(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One running service for the whole module, as `serve.backend = "auto"` chooses it."""
     log = tmp_path_factory.mktemp("service") / "serve"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy
+from mrag_pipeline.wiring import at_work
 from tests.support.milvus_lite_server import lite_server
 
 # Acts as another host: host name, kernel and staging differ from ours.
@@ -32,7 +32,7 @@ if sys.argv[3] == "elsewhere":
 index_lease.BEAT_S = 0.3
 settings = {"index": sys.argv[4], "staging": {"uri": sys.argv[1]}, "milvus": {"uri": sys.argv[2]}}
 try:
-    with wiring.run_lock(Config.parse(settings)):
+    with at_work.run_lock(Config.parse(settings)):
         print("held", flush=True)
         time.sleep(60)
 except MragError as error:
@@ -78,10 +78,10 @@ def test_a_run_on_another_host_is_refused(config: Config, tmp_path: Path) -> Non
     try:
         told = f"process {process.pid} on elsewhere, since"
         for wait_s in (0.0, 0.5):
-            with pytest.raises(IndexBusy, match=told), wiring.run_lock(config, wait_s):
+            with pytest.raises(IndexBusy, match=told), at_work.run_lock(config, wait_s):
                 pass
         other = config.model_copy(update={"index": "other"})
-        with wiring.run_lock(other):
+        with at_work.run_lock(other):
             pass
     finally:
         process.kill()
@@ -93,7 +93,7 @@ def test_a_waiting_run_starts_when_the_other_has_ended(config: Config, tmp_path:
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
-    with wiring.run_lock(config, wait_s=60):
+    with at_work.run_lock(config, wait_s=60):
         waited = time.monotonic() - started
     process.communicate()
     assert waited < 10
@@ -107,7 +107,7 @@ def test_a_run_killed_elsewhere_is_found_dead(
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     process.kill()
     process.communicate()
-    with wiring.run_lock(config):
+    with at_work.run_lock(config):
         pass
 
 
@@ -118,7 +118,7 @@ def test_a_run_killed_on_this_host_blocks_nobody(config: Config, tmp_path: Path)
     process.kill()
     process.communicate()
     started = time.monotonic()
-    with wiring.run_lock(config):
+    with at_work.run_lock(config):
         assert time.monotonic() - started < 5
 
 
@@ -130,7 +130,7 @@ def test_a_run_that_was_stopped_for_long_ends(
     process = held_by(config, tmp_path / "theirs", "elsewhere")
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        with wiring.run_lock(config):
+        with at_work.run_lock(config):
             os.kill(process.pid, signal.SIGCONT)
             _, err = process.communicate(timeout=30)
     finally:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -62,3 +63,29 @@ def test_a_server_that_is_late_is_said(tmp_path: Path) -> None:
     ended = _run(tmp_path, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="1")
     assert ended.returncode != 0
     assert "the local Prefect server did not answer within 1 s" in ended.stderr
+
+
+def test_a_killed_process_leaves_no_server(tmp_path: Path) -> None:
+    """After kill -9 nothing of it runs that would end the server."""
+    killed = """
+import os, signal
+from mrag_pipeline.flows import prefect_server
+server = prefect_server.start_server()
+server.wait()
+print(server._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", killed],
+        env=os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": ""},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == -9, ended.stderr
+    pid = int(ended.stdout)
+    until = time.monotonic() + 30
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.1)

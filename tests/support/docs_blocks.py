@@ -24,6 +24,7 @@ Kind = Literal["run", "needs", "checked"]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _DEVELOPERS = re.compile(r"^(?:\w+=\S+ )?(?:make|python (?:-m (?:pytest|tests)|benchmarks/)\S*)\b")
+_SUITE = re.compile(r"^python -m pytest .*\.py$")
 # Which test runs the blocks of a page, by the blocks' language; "*": every page.
 RUN_BY = {
     ("README.md", "console"): "tests/e2e/test_pages.py",
@@ -78,7 +79,9 @@ class Block:
 
     @property
     def run_by(self) -> str:
-        """The test that runs it; "" for none."""
+        """The test that runs it, "" for none; tests that a block names are in the suite itself."""
+        if self.commands and all(map(_SUITE.match, self.commands)):
+            return self.commands[0].split()[-1]
         return RUN_BY.get((self.page, self.language)) or RUN_BY.get(("*", self.language), "")
 
     @property
@@ -86,6 +89,8 @@ class Block:
         """How it is held; None if nothing holds it."""
         if self.needs:
             return "needs"
+        if self.language in SHELLS and all(map(_SUITE.match, self.commands)):
+            return "run"
         if self.language in SHELLS and all(_DEVELOPERS.match(line) for line in self.commands):
             return "checked"
         return "run" if self.run_by else None

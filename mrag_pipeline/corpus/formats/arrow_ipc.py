@@ -16,15 +16,9 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES
 from mrag_pipeline.corpus.file_tree import FileTree
-from mrag_pipeline.corpus.formats.arrow_values import (
-    MAX_NESTED_BYTES,
-    is_binary,
-    is_nested,
-    python_values,
-)
-from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.formats.arrow_values import python_values
+from mrag_pipeline.corpus.formats.column_files import ColumnFiles, second_of_its_name
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -35,22 +29,10 @@ _FILE, _FEATHER_1 = b"ARROW1", b"FEA1"
 _ALL = 1 << 31
 
 
-class ArrowFiles:
+class ArrowFiles(ColumnFiles):
     """One record for each row."""
 
     name = "Arrow"
-    fixed_fields = True
-    mapping = None
-
-    def __init__(self, fields: frozenset[str] | None, named: frozenset[str]) -> None:
-        """Reads nothing yet.
-
-        Args:
-            fields: the columns that are read; None for all but bytes and long lists.
-            named: those that are read whatever they hold.
-        """
-        self._fields = fields
-        self._named = named
 
     def whole(self, file: SourceFile) -> Slice:
         """All batches of the file."""
@@ -100,28 +82,17 @@ class ArrowFiles:
         remarks: list[str] = []
         for column, values in zip(batch.schema, batch.columns, strict=True):
             name = column.name
-            if self._fields is not None and name not in self._fields:
+            if not self.is_wanted(name):
                 continue
             if name in columns:
-                remarks.append(f"column {name!r}: a second one of this name is left out")
-            elif reason := self._left_out(column, values):
-                remarks.append(f"metadata {name!r}: {reason}: left out")
+                remarks.append(second_of_its_name(name))
+            elif reason := self.left_out(column, values.nbytes, len(values)):
+                remarks.append(reason)
             else:
                 columns[name] = python_values(values)
         for row in range(batch.num_rows):
             record = {name: values[row] for name, values in columns.items()}
             yield Record(record, f"{path}:{index + 1}.{row + 1}", tuple(remarks))
-
-    def _left_out(self, column: pa.Field, values: pa.Array) -> str:
-        """Why a column that nobody names is not read; "" if it is."""
-        name = column.name
-        if self._fields is not None or name in self._named:
-            return ""
-        if is_binary(column.type):
-            return "" if name.strip().lower() in {*IDS, *TITLES, *TEXTS} else "bytes"
-        if is_nested(column.type) and values.nbytes > MAX_NESTED_BYTES * len(values):
-            return f"more than {MAX_NESTED_BYTES:,} bytes a row"
-        return ""
 
     @contextmanager
     def _opened(
@@ -146,13 +117,6 @@ class ArrowFiles:
                     "write the file again",
                 ) from None
             yield opened
-
-
-def open_arrow(request: FileRequest) -> ArrowFiles:
-    """Arrow IPC, with the columns that are wanted."""
-    spec = request.spec
-    named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields, *spec.types)
-    return ArrowFiles(request.fields, frozenset(named))
 
 
 def _unreadable(path: str, index: int, problem: str, num_rows: int = 1) -> DeadLetter:

@@ -21,16 +21,9 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES
 from mrag_pipeline.corpus.file_tree import READ_BYTES, FileTree
-from mrag_pipeline.corpus.formats.arrow_values import (
-    MAX_NESTED_BYTES,
-    is_binary,
-    is_nested,
-    num_leaves,
-    python_values,
-)
-from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.formats.arrow_values import num_leaves, python_values
+from mrag_pipeline.corpus.formats.column_files import ColumnFiles, second_of_its_name
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -41,22 +34,10 @@ _BATCH_BYTES = 4 << 20  # of a row group's rows decoded at once
 _MAX_BATCH_ROWS = 1_000
 
 
-class ParquetFiles:
+class ParquetFiles(ColumnFiles):
     """One record for each row."""
 
     name = "Parquet"
-    fixed_fields = True
-    mapping = None
-
-    def __init__(self, fields: frozenset[str] | None, named: frozenset[str]) -> None:
-        """Reads nothing yet.
-
-        Args:
-            fields: the columns that are read; None for all but bytes and long lists.
-            named: those that are read whatever they hold.
-        """
-        self._fields = fields
-        self._named = named
 
     def whole(self, file: SourceFile) -> Slice:
         """All row groups of the file."""
@@ -112,15 +93,9 @@ class ParquetFiles:
         pyarrow ends the process when it is asked for the metadata of a damaged column chunk;
         reading it raises.
         """
-        sized = [column.name for column in parquet.schema_arrow if self._is_sized(column)]
+        sized = [column.name for column in parquet.schema_arrow if self.is_sized(column)]
         if sized:
             next(parquet.iter_batches(batch_size=1, row_groups=[index], columns=sized), None)
-
-    def _is_sized(self, column: pa.Field) -> bool:
-        """Whether it depends on the column's size if it is read."""
-        return (
-            self._fields is None and column.name not in self._named and bool(is_nested(column.type))
-        )
 
     def _columns(
         self, schema: pa.Schema, group: pq.RowGroupMetaData
@@ -133,25 +108,18 @@ class ParquetFiles:
             leaves = range(leaf, leaf + num_leaves(column.type))
             leaf = leaves.stop
             name = column.name
-            if self._fields is not None and name not in self._fields:
+            if not self.is_wanted(name):
                 continue
             if name in names:
-                remarks.append(f"column {name!r}: a second one of this name is left out")
-            elif self._fields is None and not self._may_be_text(name) and is_binary(column.type):
-                remarks.append(f"metadata {name!r}: bytes: left out")
-            elif self._is_sized(column):
-                num_bytes = sum(group.column(index).total_uncompressed_size for index in leaves)
-                if num_bytes > MAX_NESTED_BYTES * group.num_rows:
-                    reason = f"more than {MAX_NESTED_BYTES:,} bytes a row: left out"
-                    remarks.append(f"metadata {name!r}: {reason}")
-                else:
-                    names[name] = None
+                remarks.append(second_of_its_name(name))
+                continue
+            sized = leaves if self.is_sized(column) else ()
+            num_bytes = sum(group.column(index).total_uncompressed_size for index in sized)
+            if reason := self.left_out(column, num_bytes, group.num_rows):
+                remarks.append(reason)
             else:
                 names[name] = None
         return list(names), tuple(remarks)
-
-    def _may_be_text(self, name: str) -> bool:
-        return name in self._named or name.strip().lower() in {*IDS, *TITLES, *TEXTS}
 
     @contextmanager
     def _opened(self, tree: FileTree, path: str) -> Iterator[pq.ParquetFile]:
@@ -168,13 +136,6 @@ class ParquetFiles:
                 problem = f"it counts {metadata.num_rows:,} rows, its row groups {num_rows:,}"
                 raise _broken(tree, path, problem)
             yield parquet
-
-
-def open_parquet(request: FileRequest) -> ParquetFiles:
-    """Parquet, with the columns that are wanted."""
-    spec = request.spec
-    named = (spec.id_field, spec.title_field, spec.text_field, *spec.metadata_fields, *spec.types)
-    return ParquetFiles(request.fields, frozenset(named))
 
 
 def _broken(tree: FileTree, path: str, problem: str) -> BrokenFile:

@@ -10,12 +10,12 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mrag_pipeline.corpus.formats.arrow_ipc import open_arrow
+from mrag_pipeline.corpus.formats.arrow_ipc import ArrowFiles
 from mrag_pipeline.corpus.formats.delimited import open_delimited
 from mrag_pipeline.corpus.formats.extraction import DOCUMENTS, MARKUP, PLAIN
 from mrag_pipeline.corpus.formats.file_request import FileRequest
 from mrag_pipeline.corpus.formats.jsonl import open_json
-from mrag_pipeline.corpus.formats.parquet import open_parquet
+from mrag_pipeline.corpus.formats.parquet import ParquetFiles
 from mrag_pipeline.corpus.formats.pydoc_pages import open_python_docs
 from mrag_pipeline.corpus.formats.record_format import RecordFormat
 from mrag_pipeline.corpus.formats.text_files import open_text
@@ -43,8 +43,8 @@ class GeneratedCorpus:
 
 
 FILE_FORMATS: dict[str, FileFormat] = {
-    "parquet": FileFormat((".parquet", ".pq", ".parq"), open_parquet),
-    "arrow": FileFormat((".arrow", ".feather", ".arrows"), open_arrow),
+    "parquet": FileFormat((".parquet", ".pq", ".parq"), ParquetFiles.of),
+    "arrow": FileFormat((".arrow", ".feather", ".arrows"), ArrowFiles.of),
     "jsonl": FileFormat((".jsonl", ".ndjson", ".jsonlines"), open_json),
     "json": FileFormat((".json",), open_json),
     "csv": FileFormat((".csv", ".tsv"), open_delimited, is_untyped=True),

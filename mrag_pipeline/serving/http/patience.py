@@ -7,6 +7,7 @@ uvicorn limits neither; these are the limits that HAProxy has before replicas (r
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import Counter
 from typing import Any
 
@@ -15,6 +16,20 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 # Seconds until a request's headers have arrived, from the connection or from their first byte on.
 REQUEST_S = 10.0
 CONNECTIONS = 1_000  # of one address
+
+
+FILES = 8 * CONNECTIONS  # that the process may have open: several such addresses, and the index's
+
+
+def allow_many_connections() -> None:
+    """Raises this process's limit of open files as far as it may, up to FILES.
+
+    Many systems begin with 1,024, which one address's connections would use up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def limited_protocol(

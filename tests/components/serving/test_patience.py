@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -124,3 +126,19 @@ def test_an_address_has_so_many_connections_at_a_time() -> None:
                 except ConnectionError:
                     pass
             assert time.monotonic() < until
+
+
+def test_a_low_limit_of_files_is_raised_as_far_as_it_may_be() -> None:
+    """In a process of its own: limits are a process's."""
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))
+from mrag_pipeline.serving.http.patience import allow_many_connections
+allow_many_connections()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2048))
+allow_many_connections()
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2048", "2048", "2048", "2048"]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mrag_pipeline import client as clients
-from mrag_pipeline import wiring
 from mrag_pipeline.cli.search_ways import Wanted, asks_service, find_service
 from mrag_pipeline.client import ServiceUnreachable
 from mrag_pipeline.config import Config
+from mrag_pipeline.wiring import at_work
 
 
 class _Client:
@@ -32,6 +32,12 @@ class _Client:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def __enter__(self) -> _Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 NOTHING = Wanted(None, "", (), (), {}, None, None, None)
@@ -75,7 +81,7 @@ def test_a_service_is_asked_only_if_it_answers_for_this_index(
     url: str, served: str, is_found: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise this process searches."""
-    monkeypatch.setattr(wiring, "running_service", lambda _: url)
+    monkeypatch.setattr(at_work, "running_service", lambda _: url)
     monkeypatch.setattr(clients, "Client", lambda url, **_: _Client(url, served))
     found: Any = find_service(Config())
     assert (found is not None) == is_found
