@@ -1,8 +1,11 @@
 """The `mrag` command, and `python -m mrag_pipeline`: says what is missing where it cannot start."""
 
+import signal
 import sys
 
 from mrag_pipeline import extras
+
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
@@ -17,6 +20,9 @@ def main() -> None:
             raise
         sys.stderr.write(f"mrag: {missing}\n")
         sys.exit(missing.exit_code)
+    except KeyboardInterrupt:  # before a command runs, which has its own way to stop
+        sys.stderr.write("mrag: interrupted\n")
+        sys.exit(INTERRUPTED)
 
 
 def _has_commands() -> bool:

@@ -97,7 +97,7 @@ def start(
         _heeding_ctrl_c(),
     ):
         return subprocess.Popen(
-            [sys.executable, "-m", "mrag_pipeline.cli", *arguments],
+            [sys.executable, "-m", "mrag_pipeline", *arguments],
             cwd=cwd,
             stdout=out,
             stderr=err,

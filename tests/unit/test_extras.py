@@ -107,3 +107,22 @@ def test_reporting_to_a_server_needs_prefect(monkeypatch: pytest.MonkeyPatch) ->
     assert ended.returncode == 2
     assert "PREFECT_API_URL needs prefect, which is not installed" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_ctrl_c_while_it_is_imported_is_no_traceback() -> None:
+    """The first second of a command; after it the command stops in order."""
+    code = """
+import subprocess
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mrag_pipeline.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from mrag_pipeline.__main__ import main
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "mrag: interrupted\n")
