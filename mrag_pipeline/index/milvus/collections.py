@@ -11,7 +11,7 @@ from itertools import chain
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
-from mrag_pipeline.domain.version import version_in
+from mrag_pipeline.domain.version import live_alias, version_in
 from mrag_pipeline.errors import IndexDamaged, NoLiveVersion, PlanRefused
 from mrag_pipeline.index.analyzer import check_analyzers
 from mrag_pipeline.index.milvus import lite, rows
@@ -80,16 +80,19 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         """Builds a damaged collection anew, also one of the live version, which stays live."""
         name = collection.name
         version = version_in(self._index, name)
-        is_live = version is not None and version == self.live()
+        has_alias = collection.kind == "chunks" and version is not None and version == self.live()
         with changing(self._path, name), translated(f"cannot drop {name}"):
             self._forget(name)
             if self._path is not None:
                 lite.remove_damaged(self._client, self._path, name, self._spec.timeout_s)
             elif self._exists(name):
+                # Newer servers refuse to drop what has an alias; older ones keep the alias.
+                if has_alias:
+                    self._client.drop_alias(live_alias(self._index), timeout=self._spec.timeout_s)
                 self._client.drop_collection(name, timeout=self._spec.timeout_s)
         num_rows = self._build(collection, tables, None)
-        if is_live and collection.kind == "chunks":
-            self.activate(str(version))  # the alias went with the collection
+        if has_alias:
+            self.activate(str(version))
         return num_rows
 
     def damage(self, collection: str) -> str | None:
