@@ -45,6 +45,7 @@ from mrag_pipeline.settings.workers import WorkersSpec
 DEFAULT_FILE = "mrag.toml"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+_SECRETS = ("password", "secret", "signature", "token")  # in the names of a URI's options
 
 
 class Config(BaseModel):
@@ -129,7 +130,7 @@ class Config(BaseModel):
             # A database's user is no secret: whose password is in the environment.
             is_user = key == "corpus.uri" and CorpusSpec(uri).is_database and not parts.password
             has_login = bool(parts.scheme) and "@" in parts.netloc and not is_user
-            if has_login or "password" in parts.query.lower() or "secret" in parts.query.lower():
+            if has_login or any(word in parts.query.lower() for word in _SECRETS):
                 raise ConfigError(
                     f"{key} contains credentials",
                     "a URI without them, as it is stored with every version",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Corpus = Annotated[
     str | None,
     typer.Argument(
-        help="Path or URI of the corpus: a file, a folder, a glob, s3://bucket/prefix, or `pydoc:`."
+        help="Path or URI of the corpus: a file, a folder, a glob, s3://bucket/prefix, "
+        "https://host/file, or `pydoc:`."
     ),
 ]
 Version = Annotated[

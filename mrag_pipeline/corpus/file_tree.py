@@ -1,4 +1,4 @@
-"""Lists and opens the files of a corpus, on any pyarrow filesystem.
+"""Lists and opens the files of a corpus, on any pyarrow filesystem, or one file of the web.
 
 Knows nothing of what the files hold. Paths are relative to the corpus's folder, with `/`. Local
 folders and S3 buckets are listed in memory that does not grow with the number of files; pyarrow
@@ -26,7 +26,8 @@ from mrag_pipeline.corpus.file_pattern import (
 )
 from mrag_pipeline.corpus.source_file import SourceFile, file_in_s3, file_on_disk, local_files
 from mrag_pipeline.errors import BrokenFile, CorpusError, CorpusNotFound
-from mrag_pipeline.filesystems.location import open_place, shown
+from mrag_pipeline.filesystems.location import Place, open_place, shown
+from mrag_pipeline.filesystems.web_file import WEB, WebFile
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,14 @@ class FileTree:
         self._exclude = exclude
         self._follow_links = follow_links
         self.uri = shown(uri)  # for people
-        folder, self._pattern = split_glob(uri)
-        self._place = open_place(folder, f"corpus {self.uri!r}")
+        what = f"corpus {self.uri!r}"
+        self._web = WebFile(uri, what) if WEB.match(uri) else None
+        folder, self._pattern = (uri, "") if self._web else split_glob(uri)
+        self._place = Place(pafs.LocalFileSystem(), "") if self._web else open_place(folder, what)
         self._filesystem = self._place.filesystem
         self._root = self._place.root
         self._folder_name = shown(folder)
-        self._is_file: bool | None = None
+        self._is_file: bool | None = True if self._web else None
         self._is_in_order: bool | None = None  # whether an S3 server lists by the keys' bytes
 
     def __str__(self) -> str:
@@ -89,6 +92,9 @@ class FileTree:
 
         Raises: CorpusNotFound if it is gone.
         """
+        if self._web is not None:
+            fetched = self._web.fetched()
+            return SourceFile(path, fetched.num_bytes, fetched.digest)
         with self._answering():
             full = self._full(path)
             if self._place.is_local:
@@ -155,6 +161,8 @@ class FileTree:
         return f"{self._folder_name.rstrip('/')}/{path}"
 
     def _full(self, path: str) -> str:
+        if self._web is not None:
+            return self._web.fetched().path
         if self.is_file:
             return self._root
         return f"{self._root.rstrip('/')}/{path}"
@@ -170,6 +178,9 @@ class FileTree:
 
     def _checked(self, include: tuple[str, ...]) -> Iterator[SourceFile]:
         """The selected files, in the filesystem's own order."""
+        if self._web is not None:
+            yield self.find(self._web.name)
+            return
         with self._answering():
             info = self._filesystem.get_file_info(self._root)
             if info.type == pafs.FileType.NotFound:

@@ -61,7 +61,7 @@ def open_place(uri: str, what: str) -> Place:
         raise ConfigError(
             f"{what}: unknown scheme in {shown(uri)}",
             "a path, or a URI such as file:///data/docs, s3://bucket/docs, gs://bucket/docs",
-            "download it (`hf download`, `curl`), and give the path",
+            "download it, and give the path",
         )
     try:
         filesystem, root = fs.FileSystem.from_uri(uri)

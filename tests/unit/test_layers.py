@@ -59,7 +59,7 @@ OWNERS = {
     "starlette": {"serving"},
     "prometheus_client": {"serving"},
     "opentelemetry": {"serving"},
-    "httpx": {"llm", "rerank", "flows", "cli", "client", "library"},
+    "httpx": {"filesystems", "llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
     "uvicorn": {"flows", "serving"},
     "typer": {"cli"},
