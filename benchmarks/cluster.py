@@ -40,7 +40,7 @@ from cluster_run import planned, run, write_corpus
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.domain.dispatch import ShardQueue
+from mrag_pipeline.domain.dispatch import ItemQueue
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import Shard, cut
 from mrag_pipeline.runtime.cluster import start_local
@@ -76,7 +76,7 @@ def machine_rate(processes: int, seconds: float) -> float:
     ]
     for worker in workers:
         worker.start()
-    total = sum(rates.get() for _ in workers)
+    total = float(sum(rates.get() for _ in workers))
     for worker in workers:
         worker.join()
     return total / 1e9
@@ -153,10 +153,10 @@ def on_nodes(config: Config, manifest: Manifest, rounds: int, wait_s: float) -> 
                 )
         print(f"\n3. one of three nodes ten times slower, {len(manifest.shards)} shards")
         for factor in (0.0, 3.0):
-            done = [
+            whole = [
                 run(config, manifest, 3, wait_s, 10 * wait_s, factor).seconds for _ in range(rounds)
             ]
-            print(f"workers.late_factor = {factor:g}: {spread(done, '.1f')} s, start included")
+            print(f"workers.late_factor = {factor:g}: {spread(whole, '.1f')} s, start included")
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -172,7 +172,7 @@ def on_a_gzip_file(folder: Path, megabytes: int) -> None:
     for shard in shards:
         number += sum(1 for _ in open_corpus(spec).read(shard.slices))
     apart = time.process_time() - began
-    queue, readers = ShardQueue(shards), [open_corpus(spec), open_corpus(spec)]
+    queue, readers = ItemQueue(shards), [open_corpus(spec), open_corpus(spec)]
     last: list[Shard | None] = [None, None]
     began, again = time.process_time(), 0
     while len(queue):

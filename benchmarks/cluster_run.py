@@ -26,6 +26,7 @@ from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
@@ -164,7 +165,7 @@ def run(
     wiring.staging(config, manifest.version).write_manifest(manifest)
     began = time.monotonic()
     opener = functools.partial(open_timed, notes, wait_s, slow_s)
-    with closing(RayPool(config, manifest, opener)) as pool:
+    with closing(RayPool(config, embed_work(manifest, opener))) as pool:
         assert len(list(pool.run(manifest.shards))) == len(manifest.shards)
         ended = time.monotonic()
     worker_notes = [

@@ -35,7 +35,7 @@ from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Encoder, Segmenter, VectorIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.retriever import Retriever
-from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.runtime.pools import serial_pool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.windows import WindowSpec
@@ -82,7 +82,7 @@ def build(config: Config, index: VectorIndex) -> VersionRecord:
     ).manifest
     staging = wiring.staging(config, manifest.version)
     staging.write_manifest(manifest)
-    embed(manifest, staging, partial(SerialPool, config, manifest), config.ingest, SILENT)
+    embed(manifest, staging, partial(serial_pool, config, manifest), config.ingest, SILENT)
     staged = reconcile(manifest, staging, IngestSpec(), SILENT)
     load(manifest, staging, index, staged.num_chunks, SILENT)
     verify(manifest, staging, index, staged.num_chunks, config.ingest, SILENT)

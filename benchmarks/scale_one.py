@@ -40,6 +40,7 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, Staging, VectorIndex
+from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
@@ -114,7 +115,7 @@ class Phases:
         seen = {"driver": own.memory_info().rss, "worker": 0, "server": 0}
         for child in own.children(recursive=True) if workers else ():
             with contextlib.suppress(psutil.Error):
-                if child.name().startswith("ray::") or "EmbedActor" in " ".join(child.cmdline()):
+                if child.name().startswith("ray::") or "WorkActor" in " ".join(child.cmdline()):
                     seen["worker"] = max(seen["worker"], child.memory_info().rss)
         if self.server is not None:
             seen["server"] = self.server.memory_info().rss
@@ -235,7 +236,7 @@ def _plan(
 ) -> tuple[Manifest, Staging]:
     opener = partial(open_staging, config.staging, config.index)
     reader = open_corpus(config.corpus)
-    made = plan(request(config), reader, encoder, LineSegmenter(), opener, index)  # type: ignore[arg-type]
+    made = plan(request(config), reader, encoder, LineSegmenter(), opener, index)
     staging = opener(made.manifest.version)
     staging.write_manifest(made.manifest)
     return made.manifest, staging
@@ -248,7 +249,13 @@ def _embed(
         old.unlink()
     _BEGUN.append(time.time())
     opener = partial(_opened, shape, folder)
-    embed(manifest, staging, lambda: RayPool(config, manifest, opener), config.ingest, SILENT)
+    embed(
+        manifest,
+        staging,
+        lambda: RayPool(config, embed_work(manifest, opener)),
+        config.ingest,
+        SILENT,
+    )
 
 
 def _opened(shape: Shape, folder: Path, config: Config, version: str, fingerprint: str) -> Any:

@@ -22,7 +22,7 @@ from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows.progress import LogProgress
-from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.runtime.pools import serial_pool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
@@ -66,7 +66,7 @@ def build(config: Config) -> int:
         manifest = made.manifest
         staging = wiring.staging(config, manifest.version)
         staging.write_manifest(manifest)
-        pool = partial(SerialPool, config, manifest)
+        pool = partial(serial_pool, config, manifest)
         totals = embed(manifest, staging, pool, config.ingest, SILENT)
         staged = reconcile(manifest, staging, IngestSpec(), SILENT)
         load(manifest, staging, index, staged.num_chunks, SILENT)
@@ -95,7 +95,7 @@ def sync(config: Config) -> int:
         if manifest is None:
             return 0
         opener = partial(delta_embedder, number)
-        pool = partial(SerialPool, config, manifest, opener)
+        pool = partial(serial_pool, config, manifest, opener)
         totals = embed(manifest, delta, pool, config.ingest, SILENT, may_be_empty=True)
         apply(
             record,

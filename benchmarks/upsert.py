@@ -37,7 +37,7 @@ from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import CorpusReader, Staging
-from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.runtime.pools import serial_pool
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
@@ -119,7 +119,7 @@ def _embed(config: Config, manifest: Manifest, staging: Staging, reader: CorpusR
             fingerprint=fingerprint,
         )
 
-    embed(manifest, staging, lambda: SerialPool(config, manifest, embedder), config.ingest, SILENT)
+    embed(manifest, staging, lambda: serial_pool(config, manifest, embedder), config.ingest, SILENT)
 
 
 def _interval(values: NDArray[np.float64], unit: str) -> dict[str, float | str]:

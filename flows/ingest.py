@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.runtime.pools import open_pool
+from mrag_pipeline.runtime.pools import open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.ingest.gate import gate as gate_stage
@@ -40,6 +41,7 @@ from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 from mrag_pipeline.wiring.labelled import labelled_queries
+from mrag_pipeline.wiring.phase_work import verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def verify(config: Config, version: str, num_chunks: int) -> list[CollectionChec
             num_chunks,
             config.ingest,
             flow_progress(config.index),
+            phase_pools(config, partial(verifier, version), index.capabilities().is_shared),
         )
 
 

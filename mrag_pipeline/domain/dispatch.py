@@ -1,4 +1,4 @@
-"""Chooses the next shard for a worker, and tells which shards are late. Pure.
+"""Chooses the next item for a worker, and tells which items are late. Pure.
 
 Some files can only be read from their start: compressed ones, JSON arrays. Their shards go to
 one worker one after the other, so that it reads on where it stopped; two workers share such a
@@ -11,38 +11,42 @@ import statistics
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from typing import Generic, TypeVar
 
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.work_item import WorkItem
 
-MIN_FINISHED = 3  # shards; with fewer, none is late
-MIN_LATE_S = 2.0  # a shard that has taken less is never late
-_REMEMBERED = 1_000  # the last finished shards: the pace of a long run may change
+Item = TypeVar("Item", bound=WorkItem)
+
+MIN_FINISHED = 3  # items; with fewer, none is late
+MIN_LATE_S = 2.0  # an item that has taken less is never late
+_REMEMBERED = 1_000  # the last finished items: the pace of a long run may change
 
 
-class ShardQueue:
-    """Shards that no worker has yet. Every shard is taken once, unless it is put back."""
+class ItemQueue(Generic[Item]):
+    """Items that no worker has yet. Every item is taken once, unless it is put back."""
 
-    def __init__(self, shards: Iterable[Shard]) -> None:
-        self._first: deque[Shard] = deque()  # put back
-        self._fresh: deque[deque[Shard]] = deque()  # runs that no worker is on, in order
-        self._begun: dict[int, deque[Shard]] = {}  # by the shard before the run's first
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._first: deque[Item] = deque()  # put back
+        self._fresh: deque[deque[Item]] = deque()  # runs that no worker is on, in order
+        self._begun: dict[int, deque[Item]] = {}  # by the item before the run's first
         self._length = 0
-        last: Shard | None = None
-        for shard in shards:
-            if last is not None and reads_on(last, shard):
-                self._fresh[-1].append(shard)
+        last: Item | None = None
+        for item in items:
+            if last is not None and reads_on(last, item):
+                self._fresh[-1].append(item)
             else:
-                self._fresh.append(deque([shard]))
-            last = shard
+                self._fresh.append(deque([item]))
+            last = item
             self._length += 1
 
     def __len__(self) -> int:
         return self._length
 
-    def take(self, last: Shard | None) -> Shard:
-        """The next shard for a worker whose previous shard was `last`.
+    def take(self, last: Item | None) -> Item:
+        """The next item for a worker whose previous item was `last`.
 
-        In order of preference: a shard that was put back; the one that reads on from `last`; the
+        In order of preference: an item that was put back; the one that reads on from `last`; the
         next in order; the middle of the longest run that another worker is reading.
         Raises: IndexError if the queue is empty.
         """
@@ -56,19 +60,19 @@ class ShardQueue:
         elif self._begun:
             run = self._second_half()
         else:
-            raise IndexError("no shard is left")
-        shard = run.popleft()
+            raise IndexError("no item is left")
+        item = run.popleft()
         if run:
-            self._begun[shard.index] = run
+            self._begun[item.index] = run
         self._length -= 1
-        return shard
+        return item
 
-    def put_back(self, shard: Shard) -> None:
-        """Makes the shard the next to be taken."""
-        self._first.appendleft(shard)
+    def put_back(self, item: Item) -> None:
+        """Makes the item the next to be taken."""
+        self._first.appendleft(item)
         self._length += 1
 
-    def _second_half(self) -> deque[Shard]:
+    def _second_half(self) -> deque[Item]:
         before = max(self._begun, key=lambda index: len(self._begun[index]))
         run = self._begun.pop(before)
         middle = len(run) // 2
@@ -77,9 +81,14 @@ class ShardQueue:
         return deque(islice(run, middle, None))
 
 
-def reads_on(last: Shard, shard: Shard) -> bool:
-    """Whether the shard begins where the last one stopped in a file that is read from its start."""
-    before, piece = last.slices[-1], shard.slices[0]
+def reads_on(last: WorkItem, item: WorkItem) -> bool:
+    """Whether a shard begins where the last one stopped in a file that is read from its start.
+
+    Other items begin anew.
+    """
+    if not (isinstance(last, Shard) and isinstance(item, Shard)):
+        return False
+    before, piece = last.slices[-1], item.slices[0]
     return (
         piece.unit == "records"
         and (before.path, before.unit, before.stamp) == (piece.path, piece.unit, piece.stamp)
@@ -88,20 +97,20 @@ def reads_on(last: Shard, shard: Shard) -> bool:
 
 
 class Pace:
-    """Learns how long shards take for their size, and tells which are late."""
+    """Learns how long items take for their size, and tells which are late."""
 
     def __init__(self, factor: float) -> None:
-        """A shard is late after `factor` times the median time for its size; 0: never."""
+        """An item is late after `factor` times the median time for its size; 0: never."""
         self._factor = factor
         self._rates: deque[float] = deque(maxlen=_REMEMBERED)  # seconds a source byte
 
-    def add(self, shard: Shard, seconds: float) -> None:
-        """Records that a shard took `seconds`."""
-        self._rates.append(seconds / max(1, shard.num_bytes))
+    def add(self, item: WorkItem, seconds: float) -> None:
+        """Records that an item took `seconds`."""
+        self._rates.append(seconds / max(1, item.num_bytes))
 
-    def is_late(self, shard: Shard, seconds: float) -> bool:
-        """Whether a shard that a worker has had for `seconds` is far behind the others."""
+    def is_late(self, item: WorkItem, seconds: float) -> bool:
+        """Whether an item that a worker has had for `seconds` is far behind the others."""
         if self._factor <= 0 or seconds < MIN_LATE_S or len(self._rates) < MIN_FINISHED:
             return False
-        usual = statistics.median(self._rates) * max(1, shard.num_bytes)
+        usual = statistics.median(self._rates) * max(1, item.num_bytes)
         return seconds > self._factor * usual

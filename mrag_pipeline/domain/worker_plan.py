@@ -50,3 +50,12 @@ def is_worth_a_cluster(spec: WorkersSpec, num_bytes: int) -> bool:
     if spec.pool == "auto":
         return bool(spec.address) or num_bytes > spec.serial_mb * 1_000_000
     return spec.pool == "ray"
+
+
+def is_phase_worth_a_cluster(spec: WorkersSpec, num_bytes: int) -> bool:
+    """Whether workers do a phase that embeds nothing: False if this process is done as soon.
+
+    Args:
+        num_bytes: that the phase reads, of staged files and of the index.
+    """
+    return spec.pool != "serial" and num_bytes > spec.phase_mb * 1_000_000

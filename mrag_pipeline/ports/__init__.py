@@ -39,7 +39,7 @@ from mrag_pipeline.ports.staging import (
     ShardOutput,
     Staging,
 )
-from mrag_pipeline.ports.work import Progress, WorkerPool
+from mrag_pipeline.ports.work import OpenPool, Progress, Work, WorkerPool
 
 __all__ = [
     "NO_LIMIT",
@@ -62,6 +62,7 @@ __all__ = [
     "HasCapabilities",
     "IndexCapabilities",
     "Mark",
+    "OpenPool",
     "Progress",
     "QueryIndex",
     "Ranking",
@@ -81,5 +82,6 @@ __all__ = [
     "VersionBuilds",
     "VersionRows",
     "Versions",
+    "Work",
     "WorkerPool",
 ]

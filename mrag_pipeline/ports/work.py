@@ -1,29 +1,42 @@
-"""The workers that embed shards, and the progress reports of a long phase."""
+"""Work items, the workers that do them, and the progress reports of a long phase.
+
+Every phase that grows with the corpus is cut into items. The phase plans them and judges what comes
+back; a pool decides where each is done.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
-from mrag_pipeline.domain.manifest import Receipt
-from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.work_item import WorkItem
+
+Item = TypeVar("Item", bound=WorkItem, contravariant=True)
+Answer = TypeVar("Answer", covariant=True)
+
+# Does one item; it holds what many items need: a model, an open index.
+Work = Callable[[Any], Any]
 
 
-class WorkerPool(Protocol):
-    """Where shards are embedded."""
+class WorkerPool(Protocol[Item, Answer]):
+    """Where items are done."""
 
     def describe(self) -> str:
         """One line for people: how many workers, on what."""
 
-    def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
-        """A receipt for each shard, as they finish, in any order.
+    def run(self, items: Iterable[Item]) -> Iterator[Answer]:
+        """An answer for each item, as they finish, in any order. May be called again.
 
-        A worker that dies costs its shards a second try, on another worker.
-        Raises: WorkerLost when a shard has failed too often; a shard's own permanent error.
+        A worker that dies costs its items a second try, on another worker.
+        Raises: WorkerLost when an item has failed too often; an item's own permanent error.
         """
 
     def close(self) -> None:
         """Ends the workers; a second call does nothing."""
+
+
+# Opens the pool for a phase, given the work in this process and the bytes that its items read.
+OpenPool = Callable[[Work, int], WorkerPool[Any, Any]]
 
 
 class Progress(Protocol):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.manifest import Receipt
+from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.ports import Work
+from mrag_pipeline.wiring.embedders import shard_embedder
 
 
 class Embedder(Protocol):
@@ -19,3 +22,21 @@ class Embedder(Protocol):
 
 # Called once in each worker with the config, the version and the plan's fingerprint.
 OpenEmbedder = Callable[[Config, str, str], Embedder]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedWork:
+    """Opens the work of embedding a plan's shards; it is sent to each worker."""
+
+    version: str
+    fingerprint: str
+    open_embedder: OpenEmbedder
+
+    def __call__(self, config: Config) -> Work:
+        """Loads the model."""
+        return self.open_embedder(config, self.version, self.fingerprint).embed
+
+
+def embed_work(manifest: Manifest, open_embedder: OpenEmbedder = shard_embedder) -> EmbedWork:
+    """The work of embedding this plan's shards."""
+    return EmbedWork(manifest.version, manifest.fingerprint, open_embedder)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from mrag_pipeline import extras
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.worker_plan import is_worth_a_cluster
-from mrag_pipeline.ports import WorkerPool
-from mrag_pipeline.runtime.embedder import OpenEmbedder
+from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
+from mrag_pipeline.ports import OpenPool, Work, WorkerPool
+from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
+from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.wiring.embedders import shard_embedder
 from mrag_pipeline.wiring.kept_encoder import forget_encoder
 
 
 def open_pool(
     config: Config, manifest: Manifest, open_embedder: OpenEmbedder = shard_embedder
-) -> WorkerPool:
-    """The pool that `workers.pool` names; `auto` decides by the size of the plan. Close it.
+) -> WorkerPool[Any, Any]:
+    """The pool that embeds: the one `workers.pool` names, or by the plan's size. Close it.
 
     Without Ray, `auto` is this process whatever the size.
     Raises: WorkerLost (no cluster), ConfigError (no GPU), NotInstalled.
@@ -30,13 +33,45 @@ def open_pool(
             raise extras.not_installed("ray", "workers.address or workers.pool = 'ray'")
         is_wanted = False
     if not is_wanted:
-        from mrag_pipeline.runtime.serial import SerialPool
-
-        return SerialPool(_on_all_cores(config), manifest, open_embedder)
+        return serial_pool(_on_all_cores(config), manifest, open_embedder)
     from mrag_pipeline.runtime.ray_pool import RayPool
 
     forget_encoder()
-    return RayPool(config, manifest, open_embedder)
+    return RayPool(config, embed_work(manifest, open_embedder))
+
+
+def serial_pool(
+    config: Config, manifest: Manifest, open_embedder: OpenEmbedder = shard_embedder
+) -> SerialPool:
+    """The pool that embeds in this process."""
+    work = embed_work(manifest, open_embedder)
+    return SerialPool(lambda: work(config), config.workers.attempts)
+
+
+def phase_pools(
+    config: Config, open_work: Callable[[Config], Work], is_shared: bool = True
+) -> OpenPool:
+    """Opens the pool of a phase that embeds nothing: workers without a GPU, or this process.
+
+    Only what reads more than `workers.phase_mb` goes to workers. They are not asked for an item
+    again whose error is transient: the phase is repeated by whoever runs it.
+
+    Args:
+        open_work: opens in a worker what the phase does in this process.
+        is_shared: whether other processes may open what the phase reads.
+    """
+
+    def opened(work: Work, num_bytes: int) -> WorkerPool[Any, Any]:
+        is_wanted = is_shared and is_phase_worth_a_cluster(config.workers, num_bytes)
+        if not is_wanted or not extras.has("ray"):
+            return in_this_process(work)
+        from mrag_pipeline.runtime.ray_pool import RayPool
+
+        without_gpu = replace(config.workers, device="cpu")
+        on_cpu = config.model_copy(update={"workers": without_gpu})
+        return RayPool(on_cpu, open_work, unit="item", repeats_errors=False)
+
+    return opened
 
 
 def _on_all_cores(config: Config) -> Config:

@@ -1,9 +1,10 @@
-"""Embeds shards on long-lived Ray actors, a bounded number in flight.
+"""Does the items of a phase on long-lived Ray actors, a bounded number in flight.
 
-An actor loads the model once. It gets shards only once it is up, so actors that the cluster has
-no room for cost nothing. When an actor dies, the shard it was embedding is tried again on a new
-one; the shards of an actor that is far behind are also given to an idle actor. Embedding a shard
-twice is harmless: a finished one is found by its receipt, and the first receipt counts.
+An actor opens what its work needs once: a model, an index. It gets items only once it is up, so
+actors that the cluster has no room for cost nothing. When an actor dies, the item it was doing is
+tried again on a new one; the items of an actor that is far behind are also given to an idle actor.
+Doing an item twice is harmless: an embedded shard is found by its receipt, other items only read,
+and the first answer counts.
 """
 
 from __future__ import annotations
@@ -18,16 +19,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.dispatch import Pace, ShardQueue
-from mrag_pipeline.domain.manifest import Manifest, Receipt
-from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.dispatch import ItemQueue, Pace
+from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
 from mrag_pipeline.runtime.cluster import answering, check_alive, connect_ray, disconnect_ray
-from mrag_pipeline.runtime.embedder import OpenEmbedder
-from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
+from mrag_pipeline.runtime.ray_workers import OpenWork, Worker, WorkerGroup
 from mrag_pipeline.settings.workers import WorkersSpec
-from mrag_pipeline.wiring.embedders import shard_embedder
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +39,24 @@ class RayPool:
     def __init__(
         self,
         config: Config,
-        manifest: Manifest,
-        open_embedder: OpenEmbedder = shard_embedder,
+        open_work: OpenWork,
+        *,
+        unit: str = "shard",
+        repeats_errors: bool = True,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
 
+        Args:
+            unit: what an item is called, for people.
+            repeats_errors: whether an item is tried again after a transient error too.
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
         self._spec = config.workers
+        self._unit = unit
+        self._repeats_errors = repeats_errors
         self._started_ray = connect_ray(config.workers.address)
         try:
-            self._group = WorkerGroup(config, manifest, open_embedder)
+            self._group = WorkerGroup(config, open_work)
         except BaseException:
             self._leave()
             raise
@@ -60,15 +65,16 @@ class RayPool:
         """One line for people."""
         return self._group.describe()
 
-    def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
-        """A receipt for each shard, as they finish.
+    def run(self, items: Iterable[Any]) -> Iterator[Any]:
+        """An answer for each item, as they finish.
 
-        A shard is tried again, up to `workers.attempts` times in all, when its worker dies or
+        An item is tried again, up to `workers.attempts` times in all, when its worker dies or
         its error is transient.
-        Raises: WorkerLost, the shard's own last error, or at once its permanent error.
+        Raises: WorkerLost, the item's own last error, or at once its permanent error.
         """
+        run = _Run(self._group, items, self._spec, self._unit, self._repeats_errors)
         with answering():
-            yield from _Run(self._group, shards, self._spec).receipts()
+            yield from run.answers()
 
     def close(self) -> None:
         """Ends the actors, and the Ray that was started for them."""
@@ -82,20 +88,29 @@ class RayPool:
 
 
 class _Run:
-    """The state of one run: shards to do, shards in flight, and failures."""
+    """The state of one run: items to do, items in flight, and failures."""
 
-    def __init__(self, group: WorkerGroup, shards: Iterable[Shard], spec: WorkersSpec) -> None:
-        todo = list(shards)
+    def __init__(
+        self,
+        group: WorkerGroup,
+        items: Iterable[WorkItem],
+        spec: WorkersSpec,
+        unit: str,
+        repeats_errors: bool,
+    ) -> None:
+        todo = list(items)
         self._group = group
         self._spec = spec
-        self._queue = ShardQueue(todo)
-        self._missing = {shard.index for shard in todo}  # without a receipt
+        self._unit = unit
+        self._repeats_errors = repeats_errors
+        self._queue = ItemQueue(todo)
+        self._missing = {item.index for item in todo}  # without an answer
         self._failed: Counter[int] = Counter()
         self._suspects: set[int] = set()  # were assigned to a worker when it died
         self._pace = Pace(spec.late_factor)
         self._unborn = 0  # workers that died while starting, since the last one came up
 
-    def receipts(self) -> Iterator[Receipt]:
+    def answers(self) -> Iterator[Any]:
         """See RayPool.run."""
         group = self._group
         group.hire(len(self._missing))
@@ -111,39 +126,35 @@ class _Run:
             elif time.monotonic() - idle_since > START_TIMEOUT_S:
                 raise _no_place(group.plan)
             for ref in ready:
-                receipt = self._answer(ref, awaited[ref])
-                if receipt is not None:
-                    yield receipt
-        # Some may still be embedding a shard that another has finished.
-        group.end()
+                yield from self._received(ref, awaited[ref])
+        # Some may still be doing an item that another has finished.
+        group.end_busy()
 
-    def _answer(self, ref: Any, worker: Worker) -> Receipt | None:
-        """The receipt behind the reference, if it was still missing; otherwise None."""
+    def _received(self, ref: Any, worker: Worker) -> Iterator[Any]:
+        """The answer behind the reference, if it was still missing; otherwise nothing."""
         try:
             answer = ray.get(ref)
         except RayTaskError as error:
             cause = _own(error)
-            if not isinstance(cause, TransientError):
+            if not (self._repeats_errors and isinstance(cause, TransientError)):
                 raise cause from None
-            shard, _ = worker.taken(ref)
-            self._again(shard, cause)
-            return None
+            item, _ = worker.taken(ref)
+            self._again(item, cause)
+            return
         except RayError as error:
             self._lost_worker(ref, worker, error)
-            return None
+            return
         if ref == worker.starting:
             worker.starting = None
             self._unborn = 0
             log.info("worker_up node=%s", answer)
-            return None
-        shard, seconds = worker.taken(ref)
-        self._suspects.discard(shard.index)
-        self._pace.add(shard, seconds)
-        if shard.index not in self._missing:  # another worker had it too, and was faster
-            return None
-        self._missing.remove(shard.index)
-        receipt: Receipt = answer
-        return receipt
+            return
+        item, seconds = worker.taken(ref)
+        self._suspects.discard(item.index)
+        self._pace.add(item, seconds)
+        if item.index in self._missing:  # or another worker had it too, and was faster
+            self._missing.remove(item.index)
+            yield answer
 
     def _lost_worker(self, ref: Any, worker: Worker, error: RayError) -> None:
         if ref == worker.starting:
@@ -153,81 +164,81 @@ class _Run:
                 raise _lost(f"{self._unborn} workers died while starting", error) from None
             self._group.replace(worker)
             return
-        shards = worker.shards()
+        items = worker.items()
         self._group.replace(worker)
-        self._suspects.update(shard.index for shard in shards)
-        log.warning("worker_lost shards=%s", [shard.index for shard in shards])
-        for shard in reversed(shards[1:]):
-            self._put_back(shard)
-        self._again(shards[0], _lost(f"shard {shards[0].index} lost its worker", error))
+        self._suspects.update(item.index for item in items)
+        log.warning("worker_lost %ss=%s", self._unit, [item.index for item in items])
+        for item in reversed(items[1:]):
+            self._put_back(item)
+        self._again(items[0], _lost(f"{self._unit} {items[0].index} lost its worker", error))
 
     def _give(self) -> None:
-        """Assigns shards to the workers that are up: one each, then more if enough are left."""
+        """Assigns items to the workers that are up: one each, then more if enough are left."""
         workers = self._group.workers
         for held in range(max(1, self._spec.in_flight)):
             without = sum(not worker.flight for worker in workers)
             for worker in workers:
-                # The last shards do not queue behind another while some worker has none.
+                # The last items do not queue behind another while some worker has none.
                 spare = len(self._queue) - (without if held else 0)
                 if spare <= 0:
                     break
                 if worker.starting is not None or len(worker.flight) != held:
                     continue
-                # A shard that was assigned to a worker when it died is assigned alone: if the
-                # worker dies again, that shard is to blame.
-                if held and worker.shards()[0].index in self._suspects:
+                # An item that was assigned to a worker when it died is assigned alone: if the
+                # worker dies again, that item is to blame.
+                if held and worker.items()[0].index in self._suspects:
                     continue
-                shard = self._queue.take(worker.last)
-                if held and shard.index in self._suspects:
-                    self._queue.put_back(shard)
+                item = self._queue.take(worker.last)
+                if held and item.index in self._suspects:
+                    self._queue.put_back(item)
                     continue
-                worker.give(shard)
+                worker.give(item)
 
     def _give_again(self) -> None:
-        """When no shard waits: also assigns the shards of late workers to idle ones."""
+        """When no item waits: also assigns the items of late workers to idle ones."""
         idle = [worker for worker in self._group.workers if worker.is_idle]
         if not idle or len(self._queue):
             return
-        for shard in self._late()[: len(idle)]:
-            log.warning("shard_late shard=%d given to a second worker", shard.index)
-            idle.pop().give(shard)
+        for item in self._late()[: len(idle)]:
+            log.warning("%s_late number=%d given to a second worker", self._unit, item.index)
+            idle.pop().give(item)
 
-    def _late(self) -> list[Shard]:
+    def _late(self) -> list[WorkItem]:
         """Shards of one worker alone that is far behind; those it has not started come first."""
         now = time.monotonic()
-        holders = Counter(s.index for worker in self._group.workers for s in worker.shards())
-        late_shards = [
-            shard
+        holders = Counter(s.index for worker in self._group.workers for s in worker.items())
+        late_items = [
+            item
             for worker in self._group.workers
-            if worker.flight and self._pace.is_late(worker.shards()[0], now - worker.since)
-            for shard in reversed(worker.shards())
+            if worker.flight and self._pace.is_late(worker.items()[0], now - worker.since)
+            for item in reversed(worker.items())
         ]
         return [
-            shard
-            for shard in late_shards
-            if shard.index in self._missing
-            and holders[shard.index] == 1
-            and self._failed[shard.index] < self._spec.attempts
+            item
+            for item in late_items
+            if item.index in self._missing
+            and holders[item.index] == 1
+            and self._failed[item.index] < self._spec.attempts
         ]
 
-    def _again(self, shard: Shard, error: MragError) -> None:
-        self._failed[shard.index] += 1
-        times = self._failed[shard.index]
-        log.warning("shard_failed shard=%d times=%d error=%s", shard.index, times, error.found)
-        if times >= self._spec.attempts and self._is_nobodys(shard):
+    def _again(self, item: WorkItem, error: MragError) -> None:
+        self._failed[item.index] += 1
+        times = self._failed[item.index]
+        log.warning(
+            "%s_failed number=%d times=%d error=%s", self._unit, item.index, times, error.found
+        )
+        if times >= self._spec.attempts and self._is_nobodys(item):
             raise error from None
-        self._put_back(shard)
+        self._put_back(item)
 
-    def _put_back(self, shard: Shard) -> None:
-        if self._is_nobodys(shard):
-            self._queue.put_back(shard)
+    def _put_back(self, item: WorkItem) -> None:
+        if self._is_nobodys(item):
+            self._queue.put_back(item)
 
-    def _is_nobodys(self, shard: Shard) -> bool:
-        """Whether the shard has no receipt and no worker is embedding it."""
-        return shard.index in self._missing and not any(
-            shard.index == other.index
-            for worker in self._group.workers
-            for other in worker.shards()
+    def _is_nobodys(self, item: WorkItem) -> bool:
+        """Whether the item has no answer and no worker is doing it."""
+        return item.index in self._missing and not any(
+            item.index == other.index for worker in self._group.workers for other in worker.items()
         )
 
 
@@ -239,7 +250,7 @@ def _own(error: RayTaskError) -> BaseException:
 def _lost(what: str, error: RayError) -> WorkerLost:
     return WorkerLost(
         f"{what}: {' '.join(str(error).split())[:500]}",
-        "a worker that survives its shard",
+        "a worker that survives its work",
         "memory is the usual cause: lower workers.count, workers.batch_tokens or "
         "sharding.shard_mb, then run the same command again to resume",
     )

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,61 +15,59 @@ import psutil
 import ray
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.manifest import Manifest, Receipt
-from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.domain.worker_plan import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import Work
 from mrag_pipeline.runtime.cluster import num_nodes
-from mrag_pipeline.runtime.embedder import OpenEmbedder
 
 log = logging.getLogger(__name__)
+
+# Called once in each worker, with the config.
+OpenWork = Callable[[Config], Work]
 
 WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overrides
 
 
-class EmbedActor:
-    """Holds a model and embeds the shards it gets. Decides nothing."""
+class WorkActor:
+    """Holds what its work needs, and does the items it gets. Decides nothing."""
 
-    def __init__(
-        self, config: dict[str, Any], version: str, fingerprint: str, open_embedder: OpenEmbedder
-    ) -> None:
+    def __init__(self, config: dict[str, Any], open_work: OpenWork) -> None:
         self._config = Config.parse(config)
-        self._version = version
-        self._fingerprint = fingerprint
-        self._open = open_embedder
-        self._embedder: Any = None
+        self._open = open_work
+        self._work: Work | None = None
 
     def up(self) -> str:
         """The node the actor runs on; answers once the actor has been placed."""
         node_id = ray.get_runtime_context().get_node_id()
         return f"{ray.util.get_node_ip_address()}/{node_id[:8]}"
 
-    def embed(self, shard: Shard) -> Receipt:
-        """Embeds the shard and returns its receipt; the first call loads the model."""
+    def do(self, item: WorkItem) -> Any:
+        """Does the item and returns its answer; the first call opens what the work needs."""
         # Not in __init__: an error there would appear as a dead actor, not as itself.
-        if self._embedder is None:
-            self._embedder = self._open(self._config, self._version, self._fingerprint)
-        return self._embedder.embed(shard)  # type: ignore[no-any-return]
+        if self._work is None:
+            self._work = self._open(self._config)
+        return self._work(item)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
-    """An actor and its shards, in the order assigned: it is embedding the first."""
+    """An actor and its items, in the order assigned: it is doing the first."""
 
     actor: Any
     starting: Any  # the reference that is ready when the actor is up; then None
-    flight: deque[tuple[Any, Shard]] = field(default_factory=deque)
-    last: Shard | None = None  # assigned to it
-    since: float = 0.0  # when it started its first shard, by the monotonic clock
+    flight: deque[tuple[Any, WorkItem]] = field(default_factory=deque)
+    last: WorkItem | None = None  # assigned to it
+    since: float = 0.0  # when it started its first item, by the monotonic clock
 
     @property
     def is_idle(self) -> bool:
         """Up, with nothing to do."""
         return self.starting is None and not self.flight
 
-    def shards(self) -> list[Shard]:
-        """The shards it has not answered yet."""
-        return [shard for _, shard in self.flight]
+    def items(self) -> list[WorkItem]:
+        """The items it has not answered yet."""
+        return [item for _, item in self.flight]
 
     def references(self) -> Iterator[Any]:
         """The references to wait for."""
@@ -77,33 +75,32 @@ class Worker:
             yield self.starting
         yield from (ref for ref, _ in self.flight)
 
-    def give(self, shard: Shard) -> None:
-        """Assigns one more shard, behind those it has."""
+    def give(self, item: WorkItem) -> None:
+        """Assigns one more item, behind those it has."""
         if not self.flight:
             self.since = time.monotonic()
-        self.flight.append((self.actor.embed.remote(shard), shard))
-        self.last = shard
+        self.flight.append((self.actor.do.remote(item), item))
+        self.last = item
 
-    def taken(self, ref: Any) -> tuple[Shard, float]:
-        """Removes the reference's shard from flight; returns it and its seconds."""
-        [shard] = [shard for own, shard in self.flight if own == ref]
-        self.flight = deque(item for item in self.flight if item[0] != ref)
+    def taken(self, ref: Any) -> tuple[WorkItem, float]:
+        """Removes the reference's item from flight; returns it and its seconds."""
+        [item] = [item for own, item in self.flight if own == ref]
+        self.flight = deque(held for held in self.flight if held[0] != ref)
         now = time.monotonic()
         seconds, self.since = now - self.since, now
-        return shard, seconds
+        return item, seconds
 
 
 class WorkerGroup:
-    """The workers of one run at a time."""
+    """The workers of one run at a time; idle ones stay for the next."""
 
-    def __init__(self, config: Config, manifest: Manifest, open_embedder: OpenEmbedder) -> None:
+    def __init__(self, config: Config, open_work: OpenWork) -> None:
         """Plans for the cluster that this process is connected to; starts no actor yet.
 
         Raises: ConfigError (a GPU is asked for and there is none).
         """
         self._config = config
-        self._manifest = manifest
-        self._open_embedder = open_embedder
+        self._open_work = open_work
         self.plan, self._num_cpus = planned(config)
         self.workers: list[Worker] = []
 
@@ -117,7 +114,8 @@ class WorkerGroup:
 
     def hire(self, at_most: int) -> None:
         """Starts the planned workers; those that the cluster has no room for wait."""
-        self.workers = [self._hired() for _ in range(min(self.plan.count, at_most))]
+        missing = min(self.plan.count, at_most) - len(self.workers)
+        self.workers += [self._hired() for _ in range(missing)]
 
     def replace(self, worker: Worker) -> None:
         """Starts another actor in place of a lost one."""
@@ -127,12 +125,19 @@ class WorkerGroup:
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
         worker.flight.clear()
 
+    def end_busy(self) -> None:
+        """Ends the actors that are still at an item, or have not started."""
+        self._end([worker for worker in self.workers if not worker.is_idle])
+
     def end(self) -> None:
         """Ends the actors, whatever they are doing."""
+        self._end(self.workers)
+
+    def _end(self, ended: list[Worker]) -> None:
         with suppress(ConnectionError):  # a cluster that is gone has ended them
-            for worker in self.workers:
+            for worker in ended:
                 ray.kill(worker.actor)
-        self.workers = []
+        self.workers = [worker for worker in self.workers if worker not in ended]
 
     def _hired(self) -> Worker:
         options: dict[str, Any] = {
@@ -149,14 +154,7 @@ class WorkerGroup:
             variables = {"OMP_NUM_THREADS": str(self.plan.threads)}
             options["runtime_env"] = {"env_vars": variables}
         actor = (
-            ray.remote(EmbedActor)
-            .options(**options)
-            .remote(
-                self._config.to_dict(),
-                self._manifest.version,
-                self._manifest.fingerprint,
-                self._open_embedder,
-            )
+            ray.remote(WorkActor).options(**options).remote(self._config.to_dict(), self._open_work)
         )
         return Worker(actor, actor.up.remote())
 

@@ -1,4 +1,4 @@
-"""`[workers]`: where shards are embedded."""
+"""`[workers]`: where shards are embedded, and where the items of other phases are done."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from mrag_pipeline.settings.bounds import Amount, Count, PositiveAmount, Positiv
 
 @dataclass(frozen=True, slots=True)
 class WorkersSpec:
-    """Where shards are embedded."""
+    """Where shards are embedded, and where the items of other phases are done."""
 
     # ray, serial (in this process), or auto: serial up to serial_mb without an address, else ray
     pool: Literal["auto", "ray", "serial"] = "auto"
     serial_mb: Amount = 0.3  # of source, in all shards of the plan
+    phase_mb: Amount = 1_000  # that another phase reads; up to so many, it stays in this process
     address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: starts a local one
     count: Count = 0  # 0: one per GPU, else one per CPU core
     threads: PositiveCount = 1  # of each worker on a CPU

@@ -6,17 +6,19 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import BrokenFile, IndexUnavailable
 from mrag_pipeline.ports import WorkerPool
+from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.stages.serial_pool import SerialPool
 from tests.support.fake_workers import BROKEN, BUSY, a_plan, a_shard, attempts, open_scripted
 
-Open = Callable[..., WorkerPool]
+Open = Callable[..., WorkerPool[Any, Any]]
 
 
 @pytest.fixture(params=["serial", "ray"])
@@ -25,10 +27,14 @@ def open_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "ray":
         request.getfixturevalue("local_ray")
 
-    def open_one(**workers: object) -> WorkerPool:
+    def open_one(**workers: object) -> WorkerPool[Any, Any]:
         config = Config.parse({"workers": {"count": 2, "device": "cpu", **workers}})
-        pool = SerialPool if request.param == "serial" else RayPool
-        opened = pool(config, a_plan(), functools.partial(open_scripted, tmp_path))
+        work = embed_work(a_plan(), functools.partial(open_scripted, tmp_path))
+        opened: WorkerPool[Any, Any] = (
+            SerialPool(lambda: work(config), config.workers.attempts)
+            if request.param == "serial"
+            else RayPool(config, work)
+        )
         request.addfinalizer(opened.close)
         return opened
 
@@ -41,6 +47,14 @@ def test_every_shard_has_one_receipt(open_pool: Open, tmp_path: Path) -> None:
         receipts = list(pool.run([a_shard(i) for i in range(7)]))
     assert sorted(receipt.shard for receipt in receipts) == list(range(7))
     assert [attempts(tmp_path, i) for i in range(7)] == [1] * 7
+
+
+def test_a_pool_runs_again(open_pool: Open, tmp_path: Path) -> None:
+    """A phase may need two runs; with an index of its own each time, an item is done each time."""
+    with closing(open_pool()) as pool:
+        for _ in range(2):
+            assert sorted(r.shard for r in pool.run([a_shard(i) for i in range(4)])) == [0, 1, 2, 3]
+    assert [attempts(tmp_path, i) for i in range(4)] == [2] * 4
 
 
 def test_no_shard_no_receipt(open_pool: Open) -> None:

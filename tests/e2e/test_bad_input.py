@@ -18,7 +18,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.flows.ingest import make_plan
-from mrag_pipeline.runtime.serial import SerialPool
+from mrag_pipeline.runtime.pools import serial_pool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
@@ -132,7 +132,7 @@ def test_staged_work_of_another_plan(mrag: Mrag) -> None:
     made = make_plan(config)
     staging = wiring.staging(config, made.manifest.version)
     staging.write_manifest(made.manifest)
-    pool = SerialPool(config, made.manifest)
+    pool = serial_pool(config, made.manifest)
     embed(made.manifest, staging, lambda: pool, IngestSpec(), RecordingProgress())
     assert mrag("plan", "x.jsonl").code == 0
     for receipt in Path(".mrag/staging").rglob("receipt.json"):
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up(mrag: Mrag, small_disk: Path) -> None:
     staging.write_manifest(manifest)
 
     def embedded() -> int:
-        pool = SerialPool(config, manifest)
+        pool = serial_pool(config, manifest)
         return embed(manifest, staging, lambda: pool, IngestSpec(), RecordingProgress()).chunks
 
     filler = fill(small_disk)

@@ -29,7 +29,7 @@ def actors(family: list[psutil.Process]) -> list[psutil.Process]:
     embedding = []
     for process in family:
         try:
-            if "EmbedActor" in " ".join(process.cmdline()):
+            if "WorkActor" in " ".join(process.cmdline()):
                 embedding.append(process)
         except psutil.Error:
             continue

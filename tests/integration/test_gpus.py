@@ -11,6 +11,7 @@ import pytest
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.runtime.cluster import disconnect_ray, start_local
+from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
 from tests.support.fake_workers import SLOW, a_plan, a_shard, open_seeing
 
@@ -23,7 +24,7 @@ def _run(folder: Path, workers: dict[str, float]) -> None:
 
     start_local(num_cpus=1, num_gpus=2)
     config = Config.parse({"workers": {"device": "cuda", "late_factor": 0, **workers}})
-    pool = RayPool(config, a_plan(), functools.partial(open_seeing, folder))
+    pool = RayPool(config, embed_work(a_plan(), functools.partial(open_seeing, folder)))
     try:
         receipts = pool.run([a_shard(i, [SLOW]) for i in range(16)])
         done = [next(receipts) for _ in range(8)]

@@ -211,7 +211,7 @@ def _actors(project: Path) -> list[int]:
     for one in psutil.process_iter():
         try:
             mine = one.environ().get("MRAG_CONFIG") == str(project / "mrag.toml")
-            if mine and "EmbedActor" in " ".join(one.cmdline()):
+            if mine and "WorkActor" in " ".join(one.cmdline()):
                 found.append(one.pid)
         except psutil.Error:
             continue

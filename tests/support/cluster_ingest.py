@@ -24,9 +24,8 @@ from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import WorkerPool
-from mrag_pipeline.runtime.embedder import Embedder
+from mrag_pipeline.runtime.embedder import Embedder, embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.runtime.serial import SerialPool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import load
@@ -35,6 +34,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.serial_pool import SerialPool
 from tests.support.builds import RecordingProgress
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import content_of
@@ -145,10 +145,12 @@ def ingest(
     staging = wiring.staging(config, manifest.version)
     staging.write_manifest(manifest)
     opener = functools.partial(open_slow, folder, seconds)
-    pool_type = SerialPool if config.workers.pool == "serial" else RayPool
+    work = embed_work(manifest, opener)
 
-    def watched() -> WorkerPool:
-        return Watched(pool_type(config, manifest, opener), on_receipt)
+    def watched() -> WorkerPool[Shard, Receipt]:
+        if config.workers.pool == "serial":
+            return Watched(SerialPool(lambda: work(config), config.workers.attempts), on_receipt)
+        return Watched(RayPool(config, work), on_receipt)
 
     totals = embed(manifest, staging, watched, config.ingest, progress)
     staged = reconcile(manifest, staging, IngestSpec(), progress)
@@ -163,7 +165,9 @@ def ingest(
 class Watched:
     """A pool whose receipts are counted as they come."""
 
-    def __init__(self, inner: WorkerPool, on_receipt: Callable[[int], None]) -> None:
+    def __init__(
+        self, inner: WorkerPool[Shard, Receipt], on_receipt: Callable[[int], None]
+    ) -> None:
         self._inner = inner
         self._on_receipt = on_receipt
 

@@ -47,7 +47,7 @@ class EmbedTotals:
 def embed(
     manifest: Manifest,
     staging: Staging,
-    open_pool: Callable[[], WorkerPool],
+    open_pool: Callable[[], WorkerPool[Shard, Receipt]],
     spec: IngestSpec,
     progress: Progress,
     may_be_empty: bool = False,

@@ -1,47 +1,39 @@
 """Compares a loaded version with what was staged, before it becomes live.
 
 Rankings of a sample are compared with exact search over the staged vectors; in a large corpus, over
-some of its shards: whatever is nearer there than a ranking's last hit must be in the ranking.
+some of its shards: whatever is nearer there than a ranking's last hit must be in the ranking. The
+reading and comparing is done by items (`verify_items.py`), here or on workers; this process plans
+them and judges what they found.
+
+Memory: a sample's queries and hits of each collection.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mrag_pipeline.domain.exact_search import Hits, merge, top_k
+from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import VerifyFailed
-from mrag_pipeline.ports import (
-    CollectionSpec,
-    Progress,
-    Ranking,
-    Rows,
-    Searches,
-    SearchRequest,
-    Staging,
-)
-from mrag_pipeline.ports.vector_column import vector_matrix
+from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Ranking, Staging
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
-from mrag_pipeline.stages.ingest.read_ahead import read_ahead
-
-log = logging.getLogger(__name__)
+from mrag_pipeline.stages.ingest.verify_items import (
+    Compared,
+    LoadedIndex,
+    Sampled,
+    Verifier,
+    collections_of_plan,
+    compare_items,
+    no_hits,
+    sample_items,
+)
+from mrag_pipeline.stages.serial_pool import in_this_process
 
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
-VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
-# Shards in memory at a time: so many, or fewer where they have more numbers than that together.
-_SHARDS_AT_ONCE = 4
-_NUMBERS_AT_ONCE = 4_000_000
-
-
-class LoadedIndex(Searches, Rows, Protocol):
-    """Loaded collections that can be searched and read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,63 +57,74 @@ def verify(
     num_chunks: int,
     spec: IngestSpec,
     progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> list[CollectionCheck]:
     """Row counts, stored vectors and rankings of every collection are what was staged.
 
+    Nothing is kept between runs: what an earlier one saw says nothing about the index now.
+
+    Args:
+        open_pool: where the items are done; the result is the same.
     Raises: VerifyFailed, naming the collection and the figures.
     """
-    collections = collections_of(
-        manifest.index, manifest.version, manifest.encoder, manifest.lexical
-    )
-    progress.phase("verify", len(collections), "collections")
+    collections = collections_of_plan(manifest)
     shards = _with_chunks(manifest, staging)
-    checks = []
-    for number, collection in enumerate(collections):
-        rows = index.count(collection.name)
-        if rows != num_chunks:
-            raise VerifyFailed(
-                f"{collection.name} holds {rows} rows",
-                f"{num_chunks}, as the shards' receipts say",
-                "run `mrag ingest` again: the collection is dropped and loaded anew",
-            )
-        if collection.kind == "lexical":
-            _check_words(staging, index, collection, shards, spec.verify_sample)
-            checks.append(CollectionCheck(collection.name, rows, 1.0))
+    samples = sample_items(manifest, shards, num_chunks, spec)
+    compares = list(compare_items(manifest, shards, spec))
+    num_bytes = sum(item.num_bytes for item in samples) + sum(item.num_bytes for item in compares)
+    progress.phase("verify", len(samples) + len(compares), "items")
+    with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
+        sampled: list[Sampled] = []
+        for one in pool.run(samples):
+            sampled.append(one)
             progress.advance(1)
-            continue
-        recall = _check_sample(manifest, staging, index, collection, shards, number, spec)
-        checks.append(CollectionCheck(collection.name, rows, recall))
+        sampled.sort(key=lambda one: one.collection)
+        for one in sampled:
+            _judge(one, collections[one.collection], num_chunks)
+        queries = {one.collection: one.queries for one in sampled if one.queries is not None}
+        exact = {number: no_hits(len(asked)) for number, asked in queries.items()}
+        asked_for = [
+            replace(item, queries=queries[item.collection])
+            for item in compares
+            if item.collection in queries
+        ]
+        answer: Compared
+        for answer in pool.run(asked_for):
+            # The same in any order: equal scores are ordered by id.
+            found = [exact[answer.collection], answer.hits]
+            exact[answer.collection] = merge(found, spec.verify_k)
+            progress.advance(1)
+    checks = []
+    for one in sampled:
+        name = collections[one.collection].name
+        recall = 1.0 if one.ranking is None else _recall(one.ranking, exact[one.collection])
+        checks.append(CollectionCheck(name, one.rows, recall))
         if recall < spec.min_recall:
             raise VerifyFailed(
-                f"{collection.name} finds {recall:.4f} of the exact top {spec.verify_k}",
+                f"{name} finds {recall:.4f} of the exact top {spec.verify_k}",
                 f"at least {spec.min_recall} (ingest.min_recall)",
                 "use index type FLAT, raise its search effort, or lower ingest.min_recall",
             )
-        progress.advance(1)
     progress.finish()
     return checks
 
 
-def _check_words(
-    staging: Staging,
-    index: LoadedIndex,
-    collection: CollectionSpec,
-    shards: Mapping[int, int],
-    size: int,
-) -> None:
-    """The words of a sample of the staged chunks are the stored ones."""
-    chosen = _some(list(shards), size)
-    each = -(-size // max(1, len(chosen)))
-    for shard in chosen:
-        rows = staged_rows(staging.chunks(shard))
-        sample = [rows[row] for row in _spread(len(rows), each)]
-        stale = index.stale_words(collection, sample)
-        if stale:
-            raise VerifyFailed(
-                f"chunk {stale[0]} is missing or has other words in {collection.name}",
-                "the words of the staged title and text",
-                "run `mrag ingest` again after dropping the collection",
-            )
+def _judge(one: Sampled, collection: CollectionSpec, num_chunks: int) -> None:
+    if one.rows != num_chunks:
+        raise VerifyFailed(
+            f"{collection.name} holds {one.rows} rows",
+            f"{num_chunks}, as the shards' receipts say",
+            "run `mrag ingest` again: the collection is dropped and loaded anew",
+        )
+    if one.wrong is None:
+        return
+    is_lexical = collection.kind == "lexical"
+    raise VerifyFailed(
+        f"chunk {one.wrong} is missing or {'has other words' if is_lexical else 'another vector'} "
+        f"in {collection.name}",
+        "the words of the staged title and text" if is_lexical else "the staged vector",
+        "run `mrag ingest` again after dropping the collection",
+    )
 
 
 def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
@@ -133,51 +136,6 @@ def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
         for receipt in receipts
         if receipt is not None and receipt.num_chunks
     }
-
-
-def _among(shards: Mapping[int, int], sampled: Sequence[int], max_chunks: int) -> list[int]:
-    """The shards to compare with: all, or as many as hold about `max_chunks`, and the sample's."""
-    total = sum(shards.values())
-    if total <= max_chunks:
-        return list(shards)
-    return sorted({*_some(list(shards), len(shards) * max_chunks // total), *sampled})
-
-
-def _check_sample(
-    manifest: Manifest,
-    staging: Staging,
-    index: LoadedIndex,
-    collection: CollectionSpec,
-    shards: Mapping[int, int],
-    number: int,
-    spec: IngestSpec,
-) -> float:
-    """Recall on a sample of the staged chunks, evenly spaced, each asking for its neighbours."""
-    chosen = _some(list(shards), spec.verify_sample)
-    ids, queries = _sample(manifest, staging, chosen, number, spec.verify_sample)
-    if not len(ids):
-        return 1.0
-    stored = index.vectors(collection.name, ids.tolist())
-    for chunk_id, staged in zip(ids.tolist(), queries, strict=True):
-        if chunk_id not in stored or not _same_direction(stored[chunk_id], staged):
-            raise VerifyFailed(
-                f"chunk {chunk_id} is missing or another vector in {collection.name}",
-                "the staged vector",
-                "run `mrag ingest` again after dropping the collection",
-            )
-    exact = Hits(np.zeros((len(ids), 0), np.int64), np.zeros((len(ids), 0), np.float32))
-
-    def nearest(shard: int) -> Hits:
-        return top_k(*_vectors(manifest, staging, shard, number), queries, spec.verify_k)
-
-    among = _among(shards, chosen, spec.verify_among)
-    largest = max(shards[shard] for shard in among) * queries.shape[1]
-    at_once = max(1, min(_SHARDS_AT_ONCE, _NUMBERS_AT_ONCE // largest))
-    for hits in read_ahead(nearest, among, at_once):
-        exact = merge([exact, hits], spec.verify_k)
-    request = SearchRequest(collection.name, queries, spec.verify_k)
-    [ranking] = index.search([request])
-    return _recall(ranking, exact)
 
 
 def _recall(ranking: Ranking, exact: Hits) -> float:
@@ -195,46 +153,3 @@ def _recall(ranking: Ranking, exact: Hits) -> float:
         num_wanted += int(np.sum(is_found | (is_hit & (exact.scores[row] > floor))))
         num_found += int(is_found.sum())
     return num_found / num_wanted if num_wanted else 1.0
-
-
-def _same_direction(stored: NDArray[np.float32], staged: NDArray[np.float32]) -> bool:
-    if not np.all(np.isfinite(stored)):
-        return False
-    # Some backends store what they index under cosine at unit length.
-    stored = stored / np.linalg.norm(stored)
-    return bool(np.linalg.norm(stored - staged / np.linalg.norm(staged)) <= VECTOR_TOLERANCE)
-
-
-def _vectors(
-    manifest: Manifest, staging: Staging, shard: int, number: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    heads = manifest.encoder.heads
-    table = staging.head(shard, heads[number]) if number < len(heads) else staging.chunks(shard)
-    ids = table.column("chunk_id").to_numpy().astype(np.int64, copy=False)
-    vectors = vector_matrix(table.column("vector"))
-    dim = manifest.encoder.head_dim if number < len(heads) else manifest.encoder.standard_dim
-    return ids, vectors.astype(np.float32, copy=False).reshape(len(ids), dim)
-
-
-def _sample(
-    manifest: Manifest, staging: Staging, shards: Sequence[int], number: int, size: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Evenly spaced rows of the shards: the same in every run."""
-    rows_per_shard = -(-size // max(1, len(shards)))
-    ids, vectors = [], []
-    for shard in shards:
-        shard_ids, shard_vectors = _vectors(manifest, staging, shard, number)
-        rows = _spread(len(shard_ids), rows_per_shard)
-        ids.append(shard_ids[rows])
-        vectors.append(shard_vectors[rows])  # a copy: the shard itself is freed
-    if not ids:
-        return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
-    return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
-
-
-def _some(shards: Sequence[int], wanted: int) -> list[int]:
-    return [shards[position] for position in _spread(len(shards), wanted)]
-
-
-def _spread(length: int, wanted: int) -> list[int]:
-    return sorted({i * length // wanted for i in range(wanted)}) if length > 0 else []

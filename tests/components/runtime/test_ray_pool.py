@@ -73,7 +73,7 @@ class Played:
         def end() -> None:
             self.ended += 1
 
-        group.hire, group.replace, group.end = hire, replace, end
+        group.hire, group.replace, group.end_busy = hire, replace, end
         return group
 
     def _worker(self) -> Worker:
@@ -90,7 +90,7 @@ class Actor:
         self._played = played
         self._busy_until = played.now
         self._death: float = NEVER
-        self.embed = SimpleNamespace(remote=self._embed)
+        self.do = SimpleNamespace(remote=self._embed)
 
     def ref(self, planned: float | tuple[float, str], value: object) -> Ref:
         seconds, dies = planned if isinstance(planned, tuple) else (planned, "")
@@ -124,8 +124,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(ray_workers, "time", clock)
         assert time.monotonic() != ray.now  # only the two modules have the fake clock
         planned = [a_shard(i) for i in range(shards)]
-        pool_run = ray_pool._Run(ray.group(workers), planned, WorkersSpec(**spec))
-        return [receipt.shard for receipt in pool_run.receipts()]
+        pool_run = ray_pool._Run(ray.group(workers), planned, WorkersSpec(**spec), "shard", True)
+        return [receipt.shard for receipt in pool_run.answers()]
 
     return played
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrag_pipeline.domain.dispatch import Pace, ShardQueue, reads_on
+from mrag_pipeline.domain.dispatch import ItemQueue, Pace, reads_on
 from mrag_pipeline.domain.planning import Shard, Slice, SliceUnit
 
 
@@ -19,7 +19,7 @@ def a_file(path: str, count: int, first: int = 0, unit: SliceUnit = "records") -
     ]
 
 
-def taken(queue: ShardQueue, order: list[int]) -> dict[int, list[int]]:
+def taken(queue: ItemQueue, order: list[int]) -> dict[int, list[int]]:
     """The shards that each worker gets if the workers take turns in this order."""
     shards_by_worker: dict[int, list[int]] = {worker: [] for worker in order}
     last: dict[int, Shard] = {}
@@ -37,25 +37,25 @@ def jumps(shards: list[int]) -> int:
 
 def test_shards_of_seekable_files_are_taken_in_order() -> None:
     """Whichever worker asks: each can seek to a byte."""
-    queue = ShardQueue(a_file("a", 6, unit="bytes"))
+    queue = ItemQueue(a_file("a", 6, unit="bytes"))
     assert taken(queue, [1, 2]) == {1: [0, 2, 4], 2: [1, 3, 5]}
 
 
 def test_a_worker_reads_on_where_it_stopped() -> None:
     """Two compressed files and two workers: a file each, from its start to its end."""
-    queue = ShardQueue(a_file("a", 3) + a_file("b", 3, first=3))
+    queue = ItemQueue(a_file("a", 3) + a_file("b", 3, first=3))
     assert taken(queue, [1, 2]) == {1: [0, 1, 2], 2: [3, 4, 5]}
 
 
 def test_two_workers_share_one_file_by_halves() -> None:
     """The second begins in the middle of what is left, and both go on in order."""
-    queue = ShardQueue(a_file("a", 9))
+    queue = ItemQueue(a_file("a", 9))
     assert taken(queue, [1, 2]) == {1: [0, 1, 2, 3, 4], 2: [5, 6, 7, 8]}
 
 
 def test_a_shard_that_is_put_back_is_taken_next() -> None:
     """The first worker to ask gets it; the run it came from follows."""
-    queue = ShardQueue(a_file("a", 4))
+    queue = ItemQueue(a_file("a", 4))
     first = queue.take(None)
     queue.put_back(first)
     assert len(queue) == 4
@@ -66,7 +66,7 @@ def test_a_shard_that_is_put_back_is_taken_next() -> None:
 def test_taking_from_an_empty_queue_is_an_error() -> None:
     """IndexError, as from an empty list."""
     with pytest.raises(IndexError):
-        ShardQueue([]).take(None)
+        ItemQueue([]).take(None)
 
 
 def test_a_shard_reads_on_from_the_one_before_it_in_the_same_file() -> None:
@@ -93,7 +93,7 @@ def test_every_shard_comes_out_once(
     for number, (count, whole) in enumerate(files):
         unit: SliceUnit = "bytes" if whole else "records"
         shards += a_file(f"f{number}", count, first=len(shards), unit=unit)
-    queue = ShardQueue(shards)
+    queue = ItemQueue(shards)
     last: dict[int, Shard] = {}
     done: list[int] = []
     put_back: set[int] = set()
@@ -113,7 +113,7 @@ def test_every_shard_comes_out_once(
 @given(st.integers(1, 200), st.integers(1, 8))
 def test_workers_jump_rarely_in_a_large_file(count: int, workers: int) -> None:
     """Equally fast workers jump about once each, not once per shard."""
-    shards_by_worker = taken(ShardQueue(a_file("a", count)), list(range(workers)))
+    shards_by_worker = taken(ItemQueue(a_file("a", count)), list(range(workers)))
     assert sum(jumps(shards) for shards in shards_by_worker.values()) <= 2 * workers
 
 

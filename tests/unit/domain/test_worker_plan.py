@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.run_limits import too_many_dead
-from mrag_pipeline.domain.worker_plan import is_worth_a_cluster, plan_workers
+from mrag_pipeline.domain.worker_plan import (
+    is_phase_worth_a_cluster,
+    is_worth_a_cluster,
+    plan_workers,
+)
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.workers import WorkersSpec
 
@@ -93,3 +97,19 @@ def test_a_small_corpus_needs_no_cluster(
 ) -> None:
     """Only `auto` looks at the size; an address is a wish for the cluster there."""
     assert is_worth_a_cluster(spec, num_bytes) is is_worth_it
+
+
+@pytest.mark.parametrize(
+    ("spec", "num_bytes", "is_worth_it"),
+    [
+        (WorkersSpec(phase_mb=2.0), 2_000_000, False),
+        (WorkersSpec(phase_mb=2.0), 2_000_001, True),
+        (WorkersSpec(phase_mb=2.0, pool="ray", address="auto"), 2_000_000, False),
+        (WorkersSpec(phase_mb=2.0, pool="serial"), 10**12, False),
+    ],
+)
+def test_a_small_phase_needs_no_workers(
+    spec: WorkersSpec, num_bytes: int, is_worth_it: bool
+) -> None:
+    """Whatever the pool, only the size decides; `serial` means this process."""
+    assert is_phase_worth_a_cluster(spec, num_bytes) is is_worth_it

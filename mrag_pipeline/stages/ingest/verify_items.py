@@ -1,0 +1,252 @@
+"""One item of the verify phase: looks at a collection's sample, or at some staged shards.
+
+An item says what it found and judges nothing: the first error that is reported does not depend on
+which worker was faster. Shape legend: W sampled chunks, D dimension, k hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.exact_search import Hits, merge, top_k
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.ports import CollectionSpec, Ranking, Rows, Searches, SearchRequest, Staging
+from mrag_pipeline.ports.vector_column import vector_matrix
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.ingest.read_ahead import read_ahead
+
+VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
+ITEM_BYTES = 64_000_000  # of vectors that an item compares: some seconds
+_TEXT_BYTES = 1_000  # of a chunks row, beside its vector
+# Shards in memory at a time: so many, or fewer where they have more numbers than that together.
+SHARDS_AT_ONCE = 4
+_NUMBERS_AT_ONCE = 4_000_000
+
+Vectors = NDArray[np.float32]
+
+
+class LoadedIndex(Searches, Rows, Protocol):
+    """Loaded collections that can be searched and read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleItem:
+    """Look at a collection: its rows, and a sample's stored vectors and ranking."""
+
+    index: int
+    collection: int  # its number
+    num_rows: int  # that it should have
+    shards: tuple[int, ...]  # that the sample is of
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """What a `SampleItem` found. Without queries, no ranking was asked for."""
+
+    collection: int
+    rows: int
+    wrong: int | None = None  # a chunk that is missing or another; nothing more was looked at
+    queries: Vectors | None = None  # (W, D), as staged
+    ranking: Ranking | None = None  # (W, k), of the index
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompareItem:
+    """Search some shards exactly."""
+
+    index: int
+    collection: int
+    shards: tuple[int, ...]
+    largest: int  # chunks of the largest of them
+    num_bytes: int
+    queries: Vectors = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """The exact top k of some shards."""
+
+    collection: int
+    hits: Hits
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Does the items of a version's verification."""
+
+    manifest: Manifest
+    staging: Staging
+    index: LoadedIndex
+    spec: IngestSpec
+    threads: int = SHARDS_AT_ONCE  # that read and compare shards
+
+    def __call__(self, item: SampleItem | CompareItem) -> Sampled | Compared:
+        """What the item asks for."""
+        return self._compared(item) if isinstance(item, CompareItem) else self._sampled(item)
+
+    def _sampled(self, item: SampleItem) -> Sampled:
+        collection = collections_of_plan(self.manifest)[item.collection]
+        rows = self.index.count(collection.name)
+        if rows != item.num_rows:
+            return Sampled(item.collection, rows)
+        if collection.kind == "lexical":
+            return Sampled(item.collection, rows, self._stale(collection, item.shards))
+        ids, queries = self._sample(item)
+        if not len(ids):
+            return Sampled(item.collection, rows)
+        stored = self.index.vectors(collection.name, ids.tolist())
+        for chunk_id, staged in zip(ids.tolist(), queries, strict=True):
+            if chunk_id not in stored or not _same_direction(stored[chunk_id], staged):
+                return Sampled(item.collection, rows, chunk_id)
+        request = SearchRequest(collection.name, queries, self.spec.verify_k)
+        [ranking] = self.index.search([request])
+        return Sampled(item.collection, rows, None, queries, ranking)
+
+    def _stale(self, collection: CollectionSpec, shards: Sequence[int]) -> int | None:
+        """A sampled chunk whose words are not the stored ones."""
+        each = -(-self.spec.verify_sample // max(1, len(shards)))
+        for shard in shards:
+            rows = staged_rows(self.staging.chunks(shard))
+            sample = [rows[row] for row in spread(len(rows), each)]
+            stale = self.index.stale_words(collection, sample)
+            if stale:
+                return stale[0]
+        return None
+
+    def _sample(self, item: SampleItem) -> tuple[NDArray[np.int64], Vectors]:
+        """Evenly spaced rows of the shards: the same in every run."""
+        size = self.spec.verify_sample
+        rows_per_shard = -(-size // max(1, len(item.shards)))
+        ids, vectors = [], []
+        for shard in item.shards:
+            shard_ids, shard_vectors = self._vectors(shard, item.collection)
+            rows = spread(len(shard_ids), rows_per_shard)
+            ids.append(shard_ids[rows])
+            vectors.append(shard_vectors[rows])  # a copy: the shard itself is freed
+        if not ids:
+            return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+        return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
+
+    def _compared(self, item: CompareItem) -> Compared:
+        def nearest(shard: int) -> Hits:
+            return top_k(*self._vectors(shard, item.collection), item.queries, self.spec.verify_k)
+
+        largest = max(1, item.largest * item.queries.shape[1])
+        at_once = max(1, min(self.threads, _NUMBERS_AT_ONCE // largest))
+        best = no_hits(len(item.queries))
+        for hits in read_ahead(nearest, item.shards, at_once):
+            best = merge([best, hits], self.spec.verify_k)
+        return Compared(item.collection, best)
+
+    def _vectors(self, shard: int, number: int) -> tuple[NDArray[np.int64], Vectors]:
+        card = self.manifest.encoder
+        is_head = number < len(card.heads)
+        table = (
+            self.staging.head(shard, card.heads[number]) if is_head else self.staging.chunks(shard)
+        )
+        ids = table.column("chunk_id").to_numpy().astype(np.int64, copy=False)
+        vectors = vector_matrix(table.column("vector"))
+        dim = card.head_dim if is_head else card.standard_dim
+        return ids, vectors.astype(np.float32, copy=False).reshape(len(ids), dim)
+
+
+def collections_of_plan(manifest: Manifest) -> tuple[CollectionSpec, ...]:
+    """The version's collections; items name them by their place."""
+    return collections_of(manifest.index, manifest.version, manifest.encoder, manifest.lexical)
+
+
+def sample_items(
+    manifest: Manifest, shards: Mapping[int, int], num_chunks: int, spec: IngestSpec
+) -> list[SampleItem]:
+    """One for each collection.
+
+    Args:
+        shards: the number of chunks of each shard that has some.
+    """
+    chosen = tuple(some(list(shards), spec.verify_sample))
+    rows = sum(shards[shard] for shard in chosen)
+    return [
+        SampleItem(number, number, num_chunks, chosen, rows * _row_bytes(collection))
+        for number, collection in enumerate(collections_of_plan(manifest))
+    ]
+
+
+def compare_items(
+    manifest: Manifest, shards: Mapping[int, int], spec: IngestSpec
+) -> Iterator[CompareItem]:
+    """The shards that are searched exactly for each collection's sample; without its queries yet.
+
+    Args:
+        shards: the number of chunks of each shard that has some.
+    """
+    index = 0
+    for number, collection in enumerate(collections_of_plan(manifest)):
+        if collection.kind == "lexical" or not spec.verify_sample:
+            continue
+        row_bytes = _row_bytes(collection)
+        for part in _parts(_among(shards, spec), shards, row_bytes):
+            num_rows = [shards[shard] for shard in part]
+            yield CompareItem(index, number, part, max(num_rows), sum(num_rows) * row_bytes)
+            index += 1
+
+
+def no_hits(num_queries: int) -> Hits:
+    """Hits to start from: none."""
+    return Hits(np.zeros((num_queries, 0), np.int64), np.zeros((num_queries, 0), np.float32))
+
+
+def some(shards: Sequence[int], wanted: int) -> list[int]:
+    """So many of the shards, evenly spaced."""
+    return [shards[position] for position in spread(len(shards), wanted)]
+
+
+def spread(length: int, wanted: int) -> list[int]:
+    """At most `wanted` positions below `length`, evenly spaced."""
+    return sorted({i * length // wanted for i in range(wanted)}) if length > 0 else []
+
+
+def _among(shards: Mapping[int, int], spec: IngestSpec) -> list[int]:
+    """The shards to compare with: all, or as many as hold about `verify_among`, and the sample's.
+
+    The sample's own shards are among them: whatever is nearest to a chunk is often beside it.
+    """
+    total = sum(shards.values())
+    if total <= spec.verify_among:
+        return list(shards)
+    sampled = some(list(shards), spec.verify_sample)
+    return sorted({*some(list(shards), len(shards) * spec.verify_among // total), *sampled})
+
+
+def _parts(
+    among: Sequence[int], shards: Mapping[int, int], row_bytes: int
+) -> Iterator[tuple[int, ...]]:
+    """The shards in order, in parts of at least `ITEM_BYTES` but the last."""
+    part: list[int] = []
+    num_bytes = 0
+    for shard in among:
+        part.append(shard)
+        num_bytes += shards[shard] * row_bytes
+        if num_bytes >= ITEM_BYTES:
+            yield tuple(part)
+            part, num_bytes = [], 0
+    if part:
+        yield tuple(part)
+
+
+def _row_bytes(collection: CollectionSpec) -> int:
+    return 4 * collection.dim + (0 if collection.kind == "head" else _TEXT_BYTES)
+
+
+def _same_direction(stored: Vectors, staged: Vectors) -> bool:
+    if not np.all(np.isfinite(stored)):
+        return False
+    # Some backends store what they index under cosine at unit length.
+    stored = stored / np.linalg.norm(stored)
+    return bool(np.linalg.norm(stored - staged / np.linalg.norm(staged)) <= VECTOR_TOLERANCE)

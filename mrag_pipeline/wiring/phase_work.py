@@ -1,0 +1,33 @@
+"""What does the items of phases that embed nothing, put together in a worker's own process."""
+
+from __future__ import annotations
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.errors import StagingError
+from mrag_pipeline.ports import Staging
+from mrag_pipeline.stages.ingest.verify_items import Verifier
+
+
+def verifier(version: str, config: Config) -> Verifier:
+    """Looks at a version's collections and shards; bind the version with functools.partial."""
+    staging = wiring.staging(config, version)
+    return Verifier(
+        _manifest(staging),
+        staging,
+        wiring.index(config),
+        config.ingest,
+        threads=config.workers.threads,
+    )
+
+
+def _manifest(staging: Staging) -> Manifest:
+    manifest = staging.manifest()
+    if manifest is None:
+        raise StagingError(
+            f"a worker finds no plan in {staging.describe()}",
+            "manifest.json",
+            "every node of a cluster must be able to reach staging.uri",
+        )
+    return manifest

@@ -1,0 +1,129 @@
+"""Phases whose items are done by Ray actors find what they find in one process, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.errors import IndexUnavailable, VerifyFailed
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import OpenPool
+from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest import verify_items
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
+from mrag_pipeline.stages.serial_pool import in_this_process
+from tests.support.builds import Build, RecordingProgress, a_document
+from tests.support.phase_workers import ray_pools, was_killed
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+DOCUMENTS = [
+    *(a_document(i) for i in range(24)),
+    Document("d0", a_document(99).text, source="again"),
+]
+
+
+# One worker, two, and two of which one is killed in the middle.
+CREWS = pytest.mark.parametrize(
+    ("count", "dies_at"),
+    [
+        pytest.param(1, None, marks=pytest.mark.slow),
+        pytest.param(2, None, marks=pytest.mark.slow),
+        (2, 3),
+    ],
+)
+
+
+class Loaded:
+    """A version that is staged and loaded."""
+
+    def __init__(self) -> None:
+        self.build = Build(DOCUMENTS)
+        self.manifest: Manifest
+        self.staged: StagedCounts
+        self.manifest, self.staged = self.build.staged()
+        self.index = ExactIndex(self.manifest.index)
+        load(
+            self.manifest,
+            self.build.staging,
+            self.index,
+            self.staged.num_chunks,
+            RecordingProgress(),
+        )
+        self.progress = RecordingProgress()
+
+    def verified(
+        self, open_pool: OpenPool, spec: IngestSpec | None = None
+    ) -> list[CollectionCheck]:
+        self.progress = RecordingProgress()
+        return verify(
+            self.manifest,
+            self.build.staging,
+            self.index,
+            self.staged.num_chunks,
+            spec or IngestSpec(verify_sample=12, min_recall=0.1),
+            self.progress,
+            open_pool,
+        )
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return Loaded()
+
+
+@pytest.fixture
+def small_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shard in each item."""
+    monkeypatch.setattr(verify_items, "ITEM_BYTES", 1)
+
+
+@pytest.mark.usefixtures("small_items")
+@CREWS
+def test_verify_finds_the_same_on_workers(
+    loaded: Loaded, tmp_path: Path, count: int, dies_at: int | None
+) -> None:
+    """The same checks, to the last bit of a recall."""
+    here = loaded.verified(in_this_process)
+    num_items = loaded.progress.done["verify"]
+    assert num_items > 2 * len(loaded.manifest.shards)
+    there = loaded.verified(ray_pools(tmp_path, count, dies_at=dies_at))
+    assert there == here
+    assert loaded.progress.done["verify"] == num_items
+    assert was_killed(tmp_path) is (dies_at is not None)
+
+
+@pytest.mark.usefixtures("small_items")
+def test_the_first_bad_collection_is_named_whoever_is_faster(tmp_path: Path) -> None:
+    """Two collections are damaged; every run reports the first of them, with the same words."""
+    loaded = Loaded()
+    first, second, *_ = loaded.index.collections()
+    for name in (second, first):
+        loaded.index.delete(name, next(loaded.index.ids(name))[:1].tolist())
+    errors = []
+    for open_pool in (in_this_process, ray_pools(tmp_path, 2)):
+        with pytest.raises(VerifyFailed) as caught:
+            loaded.verified(open_pool)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
+    assert len(set(errors)) == 1
+
+
+class Silent(ExactIndex):
+    """An index that does not answer."""
+
+    def count(self, collection: str) -> int:
+        raise IndexUnavailable(f"{collection} does not answer")
+
+
+def test_a_silent_index_ends_the_phase_at_once(loaded: Loaded, tmp_path: Path) -> None:
+    """Who runs the phase repeats it; the pool does not repeat the item as well."""
+    silent = Loaded()
+    silent.index = Silent(loaded.manifest.index)
+    with pytest.raises(IndexUnavailable, match="does not answer"):
+        silent.verified(ray_pools(tmp_path, 1))

@@ -1,0 +1,59 @@
+"""Opens, in a worker, what a phase does in the test's process; a worker may die of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.ports import OpenPool, Work, WorkerPool
+from mrag_pipeline.runtime.ray_pool import RayPool
+
+
+def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPool:
+    """Pools of so many Ray actors for any phase; what it works with reaches them as a file.
+
+    Args:
+        dies_at: the first worker that is given the item with this number is killed.
+    """
+
+    def opened(work: Work, _num_bytes: int) -> WorkerPool[Any, Any]:
+        file = folder / "work.pickle"
+        file.write_bytes(pickle.dumps(work))
+        (folder / "killed").unlink(missing_ok=True)
+        config = Config.parse({"workers": {"count": count, "device": "cpu"}})
+        opener = partial(_open_mortal, file, dies_at)
+        return RayPool(config, opener, unit="item", repeats_errors=False)
+
+    return opened
+
+
+def was_killed(folder: Path) -> bool:
+    """Whether a worker of the last phase was killed."""
+    return (folder / "killed").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Mortal:
+    """Does as another, but once."""
+
+    inner: Callable[[Any], Any]
+    dies_at: int | None
+    mark: Path
+
+    def __call__(self, item: Any) -> Any:
+        """The other's answer."""
+        if item.index == self.dies_at and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner(item)
+
+
+def _open_mortal(file: Path, dies_at: int | None, _config: Config) -> Mortal:
+    return Mortal(pickle.loads(file.read_bytes()), dies_at, file.parent / "killed")
