@@ -18,7 +18,7 @@ Corpus = Annotated[
     str | None,
     typer.Argument(
         help="Path or URI of the corpus: a file, a folder, a glob, s3://bucket/prefix, "
-        "https://host/file, or `pydoc:`."
+        "https://host/file, hf://datasets/user/name, or `pydoc:`."
     ),
 ]
 Version = Annotated[

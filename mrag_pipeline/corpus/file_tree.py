@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from mrag_pipeline.corpus.file_pattern import (
@@ -26,6 +25,7 @@ from mrag_pipeline.corpus.file_pattern import (
 )
 from mrag_pipeline.corpus.source_file import SourceFile, file_in_s3, file_on_disk, local_files
 from mrag_pipeline.errors import BrokenFile, CorpusError, CorpusNotFound
+from mrag_pipeline.filesystems.hub_files import HUB, HubPlace, open_hub
 from mrag_pipeline.filesystems.location import Place, open_place, shown
 from mrag_pipeline.filesystems.web_file import WEB, WebFile
 
@@ -44,12 +44,17 @@ class FileTree:
         what = f"corpus {self.uri!r}"
         self._web = WebFile(uri, what) if WEB.match(uri) else None
         folder, self._pattern = (uri, "") if self._web else split_glob(uri)
-        self._place = Place(pafs.LocalFileSystem(), "") if self._web else open_place(folder, what)
+        self._place = self._opened(folder, what)
         self._filesystem = self._place.filesystem
         self._root = self._place.root
         self._folder_name = shown(folder)
         self._is_file: bool | None = True if self._web else None
         self._is_in_order: bool | None = None  # whether an S3 server lists by the keys' bytes
+
+    def _opened(self, folder: str, what: str) -> Place | HubPlace:
+        if self._web:
+            return Place(pafs.LocalFileSystem(), "")
+        return open_hub(folder, what) if folder.startswith(HUB) else open_place(folder, what)
 
     def __str__(self) -> str:
         return self.uri
@@ -143,7 +148,7 @@ class FileTree:
                 "a file that can be read",
                 "check its permissions",
             ) from error
-        except (OSError, pa.ArrowException) as error:
+        except self._place.errors as error:
             failure = self._place.failure(error)
             if failure.is_store:
                 message = f"{self.name(path)}: {failure.found}"
@@ -267,7 +272,7 @@ class FileTree:
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, pa.ArrowException) as error:
+        except self._place.errors as error:
             raise self._no_answer(error) from error
 
     def _no_answer(self, error: Exception) -> CorpusError:

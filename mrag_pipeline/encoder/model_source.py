@@ -17,7 +17,6 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Protocol
 
-from mrag_pipeline.encoder.hub import hub_problem
 from mrag_pipeline.errors import (
     ConfigError,
     ModelNotFound,
@@ -25,6 +24,7 @@ from mrag_pipeline.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
+from mrag_pipeline.filesystems.hub import hub_problem
 from mrag_pipeline.settings.encoder import PACKAGED_MODEL
 
 log = logging.getLogger(__name__)

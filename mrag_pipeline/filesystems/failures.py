@@ -111,7 +111,7 @@ def _read(error: BaseException) -> tuple[str, str]:
     """The error's code in lower case without underscores, "" if no store sent it, and its text."""
     if isinstance(error, StoreError):
         return _plain(error.code), _worded(error.code, error.text)
-    text = _first_line(error)
+    text = first_line(error)
     match = _ARROW.search(text)
     if match is None:
         return "", text
@@ -128,5 +128,6 @@ def _worded(code: str, text: str) -> str:
     return message if message and message != "No response body" else code.replace("_", " ").lower()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of its message, or its type's name."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,6 +14,7 @@ from mrag_pipeline.filesystems.failures import Failure, failure
 from mrag_pipeline.filesystems.s3_address import address, open_s3
 from mrag_pipeline.filesystems.s3_objects import Objects
 
+ERRORS: tuple[type[Exception], ...] = (OSError, pa.ArrowException)
 # Of pyarrow's own filesystems. For others, such as hf://, it would ask a server at once.
 _SCHEMES = ("file", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
@@ -33,6 +34,11 @@ class Place:
     def is_local(self) -> bool:
         """Whether it is on a disk of this machine."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What reading raises."""
+        return ERRORS
 
     def failure(self, error: BaseException) -> Failure:
         """Explains an error of this place."""

@@ -31,9 +31,10 @@ class CorpusSpec:
 
     `uri` is a file, a folder (read recursively, in the order of the names; names that start
     with a dot and symbolic links to folders are skipped), a glob (`data/**/*.jsonl`), a
-    pyarrow filesystem URI of one of these (`s3://bucket/docs`, `gs://`, `file:///`), the
-    `https://` URL of one file, or `pydoc:` for the documentation of Python's standard library
-    (`pydoc:gzip,csv`: of these modules and their submodules).
+    pyarrow filesystem URI of one of these (`s3://bucket/docs`, `gs://`, `file:///`), a data set
+    of the Hugging Face hub (`hf://datasets/user/name`), the `https://` URL of one file, or
+    `pydoc:` for the documentation of Python's standard library (`pydoc:gzip,csv`: of these
+    modules and their submodules).
 
     An empty field name is inferred from the usual ones; `describe()` reports what was inferred.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def hub_problem() -> str:
     """Why the model hub cannot be used from here; empty if it answers within 3 s."""
-    from mrag_pipeline.encoder.hub import hub_problem
+    from mrag_pipeline.filesystems.hub import hub_problem
 
     return hub_problem()
 

@@ -108,7 +108,7 @@ def test_negated_patterns_are_refused_with_the_setting_that_means_it(
     assert caught.value.fix == f"put {pattern[1:]!r} into corpus.{other}"
 
 
-@pytest.mark.parametrize("uri", ["hf://datasets/a/b", "http+x://h/x", "ftp://h/x", "x-y://z"])
+@pytest.mark.parametrize("uri", ["gopher://a/b", "http+x://h/x", "ftp://h/x", "x-y://z"])
 def test_an_unknown_scheme_is_one_line(uri: str) -> None:
     """No server is asked."""
     with pytest.raises(ConfigError) as caught:

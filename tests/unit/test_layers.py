@@ -38,7 +38,7 @@ OWNERS = {
     "transformers": {"encoder"},
     "tokenizers": {"encoder"},
     "safetensors": {"encoder"},
-    "huggingface_hub": {"encoder"},
+    "huggingface_hub": {"encoder", "filesystems"},
     "sqlalchemy": {"corpus"},
     "pyarrow": {"corpus", "staging", "filesystems"},
     "filelock": {"locking"},
