@@ -21,7 +21,7 @@ SQL_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle")
 
 _CAME_LATER = (
     *("types", "exclude", "encoding", "max_document_s", "follow_links"),
-    *("query", "updated_field", "id_prefix", "sources"),
+    *("query", "updated_field", "id_prefix", "sources", "snapshot"),
 )
 
 
@@ -38,12 +38,14 @@ class CorpusSpec:
 
     An empty field name is inferred from the usual ones; `describe()` reports what was inferred.
 
+    `uri` may also be a Delta or Iceberg table: its folder, or `iceberg:CATALOG/NAMESPACE.TABLE`.
+
     `uri` may also be SQLAlchemy's URL of a database; then `query` is a table of it or a SELECT.
 
     `sources` are corpora that are read as one, as `[[corpus]]` lists them; then nothing else here
     is read, and `uri` names theirs, for people.
 
-    `format` "all" reads the files of every format. Otherwise it is a row of
+    `format` "all" reads the files of every format. Otherwise it is "delta", "iceberg" or a row of
     `corpus/formats/registry.py`, checked when the corpus is opened.
 
     Without an id field, a document's id is the hash of its stored content (see
@@ -71,6 +73,7 @@ class CorpusSpec:
     encoding: str = ""  # of files that are not UTF-8, as the web names it; "" detects
     query: str = ""  # of a database: a table, or a SELECT
     updated_field: str = ""  # of a database: the column that changes whenever its row does
+    snapshot: str = ""  # of a Delta or Iceberg table: its version or snapshot; "": the newest
     id_prefix: str = ""  # put before the ids of a corpus's documents, one of several
     sources: tuple[CorpusSpec, ...] = ()  # what `[[corpus]]` lists, where it stands several times
     max_document_mb: PositiveAmount = 10.0  # larger ones are dead letters; bounds the memory

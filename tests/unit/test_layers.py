@@ -40,6 +40,8 @@ OWNERS = {
     "safetensors": {"encoder"},
     "huggingface_hub": {"encoder", "filesystems"},
     "sqlalchemy": {"corpus"},
+    "deltalake": {"corpus"},
+    "pyiceberg": {"corpus"},
     "pyarrow": {"corpus", "staging", "filesystems"},
     "filelock": {"locking"},
     "botocore": {"filesystems"},

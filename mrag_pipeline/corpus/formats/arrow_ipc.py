@@ -17,8 +17,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from mrag_pipeline.corpus.file_tree import FileTree
-from mrag_pipeline.corpus.formats.arrow_values import python_values
-from mrag_pipeline.corpus.formats.column_files import ColumnFiles, second_of_its_name
+from mrag_pipeline.corpus.formats.column_files import ColumnFiles
 from mrag_pipeline.corpus.record import Record, rejected
 from mrag_pipeline.corpus.source_file import SourceFile
 from mrag_pipeline.domain.documents import DeadLetter
@@ -75,24 +74,8 @@ class ArrowFiles(ColumnFiles):
         except BrokenFile as error:
             yield _unreadable(path, index, error.found, batch.num_rows)
             return
-        yield from self._rows(path, index, batch)
-
-    def _rows(self, path: str, index: int, batch: pa.RecordBatch) -> Iterator[Record]:
-        columns: dict[str, list[object]] = {}
-        remarks: list[str] = []
-        for column, values in zip(batch.schema, batch.columns, strict=True):
-            name = column.name
-            if not self.is_wanted(name):
-                continue
-            if name in columns:
-                remarks.append(second_of_its_name(name))
-            elif reason := self.left_out(column, values.nbytes, len(values)):
-                remarks.append(reason)
-            else:
-                columns[name] = python_values(values)
-        for row in range(batch.num_rows):
-            record = {name: values[row] for name, values in columns.items()}
-            yield Record(record, f"{path}:{index + 1}.{row + 1}", tuple(remarks))
+        for row, record in enumerate(self.records_of(batch), 1):
+            yield Record(record.values, f"{path}:{index + 1}.{row}", record.remarks)
 
     @contextmanager
     def _opened(

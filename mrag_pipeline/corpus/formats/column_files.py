@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 import pyarrow as pa
 
 from mrag_pipeline.corpus.field_mapping import IDS, TEXTS, TITLES
-from mrag_pipeline.corpus.formats.arrow_values import MAX_NESTED_BYTES, is_binary, is_nested
+from mrag_pipeline.corpus.formats.arrow_values import (
+    MAX_NESTED_BYTES,
+    is_binary,
+    is_nested,
+    python_values,
+)
 from mrag_pipeline.corpus.formats.file_request import FileRequest
+from mrag_pipeline.corpus.record import Record
 
 
 class ColumnFiles:
@@ -56,6 +63,24 @@ class ColumnFiles:
         if self.is_sized(column) and num_bytes > MAX_NESTED_BYTES * num_rows:
             return f"metadata {column.name!r}: more than {MAX_NESTED_BYTES:,} bytes a row: left out"
         return ""
+
+    def records_of(self, batch: pa.RecordBatch) -> Iterator[Record]:
+        """The batch's rows, without the columns that are left out; their places are not named."""
+        columns: dict[str, list[object]] = {}
+        remarks: list[str] = []
+        for column, values in zip(batch.schema, batch.columns, strict=True):
+            name = column.name
+            if not self.is_wanted(name):
+                continue
+            if name in columns:
+                remarks.append(second_of_its_name(name))
+            elif reason := self.left_out(column, values.nbytes, len(values)):
+                remarks.append(reason)
+            else:
+                columns[name] = python_values(values)
+        for row in range(batch.num_rows):
+            record = {name: values[row] for name, values in columns.items()}
+            yield Record(record, "", tuple(remarks))
 
     def _may_be_text(self, name: str) -> bool:
         return name in self._named or name.strip().lower() in {*IDS, *TITLES, *TEXTS}

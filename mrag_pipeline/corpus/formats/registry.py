@@ -70,12 +70,14 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(suffix for row in FILE_FORMATS.values() for suffix in row.suffixes)
 
 
-def check_format(name: str) -> None:
+def check_format(name: str, others: tuple[str, ...] = ()) -> None:
     """Refuses a name that no row has.
 
+    Args:
+        others: names beside those of files.
     Raises: ConfigError.
     """
-    names = format_names()
+    names = (*format_names(), *others)
     if name in names:
         return
     near = difflib.get_close_matches(name, names, n=1)
