@@ -13,7 +13,7 @@ from mrag_pipeline.corpus.formats.charset import codec_of
 from mrag_pipeline.corpus.formats.registry import GENERATED, check_format, format_by_suffix
 from mrag_pipeline.corpus.several_corpora import SeveralCorpora
 from mrag_pipeline.corpus.sql_rows import SqlRows
-from mrag_pipeline.corpus.table_rows import TABLES, TableRows, table_format
+from mrag_pipeline.corpus.table_rows import TableRows, table_format
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import ALL_KINDS, AUTO, CorpusSpec
@@ -30,7 +30,7 @@ def open_corpus(spec: CorpusSpec, reading: Mapping[str, Any] | None = None) -> C
     """
     if spec.sources:
         return _several(spec, reading)
-    check_format(spec.format, tuple(TABLES))
+    check_format(spec.format)
     _check_patterns(spec)
     if spec.encoding and not codec_of(spec.encoding):
         raise ConfigError(

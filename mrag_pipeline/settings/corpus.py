@@ -17,6 +17,7 @@ MAX_INFERRED_CHARS = 1_000
 
 
 ALL_KINDS = "all"
+TABLE_FORMATS = ("delta", "iceberg")
 SQL_DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "oracle")
 
 _CAME_LATER = (

@@ -21,7 +21,7 @@ from mrag_pipeline.corpus.formats.record_format import RecordFormat
 from mrag_pipeline.corpus.formats.text_files import open_text
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CorpusReader
-from mrag_pipeline.settings.corpus import ALL_KINDS, AUTO, CorpusSpec
+from mrag_pipeline.settings.corpus import ALL_KINDS, AUTO, TABLE_FORMATS, CorpusSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ GENERATED: dict[str, GeneratedCorpus] = {
 
 def format_names() -> tuple[str, ...]:
     """What `corpus.format` may be."""
-    return (AUTO, ALL_KINDS, *FILE_FORMATS, *GENERATED)
+    return (AUTO, ALL_KINDS, *FILE_FORMATS, *TABLE_FORMATS, *GENERATED)
 
 
 def format_by_suffix(suffix: str) -> str:
@@ -70,14 +70,12 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(suffix for row in FILE_FORMATS.values() for suffix in row.suffixes)
 
 
-def check_format(name: str, others: tuple[str, ...] = ()) -> None:
+def check_format(name: str) -> None:
     """Refuses a name that no row has.
 
-    Args:
-        others: names beside those of files.
     Raises: ConfigError.
     """
-    names = (*format_names(), *others)
+    names = format_names()
     if name in names:
         return
     near = difflib.get_close_matches(name, names, n=1)

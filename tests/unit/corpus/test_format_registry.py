@@ -86,6 +86,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(notes: Path) -> None:
     assert caught.value.found == "corpus.format = 'note'"
     assert caught.value.expected == f"one of {', '.join(format_names())}"
     assert format_names() == (
-        *("auto", "all", "parquet", "arrow", "jsonl", "json", "csv", "text", "notes", "pydoc"),
+        *("auto", "all", "parquet", "arrow", "jsonl", "json", "csv", "text", "notes"),
+        *("delta", "iceberg", "pydoc"),
     )
     assert caught.value.fix == "did you mean 'notes'?"
