@@ -41,7 +41,7 @@ from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 from mrag_pipeline.wiring.labelled import labelled_queries
-from mrag_pipeline.wiring.phase_work import verifier
+from mrag_pipeline.wiring.phase_work import reconciler, verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
     totals = embed_stage(
         manifest, staging, lambda: open_pool(config, manifest), config.ingest, progress
     )
-    return totals, reconcile(manifest, staging, config.ingest, progress)
+    pools = phase_pools(config, partial(reconciler, version))
+    return totals, reconcile(manifest, staging, config.ingest, progress, pools)
 
 
 @repeated_task

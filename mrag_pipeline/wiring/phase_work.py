@@ -7,6 +7,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Staging
+from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
 
 
@@ -20,6 +21,12 @@ def verifier(version: str, config: Config) -> Verifier:
         config.ingest,
         threads=config.workers.threads,
     )
+
+
+def reconciler(version: str, config: Config) -> Reconciler:
+    """Reads a version's shards; bind the version with functools.partial."""
+    staging = wiring.staging(config, version)
+    return Reconciler(_manifest(staging), staging, threads=config.workers.threads)
 
 
 def _manifest(staging: Staging) -> Manifest:

@@ -12,13 +12,13 @@ from mrag_pipeline.errors import IndexUnavailable, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import OpenPool
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest import verify_items
+from mrag_pipeline.stages.ingest import reconcile_items, verify_items
 from mrag_pipeline.stages.ingest.load import load
-from mrag_pipeline.stages.ingest.reconcile import StagedCounts
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.serial_pool import in_this_process
 from tests.support.builds import Build, RecordingProgress, a_document
-from tests.support.phase_workers import ray_pools, was_killed
+from tests.support.phase_workers import StagingOnDisk, ray_pools, was_killed
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -112,6 +112,31 @@ def test_the_first_bad_collection_is_named_whoever_is_faster(tmp_path: Path) -> 
         errors.append(str(caught.value))
     assert errors[0] == errors[1]
     assert len(set(errors)) == 1
+
+
+@CREWS
+def test_reconcile_finds_the_same_on_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+) -> None:
+    """The same counts, the same documents left out, and sums that are equal in every bit."""
+    monkeypatch.setattr(reconcile_items, "ITEM_SHARDS", 1)
+    staging = StagingOnDisk(str(tmp_path / "staging"), "docs", "v1")
+    build = Build(DOCUMENTS, staging=staging)  # type: ignore[arg-type]
+    manifest, here = build.staged()
+    left_out = staging.duplicates()
+    assert sum(map(len, (left_out or {}).values())) == 1
+    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    there = reconcile(manifest, staging, IngestSpec(), progress, pools)
+    assert staging.duplicates() == left_out
+    assert (there.num_documents, there.num_chunks, there.num_dead_letters) == (
+        here.num_documents,
+        here.num_chunks,
+        here.num_dead_letters,
+    )
+    assert there.sums.norm_sum.tobytes() == here.sums.norm_sum.tobytes()
+    assert there.sums.unit_sum.tobytes() == here.sums.unit_sum.tobytes()
+    assert progress.done["reconcile"] == 2 * len(manifest.shards)
+    assert was_killed(tmp_path) is (dies_at is not None)
 
 
 class Silent(ExactIndex):

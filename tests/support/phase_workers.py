@@ -14,6 +14,8 @@ from typing import Any
 from mrag_pipeline.config import Config
 from mrag_pipeline.ports import OpenPool, Work, WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging.shards import ShardFolders
 
 
 def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPool:
@@ -37,6 +39,17 @@ def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPo
 def was_killed(folder: Path) -> bool:
     """Whether a worker of the last phase was killed."""
     return (folder / "killed").exists()
+
+
+class StagingOnDisk(ShardFolders):
+    """A version's staging that a worker opens anew."""
+
+    def __init__(self, uri: str, index: str, version: str) -> None:
+        super().__init__(StagingSpec(uri=uri), index, version)
+        self._where = uri, index, version
+
+    def __reduce__(self) -> tuple[type[StagingOnDisk], tuple[str, str, str]]:
+        return StagingOnDisk, self._where
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class HashBuckets:
     def repeated(self) -> Iterator[tuple[Keys, Positions]]:
         """The rows that share their key with another row, bucket by bucket; none is empty.
 
-        A bucket is sorted by key; rows of one key keep the order in which they were added.
+        A bucket is sorted by key, shard and row, in whatever order the shards were added.
         """
         if self._folder is None:
             buckets: Iterator[NDArray[np.void]] = iter([self._taken()])
@@ -71,11 +71,12 @@ class HashBuckets:
             files = sorted(Path(self._folder.name).iterdir())
             buckets = (np.fromfile(file, _ROW) for file in files)
         for rows in buckets:
-            rows = rows[np.argsort(rows["key"], kind="stable")]
+            rows = rows[np.argsort(rows["key"])]
             equals_next = rows["key"][1:] == rows["key"][:-1]
             is_repeated = np.append(equals_next, False) | np.append(False, equals_next)
             if is_repeated.any():
                 rows = rows[is_repeated]
+                rows = rows[np.lexsort((rows["row"], rows["shard"], rows["key"]))]
                 yield rows["key"], np.stack([rows["shard"], rows["row"]], axis=1)
 
     def _taken(self) -> NDArray[np.void]:

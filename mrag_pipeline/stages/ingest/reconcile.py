@@ -1,30 +1,36 @@
 """Finds what no shard can see alone: document ids in two shards, chunk ids that collide.
 
-Each shard's files are read once, some ahead of time. Memory does not grow with the corpus: ids wait
-in buckets on disk (`hash_buckets.py`). It grows with what is found: half a kilobyte a duplicate.
+Each shard's files are read once, by items (`reconcile_items.py`), here or on workers. Memory does
+not grow with the corpus: ids wait in buckets on disk (`hash_buckets.py`). It grows with what is
+found: half a kilobyte a duplicate.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrag_pipeline.domain.dead_letters import duplicate_id
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.manifest import Manifest, Receipt
+from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.run_limits import check_dead_letters
-from mrag_pipeline.errors import StagingError
-from mrag_pipeline.ports import DocumentRow, Progress, Staging
+from mrag_pipeline.ports import OpenPool, Progress, Staging
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
 from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
-from mrag_pipeline.stages.ingest.read_ahead import read_ahead
+from mrag_pipeline.stages.ingest.reconcile_items import (
+    DocumentKeys,
+    KeptChunks,
+    Reconciler,
+    reconcile_items,
+)
+from mrag_pipeline.stages.serial_pool import in_this_process
 
 IDS_IN_MEMORY = 250_000  # 6 MB; more wait on disk
 
@@ -40,51 +46,68 @@ class StagedCounts:
 
 
 def reconcile(
-    manifest: Manifest, staging: Staging, spec: IngestSpec, progress: Progress
+    manifest: Manifest,
+    staging: Staging,
+    spec: IngestSpec,
+    progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> StagedCounts:
     """Finds documents whose id an earlier shard has, and stores that they are left out.
 
     Documents with a chunk whose id an earlier chunk has are left out too. The first in corpus
-    order stays. Running it again gives the same result.
+    order stays. Running it again gives the same result, to the last bit.
+
+    Args:
+        open_pool: where shards are read; the result is the same.
     Raises: StagingError if a shard is missing; TooManyDeadLetters if so many chunk ids collide;
         StorageFull.
     """
-    shards = [shard.index for shard in manifest.shards]
-    progress.phase("reconcile", len(shards), "shards")
-    duplicates, num_documents, num_dead_letters = _duplicates(manifest, staging)
-    staging.write_duplicates(duplicates)
+    of_documents = list(reconcile_items(manifest, is_of_documents=True))
+    of_chunks = list(reconcile_items(manifest, is_of_documents=False))
+    progress.phase("reconcile", len(of_documents) + len(of_chunks), "items")
+    work = Reconciler(manifest, staging)
+    num_bytes = sum(item.num_bytes for item in of_documents)
     card = manifest.encoder
-    sums = ImportanceSums.zero(len(card.heads), card.head_dim)
+    added = SumsInOrder(
+        [shard.index for shard in manifest.shards],
+        ImportanceSums.zero(len(card.heads), card.head_dim),
+    )
     num_chunks = 0
-
-    def counted(shard: int) -> tuple[ImportanceSums, NDArray[np.int64]]:
-        """The sums and chunk ids of what is not left out."""
-        shard_sums = staging.sums(shard)
-        if shard in duplicates:
-            shard_sums = shard_sums - ImportanceSums.of(staging.duplicate_vectors(shard))
-        return shard_sums, staging.chunk_ids(shard)
-
-    with HashBuckets(IDS_IN_MEMORY) as ids:
-        for shard, (shard_sums, chunk_ids) in zip(shards, read_ahead(counted, shards), strict=True):
-            sums = sums + shard_sums
-            num_chunks += len(chunk_ids)
-            ids.add(shard, chunk_ids.astype(np.uint64))
-            progress.advance(1)
-        colliding = documents_set_aside(_collisions(ids), staging)
+    with closing(open_pool(work, num_bytes)) as pool:
+        with HashBuckets(IDS_IN_MEMORY) as keys:
+            num_documents = num_dead_letters = 0
+            document_keys: list[DocumentKeys]
+            for document_keys in pool.run(of_documents):
+                for read in document_keys:
+                    num_documents += read.num_documents
+                    num_dead_letters += read.num_dead_letters
+                    keys.add(read.shard, read.keys)
+                progress.advance(1)
+            duplicates = _duplicates(keys, staging)
+        staging.write_duplicates(duplicates)
+        with HashBuckets(IDS_IN_MEMORY) as ids:
+            kept_chunks: list[KeptChunks]
+            for kept_chunks in pool.run(of_chunks):
+                for kept in kept_chunks:
+                    added.add(kept.shard, kept.sums)
+                    num_chunks += len(kept.ids)
+                    ids.add(kept.shard, kept.ids.astype(np.uint64))
+                progress.advance(1)
+            colliding = documents_set_aside(_collisions(ids), staging)
+    sums = added.total
     num_left_out = sum(map(len, duplicates.values()))
     if num_left_out:
         progress.note(f"{num_left_out} documents left out: an earlier one has their id")
     if colliding:
-        before = [counted(shard) for shard in colliding]
+        before = [work.kept_chunks(shard) for shard in colliding]
         duplicates = {
             shard: [*duplicates.get(shard, []), *colliding.get(shard, [])]
             for shard in sorted({*duplicates, *colliding})
         }
         staging.write_duplicates(duplicates)
-        after = map(counted, colliding)
-        for (old_sums, old_ids), (new_sums, new_ids) in zip(before, after, strict=True):
-            sums = sums - old_sums + new_sums
-            num_chunks += len(new_ids) - len(old_ids)
+        for old, new in zip(before, map(work.kept_chunks, colliding), strict=True):
+            sums = sums - old.sums + new.sums
+            num_chunks += len(new.ids) - len(old.ids)
         num_left_out = sum(map(len, duplicates.values()))
         number = sum(map(len, colliding.values()))
         progress.note(f"{number} documents left out: a chunk of theirs has an earlier one's id")
@@ -101,31 +124,30 @@ def reconcile(
     )
 
 
-def _duplicates(
-    manifest: Manifest, staging: Staging
-) -> tuple[Mapping[int, list[DeadLetter]], int, int]:
-    """The documents that are left out, by shard; all documents; all other dead letters."""
+class SumsInOrder:
+    """The sum of all shards' sums, added in the plan's order whenever they come.
 
-    def read_keys(shard: int) -> tuple[Receipt, NDArray[np.uint64]]:
-        receipt = staging.receipt(shard, manifest.fingerprint)
-        if receipt is None:
-            raise StagingError(
-                f"shard {shard} is not staged in {staging.describe()}",
-                "a receipt for every shard",
-                "run `mrag ingest` again: it embeds what is missing",
-            )
-        return receipt, np.array([_key(row) for row in staging.documents(shard)], np.uint64)
+    Sums of floats depend on their order. Those that came before their turn wait: a few kilobytes a
+    shard, as many as are done while the slowest is not.
+    """
 
-    shards = [shard.index for shard in manifest.shards]
-    num_documents = num_dead_letters = 0
+    def __init__(self, shards: Iterable[int], zero: ImportanceSums) -> None:
+        self.total = zero
+        self._turns = deque(shards)
+        self._early: dict[int, ImportanceSums] = {}
+
+    def add(self, shard: int, sums: ImportanceSums) -> None:
+        """A shard's own sums; each shard once."""
+        self._early[shard] = sums
+        while self._turns and self._turns[0] in self._early:
+            self.total = self.total + self._early.pop(self._turns.popleft())
+
+
+def _duplicates(keys: HashBuckets, staging: Staging) -> Mapping[int, list[DeadLetter]]:
+    """The documents that are left out, by shard."""
     suspects: list[tuple[int, int]] = []  # (shard, row) of ids with equal hashes
-    with HashBuckets(IDS_IN_MEMORY) as ids:
-        for receipt, keys in read_ahead(read_keys, shards):
-            num_documents += receipt.num_documents
-            num_dead_letters += receipt.num_dead_letters
-            ids.add(receipt.shard, keys)
-        for _, places in ids.repeated():
-            suspects += [(shard, row) for shard, row in places.tolist()]
+    for _, places in keys.repeated():
+        suspects += [(shard, row) for shard, row in places.tolist()]
     # Two different ids may have equal hashes: compare the ids themselves.
     first_source: dict[str, str] = {}  # by document id
     duplicates: dict[int, list[DeadLetter]] = {}
@@ -140,12 +162,7 @@ def _duplicates(
                 duplicates.setdefault(shard, []).append(letter)
             else:
                 first_source[document.id] = document.source
-    return duplicates, num_documents, num_dead_letters
-
-
-def _key(row: DocumentRow) -> int:
-    encoded = row.id.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
+    return duplicates
 
 
 def _collisions(ids: HashBuckets) -> Iterator[Collision]:

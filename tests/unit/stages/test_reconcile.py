@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError, TooManyDeadLetters, WorkerLost
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
-from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest import reconcile_items
+from mrag_pipeline.stages.ingest.reconcile import SumsInOrder, reconcile
 from tests.support.builds import Build, a_document
 
 DOCUMENTS = [a_document(i) for i in range(12)]
@@ -153,9 +155,25 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
     assert len(set(read)) == len(read)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+def test_sums_do_not_depend_on_who_was_faster(order: list[int]) -> None:
+    """Floats added in another order differ in their last bits; these are added in the plan's."""
+    random = np.random.default_rng(7)
+    shards = [ImportanceSums(1, random.random(3), random.random((3, 5))) for _ in range(4)]
+    expected = ImportanceSums.zero(3, 5)
+    for sums in shards:
+        expected = expected + sums
+    added = SumsInOrder(range(4), ImportanceSums.zero(3, 5))
+    for shard in order:
+        added.add(shard, shards[shard])
+    assert added.total.num_chunks == 4
+    assert added.total.unit_sum.tobytes() == expected.unit_sum.tobytes()
+    assert added.total.norm_sum.tobytes() == expected.norm_sum.tobytes()
+
+
 def test_ids_whose_hashes_collide_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ids themselves are compared: all documents stay, and real duplicates still go."""
-    monkeypatch.setattr(module, "_key", lambda _row: 7)
+    monkeypatch.setattr(reconcile_items, "key_of", lambda _row: 7)
     build = Build(with_duplicates())
     _, staged = build.staged()
     assert (staged.num_documents, staged.num_dead_letters) == (12, 3)
