@@ -12,6 +12,8 @@ from threading import Thread
 
 from mrag_pipeline.quick_imports import quick_imports
 
+HOST = "127.0.0.1"
+
 
 def main(port: int) -> None:
     """Serves Prefect's API on loopback until it is told to stop, or standard input ends."""
@@ -19,9 +21,10 @@ def main(port: int) -> None:
     with quick_imports():
         import uvicorn
         from prefect.server.api.server import create_app
-    uvicorn.run(
-        create_app, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on"
-    )
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+    # A page of any name that a browser is led to believe is at 127.0.0.1 is refused by its Host.
+    app = TrustedHostMiddleware(create_app(), allowed_hosts=[HOST])
+    uvicorn.run(app, host=HOST, port=port, log_level="error", lifespan="on")
 
 
 def _end_with_parent() -> None:

@@ -127,6 +127,8 @@ class LocalServer:
             env={
                 **os.environ,
                 "PREFECT_UI_ENABLED": "0",
+                # Pages of other origins may not read it; Prefect lets all.
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url.removesuffix("/api"),
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 "PREFECT__SERVER_FINAL": "1",
             },

@@ -8,6 +8,7 @@ library itself always wins.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,22 @@ def settle() -> None:
     spare_loopback()
     _settle_home()
     _settle_sockets()
+
+
+def keep_private() -> None:
+    """What this process and its children write from now on is its user's alone: 0600 and 0700.
+
+    Texts, embeddings and reports are in these files. `MRAG_UMASK` gives another mask, in octal:
+    027 lets the group read.
+
+    Raises: ConfigError if that is no mask.
+    """
+    given = os.environ.get("MRAG_UMASK", "077")
+    if not re.fullmatch("0?[0-7]{3}", given):
+        raise ConfigError(
+            f"MRAG_UMASK is {given!r}", "three octal digits, such as 027", "export MRAG_UMASK=027"
+        )
+    os.umask(int(given, 8))
 
 
 def proxies() -> dict[str, str]:

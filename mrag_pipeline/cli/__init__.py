@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-from mrag_pipeline import __version__, library_settings
+from mrag_pipeline import __version__, environment, library_settings
 from mrag_pipeline.cli import interrupts
 from mrag_pipeline.cli.command_group import CommandGroup
 from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
@@ -76,6 +76,7 @@ def main() -> None:
     # One command's imports take a third of all commands'.
     add_commands(app, (first,) if first in COMMANDS else COMMANDS)
     try:
+        environment.keep_private()
         app()
     except MragError as error:
         if os.environ.get("MRAG_DEBUG"):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import ray
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
@@ -102,20 +103,23 @@ def _is_refused(error: BaseException | None) -> bool:
 def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
     """Starts a local Ray, with all CPUs and GPUs of the machine unless numbers are given.
 
+    All its ports are on loopback; those that take work ask for Ray's token, too.
+
     Raises: WorkerLost if it fails to start twice; ConfigError if there is no place for its sockets.
     """
     environment.sockets_folder()
     _give_token()
     for last in (False, True):
         try:
-            ray.init(
-                "local",
-                num_cpus=num_cpus,
-                num_gpus=num_gpus,
-                include_dashboard=False,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
+            with _on_loopback():
+                ray.init(
+                    "local",
+                    num_cpus=num_cpus,
+                    num_gpus=num_gpus,
+                    include_dashboard=False,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                )
         except Exception as error:
             # On busy machines a part of Ray may answer too late (after 30 s, which is fixed). The
             # error may be of any type, even a plain Exception.
@@ -134,6 +138,27 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
         else:
             _parts.update(_running_parts())
             return
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray started within it listens on 127.0.0.1 alone, as Ray has it on macOS and Windows.
+
+    Otherwise it answers every address of the machine; given `_node_ip_address`, it takes 127.0.0.1
+    for a mistake and puts the machine's address in its place.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[variable] = "0"  # for the processes that Ray starts
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        if before[1] is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = before[1]
 
 
 def _running_parts() -> Iterator[tuple[psutil.Process, str]]:

@@ -34,6 +34,13 @@ def test_an_ingest_is_quiet(undisturbed: Undisturbed) -> None:
         assert "verify: 14 of 14 collections" in ended.err
 
 
+def test_nobody_else_can_read_what_was_written(undisturbed: Undisturbed) -> None:
+    """Staging, the index and its records hold texts: files are 0600, folders 0700."""
+    written = list((undisturbed.project / ".mrag").rglob("*"))
+    assert len(written) > 100
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
 def test_the_second_run_reuses_everything(undisturbed: Undisturbed) -> None:
     """No shard is embedded, no collection built, no staged byte changed."""
     facts = undisturbed.second.json()

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.open_ports import listening, off_loopback
 from tests.support.project_folder import GOOD, Undisturbed, a_text, end, family_of, run, start
 from tests.support.served_project import QUERY, Service, free_port, serving
 
@@ -180,16 +181,11 @@ def test_the_database_has_one_owner(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_it_listens_on_loopback_only(laptop: Laptop) -> None:
-    """Every HTTP port of the service and its proxy."""
-    open_to_all = []
-    for process in family_of(laptop.service.process):
-        if "haproxy" in process.name():
-            open_to_all += [
-                connection.laddr
-                for connection in process.net_connections("tcp")
-                if connection.laddr and connection.laddr[0] != "127.0.0.1"
-            ]
-    assert open_to_all == []
+    """Every port of every process: the service's, its proxy's, and Ray's."""
+    process = laptop.service.process
+    sockets = list(listening([psutil.Process(process.pid), *family_of(process)]))
+    assert {"raylet", "gcs_server"} <= {name for name, _, _ in sockets}
+    assert off_loopback(sockets) == []
 
 
 def test_its_replicas_have_the_priority_of_the_command(laptop: Laptop) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.open_ports import listening
 from tests.support.project_folder import Undisturbed, end, family_of, run, start
 from tests.support.served_project import QUERY, Service, free_port, serving
 
@@ -35,6 +37,12 @@ def test_it_answers_from_one_process(service: Service) -> None:
     assert service.get("/readyz").status_code == 200
     names = [one.name() for one in family_of(service.process)]
     assert [name for name in names if "ray" in name or "haproxy" in name] == []
+
+
+def test_it_listens_on_loopback_only(service: Service) -> None:
+    """With one port."""
+    sockets = list(listening([psutil.Process(service.process.pid), *family_of(service.process)]))
+    assert [f"http://{ip}:{port}" for _, ip, port in sockets] == [service.url]
 
 
 def test_each_request_is_a_line_of_standard_output(service: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,35 @@ def test_no_place_for_sockets_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError, match="/nowhere/to/be/found, /tmp, /var/tmp") as caught:
         environment.sockets_folder()
     assert "RAY_TMPDIR" in caught.value.fix
+
+
+@pytest.fixture
+def mask() -> Iterator[None]:
+    """The process's mask, restored after the test."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("mask")
+@pytest.mark.parametrize(("given", "file", "folder"), [("", 0o600, 0o700), ("027", 0o640, 0o750)])
+def test_what_is_written_is_the_users_alone(
+    given: str, file: int, folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless MRAG_UMASK lets others in."""
+    if given:
+        monkeypatch.setenv("MRAG_UMASK", given)
+    environment.keep_private()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("a text")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == file
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == folder
+
+
+@pytest.mark.usefixtures("mask")
+@pytest.mark.parametrize("given", ["", "rw", "888", "1777", "27 "])
+def test_what_is_no_mask_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, with an example."""
+    monkeypatch.setenv("MRAG_UMASK", given)
+    with pytest.raises(ConfigError, match="MRAG_UMASK"):
+        environment.keep_private()

@@ -58,7 +58,7 @@ OWNERS = {
     "matplotlib": {"report"},
     "pooch": {"corpus"},
     "fastapi": {"serving"},
-    "starlette": {"serving"},
+    "starlette": {"flows", "serving"},
     "prometheus_client": {"serving"},
     "opentelemetry": {"serving"},
     "httpx": {"filesystems", "llm", "rerank", "flows", "cli", "client", "library"},

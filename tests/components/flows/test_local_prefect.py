@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.error import URLError
 
+import httpx
 import pytest
 
 from mrag_pipeline.flows import prefect_server
@@ -38,6 +39,17 @@ def test_it_is_in_a_session_of_its_own_and_comes_back_at_its_address(server: Loc
     again = server._process
     server.stop()
     assert again.poll() is not None
+
+
+def test_it_answers_this_machine_and_no_page_of_another_site(server: LocalServer) -> None:
+    """Neither one that reads it across origins, nor one whose name leads to 127.0.0.1."""
+    server.wait()
+    elsewhere = {"Origin": "http://elsewhere.example"}
+    allowed = httpx.get(f"{server.url}/health", headers=elsewhere)
+    assert (allowed.status_code, allowed.text) == (200, "true")
+    assert "access-control-allow-origin" not in allowed.headers
+    renamed = httpx.get(f"{server.url}/health", headers={"Host": "elsewhere.example"})
+    assert renamed.status_code == 400
 
 
 def test_one_that_cannot_start_says_why_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
