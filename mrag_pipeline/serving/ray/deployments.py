@@ -29,6 +29,7 @@ from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.serving.parts.threads import threads_by_load, threads_for
 from mrag_pipeline.serving.ray.backend import RayBackend
+from mrag_pipeline.serving.ray.loopback import keep_on_loopback
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import check_exposure, read_keys
@@ -43,6 +44,12 @@ HANDOVER_S = 20.0
 ENDPOINT_REQUESTS = 8
 
 
+def _starting(config: Mapping[str, Any]) -> Config:
+    """The config of a replica that is being constructed."""
+    keep_on_loopback()
+    return Config.parse(config)
+
+
 class EncoderReplica(QueryEncoder):
     """A replica of the deployment `QueryEncoder`."""
 
@@ -51,7 +58,7 @@ class EncoderReplica(QueryEncoder):
 
         Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
         """
-        resolved = Config.parse(config)
+        resolved = _starting(config)
         self._configured = resolved.serve
         # Waiting threads must not spin: the index needs the cores too.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -79,7 +86,7 @@ class SearchReplica(HeadSearch):
 
         Raises: ConfigError, IndexBusy, IndexUnavailable.
         """
-        resolved = Config.parse(config)
+        resolved = _starting(config)
         self._configured = resolved.serve
         self._index = _opened(resolved)
         super().__init__(self._index, resolved.serve, resolved.retrieve)
@@ -103,7 +110,7 @@ class RerankerReplica(AnswerReranker):
 
         Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
         """
-        resolved = Config.parse(config)
+        resolved = _starting(config)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         threads = threads_for(resolved.serve.reranker_threads)
         reranker = wiring.reranker(resolved, threads=threads)
@@ -130,7 +137,7 @@ class QueryApi:
 
         Raises: ConfigError for keys that cannot be read, or a host that requires keys.
         """
-        resolved = Config.parse(config)
+        resolved = _starting(config)
         self._configured = resolved.serve
         self._retrieve = resolved.retrieve
         self._keys = read_keys(resolved.serve)
