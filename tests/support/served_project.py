@@ -72,7 +72,7 @@ def serving(project: Path, log: Path, *arguments: str, backend: str = "ray") -> 
         until = time.monotonic() + TIMEOUT_S
         while not out.read_bytes().endswith(b"\n"):
             told = log.with_suffix(".err").read_text("utf-8")
-            assert process.poll() is None, told
+            assert process.poll() is None, told + out.read_text("utf-8")
             assert time.monotonic() < until, told
             time.sleep(0.05)
         yield Service(process, json.loads(out.read_text("utf-8")), log)

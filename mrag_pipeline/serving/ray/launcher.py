@@ -32,6 +32,8 @@ _FAST = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     # Ray starts workers at nice 15, like batch jobs: any other process would delay the service.
     "RAY_worker_niceness": "0",
+    # On a slow machine a proxy imports for longer than 3 times the usual 5 s, and is killed.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
 }
 
 
