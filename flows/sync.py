@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -141,10 +141,10 @@ def apply(
 
 
 @repeated_task
-def equal(config: Config, record: VersionRecord) -> VersionRecord:
-    """The record of a version that is equal to its corpus; written if it counts pushes."""
+def equal(config: Config, record: VersionRecord, reading: Mapping[str, Any]) -> VersionRecord:
+    """The record of a version that is equal to its corpus; written if anything in it changes."""
     with closing(wiring.index(config)) as index:
-        return sync_stage.forget_pushes(record, index)
+        return sync_stage.found_equal(record, reading, index)
 
 
 @repeated_task
@@ -163,6 +163,7 @@ def sync(
     allow_deletes: bool = False,
     only: list[str] | None = None,
     wait_s: float = 0.0,
+    full: bool = False,
 ) -> dict[str, Any]:
     """Brings the live version up to date with its corpus; embeds only what is new or changed.
 
@@ -172,6 +173,7 @@ def sync(
         allow_deletes: delete documents even beyond sync.max_deleted_share.
         only: document ids or sources; no other document is read, and none is removed.
         wait_s: seconds to wait for another run on the index to end; 0: fails at once.
+        full: read also the rows of a database that cannot have changed by corpus.updated_field.
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
@@ -182,13 +184,14 @@ def sync(
         types = {**record.reading().get("types", {}), **config.corpus.types}
         if only is not None:
             config = with_share(config, record)
-        scope = SyncScope(allow_deletes, frozenset(only) if only is not None else None)
+        scope = SyncScope(allow_deletes, frozenset(only) if only is not None else None, full)
         compared = clock.time("compare", lambda: compare(config, record, scope))
         letters = list(compared.dead_letters)
         done, manifest = Applied(record, 0, 0), compared.manifest
         remarks = dict(compared.remarks)
-        if manifest is None and only is None and record.pushes:
-            done = replace(done, record=equal(config, record))
+        is_told = record.pushes or compared.reading != record.reading()
+        if manifest is None and only is None and is_told:
+            done = replace(done, record=equal(config, record, compared.reading))
         if manifest is not None:
             totals = clock.time("embed", lambda: embed(config, record, manifest))
             add_counts(remarks, totals.remarks)  # of texts that are too long; compare told the rest

@@ -23,6 +23,13 @@ def sync(
             "--allow-deletes", help="Delete documents even beyond sync.max_deleted_share."
         ),
     ] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Read every row of a database, also what corpus.updated_field calls unchanged.",
+        ),
+    ] = False,
     address: Address = None,
     wait: Wait = 0.0,
 ) -> None:
@@ -35,7 +42,7 @@ def sync(
         mrag sync articles.jsonl --allow-deletes
     """
     shared = shared.override("corpus", "uri", corpus).override("workers", "address", address)
-    run_sync(shared, allow_deletes, wait_s=wait)
+    run_sync(shared, allow_deletes, wait_s=wait, full=full)
 
 
 def run_sync(
@@ -43,11 +50,13 @@ def run_sync(
     allow_deletes: bool = False,
     only: list[str] | None = None,
     wait_s: float = 0.0,
+    full: bool = False,
 ) -> None:
     """Runs the sync flow and prints what it did.
 
     Args:
         only: document ids or sources; no other document is read or removed. None: all.
+        full: read also the rows of a database that cannot have changed.
     """
     config = shared.load()  # a wrong config fails before a server is started
 
@@ -56,7 +65,7 @@ def run_sync(
         from mrag_pipeline.flows.sync import sync as sync_flow
 
         wiring.import_libraries(config)
-        return partial(sync_flow, *shared.for_flow(), allow_deletes, only, wait_s)
+        return partial(sync_flow, *shared.for_flow(), allow_deletes, only, wait_s, full)
 
     result = run_flow(prepare, shared.json)
     if shared.json:

@@ -86,6 +86,11 @@ class FieldMapping:
             document = replace(document, id=document_fingerprint(document))
         return document
 
+    def document_id(self, values: Mapping[str, object]) -> str:
+        """The id that a record's document would have; "" if it can have none."""
+        name = self._id(values)
+        return "" if isinstance(name, _Problem) else name
+
     def _id(self, values: Mapping[str, object]) -> str | _Problem:
         if not self.id:
             return ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
-from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice
 from mrag_pipeline.domain.version import PARTS
-from mrag_pipeline.ports import CorpusReader
+from mrag_pipeline.ports import ChangesReader, CorpusReader, Unchanged
 
 _MARK = ":"  # between a part's name and a slice's path
+
+Item = TypeVar("Item", Document | DeadLetter, Document | DeadLetter | Unchanged)
 
 OpenPart = Callable[[str, Mapping[str, Any] | None], CorpusReader]
 
@@ -58,6 +60,21 @@ class SeveralCorpora:
             for item in self._part(name).read(own):
                 yield _prefixed(item, self._id_prefixes.get(name, ""))
 
+    def changes(
+        self, is_known: Callable[[str], bool], overlap_s: float
+    ) -> Iterator[Document | DeadLetter | Unchanged]:
+        """Each part's changes; all documents of a part that cannot tell them."""
+        for name in self._names:
+            part, prefix = self._part(name), self._id_prefixes.get(name, "")
+            if isinstance(part, ChangesReader):
+                known = partial(_is_known, is_known, prefix)
+                for item in part.changes(known, overlap_s):
+                    yield _prefixed(item, prefix)
+                continue
+            for piece in part.slices(MAX_SHARD_BYTES):
+                for item in part.read([piece]):
+                    yield _prefixed(item, prefix)
+
     def reading(self) -> dict[str, Any]:
         """Each part's reading, by its name."""
         return {PARTS: {name: dict(self._part(name).reading()) for name in self._names}}
@@ -84,9 +101,15 @@ class SeveralCorpora:
         return self._opened[name]
 
 
-def _prefixed(item: Document | DeadLetter, prefix: str) -> Document | DeadLetter:
+def _is_known(is_known: Callable[[str], bool], prefix: str, document_id: str) -> bool:
+    return is_known(prefix + document_id)
+
+
+def _prefixed(item: Item, prefix: str) -> Item:
     if not prefix:
         return item
     if isinstance(item, Document):
         return replace(item, id=prefix + item.id)
+    if isinstance(item, Unchanged):
+        return replace(item, document_id=prefix + item.document_id)
     return replace(item, document_id=prefix + item.document_id) if item.document_id else item

@@ -10,22 +10,28 @@ import decimal
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.corpus.field_choice import FieldChoice, choose, resolve
 from mrag_pipeline.corpus.field_mapping import IDS, FieldMapping
 from mrag_pipeline.corpus.record import Record
 from mrag_pipeline.corpus.sql_source import SqlSource
+from mrag_pipeline.corpus.sql_watermark import WATERMARK, Watermark
 from mrag_pipeline.domain.documents import DeadLetter, Document
-from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import Unchanged
 from mrag_pipeline.settings.corpus import CorpusSpec
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Row
 
 _NUM_SAMPLES = 50
 _IDS_AT_ONCE = 10_000
+_ROWS_BY_ID = 500  # that one statement names
 _WITHOUT_ID = "null"  # the path of the slice of rows whose id is null
 _ID_TYPES: Mapping[str, Any] = {
     "int": int,
@@ -50,6 +56,7 @@ class SqlRows:
         self._kept = None if reading is None else FieldChoice.of(reading)
         if self._kept is not None:
             self._kept.check(spec)
+        self._since = Watermark.kept(spec, reading or {})
 
     def slices(self, max_bytes: int) -> Iterator[Slice]:
         """Ranges of ids, rising, of about `max_bytes` each; stamped with what their rows hold.
@@ -61,7 +68,7 @@ class SqlRows:
         size = self._row_bytes
         columns = "*"
         if self._spec.updated_field:
-            columns = f"{self._id_column}, {self._source.quoted(self._spec.updated_field)}"
+            columns = f"{self._id_column}, {self._updated_column}"
         with self._source.rows(f"{self._id_column} IS NULL", {}, columns="1") as rows:
             if next(rows, None) is not None:
                 yield Slice(_WITHOUT_ID, "rows", 0, 1, size, "")
@@ -84,18 +91,47 @@ class SqlRows:
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """The rows of the slices as they are now, by their ids, in bounded memory."""
-        max_bytes = self._spec.max_document_bytes
         for piece in slices:
             condition, bounds = self._condition(piece)
             with self._source.rows(condition, bounds, self._id_column) as rows:
-                for row in rows:
-                    values = {name: _plain(value) for name, value in row._mapping.items()}
-                    source = f"{self._source.name}:{values.get(self._id)}"
-                    yield self._mapping.document(Record(values, source), max_bytes)
+                yield from map(self._document, rows)
+
+    def changes(
+        self, is_known: Callable[[str], bool], overlap_s: float
+    ) -> Iterator[Document | DeadLetter | Unchanged]:
+        """Every row, in the order of the ids; known ones that did not change by their id alone.
+
+        Without `updated_field`, or a watermark of these settings in the reading, all are read.
+        """
+        if self._since is None:
+            for piece in self.slices(MAX_SHARD_BYTES):
+                yield from self.read([piece])
+            return
+        yield from self.read([Slice(_WITHOUT_ID, "rows", 0, 1, 1, "")])
+        keys: list[object] = []
+        present = f"{self._id_column} IS NOT NULL"
+        columns = f"{self._id_column}, {self._updated_column}"
+        with self._source.rows(present, {}, self._id_column, columns, _IDS_AT_ONCE) as rows:
+            for key, updated in rows:
+                document_id = self._mapping.document_id({self._id: _plain(key)})
+                if is_known(document_id) and not self._since.may_have_changed(updated, overlap_s):
+                    yield Unchanged(document_id)
+                    continue
+                if len(keys) >= _ROWS_BY_ID and key != keys[-1]:
+                    yield from self._rows_of(keys)
+                    keys = []
+                keys.append(key)
+        yield from self._rows_of(keys)
 
     def reading(self) -> dict[str, Any]:
-        """The field choice, plain."""
-        return self._choice.to_dict()
+        """The field choice, plain, and the newest value of `updated_field` now."""
+        choice = self._choice.to_dict()
+        if not self._spec.updated_field:
+            return choice
+        newest = f"MAX({self._updated_column})"
+        with self._source.rows("1 = 1", {}, columns=newest) as rows:
+            mark = Watermark.at(self._spec, next(iter(rows))[0])
+        return choice if mark is None else choice | {WATERMARK: mark.to_dict()}
 
     def left_out(self) -> Iterator[str]:
         """None: there are no files."""
@@ -104,6 +140,18 @@ class SqlRows:
     def describe(self) -> str:
         """The table or query, where it is, and its fields."""
         return f"{self._source.name} of {self._source.url_for_people}: {self._mapping}"
+
+    def _rows_of(self, keys: Sequence[object]) -> Iterator[Document | DeadLetter]:
+        names = {f"key{number}": key for number, key in enumerate(dict.fromkeys(keys))}
+        if names:
+            condition = f"{self._id_column} IN ({', '.join(f':{name}' for name in names)})"
+            with self._source.rows(condition, names, self._id_column) as rows:
+                yield from map(self._document, rows)
+
+    def _document(self, row: Row[Any]) -> Document | DeadLetter:
+        values = {name: _plain(value) for name, value in row._mapping.items()}
+        source = f"{self._source.name}:{values.get(self._id)}"
+        return self._mapping.document(Record(values, source), self._spec.max_document_bytes)
 
     # -------------------------------------------------------------- fields
     @cached_property
@@ -147,6 +195,10 @@ class SqlRows:
     @property
     def _id_column(self) -> str:
         return self._source.quoted(self._id)
+
+    @property
+    def _updated_column(self) -> str:
+        return self._source.quoted(self._spec.updated_field)
 
     def _slice(self, low: object, high: object, num_bytes: int, stamp: str) -> Slice:
         path = json.dumps([_kept_id(low), _kept_id(high)])

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,12 @@ class VersionRecord:
     def reading(self) -> Mapping[str, Any]:
         """How its corpus's records became documents; {} if the build did not keep it."""
         return dict(self.config.get(READING, {}))
+
+    def with_reading(self, reading: Mapping[str, Any]) -> VersionRecord:
+        """The record, its corpus being read so from now on; itself if nothing is new."""
+        if not reading or reading == self.reading():
+            return self
+        return replace(self, config={**self.config, READING: dict(reading)})
 
     def head_collections(self) -> tuple[str, ...]:
         """H names, in the order of `encoder.heads`."""

@@ -95,15 +95,20 @@ class Index:
 
         return self._run(source, lambda given: partial(flows.ingest, *given, gate))
 
-    def sync(self, source: object = None, *, allow_deletes: bool = False) -> dict[str, Any]:
+    def sync(
+        self, source: object = None, *, allow_deletes: bool = False, full: bool = False
+    ) -> dict[str, Any]:
         """Brings the live version up to date with the source, as `mrag sync`.
 
         Args:
             source: as in `ingest`; all documents that the index is to have.
+            full: read also the rows of a database that cannot have changed by its `updated_field`.
         """
         from mrag_pipeline.flows import sync as flows
 
-        return self._run(source, lambda given: partial(flows.sync, *given, allow_deletes))
+        return self._run(
+            source, lambda given: partial(flows.sync, *given, allow_deletes, full=full)
+        )
 
     def upsert(self, source: object, *, key: str = "", wait_s: float = 0.0) -> dict[str, Any]:
         """Adds documents to the live version, or replaces those of the same ids: `mrag upsert`.

@@ -4,7 +4,7 @@ Every port has a contract suite in `tests/contracts/` that its fake and the real
 Arrow tables may cross a port; nothing else of a library may.
 """
 
-from mrag_pipeline.ports.corpus import CorpusReader
+from mrag_pipeline.ports.corpus import ChangesReader, CorpusReader, Unchanged
 from mrag_pipeline.ports.encoder import Encoder, Segmenter
 from mrag_pipeline.ports.index.capabilities import NO_LIMIT, HasCapabilities, IndexCapabilities
 from mrag_pipeline.ports.index.collection_spec import CollectionKind, CollectionSpec
@@ -48,6 +48,7 @@ __all__ = [
     "BrowsedIndex",
     "BulkFile",
     "BulkFiles",
+    "ChangesReader",
     "ChunkLookup",
     "ChunkRow",
     "CollectionKind",
@@ -78,6 +79,7 @@ __all__ = [
     "ShardOutput",
     "Staging",
     "TextSearchRequest",
+    "Unchanged",
     "VectorIndex",
     "VersionBuilds",
     "VersionRows",

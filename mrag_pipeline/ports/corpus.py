@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A document that the corpus has as a version has it; it was not read."""
+
+    document_id: str
 
 
 class CorpusReader(Protocol):
@@ -38,3 +46,19 @@ class CorpusReader(Protocol):
 
     def describe(self) -> str:
         """One line for people: format, files, and the field mapping with what was inferred."""
+
+
+@runtime_checkable
+class ChangesReader(Protocol):
+    """A reader that can tell what has not changed since its `reading` was kept."""
+
+    def changes(
+        self, is_known: Callable[[str], bool], overlap_s: float
+    ) -> Iterator[Document | DeadLetter | Unchanged]:
+        """The whole corpus once; documents that are known and cannot have changed are not read.
+
+        Args:
+            is_known: whether a version has a document of that id.
+            overlap_s: how late a change may have come after its own time.
+        Raises: as `CorpusReader.read`.
+        """

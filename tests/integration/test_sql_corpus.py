@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +20,7 @@ from mrag_pipeline.library.index import Index
 from mrag_pipeline.ports import CorpusReader
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
+from tests.support.postgres_server import postgres_server
 
 ROWS = [
     (i, f"Title {i}", f"Text number {i} of the table.", 1.5 * i, "2026-01-01") for i in range(20)
@@ -167,46 +164,11 @@ def test_a_million_rows_are_read_at_flat_memory(tmp_path: Path) -> None:
     assert peaks[1] < peaks[0] + 10
 
 
-# ---------------------------------------------------------------- PostgreSQL
-def _server() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of an empty database of a server that runs as an unprivileged user."""
-    binaries = _server()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    pytest.importorskip("psycopg")
-    if os.geteuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and runuser is missing")
-    folder = Path(tempfile.mkdtemp(prefix="mrag-postgres-"))
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-        as_user = ["runuser", "-u", "nobody", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
-    run = {"check": True, "capture_output": True, "cwd": folder}
-    subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "reader", "-A", "trust"], **run
-    )  # type: ignore[call-overload]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    subprocess.run(
-        [*control, "-l", str(folder / "log"), "-o", options, "start"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        yield f"postgresql+psycopg://reader@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of an empty database of a server of the tests' own."""
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "demo": ("a small model in a package", ()),
     "tracing": ("spans to an OpenTelemetry collector", ("serving/telemetry/tracing.py",)),
     "documents": ("PDF, Word, PowerPoint, Excel as a corpus", ("corpus/formats/documents/*.py",)),
-    "sql": ("tables of databases as a corpus", ("corpus/sql_rows.py", "corpus/sql_source.py")),
+    "sql": ("tables of databases as a corpus", ("corpus/sql_*.py",)),
     "delta": ("Delta tables as a corpus", ("corpus/delta_table.py",)),
     "iceberg": ("Iceberg tables as a corpus", ("corpus/iceberg_table.py",)),
     "eval": ("plots of an evaluation, the paper's data sets", ("report/plots.py",)),

@@ -32,7 +32,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import Applied, apply, finish, forget_pushes
+from mrag_pipeline.stages.sync.apply import Applied, apply, finish, found_equal
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
 from mrag_pipeline.stages.versions.audit import Audit, audit
@@ -186,7 +186,7 @@ class Living:
         manifest = compared.manifest
         if manifest is None:
             if scope.only is None:
-                forget_pushes(record, self.index)
+                found_equal(record, compared.reading, self.index)
             return compared, None
         self.embed_delta(manifest, delta)
         dead = compared.difference.num_dead_letters

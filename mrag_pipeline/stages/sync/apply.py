@@ -9,9 +9,10 @@ sync is known, and its sums are counted exactly once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +152,7 @@ def apply(
         pending="",
         pushes=int(manifest.corpus.get(PUSHES, 0)),
         push_keys=remembered(record.push_keys, str(manifest.corpus.get(PUSH_KEY, ""))),
-    )
+    ).with_reading(manifest.reading())
     # The record last: it counts the sums, and that must happen once.
     index.write_record(record)
     staging.finish()
@@ -166,12 +167,18 @@ def apply(
     return Applied(record, len(added.ids), len(marks))
 
 
-def forget_pushes(record: VersionRecord, index: VersionRows) -> VersionRecord:
-    """The record of a version that a sync found equal to its corpus: the corpus has all pushes."""
-    if record.pushes:
-        record = replace(record, pushes=0)
-        index.write_record(record)
-    return record
+def found_equal(
+    record: VersionRecord, reading: Mapping[str, Any], index: VersionRows
+) -> VersionRecord:
+    """The record of a version that a sync found equal to its corpus: the corpus has all pushes.
+
+    Args:
+        reading: how the corpus was read, and up to when its changes are known.
+    """
+    equal = replace(record, pushes=0).with_reading(reading)
+    if equal.pushes != record.pushes or equal.config is not record.config:
+        index.write_record(equal)
+    return equal
 
 
 def _settle(

@@ -1,6 +1,7 @@
 """Compares the corpus with the live version, and stores what a sync has to do before it does it.
 
-Documents are compared by fingerprint, never by time, so clocks need not agree.
+Documents are compared by fingerprint. A database that has a column of updates is asked by it which
+rows need not be read (docs/decisions/0108-a-sync-reads-rows-that-can-have-changed.md).
 Memory: a fingerprint and an id for each document of the version, about 200 bytes.
 """
 
@@ -19,7 +20,14 @@ from mrag_pipeline.domain.planning import MAX_SHARD_BYTES
 from mrag_pipeline.domain.run_limits import check_dead_letters, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
-from mrag_pipeline.ports import CorpusReader, DeltaStaging, Progress, Rows
+from mrag_pipeline.ports import (
+    ChangesReader,
+    CorpusReader,
+    DeltaStaging,
+    Progress,
+    Rows,
+    Unchanged,
+)
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
@@ -33,6 +41,7 @@ class SyncScope:
 
     allow_deletes: bool = False  # beyond the configured share
     only: Collection[str] | None = None  # document ids or sources; then nothing is removed
+    full: bool = False  # read every document, also those that cannot have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class SyncComparison:
     manifest: Manifest | None
     dead_letters: tuple[DeadLetter, ...]
     remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
+    reading: Mapping[str, Any] = field(default_factory=dict)  # for the record, as it is then
 
 
 def check_same_version(
@@ -91,7 +101,15 @@ def compare(
     known = _known(index, collection)
     progress.phase("compare", len(known), "documents")
     scan = Scan(known, staging, scope.only)
-    for item in read_all(reader):
+    reading = record.reading()
+    items: Iterator[Document | DeadLetter | Unchanged] = read_all(reader)
+    if isinstance(reader, ChangesReader) and scope.only is None:
+        # Before anything is read: what changes meanwhile is newer.
+        reading = reader.reading()
+        # What was pushed differs from rows that have not changed.
+        if not scope.full and not record.pushes:
+            items = reader.changes(known.__contains__, spec.overlap_s)
+    for item in items:
         scan.take(item)
         progress.advance(1)
     scan.flush()
@@ -129,15 +147,15 @@ def compare(
         )
     _check_pushes(record, difference, scope)
     if difference.is_empty:
-        return SyncComparison(difference, None, tuple(scan.dead), scan.remarks)
+        return SyncComparison(difference, None, tuple(scan.dead), scan.remarks, reading)
     outdated = removed | scan.changed
     marks = [
         mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
     ]
     # What was pushed before is in the corpus now, or is undone: but a part of it proves nothing.
     pushes = record.pushes if scope.only is not None else 0
-    manifest = settle(record, scan.slices, marks, staging, pushes)
-    return SyncComparison(difference, manifest, tuple(scan.dead), scan.remarks)
+    manifest = settle(record.with_reading(reading), scan.slices, marks, staging, pushes)
+    return SyncComparison(difference, manifest, tuple(scan.dead), scan.remarks, reading)
 
 
 def _check_pushes(record: VersionRecord, difference: CorpusDifference, scope: SyncScope) -> None:

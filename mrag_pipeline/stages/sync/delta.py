@@ -22,7 +22,7 @@ from mrag_pipeline.domain.planning import (
 )
 from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
-from mrag_pipeline.ports import DeltaStaging, Mark
+from mrag_pipeline.ports import DeltaStaging, Mark, Unchanged
 
 _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
 
@@ -55,8 +55,11 @@ class Scan:
         self.slices: list[Slice] = []
         self.remarks: dict[str, int] = {}
 
-    def take(self, item: Document | DeadLetter) -> None:
+    def take(self, item: Document | DeadLetter | Unchanged) -> None:
         """Compares a document with the version's, and writes it when its part is full."""
+        if isinstance(item, Unchanged):
+            self.seen.add(item.document_id)
+            return
         if isinstance(item, DeadLetter):
             self.dead.append(item)
             return
