@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.flow_runs import run_work
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, out, print_json
@@ -41,17 +43,23 @@ def audit(
     Example: mrag audit --sample 3000
     """
     from mrag_pipeline import wiring
+    from mrag_pipeline.runtime.pools import phase_pools
     from mrag_pipeline.stages.versions.audit import audit as audit_stage
     from mrag_pipeline.stages.versions.audit import audit_sample
     from mrag_pipeline.stages.versions.lookup import chosen_record
+    from mrag_pipeline.wiring.phase_work import row_checker
 
     config = shared.load()
     with closing(wiring.index(config)) as index:
         record = chosen_record(index, version)
         if sample is None:
             staged = wiring.staged_version(config, record)
+            is_shared = index.capabilities().is_shared
+            if is_shared:
+                orphans.guard()  # workers end with this process
+            pools = phase_pools(config, partial(row_checker, record), is_shared)
             report = run_work(
-                lambda progress: audit_stage(record, staged, index, progress), shared.json
+                lambda progress: audit_stage(record, staged, index, progress, pools), shared.json
             )
             source = f", {report.staged_shards} staged shards" if staged else "; no staging here"
         else:

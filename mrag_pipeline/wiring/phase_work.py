@@ -5,10 +5,12 @@ from __future__ import annotations
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Staging
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.versions.row_items import RowChecker
 
 
 def verifier(version: str, config: Config) -> Verifier:
@@ -27,6 +29,11 @@ def reconciler(version: str, config: Config) -> Reconciler:
     """Reads a version's shards; bind the version with functools.partial."""
     staging = wiring.staging(config, version)
     return Reconciler(_manifest(staging), staging, threads=config.workers.threads)
+
+
+def row_checker(record: VersionRecord, config: Config) -> RowChecker:
+    """Reads a version's rows; bind the record with functools.partial."""
+    return RowChecker(record, wiring.index(config), wiring.staged_version(config, record))
 
 
 def _manifest(staging: Staging) -> Manifest:

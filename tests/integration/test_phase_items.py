@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import IndexUnavailable, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import OpenPool
+from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile_items, verify_items
 from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.versions import row_items
+from mrag_pipeline.stages.versions.audit import audit
+from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.phase_workers import StagingOnDisk, ray_pools, was_killed
 
@@ -136,6 +144,42 @@ def test_reconcile_finds_the_same_on_workers(
     assert there.sums.norm_sum.tobytes() == here.sums.norm_sum.tobytes()
     assert there.sums.unit_sum.tobytes() == here.sums.unit_sum.tobytes()
     assert progress.done["reconcile"] == 2 * len(manifest.shards)
+    assert was_killed(tmp_path) is (dies_at is not None)
+
+
+def test_a_worker_opens_what_the_config_names(tmp_path: Path) -> None:
+    """As a flow does: above `workers.phase_mb`, workers find plan and shards by themselves."""
+    uri = str(tmp_path / "staging")
+    version = Build(DOCUMENTS).plan().manifest.version
+    build = Build(DOCUMENTS, staging=StagingOnDisk(uri, "docs", version))  # type: ignore[arg-type]
+    manifest, here = build.staged()
+    workers = {"count": 1, "device": "cpu", "phase_mb": 0.0}
+    config = Config.parse({"index": "docs", "staging": {"uri": uri}, "workers": workers})
+    pools = phase_pools(config, partial(reconciler, version))
+    with closing(pools(len, 1)) as pool:
+        assert "Ray" in pool.describe()
+    there = reconcile(manifest, build.staging, IngestSpec(), RecordingProgress(), pools)
+    assert there.num_chunks == here.num_chunks
+    assert there.sums.unit_sum.tobytes() == here.sums.unit_sum.tobytes()
+
+
+@CREWS
+def test_audit_finds_the_same_on_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+) -> None:
+    """The same report of a damaged version: the same counts, and the same chunks named first."""
+    monkeypatch.setattr(row_items, "BLOCK_ROWS", 7)
+    loaded = Loaded()
+    record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+    head, *_, chunks = record.collections()
+    head_rows = loaded.index._get(head)
+    head_rows.vectors[:] = -head_rows.vectors  # at its length: only the proofs tell
+    here = audit(record, None, loaded.index, RecordingProgress(), in_this_process)
+    altered = [finding for finding in here.findings if finding.where == head]
+    assert altered[0].count == loaded.staged.num_chunks
+    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    assert audit(record, None, loaded.index, progress, pools) == here
+    assert progress.done["audit"] == loaded.index.count(chunks)
     assert was_killed(tmp_path) is (dies_at is not None)
 
 

@@ -1,12 +1,14 @@
 """Compares a version with its proofs, its record and its staging, row by row or in a sample.
 
+Rows are read and compared by items (`row_items.py`), here or on workers.
 Memory: the ids of one collection, 8 bytes a row, and those of the chunks.
 Shape legend: N chunks, H heads, D head dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +17,11 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.sampling import damaged_share_below, sampled
 from mrag_pipeline.domain.version import VersionRecord, head_collection
 from mrag_pipeline.errors import MragError
-from mrag_pipeline.ports import AuditedVersion, Progress, Rows
-from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
+from mrag_pipeline.ports import AuditedVersion, OpenPool, Progress, Rows
+from mrag_pipeline.stages.in_order import in_order
+from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.versions.row_checks import CheckedRows
+from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, rows_items
 from mrag_pipeline.stages.versions.search_check import unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
@@ -62,10 +67,14 @@ def audit(
     staged: StagedVersion | None,
     index: AuditedVersion,
     progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> Audit:
     """Every row is what was written, every chunk in every head, counts and importance as recorded.
 
     Chunks that no proof is stored for are compared with staging, if it is here.
+
+    Args:
+        open_pool: where rows are read and compared with their proofs; the result is the same.
     """
     damaged_collections, findings = _damage(record, index)
     chunks_collection = record.chunks_collection()
@@ -82,7 +91,7 @@ def audit(
         findings += repeated
         findings += _finding(collection, "chunks that it lacks", np.setdiff1d(chunk_ids, ids))
         findings += _finding(collection, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
-    checked = _checked(record, index, chunk_ids, staged, progress, damaged_collections)
+    checked = _checked(record, index, chunk_ids, staged, progress, damaged_collections, open_pool)
     checked.missing.clear()  # found above, by the ids
     findings += _row_findings(record, checked)
     findings += _search_findings(record, index, chunk_ids, damaged_collections)
@@ -159,12 +168,18 @@ def _checked(
     ids: NDArray[np.int64],
     staged: StagedVersion | None,
     progress: Progress,
-    damaged_collections: Collection[str],
+    damaged_collections: Sequence[str],
+    open_pool: OpenPool = in_this_process,
 ) -> CheckedRows:
+    """What is found of these chunks, block by block; findings are in the order of their ids."""
     checked = CheckedRows.nothing(record)
-    for block in blocks(ids):
-        check_rows(checked, record, index, block, staged, damaged_collections)
-        progress.advance(len(block))
+    items = list(rows_items(record, ids, damaged_collections))
+    num_bytes = sum(item.num_bytes for item in items)
+    with closing(open_pool(RowChecker(record, index, staged), num_bytes)) as pool:
+        answers: Iterator[RowsChecked] = pool.run(items)
+        for answer in in_order(answers, lambda answer: answer.index):
+            checked.add(answer.checked)
+            progress.advance(answer.num_chunks)
     return checked
 
 

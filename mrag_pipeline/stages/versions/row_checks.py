@@ -44,6 +44,21 @@ class CheckedRows:
         """No row is read yet."""
         return cls([ImportanceSums.zero(1, record.encoder.head_dim) for _ in record.encoder.heads])
 
+    def add(self, other: CheckedRows) -> None:
+        """Adds what was found in other rows, behind what was found in these."""
+        for head, sums in enumerate(other.sums):
+            self.sums[head] += sums
+        for own, others in (
+            (self.altered, other.altered),
+            (self.altered_standard, other.altered_standard),
+            (self.unusable, other.unusable),
+            (self.missing, other.missing),
+        ):
+            for collection, ids in others.items():
+                own.setdefault(collection, []).extend(ids)
+        self.bad_proofs += other.bad_proofs
+        self.unproven += other.unproven
+
     def broken_ids(self) -> NDArray[np.int64]:
         """The chunks of which a row is not as it was written, rising."""
         by_kind = (self.altered, self.altered_standard, self.unusable, self.missing)

@@ -1,0 +1,19 @@
+"""Answers in the plan's order, whoever was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+
+def in_order(answers: Iterable[Answer], index: Callable[[Answer], int]) -> Iterator[Answer]:
+    """The answers by their items' numbers, from 0 on; those that came before their turn wait."""
+    early: dict[int, Answer] = {}
+    turn = 0
+    for answer in answers:
+        early[index(answer)] = answer
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1
