@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrag_pipeline.config_tables import absolute, listed_corpora, without_pin, without_sources
+from mrag_pipeline.domain import stored_format
 from mrag_pipeline.domain.prompt_template import check_template
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
@@ -43,6 +44,8 @@ from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.settings.workers import WorkersSpec
 
 DEFAULT_FILE = "mrag.toml"
+# Of a config file, in its key `format`; none means 1.
+FORMAT = 1
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 _SECRETS = ("password", "secret", "signature", "token")  # in the names of a URI's options
@@ -209,8 +212,12 @@ def setting(assignment: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The file's values, without its format number.
+
+    Raises: ConfigError; NewerFormat.
+    """
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows write a mark
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows write a mark
     except FileNotFoundError:
         raise ConfigError(
             f"no config file at {path}", "a TOML file", "write one with `mrag init`"
@@ -221,6 +228,14 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot read the config file: {error}", "a TOML file") from None
+    number = values.pop("format", stored_format.FIRST)
+    try:
+        stored_format.check(number, f"the config file {path}", FORMAT)
+    except ValueError:
+        raise ConfigError(
+            f"{path} has format = {number!r}", f"a number from 1 to {FORMAT}", "leave the line out"
+        ) from None
+    return values
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain import stored_format
 from mrag_pipeline.domain.documents import Chunk, DeadLetter
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
@@ -60,6 +61,8 @@ DEAD_LETTERS = pa.schema(
 )
 DUPLICATES = pa.schema([("shard", pa.int32()), *DEAD_LETTERS])
 DEAD_LETTERS = DEAD_LETTERS.append(pa.field("num_documents", pa.int64()))
+# Of a file of dead letters, in its schema's metadata under `format`; none means 1.
+DEAD_LETTERS_FORMAT = 1
 IMPORTANCE = pa.schema(
     [
         ("head", pa.string()),
@@ -182,12 +185,29 @@ def dead_letter_table(letters: Sequence[DeadLetter]) -> pa.Table:
         (*map(_printable, row), letter.num_documents)
         for row, letter in zip(named, letters, strict=True)
     ]
-    return _rows(rows, DEAD_LETTERS)
+    return _rows(rows, DEAD_LETTERS).replace_schema_metadata({"format": str(DEAD_LETTERS_FORMAT)})
 
 
 def dead_letters_of(table: pa.Table) -> list[DeadLetter]:
-    """What `dead_letter_table` wrote; before there were numbers, each stood for one document."""
-    return [DeadLetter(*row) for row in _tuples(table)]
+    """What `dead_letter_table` wrote; before there were numbers, each stood for one document.
+
+    Columns that a later version of the same format added are passed over.
+
+    Raises: NewerFormat; StagingError if these are no dead letters.
+    """
+    number = (table.schema.metadata or {}).get(b"format", b"1").decode("ascii", "replace")
+    try:
+        stored_format.check(int(number), "a file of dead letters", DEAD_LETTERS_FORMAT)
+        known = [name for name in DEAD_LETTERS.names if name in table.column_names]
+        if known[:4] != DEAD_LETTERS.names[:4]:  # the fifth came later
+            raise ValueError("columns")
+        return [DeadLetter(*row) for row in _tuples(table.select(known))]
+    except ValueError as error:
+        raise StagingError(
+            f"a file that holds no dead letters: format {number}, columns {table.column_names}",
+            f"columns {DEAD_LETTERS.names}",
+            "remove the file, and run the ingest again to have them listed",
+        ) from error
 
 
 def duplicate_table(duplicates: Mapping[int, Sequence[DeadLetter]]) -> pa.Table:

@@ -15,7 +15,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config, merged, setting, template
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.errors import ConfigError, NewerFormat
 from mrag_pipeline.settings.retrieve import RetrieveSpec, VoteConstants, VoterShares
 
 
@@ -399,3 +399,21 @@ def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "mrag.toml"
     file.write_text('\ufeffindex = "wiki"\n', "utf-8")
     assert Config.load(file).index == "wiki"
+
+
+def test_a_config_of_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    """Before any of its keys is looked at."""
+    file = tmp_path / "mrag.toml"
+    file.write_text('format = 1\nindex = "one"\n')
+    assert Config.load(file).index == "one"
+    file.write_text('format = 2\nanother_key = "one"\n')
+    with pytest.raises(NewerFormat, match=r"mrag\.toml has format 2: a newer mrag wrote it"):
+        Config.load(file)
+
+
+@pytest.mark.parametrize("number", ["0", "true", '"1"', "1.0"])
+def test_a_format_that_is_no_number_is_a_wrong_value(number: str, tmp_path: Path) -> None:
+    """As any other value."""
+    (tmp_path / "mrag.toml").write_text(f"format = {number}\n")
+    with pytest.raises(ConfigError, match="format = "):
+        Config.load(tmp_path / "mrag.toml")

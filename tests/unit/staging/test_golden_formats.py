@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NewerFormat, StagingError
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.versions.import_version import read_export
+from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.staging.shards import open_staging
@@ -104,6 +107,32 @@ def test_what_is_written_today_is_what_0_1_reads() -> None:
         read = KINDS[name](text)
         assert isinstance(read, (VersionRecord, Receipt))
         assert json.loads(read.to_json()) == json.loads(text)
+
+
+@pytest.fixture
+def letters() -> pa.Table:
+    """A file of dead letters of today."""
+    table = tables.dead_letter_table([DeadLetter("d1", "a.jsonl:1", "empty", "")])
+    return tables.from_parquet(tables.parquet(table, "zstd"))
+
+
+def test_dead_letters_carry_their_format(letters: pa.Table) -> None:
+    """A newer one is refused by name, what is none is damage."""
+    assert [letter.document_id for letter in tables.dead_letters_of(letters)] == ["d1"]
+    newer = letters.replace_schema_metadata({"format": "2"})
+    with pytest.raises(NewerFormat, match="dead letters has format 2: a newer mrag wrote it"):
+        tables.dead_letters_of(newer)
+    for damaged in (letters.replace_schema_metadata({"format": "x"}), pa.table({"other": [1]})):
+        with pytest.raises(StagingError, match="holds no dead letters"):
+            tables.dead_letters_of(damaged)
+
+
+def test_columns_of_later_dead_letters_of_the_same_format_are_passed_over(
+    letters: pa.Table,
+) -> None:
+    """Wherever they stand."""
+    later = letters.add_column(1, "later", pa.array([1]))
+    assert tables.dead_letters_of(later) == tables.dead_letters_of(letters)
 
 
 # ------------------------------------------------------------------ damage
