@@ -18,6 +18,7 @@ from pathlib import Path
 import callers
 import served
 from callers import Contender, Response
+from figure import figure
 from served import BenchIndex, Questions
 
 from mrag_pipeline import wiring
@@ -72,7 +73,8 @@ def main() -> None:
     record = served.prepare(bench)[served.EDITIONS[0]]
     with closing(wiring.index(bench.config())) as index:
         questions = served.questions(bench, index, record)
-    factors, p95 = [], {"alone": [], "under batches": []}  # type: dict[str, list[float]]
+    factors: list[float] = []
+    p95: dict[str, list[float]] = {"alone": [], "under batches": []}
     with served.service(bench) as process:
         bodies = tuple(callers.search_body(text, "adaptive") for text in questions.short)
         short = Contender("short questions", f"{process.url}/v1/search", bodies)
@@ -91,17 +93,11 @@ def main() -> None:
             print(f"round {number}: batches that ended: {ended or 'none, one was under way'}")
     callers.table(["ms", "answers", "failed", "p50", "p95", "p99"], rows)
     figures = {
-        **{f"p95, {name}": _figure(values, "ms") for name, values in p95.items()},
-        "p95 under batches over alone": _figure(factors, "ratio"),
+        **{f"p95, {name}": figure(values, "ms") for name, values in p95.items()},
+        "p95 under batches over alone": figure(factors, "ratio"),
     }
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
-
-
-def _figure(values: list[float], unit: str) -> dict[str, float | str]:
-    middle = sorted(values)[len(values) // 2]
-    return {"value": round(middle, 3), "low": round(min(values), 3), "high": round(max(values), 3),
-            "unit": unit}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 One worker and two, in turns, on the same staged files and on an index that answers from files, so
 that no store is the limit; each worker has one thread. Their start and their opening of the index
 are left out. Then the driver's memory with two workers, by number of chunks, each in a process of
-its own. Only the model is left out (`synthetic.py`). About ten minutes on 2 cores.
+its own. Only the model is left out (`synthetic.py`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,22 +28,17 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
-from numpy.typing import NDArray
+from figure import figure
+from file_index import FileIndex
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, write_corpus
 
 from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
-from mrag_pipeline.domain.documents import Chunk
-from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.proofs import PROOF
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows.progress import LogProgress
-from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import ChunkRow, Mark, Ranking, SearchRequest, Staging, Work
-from mrag_pipeline.ports.vector_column import vector_matrix
+from mrag_pipeline.ports import Staging, Work
 from mrag_pipeline.runtime.cluster import start_local
 from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
@@ -54,130 +48,15 @@ from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
-from mrag_pipeline.stages.ingest.verify_items import Verifier, collections_of_plan
+from mrag_pipeline.stages.ingest.verify_items import Verifier
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.row_items import RowChecker
-from mrag_pipeline.stages.versions.stored_rows import staged_chunks
 
 SILENT = LogProgress(lambda _: None)
 FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
 SHAPE = Shape()
 ROUNDS = 3
 AIM, AIM_MB = 1.7, 600.0
-
-
-class FileIndex(ExactIndex):
-    """An index whose collections are files: memory-mapped, so workers share the pages."""
-
-    def __init__(self, folder: Path, index: str) -> None:
-        super().__init__(index)
-        self._folder = folder
-        self._open: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
-        self._texts: dict[int, tuple[ChunkRow, str]] = {}
-
-    def capabilities(self) -> Any:
-        """As of a server whose searches are approximate: rows are looked at, not rankings."""
-        return replace(super().capabilities(), searches_exactly=False, is_shared=True)
-
-    def fill(self, manifest: Manifest, staging: Staging) -> None:
-        """Writes the files from staging."""
-        self._folder.mkdir()
-        heads = manifest.encoder.heads
-        for number, collection in enumerate(collections_of_plan(manifest)):
-            ids, vectors = [], []
-            for shard in manifest.shards:
-                table = (
-                    staging.head(shard.index, heads[number])
-                    if number < len(heads)
-                    else staging.chunks(shard.index)
-                )
-                ids.append(table["chunk_id"].to_numpy())
-                rows = vector_matrix(table["vector"]).astype(np.float32)
-                vectors.append(rows.reshape(len(table), collection.dim))
-                if number == len(heads):
-                    proofs = table[PROOF].to_pylist()
-                    lines = zip(map(_row, staged_chunks(table)), proofs, strict=True)
-                    file = self._folder / f"rows-{shard.index}"
-                    file.write_bytes(pickle.dumps(list(lines)))
-            order = np.argsort(np.concatenate(ids))
-            np.save(self._folder / f"{collection.name}.ids.npy", np.concatenate(ids)[order])
-            np.save(self._folder / f"{collection.name}.npy", np.concatenate(vectors)[order])
-
-    def count(self, collection: str) -> int:
-        """Its rows."""
-        return len(self._of(collection)[0])
-
-    def damage(self, collection: str) -> None:  # the port's
-        """None: files are whole."""
-
-    def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
-        """All at once."""
-        yield np.array(self._of(collection)[0])
-
-    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """By binary search."""
-        known, vectors = self._of(collection)
-        places = np.searchsorted(known, ids)
-        return dict(zip(ids, np.array(vectors[places]), strict=True))
-
-    def search(self, requests: Sequence[Any]) -> list[Ranking]:
-        """Exact, over the whole file."""
-        answers = []
-        for request in requests:
-            assert isinstance(request, SearchRequest)
-            hits = top_k(*self._of(request.collection), request.vectors, request.limit)
-            answers.append(Ranking(hits.ids, hits.scores))
-        return answers
-
-    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:  # noqa: ARG002
-        """Rows that were read with the first call."""
-        rows = self._all_rows()
-        return {chunk_id: rows[chunk_id][0] for chunk_id in ids}
-
-    def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:  # noqa: ARG002
-        """The same."""
-        rows = self._all_rows()
-        return {chunk_id: rows[chunk_id][1] for chunk_id in ids}
-
-    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:  # noqa: ARG002  # the port's
-        """One file at a time: nothing is kept of it."""
-        for file in self._folder.glob("rows-*"):
-            rows = pickle.loads(file.read_bytes())
-            yield [Mark(row.id, row.document_id, row.fingerprint) for row, _ in rows]
-
-    def warm(self) -> None:
-        """Reads what later calls need."""
-        self._all_rows()
-
-    def _all_rows(self) -> dict[int, tuple[ChunkRow, str]]:
-        if not self._texts:
-            for file in self._folder.glob("rows-*"):
-                rows = pickle.loads(file.read_bytes())
-                self._texts |= {row.id: (row, proof) for row, proof in rows}
-        return self._texts
-
-    def _of(self, collection: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if collection not in self._open:
-            named = self._folder / collection
-            self._open[collection] = (
-                np.load(f"{named}.ids.npy", mmap_mode="r"),
-                np.load(f"{named}.npy", mmap_mode="r"),
-            )
-        return self._open[collection]
-
-
-def _row(chunk: Chunk) -> ChunkRow:
-    return ChunkRow(
-        chunk.id,
-        chunk.document_id,
-        chunk.ordinal,
-        chunk.start,
-        chunk.end,
-        chunk.title,
-        chunk.text,
-        chunk.metadata,
-        chunk.fingerprint,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +221,8 @@ def measure(num_chunks: int) -> dict[str, dict[str, float | str]]:
     for phase in taken[1][0]:
         alone = [seconds[phase] for seconds in taken[1]]
         ratios = [one[phase] / two[phase] for one, two in zip(taken[1], taken[2], strict=True)]
-        figures[f"{phase}, 1 worker, {num_chunks:,} chunks"] = _figure(alone, "s")
-        figures[f"{phase}, 1 to 2 workers"] = _figure(ratios, "times")
+        figures[f"{phase}, 1 worker, {num_chunks:,} chunks"] = figure(alone, "s")
+        figures[f"{phase}, 1 to 2 workers"] = figure(ratios, "times")
         print(
             f"{phase:10} 1 worker {statistics.median(alone):6.2f} s, 2 workers "
             f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to "
@@ -351,15 +230,6 @@ def measure(num_chunks: int) -> dict[str, dict[str, float | str]]:
             flush=True,
         )
     return figures
-
-
-def _figure(values: Sequence[float], unit: str) -> dict[str, float | str]:
-    return {
-        "value": round(statistics.median(values), 3),
-        "low": round(min(values), 3),
-        "high": round(max(values), 3),
-        "unit": unit,
-    }
 
 
 def memory_of(num_chunks: int) -> None:
@@ -392,7 +262,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--driver", str(num_chunks)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peak = float(output.strip().splitlines()[-1])
-        figures[f"driver, {num_chunks:,} chunks"] = _figure([peak], "MB")
+        figures[f"driver, {num_chunks:,} chunks"] = figure([peak], "MB")
         print(f"driver's memory at {num_chunks:,} chunks: {peak:.0f} MB (aim {AIM_MB:.0f})")
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
 

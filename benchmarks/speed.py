@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from pathlib import Path
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from figure import figure
 
 from tests.support.project_folder import a_text
 from tests.support.served_project import free_port
@@ -134,18 +135,10 @@ def main() -> None:
         for number in range(options.rounds):
             rounds.append(one_round(Path(folder) / str(number), options.documents))
             print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
-    figures = {
-        name: {
-            "value": round(statistics.median(one[name] for one in rounds), 2),
-            "low": round(min(one[name] for one in rounds), 2),
-            "high": round(max(one[name] for one in rounds), 2),
-            "unit": "s",
-        }
-        for name in rounds[0]
-    }
+    figures = {name: figure([one[name] for one in rounds], "s", 2) for name in rounds[0]}
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
-    for name, figure in figures.items():
-        print(f"{name:45} {figure['value']:6.2f} s [{figure['low']:.2f}, {figure['high']:.2f}]")
+    for name, one in figures.items():
+        print(f"{name:45} {one['value']:6.2f} s [{one['low']:.2f}, {one['high']:.2f}]")
 
 
 if __name__ == "__main__":

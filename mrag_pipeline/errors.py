@@ -292,3 +292,8 @@ class Overloaded(TransientError):
 
 class TooManyRequests(Overloaded):
     """One caller sends more requests than its limit."""
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's message, or its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

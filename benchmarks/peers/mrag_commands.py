@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,10 +21,14 @@ def ingest(folder: str) -> None:
         text += f'[milvus]\nuri = "{milvus("")}"\n'
     same = CONFIG.exists() and CONFIG.read_text() == text
     CONFIG.write_text(text)
-    live = (
-        same and subprocess.run([*MRAG, "status"], capture_output=True, check=False).returncode == 0
-    )
-    sys.exit(subprocess.run([*MRAG, "sync" if live else "ingest"], check=False).returncode)
+    command = "sync" if same and live() else "ingest"
+    sys.exit(subprocess.run([*MRAG, command], check=False).returncode)
+
+
+def live() -> str | None:
+    """The live version's name; None before the first ingest has come to its end."""
+    told = subprocess.run([*MRAG, "status", "--json"], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(told)["live"]  # type: ignore[no-any-return]
 
 
 def reader() -> Search:

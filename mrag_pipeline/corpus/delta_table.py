@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mrag_pipeline.corpus.table_part import TablePart
-from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound
+from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, first_line
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -96,7 +96,7 @@ class Delta:
             ) from None
         except (errors.DeltaError, OSError, pa.ArrowException, ImportError) as error:
             raise CorpusError(
-                f"the Delta table at {self._uri}: {(str(error).splitlines() or ['?'])[0]}",
+                f"the Delta table at {self._uri}: {first_line(error)}",
                 "a version whose files are there, without deletion vectors or renamed columns",
                 "check corpus.snapshot; `OPTIMIZE` and `VACUUM` end older versions",
             ) from error

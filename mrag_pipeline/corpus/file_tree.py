@@ -24,7 +24,7 @@ from mrag_pipeline.corpus.file_pattern import (
     split_glob,
 )
 from mrag_pipeline.corpus.source_file import SourceFile, file_in_s3, file_on_disk, local_files
-from mrag_pipeline.errors import BrokenFile, CorpusError, CorpusNotFound
+from mrag_pipeline.errors import BrokenFile, CorpusError, CorpusNotFound, first_line
 from mrag_pipeline.filesystems.hub_files import HUB, HubPlace, open_hub
 from mrag_pipeline.filesystems.location import Place, open_place, shown
 from mrag_pipeline.filesystems.web_file import WEB, WebFile
@@ -154,7 +154,7 @@ class FileTree:
                 message = f"{self.name(path)}: {failure.found}"
                 raise CorpusError(message, failure.expected, failure.fix) from error
             raise BrokenFile(
-                f"{self.name(path)}: {_first_line(error)}",
+                f"{self.name(path)}: {first_line(error)}",
                 "a complete file of the format that its name implies",
                 "download the file again, or exclude it with `include`",
             ) from error
@@ -282,7 +282,3 @@ class FileTree:
             failure.expected or "a file or folder that can be read",
             failure.fix or "check permissions, credentials and the network",
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mrag_pipeline.corpus.table_part import TablePart
-from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound
+from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, first_line
 from mrag_pipeline.filesystems.location import open_place
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ class Iceberg:
             yield
         except FileNotFoundError as error:
             raise CorpusNotFound(
-                f"the Iceberg table at {self._uri}: {_first_line(error)}",
+                f"the Iceberg table at {self._uri}: {first_line(error)}",
                 "a snapshot whose files are there",
                 "check corpus.uri and corpus.snapshot",
             ) from None
         except (OSError, pa.ArrowException, ValueError, *_library_errors()) as error:
             raise CorpusError(
-                f"the Iceberg table at {self._uri}: {_first_line(error)}",
+                f"the Iceberg table at {self._uri}: {first_line(error)}",
                 "a table that pyiceberg reads",
                 "check corpus.uri, corpus.snapshot and the catalog in ~/.pyiceberg.yaml",
             ) from error
@@ -146,7 +146,3 @@ def _library_errors() -> tuple[type[Exception], ...]:
         return ()
     kinds: list[Any] = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
     return tuple(kind for kind in kinds if issubclass(kind, Exception))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

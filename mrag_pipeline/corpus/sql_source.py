@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound
+from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, first_line
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
@@ -110,7 +110,7 @@ class SqlSource:
             return sqlalchemy.create_engine(url, poolclass=NullPool)
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
             raise ConfigError(
-                f"corpus.uri = {self.url_for_people!r}: {_first_line(error)}",
+                f"corpus.uri = {self.url_for_people!r}: {first_line(error)}",
                 "a SQLAlchemy URL whose driver is installed: sqlite:///file.db, "
                 "postgresql+psycopg://user@host/database",
                 "correct it, or install the driver",
@@ -142,7 +142,7 @@ class SqlSource:
 
     def _failure(self, error: Exception) -> CorpusError:
         return CorpusError(
-            f"{self.url_for_people}: {_first_line(getattr(error, 'orig', None) or error)}",
+            f"{self.url_for_people}: {first_line(getattr(error, 'orig', None) or error)}",
             "a database that answers, and a table or query that it has",
             f"check corpus.uri and corpus.query; the password comes from {PASSWORD}",
         )
@@ -152,7 +152,3 @@ def _text(statement: str) -> Any:
     import sqlalchemy
 
     return sqlalchemy.text(statement)
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from mrag_pipeline.domain.stored_format import digest
 from mrag_pipeline.settings.corpus import CorpusSpec
 
 WATERMARK = "watermark"  # the key of a reading that holds it
@@ -45,13 +44,13 @@ class Watermark:
         """
         if type(newest).__name__ not in _KINDS or _is_future(newest):
             return None
-        return cls(_digest(spec), newest)
+        return cls(digest(spec.identity()), newest)
 
     @classmethod
     def kept(cls, spec: CorpusSpec, reading: Mapping[str, Any]) -> Self | None:
         """The one that a version's reading holds, if it was made by the same settings."""
         plain = reading.get(WATERMARK)
-        if not isinstance(plain, Mapping) or plain["of"] != _digest(spec):
+        if not isinstance(plain, Mapping) or plain["of"] != digest(spec.identity()):
             return None
         kind, text = plain["value"]
         return cls(plain["of"], _KINDS[kind](text))
@@ -97,8 +96,3 @@ def _is_future(value: object) -> bool:
     if point.tzinfo is None:
         return point > now.replace(tzinfo=None) + _ANY_ZONE + _SKEW
     return point > now + _SKEW
-
-
-def _digest(spec: CorpusSpec) -> str:
-    encoded = json.dumps(spec.identity(), sort_keys=True, default=str).encode()
-    return hashlib.blake2b(encoded, digest_size=8).hexdigest()

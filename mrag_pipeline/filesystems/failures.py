@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mrag_pipeline.errors import first_line
+
 _ARROW = re.compile(
     r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>\d+)\))?"
     r" during \w+ operation: "
@@ -126,8 +128,3 @@ def _plain(code: str) -> str:
 def _worded(code: str, text: str) -> str:
     message = _REQUEST.sub("", text).strip().rstrip(".")
     return message if message and message != "No response body" else code.replace("_", " ").lower()
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of its message, or its type's name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,8 +16,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound
-from mrag_pipeline.filesystems.failures import Failure, first_line
+from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, first_line
+from mrag_pipeline.filesystems.failures import Failure
 from mrag_pipeline.filesystems.hub import hub_problem
 from mrag_pipeline.filesystems.location import ERRORS
 from mrag_pipeline.filesystems.s3_objects import StoredObject

@@ -1,6 +1,6 @@
 """Runs what compose.yaml starts from our image, as it says, where no container engine runs.
 
-    unshare --mount --net python -m tests.deploy.compose_stack FOLDER
+    python -m tests.deploy.compose_stack FOLDER    # behind the words of UNSHARED
 
 In a network and a root of its own: an overlay of this machine's with the user, folders and files
 that the Dockerfile makes, volumes with the owners that Docker gives them, and each service's
@@ -32,6 +32,8 @@ from mrag_pipeline.serving.security.keys import digest
 from tests.support.milvus_server import QUICK, Server
 from tests.support.project_folder import ROOT, THINGS, a_text
 
+# What gives it a network, mounts and processes of its own; they end with it.
+UNSHARED = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 ROOTFS = Path("/mnt/root")
 READY_S = 600
 KEY = "a-key-for-the-test-of-compose"
@@ -50,7 +52,7 @@ def sh(command: str) -> str:
 
 def make_image() -> dict[str, str]:
     """Makes the root as the Dockerfile's last stage says; returns its ENV."""
-    sh("ip link set lo up && mount --make-rprivate / && mount -t tmpfs tmpfs /mnt")
+    sh("mount --make-rprivate / && mount -t tmpfs tmpfs /mnt")
     sh(f"mkdir -p /mnt/upper /mnt/work {ROOTFS}")
     options = "lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work"
     sh(f"mount -t overlay overlay -o {options} {ROOTFS}")

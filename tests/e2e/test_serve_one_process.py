@@ -40,7 +40,7 @@ def test_it_answers_from_one_process(service: Service) -> None:
 
 
 def test_it_listens_on_loopback_only(service: Service) -> None:
-    """Its own port, and whatever its libraries open."""
+    """Its own port, and Milvus Lite's."""
     sockets = list(listening([psutil.Process(service.process.pid), *family_of(service.process)]))
     assert service.url in [f"http://{ip}:{port}" for _, ip, port in sockets]
     assert off_loopback(sockets) == []

@@ -96,9 +96,7 @@ def test_every_decision_is_listed_with_its_number_and_title() -> None:
 
 @pytest.mark.parametrize("page", sorted(DECISIONS.glob("[0-9]*.md")), ids=lambda path: path.stem)
 def test_a_decision_has_a_status_and_a_date(page: Path) -> None:
-    """`accepted, 2026-11-29`; or `replaced by 98, 2026-12-01`. Older pages than 92 all have one."""
+    """`accepted, 2026-11-29`; or `replaced by 98, 2026-12-01`."""
     text = page.read_text("utf-8")
-    stated = re.findall(r"^\*\*Status\*\*: (.*)$", text, re.MULTILINE)
-    assert len(stated) == 1 or (not stated and int(page.name[:4]) > 91), page.name
-    for status in stated:
-        assert re.fullmatch(r"(accepted|replaced by \d+), \d{4}-\d\d-\d\d", status)
+    [status] = re.findall(r"^\*\*Status\*\*: (.*)$", text, re.MULTILINE)
+    assert re.fullmatch(r"(accepted|replaced by \d+), \d{4}-\d\d-\d\d", status)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from mrag_pipeline.corpus.record import Unreadable
+from mrag_pipeline.errors import first_line
 
 MAX_NESTED_BYTES = 4_000  # of a list or struct, on average, if it is not named: embeddings
 _types = pa.types
@@ -91,5 +92,4 @@ def _otherwise(scalar: Any, error: Exception) -> object:
     try:
         return scalar.as_py()  # a map that has a key twice: its pairs
     except Exception:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return Unreadable(f"{kind}: {reason}"[:200])
+        return Unreadable(f"{kind}: {first_line(error)}"[:200])

@@ -7,7 +7,6 @@ found: half a kilobyte a duplicate.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.ports import OpenPool, Progress, Staging
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.in_order import in_order
 from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
 from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.ingest.reconcile_items import (
@@ -68,11 +68,8 @@ def reconcile(
     work = Reconciler(manifest, staging)
     num_bytes = sum(item.num_bytes for item in of_documents)
     card = manifest.encoder
-    added = SumsInOrder(
-        [shard.index for shard in manifest.shards],
-        ImportanceSums.zero(len(card.heads), card.head_dim),
-    )
-    num_chunks = 0
+    zero = ImportanceSums.zero(len(card.heads), card.head_dim)
+    places = {shard.index: place for place, shard in enumerate(manifest.shards)}
     with closing(open_pool(work, num_bytes)) as pool:
         with HashBuckets(IDS_IN_MEMORY) as keys:
             num_documents = num_dead_letters = 0
@@ -86,15 +83,17 @@ def reconcile(
             duplicates = _duplicates(keys, staging)
         staging.write_duplicates(duplicates)
         with HashBuckets(IDS_IN_MEMORY) as ids:
-            kept_chunks: list[KeptChunks]
-            for kept_chunks in pool.run(of_chunks):
-                for kept in kept_chunks:
-                    added.add(kept.shard, kept.sums)
-                    num_chunks += len(kept.ids)
-                    ids.add(kept.shard, kept.ids.astype(np.uint64))
-                progress.advance(1)
+
+            def kept_sums() -> Iterator[tuple[int, ImportanceSums]]:
+                kept_chunks: list[KeptChunks]
+                for kept_chunks in pool.run(of_chunks):
+                    for kept in kept_chunks:
+                        ids.add(kept.shard, kept.ids.astype(np.uint64))
+                        yield places[kept.shard], kept.sums
+                    progress.advance(1)
+
+            sums = sum_in_order(kept_sums(), zero)
             colliding = documents_set_aside(_collisions(ids), staging)
-    sums = added.total
     num_left_out = sum(map(len, duplicates.values()))
     if num_left_out:
         progress.note(f"{num_left_out} documents left out: an earlier one has their id")
@@ -107,7 +106,6 @@ def reconcile(
         staging.write_duplicates(duplicates)
         for old, new in zip(before, map(work.kept_chunks, colliding), strict=True):
             sums = sums - old.sums + new.sums
-            num_chunks += len(new.ids) - len(old.ids)
         num_left_out = sum(map(len, duplicates.values()))
         number = sum(map(len, colliding.values()))
         progress.note(f"{number} documents left out: a chunk of theirs has an earlier one's id")
@@ -120,27 +118,25 @@ def reconcile(
         )
     progress.finish()
     return StagedCounts(
-        num_documents - num_left_out, num_chunks, num_dead_letters + num_left_out, sums
+        num_documents - num_left_out, sums.num_chunks, num_dead_letters + num_left_out, sums
     )
 
 
-class SumsInOrder:
+def sum_in_order(
+    found: Iterable[tuple[int, ImportanceSums]], zero: ImportanceSums
+) -> ImportanceSums:
     """The sum of all shards' sums, added in the plan's order whenever they come.
 
     Sums of floats depend on their order. Those that came before their turn wait: a few kilobytes a
     shard, as many as are done while the slowest is not.
+
+    Args:
+        found: sums with the place of their shard in the plan, from 0 on; each shard once.
     """
-
-    def __init__(self, shards: Iterable[int], zero: ImportanceSums) -> None:
-        self.total = zero
-        self._turns = deque(shards)
-        self._early: dict[int, ImportanceSums] = {}
-
-    def add(self, shard: int, sums: ImportanceSums) -> None:
-        """A shard's own sums; each shard once."""
-        self._early[shard] = sums
-        while self._turns and self._turns[0] in self._early:
-            self.total = self.total + self._early.pop(self._turns.popleft())
+    total = zero
+    for _, sums in in_order(found, lambda placed: placed[0]):
+        total = total + sums
+    return total
 
 
 def _duplicates(keys: HashBuckets, staging: Staging) -> Mapping[int, list[DeadLetter]]:

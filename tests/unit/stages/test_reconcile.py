@@ -13,7 +13,7 @@ from mrag_pipeline.errors import StagingError, TooManyDeadLetters, WorkerLost
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
 from mrag_pipeline.stages.ingest import reconcile_items
-from mrag_pipeline.stages.ingest.reconcile import SumsInOrder, reconcile
+from mrag_pipeline.stages.ingest.reconcile import reconcile, sum_in_order
 from tests.support.builds import Build, a_document
 
 DOCUMENTS = [a_document(i) for i in range(12)]
@@ -163,12 +163,10 @@ def test_sums_do_not_depend_on_who_was_faster(order: list[int]) -> None:
     expected = ImportanceSums.zero(3, 5)
     for sums in shards:
         expected = expected + sums
-    added = SumsInOrder(range(4), ImportanceSums.zero(3, 5))
-    for shard in order:
-        added.add(shard, shards[shard])
-    assert added.total.num_chunks == 4
-    assert added.total.unit_sum.tobytes() == expected.unit_sum.tobytes()
-    assert added.total.norm_sum.tobytes() == expected.norm_sum.tobytes()
+    total = sum_in_order([(place, shards[place]) for place in order], ImportanceSums.zero(3, 5))
+    assert total.num_chunks == 4
+    assert total.unit_sum.tobytes() == expected.unit_sum.tobytes()
+    assert total.norm_sum.tobytes() == expected.norm_sum.tobytes()
 
 
 def test_ids_whose_hashes_collide_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""A Ray of this machine's own works for its user alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+# Starts one in a process of its own, and asks it for its nodes from each of these environments.
+HOST = """
+import os, subprocess, sys
+import ray
+from mrag_pipeline.runtime.cluster import start_local
+
+start_local(num_cpus=1)
+address = ray.get_runtime_context().gcs_address
+for given in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "f" * 64}, {}):
+    others = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
+    environment = {**others, "RAY_AUTH_MODE": "token", **given}
+    subprocess.run([sys.executable, "-c", sys.argv[1], address], env=environment, check=True)
+"""
+GUEST = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+
+try:
+    print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=20)), flush=True)
+except AuthenticationError:
+    print("refused", flush=True)
+"""
+
+
+def test_a_process_without_the_token_is_refused() -> None:
+    """Without one, and with another one; the user's own is let in."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOST, GUEST],
+        env={name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["refused", "refused", "1"]
