@@ -54,14 +54,13 @@ def typed(
 def read_only(undisturbed: Undisturbed) -> Iterator[Path]:
     """The project, its index in folders that cannot be written."""
     database = undisturbed.project / ".mrag" / "index.db"
-    folders = [database, *(path for path in database.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    (database / "LOCK").chmod(0o444)
+    paths = [database, database / "LOCK", *(path for path in database.rglob("*") if path.is_dir())]
+    modes = {path: path.stat().st_mode for path in paths}
+    for path, mode in modes.items():
+        path.chmod(mode & ~0o222)
     yield undisturbed.project
-    (database / "LOCK").chmod(0o644)
-    for folder in folders:
-        folder.chmod(0o755)
+    for path, mode in modes.items():
+        path.chmod(mode)
 
 
 @pytest.mark.parametrize(

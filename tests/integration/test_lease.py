@@ -21,7 +21,7 @@ from tests.support.milvus_lite_server import lite_server
 HOLD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-from mrag_pipeline import wiring
+from mrag_pipeline.wiring import at_work
 from mrag_pipeline.config import Config
 from mrag_pipeline.locking import owner
 from mrag_pipeline.locking import index_lease
