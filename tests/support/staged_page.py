@@ -158,19 +158,19 @@ class Stage:
 
         @app.post("/v1/search")
         def search(request: Request, body: dict[str, Any]) -> Response:
-            self.asked.append(body)
+            self.asked.append(self._completed(body))
             refused = self._refused(request)
             if refused:
                 return refused
-            said = self.reply(body)
+            said = self.reply(self.asked[-1])
             if isinstance(said, Response):
                 return said
             return JSONResponse(said.model_dump(mode="json"))
 
         @app.post("/v1/answer")
         def answer(body: dict[str, Any]) -> Response:
-            self.asked.append(body)
-            said = self.reply(body)
+            self.asked.append(self._completed(body))
+            said = self.reply(self.asked[-1])
             if isinstance(said, Response):
                 return said
             search = ("search", said.model_dump(mode="json"))
@@ -179,6 +179,10 @@ class Stage:
             )
 
         return app
+
+    def _completed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as the service takes it: a page that has no strategy yet names none."""
+        return {"strategy": self.index.default_strategy} | body
 
     def _refused(self, request: Request) -> Response | None:
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
