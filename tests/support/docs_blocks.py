@@ -99,7 +99,7 @@ class Block:
 def blocks() -> Iterator[Block]:
     """Every block that names its language, in order; plain text is not code."""
     for page in PAGES:
-        name = "deploy/README.md" if page.parent.name == "deploy" else page.name
+        name = "deploy/README.md" if page.parent == ROOT / "deploy" else page.name
         for language, text in _BLOCK.findall(page.read_text("utf-8")):
             if language != "text":
                 yield Block(name, language, text)

@@ -43,6 +43,8 @@ def test_files_for_the_forge_fit_their_schema(schema: str, pattern: str) -> None
 def test_a_workflow_runs_targets_that_exist(workflow: Path) -> None:
     """`make X` of a workflow is a target of the Makefile."""
     jobs = yaml.safe_load(workflow.read_text("utf-8"))["jobs"].values()
+    if workflow.stem == "image":
+        return  # built by Docker's own actions: a container engine is no requirement of ours
     runs = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
     wanted = {word for run in runs for word in run.removeprefix("make ").split() if "=" not in word}
     assert wanted

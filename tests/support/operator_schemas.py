@@ -1,7 +1,7 @@
-"""What KubeRay 1.3 and newer take of a RayCluster, RayJob and RayService, as JSON schemas.
+"""What two operators take of their resources, as JSON schemas: KubeRay 1.6 and Prometheus.
 
-Written from the fields of its v1 API, without those that are deprecated, and strict: a field that
-is not here is a mistake. Pods are left to Kubernetes's own schemas.
+Written from the fields of their v1 APIs, without those that are deprecated, and strict: a field
+that is not here is a mistake. Pods are left to Kubernetes's own schemas.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ WORKERS = record(
 )
 CLUSTER = record(
     ("headGroupSpec", "workerGroupSpecs", "rayVersion"),
+    authOptions=record(
+        enableK8sTokenAuth=FLAG, mode={"enum": ["disabled", "token"]}, secretName=STRING
+    ),
     autoscalerOptions=AUTOSCALER,
     enableInTreeAutoscaling=FLAG,
     gcsFaultToleranceOptions=ANYTHING,
@@ -97,13 +100,44 @@ SERVICE = record(
     serveService=ANYTHING,
     upgradeStrategy=record(type=STRING, clusterUpgradeOptions=ANYTHING),
 )
+# Of the Prometheus operator's ServiceMonitor, what says where and how to scrape.
+CREDENTIALS = record(("name", "key"), name=STRING, key=STRING)
+MONITOR = record(
+    ("selector", "endpoints"),
+    endpoints={
+        "type": "array",
+        "minItems": 1,
+        "items": record(
+            ("port",),
+            authorization=record(credentials=CREDENTIALS, type=STRING),
+            interval=STRING,
+            path=STRING,
+            port=STRING,
+            relabelings={
+                "type": "array",
+                "items": record(action=STRING, replacement=STRING, targetLabel=STRING),
+            },
+            scheme={"enum": ["http", "https"]},
+            scrapeTimeout=STRING,
+        ),
+    },
+    jobLabel=STRING,
+    namespaceSelector=ANYTHING,
+    selector=record(("matchLabels",), matchLabels=STRINGS),
+)
+RAY, MONITORING = "ray.io/v1", "monitoring.coreos.com/v1"
 SCHEMAS = {
     kind: record(
         ("apiVersion", "kind", "metadata", "spec"),
-        apiVersion={"const": "ray.io/v1"},
+        apiVersion={"const": version},
         kind={"const": kind},
         metadata=ANYTHING,
         spec=spec,
     )
-    for kind, spec in {"RayCluster": CLUSTER, "RayJob": JOB, "RayService": SERVICE}.items()
+    for kind, version, spec in (
+        ("RayCluster", RAY, CLUSTER),
+        ("RayJob", RAY, JOB),
+        ("RayService", RAY, SERVICE),
+        ("ServiceMonitor", MONITORING, MONITOR),
+    )
 }

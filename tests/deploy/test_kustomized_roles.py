@@ -1,0 +1,193 @@
+"""Each role of an overlay has its own config, and the room, devices and variables that it needs."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.kustomized import (
+    KUBERNETES,
+    OVERLAYS,
+    RAY_KINDS,
+    Manifest,
+    config_of,
+    every_pod,
+    gigabytes,
+    gpus,
+    named,
+    of_kind,
+    overlay,
+    pods,
+    ray_cluster,
+)
+
+DEPLOY = KUBERNETES.parent
+HUB_CACHE = "/var/lib/mrag/models"
+# Weights as float16 or bfloat16 files, in GB: what a pod downloads and holds.
+MODELS_GB = {
+    "Salesforce/SFR-Embedding-Mistral": 14.3,
+    "sentence-transformers/all-MiniLM-L6-v2": 0.1,
+}
+
+
+@pytest.fixture(params=OVERLAYS)
+def made(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
+    """The manifests of each overlay."""
+    return overlay(request.param)
+
+
+def test_a_pod_has_room_for_its_model(made: tuple[Manifest, ...]) -> None:
+    """On disk, where the hub's files go, and in memory, which holds the weights once."""
+    for manifest in made:
+        for number, template in enumerate(pods(manifest)):
+            config = config_of(made, template) or cluster_config(made, manifest)
+            is_idle_head = number == 0 and manifest["kind"] in ("RayService", "RayCluster")
+            if config is None or is_idle_head or "prefect-server" in named(manifest):
+                continue
+            weights = MODELS_GB[config.encoder.model]
+            [container] = template["spec"]["containers"]
+            [mount] = [m for m in container["volumeMounts"] if m["mountPath"] == HUB_CACHE]
+            [volume] = [v for v in template["spec"]["volumes"] if v["name"] == mount["name"]]
+            # A new revision is downloaded beside the old one.
+            assert gigabytes(volume["emptyDir"]["sizeLimit"]) > 2 * weights, named(manifest)
+            memory = gigabytes(container["resources"]["limits"]["memory"])
+            assert memory > 1.25 * weights + 2, named(manifest)
+
+
+def cluster_config(made: tuple[Manifest, ...], manifest: Manifest) -> Any:
+    """The config of who drives a Ray cluster's workers: its head's, or the Prefect worker's."""
+    if manifest["kind"] not in RAY_KINDS:
+        return None
+    head = config_of(made, pods(manifest)[0])
+    drivers = [config_of(made, template) for name, template in every_pod(made) if "worker" in name]
+    return head or next(config for config in drivers if config is not None)
+
+
+def test_the_image_keeps_models_where_the_volume_is() -> None:
+    """The Dockerfile's HF_HOME."""
+    assert f"HF_HOME={HUB_CACHE} " in (DEPLOY / "Dockerfile").read_text("utf-8")
+
+
+@pytest.mark.parametrize("names", [("one-gpu-node",), ("gpu-cluster", "gpu-cluster-reindex")])
+def test_the_roles_share_an_index_and_differ_in_who_works(names: tuple[str, ...]) -> None:
+    """Another corpus, encoder or staging would be another version: questions would be refused."""
+    made = [overlay(name) for name in names]
+    configs = {
+        manifest["data"]["mrag.toml"]: config
+        for manifests in made
+        for _, template in every_pod(manifests)
+        for config in [config_of(manifests, template)]
+        for manifest in of_kind(manifests, "ConfigMap")
+        if config is not None and "mrag.toml" in manifest["data"]
+    }
+    assert len(configs) == len(names) + 1
+    own = {"workers", "serve", "ingest"}
+    shared = [
+        c.model_dump(exclude=own)
+        for manifests in made
+        for _, template in every_pod(manifests)
+        for c in [config_of(manifests, template)]
+        if c is not None
+    ]
+    assert all(one == shared[0] for one in shared)
+
+
+def test_shards_are_embedded_where_there_are_gpus(made: tuple[Manifest, ...]) -> None:
+    """On as many GPUs as there are: by `auto` on the cluster's own nodes, else by its service."""
+    for manifest in made:
+        for template in pods(manifest):
+            config = config_of(made, template)
+            if config is None or config.serve.host == "0.0.0.0" or "query" in named(manifest):
+                continue
+            workers = config.workers
+            assert workers.device == "cuda"
+            if workers.address == "auto":
+                assert manifest["kind"] == "RayJob"
+                assert workers.count == gpus(manifest)
+            elif workers.address:
+                name = re.fullmatch(r"ray://([\w-]+)-head-svc:10001", workers.address)
+                assert name, workers.address
+                [cluster] = of_kind(made, "RayCluster")
+                assert cluster["metadata"]["name"] == name[1]
+                assert workers.count == gpus(cluster)
+                # A run ends if no actor has a place for minutes: one GPU is always there.
+                assert gpus(cluster, "minReplicas") >= 1
+            else:
+                assert workers.count == gpus(manifest)
+
+
+def test_the_query_services_encoders_have_gpus() -> None:
+    """At least as many as start at once, at most as many as it may grow to."""
+    made = overlay("gpu-cluster")
+    [service] = of_kind(made, "RayService")
+    config = config_of(made, pods(service)[0])
+    assert config is not None
+    spec = config.serve
+    assert spec.encoder_replicas * spec.encoder_gpus <= gpus(service, "minReplicas")
+    assert spec.max_encoder_replicas * spec.encoder_gpus == gpus(service)
+
+
+def test_the_ray_service_is_a_serve_config_with_what_serve_yaml_asks_for() -> None:
+    """The application it names is there; each node has every variable of serve.yaml's head."""
+    from ray.serve.schema import ServeDeploySchema
+
+    made = overlay("gpu-cluster")
+    [service] = of_kind(made, "RayService")
+    config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+    [application] = config.applications
+    module, _, name = application.import_path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    head = (DEPLOY / "serve.yaml").read_text("utf-8").split("\n\n")[0]
+    asked = dict(re.findall(r"^#   (RAY_\w+)=(\w+)", head, re.MULTILINE))
+    assert asked.pop("RAY_AUTH_MODE") == ray_cluster(service)["authOptions"]["mode"]
+    assert len(asked) == 5
+    for template in pods(service):
+        [container] = template["spec"]["containers"]
+        assert config_of(made, template) is not None, "every node reads the config"
+        assert application.args["config"] == "/etc/mrag/mrag.toml"
+        maps = [
+            one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one
+        ]
+        given = {
+            key: value
+            for one in of_kind(made, "ConfigMap")
+            if one["metadata"]["name"] in maps
+            for key, value in one["data"].items()
+        }
+        assert given == asked
+        assert {"secretRef": {"name": "mrag-secrets"}} in container["envFrom"]
+
+
+def test_the_worker_has_what_the_deployments_ask_for(made: tuple[Manifest, ...]) -> None:
+    """The variables of prefect.yaml, by the pod or the image; the schedules are registered."""
+    asked = set(re.findall(r"\{\{ \$(\w+) \}\}", (DEPLOY / "prefect.yaml").read_text("utf-8")))
+    image = set(
+        re.findall(r"^(?:ENV|   ) (\w+)=", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    workers = [t for name, t in every_pod(made) if name == "Deployment/prefect-worker"]
+    for template in workers:
+        [container] = template["spec"]["containers"]
+        given = {variable["name"] for variable in container["env"]}
+        assert asked <= given | image
+        assert (
+            "prefect --no-prompt deploy --all --prefect-file prefect.yaml" in container["args"][2]
+        )
+        config = config_of(made, template)
+        assert config is not None
+        if config.workers.address:
+            assert {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} <= given
+
+
+def test_a_pod_that_ends_answers_what_it_has_begun() -> None:
+    """It waits until nothing new is sent to it, then as long as a request may take."""
+    made = overlay("one-gpu-node")
+    [(_, template)] = [(n, t) for n, t in every_pod(made) if n == "Deployment/mrag-query"]
+    [container] = template["spec"]["containers"]
+    config = config_of(made, template)
+    assert config is not None
+    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert template["spec"]["terminationGracePeriodSeconds"] > wait + config.serve.timeout_s
