@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -65,6 +66,21 @@ def test_one_that_cannot_start_says_why_at_once(monkeypatch: pytest.MonkeyPatch)
     server = LocalServer()
     try:
         with pytest.raises(PrefectNotStarted, match=r"ended with exit code 1: .*no_such_module"):
+            server.wait()
+    finally:
+        server.stop()
+
+
+def test_one_whose_libraries_do_not_fit_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of the import is its last words."""
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('two releases do not fit')\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    server = LocalServer()
+    try:
+        with pytest.raises(PrefectNotStarted, match=r"exit code 1: .*two releases do not fit"):
             server.wait()
     finally:
         server.stop()
