@@ -72,7 +72,7 @@ def make_plan(config: Config) -> Plan:
     Raises: the error that an ingest would end with, as far as it can be known before it starts.
     """
     reader = wiring.reader(config)
-    encoder = wiring.encoder(config)
+    encoder = wiring.encoder_for(config)
     segmenter = wiring.segmenter(config, encoder)
     with closing(wiring.index(config)) as index:
         return plan_stage(
@@ -145,7 +145,7 @@ def calibrate(
     with closing(wiring.index(config)) as index:
         record = keep_ready(_manifest(config, version), staged, index, checks)
         if levels_in(record.config) is None:
-            record = calibrated(record, wiring.encoder(config), index)
+            record = calibrated(record, wiring.encoder_for(config), index)
             index.write_record(record)
         return record
 

@@ -49,7 +49,9 @@ def compare(
     config: Config, record: VersionRecord, has_documents: bool, deleted: list[str], key: str
 ) -> PushComparison:
     """Compares the changes with the version's own documents; stores the difference in staging."""
-    check_same_version(record, config.chunking, config.encoder, lambda: wiring.encoder(config).card)
+    check_same_version(
+        record, config.chunking, config.encoder, lambda: wiring.encoder_for(config).card
+    )
     documents = None
     if has_documents:
         reading = record.reading()

@@ -95,7 +95,7 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
 def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComparison:
     """Compares the corpus with the version; stores the difference in staging."""
     compare_stage.check_same_version(
-        record, config.chunking, config.encoder, lambda: wiring.encoder(config).card
+        record, config.chunking, config.encoder, lambda: wiring.encoder_for(config).card
     )
     with closing(wiring.index(config)) as index:
         return compare_stage.compare(
@@ -151,7 +151,7 @@ def equal(config: Config, record: VersionRecord, reading: Mapping[str, Any]) -> 
 def calibrate(config: Config) -> VersionRecord:
     """Measures anew what is found by chance, from which verdicts take their levels."""
     with closing(wiring.index(config)) as index:
-        record = calibrated(live_record(index), wiring.encoder(config), index)
+        record = calibrated(live_record(index), wiring.encoder_for(config), index)
         index.write_record(record)
         return record
 

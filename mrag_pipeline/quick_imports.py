@@ -31,4 +31,5 @@ def quick_imports() -> Iterator[None]:
             if is_hidden:
                 del sys.modules[_HIDDEN]
             if was_enabled:
+                gc.freeze()  # what was imported stays: it need not be looked through again
                 gc.enable()

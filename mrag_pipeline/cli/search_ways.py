@@ -111,7 +111,7 @@ def asks_here(config: Config, wanted: Wanted) -> Iterator[Ask]:
     ]
     with ExitStack() as opened:
         index = opened.enter_context(closing(wiring.index(config)))
-        retriever = wiring.retriever(config, index, live_record(index))
+        retriever = wiring.retriever(config, index, live_record(index), few=True)
 
         def ask(query: str) -> list[SearchAnswer]:
             check(Query(query, wanted.strategy, wanted.windows, wanted.voters), config)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from mrag_pipeline.domain.heads import EncoderCard
+from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.encoder.families import Family, ResolvedPooling
-from mrag_pipeline.encoder.head_capture import Capture
 from mrag_pipeline.encoder.model_source import ModelFolder
-from mrag_pipeline.encoder.sentence_folder import SentenceHead, SentenceSettings
+from mrag_pipeline.encoder.sentence_folder import SentenceSettings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture
 from mrag_pipeline.settings.encoder import EncoderSpec, Pooling
+
+
+class ReadHeads(Protocol):
+    """The heads that are read."""
+
+    @property
+    def head_dim(self) -> int:
+        """D."""
+
+    def heads(self) -> tuple[Head, ...]:
+        """All of them, in the order of the vectors."""
 
 
 def card_of(
@@ -20,15 +30,17 @@ def card_of(
     folder: ModelFolder,
     config: Any,
     family: Family,
-    capture: Capture,
+    capture: ReadHeads,
     tokenizer: TextTokenizer,
     settings: SentenceSettings,
-    head: SentenceHead | None,
+    head_width: int,
     poolings: tuple[ResolvedPooling, ResolvedPooling],
 ) -> EncoderCard:
     """The card: every "auto" resolved, the model's own prompts where the spec has none.
 
     Args:
+        config: the model's, with the names of transformers.
+        head_width: of the folder's layers after pooling; 0 if it has none.
         poolings: of the heads and of the standard embedding.
     Raises: ConfigError if the model cannot read texts of `max_tokens`.
     """
@@ -38,7 +50,7 @@ def card_of(
         weights_hash=folder.weights_hash(),
         heads=capture.heads(),
         head_dim=capture.head_dim,
-        standard_dim=int(config.hidden_size) if head is None else head.width,
+        standard_dim=head_width or int(config.hidden_size),
         max_tokens=_max_tokens(spec, config, family, tokenizer, settings),
         pooling=poolings[0],
         standard_pooling=poolings[1],

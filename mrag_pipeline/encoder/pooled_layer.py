@@ -11,12 +11,13 @@ Shape legend: N texts, E model width, H*D all heads' width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # (layer, what entered it (N, E), what its heads attended to (N, H*D)) -> (N, E)
-FinishLayer = Callable[[Any, Tensor, Tensor], Tensor]
+FinishLayer = Callable[[Any, "Tensor", "Tensor"], "Tensor"]
 
 
 def finish_bert(layer: Any, entered: Tensor, attended: Tensor) -> Tensor:

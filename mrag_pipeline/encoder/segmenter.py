@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import sentencex  # type: ignore[import-untyped]
 from semantic_text_splitter import TextSplitter
 
 from mrag_pipeline.domain.chunking import Span
 from mrag_pipeline.encoder.tokenizer import TextTokenizer, clean
-from mrag_pipeline.encoder.transformer import TransformerEncoder
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.ports import Encoder
 from mrag_pipeline.settings.chunking import ChunkingSpec
 
 # Both libraries take more than linear time for a text without breaks (90,000 Chinese characters
@@ -30,6 +31,14 @@ LANGUAGE = "en"
 _BREAKS = tuple(map(re.compile, (r"\n\s*\n", r"\n", r"[.!?。！？।]\s*", r"\s")))
 
 _BREAK = re.compile(r"[\s.!?。！？।]")
+
+
+class TokenizingEncoder(Encoder, Protocol):
+    """An encoder, and what it cuts texts into tokens with."""
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """Its tokenizer."""
 
 
 class TokenSegmenter:
@@ -131,7 +140,7 @@ class TokenSegmenter:
         return self._halved(block, (start, middle)) + self._halved(block, (middle, end))
 
 
-def open_segmenter(encoder: TransformerEncoder, chunking: ChunkingSpec) -> TokenSegmenter:
+def open_segmenter(encoder: TokenizingEncoder, chunking: ChunkingSpec) -> TokenSegmenter:
     """The segmenter of an encoder.
 
     Raises: ConfigError if chunks would overlap completely, or be longer than the encoder reads.

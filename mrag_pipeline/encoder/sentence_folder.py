@@ -1,25 +1,19 @@
-"""Reads a sentence-transformers folder, so that its sentence embedding can be reproduced.
+"""Reads a sentence-transformers folder's settings: pooling, longest text, prompts.
 
-Source: sentence-transformers 6.2: `base/modules/transformer.py`, `base/modules/dense.py`,
+What it applies after pooling is in sentence_head.py. Knows nothing of torch.
+
+Source: sentence-transformers 6.2: `base/modules/transformer.py`,
 `sentence_transformer/modules/pooling.py`, `sentence_transformer/model.py` (prompts).
-
-Shape legend: N texts, E model width, S the folder's own width after its dense layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-
 from mrag_pipeline.encoder.families import ResolvedPooling
-from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder
-from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
+from mrag_pipeline.encoder.model_source import ModelFolder
 
 # Dividing by the root of the length changes only a vector's norm, and we scale to unit norm.
 _MODES: dict[str, ResolvedPooling] = {
@@ -30,14 +24,8 @@ _MODES: dict[str, ResolvedPooling] = {
     "mean_sqrt_len_tokens": "mean",
     "lasttoken": "last",
 }
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "Identity": nn.Identity,
-    "Tanh": nn.Tanh,
-    "ReLU": nn.ReLU,
-    "GELU": nn.GELU,
-    "SiLU": nn.SiLU,
-    "Sigmoid": nn.Sigmoid,
-}
+# Their names are those of torch.nn.
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +38,6 @@ class SentenceSettings:
     lower_case: bool = False  # texts are lowercased before they reach the tokenizer
     query_prompt: str = ""
     document_prompt: str = ""
-
-
-class SentenceHead(nn.Module):
-    """The layers after pooling: (N, E) to (N, S)."""
-
-    def __init__(self, layers: list[nn.Module], width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-        self.width = width
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """(N, E) to (N, S)."""
-        states: Tensor = self.layers(pooled)
-        return states
-
-
-class _Normalize(nn.Module):
-    def forward(self, states: Tensor) -> Tensor:
-        return normalize(states, dim=-1)
-
-
-class _Dense(nn.Module):
-    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.linear = _linear(weights, "linear")
-        name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-        self.activation = _ACTIVATIONS[name.rpartition(".")[2]]()
-        self.adds_input = bool(config.get("use_residual", False))
-        self.residual = _linear(weights, "residual") if "residual.weight" in weights else None
-
-    def forward(self, states: Tensor) -> Tensor:
-        output: Tensor = self.activation(self.linear(states))
-        if self.adds_input:
-            output = output + (states if self.residual is None else self.residual(states))
-        return output
 
 
 def sentence_settings(folder: ModelFolder) -> SentenceSettings:
@@ -106,35 +59,11 @@ def sentence_settings(folder: ModelFolder) -> SentenceSettings:
     )
 
 
-def sentence_head(folder: ModelFolder, width: int) -> SentenceHead | None:
-    """The layers after the pooling; None if there are none.
-
-    Raises: UnsafeWeights, ModelNotFound.
-    """
-    layers: list[nn.Module] = []
-    for module in folder.modules():
-        kind, path = _kind(module), folder.root / module["path"]
-        if kind == "Dense":
-            config = folder.json("config.json", path)
-            layers.append(_Dense(config, _weights(path)))
-            width = int(config["out_features"])
-        elif kind == "LayerNorm":
-            weights = _weights(path)
-            norm = nn.LayerNorm(len(weights["norm.weight"]))
-            norm.load_state_dict({key[5:]: value for key, value in weights.items()})
-            layers.append(norm)
-        elif kind == "Normalize":
-            layers.append(_Normalize())
-    if all(isinstance(layer, _Normalize) for layer in layers):
-        return None  # the standard embedding has unit length in any case
-    return SentenceHead(layers, width).eval()
-
-
 def _pooling(folder: ModelFolder) -> tuple[ResolvedPooling | Literal[""], str]:
     pooling: ResolvedPooling | Literal[""] = ""
     unknown = ""
     for index, module in enumerate(folder.modules()):
-        kind = _kind(module)
+        kind = kind_of(module)
         config = folder.json("config.json", folder.root / module["path"])
         if kind == "Pooling":
             modes = _modes(config)
@@ -146,7 +75,7 @@ def _pooling(folder: ModelFolder) -> tuple[ResolvedPooling | Literal[""], str]:
                 unknown = "pooling that excludes the prompt"
         elif kind == "Dense":
             name = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
-            if name not in _ACTIVATIONS or "token_embeddings" in str(config.values()):
+            if name not in ACTIVATIONS or "token_embeddings" in str(config.values()):
                 unknown = f"a dense layer with {name}"
         elif index > 0 and kind not in ("LayerNorm", "Normalize"):
             unknown = f"a module {kind}"
@@ -170,28 +99,6 @@ def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
-def _kind(module: Mapping[str, Any]) -> str:
+def kind_of(module: Mapping[str, Any]) -> str:
+    """The name of the class that a module of modules.json is."""
     return str(module.get("type", "")).rpartition(".")[2]
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    if (path / WEIGHTS).is_file():
-        return {name: states.float() for name, states in load_file(path / WEIGHTS).items()}
-    if any(path.glob("*.bin")):
-        raise UnsafeWeights(
-            f"only pickled weights in {path}",
-            "safetensors: loading a pickle can run any code",
-            "save the model again with a newer sentence-transformers, or set "
-            "`encoder.standard_pooling`, which skips this layer",
-        )
-    raise ModelNotFound(
-        f"no {WEIGHTS} in {path}", "the layer's weights", "download the model again"
-    )
-
-
-def _linear(weights: Mapping[str, Tensor], name: str) -> nn.Linear:
-    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    linear.load_state_dict(parameters)
-    return linear

@@ -6,11 +6,11 @@ import json
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, normalizers
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from mrag_pipeline.encoder.model_source import VOCABULARY_FILES
 from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
@@ -26,12 +26,31 @@ def clean(text: str) -> str:
     return _SURROGATES.sub("�", text)
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedTokenizer:
+    """A fast tokenizer and the settings of its files that are used."""
+
+    backend: Tokenizer
+    truncation_side: str  # left or right
+    model_limit: int  # the longest text that the files allow, in tokens; 0 if they state none
+    pad_id: int
+    fallback_id: int  # of an empty text
+
+
 class TextTokenizer:
     """A fast tokenizer; its file's settings for padding and truncation are not used."""
 
-    def __init__(self, folder: Path, family: str = "", *, lower_case: bool = False) -> None:
-        self._tokenizer = load_tokenizer(folder, family)
-        self._backend = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
+    def __init__(
+        self,
+        folder: Path,
+        family: str = "",
+        *,
+        lower_case: bool = False,
+        loaded: LoadedTokenizer | None = None,
+    ) -> None:
+        """Loads the folder's tokenizer, as transformers does, unless it is loaded already."""
+        self._loaded = loaded or by_transformers(folder, family)
+        self._backend = self._loaded.backend
         if lower_case:
             original = self._backend.normalizer
             sequence = [normalizers.Lowercase(), *([original] if original else [])]
@@ -45,8 +64,7 @@ class TextTokenizer:
     @property
     def model_limit(self) -> int:
         """The longest text that the tokenizer's file allows, in tokens; 0 if it states none."""
-        limit = int(self._tokenizer.model_max_length)
-        return limit if limit < 1_000_000 else 0
+        return self._loaded.model_limit
 
     @property
     def num_special(self) -> int:
@@ -56,7 +74,7 @@ class TextTokenizer:
     @property
     def pad_id(self) -> int:
         """An id to pad batches with; padding is masked, so any id works."""
-        return int(self._tokenizer.pad_token_id or 0)
+        return self._loaded.pad_id
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Each text's ids with special tokens, at most `max_tokens` and at least one.
@@ -66,21 +84,36 @@ class TextTokenizer:
         cleaned = [clean(text) for text in texts]
         # transformers' own call does the same with this backend but takes twice as long.
         with self._lock:
-            side = self._tokenizer.truncation_side
+            side = self._loaded.truncation_side
             self._backend.enable_truncation(max_tokens, direction=side)
             encoded = self._backend.encode_batch_fast(cleaned)
         # Without special tokens, an empty text has no token.
-        return [encoding.ids or [self._fallback_id()] for encoding in encoded]
+        return [encoding.ids or [self._loaded.fallback_id] for encoding in encoded]
 
     def plain_backend(self) -> Tokenizer:
         """A copy of the tokenizer that neither truncates nor pads."""
         return Tokenizer.from_str(self._plain)
 
-    def _fallback_id(self) -> int:
-        for token_id in (self._tokenizer.eos_token_id, self._tokenizer.bos_token_id):
-            if token_id is not None:
-                return int(token_id)
-        return self.pad_id
+
+def by_transformers(folder: Path, family: str = "") -> LoadedTokenizer:
+    """The folder's tokenizer as transformers loads it.
+
+    Raises: ModelNotFound, UnsupportedArchitecture for a slow one.
+    """
+    tokenizer = load_tokenizer(folder, family)
+    ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return LoadedTokenizer(
+        backend=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        truncation_side=str(tokenizer.truncation_side),
+        model_limit=stated_limit(tokenizer.model_max_length),
+        pad_id=int(tokenizer.pad_token_id or 0),
+        fallback_id=next((int(token_id) for token_id in ends if token_id is not None), 0),
+    )
+
+
+def stated_limit(model_max_length: float) -> int:
+    """The longest text in tokens; 0 for the huge number that stands for none."""
+    return int(model_max_length) if model_max_length < 1_000_000 else 0
 
 
 def load_tokenizer(folder: Path, family: str = "") -> Any:
@@ -88,6 +121,8 @@ def load_tokenizer(folder: Path, family: str = "") -> Any:
 
     Raises: ModelNotFound, UnsupportedArchitecture for a slow one.
     """
+    from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
+
     if not any((folder / name).is_file() for name in VOCABULARY_FILES):
         # transformers would create one without any words.
         raise ModelNotFound(

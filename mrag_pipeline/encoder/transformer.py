@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
+from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
 from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
@@ -29,9 +29,9 @@ from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.path_choice import choose_path
 from mrag_pipeline.encoder.readout import Readout
-from mrag_pipeline.encoder.sentence_folder import sentence_head, sentence_settings
+from mrag_pipeline.encoder.sentence_folder import sentence_settings
+from mrag_pipeline.encoder.sentence_head import sentence_head
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
-from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.settings.encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,10 @@ def load_encoder(
     if spec.standard_pooling == "auto":
         head = sentence_head(folder, int(model.config.hidden_size))
     poolings = resolved_poolings(spec, family, settings)
-    card = card_of(spec, folder, model.config, family, capture, tokenizer, settings, head, poolings)
+    width = 0 if head is None else head.width
+    card = card_of(
+        spec, folder, model.config, family, capture, tokenizer, settings, width, poolings
+    )
     head_on_device = None if head is None else head.to(torch_device)
     readout = Readout(model, capture, family, *poolings, head_on_device)
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
@@ -185,7 +188,9 @@ class TransformerEncoder:
                 for batch in self._path.batches(counts, self._batch_tokens):
                     for indices, batch_vectors in self._run(batch, rows, standard):
                         copies.take([start + index for index in indices], *batch_vectors)
-        return Embeddings(_checked_heads(heads), _unit(vectors) if standard else vectors, lengths)
+        return Embeddings(
+            checked_heads(heads), unit_vectors(vectors) if standard else vectors, lengths
+        )
 
     def _tokenized(self, texts: Sequence[str], prefix: str) -> Iterator[tuple[int, Ids]]:
         """(start, ids) of each window of texts; the next is tokenized while one runs."""
@@ -234,28 +239,3 @@ class TransformerEncoder:
 def _is_out_of_memory(error: BaseException) -> bool:
     # torch has its own error type for accelerators only.
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def _checked_heads(heads: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(heads, axis=2)
-    is_bad = ~np.isfinite(norms) | (norms == 0.0)
-    if is_bad.any():
-        raise _bad_vectors(int(is_bad.any(axis=1).sum()), len(heads), "head")
-    return heads
-
-
-def _unit(standard: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(standard, axis=1, keepdims=True)
-    is_bad = ~np.isfinite(norms) | (norms == 0.0)
-    if is_bad.any():
-        raise _bad_vectors(int(is_bad.sum()), len(standard), "standard")
-    unit: NDArray[np.float32] = standard / norms
-    return unit
-
-
-def _bad_vectors(count: int, total: int, kind: str) -> BadVectors:
-    return BadVectors(
-        f"{count} of {total} texts have a {kind} vector that is zero, NaN or infinite",
-        "finite vectors that are not zero",
-        "check the weights and encoder.dtype (float16 can overflow: try bfloat16 or float32)",
-    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.worker_plan import is_light_work
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import (
     CorpusReader,
@@ -30,9 +31,10 @@ from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.stages.ingest.plan import Request
 from mrag_pipeline.stages.versions import lost_record
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.wiring.kept_encoder import kept_or
+from mrag_pipeline.wiring.kept_encoder import is_kept, kept_or
 
 if TYPE_CHECKING:
+    from mrag_pipeline.encoder.segmenter import TokenizingEncoder
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.index.milvus.store import MilvusStore
     from mrag_pipeline.llm.chat import ChatModel, ChatStream
@@ -87,7 +89,7 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
         from mrag_pipeline.encoder.transformer import load_encoder
 
         loaded = kept_or(
-            (config.encoder, workers.device, workers.batch_tokens),
+            _encoder_key(config),
             lambda: load_encoder(
                 config.encoder,
                 device=workers.device,
@@ -100,16 +102,38 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     return loaded
 
 
-def import_libraries(config: Config) -> None:
-    """Imports what embedding and the index will need: seconds, in a process that waits anyway."""
-    from mrag_pipeline.encoder.lean_imports import lean_imports
+def encoder_for(config: Config, num_bytes: int = 0, threads: int = 0) -> TokenizingEncoder:
+    """The encoder for so many bytes of text: for a few, one that does not import torch.
 
-    with lean_imports():
-        importlib.import_module("mrag_pipeline.encoder.transformer")
+    That one is for the models that `light_encoder.py` can run, and on a CPU; its vectors are the
+    same. Arguments and errors are those of `encoder`.
+    """
+    if is_light_work(num_bytes) and not is_kept(_encoder_key(config)):
+        from mrag_pipeline.encoder.light_encoder import is_light, load_light_encoder
+
+        spec, device = config.encoder, config.workers.device
+        if is_light(spec, device):
+            return kept_or(("light", spec, device), lambda: load_light_encoder(spec))
+    return encoder(config, threads)
+
+
+def _encoder_key(config: Config) -> tuple[object, ...]:
+    return config.encoder, config.workers.device, config.workers.batch_tokens
+
+
+def import_libraries(config: Config) -> None:
+    """Imports what planning and the index will need: seconds, in a process that waits anyway."""
+    from mrag_pipeline.encoder.light_encoder import is_light
+
+    if not is_light(config.encoder, config.workers.device):
+        from mrag_pipeline.encoder.lean_imports import lean_imports
+
+        with lean_imports():
+            importlib.import_module("mrag_pipeline.encoder.transformer")
     store(config)
 
 
-def segmenter(config: Config, encoder: TransformerEncoder) -> Segmenter:
+def segmenter(config: Config, encoder: TokenizingEncoder) -> Segmenter:
     """Cuts texts by the encoder's tokens."""
     from mrag_pipeline.encoder.segmenter import open_segmenter
 
@@ -193,12 +217,16 @@ def store(config: Config) -> MilvusStore:
     return MilvusStore(config.milvus, config.index)
 
 
-def retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
+def retriever(
+    config: Config, index: QueryIndex, record: VersionRecord, few: bool = False
+) -> Retriever:
     """Searches one version of the index with the config's encoder.
 
+    Args:
+        few: for a person's questions, who waits for the first; not for a data set's.
     Raises: FingerprintMismatch if another encoder built the version.
     """
-    loaded = encoder(config)
+    loaded = encoder_for(config) if few else encoder(config)
     return Retriever(
         loaded, segmenter(config, loaded), index, record, config.retrieve, reranking(config)
     )

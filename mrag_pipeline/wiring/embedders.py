@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import FingerprintMismatch
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
+
+if TYPE_CHECKING:
+    from mrag_pipeline.encoder.segmenter import TokenizingEncoder
 
 
 def shard_embedder(config: Config, version: str, fingerprint: str) -> ShardEmbedder:
     """The shard embedder of a worker, with everything it needs, built in the worker's process."""
-    loaded = wiring.encoder(config, threads=config.workers.threads)
     kept = wiring.staging(config, version)
     manifest = kept.manifest()
+    loaded = _encoder(config, manifest)
     return ShardEmbedder(
         reader=wiring.reader(config, None if manifest is None else manifest.reading()),
         encoder=loaded,
@@ -28,9 +34,9 @@ def delta_embedder(number: int, config: Config, version: str, fingerprint: str) 
 
     Raises: FingerprintMismatch if another model built the version.
     """
-    loaded = wiring.encoder(config, threads=config.workers.threads)
     kept = wiring.delta(config, version, number)
     manifest = kept.manifest()
+    loaded = _encoder(config, manifest)
     if manifest is None or manifest.encoder.identity() != loaded.card.identity():
         raise FingerprintMismatch(
             f"the model at {config.encoder.model} is not the one that built {version}",
@@ -45,3 +51,11 @@ def delta_embedder(number: int, config: Config, version: str, fingerprint: str) 
         chunking=manifest.chunking,
         fingerprint=fingerprint,
     )
+
+
+def _encoder(config: Config, manifest: Manifest | None) -> TokenizingEncoder:
+    """The encoder for all shards of the plan, so that each is embedded in the same way."""
+    if manifest is None:
+        return wiring.encoder(config, threads=config.workers.threads)
+    num_bytes = sum(shard.num_bytes for shard in manifest.shards)
+    return wiring.encoder_for(config, num_bytes, threads=config.workers.threads)

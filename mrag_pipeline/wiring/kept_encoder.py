@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
-    from mrag_pipeline.encoder.transformer import TransformerEncoder
+    from mrag_pipeline.encoder.segmenter import TokenizingEncoder
+
+    E = TypeVar("E", bound=TokenizingEncoder)
 
 Key = tuple[object, ...]
 
-_kept: ContextVar[dict[Key, TransformerEncoder] | None] = ContextVar("encoder", default=None)
+_kept: ContextVar[dict[Key, TokenizingEncoder] | None] = ContextVar("encoder", default=None)
 
 
 @contextmanager
@@ -31,7 +33,12 @@ def forget_encoder() -> None:
         kept.clear()
 
 
-def kept_or(key: Key, load: Callable[[], TransformerEncoder]) -> TransformerEncoder:
+def is_kept(key: Key) -> bool:
+    """Whether the encoder of this key is there already."""
+    return key in (_kept.get() or {})
+
+
+def kept_or(key: Key, load: Callable[[], E]) -> E:
     """The encoder that is kept under the key, or the loaded one.
 
     Args:
@@ -43,4 +50,4 @@ def kept_or(key: Key, load: Callable[[], TransformerEncoder]) -> TransformerEnco
     if key not in kept:
         kept.clear()  # before the next one is loaded: one of them may be all that fits
         kept[key] = load()
-    return kept[key]
+    return cast("E", kept[key])

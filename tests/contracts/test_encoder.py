@@ -38,15 +38,24 @@ def fake(spec: EncoderSpec) -> Encoder:
     return FakeEncoder(spec)
 
 
+def light(spec: EncoderSpec) -> Encoder:
+    from mrag_pipeline.encoder.light_encoder import load_light_encoder
+
+    return load_light_encoder(spec)
+
+
 def minilm(spec: EncoderSpec) -> Encoder:
     from mrag_pipeline.encoder.transformer import load_encoder
 
     return load_encoder(spec, device="cpu")
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("minilm", marks=needs_minilm)])
+REAL = [pytest.param(name, marks=needs_minilm) for name in ("minilm", "light")]
+
+
+@pytest.fixture(scope="module", params=["fake", *REAL])
 def load(request: pytest.FixtureRequest) -> Callable[[EncoderSpec], Encoder]:
-    return {"fake": fake, "minilm": minilm}[request.param]
+    return {"fake": fake, "minilm": minilm, "light": light}[request.param]
 
 
 @pytest.fixture(scope="module")

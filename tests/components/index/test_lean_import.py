@@ -1,0 +1,27 @@
+"""pymilvus without pandas and scipy, until the process itself imports them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+import mrag_pipeline.index.milvus
+from pymilvus.client.utils import SciPyHelper
+from pymilvus.orm.schema import is_list_like, is_valid_insert_data
+print(SciPyHelper.is_scipy_sparse([1]), is_valid_insert_data(3))
+print(sorted({"pandas", "scipy"} & set(sys.modules)))
+import pandas
+from scipy.sparse import csr_matrix
+print(is_valid_insert_data(pandas.DataFrame({"a": [1]})), is_list_like([1]), is_list_like(1))
+print(SciPyHelper.is_scipy_sparse(csr_matrix([[1, 0]])))
+"""
+
+
+def test_pymilvus_imports_neither_and_knows_their_objects_later() -> None:
+    """In a process of its own, since this one may have imported them."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines() == ["False False", "[]", "True True False", "True"]
