@@ -93,4 +93,4 @@ def _spare_scipy() -> None:
         if "scipy.sparse" in sys.modules:
             looks_for_scipy()
 
-    SciPyHelper._init = look  # type: ignore[method-assign,assignment]
+    SciPyHelper._init = look

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrag_pipeline.domain.heads import Role
 from mrag_pipeline.encoder import light_encoder
 from mrag_pipeline.encoder.bert_arrays import gelu
 from mrag_pipeline.encoder.light_encoder import is_light, load_light_encoder
@@ -50,7 +51,8 @@ def assert_same(spec: EncoderSpec) -> None:
     """The cards are equal, and all vectors to the rounding of float32."""
     ours, theirs = load_light_encoder(spec), load_encoder(spec, device="cpu")
     assert ours.card == theirs.card
-    for texts, role in ((TEXTS, "document"), (TEXTS[:1], "query"), ([], "query")):
+    cases: list[tuple[list[str], Role]] = [(TEXTS, "document"), (TEXTS[:1], "query"), ([], "query")]
+    for texts, role in cases:
         mine, wanted = ours.encode(texts, role), theirs.encode(texts, role)
         np.testing.assert_allclose(mine.standard, wanted.standard, atol=2e-6)
         largest = np.abs(wanted.heads).max(initial=1.0)
