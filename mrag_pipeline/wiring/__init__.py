@@ -212,6 +212,9 @@ def index_is_shared(config: Config) -> bool:
 
 def store(config: Config) -> MilvusStore:
     """The store that holds the index, not opened: the only line that names one."""
+    from mrag_pipeline.index.milvus.lean_import import import_pymilvus
+
+    import_pymilvus()
     from mrag_pipeline.index.milvus.store import MilvusStore
 
     return MilvusStore(config.milvus, config.index)

@@ -7,7 +7,9 @@ import sys
 
 SCRIPT = """
 import sys
-import mrag_pipeline.index.milvus
+from mrag_pipeline.index.milvus.lean_import import import_pymilvus
+import_pymilvus()
+import mrag_pipeline.index.milvus.store
 from pymilvus.client.utils import SciPyHelper
 from pymilvus.orm.schema import is_list_like, is_valid_insert_data
 print(SciPyHelper.is_scipy_sparse([1]), is_valid_insert_data(3))
