@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants, hf_file_system
+from huggingface_hub import constants
 
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.domain.documents import DeadLetter, Document
@@ -20,8 +20,7 @@ from mrag_pipeline.errors import ConfigError, CorpusError, CorpusNotFound, Finge
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.shards import open_staging
-from tests.support.hub_server import Hub
-from tests.support.loopback_server import LoopbackServer
+from tests.support.hub_server import Hub, served_hub
 
 URI = "hf://datasets/people/notes"
 
@@ -50,12 +49,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         "script.py": b"raise SystemExit",
     }
     made = Hub("people/notes", [first, {**first, "data/a.jsonl": lines(1, 2, 4)}])
-    with LoopbackServer(made.handler) as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    with served_hub(made, monkeypatch):
         yield made
-    hf_file_system.HfFileSystem.clear_instance_cache()
 
 
 def read(uri: str, **spec: object) -> list[Document | DeadLetter]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.loopback_server import Quiet
+import pytest
+from huggingface_hub import constants, hf_file_system
+
+from tests.support.loopback_server import LoopbackServer, Quiet
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -42,6 +47,17 @@ class Hub:
         newest = self.commit(len(self.commits) - 1)
         commit = newest if revision == "main" else revision
         return (commit, names[commit]) if commit in names else None
+
+
+@contextmanager
+def served_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The hub answers; this process's client is pointed at it as HF_ENDPOINT does."""
+    with LoopbackServer(hub.handler) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield
+    hf_file_system.HfFileSystem.clear_instance_cache()
 
 
 class _Handler(Quiet, BaseHTTPRequestHandler):
