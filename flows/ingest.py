@@ -24,10 +24,11 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.runtime.pools import open_pool, phase_pools
+from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.ingest.gate import gate as gate_stage
+from mrag_pipeline.stages.ingest.load import in_threads
 from mrag_pipeline.stages.ingest.load import load as load_stage
 from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
@@ -41,7 +42,7 @@ from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 from mrag_pipeline.wiring.labelled import labelled_queries
-from mrag_pipeline.wiring.phase_work import reconciler, verifier
+from mrag_pipeline.wiring.phase_work import loader, reconciler, verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,19 @@ def embed(config: Config, version: str) -> tuple[EmbedTotals, StagedCounts]:
 def load(config: Config, version: str, num_chunks: int) -> int:
     """Loads every collection and returns how many had to be built."""
     with closing(wiring.index(config)) as index:
-        staging = wiring.staging(config, version)
         return load_stage(
-            _manifest(config, version), staging, index, num_chunks, flow_progress(config.index)
+            _manifest(config, version),
+            wiring.staging(config, version),
+            index,
+            num_chunks,
+            flow_progress(config.index),
+            phase_pools(
+                config,
+                partial(loader, version),
+                index.capabilities().is_shared,
+                here=in_threads(index),
+                may_double=False,
+            ),
         )
 
 
@@ -196,6 +207,7 @@ def ingest(
     Raises: GateClosed if the new version is worse; it is complete and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    check_installed(config)
     clock = PhaseTimes()
     with at_work.run_lock(config, wait_s), keep_encoder():
         version = clock.time("plan", lambda: plan(config))

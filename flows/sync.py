@@ -23,7 +23,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
-from mrag_pipeline.runtime.pools import open_pool
+from mrag_pipeline.runtime.pools import check_installed, open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.sync import apply as sync_stage
@@ -177,6 +177,7 @@ def sync(
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    check_installed(config)
     clock = PhaseTimes()
     with at_work.run_lock(config, wait_s), keep_encoder():
         record, finished = clock.time("finish", lambda: finish(config))

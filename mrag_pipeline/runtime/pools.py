@@ -27,17 +27,20 @@ def open_pool(
     Raises: WorkerLost (no cluster), ConfigError (no GPU), NotInstalled.
     """
     spec = config.workers
+    check_installed(config)
     is_wanted = is_worth_a_cluster(spec, sum(shard.num_bytes for shard in manifest.shards))
-    if is_wanted and not extras.has("ray"):
-        if spec.pool == "ray" or spec.address:
-            raise extras.not_installed("ray", "workers.address or workers.pool = 'ray'")
-        is_wanted = False
-    if not is_wanted:
+    if not is_wanted or not extras.has("ray"):
         return serial_pool(_on_all_cores(config), manifest, open_embedder)
     from mrag_pipeline.runtime.ray_pool import RayPool
 
     forget_encoder()
     return RayPool(config, embed_work(manifest, open_embedder))
+
+
+def check_installed(config: Config) -> None:
+    """Before anything is read or loaded. Raises: NotInstalled if Ray is named and missing."""
+    if (config.workers.pool == "ray" or config.workers.address) and not extras.has("ray"):
+        raise extras.not_installed("ray", "workers.address or workers.pool = 'ray'")
 
 
 def serial_pool(
@@ -49,7 +52,12 @@ def serial_pool(
 
 
 def phase_pools(
-    config: Config, open_work: Callable[[Config], Work], is_shared: bool = True
+    config: Config,
+    open_work: Callable[[Config], Work],
+    is_shared: bool = True,
+    *,
+    here: OpenPool = in_this_process,
+    may_double: bool = True,
 ) -> OpenPool:
     """Opens the pool of a phase that embeds nothing: workers without a GPU, or this process.
 
@@ -59,17 +67,19 @@ def phase_pools(
     Args:
         open_work: opens in a worker what the phase does in this process.
         is_shared: whether other processes may open what the phase reads.
+        here: the pool of this process.
+        may_double: whether two workers may do an item at once, as it only reads.
     """
 
     def opened(work: Work, num_bytes: int) -> WorkerPool[Any, Any]:
         is_wanted = is_shared and is_phase_worth_a_cluster(config.workers, num_bytes)
         if not is_wanted or not extras.has("ray"):
-            return in_this_process(work)
+            return here(work, num_bytes)
         from mrag_pipeline.runtime.ray_pool import RayPool
 
         without_gpu = replace(config.workers, device="cpu")
         on_cpu = config.model_copy(update={"workers": without_gpu})
-        return RayPool(on_cpu, open_work, unit="item", repeats_errors=False)
+        return RayPool(on_cpu, open_work, unit="item", repeats_errors=False, may_double=may_double)
 
     return opened
 

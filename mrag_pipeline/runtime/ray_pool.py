@@ -3,8 +3,8 @@
 An actor opens what its work needs once: a model, an index. It gets items only once it is up, so
 actors that the cluster has no room for cost nothing. When an actor dies, the item it was doing is
 tried again on a new one; the items of an actor that is far behind are also given to an idle actor.
-Doing an item twice is harmless: an embedded shard is found by its receipt, other items only read,
-and the first answer counts.
+That is harmless: an embedded shard is found by its receipt, checks only read, and the first answer
+counts. It is not done where items write to the index: a collection is loaded by one actor.
 """
 
 from __future__ import annotations
@@ -43,17 +43,20 @@ class RayPool:
         *,
         unit: str = "shard",
         repeats_errors: bool = True,
+        may_double: bool = True,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
 
         Args:
             unit: what an item is called, for people.
             repeats_errors: whether an item is tried again after a transient error too.
+            may_double: whether a late item is also given to an idle actor.
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
         self._spec = config.workers
         self._unit = unit
         self._repeats_errors = repeats_errors
+        self._may_double = may_double
         self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, open_work)
@@ -72,7 +75,9 @@ class RayPool:
         its error is transient.
         Raises: WorkerLost, the item's own last error, or at once its permanent error.
         """
-        run = _Run(self._group, items, self._spec, self._unit, self._repeats_errors)
+        run = _Run(
+            self._group, items, self._spec, self._unit, self._repeats_errors, self._may_double
+        )
         with answering():
             yield from run.answers()
 
@@ -97,12 +102,14 @@ class _Run:
         spec: WorkersSpec,
         unit: str,
         repeats_errors: bool,
+        may_double: bool,
     ) -> None:
         todo = list(items)
         self._group = group
         self._spec = spec
         self._unit = unit
         self._repeats_errors = repeats_errors
+        self._may_double = may_double
         self._queue = ItemQueue(todo)
         self._missing = {item.index for item in todo}  # without an answer
         self._failed: Counter[int] = Counter()
@@ -197,7 +204,7 @@ class _Run:
     def _give_again(self) -> None:
         """When no item waits: also assigns the items of late workers to idle ones."""
         idle = [worker for worker in self._group.workers if worker.is_idle]
-        if not idle or len(self._queue):
+        if not self._may_double or not idle or len(self._queue):
             return
         for item in self._late()[: len(idle)]:
             log.warning("%s_late number=%d given to a second worker", self._unit, item.index)

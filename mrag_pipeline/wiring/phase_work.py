@@ -8,6 +8,8 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Staging
+from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
 from mrag_pipeline.stages.versions.row_items import RowChecker
@@ -23,6 +25,14 @@ def verifier(version: str, config: Config) -> Verifier:
         config.ingest,
         threads=config.workers.threads,
     )
+
+
+def loader(version: str, config: Config) -> Loader:
+    """Builds a version's collections; bind the version with functools.partial."""
+    staging = wiring.staging(config, version)
+    manifest = _manifest(staging)
+    collections = collections_of(config.index, version, manifest.encoder, manifest.lexical)
+    return Loader(manifest, staging, wiring.index(config), collections)
 
 
 def reconciler(version: str, config: Config) -> Reconciler:

@@ -23,7 +23,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 Rows = list[dict[str, Any]]
 
 _IDS_PER_QUERY = 512  # at 64 KB of text at most, an answer has 32 MB
-_BLOCK_ROWS = 4_000  # ids or marks in one answer; a server returns at most 16,384 rows
+_BLOCK_ROWS = 16_000  # ids or marks in one answer; a server returns at most 16,384 rows
 _ID_END = 2**63  # chunk ids are below it and evenly spread
 _MIN_TIMEOUT_S = 0.001
 

@@ -1,16 +1,16 @@
 """Loads staged shards into collections: each whole or not at all, the chunks collection last.
 
-Heads are loaded several at once where the index says so; most of a server's time is one
-collection's index or load into memory, which it does for several as fast as for one.
+Heads are loaded several at once, by threads where the index says so, or by workers; most of a
+server's time is one collection's index or load into memory, which it does for several as fast as
+for one. What builds a collection is `load_items.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from threading import Event, Lock
-from typing import TYPE_CHECKING
+from contextlib import closing
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
@@ -20,8 +20,18 @@ from mrag_pipeline.domain.version import (
     lexical_collection,
 )
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, Progress, Staging, VersionBuilds, Versions
+from mrag_pipeline.ports import (
+    ChunkRow,
+    CollectionSpec,
+    OpenPool,
+    Progress,
+    Staging,
+    VersionBuilds,
+    Versions,
+)
 from mrag_pipeline.settings.lexical import LexicalSpec
+from mrag_pipeline.stages.ingest.load_items import Loader, load_items
+from mrag_pipeline.stages.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,11 +55,19 @@ def collections_of(
 
 
 def load(
-    manifest: Manifest, staging: Staging, index: VersionBuilds, num_chunks: int, progress: Progress
+    manifest: Manifest,
+    staging: Staging,
+    index: VersionBuilds,
+    num_chunks: int,
+    progress: Progress,
+    open_pool: OpenPool | None = None,
 ) -> int:
     """Every collection of the version holds its `num_chunks` rows, indexed and loaded.
 
     A collection that is there and complete is skipped; any other is dropped and built anew.
+
+    Args:
+        open_pool: where collections are built; None: in threads of this process.
     Returns: how many collections were built.
     Raises: VerifyFailed if a count is not what the receipts say; PlanRefused if the version is
         live and was synced since; IndexBusy, IndexUnavailable.
@@ -57,8 +75,7 @@ def load(
     collections = collections_of(
         manifest.index, manifest.version, manifest.encoder, manifest.lexical
     )
-    synced = _was_synced(manifest, index)
-    is_live = index.live() == manifest.version
+    *heads, chunks = load_items(collections, num_chunks, _was_synced(manifest, index))
     progress.phase("load", num_chunks * len(collections), "rows")
     reporting = Lock()
 
@@ -66,42 +83,33 @@ def load(
         with reporting:
             progress.advance(rows)
 
-    def load_one(number: int, stopped: Event) -> bool:
-        collection = collections[number]
-        if not synced and index.is_complete(collection, num_chunks):
-            advance(num_chunks)
-            return False
-
-        def on_rows(rows: int) -> None:
-            if stopped.is_set():
-                raise _Stopped
-            advance(rows)
-
-        tables = _tables(manifest, staging, number)
-        if is_live and index.damage(collection.name) is not None:
-            num_rows = index.rebuild(collection, tables)  # no reader can use it
-            on_rows(num_rows)
-        else:
-            num_rows = index.load(collection, tables, on_rows)
-        if num_rows != num_chunks:
-            raise VerifyFailed(
-                f"{collection.name} holds {num_rows} rows after loading",
-                f"{num_chunks}, as the shards' receipts say",
-                "run the same command again: the collection is dropped and loaded anew",
-            )
-        log.info("collection_loaded name=%s rows=%d", collection.name, num_rows)
-        return True
-
-    *heads, chunks = range(len(collections))
-    was_built = _run_together(load_one, heads, index.capabilities().loads_at_once)
-    # The chunks last: a version's rows are counted by them.
-    was_built += [load_one(chunks, Event())]
+    loader = Loader(manifest, staging, index, collections, advance)
+    num_bytes = sum(item.num_bytes for item in (*heads, chunks))
+    was_built: list[bool] = []
+    with closing((open_pool or in_threads(index))(loader, num_bytes)) as pool:
+        # The chunks last: a version's rows are counted by them.
+        for items in (heads, [chunks]):
+            for loaded in pool.run(items):
+                advance(num_chunks - loader.reported[loaded.collection])  # none, if built here
+                was_built.append(loaded.was_built)
+                name = collections[loaded.collection].name
+                log.info("collection_loaded name=%s built=%s", name, loaded.was_built)
     if not all(was_built):
         progress.note(
             f"{was_built.count(False)} of {len(was_built)} collections were loaded already"
         )
     progress.finish()
     return was_built.count(True)
+
+
+def in_threads(index: VersionBuilds) -> OpenPool:
+    """Opens the pool of this process's threads: as many as the index takes loads at once."""
+    at_once = index.capabilities().loads_at_once
+
+    def opened(work: Any, _num_bytes: int) -> ThreadPool:
+        return ThreadPool(work, at_once)
+
+    return opened
 
 
 def staged_rows(chunks: pa.Table) -> list[ChunkRow]:
@@ -119,44 +127,6 @@ def staged_rows(chunks: pa.Table) -> list[ChunkRow]:
         )
         for row in chunks.drop_columns(["vector", "metadata"]).to_pylist()
     ]
-
-
-class _Stopped(Exception):
-    """Another load has failed: this one stops."""
-
-
-def _run_together(
-    run: Callable[[int, Event], bool], numbers: Iterable[int], num_threads: int
-) -> list[bool]:
-    """The results of `run` for each number, in order, `num_threads` at a time.
-
-    The first error stops all: what has not begun never does, the event tells what runs to stop,
-    and nothing runs any more when the error is raised.
-    """
-    stopped = Event()
-    if num_threads < 2:
-        return [run(number, stopped) for number in numbers]
-
-    def watched(number: int) -> bool:
-        if stopped.is_set():
-            raise _Stopped
-        try:
-            return run(number, stopped)
-        except BaseException:
-            stopped.set()
-            raise
-
-    with ThreadPoolExecutor(num_threads, "load") as threads:
-        try:
-            futures = [threads.submit(watched, number) for number in numbers]
-            wait(futures, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            stopped.set()
-            raise
-    errors = [error for future in futures if (error := future.exception())]
-    for error in sorted(errors, key=lambda error: isinstance(error, _Stopped)):
-        raise error  # the first that is not `_Stopped`
-    return [future.result() for future in futures]
 
 
 def _was_synced(manifest: Manifest, index: Versions) -> bool:
@@ -177,12 +147,3 @@ def _was_synced(manifest: Manifest, index: Versions) -> bool:
             "`mrag repair` mends what is damaged",
         )
     return True
-
-
-def _tables(manifest: Manifest, staging: Staging, number: int) -> Iterator[pa.Table]:
-    heads = manifest.encoder.heads
-    for shard in manifest.shards:
-        if number < len(heads):
-            yield staging.head(shard.index, heads[number])
-        else:
-            yield staging.chunks(shard.index)

@@ -24,6 +24,7 @@ from mrag_pipeline.ports import (
     ChangesReader,
     CorpusReader,
     DeltaStaging,
+    Mark,
     Progress,
     Rows,
     Unchanged,
@@ -33,6 +34,8 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.stages.sync.delta import Scan, fingerprints_of, settle
+
+_FEW = 100  # outdated documents are few where the version has so many times as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,7 @@ def compare(
     _check_pushes(record, difference, scope)
     if difference.is_empty:
         return SyncComparison(difference, None, tuple(scan.dead), scan.remarks, reading)
-    outdated = removed | scan.changed
-    marks = [
-        mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
-    ]
+    marks = _marks_of(index, collection, removed | scan.changed, len(known))
     # What was pushed before is in the corpus now, or is undone: but a part of it proves nothing.
     pushes = record.pushes if scope.only is not None else 0
     manifest = settle(record.with_reading(reading), scan.slices, marks, staging, pushes)
@@ -176,6 +176,15 @@ def _known(index: Rows, collection: str) -> dict[str, str]:
     for block in index.marks(collection):
         fingerprints_of(block, known)
     return known
+
+
+def _marks_of(index: Rows, collection: str, outdated: set[str], num_known: int) -> list[Mark]:
+    """The rows of these documents: of few by their ids, of many by a pass over all rows."""
+    if len(outdated) <= num_known // _FEW:
+        return index.marks_of(collection, sorted(outdated))
+    return [
+        mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
+    ]
 
 
 def read_all(reader: CorpusReader) -> Iterator[Document | DeadLetter]:

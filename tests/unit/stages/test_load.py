@@ -23,6 +23,7 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import verify
 from tests.support.builds import Build, RecordingProgress, a_document
@@ -294,6 +295,13 @@ class ParallelIndex(ScriptedIndex):
         self.stopped = threading.Event()
         self._lock = threading.Lock()
 
+    def told_to_stop(self, stop: Callable[[Loader], None]) -> Callable[[Loader], None]:
+        def told(loader: Loader) -> None:
+            stop(loader)
+            self.stopped.set()
+
+        return told
+
     def capabilities(self) -> IndexCapabilities:
         return dataclasses.replace(super().capabilities(), loads_at_once=self.at_once)
 
@@ -347,7 +355,7 @@ def test_one_failed_load_ends_the_others(
     """Its error is raised once no load runs any more; the chunks are never begun."""
     index = ParallelIndex()
     index.first_fails = True
-    monkeypatch.setattr("mrag_pipeline.stages.ingest.load.Event", lambda: index.stopped)
+    monkeypatch.setattr(Loader, "stop", index.told_to_stop(Loader.stop))
     with pytest.raises(IndexUnavailable, match="went away"):
         run_load(build, index)
     assert index.running == set()
@@ -361,7 +369,7 @@ def test_a_load_that_has_not_begun_when_another_fails_never_begins(
     """Two at once of three heads: the third is not touched."""
     index = ParallelIndex(at_once=2)
     index.first_fails = True
-    monkeypatch.setattr("mrag_pipeline.stages.ingest.load.Event", lambda: index.stopped)
+    monkeypatch.setattr(Loader, "stop", index.told_to_stop(Loader.stop))
     with pytest.raises(IndexUnavailable, match="went away"):
         run_load(build, index)
     assert sorted(index.begun) == names(build)[:2]
