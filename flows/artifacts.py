@@ -1,30 +1,22 @@
 """What a run shows in the Prefect UI: progress bars, a table of phases, recall, a summary.
 
-Where Prefect is not installed, nothing is shown here.
+They go where the run is reported to: to Prefect's server, or into the run's record. Where Prefect
+is not installed, nothing is shown here.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.flows.engine import HAS_PREFECT
+from mrag_pipeline.flows import engine, run_record
 from mrag_pipeline.flows.progress import current
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
-
-if HAS_PREFECT:
-    from prefect.artifacts import (
-        create_markdown_artifact,
-        create_progress_artifact,
-        create_table_artifact,
-        update_progress_artifact,
-    )
 
 EVERY_S = 5.0
 
@@ -35,7 +27,7 @@ class ArtifactProgress:
     def __init__(self, inner: Progress, key: str) -> None:
         self._inner = inner
         self._key = key
-        self._artifact: UUID | None = None
+        self._artifact = ""
         self._total = self._done = 0
         self._updated_at = 0.0
 
@@ -43,12 +35,8 @@ class ArtifactProgress:
         """Starts a phase: a new progress bar."""
         self._inner.phase(name, total, unit)
         self._total, self._done, self._updated_at = total, 0, time.monotonic()
-        self._artifact = cast(
-            UUID,
-            create_progress_artifact(
-                progress=0.0, key=f"{self._key}-{name}", description=f"{name}: {total:,} {unit}"
-            ),
-        )
+        about = f"{name}: {total:,} {unit}"
+        self._artifact = _created("progress", f"{self._key}-{name}", 0.0, about)
 
     def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
         """Passes it on; updates the bar every few seconds."""
@@ -57,7 +45,7 @@ class ArtifactProgress:
         if self._artifact and time.monotonic() - self._updated_at >= EVERY_S:
             self._updated_at = time.monotonic()
             share = 100.0 * self._done / max(1, self._total)
-            update_progress_artifact(artifact_id=self._artifact, progress=min(100.0, share))
+            _updated(self._artifact, min(100.0, share))
 
     def note(self, text: str) -> None:
         """Passes it on."""
@@ -67,12 +55,12 @@ class ArtifactProgress:
         """Ends the phase: its bar is full."""
         self._inner.finish()
         if self._artifact:
-            update_progress_artifact(artifact_id=self._artifact, progress=100.0)
+            _updated(self._artifact, 100.0)
 
 
 def flow_progress(index: str) -> Progress:
     """The progress display of a flow's run, in the Prefect UI too."""
-    return ArtifactProgress(current(), key_of(index)) if HAS_PREFECT else current()
+    return ArtifactProgress(current(), key_of(index))
 
 
 def key_of(index: str) -> str:
@@ -148,10 +136,30 @@ def evaluation(index: str, text: str) -> None:
 
 
 def _table(rows: list[dict[str, Any]], key: str, about: str | None = None) -> None:
-    if HAS_PREFECT:
-        create_table_artifact(table=rows, key=key, description=about)
+    _created("table", key, rows, about)
 
 
 def _markdown(text: str, key: str) -> None:
-    if HAS_PREFECT:
-        create_markdown_artifact(text, key=key)
+    _created("markdown", key, text)
+
+
+def _created(kind: str, key: str, value: object, about: str | None = None) -> str:
+    """The id of a new artifact; empty if the run is reported to nobody."""
+    record = run_record.current()
+    if record is not None:
+        return record.artifact(kind, key, value, about)
+    if not engine.are_prefects_own():
+        return ""
+    from mrag_pipeline.flows import by_prefect
+
+    return by_prefect.artifact(kind, key, value, about)
+
+
+def _updated(artifact: str, progress: float) -> None:
+    record = run_record.current()
+    if record is not None:
+        record.update(artifact, progress)
+        return
+    from mrag_pipeline.flows import by_prefect
+
+    by_prefect.update(artifact, progress)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
 
 import prefect
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
@@ -45,3 +52,19 @@ def repeated_task(work: Callable[P, R]) -> Callable[P, R]:
 
 def _unanswered(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     return is_worth_another_try(state.result(raise_on_failure=False))
+
+
+def artifact(kind: str, key: str, value: Any, about: str | None = None) -> str:
+    """Creates an artifact, a table, markdown or progress; returns its id."""
+    if kind == "table":
+        made = create_table_artifact(table=value, key=key, description=about)
+    elif kind == "markdown":
+        made = create_markdown_artifact(value, key=key, description=about)
+    else:
+        made = create_progress_artifact(progress=value, key=key, description=about)
+    return str(cast(UUID, made))
+
+
+def update(artifact_id: str, progress: float) -> None:
+    """Moves a progress bar."""
+    update_progress_artifact(artifact_id=UUID(artifact_id), progress=progress)

@@ -1,31 +1,65 @@
-"""Where the flows of this process report to: a Prefect server, or nobody without Prefect."""
+"""Where the flows of this process report to: a Prefect server, a record of their own, or nobody."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from mrag_pipeline import extras
-from mrag_pipeline.flows.engine import HAS_PREFECT
+from mrag_pipeline.flows import engine
+from mrag_pipeline.flows.run_record import RunRecord
+from mrag_pipeline.quick_imports import quick_imports
 
 SERVER_VARIABLE = "PREFECT_API_URL"
-
-
-def starts_a_server() -> bool:
-    """Whether `reporting` starts a local server, which takes a while."""
-    return HAS_PREFECT and not os.environ.get(SERVER_VARIABLE)
+# Others by which Prefect may be told of a server.
+_VARIABLES = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE")
 
 
 def reporting() -> AbstractContextManager[None]:
-    """Within it, flows report to the configured server, or to one that this call starts.
+    """Within it, flows report to the configured server; without one, to a record of their own.
 
-    Raises: NotInstalled if a server is configured and Prefect is missing; in the context
-        PrefectNotStarted.
+    Call it before a module with flows is imported: what they are is decided then.
+    Raises: NotInstalled if a server is configured and Prefect is missing.
     """
-    if HAS_PREFECT:
-        from mrag_pipeline.flows.prefect_server import reporting_to, start_server
+    if not engine.HAS_PREFECT:
+        if os.environ.get(SERVER_VARIABLE):
+            raise extras.not_installed("prefect", f"reporting to the server of {SERVER_VARIABLE}")
+        return nullcontext()
+    if engine.are_prefects_own() or not _is_recorded():
+        return nullcontext()
+    engine.run_plainly()
+    return RunRecord().kept()
 
-        return reporting_to(start_server())
+
+def _is_recorded() -> bool:
+    """Whether no server is configured, and Prefect may start one of its own.
+
+    Prefect's settings know, but take a second to import; mostly nothing is set anywhere.
+    """
     if os.environ.get(SERVER_VARIABLE):
-        raise extras.not_installed("prefect", f"reporting to the server of {SERVER_VARIABLE}")
-    return nullcontext()
+        return False
+    if "prefect" not in sys.modules and not _may_be_set():
+        return True
+    with quick_imports():
+        from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
+
+    return bool(not PREFECT_API_URL.value() and PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value())
+
+
+def _may_be_set() -> bool:
+    """Whether a variable, or a file that Prefect reads, may name a server."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    files = {home / "profiles.toml": "", Path("prefect.toml"): ""}
+    files |= {Path(".env"): "PREFECT", Path("pyproject.toml"): "tool.prefect"}
+    if any(os.environ.get(name) for name in _VARIABLES):
+        return True
+    return any(file.is_file() and word in _text(file) for file, word in files.items())
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from mrag_pipeline import wiring
 from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.terminal import err
 from mrag_pipeline.flows.progress import LogProgress, show_with
-from mrag_pipeline.flows.reporting import reporting, starts_a_server
+from mrag_pipeline.flows.reporting import reporting
 from mrag_pipeline.library.live_progress import LiveProgress
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.quick_imports import quick_imports
@@ -21,17 +22,15 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
     """The flow's result, its progress shown; what it starts ends with this process.
 
     Args:
-        prepare: imports the flow, and what else it will need, while a local Prefect server
-            starts if none is configured; returns the call.
+        prepare: imports the flow, and what else it will need; returns the call.
     """
     orphans.guard()
     interrupts.heed()
-    if starts_a_server():
-        err.print("starting a local Prefect ...", style="dim")
-    server = reporting()
+    reported = reporting()  # before flows are imported
     with quick_imports():
+        wiring.spare_pandas()
         flow = prepare()
-    with server, _shown_progress(json) as progress:
+    with reported, _shown_progress(json) as progress:
         show_with(progress)
         return flow()
 

@@ -1,4 +1,4 @@
-"""Ends what a killed command would leave running: the local Prefect server, Ray's agents.
+"""Ends what a killed command would leave running, such as Ray's agents.
 
 Every process that a command starts inherits a mark in its environment. A small watcher reads from
 a pipe that the command holds open; if the pipe closes without a message, the command was killed,
@@ -21,7 +21,7 @@ import psutil
 
 MARK = "MRAG_RUN"
 _GRACE_S = 2.0  # Ray's actors and raylet end by themselves
-_TERM_S = 10.0  # Prefect's server closes its database
+_TERM_S = 10.0  # Ray's processes end in order; a run's record is written
 
 
 def guard() -> None:

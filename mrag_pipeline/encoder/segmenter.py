@@ -155,10 +155,11 @@ def open_segmenter(encoder: TokenizingEncoder, chunking: ChunkingSpec) -> TokenS
             "would not be embedded",
             "make chunks shorter, or raise encoder.max_tokens if the model can read longer texts",
         )
-    prefix = encoder.tokenizer.plain_backend().encode(
-        card.spec.document_prefix, add_special_tokens=False
-    )
-    return TokenSegmenter(encoder.tokenizer, chunking, card.max_tokens - special - len(prefix.ids))
+    room = card.max_tokens - special
+    if card.spec.document_prefix:
+        plain = encoder.tokenizer.plain_backend()
+        room -= len(plain.encode(card.spec.document_prefix, add_special_tokens=False).ids)
+    return TokenSegmenter(encoder.tokenizer, chunking, room)
 
 
 def _sentences(text: str) -> Iterator[Span]:

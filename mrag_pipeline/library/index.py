@@ -22,6 +22,7 @@ from mrag_pipeline.settings.corpus import AUTO
 from mrag_pipeline.wire.schemas import IndexState, WordedAnswer
 
 T = TypeVar("T")
+Given = tuple[str | None, dict[str, Any]]  # a flow's first arguments: config file, settings
 
 
 class Index:
@@ -91,9 +92,13 @@ class Index:
             gate: compare with the live version first.
         Returns: the run's figures, as `mrag ingest --json` prints them.
         """
-        from mrag_pipeline.flows import ingest as flows
 
-        return self._run(source, lambda given: partial(flows.ingest, *given, gate))
+        def flow(given: Given) -> Callable[[], dict[str, Any]]:
+            from mrag_pipeline.flows.ingest import ingest
+
+            return partial(ingest, *given, gate)
+
+        return self._run(source, flow)
 
     def sync(
         self, source: object = None, *, allow_deletes: bool = False, full: bool = False
@@ -104,11 +109,13 @@ class Index:
             source: as in `ingest`; all documents that the index is to have.
             full: read also the rows of a database that cannot have changed by its `updated_field`.
         """
-        from mrag_pipeline.flows import sync as flows
 
-        return self._run(
-            source, lambda given: partial(flows.sync, *given, allow_deletes, full=full)
-        )
+        def flow(given: Given) -> Callable[[], dict[str, Any]]:
+            from mrag_pipeline.flows.sync import sync
+
+            return partial(sync, *given, allow_deletes, full=full)
+
+        return self._run(source, flow)
 
     def upsert(self, source: object, *, key: str = "", wait_s: float = 0.0) -> dict[str, Any]:
         """Adds documents to the live version, or replaces those of the same ids: `mrag upsert`.
@@ -145,7 +152,7 @@ class Index:
     def _run(
         self,
         source: object,
-        flow: Callable[[tuple[str | None, dict[str, Any]]], Callable[[], dict[str, Any]]],
+        flow: Callable[[Given], Callable[[], dict[str, Any]]],
     ) -> dict[str, Any]:
         from mrag_pipeline.flows.progress import show_with
         from mrag_pipeline.flows.reporting import reporting
@@ -160,20 +167,25 @@ class Index:
         file = None if self._config_file is None else str(self._config_file.absolute())
 
         def run() -> dict[str, Any]:
-            server = reporting()
+            reported = reporting()  # before flows are imported
             with quick_imports():
+                call = flow((file, settings))
                 wiring.import_libraries(self._config)
-            with server, shown_progress() as progress:
+            with reported, shown_progress() as progress:
                 show_with(progress)
-                return flow((file, settings))()
+                return call()
 
         return in_thread(run)
 
     def _push(self, key: str, wait_s: float, **changes: Any) -> dict[str, Any]:
-        from mrag_pipeline.flows.push import push
-
         changes |= {"key": key, "wait_s": wait_s}
-        return self._run(None, lambda given: partial(push, *given, **changes))
+
+        def flow(given: Given) -> Callable[[], dict[str, Any]]:
+            from mrag_pipeline.flows.push import push
+
+            return partial(push, *given, **changes)
+
+        return self._run(None, flow)
 
     async def _search(self, query: str, options: SearchOptions) -> Found:
         return Found.of(await (await self._client()).search(query, **options))

@@ -133,6 +133,13 @@ def import_libraries(config: Config) -> None:
     store(config)
 
 
+def spare_pandas() -> None:
+    """For a command, which holds nothing of pandas: no library imports it to see so."""
+    from mrag_pipeline.staging.lean_arrow import spare_pandas
+
+    spare_pandas()
+
+
 def segmenter(config: Config, encoder: TokenizingEncoder) -> Segmenter:
     """Cuts texts by the encoder's tokens."""
     from mrag_pipeline.encoder.segmenter import open_segmenter

@@ -1,7 +1,7 @@
 """What every progress display promises; run by the fake and by the real ones.
 
 The bars of a terminal and of a notebook, the log's lines, and the Prefect UI's artifacts, which
-pass everything on to another display: several at once. A dictionary replaces Prefect's server.
+pass everything on to another display: several at once. A dictionary replaces a run's record.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from types import SimpleNamespace
-from uuid import UUID
 
 import pytest
 from rich.console import Console
 
-from mrag_pipeline.flows import artifacts
+from mrag_pipeline.flows import run_record
 from mrag_pipeline.flows.artifacts import ArtifactProgress
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.library import live_progress
@@ -32,26 +31,27 @@ from tests.support.builds import RecordingProgress
 class Artifacts:
     """Prefect's progress artifacts: the key and the values that each has shown."""
 
-    keys: dict[UUID, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     shown: dict[str, list[float]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def create(self, *, progress: float, key: str, description: str) -> UUID:
-        artifact_id = UUID(int=next(self._ids))
-        self.keys[artifact_id] = key
-        self.shown[key] = [progress]
-        return artifact_id
+    def create(self, kind: str, key: str, value: float, about: str | None = None) -> str:
+        assert kind == "progress"
+        artifact = str(next(self._ids))
+        self.keys[artifact] = key
+        self.shown[key] = [value]
+        return artifact
 
-    def update(self, *, artifact_id: UUID, progress: float) -> None:
-        self.shown[self.keys[artifact_id]].append(progress)
+    def update(self, artifact: str, value: float) -> None:
+        self.shown[self.keys[artifact]].append(value)
 
 
 @pytest.fixture
 def prefect(monkeypatch: pytest.MonkeyPatch) -> Artifacts:
     """What the Prefect UI shows."""
     stored = Artifacts()
-    monkeypatch.setattr(artifacts, "create_progress_artifact", stored.create)
-    monkeypatch.setattr(artifacts, "update_progress_artifact", stored.update)
+    recorded = SimpleNamespace(artifact=stored.create, update=stored.update)
+    monkeypatch.setattr(run_record, "current", lambda: recorded)
     return stored
 
 

@@ -35,7 +35,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def undisturbed(
     minilm: EncoderSpec, prefect: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
-    """Ingests twice with real Ray, Milvus Lite and MiniLM; the first run starts its own Prefect."""
+    """Ingests twice with real Ray, Milvus Lite and MiniLM; first without a Prefect server."""
     folder = tmp_path_factory.mktemp("e2e")
     project = write_project(folder / "project")
     first = run("ingest", cwd=project, log=folder / "first")

@@ -94,11 +94,11 @@ def collections_in(project: Path) -> int:
     return len(list(project.glob(".mrag/index.db/collections/stories_v*")))
 
 
-@pytest.mark.parametrize("phase", ["Prefect starts", "plan", "embed", "load"])
+@pytest.mark.parametrize("phase", ["start", "plan", "embed", "load"])
 def test_ctrl_c_in_each_phase(phase: str, undisturbed: Undisturbed, disturbed: Path) -> None:
     """130 within seconds, with how to go on, no traceback, and nothing left running."""
     terminal = Terminal("ingest", cwd=disturbed)
-    terminal.until(shows(terminal, "starting a local Prefect"))
+    terminal.until(lambda: bool(psutil.Process(terminal.pid).children()))
     family = psutil.Process(terminal.pid)
     if phase == "plan":
         terminal.until(shows(terminal, "plan"))
@@ -125,13 +125,13 @@ def test_sigterm_while_embedding(undisturbed: Undisturbed, disturbed: Path) -> N
         assert word not in terminal.shown
 
 
-def test_the_local_prefect_killed_while_embedding(
+def test_what_records_the_run_killed_while_embedding(
     undisturbed: Undisturbed, disturbed: Path
 ) -> None:
     """The run goes on, and ends in the index of an undisturbed one."""
     terminal = Terminal("ingest", cwd=disturbed)
     terminal.until(lambda: receipts(disturbed) >= 1)
-    terminal.helper("mrag_pipeline.flows.local_prefect").kill()
+    terminal.helper("mrag_pipeline.flows.record_process").kill()
     assert terminal.code(TIMEOUT_S) == 0
     assert "Traceback" not in terminal.shown
     assert staged_files(disturbed) == undisturbed.files

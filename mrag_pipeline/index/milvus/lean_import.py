@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from mrag_pipeline.quick_imports import quick_imports
 
 _TYPES = "pandas.api.types"
+# What pandas says of these is known: pymilvus asks it of each field's default.
+_PLAIN = (bool, float, int, str)
+_OF_PLAIN: dict[str, Callable[[object], bool]] = {
+    "is_scalar": lambda _: True,
+    "is_float": lambda value: isinstance(value, float),
+}
 
 
 def import_pymilvus() -> None:
@@ -54,6 +61,8 @@ class _Types(_StandIn):
             raise AttributeError(name)
 
         def call(*values: Any) -> Any:
+            if type(values[0]) in _PLAIN and name in _OF_PLAIN:
+                return _OF_PLAIN[name](values[0])
             return getattr(importlib.import_module(_TYPES), name)(*values)
 
         return call

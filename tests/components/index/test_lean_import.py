@@ -12,6 +12,12 @@ import_pymilvus()
 import mrag_pipeline.index.milvus.store
 from pymilvus.client.utils import SciPyHelper
 from pymilvus.orm.schema import is_list_like, is_valid_insert_data
+from pymilvus import DataType, MilvusClient
+schema = MilvusClient.create_schema()
+schema.add_field("id", DataType.INT64, is_primary=True)
+schema.add_field("text", DataType.VARCHAR, max_length=9, default_value="none")
+schema.add_field("share", DataType.FLOAT, default_value=0.5)
+print(*(field.default_value.WhichOneof("data") for field in schema.fields[1:]))
 print(SciPyHelper.is_scipy_sparse([1]), is_valid_insert_data(3))
 print(sorted({"pandas", "scipy"} & set(sys.modules)))
 import pandas
@@ -26,4 +32,10 @@ def test_pymilvus_imports_neither_and_knows_their_objects_later() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
-    assert ended.stdout.splitlines() == ["False False", "[]", "True True False", "True"]
+    assert ended.stdout.splitlines() == [
+        "string_data float_data",
+        "False False",
+        "[]",
+        "True True False",
+        "True",
+    ]
