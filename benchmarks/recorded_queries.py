@@ -27,12 +27,8 @@ from mrag_pipeline.domain.labelled_queries import LabelledSet
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.success import success
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.voting import (
-    VoteSpec,
-    WeightedRankings,
-    candidate_chunks,
-    choose_documents,
-)
+from mrag_pipeline.domain.vote_spec import VoteSpec
+from mrag_pipeline.domain.voting import WeightedRankings, candidate_chunks, choose_documents
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import AnySearchRequest, CollectionSpec, Encoder, Ranking, SearchRequest
 from mrag_pipeline.query.retriever import Retriever

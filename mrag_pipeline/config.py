@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrag_pipeline.config_tables import absolute, listed_corpora, without_pin, without_sources
 from mrag_pipeline.domain import stored_format
+from mrag_pipeline.domain.index_name import check_index_name
 from mrag_pipeline.domain.prompt_template import check_template
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.domain.version import check_index_name
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.corpus import CorpusSpec

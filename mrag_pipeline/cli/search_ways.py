@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.filters import parse
 from mrag_pipeline.domain.strategies import strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.question import Query
-from mrag_pipeline.query.rerank import is_reranked
-from mrag_pipeline.settings.rerank import RerankSpec
 
 if TYPE_CHECKING:
     from mrag_pipeline.client import Client
@@ -100,7 +97,10 @@ def asks_service(client: Client, wanted: Wanted) -> Ask:
 def asks_here(config: Config, wanted: Wanted) -> Iterator[Ask]:
     """Opens index and model in this process with the first query."""
     from mrag_pipeline import wiring
+    from mrag_pipeline.domain.filters import parse
+    from mrag_pipeline.query.rerank import is_reranked
     from mrag_pipeline.serving.http.wire_format import search_answer
+    from mrag_pipeline.settings.rerank import RerankSpec
     from mrag_pipeline.stages.versions.lookup import live_record
 
     if not is_reranked(wanted.rerank, config.rerank.is_configured):

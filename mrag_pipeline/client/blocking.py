@@ -63,6 +63,7 @@ class Client:
             headers=self._connection.headers(),
             timeout=timeout_s,
             transport=transport,
+            verify=self._connection.verify(),
         )
 
     def __repr__(self) -> str:

@@ -76,6 +76,13 @@ class Connection:
             headers["Authorization"] = f"Bearer {self.key}"
         return headers
 
+    def verify(self) -> bool:
+        """Whether certificates are checked: reading them all takes longer than a local answer.
+
+        Without TLS there is none to check; no redirect is followed to where there is one.
+        """
+        return self.url.startswith("https:")
+
     def seconds(self, timeout_s: float | None) -> float:
         """How long to wait for a response, given the request's own time-out in the service."""
         return self.timeout_s if timeout_s is None else timeout_s + GRACE_S

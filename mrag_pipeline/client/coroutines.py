@@ -53,6 +53,7 @@ class AsyncClient:
             headers=self._connection.headers(),
             timeout=timeout_s,
             transport=transport,
+            verify=self._connection.verify(),
         )
 
     def __repr__(self) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.strategies import Strategy
-from mrag_pipeline.domain.voting import PAPER, VoteSpec, WeightedRankings, choose_documents, fuse
+from mrag_pipeline.domain.vote_spec import PAPER, VoteSpec
+from mrag_pipeline.domain.voting import WeightedRankings, choose_documents, fuse
 
 MIN_DOCUMENTS = 4  # of a window that is reranked: one of fewer could hardly change its order
 

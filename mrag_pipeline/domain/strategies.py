@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mrag_pipeline.domain.voting import PAPER, Gate, VoteSpec
+from mrag_pipeline.domain.vote_spec import PAPER, Gate, VoteSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.stored_format import of_fields, parsed
-from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
@@ -29,21 +28,6 @@ PARTS = "parts"  # the key of a reading that holds those of the corpora it is ma
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
-INDEX_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]{0,63}(_[a-zA-Z0-9]+){0,7}")
-
-
-def check_index_name(name: str) -> str:
-    """The name, if collections can be named after it.
-
-    Raises: ConfigError.
-    """
-    if not INDEX_NAME.fullmatch(name) or len(name) > 100:
-        raise ConfigError(
-            f"index name {name!r}",
-            "letters, digits and single underscores, a letter first, at most 100 characters",
-            "change `index` in the config file",
-        )
-    return name
 
 
 def head_collection(index: str, version: str, head: Head) -> str:

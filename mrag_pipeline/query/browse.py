@@ -11,11 +11,11 @@ from typing import Protocol, TypeVar
 
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, matches
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import STANDARD
 from mrag_pipeline.ports import BrowsedIndex, ChunkRow, SearchRequest, TextSearchRequest
 from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.timing import Deadline
-from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.settings.filtering import FilterSpec
 
 T_co = TypeVar("T_co", covariant=True)

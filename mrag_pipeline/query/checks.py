@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import LEXICAL, STANDARD
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
-from mrag_pipeline.query.question import Query
-from mrag_pipeline.query.voters import LEXICAL, STANDARD
 from mrag_pipeline.settings.retrieve import RetrieveSpec
+
+if TYPE_CHECKING:
+    from mrag_pipeline.domain.heads import Embeddings, EncoderCard
+    from mrag_pipeline.domain.version import VersionRecord
+    from mrag_pipeline.query.question import Query
 
 
 def check_query(query: Query, spec: RetrieveSpec) -> Strategy:

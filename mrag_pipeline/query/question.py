@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mrag_pipeline.domain.aspects import Aspect
-from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.domain.heads import Embeddings
-from mrag_pipeline.domain.windows import Window
+if TYPE_CHECKING:
+    from mrag_pipeline.domain.aspects import Aspect
+    from mrag_pipeline.domain.filters import Filter
+    from mrag_pipeline.domain.heads import Embeddings
+    from mrag_pipeline.domain.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

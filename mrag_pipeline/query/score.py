@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.aspects import Aspect, nearness, whole_aspect
 from mrag_pipeline.domain.verdicts import Levels
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import LEXICAL, STANDARD
 from mrag_pipeline.domain.voting import Hit
 from mrag_pipeline.errors import HeadsMissing
 from mrag_pipeline.ports import (
@@ -29,7 +30,6 @@ from mrag_pipeline.query.answer import AspectFound, FoundDocument
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.passages import window_passages
 from mrag_pipeline.query.vote import Votes
-from mrag_pipeline.query.voters import LEXICAL, STANDARD
 
 _PASSAGES = 8  # of a hit that are scored: those with most votes
 _NEAREST = 5  # of each window, whether they became hits or not: what the version has on an aspect

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.vote_spec import STANDARD
 from mrag_pipeline.domain.voting import (
     Hit,
     WeightedRankings,
@@ -23,7 +24,6 @@ from mrag_pipeline.domain.windows import words_in
 from mrag_pipeline.query.checks import check_missing
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.plan import SearchPlan
-from mrag_pipeline.query.voters import STANDARD
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import LEXICAL, STANDARD
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import AnySearchRequest, SearchRequest, TextSearchRequest
 from mrag_pipeline.query.question import EmbeddedQuery
-
-STANDARD, LEXICAL = "standard", "lexical"  # the names of the voters that are no heads
 
 
 @dataclass(frozen=True, slots=True, eq=False)

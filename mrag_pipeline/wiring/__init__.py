@@ -12,32 +12,32 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.worker_plan import is_light_work
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.ports import (
-    CorpusReader,
-    DeltaStaging,
-    Export,
-    QueryIndex,
-    Reranker,
-    Segmenter,
-    Staging,
-    VectorIndex,
-)
-from mrag_pipeline.query.rerank import Reranking, is_reranked
-from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.settings.rerank import RerankSpec
-from mrag_pipeline.stages.ingest.plan import Request
-from mrag_pipeline.stages.versions import lost_record
-from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.wiring.kept_encoder import is_kept, kept_or
 
 if TYPE_CHECKING:
+    from mrag_pipeline.domain.version import VersionRecord
     from mrag_pipeline.encoder.segmenter import TokenizingEncoder
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.index.milvus.store import MilvusStore
     from mrag_pipeline.llm.chat import ChatModel, ChatStream
+    from mrag_pipeline.ports import (
+        CorpusReader,
+        DeltaStaging,
+        Export,
+        QueryIndex,
+        Reranker,
+        Segmenter,
+        Staging,
+        VectorIndex,
+    )
+    from mrag_pipeline.query.rerank import Reranking
+    from mrag_pipeline.query.retriever import Retriever
+    from mrag_pipeline.stages.ingest.plan import Request
+    from mrag_pipeline.stages.versions import lost_record
+    from mrag_pipeline.stages.versions.staged_version import StagedVersion
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
 
@@ -163,6 +163,8 @@ def delta(config: Config, version: str, number: int) -> DeltaStaging:
 
 def staged_version(config: Config, record: VersionRecord) -> StagedVersion | None:
     """All staging of a version, including its syncs'; None if a part of it is missing."""
+    from mrag_pipeline.stages.versions.staged_version import StagedVersion
+
     base = staging(config, record.version)
     return StagedVersion.open(record, base, lambda number: delta(config, record.version, number))
 
@@ -171,6 +173,8 @@ def found_version(
     config: Config, index: VectorIndex, version: str | None
 ) -> lost_record.FoundVersion:
     """The version that a repair is of, its record made anew from staging if it is lost."""
+    from mrag_pipeline.stages.versions import lost_record
+
     return lost_record.found_version(
         index,
         version,
@@ -236,6 +240,8 @@ def retriever(
         few: for a person's questions, who waits for the first; not for a data set's.
     Raises: FingerprintMismatch if another encoder built the version.
     """
+    from mrag_pipeline.query.retriever import Retriever
+
     loaded = encoder_for(config) if few else encoder(config)
     return Retriever(
         loaded, segmenter(config, loaded), index, record, config.retrieve, reranking(config)
@@ -261,6 +267,8 @@ def reranker(config: Config, threads: int = 0) -> Reranker:
     Raises: NotConfigured if it names none; ConfigError, and for a local model ModelNotFound,
     UnsafeWeights, UnsupportedArchitecture.
     """
+    from mrag_pipeline.query.rerank import is_reranked
+
     spec = config.rerank
     is_reranked(True, spec.is_configured)
     if spec.url:
@@ -277,6 +285,8 @@ def reranker(config: Config, threads: int = 0) -> Reranker:
 
 def reranking(config: Config) -> Reranking | None:
     """What rescores the documents of answers; None if the config names no reranker."""
+    from mrag_pipeline.query.rerank import Reranking
+
     if not config.rerank.is_configured:
         return None
     return Reranking(reranker(config), config.rerank, config.retrieve)
@@ -304,6 +314,8 @@ def chat_stream(config: Config) -> ChatStream:
 
 def request(config: Config) -> Request:
     """The plan stage's request for this config."""
+    from mrag_pipeline.stages.ingest.plan import Request
+
     return Request(
         index=config.index,
         corpus=config.corpus.identity(),

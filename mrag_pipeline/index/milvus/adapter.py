@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrag_pipeline.domain.version import check_index_name
+from mrag_pipeline.domain.index_name import check_index_name
 from mrag_pipeline.index.milvus.collections import MilvusCollections
 from mrag_pipeline.index.milvus.full_text import TextSearches
 from mrag_pipeline.index.milvus.search import CollectionSearches

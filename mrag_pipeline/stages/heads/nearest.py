@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.neighbours import Neighbours
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import LEXICAL, STANDARD
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import (
     AnySearchRequest,
@@ -26,7 +27,7 @@ from mrag_pipeline.ports import (
     TextSearchRequest,
 )
 from mrag_pipeline.ports.index.rows import Rows
-from mrag_pipeline.query.voters import LEXICAL, STANDARD, pieces
+from mrag_pipeline.query.voters import pieces
 
 _ROWS = 64  # of one search: its scores are as many numbers for each row of an embedded store
 _TEXTS = 8  # the same by words: whole passages are long queries, and a search has a time limit

@@ -25,6 +25,7 @@ from mrag_pipeline.domain.lexical import words_of
 from mrag_pipeline.domain.neighbours import alignment, hub, overlap, overlap_matrix
 from mrag_pipeline.domain.shared_words import Words
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import LEXICAL
 from mrag_pipeline.domain.voter_groups import (
     MeasuredGroup,
     MeasuredVoter,
@@ -37,7 +38,6 @@ from mrag_pipeline.domain.voter_groups import (
 )
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import ChunkRow, Progress
-from mrag_pipeline.query.voters import LEXICAL
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.stages.heads.details import details_of
 from mrag_pipeline.stages.heads.drift import drift_from

@@ -9,7 +9,7 @@ import pytest
 
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
 from mrag_pipeline.domain.strategy_choice import choose_strategy
-from mrag_pipeline.domain.voting import Gate, VoteSpec
+from mrag_pipeline.domain.vote_spec import Gate, VoteSpec
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.retrieve import RetrieveSpec, VoteConstants, VoterShares
 

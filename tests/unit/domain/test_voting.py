@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES, strategy
+from mrag_pipeline.domain.vote_spec import PAPER, Gate, VoteSpec
 from mrag_pipeline.domain.voting import (
-    PAPER,
-    Gate,
     Hit,
-    VoteSpec,
     WeightedRankings,
     candidate_chunks,
     choose_documents,

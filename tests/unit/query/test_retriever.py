@@ -15,6 +15,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.lexical import lexical_query, lexical_text
 from mrag_pipeline.domain.strategies import STRATEGIES
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.vote_spec import STANDARD
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch
 from mrag_pipeline.ports import (
     AnySearchRequest,
@@ -26,7 +27,6 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.retriever import Retriever
-from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.lexical import LexicalSpec

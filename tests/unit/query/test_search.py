@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.domain.filters import All, AnyOf, Condition, Filter, Not, matches
 from mrag_pipeline.domain.strategies import STRATEGIES
+from mrag_pipeline.domain.vote_spec import STANDARD
 from mrag_pipeline.errors import ConfigError, FingerprintMismatch, HeadsMissing
 from mrag_pipeline.ports import (
     AnySearchRequest,
@@ -28,7 +29,6 @@ from mrag_pipeline.query.plan import plan_search
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.retriever import Retriever
 from mrag_pipeline.query.vote import collect_votes
-from mrag_pipeline.query.voters import STANDARD
 from mrag_pipeline.staging.tables import chunk_table
 from tests.support.fake_encoder import FakeSegmenter
 from tests.support.query_world import (
