@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import top_k
 from mrag_pipeline.domain.filters import Filter, matches
+from mrag_pipeline.domain.index_name import check_index_name
 from mrag_pipeline.domain.precision import queries
 from mrag_pipeline.domain.version import (
-    check_index_name,
     chunks_collection,
     version_in,
 )

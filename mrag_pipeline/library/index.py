@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
@@ -20,6 +21,8 @@ from mrag_pipeline.library.found import Found
 from mrag_pipeline.quick_imports import quick_imports
 from mrag_pipeline.settings.corpus import AUTO
 from mrag_pipeline.wire.schemas import IndexState, WordedAnswer
+
+import_module("numpy")  # missing in an install of the client: told here, not by the first search
 
 T = TypeVar("T")
 Given = tuple[str | None, dict[str, Any]]  # a flow's first arguments: config file, settings

@@ -10,6 +10,7 @@ import pytest
 
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.domain.importance import ImportanceSums
+from mrag_pipeline.domain.index_name import check_index_name
 from mrag_pipeline.domain.manifest import (
     Manifest,
     Receipt,
@@ -20,7 +21,6 @@ from mrag_pipeline.domain.manifest import (
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.version import (
     VersionRecord,
-    check_index_name,
     chunks_collection,
     head_collection,
     live_alias,
