@@ -14,6 +14,7 @@ from mrag_pipeline.cli import interrupts
 from mrag_pipeline.cli.command_group import CommandGroup
 from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
 from mrag_pipeline.errors import MragError, RayBroken
+from mrag_pipeline.quick_imports import quick_imports
 
 EPILOG = """
 Exit codes: 0 success; 1 unexpected error; 2 config or arguments; 3 corpus; 4 model; 5 index (no
@@ -74,7 +75,8 @@ def main() -> None:
     settle_streams()
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     # One command's imports take a third of all commands'.
-    add_commands(app, (first,) if first in COMMANDS else COMMANDS)
+    with quick_imports():
+        add_commands(app, (first,) if first in COMMANDS else COMMANDS)
     try:
         environment.keep_private()
         app()

@@ -14,6 +14,7 @@ from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.question import Query
+from mrag_pipeline.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     from mrag_pipeline.client import Client
@@ -50,8 +51,9 @@ def find_service(config: Config) -> Client | None:
     url = at_work.running_service(config)
     if not url:
         return None
-    from mrag_pipeline.client import Client, ServiceProblem, ServiceUnreachable
-    from mrag_pipeline.client.problems import AnswerUnreadable
+    with quick_imports():
+        from mrag_pipeline.client import Client, ServiceProblem, ServiceUnreachable
+        from mrag_pipeline.client.problems import AnswerUnreadable
 
     with Client(url, attempts=1, timeout_s=PROBE_S) as asked:
         try:

@@ -1,0 +1,87 @@
+"""What filling an index costs: `python benchmarks/ingest.py [--environments FOLDER]`.
+
+The same short documents are ingested by the scripts of benchmarks/peers/: sentence-transformers
+and pymilvus with one vector, LlamaIndex's ingestion pipeline into Milvus, and mrag with a
+collection for each head. All into a Milvus Lite file of their own, in new processes, in turn.
+
+Each runs by this interpreter, or by those of `compare.py --setup` in FOLDER. Of all processes of a
+pipeline: wall seconds, CPU seconds (which other work on the machine changes least) and the peak of
+memory. Prints the figures and writes figures/ingest.json: {name: {value, low, high, unit}}; what is
+not measured again keeps its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from compare import PEERS, SCRIPTS
+from figure import figure
+from torture import corpus
+from torture.pipeline import Ended, Pipeline
+
+from tests.support.project_folder import a_text
+
+FIGURES = Path(__file__).parent / "figures" / "ingest.json"
+NAMES = {
+    "plain": "script, one vector",
+    "llamaindex": "LlamaIndex, one vector",
+    "mrag": "mrag, all heads",
+}
+
+
+def ingested(command: str, documents: int, folder: Path) -> Ended:
+    """One ingest of so many documents, by a pipeline that has none yet.
+
+    Raises: SystemExit, with what it said, if it fails.
+    """
+    pipeline = Pipeline(command, folder, corpus.model())
+    pipeline.give({f"d{number}.txt": a_text(number).encode() for number in range(documents)})
+    ended = pipeline.ingest()
+    if ended.code:
+        raise SystemExit(
+            f"{command} ended by {ended.code}:\n{(folder / 'log').read_text()[-2000:]}"
+        )
+    return ended
+
+
+def measured(command: str, documents: int, rounds: int) -> list[Ended]:
+    """So many ingests, each in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+        return [ingested(command, documents, Path(folder) / str(n)) for n in range(rounds)]
+
+
+def main() -> None:
+    """Measures, prints and keeps the figures."""
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environments", type=Path, metavar="FOLDER")
+    parser.add_argument("--documents", type=int, nargs="+", default=[100, 6_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
+    options = parser.parse_args()
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for documents in options.documents:
+        for name in options.only:
+            folder = options.environments
+            python = sys.executable if folder is None else folder.resolve() / name / "bin/python"
+            ends = measured(f"{python} {PEERS / SCRIPTS[name]}", documents, options.rounds)
+            title = f"{documents} documents, {NAMES[name]}"
+            figures |= {
+                f"{title}, wall": figure([ended.seconds for ended in ends], "s", 1),
+                f"{title}, CPU": figure([ended.cpu_s for ended in ends], "s", 1),
+                f"{title}, memory": figure([ended.peak_mb for ended in ends], "MB", 0),
+            }
+            for key in (f"{title}, {what}" for what in ("wall", "CPU", "memory")):
+                one = figures[key]
+                print(f"{key:52} {one['value']:8} {one['unit']} [{one['low']}, {one['high']}]")
+            FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
