@@ -10,8 +10,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import aiohttp
 import numpy as np
@@ -38,6 +38,7 @@ class Contender:
     name: str
     url: str
     bodies: tuple[bytes, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)  # with the API key
 
 
 async def ask(session: aiohttp.ClientSession, contender: Contender, number: int) -> Response:
@@ -46,7 +47,9 @@ async def ask(session: aiohttp.ClientSession, contender: Contender, number: int)
     began = time.perf_counter()
     try:
         async with session.post(
-            contender.url, data=body, headers={"Content-Type": "application/json"}
+            contender.url,
+            data=body,
+            headers={"Content-Type": "application/json", **contender.headers},
         ) as answer:
             content = await answer.read()
             return Response(time.perf_counter() - began, answer.status, content)

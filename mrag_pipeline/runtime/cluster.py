@@ -10,14 +10,16 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
 from mrag_pipeline.errors import RayBroken, WorkerLost
+from mrag_pipeline.runtime import session_folder
 
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
@@ -27,6 +29,8 @@ _PARTS = {
     "gcs_server": "the control service (GCS), which knows the actors",
 }
 _parts: dict[psutil.Process, str] = {}  # those of this process's Ray
+_session: Path | None = None  # the folder of this process's Ray
+ENDS_S = 5.0  # that Ray's processes have to end, before their folder is removed
 
 
 def connect_ray(address: str) -> bool:
@@ -137,7 +141,19 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                 ) from None
         else:
             _parts.update(_running_parts())
+            _take_session()
             return
+
+
+def _take_session() -> None:
+    """Marks the new Ray's folder as ours; removes those that earlier ones have left."""
+    global _session
+    node = worker._global_node
+    if node is None:
+        return
+    _session = Path(node.get_session_dir_path())
+    session_folder.mark(_session)
+    session_folder.remove_ended(_session.parent)
 
 
 @contextmanager
@@ -220,9 +236,14 @@ def _is_running(process: psutil.Process) -> bool:
 
 def disconnect_ray() -> None:
     """Disconnects from the cluster; stops a local one."""
+    global _session
+    session, _session = _session, None
     if all(_is_running(process) for process in _parts):
         ray.shutdown()
-    else:
+        if session is not None:
+            psutil.wait_procs(list(_parts), timeout=ENDS_S)
+            session_folder.remove(session)
+    else:  # its logs may say why
         # Ray would wait half a minute for the part that has ended.
         atexit.unregister(ray.shutdown)
         for process in _parts:

@@ -15,6 +15,7 @@ import uvicorn
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.http.leaving import Leaving
 from mrag_pipeline.serving.http.patience import allow_many_connections, limited_protocol
 from mrag_pipeline.serving.local_api import LocalApi
 from mrag_pipeline.serving.security.guard import KeyGuard
@@ -55,7 +56,9 @@ def is_enough(config: Config) -> bool:
 
 @contextmanager
 def running(config: Config) -> Iterator[threading.Thread]:
-    """The service answers within the block; afterwards the requests under way are ended first.
+    """The service answers within the block, and `serve.drain_s` longer, when it says it is leaving.
+
+    Then it takes no more requests, and ends when those under way have been answered.
 
     Yields: the thread that serves, which lives as long as the service.
     Raises: as LocalApi; ConfigError for keys that cannot be read, or a host that requires keys.
@@ -68,9 +71,10 @@ def running(config: Config) -> Iterator[threading.Thread]:
     allow_many_connections()
     api = LocalApi(config, guard, observer, spec.encoder_threads)
     api.warm_up()
+    app = Leaving(api.app)
     server = uvicorn.Server(
         uvicorn.Config(
-            api.app,
+            app,
             host=spec.host,
             port=spec.port,
             http=limited_protocol(),
@@ -89,6 +93,8 @@ def running(config: Config) -> Iterator[threading.Thread]:
         while not server.started and serving.is_alive():
             serving.join(_POLL_S)
         yield serving
+        app.leave()
+        serving.join(spec.drain_s)
     finally:
         server.should_exit = True
         serving.join(spec.timeout_s + STARTS_S)

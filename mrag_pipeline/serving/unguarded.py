@@ -38,6 +38,9 @@ class OpenGuard:
     def protect(self, app: FastAPI) -> None:
         """Adds nothing."""
 
+    def pace(self, app: FastAPI) -> None:
+        """Adds nothing."""
+
 
 class NoObserver:
     """An observer that records nothing."""

@@ -142,9 +142,9 @@ def test_the_ray_service_is_a_serve_config_with_what_serve_yaml_asks_for() -> No
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
     head = (DEPLOY / "serve.yaml").read_text("utf-8").split("\n\n")[0]
-    asked = dict(re.findall(r"^#   (RAY_\w+)=(\w+)", head, re.MULTILINE))
+    asked = dict(re.findall(r"^#   (RAY_\w+)=([\w-]+(?: [\w-]+)?)(?:  |$)", head, re.MULTILINE))
     assert asked.pop("RAY_AUTH_MODE") == ray_cluster(service)["authOptions"]["mode"]
-    assert len(asked) == 5
+    assert len(asked) == 7
     for template in pods(service):
         [container] = template["spec"]["containers"]
         assert config_of(made, template) is not None, "every node reads the config"
@@ -189,5 +189,6 @@ def test_a_pod_that_ends_answers_what_it_has_begun() -> None:
     [container] = template["spec"]["containers"]
     config = config_of(made, template)
     assert config is not None
-    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert template["spec"]["terminationGracePeriodSeconds"] > wait + config.serve.timeout_s
+    wait = config.serve.drain_s
+    assert wait >= 2 * container["readinessProbe"]["periodSeconds"], "two probes see that it leaves"
+    assert template["spec"]["terminationGracePeriodSeconds"] > wait + config.serve.timeout_s + 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,6 +124,34 @@ def test_a_killed_replica_loses_no_request(service: Service, deployment: str) ->
     assert set(load.statuses) == {200}
     [fresh] = service.replicas(deployment)
     assert fresh.pid != replica.pid
+
+
+def test_a_killed_api_replica_loses_no_request(shared: Shared, tmp_path: Path) -> None:
+    """HAProxy sends what it had to the other one: requests only read."""
+    two = (*shared.setting(), "-s", "serve.api_replicas=2", "-s", "serve.timeout_s=300")
+    with (
+        serving(shared.project, tmp_path / "serve", *two) as service,
+        Load(service, num_callers=8) as load,
+    ):
+        load.wait_for(16)
+        replica, _ = service.replicas("QueryApi")
+        replica.kill()
+        load.wait_for(40)
+    assert load.faults == []
+    assert set(load.statuses) == {200}
+
+
+def test_a_service_told_to_stop_answers_what_it_has(shared: Shared, tmp_path: Path) -> None:
+    """Serve's replicas drain: each caller gets an answer, or finds that nobody listens."""
+    with serving(shared.project, tmp_path / "serve", *shared.setting()) as service:
+        with Load(service, num_callers=4) as load:
+            load.wait_for(8)
+            service.process.send_signal(signal.SIGTERM)
+            load.wait_until(lambda: load.statuses[0] > 0)
+        assert service.process.wait(120) == 0
+    assert set(load.statuses) <= {0, 200, 500, 503}
+    cut_off = [fault for fault in load.faults if "ConnectError" not in fault]
+    assert cut_off == []
 
 
 def test_settings_change_under_load(shared: Shared, tmp_path: Path) -> None:

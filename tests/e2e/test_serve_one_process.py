@@ -8,9 +8,11 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -83,6 +85,34 @@ def test_sigterm_leaves_nothing(service: Service, project: Path, tmp_path: Path)
     assert (code, running) == (0, [])
     ended = run("search", QUERY, "--json", cwd=project, log=tmp_path / "after")
     assert ended.code == 0, ended.err
+    assert service.log.with_suffix(".err").read_text() == ""
+
+
+def test_a_service_told_to_stop_leaves_in_order(project: Path, tmp_path: Path) -> None:
+    """It says so, answers for `drain_s` longer, ends what it has begun, and takes nothing more."""
+    batch = {"searches": [{"query": f"{QUERY} {number}" * 40} for number in range(16)]}
+    with serving(
+        project, tmp_path / "serve", "-s", "serve.drain_s=3", backend="process"
+    ) as service:
+        assert service.get("/readyz").status_code == 200
+        with ThreadPoolExecutor(4) as threads:
+            service.process.send_signal(signal.SIGTERM)
+            until = time.monotonic() + 3
+            while (ready := service.get("/readyz")).status_code == 200:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            assert "about to stop" in ready.json()["detail"]
+            assert service.search(k=3)["hits"]
+            # Begun while it leaves, ended after it listens no more.
+            begun = [threads.submit(service.post, "/v1/search/batch", batch) for _ in range(4)]
+            while service.process.poll() is None:
+                try:
+                    service.get("/livez")
+                except httpx.TransportError:
+                    break
+                time.sleep(0.02)
+            assert [one.result().status_code for one in begun] == [200] * 4
+        assert service.process.wait(60) == 0
     assert service.log.with_suffix(".err").read_text() == ""
 
 

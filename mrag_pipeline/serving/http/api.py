@@ -68,7 +68,9 @@ def create_api(
     app.include_router(health_router(backend))
     app.include_router(pages.router())
     app.openapi = openapi.document(app, spec, retrieve)  # type: ignore[method-assign]
-    # The last one is the outermost: the observer sees what the guard refuses.
+    # The last one is the outermost: the observer sees what the guard refuses, and not how long a
+    # refusal is held back.
     guard.protect(app)
     observer.install(app)
+    guard.pace(app)
     return app

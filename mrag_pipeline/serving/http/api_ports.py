@@ -43,6 +43,9 @@ class Guard(Protocol):
     def protect(self, app: FastAPI) -> None:
         """Puts the body limit, the security headers and its other checks around the app."""
 
+    def pace(self, app: FastAPI) -> None:
+        """Puts around all else what holds refusals back."""
+
 
 class Observer(Protocol):
     """Watches requests."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from mrag_pipeline.errors import MragError
+from mrag_pipeline.serving.parts.batch_time import BatchTime
 from mrag_pipeline.serving.parts.fair_queue import FairQueue
 from mrag_pipeline.settings.serve import ServeSpec
 
@@ -47,6 +49,7 @@ class Batches(Generic[R, A]):
         self._work = work
         self._at_once = at_once
         self._max_cost = max_cost
+        self._time = BatchTime()
         self._waiting: FairQueue[tuple[R, asyncio.Future[A | MragError | Exception]]] = FairQueue()
         self._tasks: set[asyncio.Task[None]] = set()  # keeps them from garbage collection
         self._running = 0
@@ -82,37 +85,47 @@ class Batches(Generic[R, A]):
             while self._waiting:
                 if self._wait_s > 0 and len(self._waiting) < self._max_batch:
                     await asyncio.sleep(self._wait_s)
-                await self._run(self._taken())
+                await self._run(*self._taken())
         finally:
             self._running -= 1  # no await since the check: the next request starts a new task
 
-    async def _run(self, batch: _Waiting[R, A]) -> None:
+    async def _run(self, batch: _Waiting[R, A], cost: float) -> None:
         if not batch:
             return
         loop = asyncio.get_running_loop()
         requests = [request for request, _ in batch]
         results: Sequence[A | MragError | Exception]
+
+        def timed() -> list[A | MragError | Exception]:
+            started = time.perf_counter()
+            found = outcomes(self._work, requests)
+            self._time.took(cost, time.perf_counter() - started)
+            return found
+
         try:
-            results = await loop.run_in_executor(
-                self._threads, lambda: outcomes(self._work, requests)
-            )
+            results = await loop.run_in_executor(self._threads, timed)
         except Exception as error:  # the threads are shut down: the replica is stopping
             results = [error] * len(batch)
         for (_, answered), outcome in zip(batch, results, strict=True):
             if not answered.done():
                 answered.set_result(outcome)
 
-    def _taken(self) -> _Waiting[R, A]:
+    def _taken(self) -> tuple[_Waiting[R, A], float]:
+        """The requests of the next batch, and what they cost together."""
         batch: _Waiting[R, A] = []
-        cost = 0.0
+        cost = first = 0.0
         while self._waiting and len(batch) < self._max_batch:
-            cost += self._waiting.next_cost()
-            if batch and cost > self._max_cost:
+            more = self._waiting.next_cost()
+            if batch and not (
+                cost + more <= self._max_cost and self._time.fits(first, cost + more)
+            ):
                 break
             request, answered = self._waiting.take()
             if not answered.done():  # else its caller has left
                 batch.append((request, answered))
-        return batch
+                cost += more
+                first = first or more
+        return batch, cost
 
 
 def outcomes(

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 # Characters of the windows in one forward pass, and of one query's in it: about four a token.
 BATCH_CHARS = 4_000
-SLICE_CHARS = 2_000
+SLICE_CHARS = 1_000
 SHORT_CHARS = 500  # a query of fewer is cut at once: no thread is worth it
 
 

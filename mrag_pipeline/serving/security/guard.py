@@ -19,6 +19,7 @@ from mrag_pipeline.serving.security.body_limit import BodyLimit
 from mrag_pipeline.serving.security.host_check import LoopbackHosts, NamedHosts
 from mrag_pipeline.serving.security.keys import Keys
 from mrag_pipeline.serving.security.rate_limit import Allowance
+from mrag_pipeline.serving.security.refusals import PacedRefusals
 from mrag_pipeline.serving.security.security_headers import SecurityHeaders
 from mrag_pipeline.settings.serve import ServeSpec
 
@@ -121,6 +122,11 @@ class KeyGuard:
         elif self._spec.hosts:
             app.add_middleware(NamedHosts, hosts=self._spec.hosts)
         app.add_middleware(SecurityHeaders)
+
+    def pace(self, app: FastAPI) -> None:
+        """Holds refusals back; not on a service without keys, whose callers are of this machine."""
+        if self._keys:
+            app.add_middleware(PacedRefusals, clock=self._clock)
 
     def _allowance(self, caller: KeyCaller) -> Allowance:
         if caller.name not in self._allowances:

@@ -1,0 +1,228 @@
+"""What an attack on one key does to another key's questions: `python benchmarks/attacks.py`.
+
+Runs `mrag serve` with two keys over an index of Milvus Lite. A caller with one key asks short
+questions one by one, alone and under each attack, which runs in a process of its own. Prints the
+caller's latency and what the attacker got, and writes figures/attacks.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import aiohttp
+import callers
+import costly_batch
+import served
+from callers import Contender, Response
+from figure import figure
+from served import BenchIndex, Questions
+
+from mrag_pipeline import wiring
+from mrag_pipeline.serving.security.keys import new_key
+
+FIGURES = Path(__file__).parent / "figures" / "attacks.json"
+NUM_CALLERS = 300
+ROUNDS = 3
+JSON = {"Content-Type": "application/json"}
+
+
+# ------------------------------------------------------------------ the attacks
+async def many_callers(url: str, key: str, questions: Questions, seen: Counter[str]) -> None:
+    """Callers of one key who ask again as soon as they are answered or refused."""
+    await _callers(f"{url}/v1/search", key, questions, seen)
+
+
+async def unknown_keys(url: str, key: str, questions: Questions, seen: Counter[str]) -> None:
+    """The same with a key that nobody has."""
+    await _callers(f"{url}/v1/search", f"{key}x", questions, seen)
+
+
+async def _callers(url: str, key: str, questions: Questions, seen: Counter[str]) -> None:
+    headers = {**JSON, "Authorization": f"Bearer {key}"}
+    bodies = [callers.search_body(text, "adaptive") for text in questions.short]
+
+    async def caller(number: int) -> None:
+        while True:
+            try:
+                body = bodies[number % len(bodies)]
+                async with session.post(url, data=body, headers=headers) as answer:
+                    await answer.read()
+                    seen[str(answer.status)] += 1
+            except aiohttp.ClientError as error:
+                seen[type(error).__name__] += 1
+                await asyncio.sleep(0.1)
+            number += 1
+
+    async with callers.new_session() as session:
+        await asyncio.gather(*(caller(number) for number in range(NUM_CALLERS)))
+
+
+async def costly_batches(url: str, key: str, questions: Questions, seen: Counter[str]) -> None:
+    """As many batches at once as a key may have, each of 32 questions of 1,400 words."""
+    headers = {**JSON, "Authorization": f"Bearer {key}"}
+    body = costly_batch.batch(questions)
+
+    async def caller() -> None:
+        while True:
+            async with session.post(f"{url}/v1/search/batch", data=body, headers=headers) as answer:
+                await answer.read()
+                seen[str(answer.status)] += 1
+
+    async with callers.new_session() as session:
+        await asyncio.gather(*(caller() for _ in range(16)))
+
+
+async def slow_headers(url: str, _key: str, _questions: Questions, seen: Counter[str]) -> None:
+    """Connections that send a byte of their headers each second."""
+    await _slow(url, b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nX-A: ", seen)
+
+
+async def slow_bodies(url: str, key: str, _questions: Questions, seen: Counter[str]) -> None:
+    """Connections that send a byte of a body each second."""
+    head = "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer {key}\r\nContent-Length: 1000\r\n\r\n"
+    await _slow(url, head.encode(), seen)
+
+
+async def _slow(url: str, first: bytes, seen: Counter[str]) -> None:
+    port = int(url.rpartition(":")[2])
+
+    async def connection() -> None:
+        while True:
+            seen["opened"] += 1
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(first)
+                reading = asyncio.create_task(reader.read())
+                while not reading.done():
+                    writer.write(b"x")
+                    await asyncio.wait([reading], timeout=1)
+                writer.close()
+            await asyncio.sleep(0.1)
+
+    await asyncio.gather(*(connection() for _ in range(NUM_CALLERS)))
+
+
+Attack = Callable[[str, str, Questions, "Counter[str]"], Awaitable[None]]
+ATTACKS: dict[str, Attack] = {
+    f"{NUM_CALLERS} callers of one key": many_callers,
+    f"{NUM_CALLERS} callers with an unknown key": unknown_keys,
+    "16 costly batches at once": costly_batches,
+    f"{NUM_CALLERS} connections with slow headers": slow_headers,
+    f"{NUM_CALLERS} connections with slow bodies": slow_bodies,
+}
+
+
+def attack(name: str, url: str, key: str, folder: Path) -> None:
+    """Attacks until SIGTERM, then prints what it got."""
+    stored = json.loads((folder / "questions.json").read_text())
+    questions = Questions(tuple(stored["short"]), tuple(stored["long"]))
+    seen: Counter[str] = Counter()
+
+    async def until_told() -> None:
+        task = asyncio.ensure_future(ATTACKS[name](url, key, questions, seen))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(until_told())
+    print(json.dumps(seen))
+
+
+@contextmanager
+def attacked(name: str, url: str, key: str, folder: Path) -> Iterator[Counter[str]]:
+    """The attack is under way within the block; afterwards the counter has what it got."""
+    command = [sys.executable, __file__, "--attack", name, url, key, str(folder)]
+    seen: Counter[str] = Counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        time.sleep(4)  # until it has imported and all have connected
+        yield seen
+    finally:
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=60)
+        seen.update(json.loads(told))
+
+
+# ------------------------------------------------------------------ the measurement
+def asked(short: Contender, seconds: float) -> list[Response]:
+    """The well-behaved caller's responses."""
+    return asyncio.run(callers.in_turn([short], seconds, warm_up=0))[short.name]
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=5_000)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
+    parser.add_argument("--folder", type=Path, help="keeps the index for later runs")
+    parser.add_argument("--only", default="", help="attacks whose names contain this; writes none")
+    parser.add_argument("--attack", nargs=4, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.attack:
+        name, url, key, place = chosen.attack
+        attack(name, url, key, Path(place))
+        return
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="attacks-"))
+    # The well-behaved caller asks without a pause; a lower limit would refuse attackers earlier.
+    limits = {"timeout_s": 30.0, "requests_per_minute": 100_000, "max_ongoing": 64}
+    bench = BenchIndex(
+        folder, chosen.chunks, str(folder / "index.db"), {**limits, "max_queued": 128}
+    )
+    record = served.prepare(bench)[served.EDITIONS[0]]
+    with closing(wiring.index(bench.config())) as index:
+        questions = served.questions(bench, index, record)
+    (good, its_entry), (bad, other_entry) = new_key("good"), new_key("bad")
+    os.environ["MRAG_API_KEYS"] = json.dumps(
+        [{"name": key.name, "sha256": key.sha256} for key in (its_entry, other_entry)]
+    )
+    measured: dict[str, list[float]] = {}
+    factors: dict[str, list[float]] = {}
+    rows = []
+    with served.service(bench) as process:
+        bodies = tuple(callers.search_body(text, "adaptive") for text in questions.short)
+        headers = {"Authorization": f"Bearer {good}"}
+        short = Contender("short questions", f"{process.url}/v1/search", bodies, headers)
+        asked(short, 5)
+        for _ in range(ROUNDS):
+            for name in (one for one in ATTACKS if chosen.only in one):
+                # Just before: other programs on the machine are in both.
+                alone = callers.quantiles(asked(short, chosen.seconds))
+                with attacked(name, process.url, bad, folder) as seen:
+                    under = asked(short, chosen.seconds)
+                p50, p95, p99 = callers.quantiles(under)
+                measured.setdefault(f"alone before {name}", []).append(alone[1])
+                measured.setdefault(name, []).append(p95)
+                factors.setdefault(name, []).append(p95 / alone[1])
+                failed = sum(not response.ok for response in under)
+                figures_ms = (f"{value:.0f}" for value in (p50, p95, p99, alone[1]))
+                rows.append([f"{name}: {dict(seen)}", str(len(under)), str(failed), *figures_ms])
+                print(rows[-1], flush=True)
+    callers.table(["ms", "answers", "failed", "p50", "p95", "p99", "p95 alone"], rows)
+    figures = {
+        **{f"p95, {name}": figure(values, "ms") for name, values in measured.items()},
+        **{f"over alone, {name}": figure(values, "ratio") for name, values in factors.items()},
+    }
+    if not chosen.only:
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    for name, values in factors.items():
+        median = statistics.median(values)
+        callers.print_target(name, f"{median:.2f}", "at most 3", median <= 3)
+
+
+if __name__ == "__main__":
+    main()
