@@ -145,7 +145,8 @@ def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json:
             raise
         finally:
             processes = list({*processes, *_started_since(earlier_processes)})
-            orderly = () if is_lost else (lambda: launcher.stop(shared),)
+            begun_s = config.serve.timeout_s
+            orderly = () if is_lost else (lambda: launcher.stop(shared, begun_s),)
             seconds = LOST_END_S if is_lost else launcher.END_S
             _end(*orderly, cluster.disconnect_ray, lambda: launcher.end(processes, seconds))
 

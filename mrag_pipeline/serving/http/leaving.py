@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mrag_pipeline.errors import NotReady
-from mrag_pipeline.serving.http.problems import response_of
+from mrag_pipeline.serving.http.problems import RETRY_AFTER_S, problem_of, request_id_of, respond
 
 READY = "/readyz"
 
@@ -25,6 +25,8 @@ class Leaving:
         """Answers `/readyz` itself while the service is leaving."""
         if self._is_leaving and scope["type"] == "http" and scope["path"] == READY:
             error = NotReady("the service is about to stop", "another instance of the service")
-            await response_of(error, scope)(scope, receive, send)
+            problem = problem_of(error, request_id_of(scope))  # no fault: it is not logged
+            headers = {"Retry-After": f"{RETRY_AFTER_S:.0f}"}
+            await respond(problem, headers)(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -9,14 +9,18 @@ start in its place prevents this.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from mrag_pipeline import environment
 
@@ -100,6 +104,21 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         # A replica may stop as soon as it is idle: only our HAProxy sends it requests.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
+
+
+def finish(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """Tells the HAProxies among the processes to listen no more, and waits for their last answers.
+
+    Args:
+        seconds: how long at most.
+    """
+    told = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "haproxy":
+                process.send_signal(signal.SIGUSR1)  # its soft stop
+                told.append(process)
+    psutil.wait_procs(told, timeout=seconds)
 
 
 def new_folder() -> Path:

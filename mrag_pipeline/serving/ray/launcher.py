@@ -125,11 +125,12 @@ def family() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def stop(shared: bool = False) -> None:
+def stop(shared: bool = False, seconds: float = 0.0) -> None:
     """Stops the application after the requests under way; leaves Ray to the caller.
 
     Args:
         shared: others use the cluster too; their applications stay.
+        seconds: that those requests have, where our own HAProxy stands before them.
     """
     import ray
     from ray import serve
@@ -139,6 +140,7 @@ def stop(shared: bool = False) -> None:
     if shared:
         serve.delete(NAME)
     else:
+        haproxy.finish(family(), seconds)  # Serve would end it first
         serve.shutdown()
 
 
