@@ -89,7 +89,9 @@ async def crowd(url: str, names: Sequence[str]) -> list[httpx.Response]:
 async def asked_meanwhile(url: str, names: Sequence[str]) -> tuple[Counter[int], list[int]]:
     """What the crowd got, and what the well-behaved key got while it was there."""
     good: list[int] = []
-    async with httpx.AsyncClient(base_url=url, timeout=90) as client:
+    # A connection for each request: on a busy machine a kept one is closed while it is used again.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=url, timeout=90, limits=limits) as client:
         crowding = asyncio.create_task(crowd(url, names))
         await asyncio.sleep(0.2)
         while not crowding.done():
