@@ -22,6 +22,8 @@ TB, GB = 1e12, 1e9
 # graph of 2 x 16 neighbours; 1-byte numbers; a compressed copy in memory with the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
 ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
+NODES = (1, 8, 32, 128)
+ITEM_SHARDS = 16  # of reconcile; see stages/ingest/reconcile_items.py
 RECEIPTS = 1_024  # kept in memory; see staging/shards.py
 WORKER_GETS = 2  # a worker checks whether a shard is done before it embeds and before it writes
 
@@ -46,7 +48,6 @@ class Assumed:
     disk_node_hour: float = 5.5  # with 15 TB of NVMe, for DISKANN
     disk_factor: float = 1.6  # size of DISKANN's files over the vectors, while they are built
     part_mb: float = 10.0  # of a multipart upload
-    driver_mb_s: float = 1_000.0  # rate at which one load process reads, checks and sends
     segment_gb: float = 8.0  # dataCoord.segment.maxSize; the default is 1
     versions: int = 2  # versions kept
 
@@ -65,7 +66,7 @@ def main() -> None:
     plan = Plan(options.chunks, options.heads, options.dim, assumed, run, types)
     plan.staging()
     plan.embedding()
-    plan.driver()
+    plan.nodes()
     plan.requests()
     plan.milvus()
     plan.cost()
@@ -120,16 +121,23 @@ class Plan:
         per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
         _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
 
-    def driver(self) -> None:
-        """Prints the hours of the phases that run in one process."""
-        seconds = self.run["seconds"]
+    def nodes(self) -> None:
+        """Prints the hours of the phases by number of CPU nodes."""
+        if self.run["chunks"] < ENOUGH:
+            return
         n = self.chunks / self.run["chunks"]
-        _title("One process")
-        for phase in ("reconcile", "load") if self.run["chunks"] >= ENOUGH else ():
-            _row(phase, f"{seconds[phase] * n / 3600:.1f} h here, 2 cores, local disk")
-        gigabytes = self.chunks * self.width * 8 / GB
-        hours = gigabytes * 1e3 / self.assumed.driver_mb_s / 3600
-        _row("load, bytes through it", f"{gigabytes / 1e3:.1f} TB: {hours:.1f} h at assumed speed")
+        reconcile, load = (self.run["seconds"][p] * n / 3600 for p in ("reconcile", "load"))
+        items = -(-self.shards // ITEM_SHARDS)
+        print(f"\n| Hours on nodes like this one | {' | '.join(map(str, NODES))} |")
+        print("|---" * (len(NODES) + 1) + "|")
+        rows = {
+            "reconcile": [reconcile / min(nodes, items) for nodes in NODES],
+            # An item is a collection; the chunks collection has half of the numbers.
+            "load: heads": [load / 2 / min(nodes, self.heads) for nodes in NODES],
+            "load: the chunks, after them": [load / 2] * len(NODES),
+        }
+        for phase, hours in rows.items():
+            print(f"| {phase} | {' | '.join(f'{hour:,.1f}' for hour in hours)} |")
 
     def requests(self) -> None:
         """Prints the requests to the object store and their price."""
