@@ -223,9 +223,9 @@ def _row(what: str, value: str) -> None:
     print(f"| {what} | {value} |")
 
 
-def _settings(given: list[str]) -> dict[str, float]:
+def _settings(given: list[str]) -> dict[str, Any]:
     known = {field.name for field in dataclasses.fields(Assumed)}
-    settings: dict[str, float] = {}
+    settings: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")
         if name not in known:
