@@ -87,3 +87,22 @@ def test_the_waits_of_the_serving_page() -> None:
         f"| {name} | {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}] |"
         for name, one in measured.items()
     ]
+
+
+def test_the_costs_of_the_comparison_page() -> None:
+    """Those of benchmarks/ingest.py, in its order; of one round, without its spread."""
+    measured = json.loads((ROOT / "benchmarks/figures/ingest.json").read_text())
+    titles = dict.fromkeys(name.rpartition(", ")[0] for name in measured)
+
+    def cell(one: dict[str, float]) -> str:
+        spread = "" if one["low"] == one["high"] else f" [{one['low']:g}, {one['high']:g}]"
+        return f"{one['value']:g}{spread}"
+
+    page = (ROOT / "docs/comparison.md").read_text("utf-8")
+    shown = page.partition("<!-- ingest: begin -->")[2].partition("<!-- ingest: end -->")[0]
+    assert shown.strip().splitlines()[2:] == [
+        f"| {title} | "
+        + " | ".join(cell(measured[f"{title}, {what}"]) for what in ("wall", "CPU", "memory"))
+        + " |"
+        for title in titles
+    ]
