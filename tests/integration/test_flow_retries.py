@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -24,6 +25,10 @@ def _prefect() -> Iterator[None]:
 class Closable:
     def close(self) -> None:
         """Nothing is open."""
+
+    def capabilities(self) -> SimpleNamespace:
+        """Those of an index that one process owns."""
+        return SimpleNamespace(is_shared=False, loads_at_once=1)
 
 
 def calls_until(
