@@ -124,7 +124,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(ray_workers, "time", clock)
         assert time.monotonic() != ray.now  # only the two modules have the fake clock
         planned = [a_shard(i) for i in range(shards)]
-        pool_run = ray_pool._Run(ray.group(workers), planned, WorkersSpec(**spec), "shard", True)
+        group = ray.group(workers)
+        pool_run = ray_pool._Run(group, planned, WorkersSpec(**spec), "shard", True, True)
         return [receipt.shard for receipt in pool_run.answers()]
 
     return played
