@@ -128,6 +128,7 @@ def load(config: Config, version: str, num_chunks: int) -> int:
                 index.capabilities().is_shared,
                 here=in_threads(index),
                 may_double=False,
+                max_workers=index.capabilities().loads_at_once,
             ),
         )
 

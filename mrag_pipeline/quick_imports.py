@@ -15,6 +15,22 @@ _LOCK = threading.RLock()  # what is changed below affects the whole process
 # jsonschema, which Prefect imports, checks the format `iri` with this one where it happens to be
 # installed, as Jupyter does. Its grammar takes 3 s to build. Nothing here has that format.
 _HIDDEN = "rfc3987_syntax"
+_is_own = False
+
+
+def own_process() -> None:
+    """Says that this process is one of our commands, not a user's program.
+
+    Then what is imported is frozen: the garbage collector need not look through it again. In a
+    user's program that would keep the program's own garbage for ever.
+    """
+    global _is_own
+    _is_own = True
+
+
+def is_own_process() -> bool:
+    """Whether `own_process` was called."""
+    return _is_own
 
 
 @contextmanager
@@ -31,5 +47,6 @@ def quick_imports() -> Iterator[None]:
             if is_hidden:
                 del sys.modules[_HIDDEN]
             if was_enabled:
-                gc.freeze()  # what was imported stays: it need not be looked through again
+                if _is_own:
+                    gc.freeze()
                 gc.enable()

@@ -14,7 +14,7 @@ from mrag_pipeline.cli import interrupts
 from mrag_pipeline.cli.command_group import CommandGroup
 from mrag_pipeline.cli.terminal import print_error, settle_streams, use_utf8
 from mrag_pipeline.errors import MragError, RayBroken
-from mrag_pipeline.quick_imports import quick_imports
+from mrag_pipeline.quick_imports import own_process, quick_imports
 
 EPILOG = """
 Exit codes: 0 success; 1 unexpected error; 2 config or arguments; 3 corpus; 4 model; 5 index (no
@@ -71,6 +71,7 @@ def add_commands(app: typer.Typer, names: Iterable[str] = COMMANDS) -> None:
 def main() -> None:
     """Runs the command line; an error becomes one message and an exit code."""
     use_utf8()
+    own_process()
     library_settings.settle()
     settle_streams()
     first = sys.argv[1] if len(sys.argv) > 1 else ""

@@ -34,6 +34,8 @@ from mrag_pipeline.encoder.tokenizer import LoadedTokenizer, TextTokenizer, stat
 from mrag_pipeline.settings.encoder import EncoderSpec
 
 _BATCH_TOKENS = 512
+# The number of BLAS's threads is the process's: one pass at a time may change it.
+_BLAS = threading.Lock()
 # Devices of NVIDIA, of AMD, and of Windows seen from its Linux.
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _UNUSED = ("embeddings.position_ids", "pooler.")  # weights that no vector depends on
@@ -119,8 +121,8 @@ class LightEncoder:
         self._network = network
         self._layers = layers
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
         self._libraries = ThreadpoolController()
+        self._threads = 0
 
     @property
     def card(self) -> EncoderCard:
@@ -131,6 +133,10 @@ class LightEncoder:
     def tokenizer(self) -> TextTokenizer:
         """Its tokenizer."""
         return self._tokenizer
+
+    def use_threads(self, threads: int) -> None:
+        """So many threads for a pass; 0: one for each core that this process may use."""
+        self._threads = threads
 
     def encode(self, texts: Sequence[str], role: Role, *, standard: bool = True) -> Embeddings:
         """Head and standard embeddings, in the order of the texts, with the role's prefix.
@@ -158,8 +164,8 @@ class LightEncoder:
 
         batches = packed_batches(lengths.tolist(), _BATCH_TOKENS)
         # Small products are slower on several threads of BLAS than on one; batches are not.
-        with self._lock, self._libraries.limit(limits=1, user_api="blas"):
-            threads = min(len(batches), os.cpu_count() or 1)
+        with _BLAS, self._libraries.limit(limits=1, user_api="blas"):
+            threads = min(len(batches), self._threads or _num_cpus())
             if threads < 2:
                 for batch in batches:
                     run(batch)
@@ -168,6 +174,12 @@ class LightEncoder:
                     list(pool.map(run, batches))
         standards = unit_vectors(vectors) if standard else vectors
         return Embeddings(checked_heads(heads), standards, lengths)
+
+
+def _num_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
 def _take_session() -> None:
     """Marks the new Ray's folder as ours; removes those that earlier ones have left."""
     global _session
-    node = worker._global_node
+    node = getattr(worker, "_global_node", None)  # private: without it the folder stays
     if node is None:
         return
     _session = Path(node.get_session_dir_path())
@@ -242,7 +242,8 @@ def disconnect_ray() -> None:
         ray.shutdown()
         if session is not None:
             psutil.wait_procs(list(_parts), timeout=ENDS_S)
-            session_folder.remove(session)
+            with suppress(OSError):  # somebody else is tidying up
+                session_folder.remove(session)
     else:  # its logs may say why
         # Ray would wait half a minute for the part that has ended.
         atexit.unregister(ray.shutdown)

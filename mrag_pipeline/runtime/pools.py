@@ -58,6 +58,7 @@ def phase_pools(
     *,
     here: OpenPool = in_this_process,
     may_double: bool = True,
+    max_workers: int | None = None,
 ) -> OpenPool:
     """Opens the pool of a phase that embeds nothing: workers without a GPU, or this process.
 
@@ -69,6 +70,7 @@ def phase_pools(
         is_shared: whether other processes may open what the phase reads.
         here: the pool of this process.
         may_double: whether two workers may do an item at once, as it only reads.
+        max_workers: None: as many as are planned and there are items for.
     """
 
     def opened(work: Work, num_bytes: int) -> WorkerPool[Any, Any]:
@@ -79,7 +81,14 @@ def phase_pools(
 
         without_gpu = replace(config.workers, device="cpu")
         on_cpu = config.model_copy(update={"workers": without_gpu})
-        return RayPool(on_cpu, open_work, unit="item", repeats_errors=False, may_double=may_double)
+        return RayPool(
+            on_cpu,
+            open_work,
+            unit="item",
+            repeats_errors=False,
+            may_double=may_double,
+            max_workers=max_workers,
+        )
 
     return opened
 

@@ -44,6 +44,7 @@ class RayPool:
         unit: str = "shard",
         repeats_errors: bool = True,
         may_double: bool = True,
+        max_workers: int | None = None,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
 
@@ -51,12 +52,14 @@ class RayPool:
             unit: what an item is called, for people.
             repeats_errors: whether an item is tried again after a transient error too.
             may_double: whether a late item is also given to an idle actor.
+            max_workers: None: as many as are planned and there are items for.
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
         self._spec = config.workers
         self._unit = unit
         self._repeats_errors = repeats_errors
         self._may_double = may_double
+        self._max_workers = max_workers
         self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, open_work)
@@ -76,7 +79,13 @@ class RayPool:
         Raises: WorkerLost, the item's own last error, or at once its permanent error.
         """
         run = _Run(
-            self._group, items, self._spec, self._unit, self._repeats_errors, self._may_double
+            self._group,
+            items,
+            self._spec,
+            self._unit,
+            self._repeats_errors,
+            self._may_double,
+            self._max_workers,
         )
         with answering():
             yield from run.answers()
@@ -103,6 +112,7 @@ class _Run:
         unit: str,
         repeats_errors: bool,
         may_double: bool,
+        max_workers: int | None = None,
     ) -> None:
         todo = list(items)
         self._group = group
@@ -110,6 +120,7 @@ class _Run:
         self._unit = unit
         self._repeats_errors = repeats_errors
         self._may_double = may_double
+        self._max_workers = max_workers
         self._queue = ItemQueue(todo)
         self._missing = {item.index for item in todo}  # without an answer
         self._failed: Counter[int] = Counter()
@@ -120,7 +131,7 @@ class _Run:
     def answers(self) -> Iterator[Any]:
         """See RayPool.run."""
         group = self._group
-        group.hire(len(self._missing))
+        group.hire(min(len(self._missing), self._max_workers or len(self._missing)))
         idle_since = time.monotonic()
         while self._missing:
             self._give()

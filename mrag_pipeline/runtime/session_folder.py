@@ -58,14 +58,14 @@ def remove_ended(place: Path, kept_s: float = KEPT_S) -> list[str]:
     """Removes the marked folders of processes that have ended long ago; returns their names.
 
     Args:
-        kept_s: since the mark was written; a younger folder stays.
+        kept_s: since the last line of a log; a younger folder stays.
     """
     removed = []
     for folder in sorted(place.glob("session_*")):
         with suppress(OSError):
             if folder.is_symlink() or not _is_ours(folder):
                 continue
-            age_s = time.time() - (folder / MARK).stat().st_mtime
+            age_s = time.time() - _last_written(folder)
             if age_s < kept_s:
                 continue
             with _left(folder / MARK) as is_left:
@@ -73,6 +73,12 @@ def remove_ended(place: Path, kept_s: float = KEPT_S) -> list[str]:
                     remove(folder)
                     removed.append(folder.name)
     return removed
+
+
+def _last_written(folder: Path) -> float:
+    """When its mark or one of its logs was last written."""
+    files = [folder / MARK, *(folder / "logs").glob("*")]
+    return max(file.lstat().st_mtime for file in files)
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class ServeSpec:
     max_ongoing: PositiveCount = 64
     max_queued: Count = 128
     timeout_s: PositiveAmount = 30.0  # for a whole request, unless it asks for less
-    # When told to stop, one process answers for this many seconds with 503 at /readyz, then ends what
-    # it has begun. No effect on Ray.
+    # When told to stop, one process answers for this many seconds with 503 at /readyz, then ends
+    # what it has begun. No effect on Ray.
     drain_s: Amount = 0.0
     head_timeout_s: PositiveAmount = 10.0  # for one head's search
     remember_s: Amount = 60.0  # how long the chunk-to-document cache keeps an entry; 0: no cache

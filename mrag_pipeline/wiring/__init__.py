@@ -113,7 +113,9 @@ def encoder_for(config: Config, num_bytes: int = 0, threads: int = 0) -> Tokeniz
 
         spec, device = config.encoder, config.workers.device
         if is_light(spec, device):
-            return kept_or(("light", spec, device), lambda: load_light_encoder(spec))
+            light = kept_or(("light", spec, device), lambda: load_light_encoder(spec))
+            light.use_threads(threads)
+            return light
     return encoder(config, threads)
 
 

@@ -1,8 +1,9 @@
-"""Imports pymilvus without pandas and scipy, which it imports for data that nobody here has.
+"""Imports pymilvus without pandas and scipy, which it imports for data that no command has.
 
 pymilvus asks of what it is given whether it is a DataFrame or a scipy matrix, and imports both
 libraries to ask. In a process that has not imported them, nothing is. Should the process import
-one later, pymilvus knows its objects as before.
+one later, pymilvus knows its objects as before. A user's program gets the plain import: another of
+its threads may import pandas meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from mrag_pipeline.quick_imports import quick_imports
+from mrag_pipeline.quick_imports import is_own_process, quick_imports
 
 _TYPES = "pandas.api.types"
 # What pandas says of these is known: pymilvus asks it of each field's default.
@@ -29,7 +30,8 @@ def import_pymilvus() -> None:
     if "pymilvus" in sys.modules:
         return
     with quick_imports():
-        if "pandas" in sys.modules or not _is_imported_without_pandas():
+        is_plain = "pandas" in sys.modules or not is_own_process()
+        if is_plain or not _is_imported_without_pandas():
             importlib.import_module("pymilvus")
         _spare_scipy()
 

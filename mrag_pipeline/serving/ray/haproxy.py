@@ -98,7 +98,7 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         # A request that an API replica took to its death is sent to another one: all only read.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-        "RAY_SERVE_HAPROXY_RETRIES": "3",
+        "RAY_SERVE_HAPROXY_RETRIES": "1",  # a request that kills replicas kills two
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",  # that a caller is silent while it sends
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         # A replica may stop as soon as it is idle: only our HAProxy sends it requests.

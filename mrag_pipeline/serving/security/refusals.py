@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BURST = 20  # refused at once: a program that goes too far, a person's mistakes
 PER_S = 20.0
 LONGEST_S = 10.0  # that a refusal is held back: so long a connection costs nothing but memory
+MOST_HELD = 100  # of all callers; a held one takes a place among the connections and requests
 TOO_MANY = 429
 
 
@@ -54,6 +55,7 @@ class PacedRefusals:
         self._clock = clock
         self._sleep = sleep
         self._turns: dict[str, Turns] = {}  # by the key's name; "": no key
+        self._num_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; a refusal is sent when its turn comes."""
@@ -70,11 +72,18 @@ class PacedRefusals:
 
         await self._app(scope, receive, holding)
         if held:
-            wait = self._of(_caller(scope)).seconds()
-            if wait > 0:
-                await self._sleep(wait)
+            await self._wait(self._of(_caller(scope)).seconds())
             for message in held:
                 await send(message)
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds <= 0 or self._num_held >= MOST_HELD:
+            return
+        self._num_held += 1
+        try:
+            await self._sleep(seconds)
+        finally:
+            self._num_held -= 1
 
     def _of(self, caller: str) -> Turns:
         if caller not in self._turns:

@@ -1,7 +1,8 @@
 """One item of the load phase: builds one collection of a version from what is staged.
 
 A collection is built whole or not at all, so an item whose worker died is done again from the
-beginning. One worker at a time may do it: it writes.
+beginning. One worker at a time may do it: it writes. One that is cut off but lives may insert
+beside it; the count of rows afterwards, and `verify`, find that.
 """
 
 from __future__ import annotations

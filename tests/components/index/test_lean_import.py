@@ -8,6 +8,8 @@ import sys
 SCRIPT = """
 import sys
 from mrag_pipeline.index.milvus.lean_import import import_pymilvus
+from mrag_pipeline.quick_imports import own_process
+own_process()
 import_pymilvus()
 import mrag_pipeline.index.milvus.store
 from pymilvus.client.utils import SciPyHelper
@@ -25,6 +27,18 @@ from scipy.sparse import csr_matrix
 print(is_valid_insert_data(pandas.DataFrame({"a": [1]})), is_list_like([1]), is_list_like(1))
 print(SciPyHelper.is_scipy_sparse(csr_matrix([[1, 0]])))
 """
+
+
+def test_a_users_program_gets_the_plain_import() -> None:
+    """Another of its threads may import pandas meanwhile; its garbage is not frozen."""
+    code = (
+        "import gc, sys\n"
+        "from mrag_pipeline.index.milvus.lean_import import import_pymilvus\n"
+        "import_pymilvus()\n"
+        "print('pandas' in sys.modules, gc.get_freeze_count())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "0"]
 
 
 def test_pymilvus_imports_neither_and_knows_their_objects_later() -> None:

@@ -117,7 +117,13 @@ Run = Callable[..., list[int]]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs shards on workers; returns the shards' numbers in the order of their receipts."""
 
-    def played(ray: Played, shards: int = 12, workers: int = 3, **spec: Any) -> list[int]:
+    def played(
+        ray: Played,
+        shards: int = 12,
+        workers: int = 3,
+        max_workers: int | None = None,
+        **spec: Any,
+    ) -> list[int]:
         monkeypatch.setattr(ray_pool, "ray", ray)
         clock = SimpleNamespace(monotonic=lambda: ray.now)
         monkeypatch.setattr(ray_pool, "time", clock)
@@ -125,7 +131,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         assert time.monotonic() != ray.now  # only the two modules have the fake clock
         planned = [a_shard(i) for i in range(shards)]
         group = ray.group(workers)
-        pool_run = ray_pool._Run(group, planned, WorkersSpec(**spec), "shard", True, True)
+        pool_run = ray_pool._Run(
+            group, planned, WorkersSpec(**spec), "shard", True, True, max_workers
+        )
         return [receipt.shard for receipt in pool_run.answers()]
 
     return played
@@ -133,6 +141,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def once(receipts: list[int], shards: int = 12) -> bool:
     return sorted(receipts) == list(range(shards))
+
+
+def test_no_more_workers_than_the_index_takes(run: Run) -> None:
+    """A limit of the phase, below the planned workers and the items."""
+    ray = Played()
+    assert once(run(ray, max_workers=2))
+    assert ray.hired == 2
 
 
 def test_without_faults_every_shard_is_tried_once(run: Run) -> None:

@@ -23,7 +23,8 @@ def a_session(place: Path, name: str, age_s: float | None = None) -> Path:
     (folder / "port").write_text("1")
     if age_s is not None:
         (folder / MARK).touch()
-        os.utime(folder / MARK, (time.time() - age_s, time.time() - age_s))
+        for file in (folder / MARK, *(folder / "logs").iterdir()):
+            os.utime(file, (time.time() - age_s, time.time() - age_s))
     return folder
 
 
@@ -66,6 +67,13 @@ def test_what_ended_processes_left_is_removed_after_a_day(tmp_path: Path) -> Non
     a_session(tmp_path, "new", KEPT_S - 60)
     assert remove_ended(tmp_path) == ["session_old"]
     assert [path.name for path in tmp_path.iterdir()] == ["session_new"]
+
+
+def test_the_day_begins_with_the_last_line_of_a_log(tmp_path: Path) -> None:
+    """A long run that was killed leaves its logs for a day, too."""
+    folder = a_session(tmp_path, "long", 3 * KEPT_S)
+    os.utime(folder / "logs" / "raylet.out")
+    assert remove_ended(tmp_path) == []
 
 
 def test_a_living_processs_folder_stays_however_old(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from mrag_pipeline.serving.security.refusals import BURST, LONGEST_S, PER_S, PacedRefusals, Turns
+from mrag_pipeline.serving.security.refusals import (
+    BURST,
+    LONGEST_S,
+    MOST_HELD,
+    PER_S,
+    PacedRefusals,
+    Turns,
+)
 
 
 class Clock:
@@ -50,6 +57,40 @@ def test_a_quiet_caller_has_its_burst_again() -> None:
     clock.now += BURST / PER_S
     assert [turns.seconds() for _ in range(BURST)] == [0.0] * BURST
     assert turns.seconds() > 0
+
+
+def test_so_many_are_held_and_no_more() -> None:
+    """A held refusal takes a place among the connections: past the limit they go at once."""
+    clock = Clock()
+    holding = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        clock.waits.append(seconds)
+        await holding.wait()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def ask() -> None:
+        paced = PacedRefusals(app, clock, sleep)
+        asked = [
+            asyncio.create_task(paced({"type": "http"}, receive, send))
+            for _ in range(BURST + MOST_HELD + 50)
+        ]
+        await asyncio.sleep(0)
+        while sum(one.done() for one in asked) < BURST + 50:
+            await asyncio.sleep(0)
+        assert len(clock.waits) == MOST_HELD
+        holding.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
 
 
 def refused(status: int, caller: str = "", times: int = BURST + 1) -> tuple[list[float], int]:
