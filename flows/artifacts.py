@@ -15,6 +15,7 @@ from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import engine, run_record
 from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.run_record import RunRecord
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
 
@@ -27,6 +28,7 @@ class ArtifactProgress:
     def __init__(self, inner: Progress, key: str) -> None:
         self._inner = inner
         self._key = key
+        self._record: RunRecord | None = None  # a stage's threads do not inherit the context
         self._artifact = ""
         self._total = self._done = 0
         self._updated_at = 0.0
@@ -36,6 +38,7 @@ class ArtifactProgress:
         self._inner.phase(name, total, unit)
         self._total, self._done, self._updated_at = total, 0, time.monotonic()
         about = f"{name}: {total:,} {unit}"
+        self._record = run_record.current()
         self._artifact = _created("progress", f"{self._key}-{name}", 0.0, about)
 
     def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
@@ -45,7 +48,7 @@ class ArtifactProgress:
         if self._artifact and time.monotonic() - self._updated_at >= EVERY_S:
             self._updated_at = time.monotonic()
             share = 100.0 * self._done / max(1, self._total)
-            _updated(self._artifact, min(100.0, share))
+            self._update(min(100.0, share))
 
     def note(self, text: str) -> None:
         """Passes it on."""
@@ -55,7 +58,15 @@ class ArtifactProgress:
         """Ends the phase: its bar is full."""
         self._inner.finish()
         if self._artifact:
-            _updated(self._artifact, 100.0)
+            self._update(100.0)
+
+    def _update(self, progress: float) -> None:
+        if self._record is not None:
+            self._record.update(self._artifact, progress)
+            return
+        from mrag_pipeline.flows import by_prefect
+
+        by_prefect.update(self._artifact, progress)
 
 
 def flow_progress(index: str) -> Progress:
@@ -153,13 +164,3 @@ def _created(kind: str, key: str, value: object, about: str | None = None) -> st
     from mrag_pipeline.flows import by_prefect
 
     return by_prefect.artifact(kind, key, value, about)
-
-
-def _updated(artifact: str, progress: float) -> None:
-    record = run_record.current()
-    if record is not None:
-        record.update(artifact, progress)
-        return
-    from mrag_pipeline.flows import by_prefect
-
-    by_prefect.update(artifact, progress)

@@ -86,13 +86,13 @@ def plain_flow(work: Callable[P, R], name: str) -> Callable[P, R]:
     @wraps(work)
     def run(*arguments: P.args, **named: P.kwargs) -> R:
         parameters = inspect.signature(work).bind_partial(*arguments, **named).arguments
+        run_id = ""
         try:
-            with _recorded_run(name, parameters):
+            with _recorded_run(name, parameters) as run_id:
                 return checked(*arguments, **named)
         except BaseException as error:
-            state = run_record.state_of(error)
-            facts = {"flow": name, "run": "", "run_id": "", "state": state, "message": str(error)}
-            report(facts, parameters)
+            end = {"state": run_record.state_of(error), "message": str(error)}
+            report({"flow": name, "run": "", "run_id": run_id, **end}, parameters)
             raise
 
     return run
@@ -135,10 +135,10 @@ def plain_repeated_task(
 
 
 @contextmanager
-def _recorded_run(name: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+def _recorded_run(name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
     record = run_record.current()
-    with nullcontext() if record is None else record.run(name, parameters):
-        yield
+    with nullcontext("") if record is None else record.run(name, parameters) as run_id:
+        yield run_id
 
 
 @contextmanager

@@ -13,11 +13,17 @@ TIMEOUT_S = 5
 def describe() -> str:
     """One line for people: Prefect's version, and where its server is.
 
-    Raises: ConfigError if the configured server does not answer.
+    Raises: ConfigError if the configured server does not answer, or if there can be none.
     """
     import prefect
 
     url = prefect.settings.PREFECT_API_URL.value()
+    if not url and not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        raise ConfigError(
+            "no Prefect server, and PREFECT_SERVER_EPHEMERAL_ENABLED is off: flows cannot run",
+            "the address of a server, or leave to run without one",
+            "set PREFECT_API_URL, or unset PREFECT_SERVER_EPHEMERAL_ENABLED",
+        )
     if not url:
         return f"{prefect.__version__}: no server; runs are recorded in its local database"
     try:

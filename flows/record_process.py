@@ -20,6 +20,9 @@ from mrag_pipeline import library_settings
 from mrag_pipeline.errors import first_line
 from mrag_pipeline.quick_imports import quick_imports
 
+if __name__ == "__main__":
+    for _number in (signal.SIGINT, signal.SIGTERM):  # while Prefect is imported, too
+        signal.signal(_number, signal.SIG_IGN)  # it ends when its input does
 library_settings.settle()  # before Prefect reads them
 with quick_imports():
     from prefect.server import models as prefect_models
@@ -40,7 +43,10 @@ _GONE = "the process of the run has ended without a word"
 
 
 class Recorder:
-    """Writes one message after the other; ids are Prefect's, found by those of the messages."""
+    """Writes one message after the other; ids are Prefect's, found by those of the messages.
+
+    Messages that another recorder has written already, before it was killed, change nothing.
+    """
 
     def __init__(self, db: PrefectDBInterface) -> None:
         self._db = db
@@ -82,6 +88,8 @@ class Recorder:
         made = await models.flow_runs.create_flow_run(session=session, flow_run=run)
         self._ids[message["run"]] = made.id
         self._going_on[message["run"]] = "run"
+        if made.state_type == StateType.CRASHED:
+            await self._state(session, _resumed(run=message["run"]))
 
     async def _task(self, session: Any, message: Mapping[str, Any]) -> None:
         name = message["name"]
@@ -97,24 +105,31 @@ class Recorder:
         made = await models.task_runs.create_task_run(session=session, task_run=task)
         self._ids[message["task"]] = made.id
         self._going_on[message["task"]] = "task"
+        if made.state_type == StateType.CRASHED:
+            await self._state(session, _resumed(task=message["task"]))
 
     async def _state(self, session: Any, message: Mapping[str, Any]) -> None:
         state = _state(message, message["state"])
         owner = message.get("run") or message["task"]
-        if state.is_final():
-            self._going_on.pop(owner, None)
         if "run" in message:
-            await models.flow_runs.set_flow_run_state(
-                session=session, flow_run_id=self._ids[owner], state=state, force=True
-            )
-        else:
+            if not await models.flow_run_states.read_flow_run_state(session, state.id):
+                await models.flow_runs.set_flow_run_state(
+                    session=session, flow_run_id=self._ids[owner], state=state, force=True
+                )
+        elif not await models.task_run_states.read_task_run_state(session, state.id):
             await models.task_runs.set_task_run_state(
                 session=session, task_run_id=self._ids[owner], state=state, force=True
             )
+        if state.is_final():
+            self._going_on.pop(owner, None)
 
     async def _artifact(self, session: Any, message: Mapping[str, Any]) -> None:
         value = message["value"]
+        made = self._ids[message["artifact"]] = UUID(message["artifact"])
+        if await models.artifacts.read_artifact(session=session, artifact_id=made):
+            return
         artifact = Artifact(
+            id=made,
             key=message["key"],
             type=message["kind"],
             description=message["about"],
@@ -122,8 +137,7 @@ class Recorder:
             flow_run_id=self._ids.get(message["run"]),
             task_run_id=self._ids.get(message["task"]),
         )
-        made = await models.artifacts.create_artifact(session=session, artifact=artifact)
-        self._ids[message["artifact"]] = made.id
+        await models.artifacts.create_artifact(session=session, artifact=artifact)
 
     async def _update(self, session: Any, message: Mapping[str, Any]) -> None:
         await models.artifacts.update_artifact(
@@ -133,6 +147,11 @@ class Recorder:
         )
 
 
+def _resumed(**owner: str) -> dict[str, str]:
+    """What a recorder that failed has said to have crashed goes on."""
+    return {"what": "state", "state": "Running", "at": datetime.now(UTC).isoformat(), **owner}
+
+
 def _state(message: Mapping[str, Any], name: str) -> State:
     values = {
         "type": _TYPES[name],
@@ -140,19 +159,25 @@ def _state(message: Mapping[str, Any], name: str) -> State:
         "message": message.get("message") or None,
         "timestamp": datetime.fromisoformat(message["at"]),
     }
+    if "id" in message:
+        values["id"] = message["id"]
     return State.model_validate(values)
 
 
 async def main() -> None:
     """Writes what comes in on standard input."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it ends when its input does
+    line = await asyncio.to_thread(sys.stdin.readline)
+    if not line:
+        return  # nothing to record: the database stays untouched
     db = provide_database_interface()
     await db.create_db()
     recorder = Recorder(db)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        await recorder.write(json.loads(line))
-    await recorder.end()
+    try:
+        while line.endswith("\n"):  # the last one of a process that was killed may be half a line
+            await recorder.write(json.loads(line))
+            line = await asyncio.to_thread(sys.stdin.readline)
+    finally:
+        await recorder.end()
 
 
 if __name__ == "__main__":

@@ -8,29 +8,41 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from mrag_pipeline import extras
-from mrag_pipeline.flows import engine
-from mrag_pipeline.flows.run_record import RunRecord
+from mrag_pipeline.flows import engine, run_record
 from mrag_pipeline.quick_imports import quick_imports
 
 SERVER_VARIABLE = "PREFECT_API_URL"
 # Others by which Prefect may be told of a server.
-_VARIABLES = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE")
+_VARIABLES = (
+    "PREFECT_PROFILE",
+    "PREFECT_PROFILES_PATH",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE",  # the same, as it was called before
+)
 
 
 def reporting() -> AbstractContextManager[None]:
     """Within it, flows report to the configured server; without one, to a record of their own.
 
-    Call it before a module with flows is imported: what they are is decided then.
+    Call it before a module with flows is imported: what they are is decided then. Enter it before
+    too: what records a run takes seconds to be there.
     Raises: NotInstalled if a server is configured and Prefect is missing.
     """
     if not engine.HAS_PREFECT:
         if os.environ.get(SERVER_VARIABLE):
             raise extras.not_installed("prefect", f"reporting to the server of {SERVER_VARIABLE}")
         return nullcontext()
-    if engine.are_prefects_own() or not _is_recorded():
+    if engine.are_prefects_own():
+        return nullcontext()
+    try:
+        if not _is_recorded():
+            return nullcontext()
+    except (OSError, RuntimeError) as error:  # no home, or one that cannot be read
+        run_record.not_recorded(str(error))
+        engine.run_plainly()
         return nullcontext()
     engine.run_plainly()
-    return RunRecord().kept()
+    return run_record.kept()
 
 
 def _is_recorded() -> bool:

@@ -2,7 +2,7 @@
 
 Where no Prefect server is configured, a run needs none: it goes on in plain calls, and a process of
 its own (`record_process.py`) writes runs, phases, their states and artifacts, with their times, to
-the database that `prefect server start` shows. The run never waits for it.
+the database that `prefect server start` shows. The run never waits for it, and goes on without it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,32 @@ import logging
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from threading import Thread
-from typing import Any
+from threading import Lock, Thread
+from typing import IO, Any
+
+from mrag_pipeline.errors import first_line
 
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "mrag_pipeline.flows.record_process")
-STARTS = 3
+STARTS = 3  # of a recorder that is killed
+ERRORS = 2  # of a recorder, which a locked database may be once
 LAST_S = 90.0  # for what is left to write when this process ends
 
 _current: ContextVar[RunRecord | None] = ContextVar("run_record", default=None)
 _run: ContextVar[str] = ContextVar("run", default="")
 _task: ContextVar[str] = ContextVar("task", default="")
+
+_lock = Lock()  # of the lists below, and of what says whether a record takes runs
+_unwritten: list[RunRecord] = []  # in the order in which they are written
+_turn = Lock()  # one process writes at a time
 
 
 def current() -> RunRecord | None:
@@ -38,34 +46,103 @@ def current() -> RunRecord | None:
     return _current.get()
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Runs that start within it are recorded; what is left to write is written after it."""
+    record = _joined()
+    if record is None:
+        yield
+        return
+    token = _current.set(record)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        record.leave()
+
+
+def wait(timeout_s: float = LAST_S) -> None:
+    """Returns when everything is written; tells the log what could not be."""
+    until = time.monotonic() + timeout_s
+    with _lock:
+        records = list(_unwritten)
+        for record in records:
+            record.close()
+    for record in records:
+        record.wait(until - time.monotonic())
+
+
+def not_recorded(reason: str) -> None:
+    """Tells the log that a run goes on without a record."""
+    log.warning("run_not_recorded reason=%r", reason)
+
+
+def _joined() -> RunRecord | None:
+    """The record that takes runs: the last, if its process waits for its turn or others use it."""
+    with _lock:
+        record = _unwritten[-1] if _unwritten else None
+        if record is None or not record.is_open:
+            record = RunRecord()
+            try:
+                record.start()
+            except RuntimeError as error:  # no more threads
+                not_recorded(str(error))
+                return None
+            _unwritten.append(record)
+            # Again, to be called before what was registered earlier.
+            atexit.unregister(wait)
+            atexit.register(wait)
+        record.join()
+        return record
+
+
 class RunRecord:
     """Sends what happens to the process that writes it; one that is killed is started again.
 
     It is out of reach of the terminal's Ctrl-C, and writes that a run has crashed if this process
-    ends without a word.
+    ends without a word. There is one at a time: a record of runs that start meanwhile is written
+    after it.
     """
 
     def __init__(self) -> None:
-        """Starts the process, which takes seconds to be there."""
+        self.is_open = True
+        self._num_keepers = 0
         self._sent: list[str] = []
         self._waiting: SimpleQueue[str | None] = SimpleQueue()
-        self._is_over = False
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it
-        self._process = self._started()
+        self._is_over = self._is_done = self._has_given_up = False
+        self._process: subprocess.Popen[str] | None = None
         # A daemon: at the end `wait` says for how long it is waited for.
         self._writer = Thread(target=self._write, name="run-record", daemon=True)
-        self._writer.start()
-        atexit.register(self.wait)
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Runs that start within it are recorded; what is left to write is written after it."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            self._waiting.put(None)
+    def start(self) -> None:
+        """Starts the process when it is its turn; it takes seconds to be there."""
+        self._writer.start()
+
+    def join(self) -> None:
+        """One more block's runs are recorded. The caller holds the lock."""
+        self._num_keepers += 1
+
+    def leave(self) -> None:
+        """One block less; the last one ends the record, unless its turn is still to come."""
+        with _lock:
+            self._num_keepers -= 1
+            if not self._num_keepers and self._process is not None:
+                self.close()
+
+    def close(self) -> None:
+        """Takes no more runs. The caller holds the lock."""
+        self.is_open = False
+        self._waiting.put(None)
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when it is written, or ends the process that takes longer."""
+        self._writer.join(max(0.0, timeout_s))
+        if self._writer.is_alive():
+            with _lock:
+                self._has_given_up = True
+                if self._process is not None:
+                    self._process.kill()
+            not_recorded("Prefect took too long")
 
     @contextmanager
     def run(self, name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
@@ -82,11 +159,11 @@ class RunRecord:
 
     def repeats(self, message: str) -> None:
         """The current task has failed, and is tried again later."""
-        self._send(what="state", task=_task.get(), state="AwaitingRetry", message=message)
+        self._send_state("AwaitingRetry", message, task=_task.get())
 
     def resumes(self) -> None:
         """The current task is tried again."""
-        self._send(what="state", task=_task.get(), state="Running", message="")
+        self._send_state("Running", "", task=_task.get())
 
     def artifact(self, kind: str, key: str, value: object, about: str | None = None) -> str:
         """Creates an artifact of the current run and task; returns its id."""
@@ -99,18 +176,6 @@ class RunRecord:
     def update(self, artifact: str, value: object) -> None:
         """Gives an artifact another value."""
         self._send(what="update", artifact=artifact, value=value)
-
-    def wait(self, timeout_s: float = LAST_S) -> None:
-        """Returns when everything is written; tells the log what could not be."""
-        atexit.unregister(self.wait)
-        self._waiting.put(None)
-        self._writer.join(timeout_s)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-            log.warning("run_not_recorded reason='Prefect took more than %g s'", timeout_s)
-        elif self._process.returncode:
-            log.warning("run_not_recorded reason=%r", self._last_words())
 
     def _going_on(
         self, variable: ContextVar[str], value: str, facts: Mapping[str, Any]
@@ -126,23 +191,51 @@ class RunRecord:
             raise
         finally:
             variable.reset(token)
-            self._send(what="state", state=state, message=message, **{kind: value})
+            self._send_state(state, message, **{kind: value})
+
+    def _send_state(self, state: str, message: str, **owner: str) -> None:
+        self._send(what="state", id=str(uuid.uuid4()), state=state, message=message, **owner)
 
     def _send(self, **message: Any) -> None:
         at = datetime.now(UTC).isoformat()
-        self._waiting.put(json.dumps({"at": at, **message}, default=str) + "\n")
+        if not self._is_done:
+            self._waiting.put(json.dumps({"at": at, **message}, default=str) + "\n")
 
     def _write(self) -> None:
-        """Writes lines as they come; all of them again to a process that takes another's place."""
+        reason = ""
+        with _turn:
+            try:
+                with tempfile.TemporaryFile() as words:
+                    reason = self._reason(words)
+            except (OSError, RuntimeError) as error:  # no temporary folder, no more processes
+                reason = first_line(error)
+            with _lock:
+                self.is_open = False
+                self._is_done = True
+                self._sent.clear()
+                _unwritten.remove(self)
+        if reason and not self._has_given_up:
+            not_recorded(reason)
+
+    def _reason(self, words: IO[bytes]) -> str:
+        """Why it could not be written; empty if it was.
+
+        Sends lines as they come, and all of them again to a process that takes another's place.
+        """
+        num_errors = 0
         for start in range(STARTS):
             if start:
-                log.warning("run_record_restarted reason=%r", self._last_words())
-                self._process = self._started()
-            if self._is_written() or self._process.returncode > 0:
-                return  # an error of its own would come again
+                log.warning("run_record_restarted reason=%r", _last_line(words))
+            process = self._started(words)
+            if process is None or self._is_written(process):
+                return ""
+            num_errors += process.returncode > 0
+            if num_errors == ERRORS or self._has_given_up:
+                break
+        return _last_line(words)
 
-    def _is_written(self) -> bool:
-        pipe = self._process.stdin
+    def _is_written(self, process: subprocess.Popen[str]) -> bool:
+        pipe = process.stdin
         assert pipe is not None
         with suppress(OSError):  # it has ended
             pipe.writelines(self._sent)
@@ -155,25 +248,34 @@ class RunRecord:
                     self._sent.append(line)
                     pipe.write(line)
                     pipe.flush()
+        if not self._sent:
+            process.kill()  # no run has started: it has touched nothing yet
         with suppress(OSError):
             pipe.close()
-        return self._process.wait() == 0
+        return process.wait() == 0 or not self._sent
 
-    def _started(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+    def _started(self, words: IO[bytes]) -> subprocess.Popen[str] | None:
+        with _lock:
+            if self._has_given_up:
+                return None
+            self._process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=words,
+                stderr=words,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+            if not self._num_keepers and self.is_open:
+                self.close()  # they have ended before its turn came
+            return self._process
 
-    def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+
+def _last_line(words: IO[bytes]) -> str:
+    words.seek(0)
+    lines = words.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def state_of(error: BaseException) -> str:

@@ -26,13 +26,13 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
     """
     orphans.guard()
     interrupts.heed()
-    reported = reporting()  # before flows are imported
-    with quick_imports():
-        wiring.spare_pandas()
-        flow = prepare()
-    with reported, _shown_progress(json) as progress:
-        show_with(progress)
-        return flow()
+    with reporting():  # before flows are imported
+        with quick_imports():
+            wiring.spare_pandas()
+            flow = prepare()
+        with _shown_progress(json) as progress:
+            show_with(progress)
+            return flow()
 
 
 def run_work(work: Callable[[Progress], T], json: bool) -> T:

@@ -170,13 +170,13 @@ class Index:
         file = None if self._config_file is None else str(self._config_file.absolute())
 
         def run() -> dict[str, Any]:
-            reported = reporting()  # before flows are imported
-            with quick_imports():
-                call = flow((file, settings))
-                wiring.import_libraries(self._config)
-            with reported, shown_progress() as progress:
-                show_with(progress)
-                return call()
+            with reporting():  # before flows are imported
+                with quick_imports():
+                    call = flow((file, settings))
+                    wiring.import_libraries(self._config)
+                with shown_progress() as progress:
+                    show_with(progress)
+                    return call()
 
         return in_thread(run)
 

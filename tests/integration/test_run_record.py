@@ -43,6 +43,8 @@ load = engine.plain_repeated_task(load, lambda _: None)
 @engine.task
 def last(how: str) -> None:
     record = run_record.current()
+    while record._process is None:  # a thread starts it
+        time.sleep(0.01)
     print(record._process.pid, flush=True)
     if how == "failed":
         raise ValueError("no good")
@@ -64,17 +66,28 @@ print("prefect" in sys.modules)
 """
 
 
-def _run(how: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def _environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return kept | {"PREFECT_HOME": str(home)}
+
+
+def _python(
+    *arguments: str, home: Path, text: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, how],
-        env=kept | {"PREFECT_HOME": str(home)} | variables,
+        [sys.executable, *arguments],
+        env=_environment(home) | variables,
         cwd=home,
+        input=text,
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
+
+
+def _run(how: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return _python("-c", SCRIPT, how, home=home, **variables)
 
 
 def _rows(home: Path, query: str) -> list[tuple[Any, ...]]:
@@ -102,9 +115,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+STATES = ("task_run_state", "flow_run_state")
+
+
 def _emptied(home: Path) -> Path:
     with closing(sqlite3.connect(home / "prefect.db")) as database:
-        for table in ("artifact", "artifact_collection", "task_run", "flow_run"):
+        for table in ("artifact", "artifact_collection", *STATES, "task_run", "flow_run"):
             database.execute(f"DELETE FROM {table}")
         database.commit()
     return home
@@ -166,7 +182,111 @@ def test_a_run_that_cannot_be_recorded_is_done_all_the_same(home: Path) -> None:
     assert ended.returncode == 0
     assert "run_not_recorded" in ended.stderr
     assert "unable to open" in ended.stderr
-    assert "restarted" not in ended.stderr
+    assert ended.stderr.count("restarted") == 1
+
+
+RUN = "00000000-0000-4000-8000-000000000001"
+TASK = "00000000-0000-4000-8000-000000000002"
+BAR = "00000000-0000-4000-8000-000000000003"
+
+
+def _line(second: int, **message: Any) -> str:
+    return json.dumps({"at": f"2026-01-01T00:00:{second:02}+00:00", **message}) + "\n"
+
+
+def _state_line(second: int, state: str, **owner: str) -> str:
+    state_id = f"00000000-0000-4000-8000-0000000001{second:02}"
+    return _line(second, what="state", id=state_id, state=state, message="", **owner)
+
+
+LINES = [
+    _line(1, what="run", run=RUN, flow="mrag-test", parameters={}),
+    _line(2, what="task", run=RUN, task=TASK, name="load"),
+    _line(
+        3,
+        what="artifact",
+        artifact=BAR,
+        kind="progress",
+        key="k",
+        value=0,
+        about="",
+        run=RUN,
+        task=TASK,
+    ),
+    _state_line(4, "AwaitingRetry", task=TASK),
+    _state_line(5, "Running", task=TASK),
+    _line(6, what="update", artifact=BAR, value=100),
+    _state_line(7, "Completed", task=TASK),
+    _state_line(8, "Completed", run=RUN),
+]
+RUN_STATES = "SELECT type FROM flow_run_state ORDER BY timestamp"
+TASK_STATES = "SELECT type FROM task_run_state ORDER BY timestamp"
+
+
+RECORDER = ("-m", "mrag_pipeline.flows.record_process")
+
+
+def _record(home: Path, lines: list[str]) -> subprocess.CompletedProcess[str]:
+    return _python(*RECORDER, home=home, text="".join(lines))
+
+
+def test_lines_that_are_sent_again_change_nothing(home: Path) -> None:
+    """To a recorder that takes the place of one that was killed."""
+    _emptied(home)
+    queries = (RUNS, TASKS, ARTIFACTS, RUN_STATES, TASK_STATES)
+    assert _record(home, LINES).returncode == 0
+    once = [_rows(home, query) for query in queries]
+    assert once[1] == [("load-0", "COMPLETED", 2)]
+    assert len(once[2]) == 1
+    assert _record(home, LINES).returncode == 0
+    assert [_rows(home, query) for query in queries] == once
+
+
+@pytest.mark.parametrize(("last", "code"), [(LINES[6][:-9], 0), ("no JSON\n", 1)])
+def test_a_recorder_that_cannot_go_on_leaves_no_run_running(
+    home: Path, last: str, code: int
+) -> None:
+    """Half a line of a process that is gone, or an error; one that is started again writes on."""
+    assert _record(_emptied(home), [*LINES[:6], last]).returncode == code
+    assert [row[0] for row in _rows(home, RUNS)] == ["CRASHED"]
+    assert [row[1] for row in _rows(home, TASKS)] == ["CRASHED"]
+    if code:
+        assert _record(home, LINES).returncode == 0
+        assert [row[0] for row in _rows(home, RUNS)] == ["COMPLETED"]
+        assert [row[1] for row in _rows(home, TASKS)] == ["COMPLETED"]
+        assert len(_rows(home, ARTIFACTS)) == 1
+
+
+def test_a_recorder_is_not_terminated_before_it_has_written(home: Path) -> None:
+    """What ends the processes of a killed command sends SIGTERM while Prefect is imported."""
+    _emptied(home)
+    recorder = subprocess.Popen(
+        [sys.executable, *RECORDER], env=_environment(home), stdin=subprocess.PIPE, text=True
+    )
+    process = psutil.Process(recorder.pid)
+    until = time.monotonic() + 60
+    while not any("pydantic_core" in mapped.path for mapped in process.memory_maps()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    recorder.terminate()
+    recorder.communicate("".join(LINES[:2]), timeout=280)
+    assert recorder.returncode == 0
+    assert [row[0] for row in _rows(home, RUNS)] == ["CRASHED"]
+
+
+@pytest.mark.parametrize(
+    "name", ["PREFECT_SERVER_EPHEMERAL_ENABLED", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"]
+)
+def test_a_server_that_must_be_configured_is_asked_for(tmp_path: Path, name: str) -> None:
+    """Prefect may not start one: nothing is recorded, and `mrag doctor` says that flows fail."""
+    code = (
+        "from mrag_pipeline.flows.reporting import reporting; reporting(); "
+        "from mrag_pipeline.flows import engine, prefect_server; "
+        "engine.flow(name='x')(print); print(engine.are_prefects_own()); prefect_server.describe()"
+    )
+    ended = _python("-c", code, home=tmp_path, **{name: "false"})
+    assert ended.stdout.split() == ["True"]
+    assert "ConfigError: no Prefect server" in ended.stderr
 
 
 @pytest.mark.parametrize("where", ["variable", "profile", "prefect.toml"])
@@ -184,13 +304,5 @@ def test_a_configured_server_gets_the_runs(tmp_path: Path, where: str) -> None:
         "from mrag_pipeline.flows import engine; engine.flow(name='x')(print); "
         "print(engine.are_prefects_own())"
     )
-    kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        env=kept | {"PREFECT_HOME": str(tmp_path)} | variables,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ended = _python("-c", code, home=tmp_path, **variables)
     assert ended.stdout.split() == ["True"]
