@@ -70,6 +70,10 @@ def wait(timeout_s: float = LAST_S) -> None:
             record.close()
     for record in records:
         record.wait(until - time.monotonic())
+    with _lock:  # until all are given up, no other process is started
+        is_late = any([record.give_up() for record in records])
+    if is_late:
+        not_recorded(f"Prefect took more than {timeout_s:g} s")
 
 
 def not_recorded(reason: str) -> None:
@@ -135,14 +139,20 @@ class RunRecord:
         self._waiting.put(None)
 
     def wait(self, timeout_s: float) -> None:
-        """Returns when it is written, or ends the process that takes longer."""
+        """Returns when it is written, or that time is over."""
         self._writer.join(max(0.0, timeout_s))
-        if self._writer.is_alive():
-            with _lock:
-                self._has_given_up = True
-                if self._process is not None:
-                    self._process.kill()
-            not_recorded("Prefect took too long")
+
+    def give_up(self) -> bool:
+        """Ends the process that has not written everything; says whether that is so.
+
+        The caller holds the lock.
+        """
+        if self._is_done:
+            return False
+        self._has_given_up = True
+        if self._process is not None:
+            self._process.kill()
+        return True
 
     @contextmanager
     def run(self, name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
