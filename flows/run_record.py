@@ -71,8 +71,8 @@ def wait(timeout_s: float = LAST_S) -> None:
     for record in records:
         record.wait(until - time.monotonic())
     with _lock:  # until all are given up, no other process is started
-        is_late = any([record.give_up() for record in records])
-    if is_late:
+        late = [record for record in records if record.give_up()]
+    if late:
         not_recorded(f"Prefect took more than {timeout_s:g} s")
 
 

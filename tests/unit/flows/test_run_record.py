@@ -97,7 +97,8 @@ def test_quick_runs_share_a_recorder_and_leave_nothing(written: Path) -> None:
     parameters = [message["parameters"] for message in _messages(written, "run")]
     assert parameters == [{"number": number} for number in range(30)]
     turns = [line for line in _lines(written) if line in ("start", "end")]
-    assert turns == ["start", "end"] * 3  # of the first run, the second, and those meanwhile
+    # Of the first run, the second, and those meanwhile, which the second may be one of.
+    assert turns in (["start", "end"] * 2, ["start", "end"] * 3)
 
 
 def test_runs_at_the_same_time_share_a_recorder(written: Path) -> None:
