@@ -108,7 +108,7 @@ def load_light_encoder(spec: EncoderSpec) -> LightEncoder:
 
 
 class LightEncoder:
-    """An `Encoder`. Threads may share it: passes run one at a time, each on all cores."""
+    """An `Encoder`. Threads may share it: a process runs one pass at a time, on all cores."""
 
     def __init__(
         self,

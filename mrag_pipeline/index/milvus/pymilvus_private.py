@@ -1,4 +1,4 @@
-"""The private names of pymilvus that we use, all in this file.
+"""The private names of pymilvus that calls use; `lean_import.py` has those of its import.
 
 They save an object a hit and a dict a row. Where a release of pymilvus has renamed one, the
 callers get None and go through the public client: slower, with the same answers.

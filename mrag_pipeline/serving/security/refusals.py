@@ -14,10 +14,12 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mrag_pipeline.serving.http.patience import CONNECTIONS
+
 BURST = 20  # refused at once: a program that goes too far, a person's mistakes
 PER_S = 20.0
 LONGEST_S = 10.0  # that a refusal is held back: so long a connection costs nothing but memory
-MOST_HELD = 100  # of all callers; a held one takes a place among the connections and requests
+MOST_HELD = CONNECTIONS // 2  # of all callers: behind a proxy they have one address
 TOO_MANY = 429
 
 
