@@ -30,6 +30,7 @@ from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.ingest.gate import gate as gate_stage
 from mrag_pipeline.stages.ingest.load import in_threads
 from mrag_pipeline.stages.ingest.load import load as load_stage
+from mrag_pipeline.stages.ingest.load_items import may_double
 from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
 from mrag_pipeline.stages.ingest.publish import keep_ready
@@ -127,9 +128,10 @@ def load(config: Config, version: str, num_chunks: int) -> int:
                 partial(loader, version),
                 index.capabilities().is_shared,
                 here=in_threads(index),
-                may_double=False,
+                may_double=may_double,
                 max_workers=index.capabilities().loads_at_once,
             ),
+            config.milvus.range_mb * 1e6,
         )
 
 

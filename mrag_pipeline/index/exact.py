@@ -33,6 +33,7 @@ from mrag_pipeline.ports import (
     CollectionSpec,
     IndexCapabilities,
     Mark,
+    RangedLoads,
     Ranking,
     TextSearchRequest,
 )
@@ -127,6 +128,10 @@ class ExactIndex(ExactVersions):
                 yield from self._rows(batch)
                 if on_rows is not None:
                     on_rows(batch.num_rows)
+
+    def ranges(self) -> RangedLoads | None:
+        """None: one process has it."""
+        return None
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection is there and has just so many rows."""

@@ -20,6 +20,7 @@ from mrag_pipeline.ports.index.combinations import (
     VersionBuilds,
     VersionRows,
 )
+from mrag_pipeline.ports.index.ranges import RangedLoads
 from mrag_pipeline.ports.index.rows import ChunkLookup, ChunkRow, Mark, RowChanges, Rows
 from mrag_pipeline.ports.index.searches import (
     AnySearchRequest,
@@ -66,6 +67,7 @@ __all__ = [
     "OpenPool",
     "Progress",
     "QueryIndex",
+    "RangedLoads",
     "Ranking",
     "ReadableVersion",
     "RerankRequest",

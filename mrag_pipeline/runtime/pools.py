@@ -57,7 +57,7 @@ def phase_pools(
     is_shared: bool = True,
     *,
     here: OpenPool = in_this_process,
-    may_double: bool = True,
+    may_double: Callable[[Any], bool] = lambda _: True,
     max_workers: int | None = None,
 ) -> OpenPool:
     """Opens the pool of a phase that embeds nothing: workers without a GPU, or this process.
@@ -69,7 +69,7 @@ def phase_pools(
         open_work: opens in a worker what the phase does in this process.
         is_shared: whether other processes may open what the phase reads.
         here: the pool of this process.
-        may_double: whether two workers may do an item at once, as it only reads.
+        may_double: whether two workers may do the item at once, as it only reads.
         max_workers: None: as many as are planned and there are items for.
     """
 

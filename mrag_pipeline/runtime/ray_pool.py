@@ -4,7 +4,7 @@ An actor opens what its work needs once: a model, an index. It gets items only o
 actors that the cluster has no room for cost nothing. When an actor dies, the item it was doing is
 tried again on a new one; the items of an actor that is far behind are also given to an idle actor.
 That is harmless: an embedded shard is found by its receipt, checks only read, and the first answer
-counts. It is not done where items write to the index: a collection is loaded by one actor.
+counts. It is not done where a second copy would do harm: a whole collection is loaded by one actor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ray
@@ -43,7 +43,7 @@ class RayPool:
         *,
         unit: str = "shard",
         repeats_errors: bool = True,
-        may_double: bool = True,
+        may_double: Callable[[Any], bool] = lambda _: True,
         max_workers: int | None = None,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
@@ -51,7 +51,7 @@ class RayPool:
         Args:
             unit: what an item is called, for people.
             repeats_errors: whether an item is tried again after a transient error too.
-            may_double: whether a late item is also given to an idle actor.
+            may_double: whether that item, when it is late, is also given to an idle actor.
             max_workers: None: as many as are planned and there are items for.
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
@@ -111,7 +111,7 @@ class _Run:
         spec: WorkersSpec,
         unit: str,
         repeats_errors: bool,
-        may_double: bool,
+        may_double: Callable[[Any], bool],
         max_workers: int | None = None,
     ) -> None:
         todo = list(items)
@@ -215,7 +215,7 @@ class _Run:
     def _give_again(self) -> None:
         """When no item waits: also assigns the items of late workers to idle ones."""
         idle = [worker for worker in self._group.workers if worker.is_idle]
-        if not self._may_double or not idle or len(self._queue):
+        if not idle or len(self._queue):
             return
         for item in self._late()[: len(idle)]:
             log.warning("%s_late number=%d given to a second worker", self._unit, item.index)
@@ -235,6 +235,7 @@ class _Run:
             item
             for item in late_items
             if item.index in self._missing
+            and self._may_double(item)
             and holders[item.index] == 1
             and self._failed[item.index] < self._spec.attempts
         ]

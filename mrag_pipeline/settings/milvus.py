@@ -33,6 +33,7 @@ class MilvusSpec:
     insert_rows: PositiveCount = 10_000  # rows per insert call
     load_threads: PositiveCount = 8  # collections loaded at a time on a server; one on Lite
     search_threads: PositiveCount = 8  # searches in flight on a server; one at a time on Lite
+    range_mb: PositiveAmount = 4_096  # of a collection that one item loads on a server
     bulk_uri: str = ""  # folder for the server's bulk import files; empty: rows are inserted
     bulk_path: str = ""  # the same folder as the server names it; empty: the same name
     bulk_min_rows: Count = 500_000  # in a collection; fewer rows are inserted

@@ -17,7 +17,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.stages.ingest.load import collections_of, in_threads, load
-from mrag_pipeline.stages.ingest.load_items import Loader
+from mrag_pipeline.stages.ingest.load_items import Loader, may_double
 from mrag_pipeline.wiring.phase_work import loader
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.milvus_server import Server, milvus_server
@@ -90,7 +90,7 @@ def test_a_loading_worker_that_dies_costs_its_collection_a_second_load(
         for name in index.collections():
             index.drop(name)
         opener = partial(dying, version, tmp_path / "killed")
-        pools = phase_pools(config, opener, here=in_threads(index), may_double=False)
+        pools = phase_pools(config, opener, here=in_threads(index), may_double=may_double)
         assert run(progress, pools) == here
         assert (tmp_path / "killed").exists()
         assert contents(config, version, build) == wanted

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mrag_pipeline.domain.index_name import check_index_name
-from mrag_pipeline.index.milvus.collections import MilvusCollections
 from mrag_pipeline.index.milvus.full_text import TextSearches
+from mrag_pipeline.index.milvus.ranges import MilvusRanges
 from mrag_pipeline.index.milvus.search import CollectionSearches
 from mrag_pipeline.ports import BulkFiles, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -20,7 +20,7 @@ def open_index(spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> 
     return MilvusIndex(spec, check_index_name(index), files)
 
 
-class MilvusIndex(MilvusCollections):
+class MilvusIndex(MilvusRanges):
     """Every part of the port over one connection; safe to share by threads."""
 
     def __init__(self, spec: MilvusSpec, index: str, files: BulkFiles | None = None) -> None:

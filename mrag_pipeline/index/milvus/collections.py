@@ -6,7 +6,7 @@ indexed, loaded into memory, counted. One that has no index yet was cut short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from threading import Semaphore
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
 from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.index.milvus.stored_rows import MilvusRows
 from mrag_pipeline.index.milvus.versions import MilvusVersions
-from mrag_pipeline.ports import BulkFiles, CollectionSpec
+from mrag_pipeline.ports import BulkFiles, CollectionSpec, RangedLoads
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 if TYPE_CHECKING:
@@ -121,21 +121,17 @@ class MilvusCollections(MilvusRows, MilvusVersions):
     ) -> int:
         name = collection.name
         with changing(self._path, name), translated(f"cannot load {name}"):
-            self._client.create_collection(
-                name,
-                schema=lexical_schema()
-                if collection.lexical is not None
-                else schema(collection, self._spec.vector_dtype, self._release.has_defaults),
-                num_shards=1,  # ours are far smaller than what one of a server's carries
-                consistency_level=self._spec.consistency,
-                timeout=self._spec.timeout_s,
-            )
-            if collection.kind == "chunks":
-                tables = (rows.with_proofs(table, True) for table in tables)
+            # One channel: ours are far smaller than what one of a server's carries.
+            self._create(collection, num_channels=1)
             self._fill(collection, tables, on_rows or (lambda _: None))
             # Index last: its presence is what makes the collection whole.
-            self._build_index(collection)
+            self._create_index(collection)
+            self._ensure_loaded(name)
         return self.count(name)
+
+    def ranges(self) -> RangedLoads | None:
+        """None: one process fills a collection, unless `ranges.py` says otherwise."""
+        return None
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection exists, is indexed and loaded, and has exactly so many rows."""
@@ -182,6 +178,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         self._loaded.discard(collection)
         self._vector_types.pop(collection, None)
         self._has_proof.pop(collection, None)
+        self._range_names.pop(collection, None)
 
     def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
         with translated("cannot list collections"):
@@ -194,6 +191,17 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                 "drop old versions (`mrag retire --keep 0`), or raise the limit "
                 "here and on the server",
             )
+
+    def _create(self, collection: CollectionSpec, num_channels: int) -> None:
+        self._client.create_collection(
+            collection.name,
+            schema=lexical_schema()
+            if collection.lexical is not None
+            else schema(collection, self._spec.vector_dtype, self._release.has_defaults),
+            num_shards=num_channels,
+            consistency_level=self._spec.consistency,
+            timeout=self._spec.timeout_s,
+        )
 
     def _fill(
         self,
@@ -208,25 +216,47 @@ class MilvusCollections(MilvusRows, MilvusVersions):
                 first.append(table)
                 num_rows += table.num_rows
                 if num_rows >= self._spec.bulk_min_rows:
-                    self._import.fill(name, chain(first, tables), on_rows)
+                    every = self._complete(collection, chain(first, tables))
+                    self._import.fill(name, every, on_rows)
                     return
             tables = iter(first)
         with self._insert_slots:
-            for table in tables:
-                for batch in rows.batches(table, self._spec.insert_rows):
-                    self._insert(collection, batch)
-                    on_rows(batch.num_rows)
+            for batch in self._batches(collection, tables):
+                self._insert(collection, batch)
+                on_rows(batch.num_rows)
         self._client.flush(name, timeout=self._spec.build_timeout_s)
 
-    def _insert(self, collection: CollectionSpec, batch: pa.Table) -> None:
+    def _batches(
+        self, collection: CollectionSpec, tables: Iterable[pa.Table]
+    ) -> Iterator[pa.Table]:
+        """What each insert sends."""
+        for table in self._complete(collection, tables):
+            yield from rows.batches(table, self._spec.insert_rows)
+
+    def _complete(
+        self, collection: CollectionSpec, tables: Iterable[pa.Table]
+    ) -> Iterator[pa.Table]:
+        """With a column of proofs where the collection has one."""
+        is_chunks = collection.kind == "chunks"
+        return (rows.with_proofs(table, True) if is_chunks else table for table in tables)
+
+    def _insert(self, collection: CollectionSpec, batch: pa.Table, partition: str = "") -> None:
         name, timeout_s = collection.name, self._spec.timeout_s
         if collection.lexical is not None:
-            self._client.insert(name, lexical_rows(batch, collection.lexical), timeout=timeout_s)
+            words = lexical_rows(batch, collection.lexical)
+            self._client.insert(name, words, timeout=timeout_s, partition_name=partition)
         else:
-            has_defaults = self._release.has_defaults
-            insert(self._client, name, batch, timeout_s, self._spec.vector_dtype, has_defaults)
+            insert(
+                self._client,
+                name,
+                batch,
+                timeout_s,
+                self._spec.vector_dtype,
+                self._release.has_defaults,
+                partition,
+            )
 
-    def _build_index(self, collection: CollectionSpec) -> None:
+    def _create_index(self, collection: CollectionSpec) -> None:
         params = self._client.prepare_index_params()
         if collection.lexical is not None:
             add_lexical_index(params, collection.lexical)
@@ -244,4 +274,3 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             sync=not self._release.is_lite,
             timeout=self._spec.build_timeout_s,
         )
-        self._ensure_loaded(collection.name)

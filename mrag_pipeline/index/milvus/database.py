@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+DEFAULT_PARTITION = "_default"  # every collection of a server has it
+
 
 class MilvusDatabase:
     """Milvus Lite in this process, or a server: what all parts of an index on it share."""
@@ -56,6 +58,7 @@ class MilvusDatabase:
         self._load_locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._vector_types: dict[str, VectorType] = {}
         self._has_proof: dict[str, bool] = {}
+        self._range_names: dict[str, list[str]] = {}  # a collection's partitions of its own
 
     def describe(self) -> str:
         """One line for people: which Milvus, and where it is."""
@@ -123,6 +126,15 @@ class MilvusDatabase:
             description = self._client.describe_collection(collection, timeout=self._spec.timeout_s)
             self._has_proof[collection] = has_field(description, PROOF)
         return self._has_proof[collection]
+
+    def _ranges_of(self, collection: str) -> list[str]:
+        """The partitions that its load has filled, if it was loaded in ranges. Read once."""
+        if self._release.is_lite:
+            return []
+        if collection not in self._range_names:
+            names = self._client.list_partitions(collection, timeout=self._spec.timeout_s)
+            self._range_names[collection] = [name for name in names if name != DEFAULT_PARTITION]
+        return self._range_names[collection]
 
     def _exists(self, collection: str) -> bool:
         return bool(self._client.has_collection(collection, timeout=self._spec.timeout_s))

@@ -43,16 +43,24 @@ _PACKED = b"\x0a"  # field 1, length-delimited: FloatArray's and LongArray's `da
 
 
 def insert_message(
-    collection: str, table: pa.Table, dtype: VectorType, messages: Messages, has_defaults: bool
+    collection: str,
+    table: pa.Table,
+    dtype: VectorType,
+    messages: Messages,
+    has_defaults: bool,
+    partition: str = "",
 ) -> Any:
     """The insert request of the table's N rows; `dtype` is the collection's, NaN is not checked.
 
     Args:
         has_defaults: whether the field of proofs has a default value: then a server wants to
             know of each row that it has a value of its own.
+        partition: of the collection; empty: its own.
     Raises: BadVectors for a number that the type cannot hold.
     """
-    message = messages.milvus.InsertRequest(collection_name=collection, num_rows=table.num_rows)
+    message = messages.milvus.InsertRequest(
+        collection_name=collection, partition_name=partition, num_rows=table.num_rows
+    )
     for name in table.column_names:
         if name == "vector":
             vectors = vector_matrix(table.column(name))
@@ -82,19 +90,22 @@ def insert(
     timeout_s: float,
     dtype: VectorType = "float32",
     has_defaults: bool = True,
+    partition: str = "",
 ) -> None:
     """Sends the table's rows; pymilvus retries until the timeout."""
     messages = pymilvus_private.MESSAGES
     # MilvusClient.insert takes dicts only; the call that it wraps also takes messages.
     send = getattr(pymilvus_private.handler_of(client), "batch_insert", None)
     if messages is None or send is None:
-        client.insert(collection, rows.of(table, dtype), timeout=timeout_s)
+        client.insert(
+            collection, rows.of(table, dtype), timeout=timeout_s, partition_name=partition
+        )
         return
     send(
         collection,
         [],
         schema={"fields": []},
-        insert_param=insert_message(collection, table, dtype, messages, has_defaults),
+        insert_param=insert_message(collection, table, dtype, messages, has_defaults, partition),
         timeout=timeout_s,
         context=pymilvus_private.call_context_of(client),
     )

@@ -184,7 +184,7 @@ class MilvusRows(MilvusDatabase):
                     if collection.lexical is None
                     else full_text.lexical_rows(batch, collection.lexical)
                 )
-                self._client.upsert(name, values, timeout=self._spec.timeout_s)
+                self._replace(name, values)
             self._make_visible(name)
 
     def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
@@ -194,7 +194,7 @@ class MilvusRows(MilvusDatabase):
             for start in range(0, len(chunks), self._spec.insert_rows):
                 batch = chunks[start : start + self._spec.insert_rows]
                 words = [full_text.words_row(row.id, row.title, row.text, lexical) for row in batch]
-                self._client.upsert(name, words, timeout=self._spec.timeout_s)
+                self._replace(name, words)
             self._make_visible(name)
 
     def delete(self, collection: str, ids: Sequence[int]) -> None:
@@ -206,6 +206,18 @@ class MilvusRows(MilvusDatabase):
             self._make_visible(collection)
 
     # -------------------------------------------------------------- inside
+    def _replace(self, collection: str, values: list[dict[str, Any]]) -> None:
+        """Adds the rows, then removes older ones of the same ids.
+
+        A server's upsert replaces rows of the partition that it writes to, and no others (2.3.5).
+        """
+        self._client.upsert(collection, values, timeout=self._spec.timeout_s)
+        ids = [row["chunk_id"] for row in values]
+        for partition in self._ranges_of(collection):
+            self._client.delete(
+                collection, ids=ids, partition_name=partition, timeout=self._spec.timeout_s
+            )
+
     def _filter_rows(self, collection: str) -> Rows:
         blocks = self._reader.blocks(collection, FILTER_FIELDS, self.count(collection))
         return {row["chunk_id"]: rows.filtered(row) for block in blocks for row in block}

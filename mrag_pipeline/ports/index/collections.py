@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mrag_pipeline.ports.index.capabilities import HasCapabilities
 from mrag_pipeline.ports.index.collection_spec import CollectionSpec
+from mrag_pipeline.ports.index.ranges import RangedLoads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,9 @@ class Collections(HasCapabilities, Protocol):
         Returns: the rows counted in the collection afterwards.
         Raises: PlanRefused if the collection belongs to the live version.
         """
+
+    def ranges(self) -> RangedLoads | None:
+        """For collections that several processes fill; None where one must."""
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection exists, is indexed and loaded, and has exactly so many rows."""

@@ -2,13 +2,14 @@
 
 Heads are loaded several at once, by threads where the index says so, or by workers; most of a
 server's time is one collection's index or load into memory, which it does for several as fast as
-for one. What builds a collection is `load_items.py`.
+for one. A large collection is filled in ranges, by several at once too. `load_items.py` does both.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import closing
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ from mrag_pipeline.ports import (
     Versions,
 )
 from mrag_pipeline.settings.lexical import LexicalSpec
-from mrag_pipeline.stages.ingest.load_items import Loader, load_items
+from mrag_pipeline.stages.ingest.load_items import EndItem, Loader, LoadItem, load_items
+from mrag_pipeline.stages.ingest.load_ranges import begun
 from mrag_pipeline.stages.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -61,12 +63,16 @@ def load(
     num_chunks: int,
     progress: Progress,
     open_pool: OpenPool | None = None,
+    range_bytes: float = inf,
 ) -> int:
     """Every collection of the version holds its `num_chunks` rows, indexed and loaded.
 
-    A collection that is there and complete is skipped; any other is dropped and built anew.
+    A collection that is there and complete is skipped; any other is dropped and built anew, or
+    filled on where it is filled in ranges.
 
     Args:
+        range_bytes: collections with more are filled in ranges of about so much, where the index
+            can do that.
         open_pool: where collections are built; None: in threads of this process.
     Returns: how many collections were built.
     Raises: VerifyFailed if a count is not what the receipts say; PlanRefused if the version is
@@ -75,7 +81,7 @@ def load(
     collections = collections_of(
         manifest.index, manifest.version, manifest.encoder, manifest.lexical
     )
-    *heads, chunks = load_items(collections, num_chunks, _was_synced(manifest, index))
+    whole = load_items(collections, num_chunks, _was_synced(manifest, index))
     progress.phase("load", num_chunks * len(collections), "rows")
     reporting = Lock()
 
@@ -84,22 +90,31 @@ def load(
             progress.advance(rows)
 
     loader = Loader(manifest, staging, index, collections, advance)
-    num_bytes = sum(item.num_bytes for item in (*heads, chunks))
-    was_built: list[bool] = []
+    num_bytes = sum(item.num_bytes for item in whole)
+    built: set[int] = set()
     with closing((open_pool or in_threads(index))(loader, num_bytes)) as pool:
+        in_ranges = begun(manifest, staging, index, collections, whole, range_bytes)
+        advance(sum(ranges.num_rows_there for ranges in in_ranges.values()))
+        *heads, chunks = [
+            in_ranges[item.index].end if item.index in in_ranges else item for item in whole
+        ]
+        fills = [item for ranges in in_ranges.values() for item in ranges.missing]
+        whole_heads = [item for item in heads if isinstance(item, LoadItem)]
+        ends = [item for item in heads if isinstance(item, EndItem)]
         # The chunks last: a version's rows are counted by them.
-        for items in (heads, [chunks]):
+        for items in ([*whole_heads, *fills], ends, [chunks]):
             for loaded in pool.run(items):
-                advance(num_chunks - loader.reported[loaded.collection])  # none, if built here
-                was_built.append(loaded.was_built)
+                # None, if it was done here.
+                advance(loaded.num_rows - loader.reported[loaded.item])
+                if loaded.was_built:
+                    built.add(loaded.collection)
                 name = collections[loaded.collection].name
-                log.info("collection_loaded name=%s built=%s", name, loaded.was_built)
-    if not all(was_built):
-        progress.note(
-            f"{was_built.count(False)} of {len(was_built)} collections were loaded already"
-        )
+                log.info("loaded name=%s item=%d built=%s", name, loaded.item, loaded.was_built)
+    if len(built) < len(collections):
+        num_there = len(collections) - len(built)
+        progress.note(f"{num_there} of {len(collections)} collections were loaded already")
     progress.finish()
-    return was_built.count(True)
+    return len(built)
 
 
 def in_threads(index: VersionBuilds) -> OpenPool:

@@ -1,0 +1,127 @@
+"""Collections that Ray actors fill in ranges of a real Milvus server, one actor killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.stages.ingest.load import in_threads, load
+from mrag_pipeline.stages.ingest.load_items import may_double
+from tests.integration.test_load_items import contents, dying
+from tests.support.builds import Build, RecordingProgress, a_document
+from tests.support.milvus_server import Server, milvus_server
+from tests.support.phase_workers import StagingOnDisk
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+DOCUMENTS = [a_document(i) for i in range(40)]
+RANGE_BYTES = 3_000.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests."""
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as made:
+        yield made
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """What is staged on disk, where workers find it."""
+    version = Build(DOCUMENTS).plan().manifest.version
+    uri = str(tmp_path / "staging")
+    return Build(DOCUMENTS, staging=StagingOnDisk(uri, "docs", version))  # type: ignore[arg-type]
+
+
+def config_of(server: Server, tmp_path: Path) -> Config:
+    """Two workers for any phase."""
+    return Config.parse(
+        {
+            "index": "docs",
+            "staging": {"uri": str(tmp_path / "staging")},
+            "milvus": {"uri": server.uri},
+            "workers": {"count": 2, "device": "cpu", "phase_mb": 0.0},
+        }
+    )
+
+
+def test_the_contract_holds_on_a_real_server(server: Server) -> None:
+    """`tests/contracts/test_index_ranges.py`, where there is a server."""
+    environment = os.environ | {"MRAG_TEST_MILVUS": server.uri}
+    file = "tests/contracts/test_index_ranges.py"
+    command = [sys.executable, "-m", "pytest", "-q", file, "-k", "server"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_that_dies_costs_its_range(server: Server, build: Build, tmp_path: Path) -> None:
+    """Every row once, as in a load of whole collections; then nothing is left to load."""
+    manifest, staged = build.staged()
+    config = config_of(server, tmp_path)
+    progress = RecordingProgress()
+    version = manifest.version
+    with closing(wiring.index(config)) as index:
+        run = partial(load, manifest, build.staging, index, staged.num_chunks)
+        num_built = run(RecordingProgress())
+        wanted = contents(config, version, build)
+        for name in index.collections():
+            index.drop(name)
+        opener = partial(dying, version, tmp_path / "killed")
+        pools = phase_pools(config, opener, here=in_threads(index), may_double=may_double)
+        assert run(progress, pools, RANGE_BYTES) == num_built
+        assert (tmp_path / "killed").exists()
+        assert contents(config, version, build) == wanted
+        assert progress.done["load"] == num_built * staged.num_chunks
+        assert run(RecordingProgress(), pools, RANGE_BYTES) == 0
+
+
+def test_a_killed_load_goes_on_with_the_ranges_that_are_missing(
+    server: Server, build: Build, tmp_path: Path
+) -> None:
+    """In threads of one process: what was loaded before stays."""
+    manifest, staged = build.staged()
+    config = config_of(server, tmp_path)
+
+    class Killed(BaseException):
+        pass
+
+    class Kills(RecordingProgress):
+        def advance(self, done: int, facts: object = None) -> None:
+            super().advance(done)
+            if self.done["load"] > staged.num_chunks:
+                raise Killed
+
+    with closing(wiring.index(config)) as index:
+        run = partial(load, manifest, build.staging, index, staged.num_chunks)
+        for name in index.collections():
+            index.drop(name)
+        whole = run(RecordingProgress())
+        wanted = contents(config, manifest.version, build)
+        for name in index.collections():
+            index.drop(name)
+        with pytest.raises(Killed):
+            run(Kills(), None, RANGE_BYTES)
+        inserted: list[int] = []
+        ranges = index.ranges()
+        assert ranges is not None
+        given = ranges.load_range
+
+        def counted(*args: object) -> int:
+            inserted.append(given(*args))  # type: ignore[arg-type]
+            return inserted[-1]
+
+        index.load_range = counted  # type: ignore[attr-defined]
+        progress = RecordingProgress()
+        assert run(progress, None, RANGE_BYTES) == whole
+        assert sum(inserted) < progress.done["load"] == whole * staged.num_chunks
+        assert contents(config, manifest.version, build) == wanted
