@@ -42,7 +42,7 @@ def project(server: Server, minilm: EncoderSpec, tmp_path: Path) -> Path:
     write_corpus(folder / "corpus")
     (folder / "mrag.toml").write_text(
         f'index = "i{os.getpid()}_{tmp_path.name[-12:].strip("_")}"\n[corpus]\nuri = "corpus"\n'
-        f'[encoder]\nmodel = "{minilm.model}"\n[milvus]\nuri = "{server.uri}"\n'
+        f'[encoder]\nmodel = "{minilm.model}"\n[milvus]\nuri = "{server.uri}"\nrange_mb = 0.05\n'
         '[workers]\npool = "ray"\ncount = 1\ndevice = "cpu"\nphase_mb = 0\n'
         "[sharding]\nshard_mb = 0.002\n"
     )

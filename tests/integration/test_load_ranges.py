@@ -14,6 +14,7 @@ import pytest
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.index.milvus import ranges as ranges_module
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.stages.ingest.load import in_threads, load
 from mrag_pipeline.stages.ingest.load_items import may_double
@@ -86,9 +87,10 @@ def test_a_worker_that_dies_costs_its_range(server: Server, build: Build, tmp_pa
 
 
 def test_a_killed_load_goes_on_with_the_ranges_that_are_missing(
-    server: Server, build: Build, tmp_path: Path
+    server: Server, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In threads of one process: what was loaded before stays."""
+    """In threads of one process, with all channels: what was loaded before stays."""
+    monkeypatch.setattr(ranges_module, "_CHANNEL_BYTES", 1)
     manifest, staged = build.staged()
     config = config_of(server, tmp_path)
 

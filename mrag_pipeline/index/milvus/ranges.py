@@ -22,9 +22,10 @@ from mrag_pipeline.ports import CollectionSpec, RangedLoads
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A server's data node takes one channel of a collection or several; more than there are data nodes
-# only makes more, smaller segments.
-_MAX_CHANNELS = 4
+# A channel is one data node's, and has segments of its own in each partition: so many channels that
+# a range still fills a segment (1 GB by default) in each, and no more than a server allows.
+MAX_CHANNELS = 16
+_CHANNEL_BYTES = 1e9
 
 
 class MilvusRanges(MilvusCollections):
@@ -44,7 +45,7 @@ class MilvusRanges(MilvusCollections):
                     return kept
         self.drop(name)
         with translated(f"cannot load {name}"):
-            self._create(collection, min(len(rows), _MAX_CHANNELS))
+            self._create(collection, _channels(collection, rows))
         return set()
 
     def load_range(
@@ -135,3 +136,8 @@ class MilvusRanges(MilvusCollections):
             # A server refuses to drop one that is in memory, as one that came late may be.
             self._client.release_partitions(name, [partition], timeout=timeout_s)
             self._client.drop_partition(name, partition, timeout=timeout_s)
+
+
+def _channels(collection: CollectionSpec, rows: Mapping[str, int]) -> int:
+    range_bytes = 4 * collection.dim * sum(rows.values()) / max(1, len(rows))
+    return max(1, min(MAX_CHANNELS, int(range_bytes / _CHANNEL_BYTES)))

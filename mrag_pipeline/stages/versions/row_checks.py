@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import chunk_id
+from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.proofs import UNPROVEN, Proofs, read_proofs, row_hash, vector_hashes
 from mrag_pipeline.domain.version import VersionRecord
@@ -79,16 +80,17 @@ def check_rows(
     ids: Sequence[int],
     staged: StagedVersion | None,
     unreadable: Collection[str] = (),
-) -> None:
+) -> NDArray[np.uint64]:
     """Adds what is found of these chunks: the chunks row, every head's vector, the words.
 
     Args:
         staged: proves chunks that have no proof in the index.
         unreadable: collections that are left out.
+    Returns: the keys (`domain/id_sets.py`) of the documents that have these chunks, each once.
     """
     name = record.chunks_collection()
     if name in unreadable:
-        return
+        return np.zeros(0, np.uint64)
     rows = index.chunks(name, ids)
     present = [row_id for row_id in ids if row_id in rows]
     proofs = read_proofs(_proofs(index, name, present, staged), 1 + len(record.encoder.heads))
@@ -105,6 +107,8 @@ def check_rows(
         words = words_of_version(record)
         stale = index.stale_words(words, [rows[row_id] for row_id in present])
         _note(checked.altered, words.name, np.array(stale))
+    documents = {rows[row_id].document_id for row_id in present}
+    return np.fromiter(map(text_key, documents), np.uint64, len(documents))
 
 
 def _proofs(

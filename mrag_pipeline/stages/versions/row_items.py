@@ -1,4 +1,4 @@
-"""One item of an audit: reads every row of some chunks, and says what is not as it was written."""
+"""One item of an audit: every row of some chunks, and what is not as it was written; or all ids."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ReadableVersion
 from mrag_pipeline.stages.versions.row_checks import BLOCK_ROWS, CheckedRows, check_rows
@@ -33,6 +34,24 @@ class RowsChecked:
     index: int
     num_chunks: int
     checked: CheckedRows
+    documents: NDArray[np.uint64]  # the keys of those that have its chunks, each once
+
+
+@dataclass(frozen=True, slots=True)
+class IdsItem:
+    """Read all ids of a collection."""
+
+    index: int
+    collection: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdsRead:
+    """What they add up to."""
+
+    collection: str
+    ids: IdSum
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +62,24 @@ class RowChecker:
     index: ReadableVersion
     staged: StagedVersion | None  # proves chunks that have no proof in the index
 
-    def __call__(self, item: RowsItem) -> RowsChecked:
+    def __call__(self, item: RowsItem | IdsItem) -> RowsChecked | IdsRead:
+        """What is found of the block's chunks, or in the collection."""
+        if isinstance(item, IdsItem):
+            sums = map(IdSum.of, self.index.ids(item.collection))
+            return IdsRead(item.collection, sum(sums, start=IdSum()))
+        return self.rows(item)
+
+    def rows(self, item: RowsItem) -> RowsChecked:
         """What is found of the block's chunks."""
         checked = CheckedRows.nothing(self.record)
         ids = item.ids.tolist()
-        check_rows(checked, self.record, self.index, ids, self.staged, item.unreadable)
-        return RowsChecked(item.index, len(ids), checked)
+        documents = check_rows(checked, self.record, self.index, ids, self.staged, item.unreadable)
+        return RowsChecked(item.index, len(ids), checked, documents)
+
+
+def ids_items(collections: Sequence[str], num_rows: int) -> list[IdsItem]:
+    """One for each collection."""
+    return [IdsItem(number, name, 8 * num_rows) for number, name in enumerate(collections)]
 
 
 def rows_items(

@@ -93,3 +93,14 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
             buckets.add(0, np.arange(10, dtype=np.uint64))
         monkeypatch.undo()
     assert "TMPDIR" in str(caught.value)
+
+
+@pytest.mark.parametrize("rows_in_memory", [10**6, 50, 3])
+def test_different_keys_are_counted_once(rows_in_memory: int) -> None:
+    """In memory or on disk, within a block and over several."""
+    keys = np.random.default_rng(3).integers(0, 40, (9, 30)).astype(np.uint64)
+    with HashBuckets(rows_in_memory) as buckets:
+        assert buckets.num_distinct() == 0
+        for number, block in enumerate(keys):
+            buckets.add(number, block)
+        assert buckets.num_distinct() == len(np.unique(keys))

@@ -171,7 +171,7 @@ def test_sums_do_not_depend_on_who_was_faster(order: list[int]) -> None:
 
 def test_ids_whose_hashes_collide_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ids themselves are compared: all documents stay, and real duplicates still go."""
-    monkeypatch.setattr(reconcile_items, "key_of", lambda _row: 7)
+    monkeypatch.setattr(reconcile_items, "text_key", lambda _row: 7)
     build = Build(with_duplicates())
     _, staged = build.staged()
     assert (staged.num_documents, staged.num_dead_letters) == (12, 3)
