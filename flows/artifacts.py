@@ -87,7 +87,13 @@ def phases_table(index: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def recall_table(index: str, checks: Sequence[CollectionCheck]) -> None:
     """One row for each collection: its rows, and its recall against exact search on a sample."""
     rows = [
-        {"collection": check.collection, "rows": check.rows, "recall": round(check.recall, 4)}
+        {
+            "collection": check.collection,
+            "rows": check.rows,
+            "recall": round(check.recall, 4),
+            "queries": check.queries,
+            "recall above": round(check.recall_above, 4),
+        }
         for check in checks
     ]
     _table(rows, f"{key_of(index)}-recall")

@@ -37,7 +37,7 @@ from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
-from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 from mrag_pipeline.stages.versions.calibrate import calibrated
 from mrag_pipeline.wiring import at_work
@@ -60,6 +60,9 @@ class IngestResult:
     collections: int
     built_collections: int
     recall: float  # lowest of all collections, against exact search on a sample
+    recall_above: float  # of all chunks, in every collection, at recall_confidence
+    recall_confidence: float
+    recall_queries: int  # chunks of that sample
     tokens: int  # of all shards, reused ones included
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
@@ -235,6 +238,7 @@ def ingest(
                     "makes it live anyway",
                 )
         record, was_live = clock.time("publish", lambda: publish(config, version, staged, checks))
+    verified = VerifiedRecall.of(checks)
     result = IngestResult(
         index=config.index,
         version=version,
@@ -245,7 +249,10 @@ def ingest(
         reused_shards=totals.reused_shards,
         collections=len(checks),
         built_collections=built,
-        recall=lowest_recall(checks),
+        recall=verified.recall,
+        recall_above=verified.recall_above,
+        recall_confidence=verified.confidence,
+        recall_queries=verified.queries,
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,

@@ -68,8 +68,9 @@ def audit(
                 lambda progress: audit_sample(record, index, sample, number, progress), shared.json
             )
             source = f"; {report.checked:,} chunks drawn at random (--seed {number})"
+    verified = {"recall": record.verified_recall(), "recall_above": record.recall_above()}
     if shared.json:
-        print_json(asdict(report))
+        print_json(asdict(report) | verified)
     else:
         out.print(
             f"{report.version}: {report.chunks:,} chunks in {report.collections} collections"
@@ -77,6 +78,12 @@ def audit(
         )
         for finding in report.findings:
             out.print(str(finding), style="red", soft_wrap=True)
+        if verified["recall_above"]:
+            out.print(
+                f"recall when it was built: {verified['recall']:.4f} on a sample, 99% sure of at "
+                f"least {verified['recall_above']:.3f}; rankings are not looked at again",
+                soft_wrap=True,
+            )
         for line in _proven(report):
             out.print(line, style="green" if not report.findings else "", soft_wrap=True)
     if report.findings:

@@ -28,7 +28,7 @@ def import_version(
     """
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
-    from mrag_pipeline.stages.ingest.verify import lowest_recall, verify
+    from mrag_pipeline.stages.ingest.verify import VerifiedRecall, verify
     from mrag_pipeline.stages.versions.import_version import import_version as import_stage
     from mrag_pipeline.stages.versions.import_version import read_export
     from mrag_pipeline.wiring import at_work
@@ -37,7 +37,7 @@ def import_version(
     source = wiring.export(folder)
     with at_work.run_lock(config), closing(wiring.index(config)) as index:
 
-        def work(progress: Progress) -> tuple[VersionRecord, float]:
+        def work(progress: Progress) -> tuple[VersionRecord, VerifiedRecall]:
             record = import_stage(source, config.index, index, progress)
             _, manifest = read_export(source, config.index)
             checks = verify(
@@ -45,15 +45,23 @@ def import_version(
             )
             if activate:
                 record = activate_stage(record.version, index)
-            return record, lowest_recall(checks)
+            return record, VerifiedRecall.of(checks)
 
-        record, recall = run_work(work, shared.json)
+        record, verified = run_work(work, shared.json)
         live = index.live()
     if shared.json:
         facts = {"version": record.version, "chunks": record.num_chunks, "live": live}
-        print_json(facts | {"recall": recall})
+        print_json(
+            facts
+            | {
+                "recall": verified.recall,
+                "recall_above": verified.recall_above,
+                "recall_confidence": verified.confidence,
+                "recall_queries": verified.queries,
+            }
+        )
         return
     state = "live" if live == record.version else f"not live: `mrag activate {record.version}`"
     out.print(
-        f"{record.version}: {record.num_chunks:,} chunks, recall {recall:.4f}, {state}",
+        f"{record.version}: {record.num_chunks:,} chunks, recall {verified}, {state}",
     )

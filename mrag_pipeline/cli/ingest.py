@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -62,9 +62,19 @@ def ingest(
             "collections": f"{result['built_collections']} built, "
             f"{result['collections'] - result['built_collections']} already complete",
             "recall": f"{result['recall']:.4f} of the exact top {config.ingest.verify_k}, "
-            f"lowest of {result['collections']} collections",
+            f"lowest of {result['collections']} collections; {shown_recall(result)}",
             "seconds": seconds_by_phase(result["seconds"]),
         }
     )
     print_remarks(result["remarks"], result["reading"])
     out.print('next: `mrag search "..."`')
+
+
+def shown_recall(result: Mapping[str, Any]) -> str:
+    """What the sample of `verify` shows of all chunks."""
+    if not result["recall_queries"]:
+        return "no chunk was looked at"
+    return (
+        f"{result['recall_confidence']:.0%} sure of at least {result['recall_above']:.3f}, by "
+        f"{result['recall_queries']:,} chunks drawn at random"
+    )

@@ -61,7 +61,9 @@ def _state(version: dict[str, Any]) -> str | Text:
     if not version["whole"]:
         return line(("red", f"rows: {version['rows']}"))
     recall = version["recall"]
-    verified = "" if recall is None else f", recall {recall:.4f} when built"
+    above = version["recall_above"]
+    sure = "" if not above else f" (99% sure of at least {above:.3f})"
+    verified = "" if recall is None else f", recall {recall:.4f}{sure} when built"
     return f"every collection complete{verified}"
 
 
@@ -82,6 +84,7 @@ def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict
         "rows": dict(zip(names, rows, strict=True)),
         "whole": set(rows) == {record.num_chunks},
         "recall": record.verified_recall(),
+        "recall_above": record.recall_above(),
     }
 
 

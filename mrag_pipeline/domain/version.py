@@ -92,9 +92,16 @@ class VersionRecord:
 
         None if the build did not record it (docs/decisions/0069-recall-in-the-record.md).
         """
+        return self._verified("recall")
+
+    def recall_above(self) -> float | None:
+        """What its sample shows of all chunks, at 99% confidence; None if not recorded."""
+        return self._verified("recall_above")
+
+    def _verified(self, what: str) -> float | None:
         verified = self.config.get(VERIFIED)
-        recall = verified.get("recall") if isinstance(verified, Mapping) else None
-        return float(recall) if isinstance(recall, (int, float)) else None
+        value = verified.get(what) if isinstance(verified, Mapping) else None
+        return float(value) if isinstance(value, (int, float)) else None
 
     def reading(self) -> Mapping[str, Any]:
         """How its corpus's records became documents; {} if the build did not keep it."""

@@ -15,3 +15,4 @@ PositiveCount = Annotated[int, Gt(0)]
 Amount = Annotated[float, Ge(0.0), Lt(math.inf)]  # 0 or more
 PositiveAmount = Annotated[float, Gt(0.0), Lt(math.inf)]
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]
+ShareBelowOne = Annotated[float, Interval(ge=0.0, lt=1.0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from mrag_pipeline.domain.version import VERIFIED, VersionRecord
 from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.ports import Rows, Versions
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
-from mrag_pipeline.stages.ingest.verify import CollectionCheck, lowest_recall
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall
 from mrag_pipeline.stages.versions.lookup import named_record
 
 log = logging.getLogger(__name__)
@@ -119,4 +119,4 @@ def _record(
 
 
 def _verified(checks: Sequence[CollectionCheck]) -> Mapping[str, object]:
-    return {VERIFIED: {"recall": lowest_recall(checks)}} if checks else {}
+    return {VERIFIED: asdict(VerifiedRecall.of(checks))} if checks else {}

@@ -10,12 +10,13 @@ Memory: a sample's queries and hits of each collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mrag_pipeline.domain.confidence import mean_above, size_to_show
 from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import VerifyFailed
@@ -26,13 +27,16 @@ from mrag_pipeline.stages.ingest.verify_items import (
     LoadedIndex,
     Sampled,
     Verifier,
+    among,
     collections_of_plan,
     compare_items,
+    drawn_sample,
     no_hits,
     sample_items,
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
 
+CONFIDENCE = 0.99  # of what the sample's recall shows
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
 
 
@@ -43,6 +47,33 @@ class CollectionCheck:
     collection: str
     rows: int
     recall: float  # against exact search, on the sample
+    queries: int = 0  # chunks of the sample whose ranking was compared
+    recall_above: float = 0.0  # of all chunks, in every collection at once, at CONFIDENCE
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRecall:
+    """What the rankings of a sample show of a version: the lowest of all collections."""
+
+    recall: float  # 1.0 if there are no checks
+    recall_above: float
+    queries: int
+    confidence: float
+
+    @classmethod
+    def of(cls, checks: Sequence[CollectionCheck]) -> VerifiedRecall:
+        """The lowest figures of collections that have vectors."""
+        compared = [check for check in checks if check.queries]
+        return cls(
+            lowest_recall(checks),
+            min((check.recall_above for check in compared), default=0.0),
+            min((check.queries for check in compared), default=0),
+            CONFIDENCE,
+        )
+
+    def __str__(self) -> str:
+        sure = f"{self.confidence:.0%} sure of at least {self.recall_above:.3f} for all chunks"
+        return f"{self.recall:.4f} of {self.queries:,} chunks drawn at random; {sure}"
 
 
 def lowest_recall(checks: Sequence[CollectionCheck]) -> float:
@@ -69,8 +100,17 @@ def verify(
     """
     collections = collections_of_plan(manifest)
     shards = _with_chunks(manifest, staging)
-    samples = sample_items(manifest, shards, num_chunks, spec)
-    compares = list(compare_items(manifest, shards, spec))
+    num_vectors = sum(collection.kind != "lexical" for collection in collections)
+    # So that all collections' bounds hold at once.
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, num_vectors)
+    size = spec.verify_sample
+    if size and spec.verify_recall:
+        size = max(size, size_to_show(spec.verify_recall, confidence))
+    sample = drawn_sample(shards, size, seed=int(manifest.fingerprint[:12], 16))
+    samples = sample_items(manifest, sample, shards, num_chunks)
+    compares = list(compare_items(manifest, sample, shards, spec))
+    is_all = size >= sum(shards.values())
+    _tell(progress, sample, shards, among(sample, shards, spec))
     num_bytes = sum(item.num_bytes for item in samples) + sum(item.num_bytes for item in compares)
     progress.phase("verify", len(samples) + len(compares), "items")
     with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
@@ -98,8 +138,12 @@ def verify(
     checks = []
     for one in sampled:
         name = collections[one.collection].name
-        recall = 1.0 if one.ranking is None else _recall(one.ranking, exact[one.collection])
-        checks.append(CollectionCheck(name, one.rows, recall))
+        if one.ranking is None:
+            checks.append(CollectionCheck(name, one.rows, 1.0))
+            continue
+        recall, of_queries = _recall(one.ranking, exact[one.collection])
+        above = recall if is_all else mean_above(of_queries, confidence)
+        checks.append(CollectionCheck(name, one.rows, recall, len(of_queries), above))
         if recall < spec.min_recall:
             raise VerifyFailed(
                 f"{name} finds {recall:.4f} of the exact top {spec.verify_k}",
@@ -139,18 +183,39 @@ def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
     }
 
 
-def _recall(ranking: Ranking, exact: Hits) -> float:
+def _tell(
+    progress: Progress,
+    sample: Mapping[int, int],
+    shards: Mapping[int, int],
+    searched: Sequence[int],
+) -> None:
+    """Says what is not looked at, in a corpus that is too large for it."""
+    if len(searched) < len(shards):
+        progress.note(
+            f"verify draws its sample from {len(sample):,} of {len(shards):,} shards and searches "
+            f"{len(searched):,} exactly; neighbours in the others are not looked for "
+            "(ingest.verify_among)"
+        )
+
+
+def _recall(ranking: Ranking, exact: Hits) -> tuple[float, list[float]]:
     """Share of the nearest chunks that were found, among those that exact search looked at.
+
+    Of all together, and of each query that has some.
 
     A chunk that is missing counts only if it is nearer than the ranking's last hit; one as near
     is as good.
     """
     num_wanted = num_found = 0
+    of_queries: list[float] = []
     for row in range(len(exact.ids)):
         is_hit = exact.ids[row] >= 0
         is_found = is_hit & np.isin(exact.ids[row], ranking.ids[row])
         is_full = bool(np.all(ranking.ids[row] >= 0))
         floor = float(ranking.scores[row].min()) + SCORE_TOLERANCE if is_full else -np.inf
-        num_wanted += int(np.sum(is_found | (is_hit & (exact.scores[row] > floor))))
-        num_found += int(is_found.sum())
-    return num_found / num_wanted if num_wanted else 1.0
+        wanted = int(np.sum(is_found | (is_hit & (exact.scores[row] > floor))))
+        found = int(is_found.sum())
+        num_wanted, num_found = num_wanted + wanted, num_found + found
+        if wanted:
+            of_queries.append(found / wanted)
+    return (num_found / num_wanted if num_wanted else 1.0), of_queries

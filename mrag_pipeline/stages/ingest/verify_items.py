@@ -28,7 +28,10 @@ _TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 SHARDS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 4_000_000
 
+SAMPLED_SHARDS = 64  # that a sample is of, at most: each is read for every collection
+
 Vectors = NDArray[np.float32]
+Sample = Mapping[int, int]  # how many chunks, by shard
 
 
 class LoadedIndex(Searches, Rows, Protocol):
@@ -42,7 +45,8 @@ class SampleItem:
     index: int
     collection: int  # its number
     num_rows: int  # that it should have
-    shards: tuple[int, ...]  # that the sample is of
+    sample: Mapping[int, int]  # how many chunks of which shards
+    seed: int  # of which chunks these are: the same in every collection, and in every run
     num_bytes: int
 
 
@@ -97,7 +101,7 @@ class Verifier:
         if rows != item.num_rows:
             return Sampled(item.collection, rows)
         if collection.kind == "lexical":
-            return Sampled(item.collection, rows, self._stale(collection, item.shards))
+            return Sampled(item.collection, rows, self._stale(collection, item))
         ids, queries = self._sample(item)
         if not len(ids):
             return Sampled(item.collection, rows)
@@ -109,30 +113,27 @@ class Verifier:
         [ranking] = self.index.search([request])
         return Sampled(item.collection, rows, None, queries, ranking)
 
-    def _stale(self, collection: CollectionSpec, shards: Sequence[int]) -> int | None:
+    def _stale(self, collection: CollectionSpec, item: SampleItem) -> int | None:
         """A sampled chunk whose words are not the stored ones."""
-        each = -(-self.spec.verify_sample // max(1, len(shards)))
-        for shard in shards:
-            rows = staged_rows(self.staging.chunks(shard))
-            sample = [rows[row] for row in spread(len(rows), each)]
-            stale = self.index.stale_words(collection, sample)
+        for shard in item.sample:
+            table = self.staging.chunks(shard)
+            rows = staged_rows(table.take(drawn_rows(item, shard, len(table))))
+            stale = self.index.stale_words(collection, rows)
             if stale:
                 return stale[0]
         return None
 
     def _sample(self, item: SampleItem) -> tuple[NDArray[np.int64], Vectors]:
-        """Evenly spaced rows of the shards: the same in every run."""
-        size = self.spec.verify_sample
-        rows_per_shard = -(-size // max(1, len(item.shards)))
+        """Rows of the shards, drawn at random."""
         ids, vectors = [], []
-        for shard in item.shards:
+        for shard in item.sample:
             shard_ids, shard_vectors = self._vectors(shard, item.collection)
-            rows = spread(len(shard_ids), rows_per_shard)
+            rows = drawn_rows(item, shard, len(shard_ids))
             ids.append(shard_ids[rows])
             vectors.append(shard_vectors[rows])  # a copy: the shard itself is freed
         if not ids:
             return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
-        return np.concatenate(ids)[:size], np.concatenate(vectors)[:size]
+        return np.concatenate(ids), np.concatenate(vectors)
 
     def _compared(self, item: CompareItem) -> Compared:
         def nearest(shard: int) -> Hits:
@@ -163,23 +164,23 @@ def collections_of_plan(manifest: Manifest) -> tuple[CollectionSpec, ...]:
 
 
 def sample_items(
-    manifest: Manifest, shards: Mapping[int, int], num_chunks: int, spec: IngestSpec
+    manifest: Manifest, sample: Sample, shards: Mapping[int, int], num_chunks: int
 ) -> list[SampleItem]:
     """One for each collection.
 
     Args:
         shards: the number of chunks of each shard that has some.
     """
-    chosen = tuple(some(list(shards), spec.verify_sample))
-    rows = sum(shards[shard] for shard in chosen)
+    seed = int(manifest.fingerprint[:12], 16)
+    rows = sum(shards[shard] for shard in sample)
     return [
-        SampleItem(number, number, num_chunks, chosen, rows * _row_bytes(collection))
+        SampleItem(number, number, num_chunks, sample, seed, rows * _row_bytes(collection))
         for number, collection in enumerate(collections_of_plan(manifest))
     ]
 
 
 def compare_items(
-    manifest: Manifest, shards: Mapping[int, int], spec: IngestSpec
+    manifest: Manifest, sample: Sample, shards: Mapping[int, int], spec: IngestSpec
 ) -> Iterator[CompareItem]:
     """The shards that are searched exactly for each collection's sample; without its queries yet.
 
@@ -188,10 +189,10 @@ def compare_items(
     """
     index = 0
     for number, collection in enumerate(collections_of_plan(manifest)):
-        if collection.kind == "lexical" or not spec.verify_sample:
+        if collection.kind == "lexical" or not sample:
             continue
         row_bytes = _row_bytes(collection)
-        for part in _parts(_among(shards, spec), shards, row_bytes):
+        for part in _parts(among(sample, shards, spec), shards, row_bytes):
             num_rows = [shards[shard] for shard in part]
             yield CompareItem(index, number, part, max(num_rows), sum(num_rows) * row_bytes)
             index += 1
@@ -202,17 +203,38 @@ def no_hits(num_queries: int) -> Hits:
     return Hits(np.zeros((num_queries, 0), np.int64), np.zeros((num_queries, 0), np.float32))
 
 
-def some(shards: Sequence[int], wanted: int) -> list[int]:
-    """So many of the shards, evenly spaced."""
-    return [shards[position] for position in spread(len(shards), wanted)]
+def drawn_sample(shards: Mapping[int, int], size: int, seed: int) -> Sample:
+    """How many chunks of each shard are looked at: `size` of all, drawn at random.
+
+    In a large corpus they are of at most `SAMPLED_SHARDS` shards, for each is read: so many of the
+    chunks are drawn, and their shards give as many more as each has drawn.
+
+    Args:
+        shards: the number of chunks of each shard that has some.
+    """
+    random = np.random.default_rng(seed)
+    numbers, counts = np.array(list(shards), np.int64), np.array(list(shards.values()), np.int64)
+    total = int(counts.sum())
+    if size >= total:
+        return dict(shards)
+    if len(shards) > SAMPLED_SHARDS:
+        drawn = random.choice(total, min(size, SAMPLED_SHARDS), replace=False)
+        holders = np.searchsorted(np.cumsum(counts), drawn, side="right")
+        wanted = np.bincount(np.resize(holders, size), minlength=len(counts))
+        wanted = np.minimum(wanted, counts)
+    else:
+        wanted = random.multivariate_hypergeometric(counts, size)
+    return {int(shard): int(rows) for shard, rows in zip(numbers, wanted, strict=True) if rows}
 
 
-def spread(length: int, wanted: int) -> list[int]:
-    """At most `wanted` positions below `length`, evenly spaced."""
-    return sorted({i * length // wanted for i in range(wanted)}) if length > 0 else []
+def drawn_rows(item: SampleItem, shard: int, num_rows: int) -> NDArray[np.int64]:
+    """Which of a shard's rows are in the sample, rising."""
+    random = np.random.default_rng([item.seed, shard])
+    wanted = min(item.sample[shard], num_rows)
+    return np.sort(random.choice(num_rows, wanted, replace=False))
 
 
-def _among(shards: Mapping[int, int], spec: IngestSpec) -> list[int]:
+def among(sample: Sample, shards: Mapping[int, int], spec: IngestSpec) -> list[int]:
     """The shards to compare with: all, or as many as hold about `verify_among`, and the sample's.
 
     The sample's own shards are among them: whatever is nearest to a chunk is often beside it.
@@ -220,8 +242,10 @@ def _among(shards: Mapping[int, int], spec: IngestSpec) -> list[int]:
     total = sum(shards.values())
     if total <= spec.verify_among:
         return list(shards)
-    sampled = some(list(shards), spec.verify_sample)
-    return sorted({*some(list(shards), len(shards) * spec.verify_among // total), *sampled})
+    wanted = max(1, len(shards) * spec.verify_among // total)
+    every = list(shards)
+    spaced = {every[number * len(every) // wanted] for number in range(wanted)}
+    return sorted(spaced | set(sample))
 
 
 def _parts(
