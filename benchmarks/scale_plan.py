@@ -145,7 +145,9 @@ class Plan:
             ],
         }
         if PHASES.exists():
-            rows["audit of every row, from files"] = [self._audit_hours() / nodes for nodes in NODES]
+            rows["audit of every row, from files"] = [
+                self._audit_hours() / nodes for nodes in NODES
+            ]
         for phase, hours in rows.items():
             print(f"| {phase} | {' | '.join(f'{hour:,.1f}' for hour in hours)} |")
 
