@@ -18,8 +18,8 @@ from mrag_pipeline.index.milvus import ranges as ranges_module
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.stages.ingest.load import in_threads, load
 from mrag_pipeline.stages.ingest.load_items import may_double
-from tests.integration.test_load_items import contents, dying
 from tests.support.builds import Build, RecordingProgress, a_document
+from tests.support.loaded_collections import contents, dying
 from tests.support.milvus_server import Server, milvus_server
 from tests.support.phase_workers import StagingOnDisk
 
