@@ -25,7 +25,7 @@
     |   |-- NoLiveVersion                 There is no version to search
     |   |-- LlmRefused                    The chat model returned no usable answer
     |   |-- RerankerRefused               The reranker returned no usable scores
-    |   |-- TooFewChunks                  Importance needs at least two chunks
+    |   |-- TooFewChunks                  An index needs at least one chunk
     |   |-- StorageFull                   The disk is full
     |   |-- Unauthorized                  The request has no API key, or an unknown one
     |   |-- Forbidden                     The API key does not allow the request
@@ -204,7 +204,7 @@ class RerankerRefused(PermanentError):
 
 
 class TooFewChunks(PermanentError):
-    """Importance needs at least two chunks."""
+    """An index needs at least one chunk."""
 
     exit_code = 3
 

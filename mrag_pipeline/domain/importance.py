@@ -19,6 +19,8 @@ from mrag_pipeline.errors import BadVectors, TooFewChunks
 
 # Chunks widened to float64 at a time: they stay in a core's cache, which is a third of the time.
 _BLOCK = 64
+# A mean distance that is rounding alone.
+_NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,30 +80,32 @@ class ImportanceSums:
 
     def mean_norm(self) -> NDArray[np.float64]:
         """a_h: (H,), >= 0, in the vectors' own unit."""
-        self._need_two()
+        self._need_one()
         return self.norm_sum / self.num_chunks
 
     def mean_distance(self) -> NDArray[np.float64]:
         """b_h: (H,), mean pairwise cosine distance, self-pairs counted; 0 to 2."""
-        self._need_two()
+        self._need_one()
         squared: NDArray[np.float64] = np.sum(self.unit_sum**2, axis=1) / self.num_chunks**2
         return np.clip(1.0 - squared, 0.0, None)
 
     def importance(self) -> NDArray[np.float64]:
         """How much each head's vote counts.
 
-        Mean norm times mean pairwise cosine distance, from sums alone.
+        Mean norm times mean pairwise cosine distance, from sums alone. Where nothing spreads (a
+        single chunk, or all alike) it says nothing of the heads, and each counts the same: 1.
 
         Returns: (H,) float64, >= 0, no unit.
-        Raises: TooFewChunks if fewer than two chunks were seen.
+        Raises: TooFewChunks if no chunk was seen.
         Source: MRAG, arXiv 2406.05085, section 3.2.
         """
-        return self.mean_norm() * self.mean_distance()
+        distance = self.mean_distance()
+        if distance.max() < _NO_SPREAD:
+            return np.ones_like(distance)
+        return self.mean_norm() * distance
 
-    def _need_two(self) -> None:
-        if self.num_chunks < 2:
+    def _need_one(self) -> None:
+        if self.num_chunks < 1:
             raise TooFewChunks(
-                f"{self.num_chunks} chunk(s) in the corpus",
-                "at least 2: a head's importance is the spread of its vectors",
-                "add documents, or chunk smaller",
+                f"{self.num_chunks} chunks in the corpus", "at least 1", "add documents"
             )

@@ -19,12 +19,15 @@ def _write(folder: Path, numbers: range) -> None:
     (folder / "docs.jsonl").write_text(f"{lines}\n", "utf-8")
 
 
+def _configure(folder: Path, minilm: EncoderSpec) -> None:
+    config = f'[corpus]\nuri = "docs.jsonl"\n[encoder]\nmodel = "{minilm.model}"\n'
+    (folder / "mrag.toml").write_text(config)
+
+
 def test_ingest_and_sync_need_no_cluster(minilm: EncoderSpec, prefect: str, tmp_path: Path) -> None:
     """The default config: what the plan says is small is embedded in this process."""
     _write(tmp_path, range(100))
-    (tmp_path / "mrag.toml").write_text(
-        f'[corpus]\nuri = "docs.jsonl"\n[encoder]\nmodel = "{minilm.model}"\n'
-    )
+    _configure(tmp_path, minilm)
     ingested = run("ingest", "--json", cwd=tmp_path, log=tmp_path / "ingest", prefect=prefect)
     assert ingested.code == 0, ingested.err
     assert ingested.json()["documents"] == 100
@@ -34,3 +37,13 @@ def test_ingest_and_sync_need_no_cluster(minilm: EncoderSpec, prefect: str, tmp_
     assert (synced.json()["added"], synced.json()["removed"]) == (1, 1)
     for ended in (ingested, synced):
         assert "to embed on this process" in ended.err
+
+
+def test_a_single_document_is_found(minilm: EncoderSpec, prefect: str, tmp_path: Path) -> None:
+    """No spread, so no importance: every head's vote counts the same."""
+    _write(tmp_path, range(1))
+    _configure(tmp_path, minilm)
+    ingested = run("ingest", cwd=tmp_path, log=tmp_path / "ingest", prefect=prefect)
+    assert ingested.code == 0, ingested.err
+    searched = run("search", "the river", "--json", cwd=tmp_path, log=tmp_path / "search")
+    assert [result["document_id"] for result in searched.json()[0]["results"]] == ["d0"]

@@ -128,11 +128,9 @@ def apply(
         removed_sums = _settle(record, manifest, staging, index, num_dead_letters, spec, progress)
     added = _Added.of(manifest, staging, record)
     sums = record.sums + added.sums - removed_sums
-    if sums.num_chunks < 2:
+    if sums.num_chunks < 1:
         raise TooFewChunks(
-            f"{sums.num_chunks} chunk(s) would be left in {record.version}",
-            "at least 2: a head's importance is the spread of its vectors",
-            "check corpus.uri",
+            f"no chunk would be left in {record.version}", "at least 1", "check corpus.uri"
         )
     if not record.pending:
         record = replace(record, pending=manifest.fingerprint)

@@ -7,7 +7,7 @@ import pytest
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import IndexUnavailable, TooFewChunks
+from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import publish
@@ -88,16 +88,18 @@ def test_a_failed_publish_leaves_the_old_version_live(fails_at: str) -> None:
     assert {record.version for record in index.records()} == {old.version, new.version}
 
 
-def test_one_chunk_has_no_importance_and_is_not_published() -> None:
-    """Nothing is written: without importance its heads could not vote."""
+def test_one_chunk_is_published() -> None:
+    """A single short document is a corpus; its heads count the same."""
     index = Watched()
     build = Build([Document("d", "two words")])
     manifest, staged = build.staged()
     load(manifest, build.staging, index, staged.num_chunks, RecordingProgress())
-    with pytest.raises(TooFewChunks, match="1 chunk"):
-        publish(manifest, staged, index)
-    assert index.steps == []
-    assert index.live() is None
+    publish(manifest, staged, index)
+    live = index.live()
+    assert live is not None
+    stored = index.record(live)
+    assert stored is not None
+    assert set(stored.importance()) == {1.0}
 
 
 def test_the_lowest_recall_is_kept_with_the_record() -> None:

@@ -179,7 +179,7 @@ def test_what_cannot_be_read_is_set_aside(living: Living) -> None:
 
 
 def test_deleting_everything_is_refused(living: Living) -> None:
-    """An index needs two chunks for its importance."""
+    """An index needs a chunk; to remove it, there is `mrag retire`."""
     before = living.content()
     with pytest.raises(TooFewChunks):
         living.push(deleted=[document.id for document in TEN])

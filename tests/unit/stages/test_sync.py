@@ -15,7 +15,6 @@ from mrag_pipeline.errors import (
     IndexUnavailable,
     NoLiveVersion,
     StagingError,
-    TooFewChunks,
     TooManyDeadLetters,
     TooManyDeleted,
     VerifyFailed,
@@ -162,14 +161,15 @@ def test_most_documents_bad_is_refused(living: Living) -> None:
         living.sync()
 
 
-def test_less_than_two_chunks_is_refused(living: Living) -> None:
-    """Importance would have no meaning; the version stays as it is."""
-    before = living.content()
+def test_a_sync_down_to_one_chunk_and_back(living: Living, tmp_path: Path) -> None:
+    """With one chunk nothing spreads, with ten it does again."""
     living.items = [Document("d0", "word")]
-    with pytest.raises(TooFewChunks):
-        living.sync(SyncScope(allow_deletes=True))
-    assert living.content() == before
-    assert live_record(living.index).pending == ""
+    living.sync(SyncScope(allow_deletes=True))
+    assert_same(living, living.rebuilt(tmp_path / "one"))
+    living.items = list(TEN)
+    living.sync()
+    assert_same(living, living.rebuilt(tmp_path / "ten"))
+    assert not audited(living).findings
 
 
 def test_another_encoder_is_refused(living: Living) -> None:
