@@ -46,4 +46,5 @@ def test_a_single_document_is_found(minilm: EncoderSpec, prefect: str, tmp_path:
     ingested = run("ingest", cwd=tmp_path, log=tmp_path / "ingest", prefect=prefect)
     assert ingested.code == 0, ingested.err
     searched = run("search", "the river", "--json", cwd=tmp_path, log=tmp_path / "search")
-    assert [result["document_id"] for result in searched.json()[0]["results"]] == ["d0"]
+    [answer] = searched.json()
+    assert [hit["document_id"] for hit in answer["hits"]] == ["d0"]
