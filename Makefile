@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve coverage lint-text release-check sbom audit licences clean
+.PHONY: help demo browser unit test test-long test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve coverage lint-text release-check sbom audit licences clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
 	@echo "make browser    a Chromium for the page's tests, where apt can install it"
 	@echo "make unit       the unit tests (under a minute on 2 cores): run them on every save"
 	@echo "make test       all tests, the unit tests first (about 16 minutes on 2 cores)"
+	@echo "make test-long  those of a minute or more, which CI runs too"
 	@echo "make test-slow  the heavier ones"
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
 	@echo "make test-server  that, and the server killed at every step"
@@ -65,7 +66,10 @@ unit: $(VENV)/.installed
 # In two processes: most tests keep one core busy. The unit tests run first, in a session of their
 # own, where nothing else has loaded what they must not load.
 test: unit browser
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --ignore tests/unit
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations 20 --ignore tests/unit
+
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m long tests/e2e
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

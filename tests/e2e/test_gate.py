@@ -86,6 +86,7 @@ def damaged_copy(model: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_worse_encoder_is_stopped_without_labelled_queries(
     mrag: Mrag, minilm: EncoderSpec, tmp_path: Path
 ) -> None:

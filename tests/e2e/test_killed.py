@@ -55,6 +55,7 @@ def test_killed_actor(
     assert contents(disturbed) == undisturbed.rows
 
 
+@pytest.mark.long
 def test_killed_driver(
     undisturbed: Undisturbed, disturbed: Path, tmp_path: Path, prefect: str
 ) -> None:

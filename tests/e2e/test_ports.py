@@ -12,7 +12,7 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.open_ports import listening, off_loopback
 from tests.support.project_folder import end, family_of, start, write_project
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 def test_a_run_on_ray_listens_on_loopback_alone(minilm: EncoderSpec, tmp_path: Path) -> None:

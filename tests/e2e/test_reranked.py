@@ -122,6 +122,7 @@ def test_evaluate_prints_what_it_buys(
     assert "## Reranked by tei endpoint" in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_a_service_reranks_in_a_deployment_of_its_own(project: Path, tmp_path: Path) -> None:
     """As `mrag search` does, with the same model; a request can do without."""
     expected = searched(project, tmp_path / "searched", *LOCAL)
