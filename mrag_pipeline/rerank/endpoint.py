@@ -136,16 +136,16 @@ class EndpointReranker:
     def _attempt(self, body: object, deadline: float) -> bytes | _Busy:
         """The reply's content, or why there is none yet.
 
-        Raises: RerankerRefused, OutOfTime.
+        Raises: RerankerRefused, TimeoutError.
         """
         left = deadline - time.monotonic()
         if left <= 0:
-            raise self._out_of_time(self._spec.timeout_s)
+            raise TimeoutError
         try:
             with self._client.stream("POST", self._url, json=body, timeout=left) as response:
                 content = self._content(response, deadline)
         except httpx.TimeoutException:
-            raise self._out_of_time(self._spec.timeout_s) from None
+            raise TimeoutError from None
         except httpx.HTTPError as error:
             return _Busy(type(error).__name__)
         status = response.status_code
@@ -162,7 +162,7 @@ class EndpointReranker:
             if len(content) > REPLY_BYTES:
                 raise self._refused(f"a reply of more than {REPLY_BYTES:,} bytes")
             if time.monotonic() > deadline:
-                raise self._out_of_time(self._spec.timeout_s)
+                raise TimeoutError
         return bytes(content)
 
     def _shown(self, content: bytes) -> str:

@@ -90,7 +90,7 @@ def test_sigterm_leaves_nothing(service: Service, project: Path, tmp_path: Path)
 
 def test_a_service_told_to_stop_leaves_in_order(project: Path, tmp_path: Path) -> None:
     """It says so, answers for `drain_s` longer, ends what it has begun, and takes nothing more."""
-    batch = {"searches": [{"query": f"{QUERY} {number}" * 40} for number in range(16)]}
+    batch = {"searches": [{"query": f"{QUERY} {number}" * 10} for number in range(8)]}
     with serving(
         project, tmp_path / "serve", "-s", "serve.drain_s=3", backend="process"
     ) as service:
