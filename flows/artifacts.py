@@ -15,6 +15,7 @@ from mrag_pipeline.domain.gate import Verdict
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import engine, run_record
 from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.run_metrics import counted
 from mrag_pipeline.flows.run_record import RunRecord
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.ingest.verify import CollectionCheck
@@ -71,7 +72,7 @@ class ArtifactProgress:
 
 def flow_progress(index: str) -> Progress:
     """The progress display of a flow's run, in the Prefect UI too."""
-    return ArtifactProgress(current(), key_of(index))
+    return counted(ArtifactProgress(current(), key_of(index)))
 
 
 def key_of(index: str) -> str:

@@ -24,6 +24,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
+from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -215,10 +216,15 @@ def ingest(
     config = Config.load(Path(config_file) if config_file else None, settings)
     check_installed(config)
     clock = PhaseTimes()
-    with at_work.run_lock(config, wait_s), keep_encoder():
-        version = clock.time("plan", lambda: plan(config))
+    with (
+        logged(config, "ingest", clock.seconds) as run,
+        at_work.run_lock(config, wait_s),
+        keep_encoder(),
+    ):
+        run.version = version = clock.time("plan", lambda: plan(config))
         try:
             totals, staged = clock.time("embed", lambda: embed(config, version))
+            run.documents, run.chunks = staged.num_documents, staged.num_chunks
         except (TooManyDeadLetters, EmptyCorpus):
             keep_letters(config, version, _letters(config, version))
             raise

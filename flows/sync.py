@@ -23,6 +23,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
+from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime.pools import check_installed, open_pool
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -179,8 +180,13 @@ def sync(
     config = Config.load(Path(config_file) if config_file else None, settings)
     check_installed(config)
     clock = PhaseTimes()
-    with at_work.run_lock(config, wait_s), keep_encoder():
+    with (
+        logged(config, "sync", clock.seconds) as run,
+        at_work.run_lock(config, wait_s),
+        keep_encoder(),
+    ):
         record, finished = clock.time("finish", lambda: finish(config))
+        run.version = record.version
         config = with_corpus(config, record)
         types = {**record.reading().get("types", {}), **config.corpus.types}
         if only is not None:
@@ -202,6 +208,7 @@ def sync(
         if manifest is not None or finished or levels_in(record.config) is None:
             clock.time("calibrate", lambda: calibrate(config))
         number = done.record.syncs
+        run.documents, run.chunks = done.record.num_documents, done.record.num_chunks
         letters_file = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(
         **outcome(record, compared.difference, done, letters),

@@ -52,7 +52,7 @@ def _root(
 COMMANDS = (
     *("init", "plan", "ingest", "sync", "upsert", "delete", "search", "serve", "mcp", "evaluate"),
     *("status", "heads", "inspect", "versions", "activate", "retire", "audit", "repair", "export"),
-    *("doctor", "import", "deadletters", "models", "keys"),
+    *("doctor", "import", "deadletters", "runs", "models", "keys"),
 )
 _MODULES = {"import": "import_version"}  # a word of Python's own is no module's name
 

@@ -23,6 +23,7 @@ from mrag_pipeline.domain.dispatch import ItemQueue, Pace
 from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import MragError, TransientError, WorkerLost
+from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.cluster import answering, check_alive, connect_ray, disconnect_ray
 from mrag_pipeline.runtime.ray_workers import OpenWork, Worker, WorkerGroup
 from mrag_pipeline.settings.workers import WorkersSpec
@@ -60,6 +61,7 @@ class RayPool:
         self._repeats_errors = repeats_errors
         self._may_double = may_double
         self._max_workers = max_workers
+        self._opened_at = time.monotonic()
         self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, open_work)
@@ -92,8 +94,16 @@ class RayPool:
 
     def close(self) -> None:
         """Ends the actors, and the Ray that was started for them."""
+        self._meter()
         self._group.end()
         self._leave()
+
+    def _meter(self) -> None:
+        """Adds what its workers have held to the sums of this process."""
+        workers, plan = len(self._group.workers), self._group.plan
+        if workers:
+            held_s = (time.monotonic() - self._opened_at) * workers
+            usage.add(core_s=held_s * plan.threads, gpu_s=held_s * plan.gpus)
 
     def _leave(self) -> None:
         if self._started_ray:
@@ -242,6 +252,7 @@ class _Run:
 
     def _again(self, item: WorkItem, error: MragError) -> None:
         self._failed[item.index] += 1
+        usage.add(retries=1)
         times = self._failed[item.index]
         log.warning(
             "%s_failed number=%d times=%d error=%s", self._unit, item.index, times, error.found

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mrag_pipeline.stages.versions import lost_record
     from mrag_pipeline.stages.versions.staged_version import StagedVersion
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
+    from mrag_pipeline.staging.run_files import RunFiles
 
 
 def reader(config: Config, reading: Mapping[str, Any] | None = None) -> CorpusReader:
@@ -204,6 +205,13 @@ def dead_letters(config: Config) -> DeadLetterFiles:
     from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 
     return DeadLetterFiles(config.staging, config.index)
+
+
+def run_files(config: Config) -> RunFiles:
+    """What is kept of the index's runs."""
+    from mrag_pipeline.staging.run_files import RunFiles
+
+    return RunFiles(config.staging, config.index)
 
 
 def index(config: Config) -> VectorIndex:

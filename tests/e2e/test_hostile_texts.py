@@ -52,6 +52,7 @@ WAYS: dict[str, list[tuple[str, ...]]] = {
     "doctor": [("-s", f"encoder.model={FOLDER}", "-s", f"milvus.uri={FOLDER}/x.db")],
     "deadletters list": [(), (HOSTILE,)],
     "deadletters replay": [(HOSTILE,), ("--corpus", "{}/nowhere")],
+    "runs": [(), ("-s", HOSTILE)],
     "models check": [("{}/corpus",), (HOSTILE,)],
     "keys new": [(HOSTILE,), ("me", "--expires", HOSTILE), ("me", "--tenant", HOSTILE)],
 }  # fmt: skip

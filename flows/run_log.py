@@ -1,0 +1,93 @@
+"""Keeps what a run did, for `mrag runs`: in staging, whoever runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from mrag_pipeline import __version__, wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.domain.run_facts import RunFacts, RunState
+from mrag_pipeline.errors import MragError
+from mrag_pipeline.flows.run_metrics import metrics_of, showing
+from mrag_pipeline.runtime.usage import usage
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_CHARS = 500
+
+
+@dataclass(slots=True)
+class LoggedRun:
+    """What a run says of itself, while it goes on."""
+
+    version: str = ""
+    documents: int = 0
+    chunks: int = 0
+
+
+@contextmanager
+def logged(config: Config, kind: str, seconds: Mapping[str, float]) -> Iterator[LoggedRun]:
+    """The block is a run: what is known of it is kept when it starts and when it ends.
+
+    A run goes on if that cannot be kept; the log says so.
+
+    Args:
+        seconds: by phase; read when the run ends.
+    """
+    now = datetime.now(UTC)
+    stamp = now.strftime("%Y%m%dT%H%M%S.%fZ")
+    facts = RunFacts(
+        run=f"{stamp}-{kind}-{secrets.token_hex(2)}",
+        kind=kind,
+        index=config.index,
+        started_at=now.isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        mrag=__version__,
+    )
+    before, cpu_before = usage(), time.process_time()
+    _keep(config, facts)
+    metrics = metrics_of(config, kind)
+    run, message = LoggedRun(), ""
+    state: RunState = "completed"
+    try:
+        with showing(metrics):
+            yield run
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        message = (str(error) or type(error).__name__)[:_MESSAGE_CHARS]
+        raise
+    finally:
+        held = usage().since(before)
+        _keep(
+            config,
+            replace(
+                facts,
+                state=state,
+                message=message,
+                ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                version=run.version,
+                documents=run.documents,
+                chunks=run.chunks,
+                seconds=dict(seconds),
+                process_cpu_s=round(time.process_time() - cpu_before, 2),
+                worker_core_s=round(held.core_s, 2),
+                worker_gpu_s=round(held.gpu_s, 2),
+                retries=held.retries,
+            ),
+        )
+
+
+def _keep(config: Config, facts: RunFacts) -> None:
+    try:
+        wiring.run_files(config).write(facts)
+    except MragError as error:
+        log.warning("run_not_kept run=%s error=%r", facts.run, error.found)

@@ -1,0 +1,247 @@
+"""A run's metrics, as a file for Prometheus: how far each phase is, what it counts, when it moved.
+
+A run is no service to be scraped: it may last a minute, and runs anywhere. So it writes a file for
+node_exporter's textfile collector, at most every few seconds, whole or not at all. The last state
+stays in the file, with `mrag_run_active` 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.ports import Progress
+from mrag_pipeline.runtime.usage import Usage, usage
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+
+# Name, type and meaning of each metric; all have the labels index and kind, phases' also phase.
+METRICS: tuple[tuple[str, str, str], ...] = (
+    ("mrag_run_active", "gauge", "Whether a run of the kind goes on."),
+    ("mrag_run_started_seconds", "gauge", "When it started, as Unix time."),
+    ("mrag_run_moved_seconds", "gauge", "When it last did a piece of work, as Unix time."),
+    ("mrag_run_failed", "gauge", "Whether the last run failed."),
+    ("mrag_run_items", "gauge", "Units of work of a phase; the label unit names them."),
+    ("mrag_run_items_done", "gauge", "Of these, done."),
+    ("mrag_run_eta_seconds", "gauge", "Seconds that a phase still takes at its rate so far."),
+    ("mrag_run_phase_seconds", "gauge", "How long a phase has taken."),
+    ("mrag_run_facts_total", "counter", "What a phase counts; the label fact names it."),
+    ("mrag_run_retries_total", "counter", "Items that were tried again."),
+    (
+        "mrag_run_core_seconds_total",
+        "counter",
+        "Cores that ended pools' workers held, times seconds.",
+    ),
+    (
+        "mrag_run_gpu_seconds_total",
+        "counter",
+        "GPUs that ended pools' workers held, times seconds.",
+    ),
+    ("mrag_run_staging_free_bytes", "gauge", "Free space in staging, where there is such a thing."),
+)
+
+
+@dataclass(slots=True)
+class Phase:
+    """How far a phase is."""
+
+    unit: str
+    total: int
+    began: float  # by the monotonic clock
+    done: int = 0
+    ended: float | None = None
+    facts: Counter[str] = field(default_factory=Counter)
+
+    def seconds(self, now: float) -> float:
+        """So far, or in all."""
+        return (self.ended or now) - self.began
+
+    def eta_s(self, now: float) -> float | None:
+        """What is left at the rate so far; None before there is one."""
+        if self.ended is not None or self.done >= self.total:
+            return 0.0
+        return self.seconds(now) * (self.total - self.done) / self.done if self.done else None
+
+
+class RunMetrics:
+    """The metrics of one run."""
+
+    def __init__(
+        self, path: Path, index: str, kind: str, free_bytes: Callable[[], int | None]
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            free_bytes: of staging; None where there is no such thing.
+        """
+        self._path = path
+        self._labels = {"index": index, "kind": kind}
+        self._free_bytes = free_bytes
+        self._phases: dict[str, Phase] = {}
+        self._is_active, self._has_failed = True, False
+        self._started = self._moved = time.time()
+        self._before = usage()
+        self._written_at = 0.0
+        self._can_write = True
+        self._lock = Lock()
+
+    def phase(self, name: str, total: int, unit: str) -> None:
+        """A phase starts, perhaps again."""
+        with self._lock:
+            self._phases[name] = Phase(unit, total, time.monotonic())
+        self._write()
+
+    def advance(self, name: str, done: int, facts: Mapping[str, int] | None) -> None:
+        """So much more of a phase is done."""
+        with self._lock:
+            self._phases[name].done += done
+            self._phases[name].facts.update(facts or {})
+            self._moved = time.time()
+        if time.monotonic() - self._written_at >= EVERY_S:
+            self._write()
+
+    def finish(self, name: str) -> None:
+        """A phase is over."""
+        with self._lock:
+            self._phases[name].ended = time.monotonic()
+            self._moved = time.time()
+        self._write()
+
+    def end(self, has_failed: bool) -> None:
+        """The run is over."""
+        self._is_active, self._has_failed = False, has_failed
+        self._write()
+
+    def text(self) -> str:
+        """The file, in Prometheus's text format."""
+        now = time.monotonic()
+        with self._lock:
+            samples = list(self._samples(now, usage().since(self._before)))
+        lines = []
+        for name, kind, meaning in METRICS:
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+            lines += [
+                f"{name}{{{_labels(self._labels | labels)}}} {value!r}"
+                for sample, labels, value in samples
+                if sample == name
+            ]
+        return "\n".join(lines) + "\n"
+
+    def _samples(self, now: float, held: Usage) -> Iterator[tuple[str, dict[str, str], float]]:
+        yield "mrag_run_active", {}, float(self._is_active)
+        yield "mrag_run_started_seconds", {}, self._started
+        yield "mrag_run_moved_seconds", {}, self._moved
+        yield "mrag_run_failed", {}, float(self._has_failed)
+        yield "mrag_run_retries_total", {}, float(held.retries)
+        yield "mrag_run_core_seconds_total", {}, held.core_s
+        yield "mrag_run_gpu_seconds_total", {}, held.gpu_s
+        free = self._free_bytes()
+        if free is not None:
+            yield "mrag_run_staging_free_bytes", {}, float(free)
+        for name, phase in self._phases.items():
+            of_phase = {"phase": name}
+            with_unit = of_phase | {"unit": phase.unit}
+            yield "mrag_run_items", with_unit, float(phase.total)
+            yield "mrag_run_items_done", with_unit, float(phase.done)
+            yield "mrag_run_phase_seconds", of_phase, phase.seconds(now)
+            eta_s = phase.eta_s(now)
+            if eta_s is not None:
+                yield "mrag_run_eta_seconds", of_phase, eta_s
+            for fact, count in phase.facts.items():
+                yield "mrag_run_facts_total", of_phase | {"fact": fact}, float(count)
+
+    def _write(self) -> None:
+        self._written_at = time.monotonic()
+        if not self._can_write:
+            return
+        # The collector reads files that end in .prom, and no other.
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            temporary.write_text(self.text(), "utf-8")
+            temporary.replace(self._path)
+        except OSError as error:
+            self._can_write = False
+            log.warning("run_metrics_not_written file=%s error=%r", self._path, str(error))
+
+
+class MetricsProgress:
+    """Passes everything on to another display, and counts it."""
+
+    def __init__(self, inner: Progress, metrics: RunMetrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self._name = ""
+
+    def phase(self, name: str, total: int, unit: str) -> None:
+        """Starts a phase."""
+        self._inner.phase(name, total, unit)
+        self._name = name
+        self._metrics.phase(name, total, unit)
+
+    def advance(self, done: int, facts: Mapping[str, int] | None = None) -> None:
+        """Counts the work and the facts."""
+        self._inner.advance(done, facts)
+        self._metrics.advance(self._name, done, facts)
+
+    def note(self, text: str) -> None:
+        """Passes it on."""
+        self._inner.note(text)
+
+    def finish(self) -> None:
+        """Ends the phase."""
+        self._inner.finish()
+        self._metrics.finish(self._name)
+
+
+_current: ContextVar[RunMetrics | None] = ContextVar("run_metrics", default=None)
+
+
+def metrics_of(config: Config, kind: str) -> RunMetrics | None:
+    """The metrics of a run that starts now; None if they are not asked for."""
+    if not config.notify.metrics_folder:
+        return None
+    path = Path(config.notify.metrics_folder) / f"mrag_{config.index}_{kind}.prom"
+    staging = wiring.staging(config, "v000000000000")
+    return RunMetrics(path, config.index, kind, staging.free_bytes)
+
+
+@contextmanager
+def showing(metrics: RunMetrics | None) -> Iterator[None]:
+    """Phases that start within the block are counted in these metrics."""
+    if metrics is None:
+        yield
+        return
+    token = _current.set(metrics)
+    has_failed = True
+    try:
+        yield
+        has_failed = False
+    finally:
+        _current.reset(token)
+        metrics.end(has_failed)
+
+
+def counted(progress: Progress) -> Progress:
+    """The display, which also counts in the metrics of the run that goes on, if it has any."""
+    metrics = _current.get()
+    return progress if metrics is None else MetricsProgress(progress, metrics)
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

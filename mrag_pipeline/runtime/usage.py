@@ -1,0 +1,44 @@
+"""What the pools of this process have held so far: cores and GPUs of workers, and second tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from threading import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums since the process started."""
+
+    core_s: float = 0.0  # cores times seconds
+    gpu_s: float = 0.0
+    retries: int = 0  # of items
+
+    def since(self, before: Usage) -> Usage:
+        """What was added since then."""
+        return Usage(
+            self.core_s - before.core_s,
+            self.gpu_s - before.gpu_s,
+            self.retries - before.retries,
+        )
+
+
+_lock = Lock()
+_usage = Usage()
+
+
+def usage() -> Usage:
+    """The sums now; a pool's hours are added when it is closed."""
+    return _usage
+
+
+def add(core_s: float = 0.0, gpu_s: float = 0.0, retries: int = 0) -> None:
+    """Adds to the sums; from any thread."""
+    global _usage
+    with _lock:
+        _usage = replace(
+            _usage,
+            core_s=_usage.core_s + core_s,
+            gpu_s=_usage.gpu_s + gpu_s,
+            retries=_usage.retries + retries,
+        )

@@ -1,0 +1,152 @@
+"""A run's metrics, and the alerts and the dashboard that ask for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.flows.artifacts import flow_progress
+from mrag_pipeline.flows.run_log import logged
+from mrag_pipeline.flows.run_metrics import METRICS, RunMetrics
+from mrag_pipeline.runtime import usage
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+RULES = [
+    rule
+    for group in yaml.safe_load((DEPLOY / "prometheus" / "runs.yaml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+BOARD = json.loads((DEPLOY / "grafana" / "runs.json").read_text("utf-8"))
+QUERIES = [
+    *(rule["expr"] for rule in RULES),
+    *(target["expr"] for panel in BOARD["panels"] for target in panel["targets"]),
+]
+
+Samples = dict[tuple[str, str], float]  # by name and phase
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Metrics are asked for."""
+    return Config.parse(
+        {
+            "index": "docs",
+            "staging": {"uri": str(tmp_path / "staging")},
+            "notify": {"metrics_folder": str(tmp_path)},
+        }
+    )
+
+
+def written(config: Config) -> Samples:
+    """What Prometheus reads."""
+    file = Path(config.notify.metrics_folder) / f"mrag_{config.index}_ingest.prom"
+    return {
+        (sample.name, sample.labels.get("phase", "") + sample.labels.get("fact", "")): sample.value
+        for family in text_string_to_metric_families(file.read_text("utf-8"))
+        for sample in family.samples
+    }
+
+
+def test_a_phase_is_counted_while_it_goes_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items, facts, what is left, retries; and after the end that there is no run."""
+    monkeypatch.setattr("mrag_pipeline.flows.run_metrics.EVERY_S", 0.0)
+    with logged(config, "ingest", {}):
+        progress = flow_progress(config.index)
+        progress.phase("embed", 8, "shards")
+        progress.advance(2, {"documents": 5, "dead letters": 1})
+        usage.add(retries=3)
+        progress.advance(2, {"documents": 5})
+        during = written(config)
+        progress.finish()
+    assert during["mrag_run_active", ""] == 1
+    assert (during["mrag_run_items", "embed"], during["mrag_run_items_done", "embed"]) == (8, 4)
+    assert during["mrag_run_facts_total", "embeddocuments"] == 10
+    assert during["mrag_run_facts_total", "embeddead letters"] == 1
+    assert during["mrag_run_retries_total", ""] == 3
+    spent = during["mrag_run_phase_seconds", "embed"]
+    assert during["mrag_run_eta_seconds", "embed"] == pytest.approx(spent)
+    assert during["mrag_run_staging_free_bytes", ""] > 0
+    after = written(config)
+    assert (after["mrag_run_active", ""], after["mrag_run_failed", ""]) == (0, 0)
+    assert after["mrag_run_eta_seconds", "embed"] == 0
+
+
+def test_a_failed_run_says_so(config: Config) -> None:
+    """And the next one does not."""
+    with pytest.raises(ValueError, match="no"), logged(config, "ingest", {}):
+        raise ValueError("no")
+    assert written(config)["mrag_run_failed", ""] == 1
+    with logged(config, "ingest", {}):
+        flow_progress(config.index).phase("plan", 1, "files")
+        assert written(config)["mrag_run_failed", ""] == 0
+
+
+def test_a_folder_that_is_missing_stops_no_run(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so once."""
+    lost = config.model_copy(
+        update={"notify": Config.parse({"notify": {"metrics_folder": "/no/such"}}).notify}
+    )
+    with logged(lost, "ingest", {}):
+        progress = flow_progress(lost.index)
+        for name in ("plan", "embed"):
+            progress.phase(name, 1, "items")
+            progress.advance(1)
+            progress.finish()
+    assert caplog.text.count("run_metrics_not_written") == 1
+
+
+def test_without_a_folder_nothing_is_counted(config: Config, tmp_path: Path) -> None:
+    """As before."""
+    plain = config.model_copy(update={"notify": Config().notify})
+    with logged(plain, "ingest", {}):
+        flow_progress(plain.index).phase("plan", 1, "files")
+    assert not list(tmp_path.glob("*.prom"))
+
+
+def test_labels_may_hold_anything(tmp_path: Path) -> None:
+    """The text stays one that Prometheus reads."""
+    metrics = RunMetrics(tmp_path / "a.prom", 'a"b', "in\nge\\st", lambda: None)
+    metrics.phase("embed", 1, 'sh"ards')
+    [family] = [
+        family
+        for family in text_string_to_metric_families(metrics.text())
+        if family.name == "mrag_run_active"
+    ]
+    assert family.samples[0].labels == {"index": 'a"b', "kind": "in\nge\\st"}
+
+
+def selected(query: str) -> Iterator[str]:
+    """The metrics that a query asks for, however deep."""
+    todo = [promql_parser.parse(query.replace("$__rate_interval", "5m"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, promql_parser.VectorSelector):
+            yield str(node.name)
+            continue
+        for name in ("expr", "lhs", "rhs", "vector_selector", "args"):
+            below = getattr(node, name, None)
+            todo += below if isinstance(below, list) else [] if below is None else [below]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_alerts_and_dashboard_ask_for_what_a_run_writes(query: str) -> None:
+    """Every metric of every query."""
+    names = list(selected(query))
+    assert names
+    assert set(names) <= {name for name, _, _ in METRICS}
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """In its annotations."""
+    assert all(rule["annotations"]["summary"] and rule["annotations"]["do"] for rule in RULES)
