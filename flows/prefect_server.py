@@ -1,4 +1,4 @@
-"""What `mrag doctor` says of the Prefect that flows report to."""
+"""The Prefect that flows report to: what `mrag doctor` says of it, and that there is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from mrag_pipeline.errors import ConfigError
 TIMEOUT_S = 5
 
 
+def no_server() -> ConfigError:
+    """What a flow cannot run for where Prefect has no server and may not start one."""
+    return ConfigError(
+        "no Prefect server, and PREFECT_SERVER_EPHEMERAL_ENABLED is off: flows cannot run",
+        "the address of a server, or leave to run without one",
+        "set PREFECT_API_URL, or unset PREFECT_SERVER_EPHEMERAL_ENABLED",
+    )
+
+
 def describe() -> str:
     """One line for people: Prefect's version, and where its server is.
 
@@ -19,11 +28,7 @@ def describe() -> str:
 
     url = prefect.settings.PREFECT_API_URL.value()
     if not url and not prefect.settings.PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
-        raise ConfigError(
-            "no Prefect server, and PREFECT_SERVER_EPHEMERAL_ENABLED is off: flows cannot run",
-            "the address of a server, or leave to run without one",
-            "set PREFECT_API_URL, or unset PREFECT_SERVER_EPHEMERAL_ENABLED",
-        )
+        raise no_server()
     if not url:
         return f"{prefect.__version__}: no server; runs are recorded in its local database"
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mrag_pipeline import extras
 from mrag_pipeline.flows import engine, run_record
+from mrag_pipeline.flows.prefect_server import no_server
 from mrag_pipeline.quick_imports import quick_imports
 
 SERVER_VARIABLE = "PREFECT_API_URL"
@@ -26,7 +27,8 @@ def reporting() -> AbstractContextManager[None]:
 
     Call it before a module with flows is imported: what they are is decided then. Enter it before
     too: what records a run takes seconds to be there.
-    Raises: NotInstalled if a server is configured and Prefect is missing.
+    Raises: NotInstalled if a server is configured and Prefect is missing; ConfigError if one has
+        to be configured and is not.
     """
     if not engine.HAS_PREFECT:
         if os.environ.get(SERVER_VARIABLE):
@@ -46,9 +48,10 @@ def reporting() -> AbstractContextManager[None]:
 
 
 def _is_recorded() -> bool:
-    """Whether no server is configured, and Prefect may start one of its own.
+    """Whether no server is configured.
 
     Prefect's settings know, but take a second to import; mostly nothing is set anywhere.
+    Raises: ConfigError if there is none and Prefect may not start one of its own.
     """
     if os.environ.get(SERVER_VARIABLE):
         return False
@@ -57,7 +60,11 @@ def _is_recorded() -> bool:
     with quick_imports():
         from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
 
-    return bool(not PREFECT_API_URL.value() and PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value())
+    if PREFECT_API_URL.value():
+        return False
+    if not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        raise no_server()
+    return True
 
 
 def _may_be_set() -> bool:

@@ -278,14 +278,12 @@ def test_a_recorder_is_not_terminated_before_it_has_written(home: Path) -> None:
     "name", ["PREFECT_SERVER_EPHEMERAL_ENABLED", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"]
 )
 def test_a_server_that_must_be_configured_is_asked_for(tmp_path: Path, name: str) -> None:
-    """Prefect may not start one: nothing is recorded, and `mrag doctor` says that flows fail."""
-    code = (
-        "from mrag_pipeline.flows.reporting import reporting; reporting(); "
-        "from mrag_pipeline.flows import engine, prefect_server; "
-        "engine.flow(name='x')(print); print(engine.are_prefects_own()); prefect_server.describe()"
-    )
+    """Prefect may not start one: a command says so before it begins, and `mrag doctor` too."""
+    ended = _python("-m", "mrag_pipeline", "retire", home=tmp_path, **{name: "false"})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("mrag: no Prefect server")
+    code = "from mrag_pipeline.flows import prefect_server; prefect_server.describe()"
     ended = _python("-c", code, home=tmp_path, **{name: "false"})
-    assert ended.stdout.split() == ["True"]
     assert "ConfigError: no Prefect server" in ended.stderr
 
 

@@ -53,10 +53,20 @@ class Server:
     """Milvus, that can be killed and started again on the same folder."""
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str] | None = None, **settings: Any
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
+        **settings: Any,
     ) -> None:
-        """Not started yet; settings are those of its config.yaml template."""
+        """Not started yet.
+
+        Args:
+            port: the same at each start; 0: any that is free.
+            settings: those of its config.yaml template.
+        """
         self._folder = folder
+        self._port = port
         self._environment = dict(environment or {})
         self._settings = settings
         self._server: Any = None
@@ -75,7 +85,7 @@ class Server:
         milvus = importlib.import_module("milvus")
         with socket.socket() as free:  # the one before is still waited for
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            port = self._port or free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{port}"
         config = milvus.MilvusServerConfig(data_dir=str(self._folder), proxy_port=port)
         config.set("common.session.ttl", 5)  # how long a dead one is thought alive

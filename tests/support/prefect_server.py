@@ -8,44 +8,77 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
+
 PREFECT = Path(sys.executable).parent / "prefect"
+
+
+class PrefectServer:
+    """A server that can be killed and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        """Not started yet; its database is in the folder."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._port}/api"
+
+    def start(self) -> None:
+        """Up, and answering."""
+        environment = os.environ | {
+            "PREFECT_HOME": str(self._folder / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        }
+        words = ("server", "start", "--no-ui", "--host", "127.0.0.1", "--port", str(self._port))
+        log = self._folder / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(PREFECT), *words], env=environment, stdout=output, stderr=output
+            )
+        self._process = process
+        deadline = time.monotonic() + 180
+        while not _answers(self._port):
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """SIGKILL to it and to what it has started."""
+        assert self._process is not None
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM; SIGKILL if that takes long."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
     """Its API's address on the loopback, while the block runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-    }
-    command = [PREFECT, "server", "start", "--no-ui", "--host", "127.0.0.1", "--port", port]
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(one) for one in command], env=environment, stdout=output, stderr=output
-        )
+    server = PrefectServer(folder)
     try:
-        deadline = time.monotonic() + 180
-        while not _answers(port):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/api"
+        server.start()
+        yield server.url
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
 
 
 def _answers(port: int) -> bool:

@@ -1,0 +1,201 @@
+"""One round: an index's life, command by command, each killed and run again until it has ended."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from killing import victims
+from killing.command import HANG_S, TIMEOUT_S, Command, Moment
+from killing.journal import Kill, Round
+from killing.project import STEPS, State, Step, World, write_project
+from killing.stands import NOT_RECORDED, Stand
+from killing.warm_start import WarmStart
+
+_LEFT_S = 25.0  # what a killed command leaves ends by then
+_RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
+
+Usual = dict[str, dict[str, float]]  # seconds by command and phase
+
+
+@dataclass
+class Undisturbed:
+    """A life without kills: what the index holds after each step, and how long each phase took."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    usual: dict[str, Usual] = field(default_factory=dict)  # by kind of stand
+
+    def durations(self, kind: str) -> Usual:
+        """Of this kind as far as it was seen, else of the first."""
+        first = next(iter(self.usual.values()), {})
+        return self.usual.setdefault(kind, {name: dict(taken) for name, taken in first.items()})
+
+    def learn(self, kind: str, step: str, taken: Mapping[str, float]) -> None:
+        """Takes the durations of a command that nothing has killed."""
+        usual = self.durations(kind).setdefault(step, {})
+        for phase, seconds in taken.items():
+            # A command that finds its work done is quick; that says nothing of the work.
+            if seconds > 0.3 * usual.get(phase, 0.0):
+                usual[phase] = (seconds + usual.get(phase, seconds)) / 2
+
+
+class Life:
+    """A round in the making."""
+
+    def __init__(
+        self,
+        stand: Stand,
+        folder: Path,
+        model: Path,
+        chance: random.Random,
+        known: Undisturbed,
+        starter: WarmStart,
+    ) -> None:
+        write_project(folder, model, stand.kind.pool, stand.milvus_uri)
+        self.world = World(folder, model, stand.kind.pool, stand.milvus_uri, chance)
+        self._stand, self._chance, self._known = stand, chance, known
+        self._starter = starter
+        self._family: dict[int, psutil.Process] = {}
+        self._num_commands = 0
+        self.kills: list[Kill] = []
+        self.faults: list[str] = []
+        self.lost = self.doubled = self.checks = 0
+
+    def undisturbed(self) -> None:
+        """Runs every step without a kill, and keeps what comes of it."""
+        for step in STEPS:
+            step.before(self.world)
+            self._to_its_end(step)
+            if self.faults:
+                return
+            with closing(self.world.index()) as index:
+                self._known.states[step.name] = State.of(index)
+
+    def disturbed(self) -> None:
+        """Runs every step with kills, and compares what comes of it."""
+        for step in STEPS:
+            step.before(self.world)
+            for _ in range(self._chance.randint(1, self._stand.kind.most_kills)):
+                if self._killed(step):
+                    break
+            self._to_its_end(step)
+            self._compare(step)
+            if self.faults:
+                break  # what follows would only repeat them
+        self._look_for_leftovers()
+
+    def result(self, number: int, seconds: float) -> Round:
+        """What it came to."""
+        return Round(number, seconds, self.kills, self.faults, self.lost, self.doubled, self.checks)
+
+    # -------------------------------------------------------------- one command
+    def _command(self, step: Step, is_recorded: bool) -> Command:
+        self._num_commands += 1
+        kind, variables = self._stand.kind, self._stand.variables
+        if is_recorded or kind.has_prefect:
+            starter = None
+        else:
+            variables = {**variables, **NOT_RECORDED}
+            starter = None if kind.pool == "ray" else self._starter
+        return Command(self.world.folder, self._num_commands, step.arguments, variables, starter)
+
+    def _to_its_end(self, step: Step) -> None:
+        command = self._command(step, self._chance.random() < _RECORDED)
+        code = command.wait(TIMEOUT_S)
+        self._look_at(command, step, code, "undisturbed", 0)
+        self._known.learn(self._stand.kind.name, step.name, command.seconds())
+
+    def _killed(self, step: Step) -> bool:
+        """Kills something of the command; whether the command has ended well all the same."""
+        chance, kind = self._chance, self._stand.kind
+        [victim] = chance.choices([*kind.killed], [*kind.killed.values()])
+        usual = self._known.durations(kind.name)[step.name]
+        moment = Moment(chance.choice([*usual]), chance.random())
+        command = self._command(step, victim == victims.RECORDER or chance.random() < _RECORDED)
+        is_hit = command.reaches(moment, usual) and self._strike(victim, command)
+        struck_at = time.monotonic()
+        phase = command.phases()[-1][0]
+        code = command.wait(HANG_S if is_hit else TIMEOUT_S)
+        if is_hit:
+            taken = time.monotonic() - struck_at
+            told = "hung" if code is None else "killed" if code == -9 else f"exit {code}"
+            self.kills.append(Kill(kind.name, step.name, phase, victim, told, round(taken, 2)))
+        self._stand.settled()
+        name = f"{victim} killed in {phase}" if is_hit else "undisturbed"
+        self._look_at(command, step, code, name, *_allowed(victim if is_hit else ""))
+        return code == 0
+
+    def _strike(self, victim: str, command: Command) -> bool:
+        """Kills it, if need be as soon as it is there; False if the command ends before."""
+        if victim == victims.DRIVER:
+            command.process.kill()
+            return True
+        if victim in self._stand.servers:
+            self._stand.kill_server(victim, self._chance)
+            return True
+        while command.is_running():
+            if victims.kill_one(victim, command.family(), self._chance):
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _look_at(
+        self, command: Command, step: Step, code: int | None, what: str, *allowed: int
+    ) -> None:
+        self._family |= {one.pid: one for one in command.family()}
+        said = command.said()
+        if code not in allowed:
+            told = "did not end" if code is None else f"ended by {code}"
+            self.faults.append(f"{step.name}, {what}: {told}: {said[-1500:]}")
+        elif "Traceback" in said + command.printed():
+            self.faults.append(f"{step.name}, {what}: a traceback: {said[-3000:]}")
+
+    # -------------------------------------------------------------- what is left
+    def _compare(self, step: Step) -> None:
+        audit = Step("audit", ("audit", "--json"))
+        command = self._command(audit, is_recorded=False)
+        self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}", 0)
+        with closing(self.world.index()) as index:
+            try:
+                state = State.of(index)
+            except AssertionError as error:
+                self.doubled += 1
+                self.faults.append(f"{step.name}: {error}")
+                return
+        lost, doubled, told = state.differences(self._known.states[step.name])
+        self.checks += 1
+        self.lost += lost
+        self.doubled += doubled
+        self.faults += [f"{step.name}: {one}" for one in told]
+
+    def _look_for_leftovers(self) -> None:
+        _, alive = psutil.wait_procs(list(self._family.values()), timeout=_LEFT_S)
+        for one in alive:
+            try:
+                self.faults.append(f"still running: {' '.join(one.cmdline())[:200]}")
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+def _allowed(victim: str) -> tuple[int, ...]:
+    """The exit codes that a command may end with if this was killed."""
+    if victim == victims.DRIVER:
+        return (-9,)
+    if victim in (victims.RAYLET, victims.GCS):
+        return (0, 8)  # 0: its work was done already
+    if victim == victims.MILVUS:
+        return (0, 5)
+    return (0,)
+
+
+def removed(folder: Path) -> None:
+    """Removes a round's folder."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,260 @@
+"""Rounds of a service: its parts are killed under readers; answers are right, or an excuse."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from killing import victims
+from killing.command import HANG_S, TIMEOUT_S, Command
+from killing.journal import Kill, Round
+from killing.project import write_config, write_edition, write_project
+from killing.readers import QUESTIONS, Answers, Readers, asked
+from killing.stands import NOT_RECORDED, Kind, Stand
+from tests.support.project_folder import end, family_of, start
+from tests.support.served_project import free_port
+
+COMMAND = "serve"
+_REPLICAS = {victims.HAPROXY: 3, victims.API: 2, victims.ENCODER: 2, victims.SEARCH: 2}
+_ENDING = (victims.RAYLET, victims.GCS, victims.SERVICE)  # the service ends with them
+KINDS = (
+    Kind("service in one process", "serial", 5, {victims.ONE_PROCESS: 1}, most_kills=6),
+    Kind("service on Ray", "serial", 3, _REPLICAS, most_kills=8),
+    Kind(
+        "service, Milvus",
+        "serial",
+        2,
+        {victims.MILVUS: 2, victims.ONE_PROCESS: 1},
+        has_milvus=True,
+        most_kills=5,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A project that is served, and its answers."""
+
+    project: Path
+    expected: Answers
+
+
+@dataclass
+class Service:
+    """A service that was started."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def until_ready(self, seconds: float) -> bool:
+        """Returns when it is; False if that takes longer, or it ends."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.poll() is None:
+            if self.is_ready():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def said(self) -> str:
+        """What it wrote to standard error."""
+        return self.log.with_suffix(".err").read_text("utf-8", "replace")
+
+
+@contextmanager
+def started(project: Path, log: Path, backend: str, port: int) -> Iterator[Service]:
+    """`mrag serve`, which may not be ready yet; killed at the end if it still runs."""
+    patient = ("-s", "serve.timeout_s=40", "-s", "serve.head_timeout_s=30", "-s", "serve.drain_s=0")
+    words = ("serve", "--port", str(port), "--json", "-s", f"serve.backend={backend}", *patient)
+    process = start(*words, cwd=project, log=log)
+    try:
+        yield Service(process, f"http://127.0.0.1:{port}", log)
+    finally:
+        end(process, family_of(process))
+
+
+def expected(project: Path) -> Answers:
+    """What an undisturbed service answers.
+
+    Raises: SystemExit if it does not come up.
+    """
+    (project / "log").mkdir(exist_ok=True)
+    with started(project, project / "log" / "expected", "process", free_port()) as service:
+        if not service.until_ready(TIMEOUT_S):
+            raise SystemExit(f"the undisturbed service did not come up: {service.said()}")
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            return {question: asked(service.url, question, client)[1] for question in QUESTIONS}
+
+
+class ServedLife:
+    """A round in the making."""
+
+    def __init__(self, stand: Stand, served: Served, folder: Path, chance: random.Random) -> None:
+        self._stand, self._served, self._chance, self._folder = stand, served, chance, folder
+        self.kills: list[Kill] = []
+        self.faults: list[str] = []
+        self._answers = 0
+        self._number = 0
+        self._ready_s = 3.0
+        self._port = free_port()
+
+    def run(self) -> None:
+        """Kills under readers, and an audit at the end."""
+        self._prepare()
+        if victims.HAPROXY in self._stand.kind.killed:
+            self._on_ray()
+        else:
+            self._in_one_process()
+        audit = Command(self._folder, 99, ("audit", "--json"), self._variables())
+        if audit.wait(TIMEOUT_S) != 0:
+            self.faults.append(f"audit after the service: {audit.said()[-1000:]}")
+
+    def result(self, number: int, seconds: float) -> Round:
+        """What it came to."""
+        return Round(number, seconds, self.kills, self.faults, checks=1, answers=self._answers)
+
+    # -------------------------------------------------------------- rounds
+    def _prepare(self) -> None:
+        if not self._stand.milvus_uri:
+            shutil.copytree(self._served.project, self._folder)
+            return
+        model = self._served.project.parent / "model"
+        write_project(self._folder, model, "serial", self._stand.milvus_uri)
+        write_edition(self._folder, 2)
+        write_config(self._folder, model, "serial", self._stand.milvus_uri, max_tokens=32)
+        ingest = Command(self._folder, 1, ("ingest",), self._variables())
+        if ingest.wait(TIMEOUT_S) != 0:
+            self.faults.append(f"ingest before the service: {ingest.said()[-1000:]}")
+        (self._folder / "log").mkdir(exist_ok=True)
+
+    def _in_one_process(self) -> None:
+        left = self._stand.kind.most_kills
+        names, weights = zip(*self._stand.kind.killed.items(), strict=True)
+        while left > 0 and not self.faults:
+            with self._service("process") as service:
+                # Every second kill is of a service that is not ready yet.
+                if victims.MILVUS not in names and self._chance.random() < 0.5:
+                    time.sleep(self._chance.random() * self._ready_s)
+                    self._end(service, "starting", victims.ONE_PROCESS)
+                    left -= 1
+                    continue
+                if not self._is_ready(service):
+                    return
+                with Readers(service.url, self._served.expected) as readers:
+                    while left > 0 and not self.faults:
+                        left -= 1
+                        time.sleep(self._chance.random())
+                        [name] = self._chance.choices(names, weights)
+                        if name == victims.ONE_PROCESS:
+                            self._end(service, "answering", name)
+                            break
+                        self._stand.kill_server(name, self._chance)
+                        self._answers_again(readers, name)
+                        self._stand.settled()
+                self._take(readers, service)
+
+    def _on_ray(self) -> None:
+        with self._service("ray") as service:
+            if not self._is_ready(service):
+                return
+            with Readers(service.url, self._served.expected) as readers:
+                names, weights = zip(*self._stand.kind.killed.items(), strict=True)
+                for _ in range(self._stand.kind.most_kills):
+                    [name] = self._chance.choices(names, weights)
+                    time.sleep(self._chance.random() * 2)
+                    if not victims.kill_one(name, family_of(service.process), self._chance):
+                        self.faults.append(f"no process: {name}")
+                    self._answers_again(readers, name)
+                    self._wait_for(service, name)
+                    if self.faults:
+                        break
+                else:
+                    self._end(service, "answering", self._chance.choice(_ENDING))
+            self._take(readers, service)
+
+    # -------------------------------------------------------------- parts of a round
+    def _variables(self) -> dict[str, str]:
+        return {**self._stand.variables, **NOT_RECORDED}
+
+    @contextmanager
+    def _service(self, backend: str) -> Iterator[Service]:
+        self._number += 1
+        log = self._folder / "log" / f"serve-{self._number}"
+        with started(self._folder, log, backend, self._port) as service:
+            yield service
+        if "Traceback" in service.said():
+            self.faults.append(f"the service's traceback: {service.said()[-3000:]}")
+
+    def _is_ready(self, service: Service) -> bool:
+        began = time.monotonic()
+        if service.until_ready(TIMEOUT_S):
+            self._ready_s = time.monotonic() - began
+            return True
+        self.faults.append(
+            f"the service is not ready after {TIMEOUT_S:g} s: {service.said()[-1500:]}"
+        )
+        return False
+
+    def _answers_again(self, readers: Readers, name: str) -> None:
+        seconds = readers.until_answered(HANG_S)
+        if seconds is None:
+            self.faults.append(f"no answer {HANG_S:g} s after {name} was killed")
+        self._kept(name, "answering", "lives on", HANG_S if seconds is None else seconds)
+
+    def _end(self, service: Service, phase: str, name: str) -> None:
+        """Kills what the service ends with; it has to end, and to leave nothing."""
+        family = family_of(service.process)
+        began = time.monotonic()
+        if name in (victims.ONE_PROCESS, victims.SERVICE):
+            service.process.kill()
+        elif not victims.kill_one(name, family, self._chance):
+            self.faults.append(f"no process: {name}")
+        try:
+            code = service.process.wait(HANG_S)
+        except subprocess.TimeoutExpired:
+            self.faults.append(f"the service lives {HANG_S:g} s after {name} was killed")
+            return
+        self._kept(name, phase, _told(code), time.monotonic() - began)
+        if code not in (-signal.SIGKILL, 8):
+            self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
+        _, alive = psutil.wait_procs(family, timeout=25)
+        self.faults += [f"still running after {name} was killed: {one}" for one in alive]
+
+    def _wait_for(self, service: Service, name: str) -> None:
+        """Returns when another one is in the place of the part that was killed."""
+        until = time.monotonic() + HANG_S
+        while not victims.found(name, family_of(service.process)):
+            if time.monotonic() > until:
+                self.faults.append(f"no new one {HANG_S:g} s after {name} was killed")
+                return
+            time.sleep(0.1)
+
+    def _take(self, readers: Readers, service: Service) -> None:
+        del service
+        self._answers += readers.statuses[200]
+        self.faults += readers.faults[:5]
+
+    def _kept(self, name: str, phase: str, ended: str, seconds: float) -> None:
+        kind = self._stand.kind.name
+        self.kills.append(Kill(kind, COMMAND, phase, name, ended, round(seconds, 2)))
+
+
+def _told(code: int) -> str:
+    return "killed" if code == -signal.SIGKILL else f"exit {code}"

@@ -1,0 +1,136 @@
+"""Where a round's commands run: with which pool, store and servers, and what is killed there."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from killing import victims
+from tests.support.milvus_server import milvus_server
+from tests.support.prefect_server import PrefectServer
+
+_DOWN_S = 3.0  # the longest that a killed server is down before it is started again
+NOT_RECORDED = {"MRAG_WITHOUT_PREFECT": "1"}  # of watched_command.py
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of stand."""
+
+    name: str
+    pool: str
+    weight: int  # of a hundred rounds
+    killed: Mapping[str, int]  # by how often, of a command's kills
+    has_milvus: bool = False
+    has_prefect: bool = False
+    most_kills: int = 3  # of one command
+
+
+_ON_RAY = {victims.DRIVER: 2, victims.WORKER: 3, victims.RAYLET: 2, victims.GCS: 2}
+KINDS = (
+    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 5, victims.RECORDER: 1}, most_kills=4),
+    Kind("Lite, Ray", "ray", 4, {**_ON_RAY, victims.RECORDER: 1}, most_kills=2),
+    Kind(
+        "Milvus, serial",
+        "serial",
+        4,
+        {victims.DRIVER: 2, victims.MILVUS: 2},
+        has_milvus=True,
+    ),
+    Kind(
+        "Milvus, Ray",
+        "ray",
+        2,
+        {**_ON_RAY, victims.MILVUS: 1},
+        has_milvus=True,
+        most_kills=2,
+    ),
+    Kind(
+        "Lite, Prefect server",
+        "serial",
+        4,
+        {victims.DRIVER: 1, victims.PREFECT: 2},
+        has_prefect=True,
+        most_kills=2,
+    ),
+)
+
+
+class Restartable(Protocol):
+    """A server that can be killed, and started again at the same address."""
+
+    def start(self) -> None:
+        """Up and answering."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+@dataclass
+class Stand:
+    """One that is up."""
+
+    kind: Kind
+    variables: dict[str, str]  # of every command's environment
+    milvus_uri: str = ""
+    servers: dict[str, Restartable] = field(default_factory=dict)
+    _restarting: threading.Thread | None = None
+    _failed: list[BaseException] = field(default_factory=list)
+
+    def kill_server(self, name: str, chance: random.Random) -> None:
+        """Kills it; it is started again in the background, a little later."""
+        server, down_s = self.servers[name], _DOWN_S * chance.random()
+        server.kill()
+
+        def restart() -> None:
+            try:
+                time.sleep(down_s)
+                server.start()
+            except BaseException as error:  # for the thread that waits
+                self._failed.append(error)
+
+        self._restarting = threading.Thread(target=restart)
+        self._restarting.start()
+
+    def settled(self) -> None:
+        """Returns when every server is up.
+
+        Raises: what a server did not start for.
+        """
+        if self._restarting is not None:
+            self._restarting.join()
+            self._restarting = None
+        if self._failed:
+            raise self._failed.pop()
+
+
+@contextmanager
+def stand(kind: Kind, folder: Path, prefect_home: Path) -> Iterator[Stand]:
+    """A stand of the kind while the block runs; its servers are new and empty."""
+    made = Stand(kind, {"PREFECT_HOME": str(prefect_home)})
+    with ExitStack() as stack:
+        if kind.has_milvus:
+            (folder / "milvus").mkdir()
+            server = stack.enter_context(milvus_server(folder / "milvus", port=_free_port()))
+            made.milvus_uri, made.servers[victims.MILVUS] = server.uri, server
+        if kind.has_prefect:
+            prefect = PrefectServer(folder)
+            stack.callback(prefect.stop)
+            prefect.start()
+            made.variables["PREFECT_API_URL"] = prefect.url
+            made.servers[victims.PREFECT] = prefect
+        stack.callback(made.settled)
+        yield made
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,59 @@
+"""The processes that are killed, and how to find them among what a command has started."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import psutil
+
+DRIVER = "driver"
+RECORDER = "recorder of the run"
+WORKER = "Ray worker"
+RAYLET = "raylet"
+GCS = "GCS"
+MILVUS = "Milvus server"
+PREFECT = "Prefect server"
+HAPROXY = "HAProxy"
+API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
+ONE_PROCESS = "one-process service"
+SERVICE = "driver of a service on Ray"
+READERS_OF = (HAPROXY, API, ENCODER, SEARCH)  # the service lives on without them
+
+# Words of the command line, all of which are in it.
+_WORDS = {
+    RECORDER: ("mrag_pipeline.flows.record_process",),
+    WORKER: ("ray::", "WorkActor"),
+    RAYLET: ("raylet/raylet",),
+    GCS: ("gcs_server",),
+    HAPROXY: ("haproxy", "-f"),
+    API: ("ray::ServeReplica:mrag:QueryApi",),
+    ENCODER: ("ray::ServeReplica:mrag:QueryEncoder",),
+    SEARCH: ("ray::ServeReplica:mrag:HeadSearch",),
+}
+
+
+def found(name: str, family: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The processes of the family that have this name here."""
+    words = _WORDS[name]
+    matching = []
+    for one in family:
+        try:
+            line = " ".join(one.cmdline())
+            if all(word in line for word in words) and one.status() != psutil.STATUS_ZOMBIE:
+                matching.append(one)
+        except psutil.Error:
+            continue
+    return matching
+
+
+def kill_one(name: str, family: Iterable[psutil.Process], chance: random.Random) -> bool:
+    """SIGKILL to one of them; False if there is none."""
+    matching = found(name, family)
+    if not matching:
+        return False
+    try:
+        chance.choice(matching).kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True

@@ -1,0 +1,139 @@
+"""Random kills of every process, and what is left then: `python benchmarks/kills.py --kills 500`.
+
+Each round is an index's life: ingest, sync, reindex, retire, repair and audit. A command is killed,
+or a process that it needs, at a random moment of a random phase, and is run again until it ends;
+then every row is compared with an undisturbed build's, and `mrag audit` must find nothing. Other
+rounds kill the parts of a service under readers, whose answers are compared. The seed is printed;
+a run that was stopped goes on where it was if it is given the same seed and folder.
+
+Prints a table by process and by phase, and writes figures/kills.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import secrets
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from killing import services
+from killing.journal import Journal, Round, figures, tables
+from killing.life import Life, Undisturbed, removed
+from killing.project import write_model
+from killing.stands import KINDS, Kind, stand
+from killing.warm_start import WarmStart
+
+from mrag_pipeline import library_settings
+from tests.support.project_folder import ROOT, environment
+
+FIGURES = Path(__file__).parent / "figures" / "kills.json"
+
+
+def main() -> int:
+    """Runs the rounds; 1 if there was a fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=500, help="ends after so many")
+    parser.add_argument("--minutes", type=float, default=0, help="or after so long; 0: no limit")
+    parser.add_argument("--seed", type=int, help="of all that is random; by chance if not given")
+    parser.add_argument("--folder", type=Path, help="keeps what is done, to go on later")
+    parser.add_argument("--only", default="", help="rounds whose names contain this; writes none")
+    chosen = parser.parse_args()
+    library_settings.settle()
+    seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="kills-"))
+    folder = folder.absolute()
+    print(f"seed {seed}, in {folder}", flush=True)
+    journal = Journal(folder / f"{seed}.jsonl")
+    minutes = chosen.minutes or float("inf")
+    with closing(WarmStart(environment() | {"PYTHONPATH": str(ROOT)})) as starter:
+        run(journal, folder, seed, chosen.kills, minutes, chosen.only, starter)
+    print("\n" + tables(journal.kills()))
+    faults = [fault for done in journal.rounds for fault in done.faults]
+    values = figures(journal.rounds)
+    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:7])
+    print(f"\nseed {seed}: {summary}")
+    for fault in faults:
+        print(f"- {fault}")
+    if not chosen.only:
+        FIGURES.write_text(json.dumps(values, indent=1) + "\n")
+    return bool(faults)
+
+
+def run(
+    journal: Journal,
+    folder: Path,
+    seed: int,
+    kills: int,
+    minutes: float,
+    only: str,
+    starter: WarmStart,
+) -> None:
+    """Rounds until there are so many kills, or the time is over."""
+    until = time.monotonic() + 60 * minutes
+    known = Undisturbed()
+    model = write_model(folder / "model")
+    first = folder / "undisturbed"
+    removed(first)
+    with stand(KINDS[0], folder, folder / "prefect") as made:
+        life = Life(made, first, model, random.Random(seed), known, starter)
+        life.undisturbed()
+        if life.faults:
+            raise SystemExit("the undisturbed run failed:\n" + "\n".join(life.faults))
+    served = services.Served(first, services.expected(first))
+    number = max((done.number for done in journal.rounds), default=-1)
+    while len(journal.kills()) < kills and time.monotonic() < until:
+        number += 1
+        chance = random.Random(f"{seed}-{number}")
+        kind = _kind(chance, only)
+        place = folder / f"round-{number}"
+        place.mkdir()
+        done = _round(kind, number, place, model, chance, known, served, starter)
+        journal.add(done)
+        told = f"round {number}, {kind.name}: {len(done.kills)} kills in {done.seconds:.0f} s"
+        print(f"{told}, {len(journal.kills())} in all, {len(done.faults)} faults", flush=True)
+        for fault in done.faults:
+            print(f"  - {fault}", flush=True)
+        if not done.faults:
+            removed(place)
+
+
+def _kind(chance: random.Random, only: str) -> Kind:
+    kinds = [kind for kind in (*KINDS, *services.KINDS) if only in kind.name]
+    [kind] = chance.choices(kinds, [kind.weight for kind in kinds])
+    return kind
+
+
+def _round(
+    kind: Kind,
+    number: int,
+    folder: Path,
+    model: Path,
+    chance: random.Random,
+    known: Undisturbed,
+    served: services.Served,
+    starter: WarmStart,
+) -> Round:
+    started = time.monotonic()
+    with stand(kind, folder, folder.parent / "prefect") as made:
+        if kind in services.KINDS:
+            service = services.ServedLife(made, served, folder / "project", chance)
+            service.run()
+            return service.result(number, time.monotonic() - started)
+        life = Life(made, folder / "project", model, chance, known, starter)
+        life.disturbed()
+        return life.result(number, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
