@@ -10,8 +10,10 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from mrag_pipeline import __version__
+from tests.deploy import prometheus_rule
 from tests.support import deployed_versions
 from tests.support.kustomized import (
     KUBERNETES,
@@ -214,6 +216,17 @@ def test_the_prometheus_operator_finds_the_small_service(monitored: tuple[Manife
     [monitor] = of_kind(monitored, "ServiceMonitor")
     jsonschema.validate(monitor, SCHEMAS["ServiceMonitor"])
     check_selectors(monitored)
+
+
+def test_the_prometheus_operator_gets_the_alerts(monitored: tuple[Manifest, ...]) -> None:
+    """Those that Prometheus gets as a file, whose troubles `test_alerts.py` tries."""
+    [rule] = of_kind(monitored, "PrometheusRule")
+    jsonschema.validate(rule, SCHEMAS["PrometheusRule"])
+    assert rule["spec"] == yaml.safe_load(prometheus_rule.ALERTS.read_text("utf-8"))
+    [monitor] = of_kind(monitored, "ServiceMonitor")
+    [relabeling] = monitor["spec"]["endpoints"][0]["relabelings"]
+    expressions = [one["expr"] for group in rule["spec"]["groups"] for one in group["rules"]]
+    assert all(f'job="{relabeling["replacement"]}"' in one for one in expressions)
 
 
 def test_a_budget_lets_a_node_be_drained(made: tuple[Manifest, ...]) -> None:

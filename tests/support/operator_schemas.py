@@ -125,6 +125,30 @@ MONITOR = record(
     namespaceSelector=ANYTHING,
     selector=record(("matchLabels",), matchLabels=STRINGS),
 )
+# Of its PrometheusRule, what says when an alert fires and what it tells.
+RULES = record(
+    ("groups",),
+    groups={
+        "type": "array",
+        "minItems": 1,
+        "items": record(
+            ("name", "rules"),
+            name=STRING,
+            rules={
+                "type": "array",
+                "minItems": 1,
+                "items": record(
+                    ("alert", "expr"),
+                    alert=STRING,
+                    annotations=STRINGS,
+                    expr=STRING,
+                    labels=STRINGS,
+                    **{"for": STRING},
+                ),
+            },
+        ),
+    },
+)
 RAY, MONITORING = "ray.io/v1", "monitoring.coreos.com/v1"
 SCHEMAS = {
     kind: record(
@@ -139,5 +163,6 @@ SCHEMAS = {
         ("RayJob", RAY, JOB),
         ("RayService", RAY, SERVICE),
         ("ServiceMonitor", MONITORING, MONITOR),
+        ("PrometheusRule", MONITORING, RULES),
     )
 }
