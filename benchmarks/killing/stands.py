@@ -35,7 +35,7 @@ class Kind:
 
 _ON_RAY = {victims.DRIVER: 2, victims.WORKER: 3, victims.RAYLET: 2, victims.GCS: 2}
 KINDS = (
-    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 5, victims.RECORDER: 1}, most_kills=4),
+    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 5, victims.RECORDER: 1}, most_kills=9),
     Kind("Lite, Ray", "ray", 4, {**_ON_RAY, victims.RECORDER: 1}, most_kills=2),
     Kind(
         "Milvus, serial",
