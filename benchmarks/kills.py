@@ -98,6 +98,7 @@ def run(
         chance = random.Random(f"{seed}-{number}")
         kind = _kind(chance, only)
         place = folder / f"round-{number}"
+        removed(place)  # of a round that was cut short
         place.mkdir()
         try:
             done = _round(kind, number, place, model, chance, known, served, starter)

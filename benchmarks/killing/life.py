@@ -79,8 +79,8 @@ class Life:
                 self._known.states[step.name] = State.of(index)
 
     def disturbed(self) -> None:
-        """Runs every step with kills, and compares what comes of it."""
-        for step in STEPS:
+        """Runs the steps with kills, and compares what comes of each."""
+        for step in STEPS[: self._stand.kind.num_steps]:
             step.before(self.world)
             for _ in range(self._chance.randint(1, self._stand.kind.most_kills)):
                 if self._killed(step):

@@ -31,12 +31,13 @@ class Kind:
     has_milvus: bool = False
     has_prefect: bool = False
     most_kills: int = 3  # of one command
+    num_steps: int = 6  # of an index's life
 
 
 _ON_RAY = {victims.DRIVER: 2, victims.WORKER: 3, victims.RAYLET: 2, victims.GCS: 2}
 KINDS = (
-    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 5, victims.RECORDER: 1}, most_kills=9),
-    Kind("Lite, Ray", "ray", 4, {**_ON_RAY, victims.RECORDER: 1}, most_kills=2),
+    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 11, victims.RECORDER: 1}, most_kills=9),
+    Kind("Lite, Ray", "ray", 4, {**_ON_RAY, victims.RECORDER: 1}, most_kills=4, num_steps=3),
     Kind(
         "Milvus, serial",
         "serial",
@@ -50,7 +51,8 @@ KINDS = (
         2,
         {**_ON_RAY, victims.MILVUS: 1},
         has_milvus=True,
-        most_kills=2,
+        most_kills=4,
+        num_steps=3,
     ),
     Kind(
         "Lite, Prefect server",
@@ -58,7 +60,7 @@ KINDS = (
         4,
         {victims.DRIVER: 1, victims.PREFECT: 2},
         has_prefect=True,
-        most_kills=2,
+        num_steps=4,
     ),
 )
 
