@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -92,11 +93,14 @@ def run(
         if life.faults:
             raise SystemExit("the undisturbed run failed:\n" + "\n".join(life.faults))
     served = services.Served(first, services.expected(first))
-    number = max((done.number for done in journal.rounds), default=-1)
-    while len(journal.kills()) < kills and time.monotonic() < until:
-        number += 1
+    ended = {done.number for done in journal.rounds}
+    for number in count():
+        if len(journal.kills()) >= kills or time.monotonic() >= until:
+            return
         chance = random.Random(f"{seed}-{number}")
-        kind = _kind(chance, only)
+        kind = _kind(chance)
+        if number in ended or only not in kind.name:
+            continue
         place = folder / f"round-{number}"
         removed(place)  # of a round that was cut short
         place.mkdir()
@@ -114,8 +118,8 @@ def run(
             removed(place)
 
 
-def _kind(chance: random.Random, only: str) -> Kind:
-    kinds = [kind for kind in (*KINDS, *services.KINDS) if only in kind.name]
+def _kind(chance: random.Random) -> Kind:
+    kinds = (*KINDS, *services.KINDS)
     [kind] = chance.choices(kinds, [kind.weight for kind in kinds])
     return kind
 
