@@ -29,7 +29,7 @@ from mrag_pipeline.stages.versions.row_items import (
     ids_items,
     rows_items,
 )
-from mrag_pipeline.stages.versions.search_check import unsearchable
+from mrag_pipeline.stages.versions.search_check import forgetful, unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
@@ -217,11 +217,18 @@ def _search_findings(
     damaged_collections: Collection[str],
 ) -> list[Finding]:
     lost = unsearchable(record, index, ids, damaged_collections)
-    return [
+    findings = [
         finding
         for collection in lost
         for finding in _listed(collection, "vectors that a search does not find", lost)
     ]
+    for collection, one in forgetful(record, index, ids, damaged_collections).items():
+        what = (
+            f"near chunks of a sample that searches miss: recall {one.recall:.4f}, where it was "
+            f"{one.recorded:.4f} when the version was built"
+        )
+        findings.append(Finding(collection, what, one.missed))
+    return findings
 
 
 def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding]:

@@ -23,7 +23,7 @@ from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
-from mrag_pipeline.stages.versions.search_check import unsearchable
+from mrag_pipeline.stages.versions.search_check import forgetful, unsearchable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
     chunk_of,
@@ -114,7 +114,10 @@ def _rebuild(
     Raises: VerifyFailed if something is, and staging is not here.
     """
     damaged = [spec.name for spec in collections if index.damage(spec.name) is not None]
-    misled = unsearchable(record, index, wanted, damaged)
+    misled = {
+        *unsearchable(record, index, wanted, damaged),
+        *forgetful(record, index, wanted, damaged),
+    }
     num_rows = 0
     for number, collection in enumerate(collections):
         why = index.damage(collection.name)
