@@ -100,6 +100,8 @@ def load(
         ]
         fills = [item for ranges in in_ranges.values() for item in ranges.missing]
         whole_heads = [item for item in heads if isinstance(item, LoadItem)]
+        # The largest first: one that begins last is waited for.
+        fills.sort(key=lambda item: (-item.num_bytes, item.index))
         ends = [item for item in heads if isinstance(item, EndItem)]
         # The chunks last: a version's rows are counted by them.
         for items in ([*whole_heads, *fills], ends, [chunks]):

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionSpec, RangedLoads, Staging, VersionBuilds
+from mrag_pipeline.ports import CollectionKind, CollectionSpec, RangedLoads, Staging, VersionBuilds
 from mrag_pipeline.stages.thread_pool import Stopped
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_RANGES = 64  # of a collection: a server searches each apart, and has room for some thousand
+# Of a collection: a server searches each apart. Newer ones allow 65,536 partitions times channels
+# in all; 32 collections of heads and one of chunks, with 8 and 16 channels, have 20,480.
+MAX_RANGES: dict[CollectionKind, int] = {"head": 64, "lexical": 64, "chunks": 256}
 _TEXT_BYTES = 1_000  # of a row that holds a chunk's text
 
 
@@ -187,7 +189,7 @@ def range_items(
     """
     each = row_bytes(collection)
     total = sum(rows.values()) * each
-    wanted = max(range_bytes, total / MAX_RANGES)
+    wanted = max(range_bytes, total / MAX_RANGES[collection.kind])
     parts: list[list[int]] = [[]]
     num_bytes = 0.0
     for shard, num_rows in rows.items():

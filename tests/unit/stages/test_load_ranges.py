@@ -94,8 +94,8 @@ def test_ranges_hold_each_shard_once_in_order(num_shards: int, range_bytes: floa
     items = range_items(3, HEAD, rows, range_bytes, first_index=10)
     assert [shard for item in items for shard in item.shards] == list(rows)
     assert [item.index for item in items] == list(range(10, 10 + len(items)))
-    assert len({item.name for item in items}) == len(items) <= MAX_RANGES + 1
+    assert len({item.name for item in items}) == len(items) <= MAX_RANGES["head"] + 1
     assert sum(item.num_rows for item in items) == sum(rows.values())
     total = sum(rows.values()) * row_bytes(HEAD)
-    largest = max(range_bytes, total / MAX_RANGES) + 5 * row_bytes(HEAD)
+    largest = max(range_bytes, total / MAX_RANGES["head"]) + 5 * row_bytes(HEAD)
     assert max(item.num_bytes for item in items) <= largest

@@ -1,0 +1,179 @@
+"""What a Milvus server does with many collections: time to open, search, flip and retire.
+
+    python benchmarks/many_collections.py [--versions 20] [--heads 24] [--rows 50] [--write]
+
+Versions of the product's index, each of so many head collections and a chunks collection, are
+loaded one after the other into a server started for it (`pip install --no-deps milvus==2.3.5`);
+after some of them the index is opened anew, the newest version is searched and made live. At the
+end all but the live one are dropped. 20 versions of 25 collections are 500. `--write` writes
+`benchmarks/figures/collections.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from filelock import FileLock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.version import chunks_collection, head_collection
+from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.ports import CollectionSpec, SearchRequest, VectorIndex
+from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.staging import tables
+from mrag_pipeline.staging.tables import CHUNKS, lists
+from tests.support.milvus_server import ONE_A_HOST, Server
+
+FIGURES = Path(__file__).parent / "figures" / "collections.json"
+INDEX, DIM, WINDOWS, HITS = "many", 32, 8, 10
+SEARCHES = 20
+THREADS = 8
+
+
+def main() -> None:
+    """Measures, prints a line for each size, and the cost of dropping."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--versions", type=int, default=20)
+    parser.add_argument("--heads", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=50)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, FileLock(ONE_A_HOST):
+        server = Server(Path(folder))
+        server.start()
+        try:
+            figures = measured(server, options.versions, options.heads, options.rows)
+        finally:
+            server.kill()
+    if options.write:
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def measured(server: Server, versions: int, heads: int, rows: int) -> dict[str, Any]:
+    """The figures of one server, that is filled and emptied again."""
+    names = [f"v{number:012x}" for number in range(versions)]
+    steps = []
+    print(f"{'collections':>11} {'load one, s':>12} {'open, ms':>9} {'search, ms':>11}"
+          f" {'flip, ms':>9} {'look at all, s':>15} {'server, MB':>11}", flush=True)  # fmt: skip
+    for number, version in enumerate(names, start=1):
+        with closing(opened(server)) as index:
+            load_s = seconds(partial(load, index, version, heads, rows))
+        num_collections = number * (heads + 1)
+        if number in (1, 2, 4) or number % 5 == 0 or number == versions:
+            step = looked_at(server, version, heads, num_collections, load_s)
+            steps.append(step)
+            print(
+                f"{num_collections:11} {step['load_s']:12.2f} {step['open_ms']:9.1f} "
+                f"{step['search_ms']:11.1f} {step['flip_ms']:9.1f} {step['look_s']:15.2f} "
+                f"{step['server_mb']:11,.0f}",
+                flush=True,
+            )
+    with closing(opened(server)) as index:
+        live = index.live()
+        dropped = [name for name in index.collections() if str(live) not in name]
+        retire_s = seconds(lambda: list(map(index.drop, dropped)))
+    print(f"{len(dropped)} collections dropped in {retire_s:.1f} s", flush=True)
+    return {
+        "heads": heads,
+        "rows": rows,
+        "steps": steps,
+        "retire_s": round(retire_s, 2),
+        "dropped": len(dropped),
+    }
+
+
+def opened(server: Server) -> VectorIndex:
+    """The product's index."""
+    return open_index(MilvusSpec(uri=server.uri, timeout_s=120), INDEX)
+
+
+def collections(version: str, heads: int) -> list[CollectionSpec]:
+    """A version's: the heads, then the chunks."""
+    own = [
+        CollectionSpec(head_collection(INDEX, version, Head(5, number)), "head", DIM)
+        for number in range(heads)
+    ]
+    return [*own, CollectionSpec(chunks_collection(INDEX, version), "chunks", DIM)]
+
+
+def load(index: VectorIndex, version: str, heads: int, rows: int) -> None:
+    """Loads a version, as many collections at a time as the product does."""
+    vectors = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
+    ids = np.arange(rows, dtype=np.int64)
+    of_head = tables.head_table(ids, vectors, "float32")
+    of_chunks = chunk_rows(ids, vectors)
+    *own, chunks = collections(version, heads)
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(lambda one: index.load(one, [of_head]), own))
+    index.load(chunks, [of_chunks])
+
+
+def chunk_rows(ids: np.ndarray, vectors: np.ndarray) -> pa.Table:
+    """Short texts."""
+    number = len(ids)
+    values: dict[str, Any] = {
+        "chunk_id": ids,
+        "document_id": [f"d{i}" for i in range(number)],
+        "ordinal": [0] * number,
+        "start": [0] * number,
+        "end": [9] * number,
+        "title": [""] * number,
+        "text": [f"text {i}" for i in range(number)],
+        "metadata": ["{}"] * number,
+        "fingerprint": [f"print {i}" for i in range(number)],
+    }
+    arrays = [pa.array(values[f.name], f.type) for f in CHUNKS if f.name != "vector"]
+    return pa.Table.from_arrays([*arrays, lists(vectors)], schema=CHUNKS)
+
+
+def looked_at(
+    server: Server, version: str, heads: int, num_collections: int, load_s: float
+) -> dict[str, float]:
+    """Opens the index anew; searches a version, makes it live, looks at all collections."""
+    queries = np.random.default_rng(1).normal(size=(WINDOWS, DIM)).astype(np.float32)
+    requests = [SearchRequest(one.name, queries, HITS) for one in collections(version, heads)[:-1]]
+    began = time.monotonic()
+    with closing(opened(server)) as index:
+        index.live()
+        open_s = time.monotonic() - began
+        for _ in range(3):
+            index.search(requests)
+        searches = [seconds(lambda: index.search(requests)) for _ in range(SEARCHES)]
+        flip_s = seconds(lambda: index.activate(version))
+        look_s = seconds(lambda: [index.count(name) for name in index.collections()])
+    return {
+        "collections": num_collections,
+        "load_s": round(load_s, 3),
+        "open_ms": round(1e3 * open_s, 1),
+        "search_ms": round(1e3 * statistics.median(searches), 1),
+        "flip_ms": round(1e3 * flip_s, 1),
+        "look_s": round(look_s, 3),
+        "server_mb": round(psutil.Process(server.pid).memory_info().rss / 1e6),
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
