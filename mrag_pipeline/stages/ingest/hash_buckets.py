@@ -6,7 +6,6 @@ of keys. Equal keys share a bucket, so each bucket, a 256th of the rows, is sear
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +14,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.errors import StorageFull
+from mrag_pipeline.stages.free_space import no_space
 
 Keys = NDArray[np.uint64]
 Positions = NDArray[np.int64]  # (n, 2): a shard, and a row of it
 
 _BUCKETS = 256
 _ROW = np.dtype([("key", np.uint64), ("shard", np.int64), ("row", np.int64)])
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class HashBuckets:
@@ -99,17 +97,8 @@ class HashBuckets:
         bucket = (rows["key"] % np.uint64(_BUCKETS)).astype(np.uint8)
         rows = rows[np.argsort(bucket, kind="stable")]
         ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
-        try:
+        with no_space(self._folder.name, "the ids of the corpus"):
             for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
                 if len(bucket_rows):
                     with Path(self._folder.name, f"{number:03d}").open("ab") as file:
                         file.write(bucket_rows.tobytes())
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
-                raise
-            raise StorageFull(
-                f"no space left in {self._folder.name} for the ids of the corpus",
-                "24 bytes for each document, then for each chunk",
-                "free space there, or name another folder in the variable TMPDIR; then run the "
-                "same command again: finished shards are kept",
-            ) from error

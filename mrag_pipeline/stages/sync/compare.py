@@ -2,7 +2,8 @@
 
 Documents are compared by fingerprint. A database that has a column of updates is asked by it which
 rows need not be read (docs/decisions/0108-a-sync-reads-rows-that-can-have-changed.md).
-Memory: a fingerprint and an id for each document of the version, about 200 bytes.
+Memory: a byte a document of the version, 8 for each new one (`known_documents.py`), and the ids of
+those that are changed or gone.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
-from mrag_pipeline.stages.sync.delta import Scan, fingerprints_of, settle
+from mrag_pipeline.stages.sync.delta import Scan, settle
+from mrag_pipeline.stages.sync.known_documents import KnownDocuments
 
 _FEW = 100  # outdated documents are few where the version has so many times as many
 
@@ -100,8 +102,25 @@ def compare(
     If the same difference was stored before, its sync continues where it stopped.
     Raises: TooManyDeleted, TooManyDeadLetters; EmptyCorpus and what the reader raises.
     """
+    with KnownDocuments() as known:
+        return _compared(record, reader, index, staging, spec, ingest, scope, progress, known)
+
+
+def _compared(
+    record: VersionRecord,
+    reader: CorpusReader,
+    index: Rows,
+    staging: DeltaStaging,
+    spec: SyncSpec,
+    ingest: IngestSpec,
+    scope: SyncScope,
+    progress: Progress,
+    known: KnownDocuments,
+) -> SyncComparison:
     collection = record.chunks_collection()
-    known = _known(index, collection)
+    for block in index.marks(collection):
+        known.add(block)
+    known.settle()
     progress.phase("compare", len(known), "documents")
     scan = Scan(known, staging, scope.only)
     reading = record.reading()
@@ -116,18 +135,18 @@ def compare(
         scan.take(item)
         progress.advance(1)
     scan.flush()
-    removed = set() if scope.only is not None else known.keys() - scan.seen
+    num_removed = 0 if scope.only is not None else known.num_unseen
     num_files = sum(map(is_of_a_file, scan.dead))
-    if removed and num_files:
+    if num_removed and num_files:
         progress.note(
-            f"{len(removed):,} documents not found are kept: {num_files} file(s) cannot be read"
+            f"{num_removed:,} documents not found are kept: {num_files} file(s) cannot be read"
         )
-        removed = set()
+        num_removed = 0
     difference = CorpusDifference(
         added=scan.added,
         changed=len(scan.changed),
-        removed=len(removed),
-        unchanged=len(known) - len(removed) - len(scan.changed),
+        removed=num_removed,
+        unchanged=len(known) - num_removed - len(scan.changed),
         num_dead_letters=num_set_aside(scan.dead),
     )
     progress.note(
@@ -135,11 +154,11 @@ def compare(
         f"{difference.unchanged:,} unchanged documents"
     )
     progress.finish()
-    check_dead_letters(ingest, difference.num_dead_letters, len(scan.seen), "nothing was changed")
-    if not scope.allow_deletes and too_many_deleted(spec, len(removed), len(known)):
-        found = f"{len(removed):,} of {len(known):,} documents are no longer in the corpus"
+    check_dead_letters(ingest, difference.num_dead_letters, known.num_seen, "nothing was changed")
+    if not scope.allow_deletes and too_many_deleted(spec, num_removed, len(known)):
+        found = f"{num_removed:,} of {len(known):,} documents are no longer in the corpus"
         fix = "check corpus.uri; to remove them all the same, run `mrag sync --allow-deletes`"
-        if 2 * difference.added >= len(removed):
+        if 2 * difference.added >= num_removed:
             found += f", and {difference.added:,} are new"
             fix = (
                 "if they are the same documents, their ids have changed: set corpus.id_field, and "
@@ -151,6 +170,7 @@ def compare(
     _check_pushes(record, difference, scope)
     if difference.is_empty:
         return SyncComparison(difference, None, tuple(scan.dead), scan.remarks, reading)
+    removed = set(known.unseen()) if num_removed else set()
     marks = _marks_of(index, collection, removed | scan.changed, len(known))
     # What was pushed before is in the corpus now, or is undone: but a part of it proves nothing.
     pushes = record.pushes if scope.only is not None else 0
@@ -169,13 +189,6 @@ def _check_pushes(record: VersionRecord, difference: CorpusDifference, scope: Sy
         "a corpus that holds what was pushed: a sync makes the version equal to it",
         "add them to the corpus; to remove them, run `mrag sync --allow-deletes`",
     )
-
-
-def _known(index: Rows, collection: str) -> dict[str, str]:
-    known: dict[str, str] = {}
-    for block in index.marks(collection):
-        fingerprints_of(block, known)
-    return known
 
 
 def _marks_of(index: Rows, collection: str, outdated: set[str], num_known: int) -> list[Mark]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import delta_fingerprint
@@ -23,6 +23,7 @@ from mrag_pipeline.domain.planning import (
 from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
 from mrag_pipeline.ports import DeltaStaging, Mark, Unchanged
+from mrag_pipeline.stages.sync.known_documents import Known
 
 _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
 
@@ -32,15 +33,15 @@ class Scan:
 
     def __init__(
         self,
-        known: Mapping[str, str],
+        known: Known,
         staging: DeltaStaging,
         only: Collection[str] | None = None,
     ) -> None:
         """Begins with nothing.
 
         Args:
-            known: the fingerprint of each document of the version; whoever fills it meanwhile
-                does so before a document is taken.
+            known: the version's documents; whoever fills it meanwhile does so before a document
+                is taken.
             only: document ids or sources; others are not written. None: all.
         """
         self._known = known
@@ -48,7 +49,6 @@ class Scan:
         self._only = only
         self._held: list[Document] = []
         self._held_bytes = 0
-        self.seen: set[str] = set()
         self.changed: set[str] = set()
         self.added = 0
         self.dead: list[DeadLetter] = []
@@ -58,7 +58,7 @@ class Scan:
     def take(self, item: Document | DeadLetter | Unchanged) -> None:
         """Compares a document with the version's, and writes it when its part is full."""
         if isinstance(item, Unchanged):
-            self.seen.add(item.document_id)
+            self._known.see(item.document_id)
             return
         if isinstance(item, DeadLetter):
             self.dead.append(item)
@@ -66,16 +66,15 @@ class Scan:
         if not item.text.strip():
             self.dead.append(unusable(item, NO_TEXT))
             return
-        if item.id in self.seen:
+        if not self._known.see(item.id):
             digest = text_hash(item.text)
             self.dead.append(duplicate_id(item.id, item.source, "an earlier place", digest))
             return
-        self.seen.add(item.id)
         add_remarks(self.remarks, item.remarks)
-        known_fingerprint = self._known.get(item.id)
-        if known_fingerprint == document_fingerprint(item) or not self._is_in_scope(item):
+        is_equal = self._known.is_equal(item.id, document_fingerprint(item))
+        if is_equal or not self._is_in_scope(item):
             return
-        if known_fingerprint is None:
+        if is_equal is None:
             self.added += 1
         else:
             self.changed.add(item.id)

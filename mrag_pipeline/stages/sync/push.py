@@ -22,6 +22,7 @@ from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.sync.compare import SyncComparison, read_all
 from mrag_pipeline.stages.sync.delta import Scan, fingerprints_of, settle
+from mrag_pipeline.stages.sync.known_documents import LookedUp
 
 T = TypeVar("T")
 
@@ -67,7 +68,8 @@ def compare_push(
         progress.note("these changes were applied before, under the same key")
         return PushComparison(_nothing(newest), 0, True)
     look_up = _LookUp(index, record.chunks_collection())
-    scan = Scan(look_up.known, staging)
+    known = LookedUp(look_up.known)
+    scan = Scan(known, staging)
     progress.phase("compare", newest.count + len(deleted), "documents")
     for block in _blocks(_read_newest(changes, newest)):
         look_up.read([item.id for item in block if isinstance(item, Document)])
@@ -83,7 +85,7 @@ def compare_push(
         added=scan.added,
         changed=len(scan.changed),
         removed=len(removed),
-        unchanged=len(scan.seen) - scan.added - len(scan.changed),
+        unchanged=known.num_seen - scan.added - len(scan.changed),
         num_dead_letters=num_set_aside(scan.dead),
     )
     progress.note(
@@ -91,7 +93,7 @@ def compare_push(
         f"delete, {difference.unchanged:,} unchanged documents"
     )
     progress.finish()
-    check_dead_letters(ingest, difference.num_dead_letters, len(scan.seen), "nothing was changed")
+    check_dead_letters(ingest, difference.num_dead_letters, known.num_seen, "nothing was changed")
     remarks = dict(scan.remarks)
     if newest.replaced:
         add_counts(remarks, {REPLACED: newest.replaced})

@@ -1,0 +1,31 @@
+"""Says which folder is full when a stage cannot write what does not fit in memory."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mrag_pipeline.errors import StorageFull
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def no_space(folder: str, what: str) -> Iterator[None]:
+    """Turns the error of a full disk into one that says what to do.
+
+    Args:
+        what: is written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise StorageFull(
+            f"no space left in {folder} for {what}",
+            "24 bytes for each document, then for each chunk",
+            "free space there, or name another folder in the variable TMPDIR; then run the "
+            "same command again: finished shards are kept",
+        ) from error

@@ -1,0 +1,267 @@
+"""The documents that a version has, as a sync compares them: by their ids' hashes, mostly on disk.
+
+Two ids share a hash of 64 bits in one of two million versions of ten million documents. Then a new
+document counts as a changed one, which is embedded too; or one that is gone is kept.
+Memory: a byte a document, and 8 bytes for each that is new. On disk, in the system's temporary
+folder: 24 bytes a chunk, the ids, and 16 bytes a document that are mapped into memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.id_sets import text_key
+from mrag_pipeline.ports import Mark
+from mrag_pipeline.stages.free_space import no_space
+
+_ROW = np.dtype([("key", np.uint64), ("print", np.uint64), ("place", np.int64)])
+_BUCKETS_SHIFT, _NUM_BUCKETS = np.uint64(56), 256  # by the first byte of a key
+_PREFIX_SHIFT, _NUM_PREFIXES = np.uint64(48), 65_536
+_ROWS_IN_MEMORY = 250_000
+_NEW_IN_MEMORY = 100_000
+
+
+class Known(Protocol):
+    """What a comparison asks of the version's documents."""
+
+    def is_equal(self, document_id: str, fingerprint: str) -> bool | None:
+        """Whether the version has the document so; None if it does not have it."""
+
+    def see(self, document_id: str) -> bool:
+        """Notes that the corpus has the document; False if that was noted before."""
+
+    @property
+    def num_seen(self) -> int:
+        """How many documents were seen."""
+
+
+class LookedUp:
+    """Known documents that were looked up by their ids; all in memory."""
+
+    def __init__(self, fingerprints: Mapping[str, str]) -> None:
+        """Begins with what is in `fingerprints`, which may be filled meanwhile."""
+        self._fingerprints = fingerprints
+        self._seen: set[str] = set()
+
+    def is_equal(self, document_id: str, fingerprint: str) -> bool | None:
+        """Whether the fingerprint is the document's; None if it is not known."""
+        known = self._fingerprints.get(document_id)
+        return None if known is None else known == fingerprint
+
+    def see(self, document_id: str) -> bool:
+        """Notes it; False if it was noted before."""
+        is_first = document_id not in self._seen
+        self._seen.add(document_id)
+        return is_first
+
+    @property
+    def num_seen(self) -> int:
+        """How many documents were seen."""
+        return len(self._seen)
+
+
+class KnownDocuments:
+    """All documents of a version. Use it as a context: its files go with the block."""
+
+    def __init__(self) -> None:
+        """Empty: `add` all marks, then `settle`."""
+        self._folder = tempfile.TemporaryDirectory(prefix="mrag-known-")
+        self._held: list[NDArray[np.void]] = []
+        self._num_held = 0
+        self._ids = self._file("ids").open("wb")
+        self._place = 0
+        self._keys = self._prints = np.zeros(0, np.uint64)
+        self._places = np.zeros(0, np.int64)
+        self._starts = np.zeros(_NUM_PREFIXES + 1, np.int64)
+        self._is_seen = np.zeros(0, bool)
+        self._num_known_seen = 0
+        self._new = _Keys()
+
+    def __enter__(self) -> KnownDocuments:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ids.close()
+        self._keys = self._prints = np.zeros(0, np.uint64)
+        self._places = np.zeros(0, np.int64)
+        self._folder.cleanup()
+
+    # -------------------------------------------------------------- filling it
+    def add(self, marks: Iterable[Mark]) -> None:
+        """Adds rows of the version's chunks collection; any order.
+
+        Raises: StorageFull.
+        """
+        fingerprints: dict[str, str] = {}
+        for mark in marks:
+            if fingerprints.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
+                fingerprints[mark.document_id] = ""
+        rows = np.empty(len(fingerprints), _ROW)
+        with no_space(self._folder.name, "the ids of the version's documents"):
+            for number, (document_id, fingerprint) in enumerate(fingerprints.items()):
+                encoded = document_id.encode("utf-8", "surrogatepass")
+                rows[number] = (text_key(document_id), _print(fingerprint), self._place)
+                self._ids.write(len(encoded).to_bytes(4, "little") + encoded)
+                self._place += 4 + len(encoded)
+            self._held.append(rows)
+            self._num_held += len(rows)
+            if self._num_held > _ROWS_IN_MEMORY:
+                self._spill()
+
+    def settle(self) -> None:
+        """All marks are added: sorts them, a 256th at a time.
+
+        Raises: StorageFull.
+        """
+        with no_space(self._folder.name, "the ids of the version's documents"):
+            self._spill()
+            self._ids.flush()
+            counts = np.zeros(_NUM_PREFIXES, np.int64)
+            with (
+                self._file("keys").open("wb") as keys,
+                self._file("prints").open("wb") as prints,
+                self._file("places").open("wb") as places,
+            ):
+                for number in range(_NUM_BUCKETS):
+                    bucket = self._file(f"{number:03d}")
+                    if not bucket.exists():
+                        continue
+                    rows = _documents(np.fromfile(bucket, _ROW))
+                    bucket.unlink()
+                    prefixes = (rows["key"] >> _PREFIX_SHIFT).astype(np.int64)
+                    counts += np.bincount(prefixes, minlength=_NUM_PREFIXES)
+                    for file, name in ((keys, "key"), (prints, "print"), (places, "place")):
+                        file.write(np.ascontiguousarray(rows[name]).tobytes())
+        self._starts[1:] = np.cumsum(counts)
+        self._keys = self._mapped("keys", np.uint64)
+        self._prints = self._mapped("prints", np.uint64)
+        self._places = self._mapped("places", np.int64)
+        self._is_seen = np.zeros(len(self._keys), bool)
+
+    # -------------------------------------------------------------- asking it
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, document_id: object) -> bool:
+        return self._row(text_key(str(document_id))) is not None
+
+    def is_equal(self, document_id: str, fingerprint: str) -> bool | None:
+        """Whether the version has the document so; None if it does not have it."""
+        row = self._row(text_key(document_id))
+        if row is None:
+            return None
+        return bool(self._prints[row] != 0 and int(self._prints[row]) == _print(fingerprint))
+
+    def see(self, document_id: str) -> bool:
+        """Notes that the corpus has the document; False if that was noted before."""
+        key = text_key(document_id)
+        row = self._row(key)
+        if row is None:
+            return self._new.add(key)
+        if self._is_seen[row]:
+            return False
+        self._is_seen[row] = True
+        self._num_known_seen += 1
+        return True
+
+    @property
+    def num_seen(self) -> int:
+        """How many documents were seen, known ones and others."""
+        return self._num_known_seen + len(self._new)
+
+    @property
+    def num_unseen(self) -> int:
+        """How many known ones were not."""
+        return len(self) - self._num_known_seen
+
+    def unseen(self) -> Iterator[str]:
+        """The ids of the known ones that were not seen."""
+        with self._file("ids").open("rb") as ids:
+            for place in np.sort(self._places[~self._is_seen]).tolist():
+                ids.seek(place)
+                length = int.from_bytes(ids.read(4), "little")
+                yield ids.read(length).decode("utf-8", "surrogatepass")
+
+    # -------------------------------------------------------------- inside
+    def _row(self, key: int) -> int | None:
+        prefix = key >> int(_PREFIX_SHIFT)
+        start, stop = int(self._starts[prefix]), int(self._starts[prefix + 1])
+        if start == stop:
+            return None
+        row = start + int(self._keys[start:stop].searchsorted(np.uint64(key)))
+        return row if row < stop and int(self._keys[row]) == key else None
+
+    def _spill(self) -> None:
+        if not self._num_held:
+            return
+        rows = np.concatenate(self._held)
+        self._held.clear()
+        self._num_held = 0
+        bucket = (rows["key"] >> _BUCKETS_SHIFT).astype(np.uint8)
+        rows = rows[np.argsort(bucket, kind="stable")]
+        ends = np.cumsum(np.bincount(bucket, minlength=_NUM_BUCKETS))
+        for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
+            if len(bucket_rows):
+                with self._file(f"{number:03d}").open("ab") as file:
+                    file.write(bucket_rows.tobytes())
+
+    def _file(self, name: str) -> Path:
+        return Path(self._folder.name, name)
+
+    def _mapped(self, name: str, dtype: Any) -> NDArray[Any]:
+        file = self._file(name)
+        if not file.stat().st_size:  # nothing can be mapped of it
+            return np.zeros(0, dtype)
+        return np.memmap(file, dtype, mode="r")
+
+
+class _Keys:
+    """A set of keys: 8 bytes each, but for the newest."""
+
+    def __init__(self) -> None:
+        self._sorted = np.zeros(0, np.uint64)
+        self._newest: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._sorted) + len(self._newest)
+
+    def add(self, key: int) -> bool:
+        """Whether it was not there before."""
+        if key in self._newest:
+            return False
+        place = int(self._sorted.searchsorted(np.uint64(key)))
+        if place < len(self._sorted) and int(self._sorted[place]) == key:
+            return False
+        self._newest.add(key)
+        if len(self._newest) >= _NEW_IN_MEMORY:
+            newest = np.fromiter(self._newest, np.uint64, len(self._newest))
+            self._sorted = np.sort(np.concatenate([self._sorted, newest]))
+            self._newest.clear()
+        return True
+
+
+def _documents(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """One row for each key; without a fingerprint where its chunks disagree."""
+    rows = rows[np.lexsort((rows["print"], rows["key"]))]
+    is_first = np.append(True, rows["key"][1:] != rows["key"][:-1])
+    is_last = np.append(is_first[1:], True)
+    documents: NDArray[np.void] = rows[is_first]
+    documents["print"][documents["print"] != rows["print"][is_last]] = 0
+    return documents
+
+
+def _print(fingerprint: str) -> int:
+    """64 bits of it; 0 for none: a document without one counts as changed."""
+    return text_key(fingerprint) if fingerprint else 0
