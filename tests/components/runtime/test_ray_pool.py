@@ -132,7 +132,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         planned = [a_shard(i) for i in range(shards)]
         group = ray.group(workers)
         pool_run = ray_pool._Run(
-            group, planned, WorkersSpec(**spec), "shard", True, True, max_workers
+            group, planned, WorkersSpec(**spec), "shard", True, lambda _: True, max_workers
         )
         return [receipt.shard for receipt in pool_run.answers()]
 
