@@ -18,7 +18,9 @@ import random
 import secrets
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -47,8 +49,10 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=500, help="ends after so many")
     parser.add_argument("--minutes", type=float, default=0, help="or after so long; 0: no limit")
+    parser.add_argument("--jobs", type=int, default=1, help="rounds at a time")
     parser.add_argument("--seed", type=int, help="of all that is random; by chance if not given")
     parser.add_argument("--folder", type=Path, help="keeps what is done, to go on later")
+    parser.add_argument("--print", action="store_true", help="only what the folder has")
     parser.add_argument("--only", default="", help="rounds whose names contain this; writes none")
     chosen = parser.parse_args()
     library_settings.settle()
@@ -58,8 +62,9 @@ def main() -> int:
     print(f"seed {seed}, in {folder}", flush=True)
     journal = Journal(folder / f"{seed}.jsonl")
     minutes = chosen.minutes or float("inf")
-    with closing(WarmStart(environment() | {"PYTHONPATH": str(ROOT)})) as starter:
-        run(journal, folder, seed, chosen.kills, minutes, chosen.only, starter)
+    if not chosen.print:
+        with closing(WarmStart(environment() | {"PYTHONPATH": str(ROOT)})) as starter:
+            run(journal, folder, seed, chosen.kills, minutes, chosen.only, starter, chosen.jobs)
     print("\n" + tables(journal.kills()))
     faults = [fault for done in journal.rounds for fault in done.faults]
     values = figures(journal.rounds)
@@ -80,6 +85,7 @@ def run(
     minutes: float,
     only: str,
     starter: WarmStart,
+    jobs: int,
 ) -> None:
     """Rounds until there are so many kills, or the time is over."""
     until = time.monotonic() + 60 * minutes
@@ -94,13 +100,24 @@ def run(
             raise SystemExit("the undisturbed run failed:\n" + "\n".join(life.faults))
     served = services.Served(first, services.expected(first))
     ended = {done.number for done in journal.rounds}
-    for number in count():
-        if len(journal.kills()) >= kills or time.monotonic() >= until:
-            return
-        chance = random.Random(f"{seed}-{number}")
+    numbers = (n for n in count() if n not in ended and only in _kind(_chance(seed, n)).name)
+    turn = threading.Lock()
+
+    def rounds() -> None:
+        while True:
+            with turn:
+                if len(journal.kills()) >= kills or time.monotonic() >= until:
+                    return
+                number = next(numbers)
+            done = one(number)
+            if done is not None:
+                with turn:
+                    journal.add(done)
+                    _tell(done, len(journal.kills()))
+
+    def one(number: int) -> Round | None:
+        chance = _chance(seed, number)
         kind = _kind(chance)
-        if number in ended or only not in kind.name:
-            continue
         place = folder / f"round-{number}"
         removed(place)  # of a round that was cut short
         place.mkdir()
@@ -108,14 +125,29 @@ def run(
             done = _round(kind, number, place, model, chance, known, served, starter)
         except pytest.skip.Exception as why:  # of the server that a stand needs
             print(f"round {number}, {kind.name}: {why}", flush=True)
-            continue
-        journal.add(done)
-        told = f"round {number}, {kind.name}: {len(done.kills)} kills in {done.seconds:.0f} s"
-        print(f"{told}, {len(journal.kills())} in all, {len(done.faults)} faults", flush=True)
-        for fault in done.faults:
-            print(f"  - {fault}", flush=True)
+            return None
         if not done.faults:
             removed(place)
+        return done
+
+    with ThreadPoolExecutor(jobs) as threads:
+        for running in [threads.submit(rounds) for _ in range(jobs)]:
+            running.result()
+
+
+def _tell(done: Round, num_kills: int) -> None:
+    kinds = {kill.stand for kill in done.kills}
+    told = (
+        f"round {done.number}, {'; '.join(kinds)}: {len(done.kills)} kills in {done.seconds:.0f} s"
+    )
+    print(f"{told}, {num_kills} in all, {len(done.faults)} faults", flush=True)
+    for fault in done.faults:
+        print(f"  - {fault}", flush=True)
+
+
+def _chance(seed: int, number: int) -> random.Random:
+    """What a round draws from."""
+    return random.Random(f"{seed}-{number}")
 
 
 def _kind(chance: random.Random) -> Kind:

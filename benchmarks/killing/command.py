@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from killing.warm_start import Forked, WarmStart
 from tests.support.project_folder import ROOT, environment
 
 WATCHED = Path(__file__).with_name("watched_command.py")
-HANG_S = 60.0  # after a kill
+HANG_S = 60.0  # after a kill, or after a killed server is back
 TIMEOUT_S = 600.0  # without one
 START = "start"  # the phase before the first
 _LOOK_S = 0.01
@@ -45,8 +45,9 @@ class Command:
         log = folder / "log"
         log.mkdir(exist_ok=True)
         self._phases = log / f"{number}.phases"
-        self._phases.write_text("")
         self._out, self._err = log / f"{number}.out", log / f"{number}.err"
+        for file in (self._phases, self._out, self._err):
+            file.write_text("")  # a command may be killed before it opens them
         self.arguments = arguments
         own = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
         env = environment() | own | dict(variables)
@@ -106,11 +107,17 @@ class Command:
             time.sleep(_LOOK_S)
         return False
 
-    def wait(self, seconds: float) -> int | None:
-        """Its exit code; None if it has not ended in time, and was killed for it."""
+    def wait(self, seconds: float, paused: Callable[[], bool] = lambda: False) -> int | None:
+        """Its exit code; None if it has not ended in time, and was killed for it.
+
+        Args:
+            paused: the time begins when this is no longer so.
+        """
         until = time.monotonic() + seconds
         while self.is_running():
-            if time.monotonic() > until:
+            if paused():
+                until = time.monotonic() + seconds
+            elif time.monotonic() > until:
                 self.kill_all()
                 return None
             time.sleep(0.05)

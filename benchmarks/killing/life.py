@@ -122,7 +122,7 @@ class Life:
         is_hit = command.reaches(moment, usual) and self._strike(victim, command)
         struck_at = time.monotonic()
         phase = command.phases()[-1][0]
-        code = command.wait(HANG_S if is_hit else TIMEOUT_S)
+        code = command.wait(HANG_S if is_hit else TIMEOUT_S, self._stand.is_restarting)
         if is_hit:
             taken = time.monotonic() - struck_at
             told = "hung" if code is None else "killed" if code == -9 else f"exit {code}"

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from killing.journal import Kill, Round
 from killing.project import write_config, write_edition, write_project
 from killing.readers import QUESTIONS, Answers, Readers, asked
 from killing.stands import NOT_RECORDED, Kind, Stand
-from tests.support.project_folder import end, family_of, start
+from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
 COMMAND = "serve"
@@ -83,7 +84,14 @@ def started(project: Path, log: Path, backend: str, port: int) -> Iterator[Servi
     """`mrag serve`, which may not be ready yet; killed at the end if it still runs."""
     patient = ("-s", "serve.timeout_s=40", "-s", "serve.head_timeout_s=30", "-s", "serve.drain_s=0")
     words = ("serve", "--port", str(port), "--json", "-s", f"serve.backend={backend}", *patient)
-    process = start(*words, cwd=project, log=log)
+    with log.with_suffix(".out").open("wb") as out, log.with_suffix(".err").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mrag_pipeline", *words],
+            cwd=project,
+            stdout=out,
+            stderr=err,
+            env=environment() | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+        )
     try:
         yield Service(process, f"http://127.0.0.1:{port}", log)
     finally:

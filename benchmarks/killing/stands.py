@@ -101,6 +101,10 @@ class Stand:
         self._restarting = threading.Thread(target=restart)
         self._restarting.start()
 
+    def is_restarting(self) -> bool:
+        """Whether a server is not back yet."""
+        return self._restarting is not None and self._restarting.is_alive()
+
     def settled(self) -> None:
         """Returns when every server is up.
 

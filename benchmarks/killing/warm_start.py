@@ -31,12 +31,13 @@ class WarmStart:
         self._codes: dict[int, int] = {}
         self._started: list[int] = []
         self._told = threading.Condition()
+        self._one_start = threading.Lock()  # so that each is told its own process
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, **command: Any) -> Forked:
         """Starts one; `command` is what `_run` takes."""
         assert self._process.stdin is not None
-        with self._told:
+        with self._one_start, self._told:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
             while not self._started:
