@@ -2,65 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.project_folder import TIMEOUT_S, Ended, Undisturbed, environment
+from tests.support import odd_environments
+from tests.support.odd_environments import ASCII, EVERY_PROXY, PROXIES, PROXY, served, typed
+from tests.support.project_folder import Undisturbed
 
 pytestmark = pytest.mark.timeout(1800)
 
-PROXY = "http://127.0.0.1:9"  # nothing listens there
-PROXIES = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), PROXY)
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-# Root may write anywhere; without these rights the permissions count for root too.
-WITHOUT_RIGHTS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
 
-
-def typed(
-    project: Path, *arguments: str, variables: Mapping[str, str | None], user: bool = False
-) -> Ended:
-    """The command with these variables changed; None removes one.
-
-    Args:
-        user: as a user whom the folders' permissions bind.
-    """
-    changed = environment() | {k: v for k, v in variables.items() if v is not None}
-    for name in (name for name, value in variables.items() if value is None):
-        changed.pop(name, None)
-    as_user = WITHOUT_RIGHTS if user and os.getuid() == 0 else ()
-    if as_user and shutil.which("setpriv") is None:
+@pytest.fixture
+def user() -> tuple[str, ...]:
+    """What a command begins with to be bound by the folders' permissions."""
+    words = odd_environments.as_user()
+    if words is None:
         pytest.skip("needs setpriv, or to be run by another user than root")
-    started = time.monotonic()
-    done = subprocess.run(
-        [*as_user, sys.executable, "-m", "mrag_pipeline.cli", *arguments],
-        cwd=project,
-        env=changed,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-    )
-    assert "Traceback" not in done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+    return words
 
 
 @pytest.fixture
 def read_only(undisturbed: Undisturbed) -> Iterator[Path]:
     """The project, its index in folders that cannot be written."""
-    database = undisturbed.project / ".mrag" / "index.db"
-    paths = [database, database / "LOCK", *(path for path in database.rglob("*") if path.is_dir())]
-    modes = {path: path.stat().st_mode for path in paths}
-    for path, mode in modes.items():
-        path.chmod(mode & ~0o222)
-    yield undisturbed.project
-    for path, mode in modes.items():
-        path.chmod(mode)
+    with odd_environments.read_only(undisturbed.project / ".mrag" / "index.db"):
+        yield undisturbed.project
 
 
 @pytest.mark.parametrize(
@@ -90,21 +59,42 @@ def test_a_question_beyond_ascii_in_an_ascii_locale(undisturbed: Undisturbed) ->
     assert ended.json()[0]["query"] == question
 
 
-def test_a_read_only_index_is_searched(read_only: Path) -> None:
+def test_a_read_only_index_is_searched(read_only: Path, user: tuple[str, ...]) -> None:
     """Searching writes nothing."""
-    ended = typed(read_only, "search", "who paints the violin", "--json", variables={}, user=True)
+    question = "who paints the violin"
+    ended = typed(read_only, "search", question, "--json", variables={}, before=user)
     assert ended.code == 0, ended.err
     assert ended.json()[0]["hits"]
 
 
 @pytest.mark.parametrize("command", [("activate", "VERSION"), ("repair",)])
 def test_a_read_only_index_is_not_changed(
-    read_only: Path, undisturbed: Undisturbed, command: tuple[str, ...]
+    read_only: Path, undisturbed: Undisturbed, command: tuple[str, ...], user: tuple[str, ...]
 ) -> None:
     """Exit 2 in seconds, with what is missing, and no word of moving it away."""
     version = undisturbed.second.json()["version"]
     arguments = [version if word == "VERSION" else word for word in command]
-    ended = typed(read_only, *arguments, variables={}, user=True)
+    ended = typed(read_only, *arguments, variables={}, before=user)
     assert ended.code == 2, ended.err
     assert "it can be searched only" in ended.err
     assert "away" not in ended.err
+
+
+def test_an_ingest_behind_a_proxy_that_refuses(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Milvus Lite and what records the run are reached directly; nothing else is needed."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    shutil.rmtree(project / ".mrag")
+    arguments = ("ingest", "--json", "-s", "workers.pool=serial")
+    ended = typed(project, *arguments, variables=EVERY_PROXY)
+    assert ended.code == 0, ended.err
+    assert ended.json()["documents"] == undisturbed.second.json()["documents"]
+
+
+def test_a_service_behind_a_proxy_that_refuses(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """It is ready, answers, and ends by Ctrl-C."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    with served(project, EVERY_PROXY) as url:
+        body = {"query": "who paints the violin"}
+        answered = httpx.post(f"{url}/v1/search", json=body, timeout=60, trust_env=False)
+    assert answered.status_code == 200, answered.text
+    assert answered.json()["hits"]
