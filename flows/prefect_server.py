@@ -19,6 +19,16 @@ def no_server() -> ConfigError:
     )
 
 
+def no_answer(url: str, reason: object) -> ConfigError:
+    """What a flow ends with whose server cannot be reached."""
+    return ConfigError(
+        f"no Prefect server answers at {url}: {reason}",
+        "a running server",
+        "start it with `prefect server start`, or unset PREFECT_API_URL; then run the same command "
+        "again, finished work is kept",
+    )
+
+
 def describe() -> str:
     """One line for people: Prefect's version, and where its server is.
 
@@ -34,9 +44,5 @@ def describe() -> str:
     try:
         urlopen(f"{url.rstrip('/')}/health", timeout=TIMEOUT_S).close()
     except (URLError, TimeoutError) as error:
-        raise ConfigError(
-            f"no Prefect server answers at {url}: {error}",
-            "a running server",
-            "start it with `prefect server start`, or unset PREFECT_API_URL",
-        ) from None
+        raise no_answer(url, error) from None
     return f"{prefect.__version__}: server at {url}"

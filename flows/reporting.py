@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from mrag_pipeline import extras
+from mrag_pipeline.errors import first_line
 from mrag_pipeline.flows import engine, run_record
-from mrag_pipeline.flows.prefect_server import no_server
+from mrag_pipeline.flows.prefect_server import no_answer, no_server
 from mrag_pipeline.quick_imports import quick_imports
 
 SERVER_VARIABLE = "PREFECT_API_URL"
@@ -28,23 +30,42 @@ def reporting() -> AbstractContextManager[None]:
     Call it before a module with flows is imported: what they are is decided then. Enter it before
     too: what records a run takes seconds to be there.
     Raises: NotInstalled if a server is configured and Prefect is missing; ConfigError if one has
-        to be configured and is not.
+        to be configured and is not. Within it: ConfigError if the server cannot be reached.
     """
     if not engine.HAS_PREFECT:
         if os.environ.get(SERVER_VARIABLE):
             raise extras.not_installed("prefect", f"reporting to the server of {SERVER_VARIABLE}")
         return nullcontext()
     if engine.are_prefects_own():
-        return nullcontext()
+        return _answering()
     try:
         if not _is_recorded():
-            return nullcontext()
+            return _answering()
     except (OSError, RuntimeError) as error:  # no home, or one that cannot be read
         run_record.not_recorded(str(error))
         engine.run_plainly()
         return nullcontext()
     engine.run_plainly()
     return run_record.kept()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turns Prefect's errors for a server that cannot be reached into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_unanswered(error):
+            raise
+        from prefect.settings import PREFECT_API_URL
+
+        raise no_answer(PREFECT_API_URL.value(), first_line(error)) from None
+
+
+def _is_unanswered(error: Exception) -> bool:
+    """Whether it is what Prefect's client raises when it has asked often enough."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    return "httpx.TransportError" in kinds or "Failed to reach API at" in str(error)
 
 
 def _is_recorded() -> bool:

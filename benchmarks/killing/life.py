@@ -193,6 +193,8 @@ def _allowed(victim: str) -> tuple[int, ...]:
         return (0, 8)  # 0: its work was done already
     if victim == victims.MILVUS:
         return (0, 5)
+    if victim == victims.PREFECT:
+        return (0, 2)  # 2: it was not back in time
     return (0,)
 
 

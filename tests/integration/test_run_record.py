@@ -287,6 +287,16 @@ def test_a_server_that_must_be_configured_is_asked_for(tmp_path: Path, name: str
     assert "ConfigError: no Prefect server" in ended.stderr
 
 
+def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    """Exit 2 and what to do, no traceback: it may have been killed a moment ago."""
+    url = "http://127.0.0.1:9/api"
+    ended = _python("-m", "mrag_pipeline", "retire", home=tmp_path, PREFECT_API_URL=url)
+    assert ended.returncode == 2, ended.stderr
+    assert f"mrag: no Prefect server answers at {url}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "unset PREFECT_API_URL" in ended.stderr
+
+
 @pytest.mark.parametrize("where", ["variable", "profile", "prefect.toml"])
 def test_a_configured_server_gets_the_runs(tmp_path: Path, where: str) -> None:
     """By whatever way Prefect is told of it, nothing is recorded beside it."""
