@@ -6,19 +6,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Event
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import ranges as ranges_module
+from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.stages.ingest.load import in_threads, load
 from mrag_pipeline.stages.ingest.load_items import may_double
 from tests.support.builds import Build, RecordingProgress, a_document
+from tests.support.fake_staging import table_of
 from tests.support.loaded_collections import contents, dying
 from tests.support.milvus_server import Server, milvus_server
 from tests.support.phase_workers import StagingOnDisk
@@ -127,3 +134,41 @@ def test_a_killed_load_goes_on_with_the_ranges_that_are_missing(
         assert run(progress, None, RANGE_BYTES) == whole
         assert sum(inserted) < progress.done["load"] == whole * staged.num_chunks
         assert contents(config, manifest.version, build) == wanted
+
+
+def test_a_loader_that_begins_while_ranges_are_counted_adds_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partition is none of those that were counted, however empty it is then."""
+    collection = CollectionSpec("docs_late", "head", 4)
+    vectors = np.eye(4, dtype=np.float32)
+    goes_on, has_begun = Event(), Event()
+
+    def late() -> Iterator[pa.Table]:
+        has_begun.set()
+        assert goes_on.wait(60)
+        yield table_of(range(4), vectors)
+
+    with closing(wiring.index(config_of(server, tmp_path))) as index, ThreadPoolExecutor(1) as pool:
+        ranges = index.ranges()
+        assert isinstance(ranges, ranges_module.MilvusRanges)
+        index.drop(collection.name)
+        ranges.begin_ranges(collection, {"a": 4})
+        ranges.load_range(collection, "a", [table_of(range(4), vectors)], lambda _: None)
+        counted = ranges._partition_rows
+        loaders: list[Future[int]] = []
+
+        def counting(name: str, partition: str) -> int:
+            if not loaders:
+                load_late = partial(ranges.load_range, collection, "a", late(), lambda _: None)
+                loaders.append(pool.submit(load_late))
+                assert has_begun.wait(60)
+            return counted(name, partition)
+
+        monkeypatch.setattr(ranges, "_partition_rows", counting)
+        assert ranges.end_ranges(collection, {"a": 4}) == 4
+        goes_on.set()
+        with pytest.raises((IndexUnavailable, PlanRefused)):
+            loaders[0].result()
+        assert index.count(collection.name) == 4
+        index.drop(collection.name)

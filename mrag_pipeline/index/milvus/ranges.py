@@ -40,9 +40,9 @@ class MilvusRanges(MilvusCollections):
         name = collection.name
         with translated(f"cannot load {name}"):
             if self._exists(name) and not self._is_indexed(name) and self._is_alike(collection):
-                kept = self._keep_whole(name, rows)
-                if kept is not None:
-                    return kept
+                whole = self._keep_whole(name, rows)
+                if whole:  # else it may be what another kind of load has left, with one channel
+                    return set(whole)
         self.drop(name)
         with translated(f"cannot load {name}"):
             self._create(collection, _channels(collection, rows))
@@ -80,24 +80,29 @@ class MilvusRanges(MilvusCollections):
         """Partitions that are not kept are dropped, also those that came during the index build."""
         name = collection.name
         with translated(f"cannot load {name}"):
-            missing = sorted(rows.keys() - (self._keep_whole(name, rows) or set()))
-            if missing:
+            whole = self._keep_whole(name, rows)
+            if whole is None:
+                raise VerifyFailed(
+                    f"{name} holds rows outside of its ranges",
+                    "one load of a collection",
+                    "run the same command again: the collection is loaded anew",
+                )
+            if missing := sorted(rows.keys() - whole.keys()):
                 raise VerifyFailed(
                     f"{name} lacks {len(missing)} of {len(rows)} ranges after loading, such as "
                     f"{missing[0]}",
                     "each range once, with the rows of its shards' receipts",
                     "run the same command again: only those are loaded again",
                 )
-            kept = set(self._partitions(name))
             self._create_index(collection)
-            for partition in set(self._partitions(name)) - kept:
+            for partition in {*self._partitions(name)} - {DEFAULT_PARTITION, *whole.values()}:
                 self._drop_partition(name, partition)
             self._ensure_loaded(name)
         return self.count(name)
 
     # -------------------------------------------------------------- inside
-    def _keep_whole(self, name: str, rows: Mapping[str, int]) -> set[str] | None:
-        """Drops every attempt but one whole one at each range; returns the ranges that have one.
+    def _keep_whole(self, name: str, rows: Mapping[str, int]) -> dict[str, str] | None:
+        """Drops every attempt but one whole one at each range; returns its partition by range.
 
         None if there are rows outside of all ranges: another kind of load has left them.
         """
@@ -113,7 +118,7 @@ class MilvusRanges(MilvusCollections):
                 whole[in_range] = partition
             else:
                 self._drop_partition(name, partition)
-        return set(whole)
+        return whole
 
     def _partitions(self, name: str) -> list[str]:
         return list(self._client.list_partitions(name, timeout=self._spec.timeout_s))

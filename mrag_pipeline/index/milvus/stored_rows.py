@@ -211,12 +211,28 @@ class MilvusRows(MilvusDatabase):
 
         A server's upsert replaces rows of the partition that it writes to, and no others (2.3.5).
         """
-        self._client.upsert(collection, values, timeout=self._spec.timeout_s)
+        timeout_s = self._spec.timeout_s
+        self._client.upsert(collection, values, timeout=timeout_s)
+        ranges = self._ranges_of(collection)
+        if not ranges:
+            return
         ids = [row["chunk_id"] for row in values]
-        for partition in self._ranges_of(collection):
-            self._client.delete(
-                collection, ids=ids, partition_name=partition, timeout=self._spec.timeout_s
-            )
+        older = self._in_memory(
+            collection,
+            lambda: self._client.query(
+                collection,
+                filter=ids_in(ids),
+                output_fields=["chunk_id"],
+                partition_names=ranges,
+                consistency_level="Strong",
+                timeout=timeout_s,
+            ),
+        )
+        if older_ids := [row["chunk_id"] for row in older]:  # new rows, the most, have none
+            for partition in ranges:
+                self._client.delete(
+                    collection, ids=older_ids, partition_name=partition, timeout=timeout_s
+                )
 
     def _filter_rows(self, collection: str) -> Rows:
         blocks = self._reader.blocks(collection, FILTER_FIELDS, self.count(collection))

@@ -23,6 +23,7 @@ from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Ranking, Staging
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.verify_items import (
+    SAMPLED_SHARDS,
     Compared,
     LoadedIndex,
     Sampled,
@@ -33,6 +34,7 @@ from mrag_pipeline.stages.ingest.verify_items import (
     drawn_sample,
     no_hits,
     sample_items,
+    sample_seed,
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
 
@@ -106,7 +108,7 @@ def verify(
     size = spec.verify_sample
     if size and spec.verify_recall:
         size = max(size, size_to_show(spec.verify_recall, confidence))
-    sample = drawn_sample(shards, size, seed=int(manifest.fingerprint[:12], 16))
+    sample = drawn_sample(shards, size, sample_seed(manifest))
     samples = sample_items(manifest, sample, shards, num_chunks)
     compares = list(compare_items(manifest, sample, shards, spec))
     is_all = size >= sum(shards.values())
@@ -190,11 +192,12 @@ def _tell(
     searched: Sequence[int],
 ) -> None:
     """Says what is not looked at, in a corpus that is too large for it."""
+    if len(shards) > max(len(sample), SAMPLED_SHARDS):
+        progress.note(f"verify draws its sample from {len(sample):,} of {len(shards):,} shards")
     if len(searched) < len(shards):
         progress.note(
-            f"verify draws its sample from {len(sample):,} of {len(shards):,} shards and searches "
-            f"{len(searched):,} exactly; neighbours in the others are not looked for "
-            "(ingest.verify_among)"
+            f"verify searches {len(searched):,} of {len(shards):,} shards exactly; neighbours in "
+            "the others are not looked for (ingest.verify_among)"
         )
 
 

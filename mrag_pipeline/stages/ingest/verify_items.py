@@ -28,7 +28,7 @@ _TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 SHARDS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 4_000_000
 
-SAMPLED_SHARDS = 64  # that a sample is of, at most: each is read for every collection
+SAMPLED_SHARDS = 64  # that a sample is of if they are large: each is read for every collection
 
 Vectors = NDArray[np.float32]
 Sample = Mapping[int, int]  # how many chunks, by shard
@@ -171,7 +171,7 @@ def sample_items(
     Args:
         shards: the number of chunks of each shard that has some.
     """
-    seed = int(manifest.fingerprint[:12], 16)
+    seed = sample_seed(manifest)
     rows = sum(shards[shard] for shard in sample)
     return [
         SampleItem(number, number, num_chunks, sample, seed, rows * _row_bytes(collection))
@@ -203,11 +203,17 @@ def no_hits(num_queries: int) -> Hits:
     return Hits(np.zeros((num_queries, 0), np.int64), np.zeros((num_queries, 0), np.float32))
 
 
+def sample_seed(manifest: Manifest) -> int:
+    """What a version's sample is drawn with: the same in every process and run."""
+    return int(manifest.fingerprint[:12], 16)
+
+
 def drawn_sample(shards: Mapping[int, int], size: int, seed: int) -> Sample:
     """How many chunks of each shard are looked at: `size` of all, drawn at random.
 
-    In a large corpus they are of at most `SAMPLED_SHARDS` shards, for each is read: so many of the
-    chunks are drawn, and their shards give as many more as each has drawn.
+    In a large corpus they are of few shards, for each is read: `SAMPLED_SHARDS` of the chunks are
+    drawn, and their shards give as many more as each has drawn. If shards are so small that this is
+    too little, more are drawn.
 
     Args:
         shards: the number of chunks of each shard that has some.
@@ -218,10 +224,12 @@ def drawn_sample(shards: Mapping[int, int], size: int, seed: int) -> Sample:
     if size >= total:
         return dict(shards)
     if len(shards) > SAMPLED_SHARDS:
-        drawn = random.choice(total, min(size, SAMPLED_SHARDS), replace=False)
-        holders = np.searchsorted(np.cumsum(counts), drawn, side="right")
-        wanted = np.bincount(np.resize(holders, size), minlength=len(counts))
-        wanted = np.minimum(wanted, counts)
+        wanted = np.zeros(len(counts), np.int64)
+        while missing := size - int(wanted.sum()):
+            drawn = random.choice(total, min(missing, SAMPLED_SHARDS), replace=False)
+            holders = np.searchsorted(np.cumsum(counts), drawn, side="right")
+            wanted += np.bincount(np.resize(holders, missing), minlength=len(counts))
+            wanted = np.minimum(wanted, counts)
     else:
         wanted = random.multivariate_hypergeometric(counts, size)
     return {int(shard): int(rows) for shard, rows in zip(numbers, wanted, strict=True) if rows}
