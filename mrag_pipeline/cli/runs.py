@@ -59,7 +59,7 @@ def _show(run: RunFacts) -> None:
         run.version,
         f"{run.documents:,} documents, {run.chunks:,} chunks" if run.chunks else "",
         "" if duration_s is None else f"{duration_s:,.0f} s",
-        f"{run.cpu_hours:.2f} CPU h, {run.gpu_hours:.2f} GPU h" if run.ended_at else "",
+        f"{_hours(run.cpu_hours)} of CPU, {_hours(run.gpu_hours)} of GPU" if run.ended_at else "",
         f"{run.retries} retries" if run.retries else "",
     ]
     out.print(
@@ -82,6 +82,10 @@ def _state(run: RunFacts) -> str:
     if run.state == "running" and run.host == socket.gethostname():
         return "running" if psutil.pid_exists(run.pid) else "killed"
     return run.state
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.2f} h" if hours >= 0.1 else f"{3600 * hours:.0f} s"
 
 
 def _duration_s(run: RunFacts) -> float | None:
