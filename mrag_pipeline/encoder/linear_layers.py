@@ -46,7 +46,7 @@ class FastLinears:
         """`onednn`: None chooses by the CPU."""
         self._onednn = onednn_is_faster() if onednn is None else onednn
         self._linears = [m for m in model.modules() if type(m) is nn.Linear]
-        self._activated = list(_activated(model)) if self._linears else []
+        self._activated = list(activated_blocks(model)) if self._linears else []
 
     def unable(self) -> str:
         """Why the layers cannot be made faster; empty if they can."""
@@ -70,22 +70,22 @@ class FastLinears:
         for linear in self._linears:
             if self._onednn:
                 activation = "gelu" if id(linear) in fused else "none"
-                vars(linear)["forward"] = _multiplier(linear, activation)
+                vars(linear)["forward"] = multiplier(linear, activation)
             elif id(linear) in fused:
                 vars(linear)["forward"] = _gelu_in_place(linear)
         for block in self._activated:
-            block.intermediate_act_fn = _AlreadyApplied(block.intermediate_act_fn)
+            block.intermediate_act_fn = AlreadyApplied(block.intermediate_act_fn)
 
     def off(self) -> None:
         """Restores the model's own computation."""
         for linear in self._linears:
             vars(linear).pop("forward", None)
         for block in self._activated:
-            if isinstance(block.intermediate_act_fn, _AlreadyApplied):
+            if isinstance(block.intermediate_act_fn, AlreadyApplied):
                 block.intermediate_act_fn = block.intermediate_act_fn.replaced
 
 
-class _AlreadyApplied(nn.Module):
+class AlreadyApplied(nn.Module):
     """Stands for an activation that the layer before has already computed."""
 
     def __init__(self, replaced: nn.Module) -> None:
@@ -105,7 +105,8 @@ def _gelu_in_place(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _multiplier(linear: nn.Linear, activation: str) -> Callable[[Tensor], Tensor]:
+def multiplier(linear: nn.Linear, activation: str) -> Callable[[Tensor], Tensor]:
+    """The layer by oneDNN, with its `activation` (none or gelu) in the same pass."""
     multiply: Any = torch.ops.mkldnn._linear_pointwise
     with torch.no_grad():
         weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
@@ -129,7 +130,7 @@ def missing_rows(rows: int) -> int:
     return -rows % (STEP if rows >= LONG else SHORT_STEP)
 
 
-def _activated(model: nn.Module) -> Iterator[Any]:
+def activated_blocks(model: nn.Module) -> Iterator[Any]:
     """Blocks of a linear layer followed by the exact GELU, as in BERT and its relatives."""
     for block in model.modules():
         dense = getattr(block, "dense", None)

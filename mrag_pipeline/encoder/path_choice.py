@@ -45,12 +45,15 @@ def choose_path(
     first_position: int,
     max_tokens: int,
     packed: bool = True,
+    fast_linears: bool = True,
 ) -> ForwardPath:
     """The fastest path whose vectors equal those of one text at a time; the reasons are logged.
 
     The reference is the model's eager attention, as its authors wrote it: fused attention silently
     leaves out what it does not implement.
 
+    Args:
+        fast_linears: False leaves the linear layers as they are.
     Raises: UnsupportedArchitecture if the model does not run at all.
     """
     family = model.config.model_type
@@ -71,7 +74,7 @@ def choose_path(
     linears, unpackable = FastLinears(model), _unpackable(model)
     if packed and not unpackable:
         path = PackedPath(model, readout, first_position)
-        if not linears.unable():
+        if fast_linears and not linears.unable():
             linears.on()
         packed_attention.register()
         _set_attention(model, packed_attention.NAME)
@@ -83,11 +86,11 @@ def choose_path(
         readout.shortened = False
         log.info("encoder_full_last_layer family=%s reason=%s", family, reason)
     if packed:
-        if not (reason := linears.unable()):
+        if fast_linears and not (reason := linears.unable()):
             linears.on()
             if reason := _difference(single, rows, expected, model.dtype):
                 linears.off()
-        if reason and model.device.type == "cpu":
+        if fast_linears and reason and model.device.type == "cpu":
             log.info("encoder_plain_linears family=%s reason=%s", family, reason)
         reason = unpackable
         if not reason:

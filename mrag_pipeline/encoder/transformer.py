@@ -19,15 +19,18 @@ from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
 from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
+from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS
 from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
 from mrag_pipeline.encoder.forward_paths import ForwardPath, PaddedPath, PaddingSide
 from mrag_pipeline.encoder.head_capture import Capture, family_of, find_capture
+from mrag_pipeline.encoder.int8_check import use_int8
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.path_choice import choose_path
+from mrag_pipeline.encoder.quantized_linears import QuantizedLinears, check_int8
 from mrag_pipeline.encoder.readout import Readout
 from mrag_pipeline.encoder.sentence_folder import sentence_settings
 from mrag_pipeline.encoder.sentence_head import sentence_head
@@ -40,6 +43,8 @@ Ids = list[list[int]]
 
 # Texts that are tokenized and sorted by length together, while the window before is run.
 WINDOW_TEXTS = 2_048
+# Of a text that int8's ranges are measured on: longer ones would only take longer.
+_CALIBRATION_TOKENS = 256
 
 
 def load_encoder(
@@ -58,7 +63,7 @@ def load_encoder(
         batch_tokens: most tokens in one forward pass, padding counted.
         threads: of torch, for the whole process; 0 leaves the number unchanged.
         packed: False keeps the padded path and the model's own linear layers, even where
-            faster ones give the same vectors.
+            faster ones give the same vectors; int8 stays int8.
         padding_side: of the padded path.
     Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture, ConfigError.
     """
@@ -72,7 +77,10 @@ def load_encoder(
             "encoder_slow dtype=bfloat16: this CPU has no bfloat16 products; "
             "encoder.dtype = 'float32' is several times faster"
         )
-    model = load_model(folder, getattr(torch, spec.dtype))
+    is_int8 = spec.dtype == "int8"
+    if is_int8:
+        check_int8(torch_device)
+    model = load_model(folder, torch.float32 if is_int8 else getattr(torch, spec.dtype))
     model.to(torch_device)  # type: ignore[arg-type]
     settings = sentence_settings(folder)
     tokenizer = TextTokenizer(
@@ -92,7 +100,17 @@ def load_encoder(
     readout = Readout(model, capture, family, *poolings, head_on_device)
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
-    path = choose_path(model, readout, padded, first_position, card.max_tokens, packed)
+    # Before the attention is replaced: the ranges are those of the model as its authors wrote it.
+    linears, calibration = None, []
+    if is_int8:
+        longest = min(_CALIBRATION_TOKENS, card.max_tokens)
+        calibration = tokenizer.ids(list(CALIBRATION_TEXTS), longest)
+        linears = QuantizedLinears(model, calibration)
+    path = choose_path(
+        model, readout, padded, first_position, card.max_tokens, packed, fast_linears=not is_int8
+    )
+    if linears is not None:
+        use_int8(model, path, linears, calibration)
     log.info(
         "encoder_loaded model=%s family=%s layers=%s heads=%d head_dim=%d max_tokens=%d "
         "pooling=%s standard=%s path=%s device=%s dtype=%s seconds=%.1f",

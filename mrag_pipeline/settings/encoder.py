@@ -25,4 +25,4 @@ class EncoderSpec:
     max_tokens: Count = 0  # 0: the model's own limit
     query_prefix: str = ""
     document_prefix: str = ""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the forward pass
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the forward pass

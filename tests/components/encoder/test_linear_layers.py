@@ -118,7 +118,7 @@ def test_a_second_copy_of_large_weights_is_not_made(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("onednn", "way"), [(True, "_multiplier"), (False, "_gelu_in_place")], ids=["onednn", "torch"]
+    ("onednn", "way"), [(True, "multiplier"), (False, "_gelu_in_place")], ids=["onednn", "torch"]
 )
 def test_an_encoder_uses_fast_layers_unless_they_differ(
     onednn: bool,
