@@ -80,8 +80,8 @@ class QuantizedLinears:
         self._shared = shared_inputs(model, self._blocks, rows)
         if not self._shared:
             raise ConfigError(
-                f"encoder.dtype = 'int8' with {model.config.model_type}, which has no linear layers",
-                "a model whose products are torch's linear layers, such as BERT",
+                f"encoder.dtype = 'int8' and {model.config.model_type} without linear layers",
+                "a model whose products are torch's linear layers, such as BERT's",
                 "use encoder.dtype = 'float32' or another model",
             )
 
@@ -102,7 +102,9 @@ class QuantizedLinears:
                 if id(linear) in inner:
                     _join(linear, quantizer, inner[id(linear)])
                 else:
-                    product = _Product(linear.weight * quantizer.smoothing, linear.bias, quantizer.scale)
+                    product = _Product(
+                        linear.weight * quantizer.smoothing, linear.bias, quantizer.scale
+                    )
                     vars(linear)["forward"] = _alone(quantizer, product)
         for block in self._blocks:
             if id(block.dense) in inner:

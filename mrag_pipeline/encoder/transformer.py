@@ -18,8 +18,8 @@ import transformers
 from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
 from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS
+from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
 from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.device_copies import DeviceCopies
 from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
