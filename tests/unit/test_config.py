@@ -91,7 +91,7 @@ def test_an_unknown_key_suggests_the_similar_one(
         ({"chunking": {"max_tokens": 12.5}}, "chunking.max_tokens"),
         ({"chunking": {"title": "postfix"}}, "chunking.title"),
         ({"encoder": {"layers": 3}}, "encoder.layers"),
-        ({"encoder": {"dtype": "int8"}}, "encoder.dtype"),
+        ({"encoder": {"dtype": "int4"}}, "encoder.dtype"),
         ({"corpus": "docs.jsonl"}, "corpus"),
         ({"workers": {"pool": "dask"}}, "workers.pool"),
         ({"workers": {"device": "gpu"}}, "workers.device"),
