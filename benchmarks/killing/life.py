@@ -18,6 +18,7 @@ from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
 from killing.warm_start import WarmStart
+from mrag_pipeline.errors import MragError
 
 _LEFT_S = 25.0  # what a killed command leaves ends by then
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
@@ -165,8 +166,8 @@ class Life:
         with closing(self.world.index()) as index:
             try:
                 state = State.of(index)
-            except AssertionError as error:
-                self.doubled += 1
+            except (AssertionError, MragError) as error:
+                self.doubled += isinstance(error, AssertionError)
                 self.faults.append(f"{step.name}: {error}")
                 return
         lost, doubled, told = state.differences(self._known.states[step.name])

@@ -183,6 +183,20 @@ def test_a_folder_without_its_schema_is_no_obstacle(tmp_path: Path, left: str) -
     index.close()
 
 
+def test_a_record_is_written_after_its_collections_creation_was_killed(tmp_path: Path) -> None:
+    """Lite then has a folder without a schema, which stopped every later ingest."""
+    open_index(spec(tmp_path), "docs").close()
+    left = tmp_path / "x.db" / "collections" / "docs_records"
+    left.mkdir(parents=True)
+    (left / "schema.json.tmp").write_text("{")
+    index = open_index(spec(tmp_path), "docs")
+    index.write_record(a_record())
+    stored = index.record(OLD)
+    assert stored is not None
+    assert stored.to_json() == a_record().to_json()
+    index.close()
+
+
 def test_half_a_collections_files_are_not_complete(tmp_path: Path) -> None:
     """A collection without its data is not complete and can be loaded again."""
     index = open_index(spec(tmp_path), "docs")

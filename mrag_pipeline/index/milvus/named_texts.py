@@ -11,6 +11,7 @@ from typing import Any
 
 from pymilvus import MilvusClient, MilvusException
 
+from mrag_pipeline.index.milvus import lite
 from mrag_pipeline.index.milvus.connection import is_released, translated
 from mrag_pipeline.index.milvus.schema import quoted, record_schema
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -107,7 +108,10 @@ class NamedTexts:
         """Creates the collection if it is missing; other processes may do so at the same time."""
         if self.open():
             return
+        path = lite.database_path(self._spec.uri)
         with translated(f"cannot create {self.collection}"):
+            if path is not None:
+                lite.remove_leftover(path, self.collection)
             try:
                 self._client.create_collection(
                     self.collection, schema=record_schema(), timeout=self._spec.timeout_s
