@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +107,28 @@ def test_the_costs_of_the_comparison_page() -> None:
         + " |"
         for title in titles
     ]
+
+
+def kills_table(figures: dict[str, dict[str, Any]]) -> str:
+    """What benchmarks/kills.py has reached, by what was killed."""
+    lines = ["| killed | times | s until the command ended or answered again, median (most) |"]
+    lines.append("|---|---:|---:|")
+    prefix = "kills, process "
+    for name in (name for name in figures if name.startswith(prefix)):
+        process = name.removeprefix(prefix)
+        seconds = figures[f"until the command ended or answered, {process}"]
+        times = f"{figures[name]['value']:.0f}"
+        lines.append(f"| {process} | {times} | {seconds['value']:.1f} ({seconds['high']:.1f}) |")
+    found = [
+        f"{figures[name]['value']:.0f} {name}"
+        for name in ("rows lost", "rows doubled", "indexes compared row by row and audited")
+    ]
+    total, faults = figures["kills"]["value"], figures["faults"]["value"]
+    lines.append(f"| **all: {'; '.join(found)}; {faults:.0f} faults** | **{total:.0f}** | |")
+    return "\n".join(lines)
+
+
+def test_the_kills_that_are_shown_are_those_that_were_done() -> None:
+    """By process, as benchmarks/figures/kills.json has them."""
+    figures = json.loads((ROOT / "benchmarks/figures/kills.json").read_text())
+    assert kills_table(figures) in (ROOT / "docs/reliability.md").read_text("utf-8")
