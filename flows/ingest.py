@@ -217,8 +217,7 @@ def ingest(
     check_installed(config)
     clock = PhaseTimes()
     with (
-        logged(config, "ingest", clock.seconds) as run,
-        at_work.run_lock(config, wait_s),
+        logged(config, "ingest", clock.seconds, at_work.run_lock(config, wait_s)) as run,
         keep_encoder(),
     ):
         run.version = version = clock.time("plan", lambda: plan(config))

@@ -8,16 +8,16 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mrag_pipeline import __version__, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts, RunState
-from mrag_pipeline.errors import MragError
+from mrag_pipeline.errors import IndexBusy, MragError
 from mrag_pipeline.flows.run_metrics import metrics_of, showing
-from mrag_pipeline.runtime.usage import usage
+from mrag_pipeline.runtime import usage
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,40 @@ class LoggedRun:
 
 
 @contextmanager
-def logged(config: Config, kind: str, seconds: Mapping[str, float]) -> Iterator[LoggedRun]:
+def logged(
+    config: Config,
+    kind: str,
+    seconds: Mapping[str, float],
+    lock: AbstractContextManager[None] | None = None,
+) -> Iterator[LoggedRun]:
     """The block is a run: what is known of it is kept when it starts and when it ends.
 
     A run goes on if that cannot be kept; the log says so.
 
     Args:
         seconds: by phase; read when the run ends.
+        lock: held by the run, which starts when it has it. A run that is refused because another
+            one holds it is kept as failed, and does not touch the metrics of the other.
     """
+    run = LoggedRun()
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock or nullcontext())
+        except Exception as error:
+            with _kept(config, kind, seconds, run, has_metrics=not isinstance(error, IndexBusy)):
+                raise
+        with _kept(config, kind, seconds, run):
+            yield run
+
+
+@contextmanager
+def _kept(
+    config: Config,
+    kind: str,
+    seconds: Mapping[str, float],
+    run: LoggedRun,
+    has_metrics: bool = True,
+) -> Iterator[None]:
     now = datetime.now(UTC)
     stamp = now.strftime("%Y%m%dT%H%M%S.%fZ")
     facts = RunFacts(
@@ -53,21 +79,20 @@ def logged(config: Config, kind: str, seconds: Mapping[str, float]) -> Iterator[
         pid=os.getpid(),
         mrag=__version__,
     )
-    before, cpu_before = usage(), time.process_time()
-    _keep(config, facts)
-    metrics = metrics_of(config, kind)
-    run, message = LoggedRun(), ""
+    before, cpu_before = usage.total(), time.process_time()
+    _write(config, facts)
     state: RunState = "completed"
+    message = ""
     try:
-        with showing(metrics):
-            yield run
+        with showing(metrics_of(config, kind) if has_metrics else None):
+            yield
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
         message = (str(error) or type(error).__name__)[:_MESSAGE_CHARS]
         raise
     finally:
-        held = usage().since(before)
-        _keep(
+        held = usage.total().since(before)
+        _write(
             config,
             replace(
                 facts,
@@ -86,8 +111,9 @@ def logged(config: Config, kind: str, seconds: Mapping[str, float]) -> Iterator[
         )
 
 
-def _keep(config: Config, facts: RunFacts) -> None:
+def _write(config: Config, facts: RunFacts) -> None:
+    """Keeps the facts; an error here must not replace that of the run."""
     try:
         wiring.run_files(config).write(facts)
-    except MragError as error:
-        log.warning("run_not_kept run=%s error=%r", facts.run, error.found)
+    except (MragError, OSError, ValueError) as error:
+        log.warning("run_not_kept run=%s error=%r", facts.run, error)

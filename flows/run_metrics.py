@@ -1,8 +1,9 @@
 """A run's metrics, as a file for Prometheus: how far each phase is, what it counts, when it moved.
 
 A run is no service to be scraped: it may last a minute, and runs anywhere. So it writes a file for
-node_exporter's textfile collector, at most every few seconds, whole or not at all. The last state
-stays in the file, with `mrag_run_active` 0.
+node_exporter's textfile collector, whole or not at all: while work is done at most every EVERY_S,
+and at least every ALIVE_S, so that a process that is gone can be told from one that waits. The last
+state stays in the file, with `mrag_run_active` 0.
 """
 
 from __future__ import annotations
@@ -16,23 +17,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import Progress
-from mrag_pipeline.runtime.usage import Usage, usage
+from mrag_pipeline.runtime import usage
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+ALIVE_S = 30.0
 
 # Name, type and meaning of each metric; all have the labels index and kind, phases' also phase.
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_active", "gauge", "Whether a run of the kind goes on."),
     ("mrag_run_started_seconds", "gauge", "When it started, as Unix time."),
+    ("mrag_run_alive_seconds", "gauge", "When its process last wrote this file, as Unix time."),
     ("mrag_run_moved_seconds", "gauge", "When it last did a piece of work, as Unix time."),
-    ("mrag_run_failed", "gauge", "Whether the last run failed."),
+    ("mrag_run_failed", "gauge", "Whether the last run failed; one that was interrupted did not."),
     ("mrag_run_items", "gauge", "Units of work of a phase; the label unit names them."),
     ("mrag_run_items_done", "gauge", "Of these, done."),
     ("mrag_run_eta_seconds", "gauge", "Seconds that a phase still takes at its rate so far."),
@@ -42,12 +46,12 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     (
         "mrag_run_core_seconds_total",
         "counter",
-        "Cores that ended pools' workers held, times seconds.",
+        "Cores that ended workers held, times seconds.",
     ),
     (
         "mrag_run_gpu_seconds_total",
         "counter",
-        "GPUs that ended pools' workers held, times seconds.",
+        "GPUs that ended workers held, times seconds.",
     ),
     ("mrag_run_staging_free_bytes", "gauge", "Free space in staging, where there is such a thing."),
 )
@@ -92,15 +96,22 @@ class RunMetrics:
         self._phases: dict[str, Phase] = {}
         self._is_active, self._has_failed = True, False
         self._started = self._moved = time.time()
-        self._before = usage()
+        self._before = usage.total()
         self._written_at = 0.0
-        self._can_write = True
-        self._lock = Lock()
+        self._has_warned = False
+        self._lock, self._file_lock = Lock(), Lock()
+        self._is_over = Event()
+
+    def start(self) -> None:
+        """The run goes on from now to `end`."""
+        self._write()
+        Thread(target=self._stay_alive, name="run-metrics", daemon=True).start()
 
     def phase(self, name: str, total: int, unit: str) -> None:
         """A phase starts, perhaps again."""
         with self._lock:
             self._phases[name] = Phase(unit, total, time.monotonic())
+            self._moved = time.time()
         self._write()
 
     def advance(self, name: str, done: int, facts: Mapping[str, int] | None) -> None:
@@ -121,6 +132,7 @@ class RunMetrics:
 
     def end(self, has_failed: bool) -> None:
         """The run is over."""
+        self._is_over.set()
         self._is_active, self._has_failed = False, has_failed
         self._write()
 
@@ -128,7 +140,7 @@ class RunMetrics:
         """The file, in Prometheus's text format."""
         now = time.monotonic()
         with self._lock:
-            samples = list(self._samples(now, usage().since(self._before)))
+            samples = list(self._samples(now, usage.total().since(self._before)))
         lines = []
         for name, kind, meaning in METRICS:
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
@@ -139,9 +151,12 @@ class RunMetrics:
             ]
         return "\n".join(lines) + "\n"
 
-    def _samples(self, now: float, held: Usage) -> Iterator[tuple[str, dict[str, str], float]]:
+    def _samples(
+        self, now: float, held: usage.Usage
+    ) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mrag_run_active", {}, float(self._is_active)
         yield "mrag_run_started_seconds", {}, self._started
+        yield "mrag_run_alive_seconds", {}, time.time()
         yield "mrag_run_moved_seconds", {}, self._moved
         yield "mrag_run_failed", {}, float(self._has_failed)
         yield "mrag_run_retries_total", {}, float(held.retries)
@@ -162,18 +177,23 @@ class RunMetrics:
             for fact, count in phase.facts.items():
                 yield "mrag_run_facts_total", of_phase | {"fact": fact}, float(count)
 
+    def _stay_alive(self) -> None:
+        while not self._is_over.wait(ALIVE_S):
+            self._write()
+
     def _write(self) -> None:
+        """Writes the file; an error is logged once, and the next time it is tried again."""
         self._written_at = time.monotonic()
-        if not self._can_write:
-            return
         # The collector reads files that end in .prom, and no other.
         temporary = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            temporary.write_text(self.text(), "utf-8")
-            temporary.replace(self._path)
-        except OSError as error:
-            self._can_write = False
-            log.warning("run_metrics_not_written file=%s error=%r", self._path, str(error))
+        with self._file_lock:
+            try:
+                temporary.write_text(self.text(), "utf-8")
+                temporary.replace(self._path)
+            except (MragError, OSError, ValueError) as error:
+                if not self._has_warned:
+                    log.warning("run_metrics_not_written file=%s error=%r", self._path, str(error))
+                self._has_warned = True
 
 
 class MetricsProgress:
@@ -224,10 +244,13 @@ def showing(metrics: RunMetrics | None) -> Iterator[None]:
         yield
         return
     token = _current.set(metrics)
-    has_failed = True
+    has_failed = False
+    metrics.start()
     try:
         yield
-        has_failed = False
+    except Exception:
+        has_failed = True
+        raise
     finally:
         _current.reset(token)
         metrics.end(has_failed)

@@ -181,8 +181,7 @@ def sync(
     check_installed(config)
     clock = PhaseTimes()
     with (
-        logged(config, "sync", clock.seconds) as run,
-        at_work.run_lock(config, wait_s),
+        logged(config, "sync", clock.seconds, at_work.run_lock(config, wait_s)) as run,
         keep_encoder(),
     ):
         record, finished = clock.time("finish", lambda: finish(config))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import psutil
@@ -16,50 +15,54 @@ from mrag_pipeline.cli.terminal import line, out, print_json, seconds_by_phase
 if TYPE_CHECKING:
     from mrag_pipeline.domain.run_facts import RunFacts
 
+_CLOCK_S = 10.0  # by which a machine's clock may have been set while a run went on
 _COLORS = {"completed": "green", "failed": "red", "killed": "red", "interrupted": "yellow"}
 
 
 @shared_options()
 def runs(
     shared: SharedOptions,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="So many, the latest.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Show this many runs, the latest ones.")
+    ] = 20,
 ) -> None:
     """List the runs of ingest and sync: version, phases, hours of CPU and GPU.
 
-    Workers' hours are those that they held, whether they worked or waited.
+    Hours of Ray's workers are those of the cores and GPUs they held, whether they worked or waited.
 
     Example: mrag runs --json
     """
     from mrag_pipeline import wiring
 
     config = shared.load()
-    found = wiring.run_files(config).latest(limit)
+    latest = wiring.run_files(config).latest(limit)
     if shared.json:
         rows = [
             asdict(run)
             | {
                 "state": _state(run),
-                "duration_s": _duration_s(run),
+                "duration_s": run.duration_s,
                 "cpu_hours": round(run.cpu_hours, 4),
-                "gpu_hours": round(run.gpu_hours, 4),
+                "gpu_hours": None if run.gpu_hours is None else round(run.gpu_hours, 4),
             }
-            for run in found
+            for run in latest
         ]
         print_json({"index": config.index, "runs": rows})
         return
-    for run in found:
+    for run in latest:
         _show(run)
-    if not found:
+    if not latest:
         out.print("no run yet: `mrag ingest` is one")
 
 
 def _show(run: RunFacts) -> None:
-    state, duration_s = _state(run), _duration_s(run)
+    state, duration_s = _state(run), run.duration_s
     facts = [
         run.version,
         f"{run.documents:,} documents, {run.chunks:,} chunks" if run.chunks else "",
         "" if duration_s is None else f"{duration_s:,.0f} s",
-        f"{_hours(run.cpu_hours)} of CPU, {_hours(run.gpu_hours)} of GPU" if run.ended_at else "",
+        f"{_hours(run.cpu_hours)} of CPU" if run.ended_at else "",
+        "" if run.gpu_hours is None else f"{_hours(run.gpu_hours)} of GPU",
         f"{run.retries} retries" if run.retries else "",
     ]
     out.print(
@@ -78,18 +81,16 @@ def _show(run: RunFacts) -> None:
 
 
 def _state(run: RunFacts) -> str:
-    """One that has not written its end goes on, or was killed."""
-    if run.state == "running" and run.host == socket.gethostname():
-        return "running" if psutil.pid_exists(run.pid) else "killed"
-    return run.state
+    """As the run wrote it; `killed` if it did not write its end and its process has ended."""
+    if run.state != "running" or run.host != socket.gethostname():
+        return run.state
+    try:
+        began_s = psutil.Process(run.pid).create_time()
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return "killed"
+    # In a container, every start of it has the same host and process number.
+    return "killed" if began_s > run.started_s + _CLOCK_S else "running"
 
 
 def _hours(hours: float) -> str:
     return f"{hours:,.2f} h" if hours >= 0.1 else f"{3600 * hours:.0f} s"
-
-
-def _duration_s(run: RunFacts) -> float | None:
-    if not run.ended_at:
-        return None
-    took = datetime.fromisoformat(run.ended_at) - datetime.fromisoformat(run.started_at)
-    return took.total_seconds()

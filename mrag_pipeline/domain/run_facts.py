@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Literal
 
 RunState = Literal["running", "completed", "failed", "interrupted"]
+
+# What JSON gives for a field of each type.
+_IN_JSON: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "RunState": str,
+    "Mapping[str, float]": dict,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +44,8 @@ class RunFacts:
     retries: int = 0  # of items, after a worker's death or an error
 
     def to_json(self) -> str:
-        """The facts as JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """The facts as JSON, in ASCII: an error's text may hold what UTF-8 cannot say."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> RunFacts:
@@ -44,8 +54,30 @@ class RunFacts:
         Raises: ValueError, TypeError if it is no run's.
         """
         stored = json.loads(text)
-        known = {one.name for one in fields(cls)}
-        return cls(**{key: value for key, value in stored.items() if key in known})
+        if not isinstance(stored, dict):
+            raise ValueError(f"{type(stored).__name__}, where a run's facts are an object")
+        known = {attribute.name: str(attribute.type) for attribute in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        for name, value in values.items():
+            if not isinstance(value, _IN_JSON[known[name]]):
+                raise ValueError(f"{name} is {value!r}, where {known[name]} is expected")
+        facts = cls(**values)
+        for time in (facts.started_at, facts.ended_at or facts.started_at):
+            if datetime.fromisoformat(time).tzinfo is None:
+                raise ValueError(f"the time {time!r} has no zone")
+        return facts
+
+    @property
+    def started_s(self) -> float:
+        """When it started, as Unix time."""
+        return datetime.fromisoformat(self.started_at).timestamp()
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it took; None before its end is known."""
+        if not self.ended_at:
+            return None
+        return datetime.fromisoformat(self.ended_at).timestamp() - self.started_s
 
     @property
     def cpu_hours(self) -> float:
@@ -53,6 +85,6 @@ class RunFacts:
         return (self.process_cpu_s + self.worker_core_s) / 3600
 
     @property
-    def gpu_hours(self) -> float:
-        """That its workers held."""
-        return self.worker_gpu_s / 3600
+    def gpu_hours(self) -> float | None:
+        """That Ray's workers held; None if they held none: the run's own GPU is not metered."""
+        return self.worker_gpu_s / 3600 if self.worker_gpu_s else None

@@ -12,6 +12,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
 from mrag_pipeline.ports import OpenPool, Work, WorkerPool
+from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.wiring.embedders import shard_embedder
@@ -48,7 +49,9 @@ def serial_pool(
 ) -> SerialPool:
     """The pool that embeds in this process."""
     work = embed_work(manifest, open_embedder)
-    return SerialPool(lambda: work(config), config.workers.attempts)
+    return SerialPool(
+        lambda: work(config), config.workers.attempts, on_retry=lambda: usage.add(retries=1)
+    )
 
 
 def phase_pools(
@@ -69,7 +72,7 @@ def phase_pools(
         open_work: opens in a worker what the phase does in this process.
         is_shared: whether other processes may open what the phase reads.
         here: the pool of this process.
-        may_double: whether two workers may do the item at once, as it only reads.
+        may_double: whether a second worker may do the item too, as that does no harm.
         max_workers: None: as many as are planned and there are items for.
     """
 

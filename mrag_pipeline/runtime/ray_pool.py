@@ -61,7 +61,6 @@ class RayPool:
         self._repeats_errors = repeats_errors
         self._may_double = may_double
         self._max_workers = max_workers
-        self._opened_at = time.monotonic()
         self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, open_work)
@@ -94,16 +93,8 @@ class RayPool:
 
     def close(self) -> None:
         """Ends the actors, and the Ray that was started for them."""
-        self._meter()
         self._group.end()
         self._leave()
-
-    def _meter(self) -> None:
-        """Adds what its workers have held to the sums of this process."""
-        workers, plan = len(self._group.workers), self._group.plan
-        if workers:
-            held_s = (time.monotonic() - self._opened_at) * workers
-            usage.add(core_s=held_s * plan.threads, gpu_s=held_s * plan.gpus)
 
     def _leave(self) -> None:
         if self._started_ray:
@@ -173,7 +164,7 @@ class _Run:
             self._lost_worker(ref, worker, error)
             return
         if ref == worker.starting:
-            worker.starting = None
+            worker.is_up()
             self._unborn = 0
             log.info("worker_up node=%s", answer)
             return
@@ -252,13 +243,13 @@ class _Run:
 
     def _again(self, item: WorkItem, error: MragError) -> None:
         self._failed[item.index] += 1
-        usage.add(retries=1)
         times = self._failed[item.index]
         log.warning(
             "%s_failed number=%d times=%d error=%s", self._unit, item.index, times, error.found
         )
         if times >= self._spec.attempts and self._is_nobodys(item):
             raise error from None
+        usage.add(retries=1)
         self._put_back(item)
 
     def _put_back(self, item: WorkItem) -> None:

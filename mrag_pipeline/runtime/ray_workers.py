@@ -19,6 +19,7 @@ from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.domain.worker_plan import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Work
+from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.cluster import num_nodes
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,15 @@ class Worker:
     flight: deque[tuple[Any, WorkItem]] = field(default_factory=deque)
     last: WorkItem | None = None  # assigned to it
     since: float = 0.0  # when it started its first item, by the monotonic clock
+    up_since: float | None = None  # by the same clock; None before it is up
+
+    def is_up(self) -> None:
+        """The cluster has placed it."""
+        self.starting, self.up_since = None, time.monotonic()
+
+    def up_s(self) -> float:
+        """How long it has held what it was given."""
+        return 0.0 if self.up_since is None else time.monotonic() - self.up_since
 
     @property
     def is_idle(self) -> bool:
@@ -121,8 +131,10 @@ class WorkerGroup:
         """Starts another actor in place of a lost one."""
         # The actor may only be unreachable: then its resources are needed for the next.
         ray.kill(worker.actor)
+        self._meter(worker)
         fresh = self._hired()
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
+        worker.up_since = None
         worker.flight.clear()
 
     def end_busy(self) -> None:
@@ -133,7 +145,13 @@ class WorkerGroup:
         """Ends the actors, whatever they are doing."""
         self._end(self.workers)
 
+    def _meter(self, worker: Worker) -> None:
+        """Adds what it has held to the sums of this process: what was asked of Ray for it."""
+        usage.add(worker.up_s() * self._num_cpus, worker.up_s() * self.plan.gpus)
+
     def _end(self, ended: list[Worker]) -> None:
+        for worker in ended:
+            self._meter(worker)
         with suppress(ConnectionError):  # a cluster that is gone has ended them
             for worker in ended:
                 ray.kill(worker.actor)

@@ -24,21 +24,21 @@ class Usage:
 
 
 _lock = Lock()
-_usage = Usage()
+_total = Usage()
 
 
-def usage() -> Usage:
-    """The sums now; a pool's hours are added when it is closed."""
-    return _usage
+def total() -> Usage:
+    """The sums now; a worker's hours are added when it ends."""
+    return _total
 
 
 def add(core_s: float = 0.0, gpu_s: float = 0.0, retries: int = 0) -> None:
     """Adds to the sums; from any thread."""
-    global _usage
+    global _total
     with _lock:
-        _usage = replace(
-            _usage,
-            core_s=_usage.core_s + core_s,
-            gpu_s=_usage.gpu_s + gpu_s,
-            retries=_usage.retries + retries,
+        _total = replace(
+            _total,
+            core_s=_total.core_s + core_s,
+            gpu_s=_total.gpu_s + gpu_s,
+            retries=_total.retries + retries,
         )

@@ -13,15 +13,22 @@ from mrag_pipeline.ports import Work
 class SerialPool:
     """The worker pool without workers."""
 
-    def __init__(self, open_work: Callable[[], Work], attempts: int = 1) -> None:
+    def __init__(
+        self,
+        open_work: Callable[[], Work],
+        attempts: int = 1,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> None:
         """Opens nothing yet.
 
         Args:
             open_work: called once for each run.
             attempts: tries in all of an item whose error is transient.
+            on_retry: called before each try but an item's first.
         """
         self._open_work = open_work
         self._attempts = attempts
+        self._on_retry = on_retry
 
     def describe(self) -> str:
         """One line for people."""
@@ -44,7 +51,7 @@ class SerialPool:
             try:
                 return work(item)
             except TransientError:
-                continue
+                self._on_retry()
         return work(item)
 
 

@@ -13,9 +13,10 @@ import pytest
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import BrokenFile, IndexUnavailable
 from mrag_pipeline.ports import WorkerPool
+from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.embedder import embed_work
+from mrag_pipeline.runtime.pools import serial_pool
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.stages.serial_pool import SerialPool
 from tests.support.fake_workers import BROKEN, BUSY, a_plan, a_shard, attempts, open_scripted
 
 Open = Callable[..., WorkerPool[Any, Any]]
@@ -29,11 +30,11 @@ def open_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
     def open_one(**workers: object) -> WorkerPool[Any, Any]:
         config = Config.parse({"workers": {"count": 2, "device": "cpu", **workers}})
-        work = embed_work(a_plan(), functools.partial(open_scripted, tmp_path))
+        open_embedder = functools.partial(open_scripted, tmp_path)
         opened: WorkerPool[Any, Any] = (
-            SerialPool(lambda: work(config), config.workers.attempts)
+            serial_pool(config, a_plan(), open_embedder)
             if request.param == "serial"
-            else RayPool(config, work)
+            else RayPool(config, embed_work(a_plan(), open_embedder))
         )
         request.addfinalizer(opened.close)
         return opened
@@ -85,10 +86,12 @@ def test_a_permanent_error_arrives_as_itself(open_pool: Open, tmp_path: Path) ->
 
 
 def test_a_transient_error_is_tried_again(open_pool: Open, tmp_path: Path) -> None:
-    """Twice no answer, then a receipt; the others are untouched."""
+    """Twice no answer, then a receipt; the others are untouched. `mrag runs` counts both."""
+    before = usage.total()
     receipts = list(open_pool().run([a_shard(0), a_shard(1, [BUSY, BUSY]), a_shard(2)]))
     assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2]
     assert [attempts(tmp_path, i) for i in range(3)] == [1, 3, 1]
+    assert usage.total().since(before).retries == 2
 
 
 def test_a_lasting_transient_error_ends_the_run(open_pool: Open, tmp_path: Path) -> None:

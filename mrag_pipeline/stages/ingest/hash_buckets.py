@@ -97,7 +97,7 @@ class HashBuckets:
         bucket = (rows["key"] % np.uint64(_BUCKETS)).astype(np.uint8)
         rows = rows[np.argsort(bucket, kind="stable")]
         ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
-        with no_space(self._folder.name, "the ids of the corpus"):
+        with no_space(self._folder.name, "the ids of documents or chunks"):
             for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
                 if len(bucket_rows):
                     with Path(self._folder.name, f"{number:03d}").open("ab") as file:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
+from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import WorkerLost
-from mrag_pipeline.runtime import ray_pool, ray_workers
-from mrag_pipeline.runtime.ray_workers import Worker
+from mrag_pipeline.runtime import ray_pool, ray_workers, usage
+from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 from mrag_pipeline.settings.workers import WorkersSpec
 from tests.support.fake_workers import a_shard
 
@@ -246,3 +248,46 @@ def test_the_shards_that_waited_for_a_dead_worker_are_given_to_others(run: Run) 
     again = {shard for shard, tries in ray.tries.items() if tries > 1}
     assert 0 in again
     assert len(again) <= 2
+
+
+@pytest.mark.parametrize(
+    ("plan", "num_cpus", "core_s", "gpu_s"),
+    [(WorkerPlan(3, False, 2, 0.0), 0.5, 12.5, 0.0), (WorkerPlan(3, True, 2, 0.5), 0.0, 0.0, 12.5)],
+)
+def test_a_worker_is_metered_while_it_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+    plan: WorkerPlan,
+    num_cpus: float,
+    core_s: float,
+    gpu_s: float,
+) -> None:
+    """With what was asked of Ray for it; one that the cluster has no room for holds nothing."""
+    now = [0.0]
+    actor = SimpleNamespace(up=SimpleNamespace(remote=lambda: "a reference"))
+    made = SimpleNamespace(remote=lambda *_: actor)
+    fake = SimpleNamespace(
+        kill=lambda _: None, remote=lambda _: SimpleNamespace(options=lambda **_: made)
+    )
+    monkeypatch.setattr(ray_workers, "ray", fake)
+    monkeypatch.setattr(ray_workers, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(ray_workers, "planned", lambda _: (plan, num_cpus))
+    group = WorkerGroup(Config(), lambda _: lambda item: item)
+    before = usage.total()
+    group.hire(3)
+    lost, busy, _waiting = group.workers
+    now[0] = 5.0
+    lost.is_up()
+    busy.is_up()
+    busy.flight.append(("another", a_shard(0)))
+    now[0] = 10.0
+    group.replace(lost)  # after 5 s; the next one is up at 20
+    now[0] = 15.0
+    group.end_busy()  # after 10 s, and the two that are not up
+    group.hire(1)
+    now[0] = 20.0
+    group.workers[0].is_up()
+    now[0] = 30.0
+    group.end()  # after 10 s
+    group.end()
+    held = usage.total().since(before)
+    assert (held.core_s, held.gpu_s) == (core_s, gpu_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from typer.testing import CliRunner
 from mrag_pipeline import cli, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts
+from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime import usage
+from mrag_pipeline.staging import run_files
+from mrag_pipeline.staging.run_files import RunFiles
 
 
 @pytest.fixture
@@ -69,6 +74,115 @@ def test_a_run_goes_on_if_it_cannot_be_kept(
     with caplog.at_level(logging.WARNING), logged(config, "ingest", {}):
         pass
     assert caplog.text.count("run_not_kept") == 2
+
+
+def test_a_text_that_is_no_utf_8_is_kept(config: Config) -> None:
+    """A lone surrogate in an error; the error itself goes on."""
+    with pytest.raises(ValueError, match="no such"), logged(config, "ingest", {}):
+        raise ValueError("no such file: \udcff")
+    assert latest(config).message == "no such file: \udcff"
+
+
+@pytest.mark.parametrize("failure", [OSError("disk gone"), ValueError("no text")])
+def test_an_error_of_keeping_does_not_replace_that_of_the_run(
+    config: Config, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """Whatever it is."""
+
+    def fails(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(RunFiles, "write", fails)
+    with pytest.raises(RuntimeError, match="the run's own"), logged(config, "ingest", {}):
+        raise RuntimeError("the run's own")
+
+
+def test_a_run_starts_when_it_holds_the_lock(config: Config) -> None:
+    """Nothing is kept while it waits; the lock is held until the end is kept."""
+    events: list[str] = []
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        events.append(f"waited, {len(wiring.run_files(config).latest(9))} kept")
+        yield
+        events.append(latest(config).state)
+
+    with logged(config, "sync", {}, lock()):
+        assert latest(config).state == "running"
+    assert events == ["waited, 0 kept", "completed"]
+
+
+def test_a_refused_run_is_kept_as_failed(config: Config) -> None:
+    """With the error."""
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        raise IndexBusy("another run", "none", "wait")
+        yield
+
+    with pytest.raises(IndexBusy), logged(config, "sync", {}, lock()):
+        pass
+    [kept] = wiring.run_files(config).latest(9)
+    assert kept.state == "failed"
+    assert "another run" in kept.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", "[]", "3", '{"run": "a"}', '{"started_at": "yesterday"}', '{"pid": "one"}',
+     '{"started_at": "2026-11-30T10:00:00"}', '{"seconds": [1]}', '{"ended_at": "soon"}'],
+)  # fmt: skip
+def test_a_file_that_is_no_run_is_passed_over(config: Config, content: str) -> None:
+    """And does not take a run's place in the list."""
+    with logged(config, "ingest", {}):
+        pass
+    kept = latest(config)
+    changed = json.loads(content)
+    if isinstance(changed, dict) and "run" not in changed:
+        content = json.dumps(asdict(kept) | changed)
+    (Path(config.staging.uri) / "docs" / "runs" / "99999999-bad.json").write_text(content)
+    assert wiring.run_files(config).latest(1) == [kept]
+
+
+def test_the_oldest_runs_are_removed(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a run ends: a sync each minute would leave half a million files a year."""
+    monkeypatch.setattr(run_files, "NUM_KEPT", 3)
+    for number in range(5):
+        with logged(config, "sync", {}) as run:
+            run.documents = number
+    assert [run.documents for run in wiring.run_files(config).latest(9)] == [4, 3, 2]
+
+
+def test_another_process_with_the_number_of_a_killed_one_is_not_the_run(
+    config: Config, tmp_path: Path
+) -> None:
+    """A container's first process is always number 1, and its host's name may stay."""
+    with logged(config, "ingest", {}):
+        pass
+    started = {"before": "2000-01-01T00:00:00+00:00", "this": latest(config).started_at}
+    for name, started_at in started.items():
+        running = replace(latest(config), run=f"9-{name}", state="running", ended_at="")
+        wiring.run_files(config).write(replace(running, started_at=started_at))
+    file = tmp_path / "mrag.toml"
+    file.write_text(f'index = "docs"\n[staging]\nuri = "{config.staging.uri}"\n')
+    cli.add_commands(cli.app, ("runs", "status"))
+    shown = CliRunner().invoke(cli.app, ["runs", "-c", str(file), "--json", "--limit", "2"])
+    states = {run["run"]: run["state"] for run in json.loads(shown.stdout)["runs"]}
+    assert states == {"9-before": "killed", "9-this": "running"}
+
+
+def test_hours_of_a_gpu_that_nothing_metered_are_not_shown(config: Config, tmp_path: Path) -> None:
+    """Not even as 0.00."""
+    with logged(config, "ingest", {}):
+        pass
+    file = tmp_path / "mrag.toml"
+    file.write_text(f'index = "docs"\n[staging]\nuri = "{config.staging.uri}"\n')
+    cli.add_commands(cli.app, ("runs", "status"))
+    text = CliRunner().invoke(cli.app, ["runs", "-c", str(file)]).stdout
+    assert "s of CPU" in text
+    assert "GPU" not in text
+    shown = CliRunner().invoke(cli.app, ["runs", "-c", str(file), "--json"]).stdout
+    assert json.loads(shown)["runs"][0]["gpu_hours"] is None
 
 
 def test_runs_are_listed_the_latest_first(config: Config, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import promql_parser
@@ -12,6 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mrag_pipeline.config import Config
+from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.flows.run_metrics import METRICS, RunMetrics
@@ -106,6 +109,68 @@ def test_a_folder_that_is_missing_stops_no_run(
     assert caplog.text.count("run_metrics_not_written") == 1
 
 
+def test_a_write_that_fails_once_is_not_the_last(config: Config, tmp_path: Path) -> None:
+    """The run's end is written, too."""
+    folder = tmp_path / "later"
+    waiting = config.model_copy(
+        update={"notify": Config.parse({"notify": {"metrics_folder": str(folder)}}).notify}
+    )
+    with logged(waiting, "ingest", {}):
+        flow_progress(waiting.index).phase("plan", 1, "files")
+        folder.mkdir()
+    assert written(waiting)["mrag_run_active", ""] == 0
+
+
+def test_metrics_are_written_before_the_first_phase(config: Config) -> None:
+    """An old file would show the run before."""
+    with logged(config, "ingest", {}):
+        assert written(config)["mrag_run_active", ""] == 1
+
+
+def test_a_run_that_waits_is_alive(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One piece of work may take hours: it did not move meanwhile."""
+    monkeypatch.setattr("mrag_pipeline.flows.run_metrics.ALIVE_S", 0.01)
+    with logged(config, "ingest", {}):
+        flow_progress(config.index).phase("load", 1, "collections")
+        before = written(config)
+        until = time.monotonic() + 30.0
+        while (now := written(config))["mrag_run_alive_seconds", ""] == before[
+            "mrag_run_alive_seconds", ""
+        ] and time.monotonic() < until:
+            time.sleep(0.01)
+    assert now["mrag_run_alive_seconds", ""] > before["mrag_run_alive_seconds", ""]
+    assert now["mrag_run_moved_seconds", ""] == before["mrag_run_moved_seconds", ""]
+
+
+def test_an_interrupted_run_has_not_failed(config: Config) -> None:
+    """As `mrag runs` says: whoever pressed Ctrl-C knows."""
+    with pytest.raises(KeyboardInterrupt), logged(config, "ingest", {}):
+        raise KeyboardInterrupt
+    after = written(config)
+    assert (after["mrag_run_active", ""], after["mrag_run_failed", ""]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [(IndexBusy("a run", "none", "wait"), 0), (IndexUnavailable("gone", "a server", "start"), 1)],
+)
+def test_a_refused_run_leaves_the_metrics_of_the_one_at_work(
+    config: Config, error: MragError, failed: int
+) -> None:
+    """A run that cannot even reach the index has failed."""
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        raise error
+        yield
+
+    with logged(config, "ingest", {}):
+        with pytest.raises(type(error)), logged(config, "ingest", {}, lock()):
+            pass
+        during = written(config)
+    assert (during["mrag_run_active", ""], during["mrag_run_failed", ""]) == (1 - failed, failed)
+
+
 def test_without_a_folder_nothing_is_counted(config: Config, tmp_path: Path) -> None:
     """As before."""
     plain = config.model_copy(update={"notify": Config().notify})
@@ -145,6 +210,13 @@ def test_alerts_and_dashboard_ask_for_what_a_run_writes(query: str) -> None:
     names = list(selected(query))
     assert names
     assert set(names) <= {name for name, _, _ in METRICS}
+
+
+def test_alerts_are_of_runs_that_go_on() -> None:
+    """All but that of a failed run: the last state stays in the file."""
+    ended = {"MragRunFailed"}
+    active = {rule["alert"] for rule in RULES if "mrag_run_active == 1" in rule["expr"]}
+    assert active == {rule["alert"] for rule in RULES} - ended
 
 
 def test_every_alert_says_what_to_do() -> None:

@@ -89,7 +89,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
 
     with HashBuckets(2) as buckets:
         monkeypatch.setattr(Path, "open", full)
-        with pytest.raises(StorageFull, match="for the ids of the corpus") as caught:
+        with pytest.raises(StorageFull, match="for the ids of documents or chunks") as caught:
             buckets.add(0, np.arange(10, dtype=np.uint64))
         monkeypatch.undo()
     assert "TMPDIR" in str(caught.value)
