@@ -21,6 +21,7 @@ from threading import Event, Lock, Thread
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.version import NO_VERSION
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime import usage
@@ -233,7 +234,7 @@ def metrics_of(config: Config, kind: str) -> RunMetrics | None:
     if not config.notify.metrics_folder:
         return None
     path = Path(config.notify.metrics_folder) / f"mrag_{config.index}_{kind}.prom"
-    staging = wiring.staging(config, "v000000000000")
+    staging = wiring.staging(config, NO_VERSION)
     return RunMetrics(path, config.index, kind, staging.free_bytes)
 
 

@@ -14,9 +14,11 @@ from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.flow_runs import run_work
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, out, print_json
+from mrag_pipeline.domain.confidence import sure_of
 from mrag_pipeline.errors import VerifyFailed
 
 if TYPE_CHECKING:
+    from mrag_pipeline.domain.version import VersionRecord
     from mrag_pipeline.stages.versions.audit import Audit
 
 
@@ -68,7 +70,11 @@ def audit(
                 lambda progress: audit_sample(record, index, sample, number, progress), shared.json
             )
             source = f"; {report.checked:,} chunks drawn at random (--seed {number})"
-    verified = {"recall": record.verified_recall(), "recall_above": record.recall_above()}
+    verified = {
+        "recall": record.verified_recall(),
+        "recall_above": record.recall_above(),
+        "recall_confidence": record.recall_confidence(),
+    }
     if shared.json:
         print_json(asdict(report) | verified)
     else:
@@ -78,18 +84,29 @@ def audit(
         )
         for finding in report.findings:
             out.print(str(finding), style="red", soft_wrap=True)
-        if verified["recall_above"]:
-            out.print(
-                f"recall when it was built: {verified['recall']:.4f} on a sample, 99% sure of at "
-                f"least {verified['recall_above']:.3f}; rankings are not looked at again",
-                soft_wrap=True,
-            )
+        for line in _recall(report, record):
+            out.print(line, soft_wrap=True)
         for line in _proven(report):
             out.print(line, style="green" if not report.findings else "", soft_wrap=True)
     if report.findings:
         if not shared.json:
             err.print("to fix: `mrag repair`")
         raise typer.Exit(VerifyFailed.exit_code)
+
+
+def _recall(report: Audit, record: VersionRecord) -> list[str]:
+    """What searches found when the version was built, and now."""
+    lines = []
+    recall, above = record.verified_recall(), record.recall_above()
+    confidence = record.recall_confidence()
+    if recall is not None and above and confidence:
+        sure = sure_of(above, confidence)
+        lines.append(f"recall when it was built: {recall:.4f} on a sample, {sure}")
+    if report.recall_now is not None:
+        why = report.recall_not_comparable
+        compared = f"; it cannot be compared with that of the build: {why}" if why else ""
+        lines.append(f"recall now: {report.recall_now:.4f} on a sample{compared}")
+    return lines
 
 
 def _proven(report: Audit) -> list[str]:

@@ -17,6 +17,7 @@ from mrag_pipeline import environment, extras
 from mrag_pipeline.cli.options import Address, SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, size
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.version import NO_VERSION
 from mrag_pipeline.errors import ConfigError, MragError, PlanRefused
 from mrag_pipeline.ports import RerankRequest
 
@@ -108,7 +109,7 @@ def _folders(config: Config) -> str:
 def _disk(config: Config) -> str:
     from mrag_pipeline import wiring
 
-    free = wiring.staging(config, "v000000000000").free_bytes()
+    free = wiring.staging(config, NO_VERSION).free_bytes()
     if free is not None and free < LOW_DISK_BYTES:
         raise PlanRefused(
             f"{size(free)} are free for staging in {config.staging.uri}",

@@ -17,6 +17,7 @@ from mrag_pipeline.cli.terminal import (
     print_remarks,
     seconds_by_phase,
 )
+from mrag_pipeline.domain.confidence import sure_of
 
 
 @shared_options()
@@ -75,6 +76,6 @@ def shown_recall(result: Mapping[str, Any]) -> str:
     if not result["recall_queries"]:
         return "no chunk was looked at"
     return (
-        f"{result['recall_confidence']:.0%} sure of at least {result['recall_above']:.3f}, by "
+        f"{sure_of(result['recall_above'], result['recall_confidence'])}, by "
         f"{result['recall_queries']:,} chunks drawn at random"
     )

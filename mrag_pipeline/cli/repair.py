@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING
+
+import typer
 
 from mrag_pipeline.cli.flow_runs import run_work
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
-from mrag_pipeline.cli.terminal import print_facts, print_json
+from mrag_pipeline.cli.terminal import err, print_facts, print_json
+from mrag_pipeline.errors import VerifyFailed
+
+if TYPE_CHECKING:
+    from mrag_pipeline.stages.versions.repair import Repaired
 
 
 @shared_options()
@@ -42,6 +49,23 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
         "made_live_again": found.was_live,
     }
     if shared.json:
-        print_json(facts)
+        print_json(facts | {"searches_still_damaged": done.misled})
     else:
         print_facts(facts)
+    if done.misled:
+        if not shared.json:
+            err.print(_still_damaged(done, has_staging=staged is not None), soft_wrap=True)
+        raise typer.Exit(VerifyFailed.exit_code)
+
+
+def _still_damaged(done: Repaired, has_staging: bool) -> str:
+    names = ", ".join(done.misled)
+    if has_staging:
+        return (
+            f"{names}: built anew, and searches still find less than when the version was built; "
+            "give them more effort (milvus.search_params)"
+        )
+    return (
+        f"{names}: searches do not find all that is stored, and staging is not here to build from; "
+        "restore the staging folder and run `mrag repair` again"
+    )

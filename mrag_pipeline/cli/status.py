@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, size
+from mrag_pipeline.domain.confidence import sure_of
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import Rows
 
@@ -61,8 +62,8 @@ def _state(version: dict[str, Any]) -> str | Text:
     if not version["whole"]:
         return line(("red", f"rows: {version['rows']}"))
     recall = version["recall"]
-    above = version["recall_above"]
-    sure = "" if not above else f" (99% sure of at least {above:.3f})"
+    above, confidence = version["recall_above"], version["recall_confidence"]
+    sure = f" ({sure_of(above, confidence)})" if above and confidence else ""
     verified = "" if recall is None else f", recall {recall:.4f}{sure} when built"
     return f"every collection complete{verified}"
 
@@ -85,6 +86,7 @@ def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict
         "whole": set(rows) == {record.num_chunks},
         "recall": record.verified_recall(),
         "recall_above": record.recall_above(),
+        "recall_confidence": record.recall_confidence(),
     }
 
 

@@ -16,7 +16,7 @@ _STEPS = 60  # of a bisection: below the precision of a float
 
 
 def mean_above(values: Sequence[float], confidence: float) -> float:
-    """The bound that the mean of all values is above, at that confidence; 0.0 without a sample.
+    """A bound: the mean of all values is above it, at that confidence; 0.0 without a sample.
 
     Args:
         values: each in [0, 1], drawn at random, each as likely as any other.
@@ -34,6 +34,11 @@ def mean_above(values: Sequence[float], confidence: float) -> float:
         else:
             high = middle
     return low
+
+
+def sure_of(bound: float, confidence: float) -> str:
+    """`99% sure of at least 0.985`, for people."""
+    return f"{confidence:.0%} sure of at least {bound:.3f}"
 
 
 def size_to_show(bound: float, confidence: float) -> int:

@@ -24,6 +24,7 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 
 RECORD_FORMAT = 1
+NO_VERSION = "v000000000000"  # stands for any, where only the place of staging matters
 PARTS = "parts"  # the key of a reading that holds those of the corpora it is made of
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
@@ -95,8 +96,17 @@ class VersionRecord:
         return self._verified("recall")
 
     def recall_above(self) -> float | None:
-        """What its sample shows of all chunks, at 99% confidence; None if not recorded."""
+        """What its sample shows of all chunks, at `recall_confidence`; None if not recorded."""
         return self._verified("recall_above")
+
+    def recall_confidence(self) -> float | None:
+        """How sure `recall_above` is, below 1; None if not recorded."""
+        return self._verified("confidence")
+
+    def verified_queries(self) -> int | None:
+        """Of how many chunks the build compared the rankings; None if not recorded."""
+        queries = self._verified("queries")
+        return None if queries is None else int(queries)
 
     def _verified(self, what: str) -> float | None:
         verified = self.config.get(VERIFIED)

@@ -90,6 +90,11 @@ class MilvusRelease:
             max_hits=16_384,
             has_bulk_import=self.imports_files,
             searches_exactly=spec.index_type.upper() == "FLAT",
+            vector_index={
+                "index_type": spec.index_type,
+                "index_params": dict(spec.index_params),
+                "search_params": dict(spec.search_params),
+            },
             has_full_text=self.has_full_text,
             has_strong_reads=spec.consistency == "Strong",
         )

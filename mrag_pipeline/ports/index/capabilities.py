@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mrag_pipeline.errors import PlanRefused
@@ -29,6 +29,8 @@ class IndexCapabilities:
     max_hits: int = NO_LIMIT  # of one ranking
     has_bulk_import: bool = False  # the server fetches files by itself
     searches_exactly: bool = False  # whether a search compares its vector with every row
+    # What decides which rows a search finds: milvus.index_type and its parameters, by those names.
+    vector_index: Mapping[str, object] = field(default_factory=dict)
     has_full_text: bool = False
     has_strong_reads: bool = True  # a read sees every write that had ended before, of any process
 

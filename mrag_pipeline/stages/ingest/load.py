@@ -32,7 +32,7 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.stages.ingest.load_items import EndItem, Loader, LoadItem, load_items
-from mrag_pipeline.stages.ingest.load_ranges import begun
+from mrag_pipeline.stages.ingest.load_ranges import begin_ranges
 from mrag_pipeline.stages.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def load(
     num_bytes = sum(item.num_bytes for item in whole)
     built: set[int] = set()
     with closing((open_pool or in_threads(index))(loader, num_bytes)) as pool:
-        in_ranges = begun(manifest, staging, index, collections, whole, range_bytes)
+        in_ranges = begin_ranges(manifest, staging, index, collections, whole, range_bytes)
         advance(sum(ranges.num_rows_there for ranges in in_ranges.values()))
         *heads, chunks = [
             in_ranges[item.index].end if item.index in in_ranges else item for item in whole

@@ -69,7 +69,7 @@ class Loaded:
     item: int  # its number
     collection: int  # the collection's
     was_built: bool  # whether the collection is complete now, and was not before
-    num_rows: int  # that the item is about
+    num_rows: int  # of the collection or the range; 0 for the end of ranges
 
 
 @dataclass(frozen=True, slots=True)

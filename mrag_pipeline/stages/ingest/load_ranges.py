@@ -23,7 +23,7 @@ class BegunRanges:
     num_rows_there: int  # of ranges that an earlier run has loaded
 
 
-def begun(
+def begin_ranges(
     manifest: Manifest,
     staging: Staging,
     index: VersionBuilds,
@@ -44,7 +44,7 @@ def begun(
     if ranges is None or not large or index.live() == manifest.version:
         return {}
     rows = _rows_by_shard(manifest, staging)
-    begun: dict[int, BegunRanges] = {}
+    in_ranges: dict[int, BegunRanges] = {}
     first_index = len(whole)
     for item in large:
         collection = collections[item.index]
@@ -59,12 +59,12 @@ def begun(
             index.drop(collection.name)
         there = ranges.begin_ranges(collection, rows_by_name)
         log.info("ranges_begun name=%s ranges=%d there=%d", collection.name, len(parts), len(there))
-        begun[item.index] = BegunRanges(
+        in_ranges[item.index] = BegunRanges(
             [part for part in parts if part.name not in there],
             EndItem(item.index, item.index, rows_by_name),
             sum(rows_by_name[name] for name in there),
         )
-    return begun
+    return in_ranges
 
 
 def _rows_by_shard(manifest: Manifest, staging: Staging) -> Mapping[int, int]:

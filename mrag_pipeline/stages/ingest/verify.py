@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mrag_pipeline.domain.confidence import mean_above, size_to_show
+from mrag_pipeline.domain.confidence import mean_above, size_to_show, sure_of
 from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import VerifyFailed
@@ -74,8 +74,8 @@ class VerifiedRecall:
         )
 
     def __str__(self) -> str:
-        sure = f"{self.confidence:.0%} sure of at least {self.recall_above:.3f} for all chunks"
-        return f"{self.recall:.4f} of {self.queries:,} chunks drawn at random; {sure}"
+        sure = sure_of(self.recall_above, self.confidence)
+        return f"{self.recall:.4f} of {self.queries:,} chunks drawn at random; {sure} for all"
 
 
 def lowest_recall(checks: Sequence[CollectionCheck]) -> float:

@@ -22,6 +22,7 @@ from mrag_pipeline.ports import AuditedVersion, OpenPool, Progress, Rows
 from mrag_pipeline.stages.in_order import in_order
 from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.versions.findings import Finding, finding_of, findings_in
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
 from mrag_pipeline.stages.versions.row_items import (
     RowChecker,
@@ -29,31 +30,22 @@ from mrag_pipeline.stages.versions.row_items import (
     ids_items,
     rows_items,
 )
-from mrag_pipeline.stages.versions.search_check import forgetful, unsearchable
+from mrag_pipeline.stages.versions.search_check import unsearchable
+from mrag_pipeline.stages.versions.search_recall import (
+    lowered,
+    measured_recall,
+    not_comparable,
+    recall_findings,
+)
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
 CONFIDENCE = 0.95  # of what a sample says
-_EXAMPLES = 3
 _KEYS_IN_MEMORY = 250_000  # of documents, 6 MB; more wait on disk
 _UNUSABLE = "vectors that are zero, NaN or infinite"
 _ALTERED_ROW = "chunks whose text or metadata are not what was written"
 _ALTERED_VECTOR = "vectors that are not what was written"
 _ALTERED_WORDS = "chunks that it lacks, or has with other words"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be."""
-
-    where: str
-    what: str
-    count: int
-    examples: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        examples = f", such as {', '.join(map(str, self.examples))}" if self.examples else ""
-        return f"{self.where}: {self.count:,} {self.what}{examples}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +60,8 @@ class Audit:
     checked: int  # chunks whose every row was read
     unproven: int  # of these, those that nothing proves but their ids and their sum
     damaged_share_below: float  # of all chunks, at a confidence of 0.95, if nothing was found
+    recall_now: float | None = None  # lowest of all collections; None where searches are exact
+    recall_not_comparable: str = ""  # why `recall_now` says nothing of damage
 
 
 def audit(
@@ -112,7 +106,8 @@ def audit(
             findings += _id_findings(index, collection, chunk_ids)
     checked.missing.clear()  # found above, by the ids
     findings += _row_findings(record, checked)
-    findings += _search_findings(record, index, chunk_ids, damaged_collections)
+    of_searches, recall_now = _search_findings(record, index, chunk_ids, damaged_collections)
+    findings += of_searches
     findings += [
         Finding(str(head), "importance sums that are not its vectors'", 1)
         for head, matches in zip(
@@ -133,6 +128,8 @@ def audit(
         len(chunk_ids),
         len(checked.unproven),
         0.0,
+        recall_now,
+        "" if recall_now is None else not_comparable(record, index),
     )
 
 
@@ -157,7 +154,8 @@ def audit_sample(
     answers = map(work.rows, rows_items(record, sample, damaged_collections))
     checked, _ = _checked(record, answers, progress)
     findings += _row_findings(record, checked)
-    findings += _search_findings(record, index, sample, damaged_collections)
+    of_searches, recall_now = _search_findings(record, index, sample, damaged_collections)
+    findings += of_searches
     progress.finish()
     return Audit(
         record.version,
@@ -168,6 +166,8 @@ def audit_sample(
         len(sample),
         len(checked.unproven),
         damaged_share_below(len(sample), len(chunk_ids), CONFIDENCE),
+        recall_now,
+        "" if recall_now is None else not_comparable(record, index),
     )
 
 
@@ -200,13 +200,13 @@ def _row_findings(record: VersionRecord, checked: CheckedRows) -> list[Finding]:
     chunks, words = record.chunks_collection(), record.lexical_collection()
     for collection in (chunks, *record.collections()[:-1]):
         what = {chunks: _ALTERED_ROW, words: _ALTERED_WORDS}.get(collection, _ALTERED_VECTOR)
-        findings += _listed(collection, "chunks that it lacks", checked.missing)
-        findings += _listed(collection, what, checked.altered)
-        findings += _listed(collection, _UNUSABLE, checked.unusable)
+        findings += findings_in(collection, "chunks that it lacks", checked.missing)
+        findings += findings_in(collection, what, checked.altered)
+        findings += findings_in(collection, _UNUSABLE, checked.unusable)
         if collection == chunks:
-            findings += _listed(collection, _ALTERED_VECTOR, checked.altered_standard)
+            findings += findings_in(collection, _ALTERED_VECTOR, checked.altered_standard)
             bad = np.array(checked.bad_proofs, np.int64)
-            findings += _finding(collection, "proofs that cannot be read", bad)
+            findings += finding_of(collection, "proofs that cannot be read", bad)
     return findings
 
 
@@ -215,20 +215,17 @@ def _search_findings(
     index: AuditedVersion,
     ids: NDArray[np.int64],
     damaged_collections: Collection[str],
-) -> list[Finding]:
+) -> tuple[list[Finding], float | None]:
+    """What is wrong with searches, and the lowest recall of any collection if it was measured."""
     lost = unsearchable(record, index, ids, damaged_collections)
     findings = [
         finding
         for collection in lost
-        for finding in _listed(collection, "vectors that a search does not find", lost)
+        for finding in findings_in(collection, "vectors that a search does not find", lost)
     ]
-    for collection, one in forgetful(record, index, ids, damaged_collections).items():
-        what = (
-            f"near chunks of a sample that searches miss: recall {one.recall:.4f}, where it was "
-            f"{one.recorded:.4f} when the version was built"
-        )
-        findings.append(Finding(collection, what, one.missed))
-    return findings
+    measured = measured_recall(record, index, ids, damaged_collections)
+    findings += recall_findings(record, lowered(record, index, measured))
+    return findings, min((recall.share for recall in measured.values()), default=None)
 
 
 def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding]:
@@ -254,8 +251,8 @@ def _id_findings(index: Rows, collection: str, chunk_ids: NDArray[np.int64]) -> 
     lacking, foreign = np.setdiff1d(chunk_ids, ids), np.setdiff1d(ids, chunk_ids)
     return [
         *repeated,
-        *_finding(collection, "chunks that it lacks", lacking),
-        *_finding(collection, "rows of no chunk", foreign),
+        *finding_of(collection, "chunks that it lacks", lacking),
+        *finding_of(collection, "rows of no chunk", foreign),
     ]
 
 
@@ -279,10 +276,10 @@ def _staging(
             findings.append(Finding(f"staging {name}", what, 1))
     if not findings and not record.pending:
         staged_ids = staged.chunk_ids()
-        findings += _finding(
+        findings += finding_of(
             "chunks", "staged and not indexed", np.setdiff1d(staged_ids, chunk_ids)
         )
-        findings += _finding(
+        findings += finding_of(
             "chunks", "indexed and not staged", np.setdiff1d(chunk_ids, staged_ids)
         )
     return shards, findings
@@ -290,15 +287,4 @@ def _staging(
 
 def _ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], list[Finding]]:
     ids, counts = counted_ids(index, collection)
-    return ids, _finding(collection, "ids that are there twice", ids[counts > 1])
-
-
-def _listed(collection: str, what: str, found: dict[str, list[int]]) -> list[Finding]:
-    return _finding(collection, what, np.array(found.get(collection, []), np.int64))
-
-
-def _finding(where: str, what: str, ids: NDArray[np.int64]) -> list[Finding]:
-    """One finding about these ids; none if there are none."""
-    if not len(ids):
-        return []
-    return [Finding(where, what, len(ids), tuple(ids[:_EXAMPLES].tolist()))]
+    return ids, finding_of(collection, "ids that are there twice", ids[counts > 1])

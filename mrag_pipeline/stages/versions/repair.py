@@ -23,7 +23,7 @@ from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
-from mrag_pipeline.stages.versions.search_check import forgetful, unsearchable
+from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
     chunk_of,
@@ -49,6 +49,8 @@ class Repaired:
     removed: int  # rows of no chunk, and of documents that could not be made whole
     documents_removed: int
     recounted: bool  # whether the record's sums or counts were wrong
+    # Collections whose searches still miss rows: staging is not here, or they are as they get.
+    misled: tuple[str, ...] = ()
 
 
 def repair(
@@ -56,8 +58,8 @@ def repair(
 ) -> Repaired:
     """Every chunk in every head with a usable vector; counts and importance match the rows.
 
-    Collections that are lost or cannot be read are built anew from staging; readers fail on them
-    before and meanwhile, on nothing else.
+    Collections that are lost, that cannot be read or whose searches are damaged are built anew from
+    staging; readers fail on them meanwhile, on nothing else.
     Raises: PlanRefused while a sync is unfinished; VerifyFailed for a collection that is lost
         where staging is not here; StagingError if what a sync removed cannot be read; IndexBusy,
         IndexUnavailable.
@@ -74,7 +76,7 @@ def repair(
     if staged is None:
         _check_readable(record, index, chunks)
     wanted = _wanted(index, chunks, staged)
-    restored = _rebuild(record, index, (*voters, chunks), staged, wanted)
+    restored, misled = _rebuild(record, index, (*voters, chunks), staged, wanted)
     removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
         restored += _restore(index, collection, staged, head, wanted)
@@ -99,7 +101,7 @@ def repair(
         index.write_record(after)
     progress.finish()
     log.info("version_repaired version=%s rows=%d removed=%d", record.version, restored, removed)
-    return Repaired(after, restored, removed, num_documents, recounted)
+    return Repaired(after, restored, removed, num_documents, recounted, misled)
 
 
 def _rebuild(
@@ -108,16 +110,14 @@ def _rebuild(
     collections: Sequence[CollectionSpec],
     staged: StagedVersion | None,
     wanted: NDArray[np.int64],
-) -> int:
-    """Builds what is lost, cannot be read or is searched wrongly anew; returns how many rows.
+) -> tuple[int, tuple[str, ...]]:
+    """Builds what is lost, cannot be read or is searched wrongly anew.
 
-    Raises: VerifyFailed if something is, and staging is not here.
+    Returns: how many rows were written; the collections whose searches still miss rows.
+    Raises: VerifyFailed if one is lost or cannot be read, and staging is not here.
     """
     damaged = [spec.name for spec in collections if index.damage(spec.name) is not None]
-    misled = {
-        *unsearchable(record, index, wanted, damaged),
-        *forgetful(record, index, wanted, damaged),
-    }
+    misled = misled_collections(record, index, wanted, damaged)
     num_rows = 0
     for number, collection in enumerate(collections):
         why = index.damage(collection.name)
@@ -131,7 +131,9 @@ def _rebuild(
         head = heads[number] if number < len(heads) else None
         log.warning("collection_rebuilt name=%s why=%s", collection.name, why)
         num_rows += index.rebuild(collection, staged.tables(head, wanted))
-    return num_rows
+    if misled and staged is not None:
+        misled &= misled_collections(record, index, wanted)
+    return num_rows, tuple(sorted(misled))
 
 
 def _wanted(index: Rows, chunks: CollectionSpec, staged: StagedVersion | None) -> NDArray[np.int64]:

@@ -197,9 +197,9 @@ def test_runs_are_listed_the_latest_first(config: Config, tmp_path: Path) -> Non
     file = tmp_path / "mrag.toml"
     file.write_text(f'index = "docs"\n[staging]\nuri = "{config.staging.uri}"\n')
     cli.add_commands(cli.app, ("runs", "status"))
-    told = CliRunner().invoke(cli.app, ["runs", "-c", str(file), "--json"])
-    assert told.exit_code == 0, told.output
-    rows = json.loads(told.stdout)["runs"]
+    shown = CliRunner().invoke(cli.app, ["runs", "-c", str(file), "--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.stdout)["runs"]
     assert [(row["kind"], row["state"]) for row in rows] == [
         ("sync", "killed"), ("sync", "completed"), ("ingest", "completed"),
     ]  # fmt: skip
