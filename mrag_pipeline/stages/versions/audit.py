@@ -173,8 +173,8 @@ def audit_sample(
 
 def _damage(record: VersionRecord, index: Rows) -> tuple[list[str], list[Finding]]:
     """The collections that cannot be used, and that as findings."""
-    found = {name: index.damage(name) for name in record.collections()}
-    damaged = {name: why for name, why in found.items() if why is not None}
+    damages = {name: index.damage(name) for name in record.collections()}
+    damaged = {name: why for name, why in damages.items() if why is not None}
     findings = [
         Finding(name, f"collection that is lost or damaged: {why}", 1)
         for name, why in damaged.items()
