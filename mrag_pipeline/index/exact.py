@@ -220,6 +220,15 @@ class ExactIndex(ExactVersions):
         held = self._get(collection)
         yield from self._blocks(held.ids)
 
+    def vector_blocks(
+        self, collection: CollectionSpec
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every row's id and vector once."""
+        held = self._get(collection.name)
+        for start in range(0, len(held.ids), _BATCH_ROWS):
+            rows_of_block = slice(start, start + _BATCH_ROWS)
+            yield held.ids[rows_of_block].copy(), held.vectors[rows_of_block].copy()
+
     def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
         """What proves the rows that exist, by id; "" if nothing does."""
         held = self._get(collection).proofs

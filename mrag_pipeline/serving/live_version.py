@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +37,11 @@ from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.document_cache import DocumentCache
+from mrag_pipeline.query.held_vectors import HeldIndex
 from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.backend import out_of_time
+from mrag_pipeline.serving.held_version import HeldVersion, state_of
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REFRESH_S = 1.0  # while questions come, a record is older than this only while it is read again
-# Cached documents are used while the record is younger, and no sync is pending in it.
+# After a question the record is read again for so long, whether others come or not.
+KEPT_S = 60.0
+# What is cached and held is used while the record is younger, and no sync is pending in it.
 CACHE_TRUSTED_S = 3.0
 # Readiness is proven by a search that is younger; questions prove it too.
 PROVEN_S = 5.0
@@ -76,7 +81,7 @@ class LiveState:
 @dataclass(frozen=True, slots=True, eq=False)
 class _KnownVersion:
     version: str
-    searcher: Searcher  # with cached documents, unless a sync is pending
+    searcher: Searcher  # with cached documents and held vectors, unless a sync is pending
     uncached_searcher: Searcher
     mark: str
     read_at: float
@@ -93,6 +98,7 @@ class LiveSearch:
         clock: Callable[[], float] = time.monotonic,
         background: Executor | None = None,
         remember_s: float = 60.0,
+        held: HeldVersion | None = None,
     ) -> None:
         """Ready to search; nothing is read yet.
 
@@ -100,6 +106,7 @@ class LiveSearch:
             head_timeout_s: limit of one head's search.
             background: reads records again; None: a thread of its own.
             remember_s: how long chunk-to-document lookups are cached; 0 disables the cache.
+            held: holds the version's vectors in memory; None: the index is searched.
         """
         self._index = index
         self._head_timeout_s = head_timeout_s
@@ -108,11 +115,13 @@ class LiveSearch:
         self._document_cache = (
             DocumentCache(index, remember_s, clock=clock) if remember_s > 0 else None
         )
+        self._held = held
         self._cached_state = ""  # state of the version's record that the cache belongs to
         self._background = background or ThreadPoolExecutor(1, "refresh-record")
         self._lock = threading.Lock()
         self._known: _KnownVersion | None = None
         self._refreshing = False
+        self._asked_at = -math.inf
         self._pinned = ""
         self._proven: tuple[str, float] | None = None  # version, and when it last answered
 
@@ -182,9 +191,25 @@ class LiveSearch:
         """
         return self._of_version(lambda known: look.of(self._index, known.searcher.record))
 
+    def keep_fresh(self) -> None:
+        """Reads the record again if it is due and somebody asked lately; to be called each second.
+
+        Otherwise the first question after a pause would find it too old to trust what is held.
+        """
+        with self._lock:
+            known, now = self._known, self._clock()
+            is_due = known is not None and now - known.read_at >= REFRESH_S
+            if not is_due or self._refreshing or now - self._asked_at > KEPT_S:
+                return
+            self._refreshing = True
+        if known is not None:
+            self._refresh(known.version)
+
     def close(self) -> None:
         """Stops the background thread; the index stays open."""
         self._background.shutdown(wait=False, cancel_futures=True)
+        if self._held is not None:
+            self._held.close()
 
     # -------------------------------------------------------------- inside
     def _prove(self, known: _KnownVersion) -> None:
@@ -216,6 +241,7 @@ class LiveSearch:
             known = self._resolved()
         except MragError as error:
             return None, [error] * len(requests)
+        self._asked_at = self._clock()
         outcomes: list[list[Answer] | MragError] = []
         questions: list[Question] = []
         rows: list[int] = []  # the request of each question
@@ -279,13 +305,14 @@ class LiveSearch:
                 "pin another version, or none to follow the live one",
             )
         uncached_searcher = searcher = Searcher(self._index, record, self._retrieve)
-        if self._document_cache is not None:
-            state = f"{record.version} {record.syncs} {record.pending} {record.num_chunks}"
-            if state != self._cached_state:
-                self._document_cache.forget()
-                self._cached_state = state
-            if not record.pending:
-                searcher = Searcher(self._index, record, self._retrieve, self._document_cache)
+        if self._document_cache is not None and state_of(record) != self._cached_state:
+            self._document_cache.forget()
+            self._cached_state = state_of(record)
+        vectors = None if self._held is None else self._held.vectors(record)
+        if vectors is not None:
+            searcher = Searcher(HeldIndex(self._index, vectors), record, self._retrieve)
+        elif self._document_cache is not None and not record.pending:
+            searcher = Searcher(self._index, record, self._retrieve, self._document_cache)
         return _KnownVersion(version, searcher, uncached_searcher, mark_of(record.encoder), read_at)
 
     def _refresh(self, version: str) -> None:

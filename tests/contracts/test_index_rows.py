@@ -200,6 +200,17 @@ def test_every_id_is_streamed_once(index: VectorIndex, spread: int) -> None:
     assert sorted(np.concatenate(blocks).tolist()) == ids
 
 
+def test_every_vector_is_streamed_once(index: VectorIndex) -> None:
+    """More than one block of them, each with its id, bit for bit."""
+    ids, rows = [1 + i * (2**62 // 18_000) for i in range(18_000)], vectors(18_000)
+    index.load(HEAD, [table_of(ids, rows)])
+    blocks = list(index.vector_blocks(HEAD))
+    assert all(0 < len(block) < 18_000 for block, _ in blocks)
+    order = np.argsort(np.concatenate([block for block, _ in blocks]))
+    assert np.concatenate([block for block, _ in blocks])[order].tolist() == ids
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks])[order], rows)
+
+
 def test_the_largest_id_is_streamed(index: VectorIndex) -> None:
     """The ends of what a chunk id can be, but for 2^63 - 1, which Milvus 2.3 cannot compare."""
     index.load(HEAD, [table_of([0, 2**63 - 2], vectors(2))])
@@ -236,3 +247,4 @@ def test_an_empty_collection_streams_nothing(index: VectorIndex) -> None:
     """An empty collection gives no block."""
     index.load(TEXTS, [])
     assert list(index.ids(TEXTS.name)) == list(index.marks(TEXTS.name)) == []
+    assert list(index.vector_blocks(TEXTS)) == []

@@ -79,15 +79,33 @@ def test_the_sizes_of_install() -> None:
     assert f"takes {figures['client']['import_s']} s of CPU" in page.replace("\n", " ")
 
 
-def test_the_waits_of_the_serving_page() -> None:
-    """Those of benchmarks/speed.py, in its order."""
-    measured = json.loads((ROOT / "benchmarks/figures/speed.json").read_text())
+def of_speed(mark: str) -> list[str]:
+    """The rows that the serving page shows between these marks."""
     page = (ROOT / "docs/serving.md").read_text("utf-8")
-    shown = page.partition("<!-- speed: begin -->")[2].partition("<!-- speed: end -->")[0]
-    assert shown.strip().splitlines()[2:] == [
+    shown = page.partition(f"<!-- {mark}: begin -->")[2].partition(f"<!-- {mark}: end -->")[0]
+    return shown.strip().splitlines()[2:]
+
+
+def test_the_waits_of_the_serving_page() -> None:
+    """Those of benchmarks/speed.py in seconds, in its order."""
+    measured = json.loads((ROOT / "benchmarks/figures/speed.json").read_text())
+    assert of_speed("speed") == [
         f"| {name} | {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}] |"
         for name, one in measured.items()
+        if one["unit"] == "s"
     ]
+
+
+def test_the_prices_of_the_serving_page() -> None:
+    """Those of benchmarks/price.py, in its order: milliseconds, answers a second, ratios."""
+    measured = json.loads((ROOT / "benchmarks/figures/speed.json").read_text())
+    rows = [
+        f"| {name} | {one['value']:g} [{one['low']:g}, {one['high']:g}] {one['unit']} |"
+        for name, one in measured.items()
+        if one["unit"] != "s"
+    ]
+    assert rows
+    assert of_speed("price") == rows
 
 
 def test_the_costs_of_the_comparison_page() -> None:

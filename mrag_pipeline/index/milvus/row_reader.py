@@ -23,7 +23,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 Rows = list[dict[str, Any]]
 
 _IDS_PER_QUERY = 512  # at 64 KB of text at most, an answer has 32 MB
-_BLOCK_ROWS = 16_000  # ids or marks in one answer; a server returns at most 16,384 rows
+BLOCK_ROWS = 16_000  # ids or marks in one answer; a server returns at most 16,384 rows
 _ID_END = 2**63  # chunk ids are below it and evenly spread
 _MIN_TIMEOUT_S = 0.001
 
@@ -124,7 +124,7 @@ class RowReader:
             total: the approximate number of rows; 0 if it is unknown.
             wanted: an expression that the rows must match.
         """
-        width = max(1, _ID_END * _BLOCK_ROWS // (2 * max(1, total)))
+        width = max(1, _ID_END * BLOCK_ROWS // (2 * max(1, total)))
         ranges = [(low, min(low + width, _ID_END)) for low in range(0, _ID_END, width)][::-1]
         while ranges:
             start, stop = ranges.pop()
@@ -132,8 +132,8 @@ class RowReader:
             if stop == _ID_END:  # which is no int64
                 in_range = f"chunk_id >= {start}"
             matching = both(in_range, wanted)
-            block = self.rows(collection, matching, fields, _BLOCK_ROWS, consistency)
-            if len(block) >= _BLOCK_ROWS and stop - start > 1:
+            block = self.rows(collection, matching, fields, BLOCK_ROWS, consistency)
+            if len(block) >= BLOCK_ROWS and stop - start > 1:
                 middle = (start + stop) // 2
                 ranges += [(middle, stop), (start, middle)]
             elif block:

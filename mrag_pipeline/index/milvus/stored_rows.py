@@ -20,7 +20,7 @@ from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.database import MilvusDatabase
 from mrag_pipeline.index.milvus.expressions import Expression, both, expression, ids_in
 from mrag_pipeline.index.milvus.lite_filter_rows import LiteRows, Rows, changing
-from mrag_pipeline.index.milvus.row_reader import RowReader
+from mrag_pipeline.index.milvus.row_reader import BLOCK_ROWS, RowReader
 from mrag_pipeline.index.milvus.schema import CHUNK_FIELDS, FILTER_FIELDS, quoted
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark
 from mrag_pipeline.settings.lexical import LexicalSpec
@@ -34,6 +34,7 @@ _ORDINALS_PER_QUERY = 4_096  # a server answers 16,384 rows at most
 _MAX_MATCHES = 16_000  # the same, of an answer of ids
 _IDS_PER_DELETE = 4_096
 _DOCUMENTS_PER_QUERY = 128  # with ids of 64 KB at most, a call has 8 MB
+_VECTOR_BLOCK_BYTES = 16 * 1024 * 1024  # about; a server's answers have 64 MB at most
 _MARK_FIELDS = ("chunk_id", "document_id", "fingerprint")
 
 
@@ -138,6 +139,19 @@ class MilvusRows(MilvusDatabase):
             return {}
         dtype = self._vector_type(collection)
         return {row["chunk_id"]: rows.answered(row["vector"], dtype) for row in stored}
+
+    def vector_blocks(
+        self, collection: CollectionSpec
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every row's id and vector once, in blocks: (n,) and (n, D)."""
+        name = collection.name
+        dtype = self._vector_type(name)
+        # Counted as more rows where vectors are long: the blocks are those of fewer rows.
+        share = max(1, 4 * collection.dim * BLOCK_ROWS // _VECTOR_BLOCK_BYTES)
+        fields = ("chunk_id", "vector")
+        for block in self._reader.blocks(name, fields, share * self.count(name)):
+            ids = np.array([row["chunk_id"] for row in block], np.int64)
+            yield ids, np.stack([rows.answered(row["vector"], dtype) for row in block])
 
     def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
         """What proves the rows that exist, by chunk id; "" if nothing does."""

@@ -18,8 +18,8 @@ class BrowsedIndex(QueryIndex, DocumentRows, Protocol):
     """What browsing a version needs: finding documents, reading them, and their neighbours."""
 
 
-class ServedIndex(BrowsedIndex, Versions, Protocol):
-    """What a service needs: queries, documents, and which version is live."""
+class ServedIndex(BrowsedIndex, Rows, Versions, Protocol):
+    """What a service needs: queries, documents, every vector, and which version is live."""
 
 
 class VersionBuilds(Collections, Rows, RowChanges, Versions, Protocol):

@@ -103,6 +103,11 @@ class Rows(DocumentRows, Protocol):
     def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
         """Every row's id once, in blocks of bounded size, none empty; any order."""
 
+    def vector_blocks(
+        self, collection: CollectionSpec
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every row's id and vector once, in blocks of bounded size: (n,) and (n, D); any order."""
+
     def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
         """Every row of a chunks collection once, in blocks of bounded size; any order."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ from mrag_pipeline.domain.filters import parse
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
 from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
+from mrag_pipeline.serving.held_version import HeldVersion
 from mrag_pipeline.serving.live_version import (
     CACHE_TRUSTED_S,
+    KEPT_S,
     PROVEN_S,
     REFRESH_S,
     LiveRequest,
@@ -30,27 +32,12 @@ from mrag_pipeline.serving.live_version import (
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.clock import Clock
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
+from tests.support.later import Later
 from tests.support.living_index import Living, a_document
 from tests.support.query_service import QUERY, TEXTS, a_living
 
 ENCODER = FakeEncoder(num_heads=3)
 MARK = mark_of(ENCODER.card)
-
-
-class Later(Executor):
-    """An executor that runs its work when the test says so."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], Any]] = []
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.waiting.append(lambda: fn(*args, **kwargs))
-        return Future()
-
-    def run(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for one in waiting:
-            one()
 
 
 class Watched:
@@ -74,7 +61,8 @@ class Watched:
         return self._index.look_up(collection, ids, likely)
 
     def search_within(self, requests: Sequence[Any], seconds: float) -> Any:
-        if any(request.among is None for request in requests):  # not those that score hits by id
+        # Of vectors, and not those that score hits by id.
+        if any(isinstance(one, SearchRequest) and one.among is None for one in requests):
             self.before_search()
         return self._index.search_within(requests, seconds)
 
@@ -444,6 +432,64 @@ def test_a_record_that_is_not_fresh_has_them_read(served: Served) -> None:
     served.later.run()
     served.live.answer([a_search()])
     assert served.index.looked_up[2] == 0
+
+
+def test_held_vectors_are_searched_in_place_of_the_index(served: Served) -> None:
+    """Once they are read and the record is read again; the answers are the same."""
+    held = HeldVersion(served.living.index, 1e9, served.clock, served.later)
+    served.live = LiveSearch(
+        served.index, 10.0, clock=served.clock, background=served.later, held=held
+    )
+    searches: list[int] = []
+    served.index.before_search = lambda: searches.append(1)
+    before = answers(served.live.answer([a_search()])[0])
+    assert searches == [1]
+    served.later.run()
+    served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.later.run()
+    searches.clear()
+    after = answers(served.live.answer([a_search()])[0])
+    assert searches == []
+    assert [one.documents() for one in after] == [one.documents() for one in before]
+    assert after[0].voters == before[0].voters
+    assert after[0].missing == ()
+
+
+def test_the_record_is_kept_fresh_for_a_while_after_a_question(served: Served) -> None:
+    """Once a second at most; not before the first question, nor long after the last one."""
+    served.live.keep_fresh()
+    assert served.index.reads == 0
+    served.live.answer([a_search()])
+    assert served.index.reads == 1
+    served.live.keep_fresh()
+    assert served.index.reads == 1
+    for reads in (2, 3):
+        served.clock.now += REFRESH_S
+        served.live.keep_fresh()
+        served.live.keep_fresh()
+        assert served.index.reads == reads
+    served.clock.now += KEPT_S
+    served.live.keep_fresh()
+    assert served.index.reads == 3
+
+
+def test_a_record_that_is_too_old_has_the_index_searched(served: Served) -> None:
+    """A sync may have begun since: held vectors are trusted no longer than cached documents."""
+    held = HeldVersion(served.living.index, 1e9, served.clock, served.later)
+    served.live = LiveSearch(
+        served.index, 10.0, clock=served.clock, background=served.later, held=held
+    )
+    served.live.answer([a_search()])
+    served.later.run()
+    served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.later.run()
+    searches: list[int] = []
+    served.index.before_search = lambda: searches.append(1)
+    served.clock.now += CACHE_TRUSTED_S + 0.1
+    served.live.answer([a_search()])
+    assert searches == [1]
 
 
 def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
