@@ -220,6 +220,6 @@ class Stopping:
 def _another_encoder(config: Config, record: VersionRecord) -> FingerprintMismatch:
     return FingerprintMismatch(
         f"the encoder {config.encoder.model} did not build the live version {record.version}",
-        f"{record.encoder.spec.model} with weights {record.encoder.weights_hash[:12]}",
+        record.encoder.described(),
         "set [encoder] to the one that built it, or build a new version with `mrag ingest`",
     )

@@ -49,10 +49,19 @@ class EncoderCard:
     max_tokens: int
     pooling: str  # resolved
     standard_pooling: str  # resolved
+    int8: str = ""  # hash of int8's texts and numbers; empty with another dtype
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"heads": [str(head) for head in self.heads]}
+        """Plain JSON values; `int8` only where there is one, as before it was added."""
+        values = asdict(self) | {"heads": [str(head) for head in self.heads]}
+        if not self.int8:
+            del values["int8"]
+        return values
+
+    def described(self) -> str:
+        """The model and the hashes that tell it from another, for messages."""
+        method = f" in int8 by method {self.int8[:12]}" if self.int8 else ""
+        return f"{self.spec.model} with weights {self.weights_hash[:12]}{method}"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderCard:

@@ -3,7 +3,8 @@
 Every number of an input is divided by a power of two of its channel (smoothing: channels with
 large numbers would leave the others few of the 256 steps; the weights are multiplied by it), then
 by one scale for all. Both are measured once, at load: a text gets the same bytes in whatever batch
-it is in.
+it is in. Both are rounded, so a measurement that differs in its last bit nearly always gives the
+same ones; at an edge of the rounding it gives the next.
 
 Source: SmoothQuant (arXiv 2211.10438) for the smoothing.
 
@@ -20,10 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# How much of a channel's range is moved into the weights: 0.5 to 1 were measured (decision 120).
-_MOVED = 0.8
-# Of a scale: steps of an eighth of an octave, so that the last bit of a sum does not change it.
-_SCALE_STEPS = 8
+from mrag_pipeline.encoder.int8_method import MOVED, SCALE_STEPS
+from mrag_pipeline.encoder.model_errors import MODEL_ERRORS, does_not_run
+
 _LEVELS = 255
 
 
@@ -54,7 +54,7 @@ class Scale:
     def over(cls, low: float, high: float) -> Scale:
         """The finest scale that reaches from `low` (<= 0) to `high` (>= 0)."""
         width = max(high - low, 1e-12)
-        octaves = math.ceil(math.log2(width / _LEVELS) * _SCALE_STEPS) / _SCALE_STEPS
+        octaves = math.ceil(math.log2(width / _LEVELS) * SCALE_STEPS) / SCALE_STEPS
         step = 2.0**octaves
         return cls(step, min(_LEVELS, round(-low / step)))
 
@@ -70,16 +70,27 @@ class Shared:
     def smoothing(self) -> Tensor:
         """(K,) powers of two by which the input is divided."""
         heaviest = torch.stack([linear.weight.detach().abs().amax(0) for linear in self.linears])
-        wanted = self.range.largest().clamp_min(1e-6).log2() * _MOVED
-        wanted -= heaviest.amax(0).clamp_min(1e-6).log2() * (1 - _MOVED)
+        wanted = self.range.largest().clamp_min(1e-6).log2() * MOVED
+        wanted -= heaviest.amax(0).clamp_min(1e-6).log2() * (1 - MOVED)
         return wanted.round_().exp2_()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A tensor and what it held: a model may change it in place before the next layer reads it."""
+
+    tensor: Tensor
+    copy: Tensor
+
+    def is_still(self, states: Tensor) -> bool:
+        return self.tensor is states and torch.equal(self.copy, states)
 
 
 @dataclass(slots=True)
 class _Watch:
     shared: list[Shared] = field(default_factory=list)
-    inputs: list[Tensor] = field(default_factory=list)  # of the first text, to be told apart
-    outputs: list[tuple[nn.Linear, Tensor]] = field(default_factory=list)  # of activations
+    inputs: list[_Seen] = field(default_factory=list)  # of the first text, to be told apart
+    outputs: list[tuple[nn.Linear, _Seen]] = field(default_factory=list)  # of activations
     of: dict[int, Shared] = field(default_factory=dict)  # by id() of the linear layer
 
     def linear(self, module: nn.Linear, args: tuple[Tensor, ...]) -> None:
@@ -91,13 +102,13 @@ class _Watch:
             shared.range = shared.range.joined(low, high)
             return
         for known, same in zip(self.inputs, self.shared, strict=True):
-            if known is states:
+            if known.is_still(states):
                 same.linears.append(module)
                 self.of[id(module)] = same
                 return
-        maker = next((linear for linear, made in self.outputs if made is states), None)
+        maker = next((linear for linear, made in self.outputs if made.is_still(states)), None)
         shared = Shared([module], Range(low, high), maker)
-        self.inputs.append(states)
+        self.inputs.append(_Seen(states, states.clone()))
         self.shared.append(shared)
         self.of[id(module)] = shared
 
@@ -110,6 +121,7 @@ def shared_inputs(
     Args:
         blocks: of a linear layer `dense` and its activation `intermediate_act_fn`.
         rows: token ids of each text.
+    Raises: UnsupportedArchitecture if the model does not run.
     """
     watch = _Watch()
     handles = [
@@ -120,7 +132,7 @@ def shared_inputs(
     for block in blocks:
 
         def made(_: nn.Module, __: Any, output: Tensor, dense: nn.Linear = block.dense) -> None:
-            watch.outputs.append((dense, output))
+            watch.outputs.append((dense, _Seen(output, output.clone())))
 
         handles.append(block.intermediate_act_fn.register_forward_hook(made))
     try:
@@ -128,6 +140,8 @@ def shared_inputs(
             for row in rows:
                 model(input_ids=torch.tensor([row], device=model.device))
                 watch.outputs.clear()
+    except MODEL_ERRORS as error:
+        raise does_not_run(model.config.model_type, error) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -24,8 +24,8 @@ from mrag_pipeline.encoder.forward_paths import (
     accepted_parameters,
 )
 from mrag_pipeline.encoder.linear_layers import FastLinears
+from mrag_pipeline.encoder.model_errors import MODEL_ERRORS, does_not_run, first_line
 from mrag_pipeline.encoder.readout import Readout
-from mrag_pipeline.errors import UnsupportedArchitecture
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,6 @@ SAME = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
 _PROBE_LENGTHS = (24, 17, 9, 9, 5, 2, 1)
 # transformers' name for attention by plain products, as the model's authors wrote it.
 EAGER = "eager"
-# What model code raises when it is run in a way that it was not written for.
-_MODEL_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def choose_path(
@@ -64,12 +62,8 @@ def choose_path(
     shortened, readout.shortened = readout.shortened, False
     try:
         expected = _reference(single, rows)
-    except _MODEL_ERRORS as error:
-        raise UnsupportedArchitecture(
-            f"{family}: the model does not run on token ids alone: {_first_line(error)}",
-            "a text encoder or decoder",
-            "use another model",
-        ) from error
+    except MODEL_ERRORS as error:
+        raise does_not_run(family, error) from error
     readout.shortened = shortened
     linears, unpackable = FastLinears(model), _unpackable(model)
     if packed and not unpackable:
@@ -157,14 +151,10 @@ def _difference(
     """How the path's vectors differ from the expected ones; empty if they are the same."""
     try:
         actual = _run(path, rows)
-    except (packed_attention.CannotPack, *_MODEL_ERRORS) as error:
-        return _first_line(error)
+    except (packed_attention.CannotPack, *MODEL_ERRORS) as error:
+        return first_line(error)
     for ours, theirs in zip(actual, expected, strict=True):
         worst = float((ours - theirs).abs().max() / theirs.abs().max())
         if not worst <= SAME[dtype]:
             return f"vectors differ by {worst:.1e}"
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

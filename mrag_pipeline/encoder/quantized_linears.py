@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mrag_pipeline.encoder.int8_method import CHANNELS_FOR_AN_OUTLIER, MIN_OUTLIERS
 from mrag_pipeline.encoder.int8_ranges import Scale, Shared, shared_inputs
 from mrag_pipeline.encoder.linear_layers import (
     AlreadyApplied,
@@ -28,10 +29,6 @@ from mrag_pipeline.encoder.linear_layers import (
     multiplier,
 )
 from mrag_pipeline.errors import ConfigError
-
-# One channel of this many is kept in float32 between the layers of an MLP, at least 16.
-_CHANNELS_FOR_AN_OUTLIER = 96
-_MIN_OUTLIERS = 16
 
 
 def multiplies_int8() -> bool:
@@ -74,10 +71,12 @@ class QuantizedLinears:
 
         Args:
             rows: token ids of texts.
-        Raises: ConfigError if the model has no linear layers.
+        Raises: ConfigError if the model has no linear layers, UnsupportedArchitecture if it does
+            not run.
         """
         self._blocks = list(activated_blocks(model))
         self._shared = shared_inputs(model, self._blocks, rows)
+        self._quantizers: list[_Quantizer] = []
         if not self._shared:
             raise ConfigError(
                 f"encoder.dtype = 'int8' and {model.config.model_type} without linear layers",
@@ -98,6 +97,7 @@ class QuantizedLinears:
             if id(shared.activated) in inner:
                 continue
             quantizer = _Quantizer(shared)
+            self._quantizers.append(quantizer)
             for linear in shared.linears:
                 if id(linear) in inner:
                     _join(linear, quantizer, inner[id(linear)])
@@ -110,9 +110,21 @@ class QuantizedLinears:
             if id(block.dense) in inner:
                 block.intermediate_act_fn = AlreadyApplied(block.intermediate_act_fn)
 
+    def forget(self) -> None:
+        """Drops what is kept for the next layer that reads the same input; at the end of a pass.
+
+        A pass that ends early, or is cut to some tokens, leaves inputs that not all have read.
+        """
+        for quantizer in self._quantizers:
+            quantizer.forget()
+
 
 class _Quantizer:
-    """Turns an input into 8 bits; for layers that read the same one, once."""
+    """Turns an input into 8 bits; for layers that read the same one, once.
+
+    The same one is the same tensor: layers between whose reads it is changed in place do not share
+    a quantizer (int8_ranges.py tells them apart).
+    """
 
     def __init__(self, shared: Shared) -> None:
         self.smoothing = smoothing = shared.smoothing()
@@ -135,6 +147,10 @@ class _Quantizer:
             self._reads = 1
         self._last = (states, quantized) if self._reads < self._readers else None
         return quantized
+
+    def forget(self) -> None:
+        """Drops the input that was read last."""
+        self._last = None
 
     def _quantized(self, states: Tensor) -> Tensor:
         scaled = torch.addcmul(self._shift, states, self._factors).round_().clamp_(-128, 127)
@@ -180,7 +196,7 @@ def _join(up: nn.Linear, quantizer: _Quantizer, inner: Shared) -> None:
     """Sets two layers with GELU between them to pass 8 bits to each other."""
     (down,) = inner.linears
     largest = inner.range.largest()
-    count = min(max(_MIN_OUTLIERS, len(largest) // _CHANNELS_FOR_AN_OUTLIER), len(largest) - 1)
+    count = min(max(MIN_OUTLIERS, len(largest) // CHANNELS_FOR_AN_OUTLIER), len(largest) - 1)
     apart = largest.topk(count).indices.sort().values
     rest = torch.ones_like(largest, dtype=torch.bool).index_fill_(0, apart, False)
     scale = Scale.over(float(inner.range.low[rest].min()), float(inner.range.high[rest].max()))

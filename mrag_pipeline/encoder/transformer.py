@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import transformers
 from torch import Tensor
 
 from mrag_pipeline.domain.heads import Embeddings, EncoderCard, Role
-from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS
+from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS, CHECK_TEXTS
 from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
 from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.device_copies import DeviceCopies
@@ -26,6 +27,7 @@ from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
 from mrag_pipeline.encoder.forward_paths import ForwardPath, PaddedPath, PaddingSide
 from mrag_pipeline.encoder.head_capture import Capture, family_of, find_capture
 from mrag_pipeline.encoder.int8_check import use_int8
+from mrag_pipeline.encoder.int8_method import CALIBRATION_TOKENS, method_hash
 from mrag_pipeline.encoder.linear_layers import multiplies_bfloat16
 from mrag_pipeline.encoder.model_loading import load_model
 from mrag_pipeline.encoder.model_source import find_model
@@ -43,8 +45,6 @@ Ids = list[list[int]]
 
 # Texts that are tokenized and sorted by length together, while the window before is run.
 WINDOW_TEXTS = 2_048
-# Of a text that int8's ranges are measured on: longer ones would only take longer.
-_CALIBRATION_TOKENS = 256
 
 
 def load_encoder(
@@ -96,21 +96,21 @@ def load_encoder(
     card = card_of(
         spec, folder, model.config, family, capture, tokenizer, settings, width, poolings
     )
+    if is_int8:
+        card = replace(card, int8=method_hash())
     head_on_device = None if head is None else head.to(torch_device)
     readout = Readout(model, capture, family, *poolings, head_on_device)
     first_position = int(model.config.pad_token_id) + 1 if family.positions_after_pad else 0
     padded = PaddedPath(model, readout, tokenizer.pad_id, first_position, padding_side)
     # Before the attention is replaced: the ranges are those of the model as its authors wrote it.
-    linears, calibration = None, []
+    linears, longest = None, min(CALIBRATION_TOKENS, card.max_tokens)
     if is_int8:
-        longest = min(_CALIBRATION_TOKENS, card.max_tokens)
-        calibration = tokenizer.ids(list(CALIBRATION_TEXTS), longest)
-        linears = QuantizedLinears(model, calibration)
+        linears = QuantizedLinears(model, tokenizer.ids(list(CALIBRATION_TEXTS), longest))
     path = choose_path(
         model, readout, padded, first_position, card.max_tokens, packed, fast_linears=not is_int8
     )
     if linears is not None:
-        use_int8(model, path, linears, calibration)
+        path = use_int8(model, path, linears, tokenizer.ids(list(CHECK_TEXTS), longest))
     log.info(
         "encoder_loaded model=%s family=%s layers=%s heads=%d head_dim=%d max_tokens=%d "
         "pooling=%s standard=%s path=%s device=%s dtype=%s seconds=%.1f",

@@ -73,8 +73,8 @@ def check_encoder(card: EncoderCard, record: VersionRecord) -> None:
     """
     if card.identity() != record.encoder.identity():
         raise FingerprintMismatch(
-            f"the encoder {card.spec.model} did not build {record.version}",
-            f"{record.encoder.spec.model} with weights {record.encoder.weights_hash[:12]}",
+            f"the encoder {card.described()} did not build {record.version}",
+            record.encoder.described(),
             "use the encoder of the version, or build a new version with `mrag ingest`",
         )
 

@@ -365,6 +365,6 @@ def not_its_encoder(record: VersionRecord) -> NotReady:
     """The error while the loaded encoder is not the one that built the version."""
     return NotReady(
         f"{record.version} was built by another encoder than the one that is loaded",
-        f"{record.encoder.spec.model} with weights {record.encoder.weights_hash[:12]}",
+        record.encoder.described(),
         "serve with the encoder of the version, or build a new version with `mrag ingest`",
     )

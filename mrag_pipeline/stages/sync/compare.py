@@ -209,5 +209,5 @@ def read_all(reader: CorpusReader) -> Iterator[Document | DeadLetter]:
 def _differing(actual: Any, expected: Any) -> str:
     if not isinstance(actual, dict):
         return f": {actual} instead of {expected}"
-    names = [name for name in expected if actual.get(name) != expected[name]]
+    names = [n for n in expected | actual if actual.get(n) != expected.get(n)]
     return f" ({', '.join(names)} differ)"

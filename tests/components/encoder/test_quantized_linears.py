@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mrag_pipeline.encoder import int8_check, quantized_linears
+from mrag_pipeline.encoder import int8_check, quantized_linears, transformer
+from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS, CHECK_TEXTS
+from mrag_pipeline.encoder.int8_check import use_int8
+from mrag_pipeline.encoder.int8_method import CALIBRATION_TOKENS, method_hash
 from mrag_pipeline.encoder.int8_ranges import Scale
 from mrag_pipeline.encoder.quantized_linears import (
     QuantizedLinears,
@@ -15,7 +20,7 @@ from mrag_pipeline.encoder.quantized_linears import (
     multiplies_int8,
 )
 from mrag_pipeline.encoder.transformer import load_encoder
-from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.tiny_models import save_model
 
@@ -176,3 +181,149 @@ def test_families_encode_in_int8(
     encoder.encode(["w1 w2 w3", "w4"], "document")
     assert encoder.path == "packed"
     assert any(message.startswith("encoder_int8 ") for message in caplog.messages)
+
+
+@needs_int8
+def test_the_card_holds_the_method(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Another method is another encoder; float32's card has none."""
+    folder = str(save_model("bert", tmp_path_factory.mktemp("bert")))
+    card = load_encoder(EncoderSpec(folder, dtype="int8"), device="cpu").card
+    assert card.identity()["int8"] == method_hash()
+    assert "int8" not in load_encoder(EncoderSpec(folder), device="cpu").card.identity()
+
+
+@needs_int8
+def test_ranges_and_check_have_texts_of_their_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check sees none of the texts that the ranges were measured on."""
+    asked: list[object] = []
+
+    class Linears(QuantizedLinears):
+        def __init__(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> None:
+            asked.append(rows)
+            super().__init__(model, rows)
+
+    def use(*args: object) -> object:
+        asked.append(args[-1])
+        return use_int8(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transformer, "QuantizedLinears", Linears)
+    monkeypatch.setattr(transformer, "use_int8", use)
+    folder = str(save_model("bert", tmp_path_factory.mktemp("bert")))
+    encoder = load_encoder(EncoderSpec(folder, dtype="int8"), device="cpu")
+    longest = min(CALIBRATION_TOKENS, encoder.card.max_tokens)
+    texts = (CALIBRATION_TEXTS, CHECK_TEXTS)
+    assert asked == [encoder.tokenizer.ids(list(part), longest) for part in texts]
+
+
+class _Turned:
+    """A path whose second pass gives the first one's vectors, some of them turned."""
+
+    name = "turned"
+
+    def __init__(self, cosines: Sequence[float], standard: float) -> None:
+        self._cosines = [torch.ones(len(cosines) + 1), torch.tensor([*cosines, standard])]
+
+    def batches(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        raise NotImplementedError
+
+    def run(
+        self, rows: Sequence[Sequence[int]], want_standard: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        cosines = self._cosines.pop(0)
+        vectors = torch.stack([cosines, (1 - cosines**2).sqrt()], 1).repeat(len(rows), 1, 1)
+        return vectors[:, :-1], vectors[:, -1]
+
+
+@needs_int8
+@pytest.mark.parametrize(
+    ("cosines", "standard", "found"),
+    [
+        ([1.0] * 12, 1.0, ""),
+        ([*[1.0] * 11, 0.97], 1.0, ""),
+        ([*[1.0] * 11, 0.8], 1.0, "heads 0.983, the worst head 0.800, standard 1.000"),
+        ([0.975] * 12, 1.0, "heads 0.975, the worst head 0.975, standard 1.000"),
+        ([1.0] * 12, 0.97, "heads 1.000, the worst head 1.000, standard 0.970"),
+        ([*[1.0] * 11, float("nan")], 1.0, "the worst head nan"),
+    ],
+)
+def test_one_bad_head_is_enough(cosines: list[float], standard: float, found: str) -> None:
+    """The mean over heads does not hide it; the standard vector counts too."""
+    model, path = Model(), _Turned(cosines, standard)
+    linears = QuantizedLinears(model, [[1, 2]])
+    if not found:
+        assert use_int8(model, path, linears, [[1, 2], [3]]).name == "turned"
+        return
+    with pytest.raises(ConfigError, match=found):
+        use_int8(model, path, linears, [[1, 2], [3]])
+
+
+@needs_int8
+def test_a_model_that_does_not_run_is_refused_by_name() -> None:
+    """While ranges are measured, as while a path is chosen."""
+    model = Model()
+    model.left = nn.Linear(32, 64)  # not the width of what it reads
+    with pytest.raises(UnsupportedArchitecture, match="made: the model does not run"):
+        QuantizedLinears(model, [[1, 2]])
+
+
+@needs_int8
+def test_weights_that_cannot_be_laid_out_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of oneDNN is no traceback: the setting that helps is named."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("could not create a primitive")
+
+    folder = str(save_model("bert", tmp_path_factory.mktemp("bert")))
+    monkeypatch.setattr(quantized_linears, "_Product", fails)
+    with pytest.raises(ConfigError, match="could not create a primitive") as refused:
+        load_encoder(EncoderSpec(folder, dtype="int8"), device="cpu")
+    assert "encoder.dtype = 'float32'" in str(refused.value)
+
+
+class _InPlace(Model):
+    """Changes what two layers read between their reads, and what GELU gave."""
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        states = self.embedding(input_ids)
+        left = self.left(states)
+        states.neg_()
+        states = left + self.right(states)
+        inner = self.intermediate_act_fn(self.dense(states))
+        inner.neg_()
+        output: Tensor = self.down(inner)
+        return output
+
+
+@needs_int8
+def test_an_input_that_is_changed_in_place_is_read_again() -> None:
+    """The second layer gets the changed numbers, not the first one's 8 bits."""
+    model, ids = _InPlace(), torch.arange(40)[None]
+    linears = QuantizedLinears(model, [list(range(50))])
+    with torch.inference_mode():
+        expected = model(ids)
+        linears.on()
+        actual = model(ids)
+    assert linears.num_linears == 4
+    assert float((actual - expected).abs().max() / expected.abs().max()) < 2e-2
+
+
+@needs_int8
+@pytest.mark.parametrize("standard", [True, False])
+def test_nothing_of_a_pass_is_kept(
+    standard: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The last layer's queries may be cut to one token: not every layer reads the same then."""
+    folder = str(save_model("bert", tmp_path_factory.mktemp("bert")))
+    encoder = load_encoder(EncoderSpec(folder, dtype="int8"), device="cpu")
+    read: list[weakref.ref[Tensor]] = []
+    for module in encoder.model.modules():
+        if type(module) is nn.Linear:
+            module.register_forward_pre_hook(lambda _, args: read.append(weakref.ref(args[0])))
+    encoder.encode(["w1 w2 w3", "w4"], "document", standard=standard)
+    gc.collect()
+    assert read
+    assert [states for states in read if states() is not None] == []

@@ -115,6 +115,8 @@ def test_the_fingerprint_covers_all_that_determines_the_vectors() -> None:
         {"sharding": {"shard_mb": 1.0}},
         {"encoder": dataclasses.replace(CARD, weights_hash="1" * 64)},
         {"encoder": dataclasses.replace(CARD, pooling="last")},
+        {"encoder": dataclasses.replace(CARD, int8="0" * 32)},
+        {"encoder": dataclasses.replace(CARD, int8="1" * 32)},
         {
             "encoder": dataclasses.replace(
                 CARD, spec=dataclasses.replace(CARD.spec, document_prefix="passage: ")
@@ -123,6 +125,15 @@ def test_the_fingerprint_covers_all_that_determines_the_vectors() -> None:
     ]
     seen = {fingerprint(**PARTS)} | {fingerprint(**PARTS | change) for change in changes}
     assert len(seen) == 1 + len(changes)
+
+
+def test_a_card_says_how_int8_was_measured_only_where_it_was() -> None:
+    """Without it, a card is written as before there was int8: fingerprints and marks stay."""
+    int8 = dataclasses.replace(CARD, int8="0" * 32)
+    assert EncoderCard.from_dict(int8.to_dict()) == int8
+    assert int8.to_dict() == CARD.to_dict() | {"int8": "0" * 32}
+    assert "int8" not in CARD.to_dict()
+    assert fingerprint(**PARTS) == "f8de5168e59bbec9aef6ae87001f538e"
 
 
 def test_the_same_weights_elsewhere_are_the_same_encoder() -> None:

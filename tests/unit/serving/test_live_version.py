@@ -300,6 +300,7 @@ def test_marks_tell_encoders_apart_and_not_their_places() -> None:
     """The same weights elsewhere are the same encoder."""
     card = ENCODER.card
     assert mark_of(replace(card, weights_hash="0" * 64)) != MARK
+    assert mark_of(replace(card, int8="0" * 32)) != MARK
     assert mark_of(replace(card, pooling="mean" if card.pooling != "mean" else "cls")) != MARK
     assert mark_of(replace(card, spec=replace(card.spec, model="elsewhere/else"))) == MARK
 
