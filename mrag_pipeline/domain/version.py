@@ -82,7 +82,16 @@ class VersionRecord:
     pushes: int = 0  # pushed changes (`mrag upsert`, `mrag delete`) since its last sync
     push_keys: tuple[str, ...] = ()  # of pushes, newest last: domain/pushes.py
     lexical: LexicalSpec | None = None  # how its words were made; None: it has no lexical voter
+    repairs: int = 0  # counts the begins and the ends of repairs that changed rows
     unknown: Mapping[str, Any] = field(default_factory=dict)  # what a later mrag wrote beside them
+
+    def is_changing(self) -> bool:
+        """Whether a sync or a repair changes rows now, or was cut short while it did."""
+        return bool(self.pending) or self.is_in_repair()
+
+    def is_in_repair(self) -> bool:
+        """Whether a repair has begun to change rows and has not ended."""
+        return self.repairs % 2 == 1
 
     def importance(self) -> NDArray[np.float64]:
         """(H,), in the order of `encoder.heads`."""
@@ -152,7 +161,7 @@ class VersionRecord:
         # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
-        for name in ("pushes", "push_keys"):
+        for name in ("pushes", "push_keys", "repairs"):
             if not values[name]:
                 del values[name]
         values["chunking"] = asdict(self.chunking)

@@ -1,7 +1,7 @@
-"""Holds the vectors of the version that is searched in memory, where they are few enough.
+"""Holds the vectors of the version that is searched in memory, if they are few enough.
 
-They are read in the background, and used as long as the version's record is the one that they were
-read under: a sync says so in the record before it changes a row (docs/decisions/0046, 0115).
+They are read in the background, and used as long as the version's record says that no row has
+changed since: a sync and a repair write this before they change a row (docs/decisions/0046, 0115).
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import ServedIndex
-from mrag_pipeline.query.held_vectors import HeldVectors, held_bytes
+from mrag_pipeline.query.held_vectors import HeldVectors, held_bytes, lost_rows
 
 log = logging.getLogger(__name__)
 
-# A repair changes rows without a word in the record: the rows are counted again after so long.
+# Rows can be lost without a word in the record: they are counted again after this time.
 CHECKED_S = 60.0
+# After a read, the next one waits for this many times its duration: a corpus that is synced all
+# the time is left to the index.
+REST = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +47,7 @@ class HeldVersion:
         """Holds nothing yet.
 
         Args:
-            max_bytes: versions whose vectors take more are left to the index.
+            max_bytes: a version that takes more is left to the index.
             background: reads and counts; None: a thread of its own.
         """
         self._index = index
@@ -54,51 +57,98 @@ class HeldVersion:
         self._lock = threading.Lock()
         self._held: _Held | None = None
         self._is_reading = False
+        self._rests_until = 0.0  # no version is read before
+        self._closed = threading.Event()
 
     def vectors(self, record: VersionRecord) -> HeldVectors | None:
         """The version's vectors if they are held; otherwise they are read meanwhile."""
-        if record.pending or not 0 < held_bytes(record) <= self._max_bytes:
-            return None
-        state = state_of(record)
+        state, now = state_of(record), self._clock()
         with self._lock:
+            if self._closed.is_set():
+                return None
+            if record.is_changing() or not 0 < held_bytes(record) <= self._max_bytes:
+                self._held = None
+                return None
             held = self._held
-            is_current = held is not None and held.state == state
-            is_due = held is None or self._clock() - held.checked_at >= CHECKED_S
-            if not self._is_reading and (is_due or not is_current):
+            if held is None or held.state != state:
+                # Let go of before others are read, so that memory never holds both.
+                held = self._held = None
+            is_due = held is None or now - held.checked_at >= CHECKED_S
+            is_read = held is not None and held.vectors is not None
+            if is_due and not self._is_reading and (is_read or now >= self._rests_until):
                 self._is_reading = True
-                self._background.submit(self._read, record, state)
-        return held.vectors if held is not None and is_current else None
+                self._background.submit(self._check, record, state)
+            # A check that takes too long proves nothing.
+            is_usable = held is not None and now - held.checked_at < 2 * CHECKED_S
+            return held.vectors if held is not None and is_usable else None
 
     def close(self) -> None:
-        """Stops the background thread."""
+        """Stops the background thread, also while it reads; nothing is held any more."""
+        with self._lock:
+            self._closed.set()
+            self._held = None
         self._background.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, record: VersionRecord, state: str) -> None:
-        """Holds the version's vectors, unless those that are held are as many as it has."""
-        started = time.perf_counter()
-        held, vectors = self._held, None
+    def _check(self, record: VersionRecord, state: str) -> None:
+        """Keeps vectors that are held if the version has all its rows; else reads them."""
+        with self._lock:
+            held = self._held
+        vectors = held.vectors if held is not None and held.state == state else None
         try:
-            if held is not None and held.state == state and held.vectors is not None:
-                vectors = held.vectors if held.vectors.is_complete(self._index) else None
-            if vectors is None:
-                read = HeldVectors.read(self._index, record)
-                record_after = self._index.record(record.version)
-                if record_after is not None and state_of(record_after) == state:
-                    vectors = read
-                    log.info(
-                        "vectors_held version=%s mb=%.0f seconds=%.1f",
-                        record.version,
-                        held_bytes(record) / 2**20,
-                        time.perf_counter() - started,
-                    )
-        except MragError as error:
-            log.warning("vectors_not_held version=%s error=%s", record.version, error.found)
+            vectors = self._checked(vectors, record, state)
+        except Exception:
+            log.exception("vectors_not_held version=%s", record.version)
+            vectors = None
         finally:
             with self._lock:
-                self._held = _Held(state, vectors, self._clock())
                 self._is_reading = False
+                if not self._closed.is_set():
+                    self._held = _Held(state, vectors, self._clock())
+
+    def _checked(
+        self, vectors: HeldVectors | None, record: VersionRecord, state: str
+    ) -> HeldVectors | None:
+        try:
+            # A version that lost rows is not read: its searches would be worse, silently.
+            lost = lost_rows(self._index, record)
+        except MragError as error:
+            log.warning("rows_not_counted version=%s error=%s", record.version, error.found)
+            return vectors
+        if lost is not None:
+            log.warning("vectors_not_held version=%s error=%s", record.version, lost)
+            return None
+        if vectors is not None:
+            return vectors
+        try:
+            return self._read(record, state)
+        except MragError as error:
+            log.warning("vectors_not_held version=%s error=%s", record.version, error.found)
+            return None
+
+    def _read(self, record: VersionRecord, state: str) -> HeldVectors | None:
+        """None if rows changed meanwhile, or if it was closed.
+
+        Raises: VerifyFailed, IndexBusy, IndexUnavailable.
+        """
+        started = self._clock()
+        try:
+            read = HeldVectors.read(self._index, record, self._closed.is_set)
+            if read is None:
+                return None
+            record_after = self._index.record(record.version)
+        finally:
+            seconds = self._clock() - started
+            self._rests_until = self._clock() + REST * seconds
+        if record_after is None or state_of(record_after) != state:
+            return None
+        megabytes = held_bytes(record) / 2**20
+        log.info("vectors_held version=%s mb=%.0f seconds=%.1f", record.version, megabytes, seconds)
+        return read
 
 
 def state_of(record: VersionRecord) -> str:
-    """Changes whenever a sync changes rows of the version, and before it does."""
-    return f"{record.version} {record.syncs} {record.pending} {record.num_chunks}"
+    """Another one as soon as a sync or a repair is about to change rows, and at its end."""
+    return (
+        f"{record.version} {record.created_at} {record.syncs} {record.pending} {record.repairs} "
+        f"{record.num_chunks}"
+    )

@@ -8,13 +8,11 @@ sync changes the importance of a live version's heads.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -22,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.heads import Embeddings, EncoderCard
+from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import (
@@ -36,12 +34,10 @@ from mrag_pipeline.errors import (
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
-from mrag_pipeline.query.document_cache import DocumentCache
-from mrag_pipeline.query.held_vectors import HeldIndex
 from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
-from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.backend import out_of_time
-from mrag_pipeline.serving.held_version import HeldVersion, state_of
+from mrag_pipeline.serving.held_version import HeldVersion
+from mrag_pipeline.serving.known_version import KnownVersion, VersionReader
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
@@ -78,15 +74,6 @@ class LiveState:
     reason: str = ""  # why there is no record, or no answer from it, for people
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _KnownVersion:
-    version: str
-    searcher: Searcher  # with cached documents and held vectors, unless a sync is pending
-    uncached_searcher: Searcher
-    mark: str
-    read_at: float
-
-
 class LiveSearch:
     """Answers from the live version, or from a pinned one. Safe to share between threads."""
 
@@ -110,17 +97,13 @@ class LiveSearch:
         """
         self._index = index
         self._head_timeout_s = head_timeout_s
-        self._retrieve = retrieve
         self._clock = clock
-        self._document_cache = (
-            DocumentCache(index, remember_s, clock=clock) if remember_s > 0 else None
-        )
-        self._held = held
-        self._cached_state = ""  # state of the version's record that the cache belongs to
+        self._reader = VersionReader(index, retrieve, clock, remember_s, held)
         self._background = background or ThreadPoolExecutor(1, "refresh-record")
         self._lock = threading.Lock()
-        self._known: _KnownVersion | None = None
+        self._known: KnownVersion | None = None
         self._refreshing = False
+        self._closed = False
         self._asked_at = -math.inf
         self._pinned = ""
         self._proven: tuple[str, float] | None = None  # version, and when it last answered
@@ -135,7 +118,7 @@ class LiveSearch:
 
     def state(self) -> LiveState:
         """The version that is searched; anything that `reason` can say is not raised."""
-        known: _KnownVersion | None = None
+        known: KnownVersion | None = None
         reason = ""
         try:
             known = self._resolved()
@@ -199,7 +182,7 @@ class LiveSearch:
         with self._lock:
             known, now = self._known, self._clock()
             is_due = known is not None and now - known.read_at >= REFRESH_S
-            if not is_due or self._refreshing or now - self._asked_at > KEPT_S:
+            if not is_due or self._refreshing or self._closed or now - self._asked_at > KEPT_S:
                 return
             self._refreshing = True
         if known is not None:
@@ -207,12 +190,13 @@ class LiveSearch:
 
     def close(self) -> None:
         """Stops the background thread; the index stays open."""
+        with self._lock:
+            self._closed = True
         self._background.shutdown(wait=False, cancel_futures=True)
-        if self._held is not None:
-            self._held.close()
+        self._reader.close()
 
     # -------------------------------------------------------------- inside
-    def _prove(self, known: _KnownVersion) -> None:
+    def _prove(self, known: KnownVersion) -> None:
         """Returns if a search of the version was answered a moment ago, or is now.
 
         An index that resolves the alias may still have released every collection.
@@ -221,7 +205,7 @@ class LiveSearch:
         if proven is None or proven[0] != known.version or self._clock() - proven[1] > PROVEN_S:
             self._probe(known, self._head_timeout_s)
 
-    def _probe(self, known: _KnownVersion, seconds: float) -> None:
+    def _probe(self, known: KnownVersion, seconds: float) -> None:
         card = known.searcher.record.encoder
         heads = np.ones((1, len(card.heads), card.head_dim), np.float32)
         standard = np.full((1, card.standard_dim), card.standard_dim**-0.5, np.float32)
@@ -229,14 +213,14 @@ class LiveSearch:
             (whole("probe"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
         )
         question = Question(Query("probe"), embedded, k=1, seconds=seconds)
-        [outcome] = known.uncached_searcher.outcomes([question])
+        [outcome] = known.index_searcher.outcomes([question])
         if isinstance(outcome, MragError):
             raise outcome
         self._proven = (known.version, self._clock())
 
     def _answer(
         self, requests: Sequence[LiveRequest]
-    ) -> tuple[_KnownVersion | None, list[list[Answer] | MragError]]:
+    ) -> tuple[KnownVersion | None, list[list[Answer] | MragError]]:
         try:
             known = self._resolved()
         except MragError as error:
@@ -259,7 +243,7 @@ class LiveSearch:
                 ]
                 rows += [row] * len(request.questions)
         is_fresh = now - known.read_at <= CACHE_TRUSTED_S
-        searcher = known.searcher if is_fresh else known.uncached_searcher
+        searcher = known.searcher if is_fresh else known.index_searcher
         try:
             answers = searcher.outcomes(questions) if questions else []
         except MragError as error:
@@ -267,16 +251,18 @@ class LiveSearch:
             for row in rows:
                 outcomes[row] = error
             return known, outcomes
-        if questions:
-            is_answered = not any(isinstance(answer, MragError) for answer in answers)
-            self._proven = (known.version, self._clock()) if is_answered else None
+        if any(isinstance(answer, MragError) for answer in answers):
+            self._proven = None
+        elif questions and not (is_fresh and known.holds_vectors):
+            # Vectors in memory do not prove that the index can search.
+            self._proven = (known.version, self._clock())
         for row, answer in zip(rows, answers, strict=True):
             earlier = outcomes[row]
             if isinstance(earlier, list):
                 outcomes[row] = answer if isinstance(answer, MragError) else [*earlier, answer]
         return known, outcomes
 
-    def _resolved(self) -> _KnownVersion:
+    def _resolved(self) -> KnownVersion:
         """The version to search now.
 
         Raises: NotReady, IndexBusy, IndexUnavailable.
@@ -289,37 +275,19 @@ class LiveSearch:
         with self._lock:
             known = self._known
             if known is None or known.version != version:
-                known = self._known = self._read(version)
-            elif self._clock() - known.read_at >= REFRESH_S and not self._refreshing:
+                known = self._known = self._reader.read(version)
+            elif self._clock() - known.read_at >= REFRESH_S and not (
+                self._refreshing or self._closed
+            ):
                 self._refreshing = True
                 self._background.submit(self._refresh, version)
             return known
 
-    def _read(self, version: str) -> _KnownVersion:
-        read_at = self._clock()
-        record = self._index.record(version)
-        if record is None:
-            raise NotReady(
-                f"the index has no version {version}",
-                "a version that `mrag versions` lists",
-                "pin another version, or none to follow the live one",
-            )
-        uncached_searcher = searcher = Searcher(self._index, record, self._retrieve)
-        if self._document_cache is not None and state_of(record) != self._cached_state:
-            self._document_cache.forget()
-            self._cached_state = state_of(record)
-        vectors = None if self._held is None else self._held.vectors(record)
-        if vectors is not None:
-            searcher = Searcher(HeldIndex(self._index, vectors), record, self._retrieve)
-        elif self._document_cache is not None and not record.pending:
-            searcher = Searcher(self._index, record, self._retrieve, self._document_cache)
-        return _KnownVersion(version, searcher, uncached_searcher, mark_of(record.encoder), read_at)
-
     def _refresh(self, version: str) -> None:
         """Reads a known version's record again; forgets the version if the record is gone."""
-        fresh: _KnownVersion | None = None
+        fresh: KnownVersion | None = None
         try:
-            fresh = self._read(version)
+            fresh = self._reader.read(version)
         except NotReady:
             log.info("version_gone version=%s", version)
         except MragError as error:
@@ -332,14 +300,14 @@ class LiveSearch:
                 if self._known is not None and self._known.version == version:
                     self._known = fresh
 
-    def _replaced(self, known: _KnownVersion) -> bool:
+    def _replaced(self, known: KnownVersion) -> bool:
         """Whether the version to search is now another than the one that just failed."""
         try:
             return (self._pinned or self._index.live()) not in (known.version, None)
         except MragError:
             return False
 
-    def _of_version(self, read: Callable[[_KnownVersion], T]) -> T:
+    def _of_version(self, read: Callable[[KnownVersion], T]) -> T:
         """What is read of the version; once more if it was replaced and dropped meanwhile."""
         known = self._resolved()
         try:
@@ -349,16 +317,9 @@ class LiveSearch:
                 raise
             return read(self._resolved())
 
-    def _row(self, known: _KnownVersion, chunk_id: int) -> ChunkRow | None:
+    def _row(self, known: KnownVersion, chunk_id: int) -> ChunkRow | None:
         collection = known.searcher.record.chunks_collection()
         return self._index.chunks(collection, [chunk_id]).get(chunk_id)
-
-
-def mark_of(card: EncoderCard) -> str:
-    """A short hash, equal for encoders whose vectors agree; it travels with every query."""
-    identity: Mapping[str, object] = card.identity()
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def not_its_encoder(record: VersionRecord) -> NotReady:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.held_version import HeldVersion
 from mrag_pipeline.serving.live_version import REFRESH_S, LiveRequest, LiveSearch, LiveState
 from mrag_pipeline.serving.parts.batching import Batches
+from mrag_pipeline.serving.repeated_call import RepeatedCall
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 
@@ -52,9 +52,9 @@ class HeadSearch:
             remember_s=0.0 if can.has_strong_reads else spec.remember_s,
             held=None if can.has_strong_reads else HeldVersion(index, 2**20 * spec.vectors_mb),
         )
-        self._closed = threading.Event()
+        self._fresh: RepeatedCall | None = None
         if not can.has_strong_reads and spec.vectors_mb > 0:
-            threading.Thread(target=self._keep_fresh, name="keep-fresh", daemon=True).start()
+            self._fresh = RepeatedCall(self._live.keep_fresh, REFRESH_S, "keep-fresh")
         # Two more threads, for chunks and states.
         self._threads = ThreadPoolExecutor(num_parallel_batches + 2, "search")
         self._batches = Batches(
@@ -124,13 +124,10 @@ class HeadSearch:
 
     def close(self) -> None:
         """Stops the threads; the index stays open."""
-        self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._live.close()
-
-    def _keep_fresh(self) -> None:
-        while not self._closed.wait(REFRESH_S):
-            self._live.keep_fresh()
+        if self._fresh is not None:
+            self._fresh.close()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

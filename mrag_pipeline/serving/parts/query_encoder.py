@@ -21,7 +21,7 @@ from mrag_pipeline.ports import Encoder, Segmenter
 from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import EmbeddedQuery, Query
 from mrag_pipeline.serving.backend import out_of_time
-from mrag_pipeline.serving.live_version import mark_of
+from mrag_pipeline.serving.known_version import mark_of
 from mrag_pipeline.serving.parts.batching import Batches
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec

@@ -60,7 +60,7 @@ def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:
             "run `mrag export` again",
         )
     _check_whole(record, manifest, export)
-    record = replace(record, index=name, published_at="", replaced_at="")
+    record = replace(record, index=name, published_at="", replaced_at="", repairs=0)
     return record, replace(manifest, index=name)
 
 
@@ -90,4 +90,6 @@ def _check_whole(record: VersionRecord, manifest: Manifest, export: Export) -> N
 
 def _is_same(known: VersionRecord, exported: VersionRecord) -> bool:
     """Whether the records agree in everything but when they were live."""
-    return replace(known, published_at="", replaced_at="").to_json() == exported.to_json()
+    return (
+        replace(known, published_at="", replaced_at="", repairs=0).to_json() == exported.to_json()
+    )

@@ -22,6 +22,7 @@ from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.versions.repair_changes import RepairChanges
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
 from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
@@ -76,28 +77,31 @@ def repair(
     if staged is None:
         _check_readable(record, index, chunks)
     wanted = _wanted(index, chunks, staged)
-    restored, misled = _rebuild(record, index, (*voters, chunks), staged, wanted)
+    changes = RepairChanges(record, index)
+    restored, misled = _rebuild(changes, (*voters, chunks), staged, wanted)
     removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
-        restored += _restore(index, collection, staged, head, wanted)
+        restored += _restore(changes, collection, staged, head, wanted)
         progress.advance(1)
     for words in voters[len(heads) :]:
-        restored += _restore_words(index, words, record, staged, wanted)
+        restored += _restore_words(changes, words, staged, wanted)
         progress.advance(1)
     # The chunks rows last: they commit what is in every voter's collection by now.
-    restored += _restore(index, chunks, staged, None, wanted)
+    restored += _restore(changes, chunks, staged, None, wanted)
     broken = _broken(record, index, wanted, staged)
     incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)
         surplus = np.union1d(np.setdiff1d(stored, wanted), np.intersect1d(stored, incomplete))
         if len(surplus):
-            index.delete(collection.name, surplus.tolist())
+            changes.begun().delete(collection.name, surplus.tolist())
         removed += len(surplus)
     progress.advance(1)
-    after = _recounted(record, index)
-    recounted = after.to_json() != record.to_json()
-    if recounted:
+    after = _recounted(changes.record, index)
+    recounted = replace(after, repairs=record.repairs).to_json() != record.to_json()
+    if after.is_in_repair():
+        after = replace(after, repairs=after.repairs + 1)
+    if after.to_json() != record.to_json():
         index.write_record(after)
     progress.finish()
     log.info("version_repaired version=%s rows=%d removed=%d", record.version, restored, removed)
@@ -105,8 +109,7 @@ def repair(
 
 
 def _rebuild(
-    record: VersionRecord,
-    index: VersionRows,
+    changes: RepairChanges,
     collections: Sequence[CollectionSpec],
     staged: StagedVersion | None,
     wanted: NDArray[np.int64],
@@ -116,6 +119,7 @@ def _rebuild(
     Returns: how many rows were written; the collections whose searches still miss rows.
     Raises: VerifyFailed if one is lost or cannot be read, and staging is not here.
     """
+    record, index = changes.record, changes.index
     damaged = [spec.name for spec in collections if index.damage(spec.name) is not None]
     misled = misled_collections(record, index, wanted, damaged)
     num_rows = 0
@@ -130,7 +134,7 @@ def _rebuild(
         heads = record.encoder.heads
         head = heads[number] if number < len(heads) else None
         log.warning("collection_rebuilt name=%s why=%s", collection.name, why)
-        num_rows += index.rebuild(collection, staged.tables(head, wanted))
+        num_rows += changes.begun().rebuild(collection, staged.tables(head, wanted))
     if misled and staged is not None:
         misled &= misled_collections(record, index, wanted)
     return num_rows, tuple(sorted(misled))
@@ -161,7 +165,7 @@ def _not_here(record: VersionRecord, found: str) -> VerifyFailed:
 
 
 def _restore(
-    index: VersionRows,
+    changes: RepairChanges,
     collection: CollectionSpec,
     staged: StagedVersion | None,
     head: Head | None,
@@ -172,11 +176,11 @@ def _restore(
         return 0
     num_rows = 0
     for table in staged.tables(head, wanted):
-        differs = _other_vectors(index, collection, table)
+        differs = _other_vectors(changes.index, collection, table)
         if head is None:
-            differs |= _other_texts(index, collection, table)
+            differs |= _other_texts(changes.index, collection, table)
         if differs.any():
-            index.upsert(collection, table.take(np.flatnonzero(differs)))
+            changes.begun().upsert(collection, table.take(np.flatnonzero(differs)))
             num_rows += int(differs.sum())
     return num_rows
 
@@ -214,9 +218,8 @@ def _other_texts(
 
 
 def _restore_words(
-    index: VersionRows,
+    changes: RepairChanges,
     words: CollectionSpec,
-    record: VersionRecord,
     staged: StagedVersion | None,
     wanted: NDArray[np.int64],
 ) -> int:
@@ -227,13 +230,15 @@ def _restore_words(
     num_rows = 0
     if staged is not None:
         for table in staged.tables(None, wanted):
-            stale = index.stale_words(words, staged_rows(table))
+            stale = changes.index.stale_words(words, staged_rows(table))
             if stale:
-                index.upsert(words, table.filter(np.isin(table["chunk_id"].to_numpy(), stale)))
+                changes.begun().upsert(
+                    words, table.filter(np.isin(table["chunk_id"].to_numpy(), stale))
+                )
                 num_rows += len(stale)
         return num_rows
-    for rows in stale_words(index, words, record, wanted):
-        index.write_words(words, rows)
+    for rows in stale_words(changes.index, words, changes.record, wanted):
+        changes.begun().write_words(words, rows)
         num_rows += len(rows)
     return num_rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,23 +13,30 @@ import pytest
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import top_k
+from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec, SearchRequest
-from mrag_pipeline.query import held_vectors
-from mrag_pipeline.query.held_vectors import HeldIndex, HeldVectors
+from mrag_pipeline.query import held_rows
+from mrag_pipeline.query.held_rows import HeldRows
+from mrag_pipeline.query.held_vectors import HeldIndex, HeldVectors, lost_rows
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import TEXTS, texts
 
 DIM = 8
 
 
-# All that is read of a record; its collections hold vectors alone.
-RECORD: Any = SimpleNamespace(
-    encoder=SimpleNamespace(head_dim=DIM, standard_dim=TEXTS.dim),
-    head_collections=lambda: ["docs_v0123456789ab_l00_h00", "docs_v0123456789ab_l00_h01"],
-    chunks_collection=lambda: TEXTS.name,
-)
-HEAD = RECORD.head_collections()[0]
+HEADS = ["docs_v0123456789ab_l00_h00", "docs_v0123456789ab_l00_h01"]
+HEAD = HEADS[0]
+
+
+def a_record(num_chunks: int) -> Any:
+    """All that is read of a record."""
+    return SimpleNamespace(
+        num_chunks=num_chunks,
+        encoder=SimpleNamespace(head_dim=DIM, standard_dim=TEXTS.dim),
+        head_collections=lambda: HEADS,
+        chunks_collection=lambda: TEXTS.name,
+    )
 
 
 def random_vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -37,11 +45,13 @@ def random_vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
 
 def held_of(ids: Sequence[int], vectors: NDArray[np.float32]) -> tuple[HeldVectors, ExactIndex]:
     index = ExactIndex("docs")
-    for name in RECORD.head_collections():
+    for name in HEADS:
         index.load(CollectionSpec(name, "head", DIM), [table_of(list(ids), vectors)])
     names = [f"d{number}" for number in range(len(ids))]
     index.load(TEXTS, [texts(names, chunk_id=list(ids))])
-    return HeldVectors.read(index, RECORD), index
+    held = HeldVectors.read(index, a_record(len(ids)))
+    assert held is not None
+    return held, index
 
 
 @pytest.mark.parametrize("count", [1, 5, 300, 3_000])
@@ -50,7 +60,7 @@ def test_rankings_are_those_of_exact_search(
     count: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few rows and many, shallow and deep, more queries than fit into a block."""
-    monkeypatch.setattr(held_vectors, "_BLOCK_NUMBERS", 8 * count)
+    monkeypatch.setattr(held_rows, "_BLOCK_NUMBERS", 8 * count)
     ids = np.random.default_rng(3).permutation(10 * count)[:count]
     held, _ = held_of(ids.tolist(), random_vectors(count) * 3)
     queries = random_vectors(20, seed=1)
@@ -122,9 +132,91 @@ def test_documents_are_known_and_rows_are_read() -> None:
     assert joint.look_up(other.name, [1], [1]) == index.look_up(other.name, [1], [1])
 
 
-def test_rows_that_come_or_go_make_it_incomplete() -> None:
-    """In any of the collections."""
-    held, index = held_of(range(5), random_vectors(5))
-    assert held.is_complete(index)
-    index.delete(RECORD.head_collections()[1], [3])
-    assert not held.is_complete(index)
+@pytest.mark.parametrize("limit", [1, 7, 64])
+@pytest.mark.parametrize("num_wanted", [0, 1, 59, 61, 300, 2_900])
+def test_few_wanted_ids_and_many_give_the_same_as_exact_search(num_wanted: int, limit: int) -> None:
+    """Few are copied, many are searched with the others (3,000 rows)."""
+    vectors = random_vectors(3_000)
+    held, _ = held_of(range(3_000), vectors)
+    among = np.random.default_rng(5).permutation(3_000)[:num_wanted]
+    queries = random_vectors(9, seed=1)
+    ours = held.search(SearchRequest(HEAD, queries, limit, among))
+    rows = np.sort(among)
+    exact = top_k(rows, vectors[rows], queries, limit)
+    np.testing.assert_array_equal(ours.ids, exact.ids)
+
+
+def test_the_wanted_ids_of_a_question_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its collections have the same rows; another question's are others."""
+    held, index = held_of(range(50), random_vectors(50))
+    looked_for: list[list[int]] = []
+    places = HeldRows.places
+
+    def counted(rows: HeldRows, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        looked_for.append(ids.tolist())
+        return places(rows, ids)
+
+    monkeypatch.setattr(HeldRows, "places", counted)
+    first, second = np.array([3, 9]), np.array([4])
+    requests = [
+        SearchRequest(name, random_vectors(1), 1, among)
+        for among in (first, second)
+        for name in HEADS
+    ]
+    rankings = HeldIndex(index, held).search(requests)
+    assert looked_for == [[3, 9], [4]]
+    assert [int(ranking.ids[0, 0]) in (3, 9) for ranking in rankings] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", [*HEADS, TEXTS.name])
+def test_a_collection_that_lacks_a_row_is_not_held(name: str) -> None:
+    """Its searches would be worse, and nobody would know."""
+    _, index = held_of(range(5), random_vectors(5))
+    record = a_record(5)
+    assert lost_rows(index, record) is None
+    index.delete(name, [3])
+    assert lost_rows(index, record) == f"{name} has 4 rows, its version 5 chunks"
+    with pytest.raises(VerifyFailed, match=name):
+        HeldVectors.read(index, record)
+
+
+def test_a_collection_with_a_row_of_no_chunk_is_not_held() -> None:
+    """Though it has as many rows as there are chunks."""
+    _, index = held_of(range(5), random_vectors(5))
+    index.delete(HEADS[1], [3])
+    index.upsert(CollectionSpec(HEADS[1], "head", DIM), table_of([2**40], random_vectors(1)))
+    assert lost_rows(index, a_record(5)) is None
+    with pytest.raises(VerifyFailed, match="a row of no chunk"):
+        HeldVectors.read(index, a_record(5))
+
+
+def test_a_read_stops_between_two_blocks() -> None:
+    """A process that ends does not wait for all of them."""
+    _, index = held_of(range(5), random_vectors(5))
+    asked: list[int] = []
+
+    def is_stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    assert HeldVectors.read(index, a_record(5), is_stopped) is None
+    assert len(asked) == 3
+
+
+def test_reading_takes_little_more_than_what_is_kept() -> None:
+    """Each block is put into its place as it arrives."""
+    count = 20_000
+    held_of(range(1), random_vectors(1))  # what is imported late is not counted
+    index = ExactIndex("docs")
+    spec = CollectionSpec(HEAD, "head", 64)
+    vectors = np.random.default_rng(0).normal(size=(count, 64)).astype(np.float32)
+    index.load(spec, [table_of(list(range(count)), vectors)])
+    ids = np.arange(count)
+    tracemalloc.start()
+    rows = HeldRows.empty(ids, 64)
+    for block_ids, block in index.vector_blocks(spec):
+        assert rows.put(block_ids, block)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * kept
+    assert rows.is_full()

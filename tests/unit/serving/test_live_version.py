@@ -20,6 +20,7 @@ from mrag_pipeline.query.embed import QueryEmbedder
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.held_version import HeldVersion
+from mrag_pipeline.serving.known_version import mark_of
 from mrag_pipeline.serving.live_version import (
     CACHE_TRUSTED_S,
     KEPT_S,
@@ -27,7 +28,6 @@ from mrag_pipeline.serving.live_version import (
     REFRESH_S,
     LiveRequest,
     LiveSearch,
-    mark_of,
 )
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.clock import Clock
@@ -407,8 +407,8 @@ def test_documents_are_read_once_while_nothing_changes(served: Served) -> None:
     assert [one.documents() for one in again] == [one.documents() for one in first]
 
 
-@pytest.mark.parametrize("change", [{"pending": "x"}, {"syncs": 1}])
-def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"pending": "x"}, {"syncs": 1}, {"repairs": 1}, {"repairs": 2}])
+def test_a_sync_or_a_repair_has_them_read_again(served: Served, change: dict[str, Any]) -> None:
     """From when its record is seen: while it is under way each time, after it once."""
     served.live.answer([a_search()])
     record = served.living.index.record(served.first)
@@ -420,7 +420,8 @@ def test_a_sync_has_them_read_again(served: Served, change: dict[str, Any]) -> N
     served.index.looked_up.clear()
     served.live.answer([a_search()])
     served.live.answer([a_search()])
-    wanted = [True, True] if "pending" in change else [True, False]
+    is_under_way = change in ({"pending": "x"}, {"repairs": 1})
+    wanted = [True, True] if is_under_way else [True, False]
     assert [bool(count) for count in served.index.looked_up] == wanted
 
 
@@ -455,6 +456,42 @@ def test_held_vectors_are_searched_in_place_of_the_index(served: Served) -> None
     assert [one.documents() for one in after] == [one.documents() for one in before]
     assert after[0].voters == before[0].voters
     assert after[0].missing == ()
+
+
+def test_held_answers_do_not_prove_that_the_index_can_search(served: Served) -> None:
+    """Readiness searches it: it may have released every collection."""
+    held = HeldVersion(served.living.index, 1e9, served.clock, served.later)
+    served.live = LiveSearch(
+        served.index, 10.0, clock=served.clock, background=served.later, held=held
+    )
+    for _ in range(2):
+        served.live.answer([a_search()])
+        served.later.run()
+        served.clock.now += REFRESH_S
+    served.live.answer([a_search()])
+    served.later.run()
+
+    def released() -> None:
+        raise IndexUnavailable("collection not loaded")
+
+    served.index.before_search = released
+    served.clock.now += PROVEN_S + 0.1
+    served.live.keep_fresh()
+    [outcome] = served.live.answer([a_search()])
+    assert answers(outcome)
+    assert served.live.state().reason == "the index does not answer"
+
+
+def test_a_closed_search_reads_no_record(served: Served) -> None:
+    """A batch that is searched while the service stops is answered."""
+    served.live.answer([a_search()])
+    served.live.close()
+    served.clock.now += REFRESH_S
+    [outcome] = served.live.answer([a_search()])
+    assert answers(outcome)
+    served.live.keep_fresh()
+    assert served.later.waiting == []
+    assert served.index.reads == 1
 
 
 def test_the_record_is_kept_fresh_for_a_while_after_a_question(served: Served) -> None:
