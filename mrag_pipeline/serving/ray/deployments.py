@@ -98,6 +98,8 @@ class SearchReplica(HeadSearch):
 
     def __del__(self) -> None:
         """Releases a Lite database's lock: Serve calls this when the replica is drained."""
+        if hasattr(self, "_batches"):
+            self.close()
         if hasattr(self, "_index"):
             self._index.close()
 

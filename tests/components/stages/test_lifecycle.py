@@ -286,6 +286,7 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
     np.testing.assert_array_equal(
         live_record(there).importance(), live_record(living.index).importance()
     )
+    there.write_record(replace(live_record(there), repairs=2))  # the same version, repaired there
     assert import_version(place, name, there, RecordingProgress()).version == record.version
 
 
