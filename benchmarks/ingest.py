@@ -2,7 +2,8 @@
 
 The same short documents are ingested by the scripts of benchmarks/peers/: sentence-transformers
 and pymilvus with one vector, LlamaIndex's ingestion pipeline into Milvus, and mrag with a
-collection for each head. All into a Milvus Lite file of their own, in new processes, in turn.
+collection for each head: as it comes, in one process without Ray, and with an encoder in int8. All
+into a Milvus Lite file of their own, in new processes, in turn.
 
 Each runs by this interpreter, or by those of `compare.py --setup` in FOLDER. Of all processes of a
 pipeline: wall seconds, CPU seconds (which other work on the machine changes least) and the peak of
@@ -32,6 +33,13 @@ NAMES = {
     "plain": "script, one vector",
     "llamaindex": "LlamaIndex, one vector",
     "mrag": "mrag, all heads",
+    "mrag-one-process": "mrag, all heads, one process",
+    "mrag-int8": "mrag, all heads, one process, int8",
+}
+ONE_PROCESS = "-s workers.pool=serial"
+SETTINGS = {
+    "mrag-one-process": ONE_PROCESS,
+    "mrag-int8": f"{ONE_PROCESS} -s encoder.dtype=int8",
 }
 
 
@@ -69,8 +77,11 @@ def main() -> None:
     for documents in options.documents:
         for name in options.only:
             folder = options.environments
-            python = sys.executable if folder is None else folder.resolve() / name / "bin/python"
-            ends = measured(f"{python} {PEERS / SCRIPTS[name]}", documents, options.rounds)
+            peer = "mrag" if name in SETTINGS else name
+            python = sys.executable if folder is None else folder.resolve() / peer / "bin/python"
+            with_settings = f"env 'COMPARE_SETTINGS={SETTINGS.get(name, '')}'"
+            command = f"{with_settings} {python} {PEERS / SCRIPTS[peer]}"
+            ends = measured(command, documents, options.rounds)
             title = f"{documents} documents, {NAMES[name]}"
             figures |= {
                 f"{title}, wall": figure([ended.seconds for ended in ends], "s", 1),

@@ -22,7 +22,8 @@ def ingest(folder: str) -> None:
     same = CONFIG.exists() and CONFIG.read_text() == text
     CONFIG.write_text(text)
     command = "sync" if same and live() else "ingest"
-    sys.exit(subprocess.run([*MRAG, command], check=False).returncode)
+    settings = os.environ.get("COMPARE_SETTINGS", "").split()  # such as -s workers.pool=serial
+    sys.exit(subprocess.run([*MRAG, command, *settings], check=False).returncode)
 
 
 def live() -> str | None:
