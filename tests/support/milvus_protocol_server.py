@@ -107,6 +107,9 @@ class ProtocolServer(milvus_pb2_grpc.MilvusServiceServicer):
         names = sorted(self.collections)
         return milvus_pb2.ShowCollectionsResponse(status=OK, collection_names=names)
 
+    def ShowPartitions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return milvus_pb2.ShowPartitionsResponse(status=OK, partition_names=["_default"])
+
     def DescribeAlias(self, request: Any, context: Any) -> Any:  # noqa: N802
         none = common_pb2.Status(code=NO_ALIAS, reason="alias not found")
         return milvus_pb2.DescribeAliasResponse(status=none)

@@ -195,14 +195,14 @@ def receipts(project: Path) -> int:
 
 
 def staged_files(project: Path) -> Mapping[str, str]:
-    """The sha256 of every staged file; each run's own list of dead letters is left out."""
+    """The sha256 of every staged file; what each run keeps of itself is left out."""
     root = project / ".mrag" / "staging"
     return {
         str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(root.rglob("*"))
         if file.is_file()
         and not file.name.startswith("run.")
-        and file.parent.name != "dead_letters"
+        and file.parent.name not in ("dead_letters", "runs")
     }
 
 
