@@ -28,6 +28,7 @@ NO_VERSION = "v000000000000"  # stands for any, where only the place of staging 
 PARTS = "parts"  # the key of a reading that holds those of the corpora it is made of
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
+REPAIRS = "repairs"  # the key of a stored record's config that holds `VersionRecord.repairs`
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
 
 
@@ -161,9 +162,12 @@ class VersionRecord:
         # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
-        for name in ("pushes", "push_keys", "repairs"):
+        for name in ("pushes", "push_keys"):
             if not values[name]:
                 del values[name]
+        # In its config, so that readers of 0.1 can read the record of a version that was repaired.
+        if repairs := values.pop("repairs"):
+            values["config"] = {**self.config, REPAIRS: repairs}
         values["chunking"] = asdict(self.chunking)
         values["encoder"] = self.encoder.to_dict()
         values["sums"] = {
@@ -190,6 +194,8 @@ class VersionRecord:
         if values.get("lexical") is not None:
             values["lexical"] = LexicalSpec(**of_fields(LexicalSpec, values["lexical"]))
         values["push_keys"] = tuple(values.get("push_keys", ()))
+        values["config"] = dict(values.get("config", {}))
+        values["repairs"] = values["config"].pop(REPAIRS, 0)
         values["chunking"] = ChunkingSpec(**of_fields(ChunkingSpec, values["chunking"]))
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)

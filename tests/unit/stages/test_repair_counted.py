@@ -54,7 +54,7 @@ def test_a_repair_is_counted_before_its_first_change_and_at_its_end(living: Livi
         lose_a_row(living)
         assert repaired(living).restored == 1
         assert counts == expected
-    assert '"repairs": 4' in live_record(living.index).to_json()
+    assert live_record(living.index).repairs == 4
 
 
 def test_a_repair_that_was_cut_short_is_ended_by_the_next(living: Living) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,18 @@ def test_what_is_written_today_is_what_0_1_reads() -> None:
         read = KINDS[name](text)
         assert isinstance(read, (VersionRecord, Receipt))
         assert json.loads(read.to_json()) == json.loads(text)
+
+
+def test_the_record_of_a_repaired_version_has_no_field_more() -> None:
+    """Services of 0.1 answer while a newer mrag repairs."""
+    golden = VersionRecord.from_json((GOLDEN / "record.json").read_text())
+    assert golden.repairs == 0
+    repaired = replace(golden, repairs=2)
+    stored = json.loads(repaired.to_json())
+    assert stored.keys() == json.loads(golden.to_json()).keys()
+    read = VersionRecord.from_json(json.dumps(stored))
+    assert (read.repairs, read.config) == (2, golden.config)
+    assert read.to_json() == repaired.to_json()
 
 
 @pytest.fixture
