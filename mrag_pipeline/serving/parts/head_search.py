@@ -44,16 +44,18 @@ class HeadSearch:
         """Ready to search; the index stays the caller's to close."""
         can = index.capabilities()
         num_parallel_batches = SERVER_BATCHES if can.is_shared else 1
+        # Not on Lite, which searches in this process: reading would hold its searches up.
+        is_holding = can.is_shared and not can.has_strong_reads and spec.vectors_mb > 0
         self._live = LiveSearch(
             index,
             spec.head_timeout_s,
             retrieve,
             # With strong reads a deleted row must be gone at once.
             remember_s=0.0 if can.has_strong_reads else spec.remember_s,
-            held=None if can.has_strong_reads else HeldVersion(index, 2**20 * spec.vectors_mb),
+            held=HeldVersion(index, 2**20 * spec.vectors_mb) if is_holding else None,
         )
         self._fresh: RepeatedCall | None = None
-        if not can.has_strong_reads and spec.vectors_mb > 0:
+        if is_holding:
             self._fresh = RepeatedCall(self._live.keep_fresh, REFRESH_S, "keep-fresh")
         # Two more threads, for chunks and states.
         self._threads = ThreadPoolExecutor(num_parallel_batches + 2, "search")

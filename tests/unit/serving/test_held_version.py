@@ -41,6 +41,7 @@ class Index:
         self.before_count: Callable[[], None] = lambda: None
         self.reads = 0
         self.searches = 0  # of vectors
+        self.is_shared = True  # a server
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
@@ -63,7 +64,7 @@ class Weak(Index):
     """As a server at level Bounded: what is held may be used."""
 
     def capabilities(self) -> IndexCapabilities:
-        return replace(self._index.capabilities(), has_strong_reads=False)
+        return replace(self._index.capabilities(), is_shared=self.is_shared, has_strong_reads=False)
 
 
 class World:
@@ -348,13 +349,20 @@ def test_an_index_that_cannot_be_read_is_tried_again_later(world: World) -> None
     assert world.held.vectors(world.record) is not None
 
 
-@pytest.mark.parametrize("megabytes", [256.0, 0.0])
-def test_a_service_holds_them_unless_its_settings_say_no(tmp_path: Path, megabytes: float) -> None:
-    """The answers are the same, without a search in the index; its threads end with it."""
+@pytest.mark.parametrize(("megabytes", "is_shared"), [(256.0, True), (0.0, True), (256.0, False)])
+def test_a_service_on_a_server_holds_them_unless_its_settings_say_no(
+    tmp_path: Path, megabytes: float, is_shared: bool
+) -> None:
+    """The answers are the same, without a search in the index; its threads end with it.
+
+    An index that is not shared is Lite's, in this process.
+    """
+    is_holding = is_shared and megabytes > 0
     encoder = FakeEncoder(num_heads=3)
     query = Query(QUERY)
     [embedded] = QueryEmbedder(encoder, FakeSegmenter()).embed([query])
     index, others = Weak(a_living(tmp_path)), threading.active_count()
+    index.is_shared = is_shared
     search = HeadSearch(index, ServeSpec(vectors_mb=megabytes))
 
     def asked() -> tuple[list[str], int]:
@@ -366,12 +374,12 @@ def test_a_service_holds_them_unless_its_settings_say_no(tmp_path: Path, megabyt
 
     (before, searches), ends = asked(), time.monotonic() + 20.0
     assert searches
-    while megabytes and asked()[1] and time.monotonic() < ends:
+    while is_holding and asked()[1] and time.monotonic() < ends:
         time.sleep(0.05)
     after, searches = asked()
     assert after == before
-    assert bool(searches) is not bool(megabytes)
-    assert bool(index.reads) is bool(megabytes)
+    assert bool(searches) is not is_holding
+    assert bool(index.reads) is is_holding
     search.close()
     while threading.active_count() > others and time.monotonic() < ends:
         time.sleep(0.05)
