@@ -145,7 +145,9 @@ def _translate(doing: str, error: MilvusException) -> MragError:
             "room for the index",
             "free space, then run the same command again: finished work is kept",
         )
-    if error.code == COLLECTION_NOT_FOUND or "can't find collection" in lowered:
+    # A collection that is being loaded, by a repair for example, has no index yet.
+    is_missing = any(sign in lowered for sign in ("can't find collection", "index not found"))
+    if error.code == COLLECTION_NOT_FOUND or is_missing:
         return NoLiveVersion(
             failure,
             "a loaded version",

@@ -30,6 +30,7 @@ class _Refused(grpc.RpcError):
     ("error", "ours"),
     [
         (MilvusException(100, "can't find collection[x]"), NoLiveVersion),
+        (MilvusException(700, "index not found[collection=x]"), NoLiveVersion),
         (MilvusException(1, "[Errno 28] No space left on device"), StorageFull),
         (MilvusException(2, "Fail connecting to server on host:1"), IndexUnavailable),
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "[search] gave up"), IndexUnavailable),
