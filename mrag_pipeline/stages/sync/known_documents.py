@@ -3,7 +3,7 @@
 Two ids share a hash of 64 bits in one of two million versions of ten million documents. Then a new
 document counts as a changed one, which is embedded too; or one that is gone is kept.
 Memory: a byte a document, and 8 bytes for each that is new. On disk, in the system's temporary
-folder: 24 bytes a chunk, the ids, and 16 bytes a document that are mapped into memory.
+folder: 24 bytes a chunk, the ids, and 24 bytes a document that are mapped into memory.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.free_space import no_space
+from mrag_pipeline.stages.spilled_rows import SpilledRows
 
 _ROW = np.dtype([("key", np.uint64), ("print", np.uint64), ("place", np.int64)])
-_BUCKETS_SHIFT, _NUM_BUCKETS = np.uint64(56), 256  # by the first byte of a key
+_BUCKETS_SHIFT = np.uint64(56)  # by the first byte of a key: buckets rise as keys do
 _PREFIX_SHIFT, _NUM_PREFIXES = np.uint64(48), 65_536
 _ROWS_IN_MEMORY = 250_000
 _NEW_IN_MEMORY = 100_000
+_WHAT = "the ids of the version's documents"
 
 
 class Known(Protocol):
@@ -73,8 +75,7 @@ class KnownDocuments:
     def __init__(self) -> None:
         """Empty: `add` all marks, then `settle`."""
         self._folder = tempfile.TemporaryDirectory(prefix="mrag-known-")
-        self._held: list[NDArray[np.void]] = []
-        self._num_held = 0
+        self._rows = SpilledRows(_ROW, _first_byte, _ROWS_IN_MEMORY, _WHAT)
         self._ids = self._file("ids").open("wb")
         self._place = 0
         self._keys = self._prints = np.zeros(0, np.uint64)
@@ -94,6 +95,7 @@ class KnownDocuments:
         trace: TracebackType | None,
     ) -> None:
         self._ids.close()
+        self._rows.close()
         self._keys = self._prints = np.zeros(0, np.uint64)
         self._places = np.zeros(0, np.int64)
         self._folder.cleanup()
@@ -109,24 +111,20 @@ class KnownDocuments:
             if fingerprints.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
                 fingerprints[mark.document_id] = ""
         rows = np.empty(len(fingerprints), _ROW)
-        with no_space(self._folder.name, "the ids of the version's documents"):
+        with no_space(self._folder.name, _WHAT):
             for number, (document_id, fingerprint) in enumerate(fingerprints.items()):
                 encoded = document_id.encode("utf-8", "surrogatepass")
                 rows[number] = (text_key(document_id), _print(fingerprint), self._place)
                 self._ids.write(len(encoded).to_bytes(4, "little") + encoded)
                 self._place += 4 + len(encoded)
-            self._held.append(rows)
-            self._num_held += len(rows)
-            if self._num_held > _ROWS_IN_MEMORY:
-                self._spill()
+        self._rows.add(rows)
 
     def settle(self) -> None:
         """All marks are added: sorts them, a 256th at a time.
 
         Raises: StorageFull.
         """
-        with no_space(self._folder.name, "the ids of the version's documents"):
-            self._spill()
+        with no_space(self._folder.name, _WHAT):
             self._ids.flush()
             counts = np.zeros(_NUM_PREFIXES, np.int64)
             with (
@@ -134,16 +132,13 @@ class KnownDocuments:
                 self._file("prints").open("wb") as prints,
                 self._file("places").open("wb") as places,
             ):
-                for number in range(_NUM_BUCKETS):
-                    bucket = self._file(f"{number:03d}")
-                    if not bucket.exists():
-                        continue
-                    rows = _documents(np.fromfile(bucket, _ROW))
-                    bucket.unlink()
+                for bucket in self._rows.buckets():
+                    rows = _documents(bucket)
                     prefixes = (rows["key"] >> _PREFIX_SHIFT).astype(np.int64)
                     counts += np.bincount(prefixes, minlength=_NUM_PREFIXES)
                     for file, name in ((keys, "key"), (prints, "print"), (places, "place")):
                         file.write(np.ascontiguousarray(rows[name]).tobytes())
+        self._rows.close()
         self._starts[1:] = np.cumsum(counts)
         self._keys = self._mapped("keys", np.uint64)
         self._prints = self._mapped("prints", np.uint64)
@@ -203,20 +198,6 @@ class KnownDocuments:
         row = start + int(self._keys[start:stop].searchsorted(np.uint64(key)))
         return row if row < stop and int(self._keys[row]) == key else None
 
-    def _spill(self) -> None:
-        if not self._num_held:
-            return
-        rows = np.concatenate(self._held)
-        self._held.clear()
-        self._num_held = 0
-        bucket = (rows["key"] >> _BUCKETS_SHIFT).astype(np.uint8)
-        rows = rows[np.argsort(bucket, kind="stable")]
-        ends = np.cumsum(np.bincount(bucket, minlength=_NUM_BUCKETS))
-        for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
-            if len(bucket_rows):
-                with self._file(f"{number:03d}").open("ab") as file:
-                    file.write(bucket_rows.tobytes())
-
     def _file(self, name: str) -> Path:
         return Path(self._folder.name, name)
 
@@ -250,6 +231,10 @@ class _Keys:
             self._sorted = np.sort(np.concatenate([self._sorted, newest]))
             self._newest.clear()
         return True
+
+
+def _first_byte(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    return (keys >> _BUCKETS_SHIFT).astype(np.uint8)
 
 
 def _documents(rows: NDArray[np.void]) -> NDArray[np.void]:

@@ -76,7 +76,7 @@ def test_no_more_rows_are_in_memory_than_allowed(
     with HashBuckets(1_000) as buckets:
         for shard in range(50):
             buckets.add(shard, np.arange(shard * 900, shard * 900 + 900, dtype=np.uint64))
-            assert buckets._num_held <= 1_000
+            assert buckets._rows._num_held <= 1_000
         [folder] = tmp_path.iterdir()
         assert sum(file.stat().st_size for file in folder.iterdir()) >= 24 * 44_000
 
