@@ -37,6 +37,7 @@ from multiprocessing.synchronize import Barrier
 import numpy as np
 import torch
 from encode_contenders import BFLOAT16, MAX_TOKENS, cpu_contenders, share_of, texts_of, words_of
+from recall import recall
 
 from mrag_pipeline.encoder.transformer import TransformerEncoder
 
@@ -90,22 +91,6 @@ def onednn(weight: torch.Tensor, rows: int) -> Product:
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
     multiply = torch.ops.mkldnn._linear_pointwise
     return lambda states: multiply(states, laid_out, None, "none", [], "none")
-
-
-def recall(ours: np.ndarray, exact: np.ndarray, count: int = 10) -> float:
-    """Recall@count: the mean share of each text's nearest neighbours, per head, that agree."""
-    shares = []
-    for head in range(exact.shape[1]):
-        neighbours = [_nearest(vectors[:, head], count) for vectors in (ours, exact)]
-        shares += [len(set(a) & set(b)) / count for a, b in zip(*neighbours, strict=True)]
-    return statistics.mean(shares)
-
-
-def _nearest(vectors: np.ndarray, count: int) -> np.ndarray:
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    near = unit @ unit.T
-    np.fill_diagonal(near, -2)
-    return np.argsort(-near, axis=1)[:, :count]
 
 
 # ------------------------------------------------------------------ CPU

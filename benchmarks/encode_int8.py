@@ -38,6 +38,7 @@ import numpy as np
 import torch
 import transformers
 from figure import figure
+from recall import recall
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
@@ -178,20 +179,6 @@ def peers(encoder: TransformerEncoder, folder: Path) -> dict[str, Run]:
 
 
 # ------------------------------------------------------------------ figures
-def recall(ours: np.ndarray, exact: np.ndarray) -> float:
-    """Recall@10 over all columns of (N, H, D)."""
-    shares = []
-    for head in range(exact.shape[1]):
-        pair = []
-        for vectors in (ours[:, head], exact[:, head]):
-            unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-            near = unit @ unit.T
-            np.fill_diagonal(near, -2)
-            pair.append(np.argsort(-near, axis=1)[:, :10])
-        shares += [len(set(a) & set(b)) / 10 for a, b in zip(*pair, strict=True)]
-    return float(np.mean(shares))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=9)

@@ -56,6 +56,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rounds whose names contain this; writes none")
     chosen = parser.parse_args()
     library_settings.settle()
+    if not any(chosen.only in kind.name for kind in (*KINDS, *services.KINDS)):
+        parser.error(f"no round is named {chosen.only!r}")
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     folder = folder.absolute()

@@ -23,10 +23,7 @@ TB, GB = 1e12, 1e9
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
 ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
 NODES = (1, 8, 32, 128)
-CORES = 2  # of such a node
 CHANNELS = 16  # of a collection at most; see index/milvus/ranges.py
-PHASES = FIGURES / "scale_phases.json"
-PHASES_HEADS, PHASES_DIM = 12, 32  # what phases.py measures
 ITEM_SHARDS = 16  # of reconcile; see stages/ingest/reconcile_items.py
 RECEIPTS = 1_024  # kept in memory; see staging/shards.py
 WORKER_GETS = 2  # a worker checks whether a shard is done before it embeds and before it writes
@@ -144,24 +141,8 @@ class Plan:
                 load / 2 / min(nodes, self.heads) + load / 2 for nodes in NODES
             ],
         }
-        if PHASES.exists():
-            rows["audit of every row, from files"] = [
-                self._audit_hours() / nodes for nodes in NODES
-            ]
         for phase, hours in rows.items():
             print(f"| {phase} | {' | '.join(f'{hour:,.1f}' for hour in hours)} |")
-
-    def _audit_hours(self) -> float:
-        """On one node: measured with one worker, in proportion to the numbers of a chunk."""
-        phases = json.loads(PHASES.read_text())
-        [(name, seconds)] = [
-            (name, float(figure["value"]))
-            for name, figure in phases.items()
-            if name.startswith("audit, 1 worker, ")
-        ]
-        chunks = int(name.removeprefix("audit, 1 worker, ").split()[0].replace(",", ""))
-        times = self.width / (PHASES_HEADS * PHASES_DIM)
-        return seconds * times * self.chunks / chunks / 3600 / CORES
 
     def requests(self) -> None:
         """Prints the requests to the object store and their price."""

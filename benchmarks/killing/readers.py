@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 import httpx
 
+from tests.support.callers import Callers
 from tests.support.project_folder import a_text
 
 QUESTIONS = tuple(
@@ -33,31 +32,13 @@ def asked(url: str, question: str, client: httpx.Client) -> tuple[int, list[str]
 
 
 @dataclass
-class Readers:
+class Readers(Callers):
     """Callers who ask without end."""
 
     url: str
     expected: Answers
-    num_callers: int = 2
-    statuses: Counter[int] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     answered_at: float = 0.0  # when the last right answer had been asked for
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Readers:
-        """They have begun."""
-        self._threads = [
-            threading.Thread(target=self._ask, args=(n,)) for n in range(self.num_callers)
-        ]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """They have ended."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def until_answered(self, seconds: float) -> float | None:
         """Seconds until a question that was asked from now on is answered; None if none is."""

@@ -136,7 +136,7 @@ class ServedLife:
 
     def result(self, number: int, seconds: float) -> Round:
         """What it came to."""
-        return Round(number, seconds, self.kills, self.faults, checks=1, answers=self._answers)
+        return Round(number, seconds, self.kills, self.faults, answers=self._answers)
 
     # -------------------------------------------------------------- rounds
     def _prepare(self) -> None:
@@ -176,7 +176,7 @@ class ServedLife:
                         self._stand.kill_server(name, self._chance)
                         self._answers_again(readers, name)
                         self._stand.settled()
-                self._take(readers, service)
+                self._take(readers)
 
     def _on_ray(self) -> None:
         with self._service("ray") as service:
@@ -195,7 +195,7 @@ class ServedLife:
                         break
                 else:
                     self._end(service, "answering", self._chance.choice(_ENDING))
-            self._take(readers, service)
+            self._take(readers)
 
     # -------------------------------------------------------------- parts of a round
     def _variables(self) -> dict[str, str]:
@@ -254,8 +254,7 @@ class ServedLife:
                 return
             time.sleep(0.1)
 
-    def _take(self, readers: Readers, service: Service) -> None:
-        del service
+    def _take(self, readers: Readers) -> None:
         self._answers += readers.statuses[200]
         self.faults += readers.faults[:5]
 

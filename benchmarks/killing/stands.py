@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Protocol
 from killing import victims
 from tests.support.milvus_server import milvus_server
 from tests.support.prefect_server import PrefectServer
+from tests.support.served_project import free_port
 
 _DOWN_S = 3.0  # the longest that a killed server is down before it is started again
 NOT_RECORDED = {"MRAG_WITHOUT_PREFECT": "1"}  # of watched_command.py
@@ -124,7 +124,7 @@ def stand(kind: Kind, folder: Path, prefect_home: Path) -> Iterator[Stand]:
     with ExitStack() as stack:
         if kind.has_milvus:
             (folder / "milvus").mkdir()
-            server = stack.enter_context(milvus_server(folder / "milvus", port=_free_port()))
+            server = stack.enter_context(milvus_server(folder / "milvus", port=free_port()))
             made.milvus_uri, made.servers[victims.MILVUS] = server.uri, server
         if kind.has_prefect:
             prefect = PrefectServer(folder)
@@ -134,9 +134,3 @@ def stand(kind: Kind, folder: Path, prefect_home: Path) -> Iterator[Stand]:
             made.servers[victims.PREFECT] = prefect
         stack.callback(made.settled)
         yield made
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -18,7 +18,6 @@ HAPROXY = "HAProxy"
 API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
 ONE_PROCESS = "one-process service"
 SERVICE = "driver of a service on Ray"
-READERS_OF = (HAPROXY, API, ENCODER, SEARCH)  # the service lives on without them
 
 # Words of the command line, all of which are in it.
 _WORDS = {

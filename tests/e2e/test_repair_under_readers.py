@@ -7,8 +7,7 @@ a database of one owner is the last test.
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.versions.lookup import live_record
+from tests.support.callers import Callers
 from tests.support.changed_rows import change_chunk, chunk_ids, exchange_vectors
 from tests.support.living_index import content_of
 from tests.support.milvus_lite_server import lite_server
@@ -71,34 +71,22 @@ def shared(
 
 @pytest.fixture
 def service(shared: Shared, tmp_path: Path) -> Iterator[Service]:
-    """One that is ready, and has all collections loaded."""
-    with serving(shared.folder, tmp_path / "serve", backend="process") as running:
+    """One that is ready, has all collections loaded, and asks the index for every vector."""
+    settings = ("-s", "serve.vectors_mb=0")
+    with serving(shared.folder, tmp_path / "serve", *settings, backend="process") as running:
         yield running
 
 
 @dataclass
-class Readers:
+class Readers(Callers):
     """Two callers who ask without a pause."""
 
     url: str
     texts: frozenset[str]  # of the corpus
-    statuses: Counter[int] = field(default_factory=Counter)
     problems: list[dict[str, object]] = field(default_factory=list)
     wrong: list[object] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Readers:
-        self._threads = [threading.Thread(target=self._ask) for _ in range(2)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self) -> None:
+    def _ask(self, number: int) -> None:
         with httpx.Client(timeout=120) as client:
             while not self._stop.is_set():
                 for question in QUESTIONS:
@@ -147,6 +135,7 @@ def test_readers_are_answered_or_told_the_heads_name(
         damage(shared.index, record, chunk_ids(shared.index, record))
         while sum(readers.statuses.values()) < 6:
             assert service.process.poll() is None
+            time.sleep(0.01)
         ended = run("repair", "--json", cwd=shared.folder, log=tmp_path / "repair")
         assert ended.code == 0, ended.err
     assert json.loads(ended.out)["restored_rows"] > 0
@@ -154,6 +143,7 @@ def test_readers_are_answered_or_told_the_heads_name(
     assert set(readers.statuses) <= {200, 503}, readers.problems[:3]
     if damage is head_dropped:
         name = record.head_collections()[2]
+        assert readers.problems
         assert all(name in str(problem["detail"]) for problem in readers.problems)
     else:
         assert readers.problems == []
@@ -163,7 +153,7 @@ def test_readers_are_answered_or_told_the_heads_name(
     assert audited.code == 0, audited.out
 
 
-def test_a_text_that_is_not_the_corpus_s_is_mended_under_readers(
+def test_a_text_that_is_not_the_corpus_s_is_mended_under_a_service(
     shared: Shared, service: Service, tmp_path: Path
 ) -> None:
     """The service reads rows as they are, so until then it tells the damaged one."""
@@ -176,6 +166,7 @@ def test_a_text_that_is_not_the_corpus_s_is_mended_under_readers(
         if row.text == before[0][0][1]
     ]
     change_chunk(shared.index, record, first, text=OTHER)
+    assert any(text == OTHER for answer in found(service) for _, text in answer)
     ended = run("repair", "--json", cwd=shared.folder, log=tmp_path / "repair")
     assert ended.code == 0, ended.err
     assert found(service) == before

@@ -90,7 +90,7 @@ def test_sigterm_leaves_nothing(service: Service, project: Path, tmp_path: Path)
 
 def test_a_service_told_to_stop_leaves_in_order(project: Path, tmp_path: Path) -> None:
     """It says so, answers for `drain_s` longer, ends what it has begun, and takes nothing more."""
-    batch = {"searches": [{"query": f"{QUERY} {number}" * 15} for number in range(12)]}
+    batch = {"searches": [{"query": f"{QUERY} {number}" * 40} for number in range(16)]}
     settings = ("-s", "serve.drain_s=5", "-s", "serve.timeout_s=60")
     with serving(project, tmp_path / "serve", *settings, backend="process") as service:
         assert service.get("/readyz").status_code == 200

@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.support.callers import Callers
 from tests.support.project_folder import TIMEOUT_S, end, family_of, start
 
 QUERY = "Person number 17 paints the river. Nobody loses a market without telling others."
@@ -81,28 +81,13 @@ def serving(project: Path, log: Path, *arguments: str, backend: str = "ray") -> 
 
 
 @dataclass
-class Load:
+class Load(Callers):
     """Callers that ask without a pause, and what they were told."""
 
     service: Service
-    num_callers: int = 3
-    statuses: Counter[int] = field(default_factory=Counter)
+    num_callers: int = field(default=3, kw_only=True)
     versions: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Load:
-        self._threads = [
-            threading.Thread(target=self._ask, args=(n,)) for n in range(self.num_callers)
-        ]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def wait_for(self, answers: int) -> None:
         """Until so many more have been answered."""
