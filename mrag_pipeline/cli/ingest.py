@@ -17,7 +17,7 @@ from mrag_pipeline.cli.terminal import (
     print_remarks,
     seconds_by_phase,
 )
-from mrag_pipeline.domain.confidence import sure_of
+from mrag_pipeline.domain.confidence import shown_by_sample
 
 
 @shared_options()
@@ -73,9 +73,6 @@ def ingest(
 
 def shown_recall(result: Mapping[str, Any]) -> str:
     """What the sample of `verify` shows of all chunks."""
-    if not result["recall_queries"]:
-        return "no chunk was looked at"
-    return (
-        f"{sure_of(result['recall_above'], result['recall_confidence'])}, by "
-        f"{result['recall_queries']:,} chunks drawn at random"
+    return shown_by_sample(
+        result["recall_above"], result["recall_confidence"], result["recall_queries"]
     )

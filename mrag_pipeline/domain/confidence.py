@@ -41,6 +41,13 @@ def sure_of(bound: float, confidence: float) -> str:
     return f"{confidence:.0%} sure of at least {bound:.3f}"
 
 
+def shown_by_sample(bound: float, confidence: float, size: int) -> str:
+    """What a sample of so many chunks shows of all, for people."""
+    if not size:
+        return "no chunk was looked at"
+    return f"{sure_of(bound, confidence)}, by {size:,} chunks drawn at random"
+
+
 def size_to_show(bound: float, confidence: float) -> int:
     """How many values of 1 show that the mean is above `bound`; at least 1.
 

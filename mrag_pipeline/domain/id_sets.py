@@ -26,7 +26,7 @@ class IdSum:
     def of(cls, ids: NDArray[np.int64]) -> IdSum:
         """The sum over these ids (N,); one that is there twice counts twice."""
         keys = ids.astype(np.uint64)
-        first, second = (int(_mixed(keys + seed).sum(dtype=np.uint64)) for seed in _SEEDS)
+        first, second = (int(mixed(keys + seed).sum(dtype=np.uint64)) for seed in _SEEDS)
         return cls(len(ids), (first, second))
 
     def __add__(self, other: IdSum) -> IdSum:
@@ -42,9 +42,12 @@ def text_key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
 
 
-def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64: every bit depends on every bit."""
+def mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hashes (N,): every bit depends on every bit.
+
+    Source: the finalizer of splitmix64, Steele et al., OOPSLA 2014.
+    """
     keys = (keys ^ (keys >> np.uint64(30))) * _FIRST
     keys = (keys ^ (keys >> np.uint64(27))) * _SECOND
-    mixed: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
-    return mixed
+    hashes: NDArray[np.uint64] = keys ^ (keys >> np.uint64(31))
+    return hashes

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from mrag_pipeline.domain.packing import padded_batches
 from mrag_pipeline.encoder.forward_paths import ForwardPath, Rows
-from mrag_pipeline.encoder.model_errors import first_line
+from mrag_pipeline.encoder.model_errors import MODEL_ERRORS, type_and_line
 from mrag_pipeline.encoder.quantized_linears import QuantizedLinears
 from mrag_pipeline.errors import ConfigError
 
@@ -65,8 +65,8 @@ def use_int8(model: Any, path: ForwardPath, linears: QuantizedLinears, rows: Row
     try:
         linears.on()
         actual = _vectors(path, rows)
-    except RuntimeError as error:
-        raise _refused(family, f"does not run: {first_line(error)}") from error
+    except MODEL_ERRORS as error:
+        raise _refused(family, f"does not run: {type_and_line(error)}") from error
     of_heads, of_standard = (
         cosine_similarity(ours, theirs, dim=-1).mean(0)  # (H,) and a single number
         for ours, theirs in zip(actual, expected, strict=True)

@@ -8,7 +8,7 @@ from mrag_pipeline.errors import UnsupportedArchitecture
 MODEL_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
-def first_line(error: Exception) -> str:
+def type_and_line(error: Exception) -> str:
     """The error's type and the first line of its text."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
@@ -16,7 +16,7 @@ def first_line(error: Exception) -> str:
 def does_not_run(family: str, error: Exception) -> UnsupportedArchitecture:
     """The refusal of a model that cannot be called with token ids."""
     return UnsupportedArchitecture(
-        f"{family}: the model does not run on token ids alone: {first_line(error)}",
+        f"{family}: the model does not run on token ids alone: {type_and_line(error)}",
         "a text encoder or decoder",
         "use another model",
     )

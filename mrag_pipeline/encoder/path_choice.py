@@ -24,7 +24,7 @@ from mrag_pipeline.encoder.forward_paths import (
     accepted_parameters,
 )
 from mrag_pipeline.encoder.linear_layers import FastLinears
-from mrag_pipeline.encoder.model_errors import MODEL_ERRORS, does_not_run, first_line
+from mrag_pipeline.encoder.model_errors import MODEL_ERRORS, does_not_run, type_and_line
 from mrag_pipeline.encoder.readout import Readout
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def _difference(
     try:
         actual = _run(path, rows)
     except (packed_attention.CannotPack, *MODEL_ERRORS) as error:
-        return first_line(error)
+        return type_and_line(error)
     for ours, theirs in zip(actual, expected, strict=True):
         worst = float((ours - theirs).abs().max() / theirs.abs().max())
         if not worst <= SAME[dtype]:

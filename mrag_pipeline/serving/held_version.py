@@ -31,7 +31,8 @@ REST = 10
 class _Held:
     state: str
     vectors: HeldVectors | None  # None: they could not be read
-    checked_at: float
+    counted_at: float  # when it was last known to have all its rows
+    checked_at: float  # when that was last asked, whatever came of it
 
 
 class HeldVersion:
@@ -78,8 +79,7 @@ class HeldVersion:
             if is_due and not self._is_reading and (is_read or now >= self._rests_until):
                 self._is_reading = True
                 self._background.submit(self._check, record, state)
-            # A check that takes too long proves nothing.
-            is_usable = held is not None and now - held.checked_at < 2 * CHECKED_S
+            is_usable = held is not None and now - held.counted_at < 2 * CHECKED_S
             return held.vectors if held is not None and is_usable else None
 
     def close(self) -> None:
@@ -94,8 +94,16 @@ class HeldVersion:
         with self._lock:
             held = self._held
         vectors = held.vectors if held is not None and held.state == state else None
+        counted_at = self._clock()
         try:
-            vectors = self._checked(vectors, record, state)
+            try:
+                # A version that lost rows is not read: its searches would be worse, silently.
+                lost = lost_rows(self._index, record)
+            except MragError as error:
+                log.warning("rows_not_counted version=%s error=%s", record.version, error.found)
+                counted_at = counted_at if held is None else held.counted_at
+            else:
+                vectors = self._whole(vectors, lost, record, state)
         except Exception:
             log.exception("vectors_not_held version=%s", record.version)
             vectors = None
@@ -103,17 +111,12 @@ class HeldVersion:
             with self._lock:
                 self._is_reading = False
                 if not self._closed.is_set():
-                    self._held = _Held(state, vectors, self._clock())
+                    self._held = _Held(state, vectors, counted_at, self._clock())
 
-    def _checked(
-        self, vectors: HeldVectors | None, record: VersionRecord, state: str
+    def _whole(
+        self, vectors: HeldVectors | None, lost: str | None, record: VersionRecord, state: str
     ) -> HeldVectors | None:
-        try:
-            # A version that lost rows is not read: its searches would be worse, silently.
-            lost = lost_rows(self._index, record)
-        except MragError as error:
-            log.warning("rows_not_counted version=%s error=%s", record.version, error.found)
-            return vectors
+        """None if rows are lost, or cannot be read."""
         if lost is not None:
             log.warning("vectors_not_held version=%s error=%s", record.version, lost)
             return None

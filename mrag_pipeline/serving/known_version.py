@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.heads import EncoderCard
+from mrag_pipeline.domain.stored_format import digest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NotReady
 from mrag_pipeline.ports import ServedIndex
@@ -100,6 +99,4 @@ class VersionReader:
 
 def mark_of(card: EncoderCard) -> str:
     """A short hash, equal for encoders whose vectors agree; it travels with every query."""
-    identity: Mapping[str, object] = card.identity()
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest(card.identity())

@@ -105,6 +105,7 @@ class LiveSearch:
         self._refreshing = False
         self._closed = False
         self._asked_at = -math.inf
+        self._tried_at = -math.inf  # to read the record again, whatever came of it
         self._pinned = ""
         self._proven: tuple[str, float] | None = None  # version, and when it last answered
 
@@ -180,13 +181,13 @@ class LiveSearch:
         Otherwise the first question after a pause would find it too old to trust what is held.
         """
         with self._lock:
-            known, now = self._known, self._clock()
-            is_due = known is not None and now - known.read_at >= REFRESH_S
-            if not is_due or self._refreshing or self._closed or now - self._asked_at > KEPT_S:
+            known = self._known
+            if known is None or not self._is_due(known):
+                return
+            if self._clock() - self._asked_at > KEPT_S:
                 return
             self._refreshing = True
-        if known is not None:
-            self._refresh(known.version)
+        self._refresh(known.version)
 
     def close(self) -> None:
         """Stops the background thread; the index stays open."""
@@ -276,12 +277,15 @@ class LiveSearch:
             known = self._known
             if known is None or known.version != version:
                 known = self._known = self._reader.read(version)
-            elif self._clock() - known.read_at >= REFRESH_S and not (
-                self._refreshing or self._closed
-            ):
+            elif self._is_due(known):
                 self._refreshing = True
                 self._background.submit(self._refresh, version)
             return known
+
+    def _is_due(self, known: KnownVersion) -> bool:
+        """Whether the record is to be read again; the lock is held."""
+        age = self._clock() - max(known.read_at, self._tried_at)
+        return age >= REFRESH_S and not (self._refreshing or self._closed)
 
     def _refresh(self, version: str) -> None:
         """Reads a known version's record again; forgets the version if the record is gone."""
@@ -292,11 +296,10 @@ class LiveSearch:
             log.info("version_gone version=%s", version)
         except MragError as error:
             log.warning("record_not_read version=%s error=%s", version, error.found)
-            known = self._known  # still usable; read again after REFRESH_S
-            fresh = None if known is None else replace(known, read_at=self._clock())
+            fresh = self._known  # as old as it is: that decides what is trusted of it
         finally:
             with self._lock:
-                self._refreshing = False
+                self._refreshing, self._tried_at = False, self._clock()
                 if self._known is not None and self._known.version == version:
                     self._known = fresh
 

@@ -25,7 +25,7 @@ def no_space(folder: str, what: str) -> Iterator[None]:
             raise
         raise StorageFull(
             f"no space left in {folder} for {what}",
-            "24 bytes for each",
+            "a temporary folder with room for them",
             "free space there, or name another folder in the variable TMPDIR; then run the "
             "same command again",
         ) from error

@@ -28,7 +28,7 @@ from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
 from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.index.milvus.stored_rows import MilvusRows
 from mrag_pipeline.index.milvus.versions import MilvusVersions
-from mrag_pipeline.ports import BulkFiles, CollectionSpec, RangedLoads
+from mrag_pipeline.ports import BulkFiles, CollectionSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 if TYPE_CHECKING:
@@ -128,10 +128,6 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             self._create_index(collection)
             self._ensure_loaded(name)
         return self.count(name)
-
-    def ranges(self) -> RangedLoads | None:
-        """None: one process fills a collection, unless `ranges.py` says otherwise."""
-        return None
 
     def is_complete(self, collection: CollectionSpec, num_rows: int) -> bool:
         """Whether the collection exists, is indexed and loaded, and has exactly so many rows."""

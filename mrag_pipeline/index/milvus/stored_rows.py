@@ -6,6 +6,7 @@ Shape legend: D dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -231,22 +232,28 @@ class MilvusRows(MilvusDatabase):
         if not ranges:
             return
         ids = [row["chunk_id"] for row in values]
-        older = self._in_memory(
-            collection,
-            lambda: self._client.query(
+        for start in range(0, len(ids), _MAX_MATCHES):
+            older = self._in_memory(
                 collection,
-                filter=ids_in(ids),
-                output_fields=["chunk_id"],
-                partition_names=ranges,
-                consistency_level="Strong",
-                timeout=timeout_s,
-            ),
-        )
-        if older_ids := [row["chunk_id"] for row in older]:  # new rows, the most, have none
-            for partition in ranges:
+                partial(self._ids_in_partitions, collection, ids[start:][:_MAX_MATCHES], ranges),
+            )
+            for partition in ranges if older else ():  # new rows, the most, have no older ones
                 self._client.delete(
-                    collection, ids=older_ids, partition_name=partition, timeout=timeout_s
+                    collection, ids=older, partition_name=partition, timeout=timeout_s
                 )
+
+    def _ids_in_partitions(
+        self, collection: str, ids: Sequence[int], partitions: Sequence[str]
+    ) -> list[int]:
+        found = self._client.query(
+            collection,
+            filter=ids_in(ids),
+            output_fields=["chunk_id"],
+            partition_names=list(partitions),
+            consistency_level="Strong",
+            timeout=self._spec.timeout_s,
+        )
+        return [row["chunk_id"] for row in found]
 
     def _filter_rows(self, collection: str) -> Rows:
         blocks = self._reader.blocks(collection, FILTER_FIELDS, self.count(collection))

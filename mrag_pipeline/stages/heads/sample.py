@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+from mrag_pipeline.domain.id_sets import mixed
+
 _STEP = 0x9E3779B97F4A7C15
 
 
@@ -32,9 +33,4 @@ def sampled_ids(blocks: Iterable[NDArray[np.int64]], size: int, seed: int) -> ND
 
 
 def _hashes(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Source: splitmix64, Steele et al., OOPSLA 2014."""
-    mixed = ids.astype(np.uint64) + np.uint64((seed + 1) * _STEP % 2**64)  # wraps, as it should
-    for shift, factor in _MIX:
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    hashed: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-    return hashed
+    return mixed(ids.astype(np.uint64) + np.uint64((seed + 1) * _STEP % 2**64))  # wraps

@@ -16,14 +16,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mrag_pipeline.domain.confidence import mean_above, size_to_show, sure_of
+from mrag_pipeline.domain.confidence import mean_above, shown_by_sample, size_to_show
 from mrag_pipeline.domain.exact_search import Hits, merge
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Ranking, Staging
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.verify_items import (
-    SAMPLED_SHARDS,
     Compared,
     LoadedIndex,
     Sampled,
@@ -74,8 +73,8 @@ class VerifiedRecall:
         )
 
     def __str__(self) -> str:
-        sure = sure_of(self.recall_above, self.confidence)
-        return f"{self.recall:.4f} of {self.queries:,} chunks drawn at random; {sure} for all"
+        shown = shown_by_sample(self.recall_above, self.confidence, self.queries)
+        return f"{self.recall:.4f}; {shown}"
 
 
 def lowest_recall(checks: Sequence[CollectionCheck]) -> float:
@@ -112,7 +111,7 @@ def verify(
     samples = sample_items(manifest, sample, shards, num_chunks)
     compares = list(compare_items(manifest, sample, shards, spec))
     is_all = size >= sum(shards.values())
-    _tell(progress, sample, shards, among(sample, shards, spec))
+    _tell(progress, shards, among(sample, shards, spec))
     num_bytes = sum(item.num_bytes for item in samples) + sum(item.num_bytes for item in compares)
     progress.phase("verify", len(samples) + len(compares), "items")
     with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
@@ -187,13 +186,10 @@ def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
 
 def _tell(
     progress: Progress,
-    sample: Mapping[int, int],
     shards: Mapping[int, int],
     searched: Sequence[int],
 ) -> None:
     """Says what is not looked at, in a corpus that is too large for it."""
-    if len(shards) > max(len(sample), SAMPLED_SHARDS):
-        progress.note(f"verify draws its sample from {len(sample):,} of {len(shards):,} shards")
     if len(searched) < len(shards):
         progress.note(
             f"verify searches {len(searched):,} of {len(shards):,} shards exactly; neighbours in "

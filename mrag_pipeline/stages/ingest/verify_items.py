@@ -19,16 +19,15 @@ from mrag_pipeline.ports import CollectionSpec, Ranking, Rows, Searches, SearchR
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.ingest.load_items import row_bytes
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
 ITEM_BYTES = 64_000_000  # of vectors that an item compares: some seconds
-_TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 # Shards in memory at a time: so many, or fewer where they have more numbers than that together.
 SHARDS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 4_000_000
 
-SAMPLED_SHARDS = 64  # that a sample is of if they are large: each is read for every collection
 
 Vectors = NDArray[np.float32]
 Sample = Mapping[int, int]  # how many chunks, by shard
@@ -174,7 +173,7 @@ def sample_items(
     seed = sample_seed(manifest)
     rows = sum(shards[shard] for shard in sample)
     return [
-        SampleItem(number, number, num_chunks, sample, seed, rows * _row_bytes(collection))
+        SampleItem(number, number, num_chunks, sample, seed, rows * row_bytes(collection))
         for number, collection in enumerate(collections_of_plan(manifest))
     ]
 
@@ -191,10 +190,10 @@ def compare_items(
     for number, collection in enumerate(collections_of_plan(manifest)):
         if collection.kind == "lexical" or not sample:
             continue
-        row_bytes = _row_bytes(collection)
-        for part in _parts(among(sample, shards, spec), shards, row_bytes):
+        each = row_bytes(collection)
+        for part in _parts(among(sample, shards, spec), shards, each):
             num_rows = [shards[shard] for shard in part]
-            yield CompareItem(index, number, part, max(num_rows), sum(num_rows) * row_bytes)
+            yield CompareItem(index, number, part, max(num_rows), sum(num_rows) * each)
             index += 1
 
 
@@ -209,29 +208,18 @@ def sample_seed(manifest: Manifest) -> int:
 
 
 def drawn_sample(shards: Mapping[int, int], size: int, seed: int) -> Sample:
-    """How many chunks of each shard are looked at: `size` of all, drawn at random.
-
-    In a large corpus they are of few shards, for each is read: `SAMPLED_SHARDS` of the chunks are
-    drawn, and their shards give as many more as each has drawn. If shards are so small that this is
-    too little, more are drawn.
+    """How many chunks of each shard are looked at: `size` of all, each as likely as any other.
 
     Args:
         shards: the number of chunks of each shard that has some.
     """
-    random = np.random.default_rng(seed)
     numbers, counts = np.array(list(shards), np.int64), np.array(list(shards.values()), np.int64)
     total = int(counts.sum())
     if size >= total:
         return dict(shards)
-    if len(shards) > SAMPLED_SHARDS:
-        wanted = np.zeros(len(counts), np.int64)
-        while missing := size - int(wanted.sum()):
-            drawn = random.choice(total, min(missing, SAMPLED_SHARDS), replace=False)
-            holders = np.searchsorted(np.cumsum(counts), drawn, side="right")
-            wanted += np.bincount(np.resize(holders, missing), minlength=len(counts))
-            wanted = np.minimum(wanted, counts)
-    else:
-        wanted = random.multivariate_hypergeometric(counts, size)
+    drawn = np.random.default_rng(seed).choice(total, size, replace=False)
+    holders = np.searchsorted(np.cumsum(counts), drawn, side="right")
+    wanted = np.bincount(holders, minlength=len(counts))
     return {int(shard): int(rows) for shard, rows in zip(numbers, wanted, strict=True) if rows}
 
 
@@ -270,10 +258,6 @@ def _parts(
             part, num_bytes = [], 0
     if part:
         yield tuple(part)
-
-
-def _row_bytes(collection: CollectionSpec) -> int:
-    return 4 * collection.dim + (0 if collection.kind == "head" else _TEXT_BYTES)
 
 
 def _same_direction(stored: Vectors, staged: Vectors) -> bool:

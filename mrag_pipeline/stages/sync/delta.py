@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import delta_fingerprint
@@ -92,13 +92,6 @@ class Scan:
 
     def _is_in_scope(self, item: Document) -> bool:
         return self._only is None or item.id in self._only or item.source in self._only
-
-
-def fingerprints_of(marks: Iterable[Mark], known: dict[str, str]) -> None:
-    """Adds each document's fingerprint; "" where its chunks disagree: it counts as changed."""
-    for mark in marks:
-        if known.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
-            known[mark.document_id] = ""
 
 
 def settle(

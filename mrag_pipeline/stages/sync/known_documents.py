@@ -1,7 +1,8 @@
 """The documents that a version has, as a sync compares them: by their ids' hashes, mostly on disk.
 
-Two ids share a hash of 64 bits in one of two million versions of ten million documents. Then a new
-document counts as a changed one, which is embedded too; or one that is gone is kept.
+Two ids share a hash of 64 bits in one of 370,000 versions of ten million documents. Then a new
+document counts as a changed one, which is embedded too; one that is gone is kept; or one of two new
+ones becomes a dead letter, as an id that is there twice.
 Memory: a byte a document, and 8 bytes for each that is new. On disk, in the system's temporary
 folder: 24 bytes a chunk, the ids, and 24 bytes a document that are mapped into memory.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -94,7 +96,8 @@ class KnownDocuments:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ids.close()
+        with suppress(OSError):  # of a full disk, which was said where it filled up
+            self._ids.close()
         self._rows.close()
         self._keys = self._prints = np.zeros(0, np.uint64)
         self._places = np.zeros(0, np.int64)
@@ -107,9 +110,7 @@ class KnownDocuments:
         Raises: StorageFull.
         """
         fingerprints: dict[str, str] = {}
-        for mark in marks:
-            if fingerprints.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
-                fingerprints[mark.document_id] = ""
+        fingerprints_of(marks, fingerprints)
         rows = np.empty(len(fingerprints), _ROW)
         with no_space(self._folder.name, _WHAT):
             for number, (document_id, fingerprint) in enumerate(fingerprints.items()):
@@ -231,6 +232,13 @@ class _Keys:
             self._sorted = np.sort(np.concatenate([self._sorted, newest]))
             self._newest.clear()
         return True
+
+
+def fingerprints_of(marks: Iterable[Mark], known: dict[str, str]) -> None:
+    """Adds each document's fingerprint; "" where its chunks disagree: it counts as changed."""
+    for mark in marks:
+        if known.setdefault(mark.document_id, mark.fingerprint) != mark.fingerprint:
+            known[mark.document_id] = ""
 
 
 def _first_byte(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:

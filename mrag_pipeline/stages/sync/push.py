@@ -21,8 +21,8 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows, VersionRows
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.sync.compare import SyncComparison, read_all
-from mrag_pipeline.stages.sync.delta import Scan, fingerprints_of, settle
-from mrag_pipeline.stages.sync.known_documents import LookedUp
+from mrag_pipeline.stages.sync.delta import Scan, settle
+from mrag_pipeline.stages.sync.known_documents import LookedUp, fingerprints_of
 
 T = TypeVar("T")
 

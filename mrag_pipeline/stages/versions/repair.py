@@ -136,7 +136,8 @@ def _rebuild(
         log.warning("collection_rebuilt name=%s why=%s", collection.name, why)
         num_rows += changes.begun().rebuild(collection, staged.tables(head, wanted))
     if misled and staged is not None:
-        misled &= misled_collections(record, index, wanted)
+        others = set(record.collections()) - misled
+        misled &= misled_collections(record, index, wanted, others)
     return num_rows, tuple(sorted(misled))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.confidence import mean_above, size_to_show
+from mrag_pipeline.domain.confidence import mean_above, shown_by_sample, size_to_show
 
 
 def test_a_sample_without_a_miss_has_the_exact_bound() -> None:
@@ -41,3 +41,11 @@ def test_the_bound_is_wrong_as_seldom_as_stated(true_mean: float) -> None:
     draws = random.choice([1.0, 0.5, 0.0], (4_000, 60), p=shares)
     wrong = np.mean([mean_above(row.tolist(), 0.95) > true_mean for row in draws])
     assert wrong <= 0.05
+
+
+def test_what_a_sample_shows_is_said_in_one_line() -> None:
+    """And nothing where none was drawn."""
+    assert shown_by_sample(0.985, 0.99, 714) == (
+        "99% sure of at least 0.985, by 714 chunks drawn at random"
+    )
+    assert shown_by_sample(0.0, 0.99, 0) == "no chunk was looked at"

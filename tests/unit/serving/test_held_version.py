@@ -229,18 +229,24 @@ def test_a_version_that_lost_rows_is_left_to_the_index(
 
 
 def test_a_failed_count_keeps_the_vectors(world: World) -> None:
-    """They are counted again a minute later, and not read again."""
+    """They are used for two minutes after the last count, and when one succeeds; not read again."""
     vectors, reads = world.read(), world.index.reads
 
     def fail() -> None:
         raise IndexUnavailable("no answer")
 
     world.index.before_count = fail
-    for _ in range(3):
-        assert world.after(CHECKED_S) is vectors
+    assert world.after(CHECKED_S) is vectors
+    world.later.run()
+    assert world.held.vectors(world.record) is vectors
+    assert world.later.waiting == []
+    for _ in range(2):
+        assert world.after(CHECKED_S) is None
         world.later.run()
-        assert world.held.vectors(world.record) is vectors
-        assert world.later.waiting == []
+    world.index.before_count = lambda: None
+    assert world.after(CHECKED_S) is None
+    world.later.run()
+    assert world.held.vectors(world.record) is vectors
     assert world.index.reads == reads
 
 

@@ -286,6 +286,26 @@ def test_an_index_that_does_not_answer_costs_the_refresh_and_not_the_answer(
     assert served.later.waiting == []
 
 
+def test_a_record_that_cannot_be_read_is_not_trusted_for_long(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed read makes it no younger: a sync may have begun, so documents are read."""
+    served.live.answer([a_search()])
+
+    def fails(version: str) -> None:
+        raise IndexUnavailable("no answer")
+
+    monkeypatch.setattr(served.index, "record", fails)
+    began = served.clock.now
+    while served.clock.now <= began + CACHE_TRUSTED_S:
+        served.clock.now += REFRESH_S
+        served.live.answer([a_search()])
+        served.later.run()
+    before = len(served.index.looked_up)
+    served.live.answer([a_search()])
+    assert served.index.looked_up[before] > 0
+
+
 # ------------------------------------------------------------------ who is refused
 def test_an_encoder_that_did_not_build_the_version_is_refused(served: Served) -> None:
     """By the mark that travels with the vectors: replicas of two encoders may be mixed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
+from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.sync import known_documents
 from mrag_pipeline.stages.sync.known_documents import KnownDocuments, LookedUp
@@ -77,3 +79,18 @@ def test_an_empty_version_knows_nothing() -> None:
         assert (len(known), known.num_unseen, list(known.unseen())) == (0, 0, [])
         assert known.is_equal("a", "one") is None
         assert [known.see("a"), known.see("a"), known.num_seen] == [True, False, 1]
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what was not written yet is written as the block ends."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which Linux has")
+    monkeypatch.setattr(KnownDocuments, "_file", lambda *_: Path("/dev/full"))
+
+    def fill() -> None:
+        with KnownDocuments() as known:
+            known.add([Mark(number, f"document {number}", "print") for number in range(2_000)])
+            known.settle()
+
+    with pytest.raises(StorageFull, match="for the ids of the version's documents"):
+        fill()

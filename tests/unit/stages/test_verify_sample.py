@@ -10,7 +10,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall, verify
-from mrag_pipeline.stages.ingest.verify_items import SAMPLED_SHARDS, drawn_sample
+from mrag_pipeline.stages.ingest.verify_items import drawn_sample
 from tests.support.builds import Build, RecordingProgress, a_document
 
 DOCUMENTS = [a_document(i) for i in range(40)]
@@ -32,8 +32,6 @@ def test_a_sample_has_its_size(num_shards: int, size: int) -> None:
     shards = {shard: 5 + shard % 7 for shard in range(num_shards)}
     sample = drawn_sample(shards, size, seed=1)
     assert sum(sample.values()) == size
-    if size <= SAMPLED_SHARDS:
-        assert len(sample) <= SAMPLED_SHARDS
     assert all(0 < rows <= shards[shard] for shard, rows in sample.items())
     assert drawn_sample(shards, size, seed=1) == sample != drawn_sample(shards, size, seed=2)
 
@@ -81,3 +79,14 @@ def test_what_is_not_looked_at_is_told() -> None:
     quiet = RecordingProgress()
     checked(IngestSpec(verify_sample=2), quiet)
     assert quiet.notes == []
+
+
+def test_chunks_are_drawn_by_themselves_and_not_by_shards() -> None:
+    """Of two shards in a hundred alike the sample has its share, in one draw as in another."""
+    shards = dict.fromkeys(range(1_000), 1_000)
+    shares = [
+        sum(rows for shard, rows in drawn_sample(shards, 700, seed).items() if shard < 20) / 700
+        for seed in range(200)
+    ]
+    assert np.mean(shares) == pytest.approx(0.02, abs=0.002)
+    assert np.var(shares) == pytest.approx(0.02 * 0.98 / 700, rel=0.4)  # of independent draws
