@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from killing import services
+from killing.deck import chance_of, kind_of
 from killing.journal import Journal, Round, figures, tables
 from killing.life import Life, Undisturbed, removed
 from killing.project import write_model
@@ -39,6 +40,7 @@ from killing.warm_start import WarmStart
 from mrag_pipeline import library_settings
 from tests.support.project_folder import ROOT, environment
 
+ALL = (*KINDS, *services.KINDS)
 FIGURES = Path(__file__).parent / "figures" / "kills.json"
 
 
@@ -56,7 +58,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rounds whose names contain this; writes none")
     chosen = parser.parse_args()
     library_settings.settle()
-    if not any(chosen.only in kind.name for kind in (*KINDS, *services.KINDS)):
+    if not any(chosen.only in kind.name for kind in ALL):
         parser.error(f"no round is named {chosen.only!r}")
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="kills-"))
@@ -102,8 +104,8 @@ def run(
             raise SystemExit("the undisturbed run failed:\n" + "\n".join(life.faults))
     served = services.Served(first, services.expected(first))
     ended = {done.number for done in journal.rounds}
-    numbers = (n for n in count() if n not in ended and only in _kind(_chance(seed, n)).name)
-    turn = threading.Lock()
+    numbers = (n for n in count() if n not in ended and only in kind_of(ALL, seed, n).name)
+    turn, milvus = threading.Lock(), threading.Lock()  # one server at a time
 
     def rounds() -> None:
         while True:
@@ -118,13 +120,14 @@ def run(
                     _tell(done, len(journal.kills()))
 
     def one(number: int) -> Round | None:
-        chance = _chance(seed, number)
-        kind = _kind(chance)
+        kind = kind_of(ALL, seed, number)
         place = folder / f"round-{number}"
         removed(place)  # of a round that was cut short
         place.mkdir()
         try:
-            done = _round(kind, number, place, model, chance, known, served, starter)
+            with milvus if kind.has_milvus else nullcontext():
+                chance = chance_of(seed, number)
+                done = _round(kind, number, place, model, chance, known, served, starter)
         except pytest.skip.Exception as why:  # of the server that a stand needs
             print(f"round {number}, {kind.name}: {why}", flush=True)
             return None
@@ -145,17 +148,6 @@ def _tell(done: Round, num_kills: int) -> None:
     print(f"{told}, {num_kills} in all, {len(done.faults)} faults", flush=True)
     for fault in done.faults:
         print(f"  - {fault}", flush=True)
-
-
-def _chance(seed: int, number: int) -> random.Random:
-    """What a round draws from."""
-    return random.Random(f"{seed}-{number}")
-
-
-def _kind(chance: random.Random) -> Kind:
-    kinds = (*KINDS, *services.KINDS)
-    [kind] = chance.choices(kinds, [kind.weight for kind in kinds])
-    return kind
 
 
 def _round(

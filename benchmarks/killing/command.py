@@ -15,8 +15,8 @@ from killing.warm_start import Forked, WarmStart
 from tests.support.project_folder import ROOT, environment
 
 WATCHED = Path(__file__).with_name("watched_command.py")
-HANG_S = 60.0  # after a kill, or after a killed server is back
-TIMEOUT_S = 600.0  # without one
+HANG_S = 60.0  # the longest without a word after a kill, or after a killed server is back
+TIMEOUT_S = 600.0  # of a whole command
 START = "start"  # the phase before the first
 _LOOK_S = 0.01
 _FAMILY_S = 0.5
@@ -67,6 +67,7 @@ class Command:
                 )
         self.started = time.monotonic()
         self.ended = 0.0
+        self.silent_s = 0.0  # the longest that it said nothing while it was waited for
         self._seen: dict[int, psutil.Process] = {}
         self._look_at = 0.0
 
@@ -113,16 +114,25 @@ class Command:
         Args:
             paused: the time begins when this is no longer so.
         """
-        until = time.monotonic() + seconds
+        began = heard = time.monotonic()
+        size = self._size()
         while self.is_running():
+            now = time.monotonic()
             if paused():
-                until = time.monotonic() + seconds
-            elif time.monotonic() > until:
+                began = heard = now
+            elif now > began + seconds:
                 self.kill_all()
                 return None
+            if self._size() != size:
+                size, heard = self._size(), now
+            self.silent_s = max(self.silent_s, now - heard)
             time.sleep(0.05)
         self.ended = time.monotonic()
         return self.process.returncode
+
+    def _size(self) -> int:
+        """Of all that it has written: it grows with each phase and each line."""
+        return sum(file.stat().st_size for file in (self._phases, self._out, self._err))
 
     def kill_all(self) -> None:
         """SIGKILL to it and to all that it has started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -14,6 +15,7 @@ import psutil
 
 from killing import victims
 from killing.command import HANG_S, TIMEOUT_S, Command, Moment
+from killing.deck import in_turn
 from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
@@ -22,6 +24,7 @@ from mrag_pipeline.errors import MragError
 
 _LEFT_S = 25.0  # what a killed command leaves ends by then
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
+_ON_RAY = 0.2  # share of the commands on Ray that end there what kills have left; serial is quicker
 
 Usual = dict[str, dict[str, float]]  # seconds by command and phase
 
@@ -39,7 +42,7 @@ class Undisturbed:
         return self.usual.setdefault(kind, {name: dict(taken) for name, taken in first.items()})
 
     def learn(self, kind: str, step: str, taken: Mapping[str, float]) -> None:
-        """Takes the durations of a command that nothing has killed."""
+        """Takes the durations of phases in which nothing was killed."""
         usual = self.durations(kind).setdefault(step, {})
         for phase, seconds in taken.items():
             # A command that finds its work done is quick; that says nothing of the work.
@@ -63,6 +66,7 @@ class Life:
         self.world = World(folder, model, stand.kind.pool, stand.milvus_uri, chance)
         self._stand, self._chance, self._known = stand, chance, known
         self._starter = starter
+        self._victims = in_turn(stand.kind.killed, chance)
         self._family: dict[int, psutil.Process] = {}
         self._num_commands = 0
         self.kills: list[Kill] = []
@@ -83,8 +87,8 @@ class Life:
         """Runs the steps with kills, and compares what comes of each."""
         for step in STEPS[: self._stand.kind.num_steps]:
             step.before(self.world)
-            for _ in range(self._chance.randint(1, self._stand.kind.most_kills)):
-                if self._killed(step):
+            for victim in self._victims_of_a_command():
+                if self._killed(step, victim):
                     break
             self._to_its_end(step)
             self._compare(step)
@@ -97,37 +101,56 @@ class Life:
         return Round(number, seconds, self.kills, self.faults, self.lost, self.doubled, self.checks)
 
     # -------------------------------------------------------------- one command
-    def _command(self, step: Step, is_recorded: bool) -> Command:
+    def _command(self, step: Step, is_recorded: bool, pool: str = "") -> Command:
         self._num_commands += 1
         kind, variables = self._stand.kind, self._stand.variables
+        pool = pool or kind.pool
         if is_recorded or kind.has_prefect:
             starter = None
         else:
             variables = {**variables, **NOT_RECORDED}
-            starter = None if kind.pool == "ray" else self._starter
-        return Command(self.world.folder, self._num_commands, step.arguments, variables, starter)
+            starter = None if pool == "ray" else self._starter
+        words = step.arguments
+        if pool != kind.pool:
+            words = (*words, "-s", f"workers.pool={pool}")
+        return Command(self.world.folder, self._num_commands, words, variables, starter)
+
+    def _victims_of_a_command(self) -> list[str]:
+        kind = self._stand.kind
+        least = 0 if kind.last else 1
+        names = [next(self._victims) for _ in range(self._chance.randint(least, kind.most_kills))]
+        return [*names, kind.last] if kind.last else names
 
     def _to_its_end(self, step: Step) -> None:
-        command = self._command(step, self._chance.random() < _RECORDED)
+        kind, is_recorded = self._stand.kind, self._chance.random() < _RECORDED
+        stays = kind.pool == "serial" or self._chance.random() < _ON_RAY
+        command = self._command(step, is_recorded, kind.pool if stays else "serial")
         code = command.wait(TIMEOUT_S)
         self._look_at(command, step, code, "undisturbed", 0)
-        self._known.learn(self._stand.kind.name, step.name, command.seconds())
+        if stays:
+            self._known.learn(kind.name, step.name, command.seconds())
 
-    def _killed(self, step: Step) -> bool:
+    def _killed(self, step: Step, victim: str) -> bool:
         """Kills something of the command; whether the command has ended well all the same."""
         chance, kind = self._chance, self._stand.kind
-        [victim] = chance.choices([*kind.killed], [*kind.killed.values()])
         usual = self._known.durations(kind.name)[step.name]
         moment = Moment(chance.choice([*usual]), chance.random())
         command = self._command(step, victim == victims.RECORDER or chance.random() < _RECORDED)
         is_hit = command.reaches(moment, usual) and self._strike(victim, command)
         struck_at = time.monotonic()
         phase = command.phases()[-1][0]
-        code = command.wait(HANG_S if is_hit else TIMEOUT_S, self._stand.is_restarting)
+        code = command.wait(TIMEOUT_S, self._stand.is_restarting)
         if is_hit:
             taken = time.monotonic() - struck_at
+            if command.silent_s > HANG_S:
+                self.faults.append(hang(f"{step.name}, {victim} killed in {phase}", command))
             told = "hung" if code is None else "killed" if code == -9 else f"exit {code}"
             self.kills.append(Kill(kind.name, step.name, phase, victim, told, round(taken, 2)))
+            whole = command.seconds()
+            whole.pop(phase, None)
+            if code != 0:
+                whole.pop(command.phases()[-1][0], None)
+            self._known.learn(kind.name, step.name, whole)
         self._stand.settled()
         name = f"{victim} killed in {phase}" if is_hit else "undisturbed"
         self._look_at(command, step, code, name, *_allowed(victim if is_hit else ""))
@@ -161,7 +184,7 @@ class Life:
     # -------------------------------------------------------------- what is left
     def _compare(self, step: Step) -> None:
         audit = Step("audit", ("audit", "--json"))
-        command = self._command(audit, is_recorded=False)
+        command = self._command(audit, is_recorded=False, pool="serial")
         self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}", 0)
         with closing(self.world.index()) as index:
             try:
@@ -184,6 +207,12 @@ class Life:
                 one.kill()
             except psutil.NoSuchProcess:
                 continue
+
+
+def hang(what: str, command: Command) -> str:
+    """The fault of a command that said nothing for too long."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return f"{what}: silent for {command.silent_s:.0f} s, with a load of {load:.1f} a core"
 
 
 def _allowed(victim: str) -> tuple[int, ...]:

@@ -113,7 +113,8 @@ def _damage(world: World) -> None:
         ids = sorted(int(i) for block in index.ids(record.chunks_collection()) for i in block)
         head = world.chance.choice(record.head_collections())
         index.delete(head, world.chance.sample(ids, 3))
-        index.delete(words_of_version(record).name, world.chance.sample(ids, 2))
+        if record.lexical_collection() is not None:
+            index.delete(words_of_version(record).name, world.chance.sample(ids, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class State:
     rows: dict[str, dict[int, bytes]]
     counts: tuple[int, int, int]  # documents, chunks, dead letters
     importance: tuple[float, ...]
-    num_collections: int
+    num_collections: int  # as if each version had one of words, which an old server has not
 
     @classmethod
     def of(cls, index: VectorIndex) -> State:
@@ -153,7 +154,9 @@ class State:
         record = live_record(index)
         counts = (record.num_documents, record.num_chunks, record.num_dead_letters)
         importance = tuple(record.importance().tolist())
-        return cls(content_of(index), counts, importance, len(index.collections()))
+        without_words = sum(one.lexical_collection() is None for one in index.records())
+        num_collections = len(index.collections()) + without_words
+        return cls(content_of(index), counts, importance, num_collections)
 
     def differences(self, other: State) -> tuple[int, int, list[str]]:
         """Rows of the other that are lost here, rows that are too many, and what else differs."""

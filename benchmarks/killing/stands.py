@@ -26,39 +26,34 @@ class Kind:
 
     name: str
     pool: str
-    weight: int  # of a hundred rounds
-    killed: Mapping[str, int]  # by how often, of a command's kills
+    in_deck: int  # how many of a deck's rounds
+    killed: Mapping[str, int]  # by how often, of a round's kills
     has_milvus: bool = False
     has_prefect: bool = False
     most_kills: int = 3  # of one command
+    last: str = ""  # is killed at the end of each command, which then goes on
     num_steps: int = 6  # of an index's life
 
 
-_ON_RAY = {victims.DRIVER: 2, victims.WORKER: 3, victims.RAYLET: 2, victims.GCS: 2}
+_ON_RAY = {victims.DRIVER: 1, victims.RAYLET: 2, victims.GCS: 2}
 KINDS = (
-    Kind("Lite, serial", "serial", 76, {victims.DRIVER: 11, victims.RECORDER: 1}, most_kills=9),
-    Kind("Lite, Ray", "ray", 4, {**_ON_RAY, victims.RECORDER: 1}, most_kills=4, num_steps=3),
-    Kind(
-        "Milvus, serial",
-        "serial",
-        4,
-        {victims.DRIVER: 2, victims.MILVUS: 2},
-        has_milvus=True,
-    ),
+    Kind("Lite, serial", "serial", 7, {victims.DRIVER: 11, victims.RECORDER: 1}, most_kills=9),
+    Kind("Lite, Ray", "ray", 2, _ON_RAY, last=victims.WORKER, num_steps=3),
+    Kind("Milvus, serial", "serial", 2, {victims.DRIVER: 1, victims.MILVUS: 2}, has_milvus=True),
     Kind(
         "Milvus, Ray",
         "ray",
-        2,
-        {**_ON_RAY, victims.MILVUS: 1},
+        1,
+        {**_ON_RAY, victims.MILVUS: 2},
         has_milvus=True,
-        most_kills=4,
+        last=victims.WORKER,
         num_steps=3,
     ),
     Kind(
         "Lite, Prefect server",
         "serial",
-        4,
-        {victims.DRIVER: 1, victims.PREFECT: 2},
+        2,
+        {victims.DRIVER: 1, victims.PREFECT: 3},
         has_prefect=True,
         num_steps=4,
     ),

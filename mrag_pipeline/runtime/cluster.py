@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -20,6 +22,8 @@ from ray.exceptions import AuthenticationError, RayError
 from mrag_pipeline import environment
 from mrag_pipeline.errors import RayBroken, WorkerLost
 from mrag_pipeline.runtime import session_folder
+
+log = logging.getLogger(__name__)
 
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
@@ -43,12 +47,22 @@ def connect_ray(address: str) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    worker.print_to_stdstream = _log_message
     with _own_sigterm():
         if address:
             _join(address)
         else:
             start_local()
     return True
+
+
+def _log_message(message: dict[str, Any], **_: bool) -> None:
+    """Logs what the raylet reports, such as a lost worker.
+
+    Ray prints it to standard output, where a command with --json prints JSON alone;
+    `log_to_driver=False` does not change that.
+    """
+    log.info("ray_message lines=%s", message["lines"])
 
 
 @contextmanager

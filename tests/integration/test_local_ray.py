@@ -46,3 +46,37 @@ def test_a_process_without_the_token_is_refused() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["refused", "refused", "1"]
+
+
+# A task's process ends under it; Ray tells its driver of it in a thread.
+LOSING = """
+import os, threading, time
+import ray
+from mrag_pipeline.runtime import cluster
+
+told = threading.Event()
+logged = cluster.log.info
+cluster.log.info = lambda *words: (logged(*words), told.set())
+
+@ray.remote(max_retries=0)
+def end():
+    os._exit(1)
+
+cluster.connect_ray("")
+try:
+    ray.get(end.remote())
+except ray.exceptions.WorkerCrashedError:
+    print("lost", flush=True)
+assert told.wait(60), "Ray told nothing"
+cluster.disconnect_ray()
+"""
+
+
+def test_what_ray_reports_is_not_printed() -> None:
+    """A command prints its result alone, JSON with --json, also if a worker was lost."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOSING], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "lost\n"
+    assert "A worker died" not in done.stderr

@@ -3,14 +3,15 @@
 Every request passes through Serve's own HTTP proxy, a Python process; HAProxy took a fifth of its
 time and let twice as many requests through (docs/decisions/0031). As Serve starts it, HAProxy
 opens two statistics ports to every network, survives a Ray that is killed, sends a line with path
-and query of each request to UDP port 514, and waits an hour for half a request. The script that we
-start in its place prevents this.
+and query of each request to UDP port 514, waits an hour for half a request, and answers 404 or 500
+while it knows no replica. The script that we start in its place prevents this.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -49,7 +50,22 @@ s/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/
     stick-table type ipv6 size 100k expire 60s store conn_cur\\
     tcp-request connection track-sc0 src\\
     tcp-request connection reject if {{ sc0_conn_cur gt {connections} }}
+# While no replica can answer, callers are told to come back: not 404, not 500.
+s|^( *)http-request return status 404 .*|\\1http-request return status 503 {away}|
+s|^( *)errorfile 503 .*|\\1http-error status 503 {away}|
+/^ *errorfile 50[24] /d
 """
+_AWAY = {
+    "type": "about:blank",
+    "title": "Service Unavailable",
+    "status": 503,
+    "detail": "no replica of the service answers at the moment",
+    "expected": "",
+    "fix": "retry in a moment",
+    "request_id": "",
+}
+_PROBLEM = "application/problem+json"
+_AWAY_S = 2  # until a caller may try again
 # Seconds until a request's headers, and the first 16 kB of its body, have arrived.
 REQUEST_S = 10
 CONNECTIONS = 1_000  # of one address; HAProxy has 4,096 for all
@@ -79,8 +95,15 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
     limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
     script = folder / "haproxy"
     edits = folder / "haproxy.sed"
+    answer = folder / "away.json"
+    answer.write_text(json.dumps(_AWAY))
     edits.write_text(
-        _EDITS.format(ports=f"{stats}|{metrics}", request_s=REQUEST_S, connections=CONNECTIONS)
+        _EDITS.format(
+            ports=f"{stats}|{metrics}",
+            request_s=REQUEST_S,
+            connections=CONNECTIONS,
+            away=f'content-type {_PROBLEM} file "{answer}" hdr Retry-After {_AWAY_S}',
+        )
     )
     script.write_text(
         _SCRIPT.format(edits=shlex.quote(str(edits)), limit=limit, binary=shlex.quote(str(path)))
@@ -101,6 +124,8 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_RETRIES": "1",  # a request that kills replicas kills two
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",  # that a caller is silent while it sends
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # A killed HAProxy is missed after three checks.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # A replica may stop as soon as it is idle: only our HAProxy sends it requests.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }

@@ -208,7 +208,7 @@ def test_a_host_of_another_machine_is_said() -> None:
 def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     """Its two ports are put on loopback in the file that it is started with; the service's not.
 
-    It logs no requests, and does not wait for half of one.
+    It logs no requests, and does not wait for half of one. While no replica is there it says so.
     """
     fake = tmp_path / "real haproxy"
     fake.write_text('#!/bin/sh\ncat "$3"; echo "$@"\n')
@@ -219,9 +219,14 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(
         "global\n    log 127.0.0.1:514 local0 info\n    maxconn 9\ndefaults\n    mode http\n"
+        "    errorfile 502 /a/500.http\n    errorfile 503 /a/500.http\n"
         f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
-        f"frontend http_frontend\n    bind *:8000\nlisten stats\n  bind *:{stats}\n"
+        f"frontend http_frontend\n    bind *:8000\n"
+        "backend default_backend\n    http-request return status 404 content-type text/plain "
+        f'lf-string "Path not found."\nlisten stats\n  bind *:{stats}\n'
     )
+    place = f'file "{tmp_path}/away.json"'
+    away = f"content-type application/problem+json {place} hdr Retry-After 2"
     script = values["RAY_SERVE_HAPROXY_BINARY_PATH"]
     assert stat.S_IMODE(os.stat(script).st_mode) == 0o700
     said = subprocess.run(
@@ -234,6 +239,7 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
         "    timeout http-request 10s",
         "    option http-buffer-request",
         "    mode http",
+        f"    http-error status 503 {away}",
         "frontend prometheus",
         f"    bind 127.0.0.1:{metrics}",
         "    mode http",
@@ -242,6 +248,8 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
         "    tcp-request connection track-sc0 src",
         "    tcp-request connection reject if { sc0_conn_cur gt 1000 }",
         "    bind *:8000",
+        "backend default_backend",
+        f"    http-request return status 503 {away}",
         "listen stats",
         f"  bind 127.0.0.1:{stats}",
         f"-db -f {config} -dR",

@@ -1,0 +1,32 @@
+"""What a round draws, from the seed and its number alone: its kind, and in which order it kills."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+from killing.stands import Kind
+
+
+def chance_of(seed: int, number: int) -> random.Random:
+    """What a round draws from."""
+    return random.Random(f"{seed}-{number}")
+
+
+def kind_of(kinds: Sequence[Kind], seed: int, number: int) -> Kind:
+    """The kind of a round: each is in a deck as often as it says; a deck is dealt, then the next.
+
+    So a short run has its share of each kind, too.
+    """
+    cards = [kind for kind in kinds for _ in range(kind.in_deck)]
+    turn, place = divmod(number, len(cards))
+    random.Random(f"{seed}-deck-{turn}").shuffle(cards)
+    return cards[place]
+
+
+def in_turn(weights: Mapping[str, int], chance: random.Random) -> Iterator[str]:
+    """Names without end, in random order; each as often as its weight before all begin again."""
+    names = [name for name, weight in weights.items() for _ in range(weight)]
+    while True:
+        chance.shuffle(names)
+        yield from names
