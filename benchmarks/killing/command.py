@@ -15,7 +15,6 @@ from killing.warm_start import Forked, WarmStart
 from tests.support.project_folder import ROOT, environment
 
 WATCHED = Path(__file__).with_name("watched_command.py")
-HANG_S = 60.0  # the longest without a word after a kill, or after a killed server is back
 TIMEOUT_S = 600.0  # of a whole command
 START = "start"  # the phase before the first
 _LOOK_S = 0.01

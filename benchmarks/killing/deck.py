@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from killing.stands import Kind
+if TYPE_CHECKING:
+    from killing.stands import Kind
 
 
 def chance_of(seed: int, number: int) -> random.Random:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -14,11 +13,12 @@ from pathlib import Path
 import psutil
 
 from killing import victims
-from killing.command import HANG_S, TIMEOUT_S, Command, Moment
+from killing.command import TIMEOUT_S, Command, Moment
 from killing.deck import in_turn
 from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
+from killing.verdict import faults_of, told
 from killing.warm_start import WarmStart
 from mrag_pipeline.errors import MragError
 
@@ -126,7 +126,7 @@ class Life:
         stays = kind.pool == "serial" or self._chance.random() < _ON_RAY
         command = self._command(step, is_recorded, kind.pool if stays else "serial")
         code = command.wait(TIMEOUT_S)
-        self._look_at(command, step, code, "undisturbed", 0)
+        self._look_at(command, step, code, "undisturbed")
         if stays:
             self._known.learn(kind.name, step.name, command.seconds())
 
@@ -142,10 +142,8 @@ class Life:
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
         if is_hit:
             taken = time.monotonic() - struck_at
-            if command.silent_s > HANG_S:
-                self.faults.append(hang(f"{step.name}, {victim} killed in {phase}", command))
-            told = "hung" if code is None else "killed" if code == -9 else f"exit {code}"
-            self.kills.append(Kill(kind.name, step.name, phase, victim, told, round(taken, 2)))
+            kill = Kill(kind.name, step.name, phase, victim, told(code), round(taken, 2))
+            self.kills.append(kill)
             whole = command.seconds()
             whole.pop(phase, None)
             if code != 0:
@@ -153,7 +151,7 @@ class Life:
             self._known.learn(kind.name, step.name, whole)
         self._stand.settled()
         name = f"{victim} killed in {phase}" if is_hit else "undisturbed"
-        self._look_at(command, step, code, name, *_allowed(victim if is_hit else ""))
+        self._look_at(command, step, code, name, victim if is_hit else "")
         return code == 0
 
     def _strike(self, victim: str, command: Command) -> bool:
@@ -171,21 +169,18 @@ class Life:
         return False
 
     def _look_at(
-        self, command: Command, step: Step, code: int | None, what: str, *allowed: int
+        self, command: Command, step: Step, code: int | None, what: str, victim: str = ""
     ) -> None:
         self._family |= {one.pid: one for one in command.family()}
-        said = command.said()
-        if code not in allowed:
-            told = "did not end" if code is None else f"ended by {code}"
-            self.faults.append(f"{step.name}, {what}: {told}: {said[-1500:]}")
-        elif "Traceback" in said + command.printed():
-            self.faults.append(f"{step.name}, {what}: a traceback: {said[-3000:]}")
+        silent_s = command.silent_s if victim else 0.0
+        faults = faults_of(victim, code, silent_s, command.said(), command.printed())
+        self.faults += [f"{step.name}, {what}: {fault}" for fault in faults]
 
     # -------------------------------------------------------------- what is left
     def _compare(self, step: Step) -> None:
         audit = Step("audit", ("audit", "--json"))
         command = self._command(audit, is_recorded=False, pool="serial")
-        self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}", 0)
+        self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}")
         with closing(self.world.index()) as index:
             try:
                 state = State.of(index)
@@ -193,11 +188,11 @@ class Life:
                 self.doubled += isinstance(error, AssertionError)
                 self.faults.append(f"{step.name}: {error}")
                 return
-        lost, doubled, told = state.differences(self._known.states[step.name])
+        lost, doubled, differences = state.differences(self._known.states[step.name])
         self.checks += 1
         self.lost += lost
         self.doubled += doubled
-        self.faults += [f"{step.name}: {one}" for one in told]
+        self.faults += [f"{step.name}: {one}" for one in differences]
 
     def _look_for_leftovers(self) -> None:
         _, alive = psutil.wait_procs(list(self._family.values()), timeout=_LEFT_S)
@@ -207,25 +202,6 @@ class Life:
                 one.kill()
             except psutil.NoSuchProcess:
                 continue
-
-
-def hang(what: str, command: Command) -> str:
-    """The fault of a command that said nothing for too long."""
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return f"{what}: silent for {command.silent_s:.0f} s, with a load of {load:.1f} a core"
-
-
-def _allowed(victim: str) -> tuple[int, ...]:
-    """The exit codes that a command may end with if this was killed."""
-    if victim == victims.DRIVER:
-        return (-9,)
-    if victim in (victims.RAYLET, victims.GCS):
-        return (0, 8)  # 0: its work was done already
-    if victim == victims.MILVUS:
-        return (0, 5)
-    if victim == victims.PREFECT:
-        return (0, 2)  # 2: it was not back in time
-    return (0,)
 
 
 def removed(folder: Path) -> None:

@@ -17,12 +17,13 @@ import httpx
 import psutil
 
 from killing import victims
-from killing.command import HANG_S, TIMEOUT_S, Command
+from killing.command import TIMEOUT_S, Command
 from killing.deck import in_turn
 from killing.journal import Kill, Round
 from killing.project import write_config, write_edition, write_project
 from killing.readers import QUESTIONS, Answers, Readers, asked
 from killing.stands import NOT_RECORDED, Kind, Stand
+from killing.verdict import HANG_S, LOST_PART, told
 from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
@@ -246,8 +247,8 @@ class ServedLife:
         except subprocess.TimeoutExpired:
             self.faults.append(f"the service lives {HANG_S:g} s after {name} was killed")
             return
-        self._kept(name, phase, _told(code), time.monotonic() - began)
-        if code not in (-signal.SIGKILL, 8):
+        self._kept(name, phase, told(code), time.monotonic() - began)
+        if code not in (-signal.SIGKILL, LOST_PART):
             self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
         _, alive = psutil.wait_procs(family, timeout=25)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
@@ -268,7 +269,3 @@ class ServedLife:
     def _kept(self, name: str, phase: str, ended: str, seconds: float) -> None:
         kind = self._stand.kind.name
         self.kills.append(Kill(kind, COMMAND, phase, name, ended, round(seconds, 2)))
-
-
-def _told(code: int) -> str:
-    return "killed" if code == -signal.SIGKILL else f"exit {code}"

@@ -1,0 +1,53 @@
+"""What may come of a kill: how a command may end, in what time, and what it may say."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from killing import victims
+
+HANG_S = 60.0  # the longest without a word after a kill, or after a killed server is back
+LOST_PART = 8  # a part of Ray has ended
+NO_INDEX = 5  # the index does not answer
+FAILED = 2  # the Prefect server was not back in time
+
+
+def told(code: int | None) -> str:
+    """How a command ended, in the words of the table; None: it did not."""
+    if code is None:
+        return "hung"
+    return "killed" if code == -signal.SIGKILL else f"exit {code}"
+
+
+def allowed(victim: str) -> tuple[int, ...]:
+    """The exit codes that a command may end with if this was killed; "": nothing was."""
+    return {
+        victims.DRIVER: (-signal.SIGKILL,),
+        victims.RAYLET: (0, LOST_PART),  # 0: its work was done already
+        victims.GCS: (0, LOST_PART),
+        victims.MILVUS: (0, NO_INDEX),
+        victims.PREFECT: (0, FAILED),
+    }.get(victim, (0,))
+
+
+def faults_of(
+    victim: str, code: int | None, silent_s: float, said: str, printed: str = ""
+) -> list[str]:
+    """What was wrong in how a command ended.
+
+    Args:
+        silent_s: the longest that it wrote nothing after the kill.
+        said: its standard error.
+    """
+    faults = []
+    if code is None or silent_s > HANG_S:
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        faults.append(
+            f"silent for {silent_s:.0f} s, with a load of {load:.1f} a core: {said[-500:]}"
+        )
+    if code is not None and code not in allowed(victim):
+        faults.append(f"ended by {code}: {said[-1500:]}")
+    if "Traceback" in said + printed:
+        faults.append(f"a traceback: {said[-3000:]}")
+    return faults
