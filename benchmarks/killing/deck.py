@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from killing import victims
 
 if TYPE_CHECKING:
     from killing.stands import Kind
@@ -24,6 +26,15 @@ def kind_of(kinds: Sequence[Kind], seed: int, number: int) -> Kind:
     turn, place = divmod(number, len(cards))
     random.Random(f"{seed}-deck-{turn}").shuffle(cards)
     return cards[place]
+
+
+def phases_for(victim: str, phases: Iterable[str], has_milvus: bool) -> list[str]:
+    """Those of a command's phases in which the victim can be killed; all if it is in none."""
+    names = list(phases)
+    if victim not in victims.ON_RAY:
+        return names
+    with_ray = victims.RAY_PHASES if has_milvus else victims.RAY_PHASES[:3]
+    return [name for name in names if name in with_ray] or names
 
 
 def in_turn(weights: Mapping[str, int], chance: random.Random) -> Iterator[str]:

@@ -14,7 +14,7 @@ import psutil
 
 from killing import victims
 from killing.command import TIMEOUT_S, Command, Moment
-from killing.deck import in_turn
+from killing.deck import in_turn, phases_for
 from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
@@ -134,7 +134,8 @@ class Life:
         """Kills something of the command; whether the command has ended well all the same."""
         chance, kind = self._chance, self._stand.kind
         usual = self._known.durations(kind.name)[step.name]
-        moment = Moment(chance.choice([*usual]), chance.random())
+        phases = phases_for(victim, usual, kind.has_milvus)
+        moment = Moment(chance.choice(phases), chance.random())
         command = self._command(step, victim == victims.RECORDER or chance.random() < _RECORDED)
         is_hit = command.reaches(moment, usual) and self._strike(victim, command)
         struck_at = time.monotonic()

@@ -19,6 +19,10 @@ API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
 ONE_PROCESS = "one-process service"
 SERVICE = "driver of a service on Ray"
 
+# Where Ray runs: in each of these phases a pool is opened, the last three on a server alone.
+RAY_PHASES = ("embed", "reconcile", "compare", "load", "verify", "apply")
+ON_RAY = frozenset({WORKER, RAYLET, GCS})
+
 # Words of the command line, all of which are in it.
 _WORDS = {
     RECORDER: ("mrag_pipeline.flows.record_process",),

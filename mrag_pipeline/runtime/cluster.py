@@ -47,7 +47,6 @@ def connect_ray(address: str) -> bool:
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    worker.print_to_stdstream = _log_message
     with _own_sigterm():
         if address:
             _join(address)
@@ -77,6 +76,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _join(address: str) -> None:
+    worker.print_to_stdstream = _log_message
     try:
         with warnings.catch_warnings(action="ignore"):  # the error has the same information
             _reach(address)
@@ -126,6 +126,7 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
     Raises: WorkerLost if it fails to start twice; ConfigError if there is no place for its sockets.
     """
     environment.sockets_folder()
+    worker.print_to_stdstream = _log_message
     _give_token()
     for last in (False, True):
         try:

@@ -52,8 +52,8 @@ s/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/
     tcp-request connection reject if {{ sc0_conn_cur gt {connections} }}
 # While no replica can answer, callers are told to come back: not 404, not 500.
 s|^( *)http-request return status 404 .*|\\1http-request return status 503 {away}|
-s|^( *)errorfile 503 .*|\\1http-error status 503 {away}|
-/^ *errorfile 50[24] /d
+s|^( *errorfile 50[23] ).*|\\1"{answer}"|
+/^ *errorfile 504 /d
 """
 _AWAY = {
     "type": "about:blank",
@@ -95,14 +95,20 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
     limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
     script = folder / "haproxy"
     edits = folder / "haproxy.sed"
-    answer = folder / "away.json"
-    answer.write_text(json.dumps(_AWAY))
+    document, answer = folder / "away.json", folder / "away.http"
+    document.write_text(json.dumps(_AWAY))
+    answer.write_bytes(
+        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {_PROBLEM}\r\n"
+        f"content-length: {document.stat().st_size}\r\nretry-after: {_AWAY_S}\r\n\r\n".encode()
+        + document.read_bytes()
+    )
     edits.write_text(
         _EDITS.format(
             ports=f"{stats}|{metrics}",
             request_s=REQUEST_S,
             connections=CONNECTIONS,
-            away=f'content-type {_PROBLEM} file "{answer}" hdr Retry-After {_AWAY_S}',
+            answer=answer,
+            away=f'content-type {_PROBLEM} file "{document}" hdr Retry-After {_AWAY_S}',
         )
     )
     script.write_text(

@@ -220,6 +220,7 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     config.write_text(
         "global\n    log 127.0.0.1:514 local0 info\n    maxconn 9\ndefaults\n    mode http\n"
         "    errorfile 502 /a/500.http\n    errorfile 503 /a/500.http\n"
+        "    errorfile 504 /a/500.http\n"
         f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
         f"frontend http_frontend\n    bind *:8000\n"
         "backend default_backend\n    http-request return status 404 content-type text/plain "
@@ -239,7 +240,8 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
         "    timeout http-request 10s",
         "    option http-buffer-request",
         "    mode http",
-        f"    http-error status 503 {away}",
+        f'    errorfile 502 "{tmp_path}/away.http"',
+        f'    errorfile 503 "{tmp_path}/away.http"',
         "frontend prometheus",
         f"    bind 127.0.0.1:{metrics}",
         "    mode http",

@@ -58,6 +58,15 @@ def test_victims_come_in_turn() -> None:
     assert len({tuple(drawn[start : start + 3]) for start in range(0, 300, 3)}) == 3
 
 
+def test_parts_of_ray_are_killed_where_ray_runs() -> None:
+    """A worker has to be there; on Lite one process loads. Anything else dies in any phase."""
+    phases = ["start", "plan", "embed", "reconcile", "load", "gate"]
+    assert deck.phases_for(victims.WORKER, phases, has_milvus=False) == ["embed", "reconcile"]
+    assert deck.phases_for(victims.GCS, phases, has_milvus=True) == ["embed", "reconcile", "load"]
+    assert deck.phases_for(victims.DRIVER, phases, has_milvus=False) == phases
+    assert deck.phases_for(victims.RAYLET, ["retire"], has_milvus=True) == ["retire"]
+
+
 # ------------------------------------------------------------------ what is kept
 KILLS = [
     Kill("Lite, serial", "ingest", "embed", "driver", "killed", 0.1),
