@@ -16,6 +16,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import sys
 import tempfile
 import threading
@@ -106,11 +107,12 @@ def run(
     ended = {done.number for done in journal.rounds}
     numbers = (n for n in count() if n not in ended and only in kind_of(ALL, seed, n).name)
     turn, milvus = threading.Lock(), threading.Lock()  # one server at a time
+    is_over = _heeding_ctrl_c()
 
     def rounds() -> None:
         while True:
             with turn:
-                if len(journal.kills()) >= kills or time.monotonic() >= until:
+                if len(journal.kills()) >= kills or time.monotonic() >= until or is_over.is_set():
                     return
                 number = next(numbers)
             done = one(number)
@@ -128,8 +130,8 @@ def run(
             with milvus if kind.has_milvus else nullcontext():
                 chance = chance_of(seed, number)
                 done = _round(kind, number, place, model, chance, known, served, starter)
-        except pytest.skip.Exception as why:  # of the server that a stand needs
-            print(f"round {number}, {kind.name}: {why}", flush=True)
+        except (pytest.skip.Exception, RuntimeError) as why:  # of the server that a stand needs
+            print(f"round {number}, {kind.name}, does not count: {why}", flush=True)
             return None
         if not done.faults:
             removed(place)
@@ -138,6 +140,20 @@ def run(
     with ThreadPoolExecutor(jobs) as threads:
         for running in [threads.submit(rounds) for _ in range(jobs)]:
             running.result()
+
+
+def _heeding_ctrl_c() -> threading.Event:
+    """Is set by the first Ctrl-C: rounds that have begun go on to their end; the next one ends all."""
+    is_over = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(*_: object) -> None:
+        print("no new rounds; again to end at once", flush=True)
+        is_over.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    return is_over
 
 
 def _tell(done: Round, num_kills: int) -> None:

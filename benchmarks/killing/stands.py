@@ -87,11 +87,15 @@ class Stand:
         server.kill()
 
         def restart() -> None:
-            try:
-                time.sleep(down_s)
-                server.start()
-            except BaseException as error:  # for the thread that waits
-                self._failed.append(error)
+            time.sleep(down_s)
+            for is_last in (False, True):  # on a busy machine Milvus may end itself
+                try:
+                    server.start()
+                except BaseException as error:  # for the thread that waits
+                    if is_last:
+                        self._failed.append(error)
+                else:
+                    return
 
         self._restarting = threading.Thread(target=restart)
         self._restarting.start()
