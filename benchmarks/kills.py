@@ -143,7 +143,7 @@ def run(
 
 
 def _heeding_ctrl_c() -> threading.Event:
-    """Is set by the first Ctrl-C: rounds that have begun go on to their end; the next one ends all."""
+    """Is set by the first Ctrl-C: no round begins any more; the second ends all at once."""
     is_over = threading.Event()
     before = signal.getsignal(signal.SIGINT)
 
