@@ -73,9 +73,9 @@ def main() -> int:
     print("\n" + tables(journal.kills()))
     faults = [fault for done in journal.rounds for fault in done.faults]
     values = figures(journal.rounds)
-    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:7])
+    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:8])
     print(f"\nseed {seed}: {summary}")
-    for fault in faults:
+    for fault in [*faults, *(late for done in journal.rounds for late in done.late)]:
         print(f"- {fault}")
     if not chosen.only:
         FIGURES.write_text(json.dumps(values, indent=1) + "\n")
@@ -162,7 +162,7 @@ def _tell(done: Round, num_kills: int) -> None:
         f"round {done.number}, {'; '.join(kinds)}: {len(done.kills)} kills in {done.seconds:.0f} s"
     )
     print(f"{told}, {num_kills} in all, {len(done.faults)} faults", flush=True)
-    for fault in done.faults:
+    for fault in [*done.faults, *done.late]:
         print(f"  - {fault}", flush=True)
 
 

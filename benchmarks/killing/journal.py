@@ -35,6 +35,7 @@ class Round:
     doubled: int = 0
     checks: int = 0  # how many times rows were compared and audited
     answers: int = 0  # of a service, compared with those of an undisturbed one
+    late: list[str] = field(default_factory=list)  # silences on a machine too busy to judge them
 
 
 class Journal:
@@ -104,6 +105,9 @@ def figures(rounds: Sequence[Round]) -> dict[str, dict[str, float | str]]:
         "rows doubled": counted(sum(done.doubled for done in rounds), "rows"),
         "answers under kills, compared": counted(sum(done.answers for done in rounds), "answers"),
         "faults": counted(sum(len(done.faults) for done in rounds), "faults"),
+        "over 60 s without a word, on a busy machine": counted(
+            sum(len(done.late) for done in rounds), "commands"
+        ),
     }
     for name, group in (("process", "process"), ("phase", "phase"), ("command", "command")):
         counts = Counter(str(getattr(kill, group)) for kill in kills)

@@ -18,7 +18,7 @@ from killing.deck import in_turn, phases_for
 from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
-from killing.verdict import faults_of, told
+from killing.verdict import faults_of, late, load_per_core, told
 from killing.warm_start import WarmStart
 from mrag_pipeline.errors import MragError
 
@@ -71,6 +71,7 @@ class Life:
         self._num_commands = 0
         self.kills: list[Kill] = []
         self.faults: list[str] = []
+        self.late: list[str] = []
         self.lost = self.doubled = self.checks = 0
 
     def undisturbed(self) -> None:
@@ -98,7 +99,8 @@ class Life:
 
     def result(self, number: int, seconds: float) -> Round:
         """What it came to."""
-        return Round(number, seconds, self.kills, self.faults, self.lost, self.doubled, self.checks)
+        counts = self.lost, self.doubled, self.checks
+        return Round(number, seconds, self.kills, self.faults, *counts, late=self.late)
 
     # -------------------------------------------------------------- one command
     def _command(self, step: Step, is_recorded: bool, pool: str = "") -> Command:
@@ -173,8 +175,9 @@ class Life:
         self, command: Command, step: Step, code: int | None, what: str, victim: str = ""
     ) -> None:
         self._family |= {one.pid: one for one in command.family()}
-        silent_s = command.silent_s if victim else 0.0
-        faults = faults_of(victim, code, silent_s, command.said(), command.printed())
+        silent_s, load = command.silent_s if victim else 0.0, load_per_core()
+        self.late += [f"{step.name}, {what}: {late_s}" for late_s in late(silent_s, load)]
+        faults = faults_of(victim, code, silent_s, load, command.said(), command.printed())
         self.faults += [f"{step.name}, {what}: {fault}" for fault in faults]
 
     # -------------------------------------------------------------- what is left

@@ -128,6 +128,7 @@ class ServedLife:
         self.faults: list[str] = []
         self._answers = 0
         self._number = 0
+        self._expected: Answers = {}
         self._ready_s = 3.0
         self._port = free_port()
 
@@ -150,6 +151,7 @@ class ServedLife:
     def _prepare(self) -> None:
         if not self._stand.milvus_uri:
             shutil.copytree(self._served.project, self._folder)
+            self._expected = self._served.expected
             return
         model = self._served.project.parent / "model"
         write_project(self._folder, model, "serial", self._stand.milvus_uri)
@@ -159,6 +161,7 @@ class ServedLife:
         if ingest.wait(TIMEOUT_S) != 0:
             self.faults.append(f"ingest before the service: {ingest.said()[-1000:]}")
         (self._folder / "log").mkdir(exist_ok=True)
+        self._expected = expected(self._folder)  # an old server has no search for words
 
     def _in_one_process(self) -> None:
         left = self._stand.kind.most_kills
@@ -173,7 +176,7 @@ class ServedLife:
                     continue
                 if not self._is_ready(service):
                     return
-                with Readers(service.url, self._served.expected) as readers:
+                with Readers(service.url, self._expected) as readers:
                     while left > 0 and not self.faults:
                         left -= 1
                         time.sleep(self._chance.random())
@@ -190,14 +193,12 @@ class ServedLife:
         with self._service("ray") as service:
             if not self._is_ready(service):
                 return
-            with Readers(service.url, self._served.expected) as readers:
+            with Readers(service.url, self._expected) as readers:
                 for _ in range(self._stand.kind.most_kills):
                     name = next(self._victims)
                     time.sleep(self._chance.random() * 2)
-                    if not victims.kill_one(name, family_of(service.process), self._chance):
-                        self.faults.append(f"no process: {name}")
-                    self._answers_again(readers, name)
-                    self._wait_for(service, name)
+                    if self._has_killed(service, name):
+                        self._answers_again(readers, name)
                     if self.faults:
                         break
                 else:
@@ -237,11 +238,11 @@ class ServedLife:
     def _end(self, service: Service, phase: str, name: str) -> None:
         """Kills what the service ends with; it has to end, and to leave nothing."""
         family = family_of(service.process)
-        began = time.monotonic()
         if name in (victims.ONE_PROCESS, victims.SERVICE):
             service.process.kill()
-        elif not victims.kill_one(name, family, self._chance):
-            self.faults.append(f"no process: {name}")
+        elif not self._has_killed(service, name):
+            return
+        began = time.monotonic()
         try:
             code = service.process.wait(HANG_S)
         except subprocess.TimeoutExpired:
@@ -253,14 +254,15 @@ class ServedLife:
         _, alive = psutil.wait_procs(family, timeout=25)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
 
-    def _wait_for(self, service: Service, name: str) -> None:
-        """Returns when another one is in the place of the part that was killed."""
+    def _has_killed(self, service: Service, name: str) -> bool:
+        """Kills one as soon as there is one: one that was killed before has to have a successor."""
         until = time.monotonic() + HANG_S
-        while not victims.found(name, family_of(service.process)):
+        while not victims.kill_one(name, family_of(service.process), self._chance):
             if time.monotonic() > until:
-                self.faults.append(f"no new one {HANG_S:g} s after {name} was killed")
-                return
+                self.faults.append(f"no {name} for {HANG_S:g} s")
+                return False
             time.sleep(0.1)
+        return True
 
     def _take(self, readers: Readers) -> None:
         self._answers += readers.statuses[200]

@@ -8,6 +8,7 @@ import signal
 from killing import victims
 
 HANG_S = 60.0  # the longest without a word after a kill, or after a killed server is back
+BUSY = 2.0  # processes that want to run, for each core
 LOST_PART = 8  # a part of Ray has ended
 NO_INDEX = 5  # the index does not answer
 FAILED = 2  # the Prefect server was not back in time
@@ -31,23 +32,33 @@ def allowed(victim: str) -> tuple[int, ...]:
     }.get(victim, (0,))
 
 
+def load_per_core() -> float:
+    """How many processes want to run, for each core, on average of the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
 def faults_of(
-    victim: str, code: int | None, silent_s: float, said: str, printed: str = ""
+    victim: str, code: int | None, silent_s: float, load: float, said: str, printed: str = ""
 ) -> list[str]:
     """What was wrong in how a command ended.
 
     Args:
         silent_s: the longest that it wrote nothing after the kill.
+        load: of each core at its end. Above BUSY a silence says nothing of the command: see `late`.
         said: its standard error.
     """
     faults = []
-    if code is None or silent_s > HANG_S:
-        load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        faults.append(
-            f"silent for {silent_s:.0f} s, with a load of {load:.1f} a core: {said[-500:]}"
-        )
+    if code is None or (silent_s > HANG_S and load <= BUSY):
+        faults.append(f"silent for {silent_s:.0f} s: {said[-500:]}")
     if code is not None and code not in allowed(victim):
         faults.append(f"ended by {code}: {said[-1500:]}")
     if "Traceback" in said + printed:
         faults.append(f"a traceback: {said[-3000:]}")
     return faults
+
+
+def late(silent_s: float, load: float) -> list[str]:
+    """A silence of over a minute on a machine that was too busy to judge it: to be repeated."""
+    if silent_s <= HANG_S or load <= BUSY:
+        return []
+    return [f"silent for {silent_s:.0f} s, with {load:.1f} processes a core that wanted to run"]

@@ -75,7 +75,7 @@ KILLS = [
 ]
 ROUNDS = [
     Round(4, 10.0, KILLS[:2], [], lost=0, doubled=0, checks=2),
-    Round(5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9),
+    Round(5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9, late=["x"]),
 ]
 
 
@@ -99,6 +99,7 @@ def test_figures_add_up_all_rounds() -> None:
     assert values["kills, phase embed"] == 2
     assert values["kills, command ingest"] == 2
     assert (values["rows lost"], values["rows doubled"], values["faults"]) == (3, 1, 1)
+    assert values["over 60 s without a word, on a busy machine"] == 1
     assert values["indexes compared row by row and audited"] == 3
     assert values["until the command ended or answered, driver"] == pytest.approx(0.2)
 
@@ -133,17 +134,29 @@ def test_tables_say_how_commands_ended() -> None:
 )
 def test_a_command_may_end_by_few_codes(victim: str, code: int, is_fault: bool) -> None:
     """By success, or by the code of what it has lost."""
-    assert bool(verdict.faults_of(victim, code, 0.0, "mrag: ...")) == is_fault
+    assert bool(verdict.faults_of(victim, code, 0.0, 1.0, "mrag: ...")) == is_fault
 
 
 def test_silence_and_tracebacks_are_faults() -> None:
     """Also if the command succeeds."""
-    [silent] = verdict.faults_of(victims.WORKER, 0, 61.0, "")
+    [silent] = verdict.faults_of(victims.WORKER, 0, 61.0, 1.0, "")
     assert "silent for 61 s" in silent
-    assert verdict.faults_of(victims.WORKER, 0, 59.0, "") == []
-    assert "silent" in verdict.faults_of(victims.WORKER, None, 10.0, "")[0]
-    [shown] = verdict.faults_of(victims.WORKER, 0, 0.0, "", "Traceback (most recent call last)")
+    assert verdict.faults_of(victims.WORKER, 0, 59.0, 1.0, "") == []
+    assert "silent" in verdict.faults_of(victims.WORKER, None, 10.0, 1.0, "")[0]
+    [shown] = verdict.faults_of(
+        victims.WORKER, 0, 0.0, 1.0, "", "Traceback (most recent call last)"
+    )
     assert "a traceback" in shown
     assert verdict.told(None) == "hung"
     assert verdict.told(-9) == "killed"
     assert verdict.told(8) == "exit 8"
+
+
+def test_a_silence_on_a_busy_machine_is_late_and_no_fault() -> None:
+    """It is counted by itself; a command that never ends is a fault on any machine."""
+    assert verdict.faults_of(victims.GCS, 8, 70.0, 5.0, "") == []
+    assert verdict.late(70.0, 5.0) == [
+        "silent for 70 s, with 5.0 processes a core that wanted to run"
+    ]
+    assert verdict.late(70.0, 1.0) == verdict.late(50.0, 5.0) == []
+    assert verdict.faults_of(victims.GCS, None, 600.0, 5.0, "") != []
