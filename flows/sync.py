@@ -24,7 +24,7 @@ from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import check_installed, open_pool
+from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.sync import apply as sync_stage
@@ -36,6 +36,7 @@ from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.embedders import delta_embedder
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
+from mrag_pipeline.wiring.phase_work import corpus_comparer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
             config.ingest,
             scope,
             flow_progress(config.index),
+            # Workers read the corpus also where one process has the index.
+            phase_pools(config, partial(corpus_comparer, record, scope.only)),
+            index.capabilities().is_shared,
         )
 
 

@@ -60,6 +60,11 @@ class SeveralCorpora:
             for item in self._part(name).read(own):
                 yield _prefixed(item, self._id_prefixes.get(name, ""))
 
+    def knows_changes(self) -> bool:
+        """Whether any part does."""
+        parts = (self._part(name) for name in self._names)
+        return any(isinstance(part, ChangesReader) and part.knows_changes() for part in parts)
+
     def changes(
         self, is_known: Callable[[str], bool], overlap_s: float
     ) -> Iterator[Document | DeadLetter | Unchanged]:

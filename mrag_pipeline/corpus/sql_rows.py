@@ -96,6 +96,10 @@ class SqlRows:
             with self._source.rows(condition, bounds, self._id_column) as rows:
                 yield from map(self._document, rows)
 
+    def knows_changes(self) -> bool:
+        """Whether the version has a watermark of these settings."""
+        return self._since is not None
+
     def changes(
         self, is_known: Callable[[str], bool], overlap_s: float
     ) -> Iterator[Document | DeadLetter | Unchanged]:

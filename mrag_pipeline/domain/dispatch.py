@@ -11,9 +11,9 @@ import statistics
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from mrag_pipeline.domain.planning import Shard
+from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.domain.work_item import WorkItem
 
 Item = TypeVar("Item", bound=WorkItem)
@@ -21,6 +21,19 @@ Item = TypeVar("Item", bound=WorkItem)
 MIN_FINISHED = 3  # items; with fewer, none is late
 MIN_LATE_S = 2.0  # an item that has taken less is never late
 _REMEMBERED = 1_000  # the last finished items: the pace of a long run may change
+
+
+@runtime_checkable
+class OfSlices(Protocol):
+    """An item that reads slices of files, in order: a shard, or a part of a comparison."""
+
+    @property
+    def first(self) -> Slice:
+        """Where it begins."""
+
+    @property
+    def last(self) -> Slice:
+        """Where it ends."""
 
 
 class ItemQueue(Generic[Item]):
@@ -82,13 +95,13 @@ class ItemQueue(Generic[Item]):
 
 
 def reads_on(last: WorkItem, item: WorkItem) -> bool:
-    """Whether a shard begins where the last one stopped in a file that is read from its start.
+    """Whether an item begins where the last one stopped in a file that is read from its start.
 
-    Other items begin anew.
+    Items that read no slices of files begin anew.
     """
-    if not (isinstance(last, Shard) and isinstance(item, Shard)):
+    if not (isinstance(last, OfSlices) and isinstance(item, OfSlices)):
         return False
-    before, piece = last.slices[-1], item.slices[0]
+    before, piece = last.last, item.first
     return (
         piece.unit == "records"
         and (before.path, before.unit, before.stamp) == (piece.path, piece.unit, piece.stamp)

@@ -39,6 +39,16 @@ class Shard:
         """Source bytes."""
         return sum(piece.num_bytes for piece in self.slices)
 
+    @property
+    def first(self) -> Slice:
+        """Where it begins."""
+        return self.slices[0]
+
+    @property
+    def last(self) -> Slice:
+        """Where it ends."""
+        return self.slices[-1]
+
 
 def shard_bytes(spec: ShardingSpec, corpus_bytes: int) -> int:
     """How many source bytes make a shard. Depends on the corpus alone, never on the machine."""

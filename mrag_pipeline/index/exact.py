@@ -37,6 +37,7 @@ from mrag_pipeline.ports import (
     Ranking,
     TextSearchRequest,
 )
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.vectors import VectorType
 
@@ -239,11 +240,14 @@ class ExactIndex(ExactVersions):
         stored = self._get_lexical(collection.name).words()
         return stale_ids(stored, chunks, collection.lexical or LexicalSpec())
 
-    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
-        """Every row of a chunks collection once."""
-        held = list(self._get(collection).texts.values())
-        for start in range(0, len(held), _BATCH_ROWS):
-            block = held[start : start + _BATCH_ROWS]
+    def marks(
+        self, collection: str, start: int = 0, stop: int = ID_END
+    ) -> Iterator[Sequence[Mark]]:
+        """The rows of a chunks collection once; those of a range of ids."""
+        texts = self._get(collection).texts.values()
+        held = [row for row in texts if start <= row.id < stop]
+        for first in range(0, len(held), _BATCH_ROWS):
+            block = held[first : first + _BATCH_ROWS]
             yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
 
     def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:

@@ -52,6 +52,9 @@ class CorpusReader(Protocol):
 class ChangesReader(Protocol):
     """A reader that can tell what has not changed since its `reading` was kept."""
 
+    def knows_changes(self) -> bool:
+        """Whether `changes` may leave a document unread; it reads nothing to say so."""
+
     def changes(
         self, is_known: Callable[[str], bool], overlap_s: float
     ) -> Iterator[Document | DeadLetter | Unchanged]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
@@ -12,6 +14,7 @@ from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.versions.row_items import RowChecker
 
 
@@ -44,6 +47,19 @@ def reconciler(version: str, config: Config) -> Reconciler:
 def row_checker(record: VersionRecord, config: Config) -> RowChecker:
     """Reads a version's rows; bind the record with functools.partial."""
     return RowChecker(record, wiring.index(config), wiring.staged_version(config, record))
+
+
+def corpus_comparer(
+    record: VersionRecord, only: Collection[str] | None, config: Config
+) -> CorpusComparer:
+    """Reads the corpus, and a version's rows; bind all but the config with functools.partial."""
+    return CorpusComparer(
+        record.chunks_collection(),
+        wiring.reader(config, record.reading()),
+        wiring.delta(config, record.version, record.syncs + 1),
+        wiring.index(config) if wiring.index_is_shared(config) else None,
+        only,
+    )
 
 
 def _manifest(staging: Staging) -> Manifest:

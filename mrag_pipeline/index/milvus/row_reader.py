@@ -18,13 +18,13 @@ from mrag_pipeline.index.milvus.direct_answers import Late
 from mrag_pipeline.index.milvus.direct_calls import DirectCalls
 from mrag_pipeline.index.milvus.expressions import both, ids_in
 from mrag_pipeline.index.milvus.in_memory import InMemory
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 Rows = list[dict[str, Any]]
 
 _IDS_PER_QUERY = 512  # at 64 KB of text at most, an answer has 32 MB
 BLOCK_ROWS = 16_000  # ids or marks in one answer; a server returns at most 16,384 rows
-_ID_END = 2**63  # chunk ids are below it and evenly spread
 _MIN_TIMEOUT_S = 0.001
 
 
@@ -117,24 +117,27 @@ class RowReader:
         total: int,
         wanted: str = "",
         consistency: str = "Strong",
+        start: int = 0,
+        stop: int = ID_END,
     ) -> Iterator[Rows]:
         """All rows by ranges of ids, so that no limit of Lite or a server cuts an answer.
 
         Args:
-            total: the approximate number of rows; 0 if it is unknown.
+            total: the approximate number of rows of the collection; 0 if it is unknown.
             wanted: an expression that the rows must match.
+            start, stop: of the ids.
         """
-        width = max(1, _ID_END * BLOCK_ROWS // (2 * max(1, total)))
-        ranges = [(low, min(low + width, _ID_END)) for low in range(0, _ID_END, width)][::-1]
+        width = max(1, ID_END * BLOCK_ROWS // (2 * max(1, total)))
+        ranges = [(low, min(low + width, stop)) for low in range(start, stop, width)][::-1]
         while ranges:
-            start, stop = ranges.pop()
-            in_range = f"chunk_id >= {start} and chunk_id < {stop}"
-            if stop == _ID_END:  # which is no int64
-                in_range = f"chunk_id >= {start}"
+            low, high = ranges.pop()
+            in_range = f"chunk_id >= {low} and chunk_id < {high}"
+            if high == ID_END:  # which is no int64
+                in_range = f"chunk_id >= {low}"
             matching = both(in_range, wanted)
             block = self.rows(collection, matching, fields, BLOCK_ROWS, consistency)
-            if len(block) >= BLOCK_ROWS and stop - start > 1:
-                middle = (start + stop) // 2
-                ranges += [(middle, stop), (start, middle)]
+            if len(block) >= BLOCK_ROWS and high - low > 1:
+                middle = (low + high) // 2
+                ranges += [(middle, high), (low, middle)]
             elif block:
                 yield block

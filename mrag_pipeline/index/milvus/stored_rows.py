@@ -24,6 +24,7 @@ from mrag_pipeline.index.milvus.lite_filter_rows import LiteRows, Rows, changing
 from mrag_pipeline.index.milvus.row_reader import BLOCK_ROWS, RowReader
 from mrag_pipeline.index.milvus.schema import CHUNK_FIELDS, FILTER_FIELDS, quoted
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, Mark
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -118,9 +119,12 @@ class MilvusRows(MilvusDatabase):
         for block in self._reader.blocks(collection, ("chunk_id",), self.count(collection)):
             yield np.array([row["chunk_id"] for row in block], dtype=np.int64)
 
-    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
-        """Every row of a chunks collection once, in blocks."""
-        for block in self._reader.blocks(collection, _MARK_FIELDS, self.count(collection)):
+    def marks(
+        self, collection: str, start: int = 0, stop: int = ID_END
+    ) -> Iterator[Sequence[Mark]]:
+        """The rows of a chunks collection once, in blocks; those of a range of ids."""
+        total = self.count(collection)
+        for block in self._reader.blocks(collection, _MARK_FIELDS, total, start=start, stop=stop):
             yield [_mark(row) for row in block]
 
     def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:

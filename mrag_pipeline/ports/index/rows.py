@@ -19,6 +19,8 @@ from mrag_pipeline.ports.index.collection_spec import CollectionSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ID_END = 2**63  # chunk ids are below it and evenly spread
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
@@ -108,8 +110,14 @@ class Rows(DocumentRows, Protocol):
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Every row's id and vector once, in blocks of bounded size: (n,) and (n, D); any order."""
 
-    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:
-        """Every row of a chunks collection once, in blocks of bounded size; any order."""
+    def marks(
+        self, collection: str, start: int = 0, stop: int = ID_END
+    ) -> Iterator[Sequence[Mark]]:
+        """The rows of a chunks collection once, in blocks of bounded size; any order.
+
+        Args:
+            start, stop: only rows whose id is in [start, stop); no other row is read.
+        """
 
     def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
         """The rows of these documents in a chunks collection, each once; any order.

@@ -1,23 +1,21 @@
 """Compares the corpus with the live version, and stores what a sync has to do before it does it.
 
-Documents are compared by fingerprint. A database that has a column of updates is asked by it which
-rows need not be read (docs/decisions/0108-a-sync-reads-rows-that-can-have-changed.md).
-Memory: a byte a document of the version, 8 for each new one (`known_documents.py`), and the ids of
-those that are changed or gone.
+Documents are compared by fingerprint, by items that read the corpus (`item_comparison.py`). A
+database that has a column of updates is asked by it which rows need not be read
+(`streamed_comparison.py`, docs/decisions/0108-a-sync-reads-rows-that-can-have-changed.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import CorpusDifference
-from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
-from mrag_pipeline.domain.documents import DeadLetter, Document
+from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.planning import MAX_SHARD_BYTES
 from mrag_pipeline.domain.run_limits import check_dead_letters, too_many_deleted
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, TooManyDeleted
@@ -25,19 +23,19 @@ from mrag_pipeline.ports import (
     ChangesReader,
     CorpusReader,
     DeltaStaging,
-    Mark,
+    OpenPool,
     Progress,
-    Rows,
-    Unchanged,
+    ReadableVersion,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
-from mrag_pipeline.stages.sync.delta import Scan, settle
-from mrag_pipeline.stages.sync.known_documents import KnownDocuments
-
-_FEW = 100  # outdated documents are few where the version has so many times as many
+from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.sync.compare_items import CorpusComparer
+from mrag_pipeline.stages.sync.delta import settle
+from mrag_pipeline.stages.sync.item_comparison import ItemComparison
+from mrag_pipeline.stages.sync.streamed_comparison import StreamedComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,73 +88,78 @@ def check_same_version(
 def compare(
     record: VersionRecord,
     reader: CorpusReader,
-    index: Rows,
+    index: ReadableVersion,
     staging: DeltaStaging,
     spec: SyncSpec,
     ingest: IngestSpec,
     scope: SyncScope,
     progress: Progress,
+    open_pool: OpenPool = in_this_process,
+    is_shared: bool = False,
 ) -> SyncComparison:
     """Stores in staging what is new or changed and what is to be removed; changes no index.
 
     If the same difference was stored before, its sync continues where it stopped.
-    Raises: TooManyDeleted, TooManyDeadLetters; EmptyCorpus and what the reader raises.
+
+    Args:
+        open_pool: where the corpus is read, and the index too if `is_shared`: the result is the
+            same.
+    Raises: TooManyDeleted, TooManyDeadLetters, StorageFull; EmptyCorpus and what the reader raises.
     """
-    with KnownDocuments() as known:
-        return _compared(record, reader, index, staging, spec, ingest, scope, progress, known)
+    reading = record.reading()
+    is_streamed = False
+    if isinstance(reader, ChangesReader) and scope.only is None:
+        # Before anything is read: what changes meanwhile is newer.
+        reading = reader.reading()
+        # What was pushed differs from rows that have not changed.
+        is_streamed = reader.knows_changes() and not scope.full and not record.pushes
+    collection = record.chunks_collection()
+    with ExitStack() as held:
+        comparison: ItemComparison | StreamedComparison
+        if is_streamed and isinstance(reader, ChangesReader):
+            comparison = held.enter_context(
+                StreamedComparison(reader, index, collection, staging, spec, progress)
+            )
+        else:
+            work = CorpusComparer(collection, reader, staging, index, scope.only)
+            comparison = held.enter_context(ItemComparison(work, open_pool, progress, is_shared))
+        comparison.read()
+        read_so = record.with_reading(reading)
+        settled = _settled(read_so, comparison, staging, spec, ingest, scope, progress)
+        return replace(settled, reading=reading)
 
 
-def _compared(
+def _settled(
     record: VersionRecord,
-    reader: CorpusReader,
-    index: Rows,
+    comparison: ItemComparison | StreamedComparison,
     staging: DeltaStaging,
     spec: SyncSpec,
     ingest: IngestSpec,
     scope: SyncScope,
     progress: Progress,
-    known: KnownDocuments,
 ) -> SyncComparison:
-    collection = record.chunks_collection()
-    for block in index.marks(collection):
-        known.add(block)
-    known.settle()
-    progress.phase("compare", len(known), "documents")
-    scan = Scan(known, staging, scope.only)
-    reading = record.reading()
-    items: Iterator[Document | DeadLetter | Unchanged] = read_all(reader)
-    if isinstance(reader, ChangesReader) and scope.only is None:
-        # Before anything is read: what changes meanwhile is newer.
-        reading = reader.reading()
-        # What was pushed differs from rows that have not changed.
-        if not scope.full and not record.pushes:
-            items = reader.changes(known.__contains__, spec.overlap_s)
-    for item in items:
-        scan.take(item)
-        progress.advance(1)
-    scan.flush()
-    num_removed = 0 if scope.only is not None else known.num_unseen
-    num_files = sum(map(is_of_a_file, scan.dead))
+    tally = comparison.tally
+    num_removed = 0 if scope.only is not None else tally.known - tally.seen_known
+    num_files = comparison.num_unread_files
     if num_removed and num_files:
         progress.note(
             f"{num_removed:,} documents not found are kept: {num_files} file(s) cannot be read"
         )
         num_removed = 0
     difference = CorpusDifference(
-        added=scan.added,
-        changed=len(scan.changed),
+        added=tally.added,
+        changed=tally.changed,
         removed=num_removed,
-        unchanged=len(known) - num_removed - len(scan.changed),
-        num_dead_letters=num_set_aside(scan.dead),
+        unchanged=tally.known - num_removed - tally.changed,
+        num_dead_letters=comparison.num_dead,
     )
     progress.note(
         f"{difference.added:,} new, {difference.changed:,} changed, {difference.removed:,} gone, "
         f"{difference.unchanged:,} unchanged documents"
     )
-    progress.finish()
-    check_dead_letters(ingest, difference.num_dead_letters, known.num_seen, "nothing was changed")
-    if not scope.allow_deletes and too_many_deleted(spec, num_removed, len(known)):
-        found = f"{num_removed:,} of {len(known):,} documents are no longer in the corpus"
+    check_dead_letters(ingest, difference.num_dead_letters, tally.seen, "nothing was changed")
+    if not scope.allow_deletes and too_many_deleted(spec, num_removed, tally.known):
+        found = f"{num_removed:,} of {tally.known:,} documents are no longer in the corpus"
         fix = "check corpus.uri; to remove them all the same, run `mrag sync --allow-deletes`"
         if 2 * difference.added >= num_removed:
             found += f", and {difference.added:,} are new"
@@ -168,14 +171,13 @@ def _compared(
             found, f"at most {spec.max_deleted_share:.0%} (sync.max_deleted_share)", fix
         )
     _check_pushes(record, difference, scope)
-    if difference.is_empty:
-        return SyncComparison(difference, None, tuple(scan.dead), scan.remarks, reading)
-    removed = set(known.unseen()) if num_removed else set()
-    marks = _marks_of(index, collection, removed | scan.changed, len(known))
-    # What was pushed before is in the corpus now, or is undone: but a part of it proves nothing.
-    pushes = record.pushes if scope.only is not None else 0
-    manifest = settle(record.with_reading(reading), scan.slices, marks, staging, pushes)
-    return SyncComparison(difference, manifest, tuple(scan.dead), scan.remarks, reading)
+    slices, marks = comparison.store(is_gone_removed=num_removed > 0)
+    manifest = None
+    if not difference.is_empty:
+        # What was pushed before is in the corpus now, or is undone: a part of it proves nothing.
+        pushes = record.pushes if scope.only is not None else 0
+        manifest = settle(record, slices, marks, staging, pushes)
+    return SyncComparison(difference, manifest, tuple(comparison.dead), comparison.remarks)
 
 
 def _check_pushes(record: VersionRecord, difference: CorpusDifference, scope: SyncScope) -> None:
@@ -189,21 +191,6 @@ def _check_pushes(record: VersionRecord, difference: CorpusDifference, scope: Sy
         "a corpus that holds what was pushed: a sync makes the version equal to it",
         "add them to the corpus; to remove them, run `mrag sync --allow-deletes`",
     )
-
-
-def _marks_of(index: Rows, collection: str, outdated: set[str], num_known: int) -> list[Mark]:
-    """The rows of these documents: of few by their ids, of many by a pass over all rows."""
-    if len(outdated) <= num_known // _FEW:
-        return index.marks_of(collection, sorted(outdated))
-    return [
-        mark for block in index.marks(collection) for mark in block if mark.document_id in outdated
-    ]
-
-
-def read_all(reader: CorpusReader) -> Iterator[Document | DeadLetter]:
-    """Everything that the corpus holds, in its order."""
-    for piece in reader.slices(MAX_SHARD_BYTES):
-        yield from reader.read([piece])
 
 
 def _differing(actual: Any, expected: Any) -> str:

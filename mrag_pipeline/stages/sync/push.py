@@ -13,6 +13,7 @@ from typing import TypeVar
 from mrag_pipeline.domain.corpus_difference import CorpusDifference
 from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter, Document, document_fingerprint
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES
 from mrag_pipeline.domain.pushes import ChangesDigest, is_repeated, key_entry, remembered
 from mrag_pipeline.domain.remarks import REPLACED, add_counts
 from mrag_pipeline.domain.run_limits import check_dead_letters
@@ -20,7 +21,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, Progress, Rows, VersionRows
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.sync.compare import SyncComparison, read_all
+from mrag_pipeline.stages.sync.compare import SyncComparison
 from mrag_pipeline.stages.sync.delta import Scan, settle
 from mrag_pipeline.stages.sync.known_documents import LookedUp, fingerprints_of
 
@@ -147,7 +148,9 @@ def _read_newest(changes: Changes, newest: _Newest) -> Iterator[Document | DeadL
 
 
 def _read(changes: Changes) -> Iterator[Document | DeadLetter]:
-    return iter(()) if changes.documents is None else read_all(changes.documents)
+    if changes.documents is not None:
+        for piece in changes.documents.slices(MAX_SHARD_BYTES):
+            yield from changes.documents.read([piece])
 
 
 def _blocks(items: Iterable[T]) -> Iterator[list[T]]:

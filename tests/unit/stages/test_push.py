@@ -32,9 +32,9 @@ class PointIndex(ExactIndex):
 
     is_strict = False
 
-    def marks(self, collection):  # type: ignore[no-untyped-def]
+    def marks(self, collection, *ids):  # type: ignore[no-untyped-def]
         assert not self.is_strict, f"all marks of {collection} were read"
-        return super().marks(collection)
+        return super().marks(collection, *ids)
 
     def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
         strict, self.is_strict = self.is_strict, False

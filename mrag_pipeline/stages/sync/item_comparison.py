@@ -1,0 +1,205 @@
+"""Compares a corpus with a version by items, here or on workers.
+
+The version's chunks and the corpus's documents are read by items, which answer with 28 bytes for
+each: these wait in 256 buckets on this process's disk, and are compared a bucket at a time. Then
+items store what differs.
+Memory: a bucket's rows; 8 bytes for each chunk that is outdated; some bytes for each item; dead
+letters, and the marks of the chunks that are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice, cut, shard_bytes
+from mrag_pipeline.domain.remarks import add_counts
+from mrag_pipeline.domain.work_item import WorkItem
+from mrag_pipeline.ports import Mark, OpenPool, Progress, WorkerPool
+from mrag_pipeline.settings.sharding import ShardingSpec
+from mrag_pipeline.stages.in_order import in_order
+from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.spilled_rows import SpilledRows
+from mrag_pipeline.stages.sync import compared_rows
+from mrag_pipeline.stages.sync.compare_items import (
+    CorpusComparer,
+    Marked,
+    Read,
+    Stored,
+    StoreItem,
+    marks_items,
+    outdated_items,
+    store_items,
+)
+from mrag_pipeline.stages.sync.compared_rows import CHANGE, ROW, Tally, compared, joined
+from mrag_pipeline.stages.sync.read_plan import ReadPlan
+
+ROWS_IN_MEMORY = 250_000  # 7 MB; more wait on disk
+_STORES_AT_ONCE = 64
+_WHAT = "the ids of documents that are compared"
+
+
+class ItemComparison:
+    """One comparison: `read`, then `store`. Use it as a context."""
+
+    def __init__(
+        self, work: CorpusComparer, open_pool: OpenPool, progress: Progress, is_shared: bool
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            is_shared: whether workers may open the index too.
+        """
+        self.tally = Tally()
+        self.dead: list[DeadLetter] = []  # those of repeated ids only once all is stored
+        self.remarks: dict[str, int] = {}
+        self._work = work
+        self._open_pool = open_pool
+        self._progress = progress
+        self._is_shared = is_shared
+        self._held = ExitStack()
+        self._plan = ReadPlan()
+        self._pool: WorkerPool[Any, Any] = in_this_process(work)
+        self._num_chunks = 0
+        self._letters: list[tuple[int, DeadLetter]] = []
+        self._changes: SpilledRows
+        self._replaced = self._gone = np.zeros(0, np.int64)
+
+    def __enter__(self) -> ItemComparison:
+        self._held.enter_context(self._plan)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    def read(self) -> None:
+        """Reads the version and the corpus, and compares them.
+
+        Raises: StorageFull; EmptyCorpus and what the reader raises.
+        """
+        assert self._work.index is not None
+        slices = self._work.reader.slices(MAX_SHARD_BYTES)
+        self._plan.fill(cut(slices, MAX_SHARD_BYTES))
+        self._num_chunks = self._work.index.count(self._work.collection)
+        reads = self._plan.items
+        of_version = list(marks_items(self._num_chunks, first_number=len(reads)))
+        num_bytes = sum(item.num_bytes for item in of_version)
+        num_bytes += sum(item.num_bytes for item in reads)
+        self._pool = self._open_pool(self._work, num_bytes)
+        self._held.callback(self._pool.close)
+        self._progress.phase("compare", len(of_version) + len(reads), "items")
+        rows = SpilledRows(ROW, compared_rows.first_byte, ROWS_IN_MEMORY, _WHAT)
+        self._held.callback(rows.close)
+        answer: Marked | Read
+        for answer in self._run(of_version, reads):
+            rows.add(answer.rows)
+            if isinstance(answer, Marked):
+                self._progress.advance(1)
+                continue
+            self._letters += answer.dead
+            add_counts(self.remarks, answer.remarks)
+            self._progress.advance(1, {"documents": len(answer.rows)})
+        self._compare(rows)
+        rows.close()
+        self._settle_letters()
+        self._progress.finish()
+
+    @property
+    def num_dead(self) -> int:
+        """How many documents are set aside, those of repeated ids included."""
+        return num_set_aside(letter for _, letter in self._letters) + self.tally.repeated
+
+    @property
+    def num_unread_files(self) -> int:
+        """How many files cannot be read, so that their documents are not known."""
+        return sum(is_of_a_file(letter) for _, letter in self._letters)
+
+    def store(self, is_gone_removed: bool) -> tuple[list[Slice], list[Mark]]:
+        """Stores what differs. Returns what was stored, and the chunks to remove.
+
+        Raises: StorageFull and what the reader raises.
+        """
+        outdated = [self._replaced, self._gone] if is_gone_removed else [self._replaced]
+        removals = list(outdated_items(joined(outdated), self._num_chunks))
+        num_stores = sum(1 for _ in self._stores())
+        if not (removals or num_stores):
+            return [], []
+        self._progress.phase("store", len(removals) + num_stores, "items")
+        slices: list[Slice] = []
+        stores = self._stores()
+        # Some at a time: those of ten million small files do not fit in memory.
+        while batch := list(islice(stores, _STORES_AT_ONCE)):
+            stored: Stored
+            for stored in in_order(self._pool.run(batch), _number_in_batch):
+                slices += stored.slices
+                self._letters += stored.repeated
+                self._forget(stored.surplus_remarks)
+                self._progress.advance(1)
+        self._settle_letters()
+        marks: list[Mark] = []
+        for own in self._run(removals, []):
+            marks += own
+            self._progress.advance(1)
+        self._progress.finish()
+        return slices, marks
+
+    # -------------------------------------------------------------- inside
+    def _compare(self, rows: SpilledRows) -> None:
+        num_items = max(1, len(self._plan.items))
+
+        def bucket(places: NDArray[np.uint64]) -> NDArray[np.uint8]:
+            items, _ = compared_rows.slices_of(places.astype(np.int64))
+            return (items * 256 // num_items).astype(np.uint8)
+
+        self._changes = SpilledRows(CHANGE, bucket, ROWS_IN_MEMORY, _WHAT)
+        self._held.callback(self._changes.close)
+        replaced, gone = [], []
+        for own in map(compared, rows.buckets()):
+            self.tally.add(own.tally)
+            self._changes.add(own.changes)
+            replaced.append(own.replaced)
+            gone.append(own.gone)
+        self._replaced, self._gone = joined(replaced), joined(gone)
+
+    def _stores(self) -> Iterator[StoreItem]:
+        sizes = (block["size"].sum(dtype=np.int64) for block in self._changes.buckets())
+        part_bytes = shard_bytes(ShardingSpec(), int(sum(sizes)))
+        in_places = (block[np.argsort(block["key"])] for block in self._changes.buckets())
+        return store_items(in_places, lambda number: self._plan.items[number].slices, part_bytes)
+
+    def _run(self, of_index: Sequence[WorkItem], others: Sequence[WorkItem]) -> Iterator[Any]:
+        """Answers to items, of which some read the index."""
+        if self._is_shared:
+            yield from self._pool.run([*of_index, *others])
+        else:
+            yield from in_this_process(self._work).run(of_index)
+            yield from self._pool.run(others)
+
+    def _settle_letters(self) -> None:
+        """In the order of the corpus."""
+        self.dead = [letter for _, letter in sorted(self._letters, key=lambda placed: placed[0])]
+
+    def _forget(self, remarks: Mapping[str, int]) -> None:
+        for remark, count in remarks.items():
+            left = self.remarks.get(remark, 0) - count
+            if left > 0:
+                self.remarks[remark] = left
+            else:
+                self.remarks.pop(remark, None)
+
+
+def _number_in_batch(stored: Stored) -> int:
+    return stored.index % _STORES_AT_ONCE
