@@ -11,6 +11,7 @@ import pytest
 from mrag_pipeline.domain.filters import Scalar
 from mrag_pipeline.domain.proofs import row_hash
 from mrag_pipeline.ports import ChunkRow, Mark, SearchRequest, VectorIndex
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.stages.versions.stored_rows import chunk_of, staged_chunks
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import (
@@ -225,6 +226,20 @@ def test_marks_give_each_chunks_document_and_fingerprint(index: VectorIndex) -> 
     marks = sorted((m for block in index.marks(TEXTS.name) for m in block), key=lambda m: m.id)
     assert marks[:2] == [Mark(1, "a", "print-a"), Mark(2, "a", "print-a")]
     assert [m.document_id for m in marks[2:]] == HOSTILE
+
+
+def test_marks_of_ranges_of_ids_are_all_marks_once(index: VectorIndex) -> None:
+    """Each row in the range that its id is in, the first and the last id included."""
+    ids = [1, 5, 2**61, 2**62, 2**62 + 1, 2**63 - 1]
+    index.load(TEXTS, [texts(["a"] * len(ids)).set_column(0, "chunk_id", [ids])])
+
+    def marked(start: int, stop: int) -> list[int]:
+        return sorted(m.id for block in index.marks(TEXTS.name, start, stop) for m in block)
+
+    assert marked(0, 2**61) == [1, 5]
+    assert marked(2**61, 2**62 + 1) == [2**61, 2**62]
+    assert marked(2**62 + 1, ID_END) == [2**62 + 1, 2**63 - 1]
+    assert marked(6, 7) == []
 
 
 def test_marks_of_documents_are_those_of_their_rows(index: VectorIndex) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,20 +14,24 @@ from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import IndexUnavailable, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import OpenPool
+from mrag_pipeline.ports import CorpusReader, OpenPool
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.stages.ingest import reconcile_items, verify_items
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.sync import compare_items, item_comparison
+from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, compare
 from mrag_pipeline.stages.versions import row_items
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
-from tests.support.phase_workers import StagingOnDisk, ray_pools, was_killed
+from tests.support.fake_corpus import FakeCorpusReader
+from tests.support.phase_workers import DeltaOnDisk, StagingOnDisk, ray_pools, was_killed
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -180,6 +185,46 @@ def test_audit_finds_the_same_on_workers(
     pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
     assert audit(record, None, loaded.index, progress, pools) == here
     assert progress.done["audit"] == loaded.index.count(chunks)
+    assert was_killed(tmp_path) is (dies_at is not None)
+
+
+@CREWS
+@pytest.mark.parametrize("is_shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_sync_finds_the_same_on_workers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    dies_at: int | None,
+    is_shared: bool,
+) -> None:
+    """The same difference and the same plan; the index is read by workers only if it is shared."""
+    monkeypatch.setattr(item_comparison, "MAX_SHARD_BYTES", 300)
+    monkeypatch.setattr(compare_items, "MARKS_ROWS", 9)
+    loaded = Loaded()
+    record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+    items = [*DOCUMENTS[4:9], *(a_document(i, "another text") for i in (0, 9)), *DOCUMENTS[10:]]
+    items += [a_document(50), replace(DOCUMENTS[6], source="again")]
+    scope = SyncScope(allow_deletes=True)
+
+    def compared(name: str, open_pool: OpenPool) -> tuple[SyncComparison, RecordingProgress]:
+        staging, progress = DeltaOnDisk(str(tmp_path / name), "docs", "v1"), RecordingProgress()
+        reader: CorpusReader = FakeCorpusReader(items)
+        done = compare(
+            record, reader, loaded.index, staging, SyncSpec(), IngestSpec(), scope, progress,
+            open_pool, is_shared,
+        )  # fmt: skip
+        assert done.manifest is not None
+        assert staging.manifest() == done.manifest
+        assert len(staging.removed()) == 2 * (2 + 3)
+        return done, progress
+
+    here, in_one = compared("here", in_this_process)
+    there, on_workers = compared("there", ray_pools(tmp_path, count, dies_at=dies_at))
+    difference = here.difference
+    assert (difference.added, difference.changed, difference.removed) == (1, 2, 3)
+    assert there == here
+    assert on_workers.phases == in_one.phases
+    assert on_workers.done == in_one.done
     assert was_killed(tmp_path) is (dies_at is not None)
 
 

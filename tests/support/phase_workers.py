@@ -15,6 +15,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.ports import OpenPool, Work, WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging.deltas import DeltaFolders, delta_name
 from mrag_pipeline.staging.shards import ShardFolders
 
 
@@ -50,6 +51,17 @@ class StagingOnDisk(ShardFolders):
 
     def __reduce__(self) -> tuple[type[StagingOnDisk], tuple[str, str, str]]:
         return StagingOnDisk, self._where
+
+
+class DeltaOnDisk(DeltaFolders):
+    """A sync's staging that a worker opens anew."""
+
+    def __init__(self, uri: str, index: str, version: str) -> None:
+        super().__init__(StagingSpec(uri=uri), index, delta_name(version, 1))
+        self._where = uri, index, version
+
+    def __reduce__(self) -> tuple[type[DeltaOnDisk], tuple[str, str, str]]:
+        return DeltaOnDisk, self._where
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,10 +106,10 @@ def compared(rows: NDArray[np.void]) -> ComparedBucket:
     is_first = _begins(documents["key"])
     firsts = documents[is_first]
     at = np.searchsorted(keys, firsts["key"])
-    at[at == len(keys)] = 0
-    is_known = keys[at] == firsts["key"] if len(keys) else np.zeros(len(firsts), bool)
+    is_known = np.isin(firsts["key"], keys)
+    of_known = prints[at[is_known]]
     is_equal = np.zeros(len(firsts), bool)
-    is_equal[is_known] = (prints[at] != 0)[is_known] & (prints[at] == firsts["print"])[is_known]
+    is_equal[is_known] = (of_known != 0) & (of_known == firsts["print"][is_known])
     is_meant = firsts["size"] != OUT_OF_SCOPE
     is_new, is_changed = is_meant & ~is_known, is_meant & is_known & ~is_equal
     kinds = np.full(len(documents), REPEATED, np.uint8)

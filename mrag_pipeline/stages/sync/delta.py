@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mrag_pipeline.domain.corpus_difference import delta_fingerprint
@@ -31,22 +31,15 @@ _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few 
 class Scan:
     """One pass over documents; writes the new and changed ones to staging in parts."""
 
-    def __init__(
-        self,
-        known: Known,
-        staging: DeltaStaging,
-        only: Collection[str] | None = None,
-    ) -> None:
+    def __init__(self, known: Known, staging: DeltaStaging) -> None:
         """Begins with nothing.
 
         Args:
             known: the version's documents; whoever fills it meanwhile does so before a document
                 is taken.
-            only: document ids or sources; others are not written. None: all.
         """
         self._known = known
         self._staging = staging
-        self._only = only
         self._held: list[Document] = []
         self._held_bytes = 0
         self.changed: set[str] = set()
@@ -72,7 +65,7 @@ class Scan:
             return
         add_remarks(self.remarks, item.remarks)
         is_equal = self._known.is_equal(item.id, document_fingerprint(item))
-        if is_equal or not self._is_in_scope(item):
+        if is_equal:
             return
         if is_equal is None:
             self.added += 1
@@ -89,9 +82,6 @@ class Scan:
         if self._held:
             self.slices.append(self._staging.write_documents(self._held))
             self._held, self._held_bytes = [], 0
-
-    def _is_in_scope(self, item: Document) -> bool:
-        return self._only is None or item.id in self._only or item.source in self._only
 
 
 def settle(
