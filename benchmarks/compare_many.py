@@ -28,6 +28,7 @@ from mrag_pipeline.domain.documents import Document, document_fingerprint
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.ports import Mark
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.stages.sync.compare import SyncScope, compare
@@ -35,7 +36,7 @@ from tests.support.fake_delta_staging import FakeDeltaStaging
 from tests.support.index_rows import a_record
 
 FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
-BLOCK, RARE = 4_096, 100_000
+BLOCK, RARE, SLICE_DOCUMENTS = 4_096, 100_000, 160_000
 AIM_MB = 600
 
 
@@ -47,21 +48,36 @@ def document(number: int, is_changed: bool = False) -> Document:
 
 @dataclass(frozen=True)
 class MadeIndex:
-    """The marks of so many documents, one chunk each."""
+    """The marks of so many documents, one chunk each, whose ids are spread as hashes are."""
 
     documents: int
 
-    def marks(self, _collection: str) -> Iterator[Sequence[Mark]]:
-        """All of them, in blocks."""
-        for start in range(0, self.documents, BLOCK):
-            stop = min(start + BLOCK, self.documents)
-            made = ((number, document(number)) for number in range(start, stop))
-            yield [Mark(number, one.id, document_fingerprint(one)) for number, one in made]
+    def count(self, _collection: str) -> int:
+        """How many there are."""
+        return self.documents
+
+    def marks(self, _collection: str, start: int, stop: int) -> Iterator[Sequence[Mark]]:
+        """Those of a range of ids, in blocks."""
+        step = self._step
+        numbers = range(-(-start // step), min(-(-stop // step), self.documents))
+        for first in range(0, len(numbers), BLOCK):
+            made = ((number, document(number)) for number in numbers[first : first + BLOCK])
+            yield [Mark(number * step, one.id, document_fingerprint(one)) for number, one in made]
+
+    def look_up(
+        self, _collection: str, ids: Sequence[int], _likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, Any]]:
+        """By their ids."""
+        return {chunk_id: document(chunk_id // self._step).id for chunk_id in ids}, {}
 
     def marks_of(self, _collection: str, document_ids: Sequence[str]) -> list[Mark]:
         """By their ids, which hold their numbers."""
         numbers = [int(re.findall(r"\d+", document_id)[-1]) for document_id in document_ids]
-        return [Mark(number, document(number).id, "") for number in numbers]
+        return [Mark(number * self._step, document(number).id, "") for number in numbers]
+
+    @property
+    def _step(self) -> int:
+        return ID_END // self.documents
 
 
 @dataclass(frozen=True)
@@ -71,12 +87,14 @@ class MadeCorpus:
     documents: int
 
     def slices(self, _max_bytes: int) -> Iterator[Slice]:
-        """One."""
-        yield Slice("made", "records", 0, self.documents, 1, "")
+        """Of 100 bytes a document, about."""
+        for start in range(0, self.documents, SLICE_DOCUMENTS):
+            stop = min(start + SLICE_DOCUMENTS, self.documents)
+            yield Slice(f"made-{start}", "records", start, stop, 100 * (stop - start), "")
 
-    def read(self, _slices: Sequence[Slice]) -> Iterator[Document]:
+    def read(self, slices: Sequence[Slice]) -> Iterator[Document]:
         """Made as they are asked for."""
-        for number in range(self.documents):
+        for number in (number for piece in slices for number in range(piece.start, piece.stop)):
             if number % RARE == 1:
                 continue  # gone
             yield document(number, is_changed=number % RARE == 2)

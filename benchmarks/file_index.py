@@ -17,9 +17,12 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.proofs import PROOF
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow, Mark, Ranking, SearchRequest, Staging
+from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.verify_items import collections_of_plan
 from mrag_pipeline.stages.versions.stored_rows import staged_chunks
+
+_MARKS_OF_FILE = 8_000
 
 
 class FileIndex(ExactIndex):
@@ -40,7 +43,7 @@ class FileIndex(ExactIndex):
         self._folder.mkdir()
         heads = manifest.encoder.heads
         for number, collection in enumerate(collections_of_plan(manifest)):
-            ids, vectors = [], []
+            ids, vectors, marks = [], [], []
             for shard in manifest.shards:
                 table = (
                     staging.head(shard.index, heads[number])
@@ -52,9 +55,12 @@ class FileIndex(ExactIndex):
                 vectors.append(rows.reshape(len(table), collection.dim))
                 if number == len(heads):
                     proofs = table[PROOF].to_pylist()
-                    lines = zip(map(_row, staged_chunks(table)), proofs, strict=True)
+                    lines = list(zip(map(_row, staged_chunks(table)), proofs, strict=True))
                     file = self._folder / f"rows-{shard.index}"
-                    file.write_bytes(pickle.dumps(list(lines)))
+                    file.write_bytes(pickle.dumps(lines))
+                    marks += [Mark(row.id, row.document_id, row.fingerprint) for row, _ in lines]
+            if number == len(heads):
+                self._write_marks(marks)
             order = np.argsort(np.concatenate(ids))
             np.save(self._folder / f"{collection.name}.ids.npy", np.concatenate(ids)[order])
             np.save(self._folder / f"{collection.name}.npy", np.concatenate(vectors)[order])
@@ -95,11 +101,40 @@ class FileIndex(ExactIndex):
         rows = self._all_rows()
         return {chunk_id: rows[chunk_id][1] for chunk_id in ids}
 
-    def marks(self, collection: str) -> Iterator[Sequence[Mark]]:  # noqa: ARG002  # the port's
-        """One file at a time: nothing is kept of it."""
-        for file in self._folder.glob("rows-*"):
-            rows = pickle.loads(file.read_bytes())
-            yield [Mark(row.id, row.document_id, row.fingerprint) for row, _ in rows]
+    def marks(
+        self, collection: str, start: int = 0, stop: int = ID_END
+    ) -> Iterator[Sequence[Mark]]:
+        """One file at a time of those that hold the range: nothing is kept of it."""
+        del collection
+        for file in sorted(self._folder.glob("marks-*")):
+            first, last = map(int, file.name.split("-")[1:])
+            if first < stop and last >= start:
+                marks = pickle.loads(file.read_bytes())
+                yield [mark for mark in marks if start <= mark.id < stop]
+
+    def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
+        """From all files."""
+        wanted = set(document_ids)
+        return [
+            mark for block in self.marks(collection) for mark in block if mark.document_id in wanted
+        ]
+
+    def look_up(
+        self, collection: str, ids: Sequence[int], likely: Sequence[int]
+    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
+        """Rows that were read with the first call."""
+        del likely
+        return {
+            chunk_id: row.document_id for chunk_id, row in self.chunks(collection, ids).items()
+        }, {}
+
+    def _write_marks(self, marks: list[Mark]) -> None:
+        """Files of some thousand, by ids, as a server's answers are ranges of them."""
+        marks.sort(key=lambda mark: mark.id)
+        for start in range(0, len(marks), _MARKS_OF_FILE):
+            part = marks[start : start + _MARKS_OF_FILE]
+            file = self._folder / f"marks-{part[0].id:020d}-{part[-1].id:020d}"
+            file.write_bytes(pickle.dumps(part))
 
     def warm(self) -> None:
         """Reads what later calls need."""

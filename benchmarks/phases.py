@@ -1,6 +1,6 @@
-"""What a second worker is worth after embedding: reconcile, verify and audit by items.
+"""What a second worker is worth after embedding: reconcile, verify, audit and compare by items.
 
-    python benchmarks/phases.py [--chunks N] [--memory-chunks N ...]
+    python benchmarks/phases.py [--chunks N] [--rounds N] [--memory-chunks N ...]
 
 One worker and two, in turns, on the same staged files and on an index that answers from files, so
 that no store is the limit; each worker has one thread. Their start and their opening of the index
@@ -43,6 +43,7 @@ from mrag_pipeline.ports import Staging, Work
 from mrag_pipeline.runtime.cluster import start_local
 from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.settings.sync import SyncSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.publish import keep_ready
@@ -50,6 +51,8 @@ from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.sync.compare import SyncScope, compare
+from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.row_items import RowChecker
 
@@ -57,6 +60,7 @@ SILENT = LogProgress(lambda _: None)
 FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
 SHAPE = Shape()
 ROUNDS = 3
+CHANGED_EVERY = 1_000  # documents
 AIM, AIM_MB = 1.7, 600.0
 
 
@@ -75,11 +79,16 @@ class Opened:
     """Does a phase's items, and warms up."""
 
     inner: Work
+    folder: str  # of the version: the CPU seconds of items are written there
 
     def __call__(self, item: Any) -> Any:
         """The inner work's answer."""
         if not isinstance(item, WarmUp):
-            return self.inner(item)
+            began = time.process_time()
+            answer = self.inner(item)
+            with Path(self.folder, f"cpu-{os.getpid()}").open("a") as file:
+                file.write(f"{time.process_time() - began}\n")
+            return answer
         if isinstance(self.inner, RowChecker):
             assert isinstance(self.inner.index, FileIndex)
             self.inner.index.warm()
@@ -108,18 +117,33 @@ class Version:
 
 def open_reconciler(version: Version, _config: Config) -> Opened:
     """A worker's work; one thread."""
-    return Opened(Reconciler(version.manifest, version.staging(), threads=1))
+    return Opened(Reconciler(version.manifest, version.staging(), threads=1), version.folder)
 
 
 def open_verifier(version: Version, config: Config) -> Opened:
     """A worker's work; one thread."""
     made = Verifier(version.manifest, version.staging(), version.index(), config.ingest, threads=1)
-    return Opened(made)
+    return Opened(made, version.folder)
+
+
+def open_comparer(version: Version, record: VersionRecord, _config: Config) -> Opened:
+    """A worker's work."""
+    return Opened(comparer(version, record), version.folder)
+
+
+def comparer(version: Version, record: VersionRecord) -> CorpusComparer:
+    """Compares the corpus with the version."""
+    return CorpusComparer(
+        record.chunks_collection(),
+        wiring.reader(version.config, record.reading()),
+        wiring.delta(version.config, record.version, 1),
+        version.index(),
+    )
 
 
 def open_checker(version: Version, record: VersionRecord, _config: Config) -> Opened:
     """A worker's work."""
-    return Opened(RowChecker(record, version.index(), None))
+    return Opened(RowChecker(record, version.index(), None), version.folder)
 
 
 @dataclass
@@ -130,16 +154,18 @@ class Pools:
     count: int
     open_work: Callable[[Config], Work]
     opening_s: float = 0.0
+    opening_cpu_s: float = 0.0
 
     def __call__(self, _work: Work, _num_bytes: int) -> RayPool:
         """A pool whose workers have opened what they need."""
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         workers = replace(self.config.workers, count=self.count)
         config = self.config.model_copy(update={"workers": workers})
         pool = RayPool(config, self.open_work, unit="item", repeats_errors=False)
         with tempfile.TemporaryDirectory() as folder:
             list(pool.run([WarmUp(number, folder, self.count) for number in range(self.count)]))
         self.opening_s = time.monotonic() - began
+        self.opening_cpu_s = time.process_time() - cpu_began
         return pool
 
 
@@ -171,21 +197,54 @@ def staged(folder: Path, num_chunks: int) -> Version:
     return version
 
 
+def changed_corpus(version: Version) -> Version:
+    """The version with a corpus of which some documents have another text."""
+    folder = Path(version.folder)
+    file = folder / "changed.jsonl"
+    if not file.exists():
+        with (folder / "corpus.jsonl").open("rb") as lines, file.open("wb") as changed:
+            for number, line in enumerate(lines):
+                changed.write(
+                    line if number % CHANGED_EVERY else line.replace(b'text": "', b'text": "x ')
+                )
+    corpus = replace(version.config.corpus, uri=str(file))
+    return replace(version, config=version.config.model_copy(update={"corpus": corpus}))
+
+
 def fill(version: Version) -> None:
     """Writes the files of the version's index."""
     version.index().fill(version.manifest, version.staging())
 
 
-def run_phases(version: Version, count: int) -> tuple[dict[str, float], object]:
-    """Seconds of each phase on so many workers, and what they found, to be compared."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a phase took."""
+
+    seconds: float
+    driver_cpu_s: float
+    items_cpu_s: float  # of all workers
+
+    @property
+    def driver_share(self) -> float:
+        """Of all CPU: what a second worker cannot take over; the same on a busy machine."""
+        return self.driver_cpu_s / (self.driver_cpu_s + self.items_cpu_s)
+
+
+def run_phases(version: Version, count: int) -> tuple[dict[str, Taken], object]:
+    """What each phase took on so many workers, and what was found, to be compared."""
     manifest, staging, index = version.manifest, version.staging(), version.index()
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Taken] = {}
 
     def timed(name: str, open_work: Callable[[Config], Work], run: Callable[[Pools], Any]) -> Any:
         pools = Pools(version.config, count, open_work)
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         found = run(pools)
-        seconds[name] = time.monotonic() - began - pools.opening_s
+        wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
+        items_s = 0.0
+        for file in Path(version.folder).glob("cpu-*"):
+            items_s += sum(map(float, file.read_text().split()))
+            file.unlink()
+        seconds[name] = Taken(wall_s - pools.opening_s, cpu_s - pools.opening_cpu_s, items_s)
         return found
 
     counts: StagedCounts = timed(
@@ -213,30 +272,53 @@ def run_phases(version: Version, count: int) -> tuple[dict[str, float], object]:
         lambda pools: audit(record, None, index, SILENT, pools),
     )
     assert report.findings == (), report.findings
-    return seconds, (counts.num_chunks, counts.sums.unit_sum.tobytes(), checks, report)
+    # Another corpus: one document in CHANGED_EVERY is changed.
+    changed = changed_corpus(version)
+    compared = timed(
+        "compare",
+        partial(open_comparer, changed, record),
+        lambda pools: compare(
+            record,
+            wiring.reader(changed.config, record.reading()),
+            index,
+            wiring.delta(changed.config, record.version, 1),
+            SyncSpec(),
+            changed.config.ingest,
+            SyncScope(),
+            SILENT,
+            pools,
+            is_shared=True,
+        ),
+    )
+    assert compared.difference.changed, compared.difference
+    return seconds, (counts.num_chunks, counts.sums.unit_sum.tobytes(), checks, report, compared)
 
 
-def measure(num_chunks: int) -> dict[str, dict[str, float | str]]:
+def measure(num_chunks: int, rounds: int) -> dict[str, dict[str, float | str]]:
     """The phases with one worker and with two, in turns."""
     figures: dict[str, dict[str, float | str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         version = staged(Path(folder), num_chunks)
         _, expected = run_phases(version, 2)  # and files are in the page cache
-        taken: dict[int, list[dict[str, float]]] = {1: [], 2: []}
-        for _ in range(ROUNDS):
+        taken: dict[int, list[dict[str, Taken]]] = {1: [], 2: []}
+        for _ in range(rounds):
             for count, own in taken.items():
-                seconds, found = run_phases(version, count)
+                of_phases, found = run_phases(version, count)
                 assert found == expected, "another result"
-                own.append(seconds)
+                own.append(of_phases)
     for phase in taken[1][0]:
-        alone = [seconds[phase] for seconds in taken[1]]
-        ratios = [one[phase] / two[phase] for one, two in zip(taken[1], taken[2], strict=True)]
+        rounds_of = [(one[phase], two[phase]) for one, two in zip(taken[1], taken[2], strict=True)]
+        alone = [one.seconds for one, _ in rounds_of]
+        ratios = [one.seconds / two.seconds for one, two in rounds_of]
+        shares = [100 * two.driver_share for _, two in rounds_of]
         figures[f"{phase}, 1 worker, {num_chunks:,} chunks"] = figure(alone, "s")
         figures[f"{phase}, 1 to 2 workers"] = figure(ratios, "times")
+        figures[f"{phase}, the driver's share of the CPU time"] = figure(shares, "%")
         print(
             f"{phase:10} 1 worker {statistics.median(alone):6.2f} s, 2 workers "
             f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to "
-            f"{max(ratios):.2f}; aim {AIM})",
+            f"{max(ratios):.2f}; aim {AIM}); {statistics.median(shares):.0f}% of the CPU time is "
+            "the driver's",
             flush=True,
         )
     return figures
@@ -256,6 +338,7 @@ def main() -> None:
     """Measures both, prints, and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--chunks", type=int, default=30_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--memory-chunks", type=int, nargs="*", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--driver", type=int, help="measure this driver's memory alone")
     args = parser.parse_args()
@@ -266,7 +349,7 @@ def main() -> None:
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if args.chunks:
         start_local()
-        figures |= measure(args.chunks)
+        figures |= measure(args.chunks, args.rounds)
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     for num_chunks in args.memory_chunks:
         command = [sys.executable, __file__, "--driver", str(num_chunks)]

@@ -25,13 +25,11 @@ from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
+from mrag_pipeline.runtime.pools import check_installed, load_pools, open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.ingest.gate import gate as gate_stage
-from mrag_pipeline.stages.ingest.load import in_threads
 from mrag_pipeline.stages.ingest.load import load as load_stage
-from mrag_pipeline.stages.ingest.load_items import may_double
 from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
 from mrag_pipeline.stages.ingest.publish import keep_ready
@@ -127,14 +125,7 @@ def load(config: Config, version: str, num_chunks: int) -> int:
             index,
             num_chunks,
             flow_progress(config.index),
-            phase_pools(
-                config,
-                partial(loader, version),
-                index.capabilities().is_shared,
-                here=in_threads(index),
-                may_double=may_double,
-                max_workers=index.capabilities().loads_at_once,
-            ),
+            load_pools(config, partial(loader, version), index),
             config.milvus.range_mb * 1e6,
         )
 

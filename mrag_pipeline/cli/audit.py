@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrag_pipeline.cli import orphans
 from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.guarded_pools import guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.domain.confidence import sure_of
@@ -45,7 +45,6 @@ def audit(
     Example: mrag audit --sample 3000
     """
     from mrag_pipeline import wiring
-    from mrag_pipeline.runtime.pools import phase_pools
     from mrag_pipeline.stages.versions.audit import audit as audit_stage
     from mrag_pipeline.stages.versions.audit import audit_sample
     from mrag_pipeline.stages.versions.lookup import chosen_record
@@ -56,10 +55,7 @@ def audit(
         record = chosen_record(index, version)
         if sample is None:
             staged = wiring.staged_version(config, record)
-            is_shared = index.capabilities().is_shared
-            if is_shared:
-                orphans.guard()  # workers end with this process
-            pools = phase_pools(config, partial(row_checker, record), is_shared)
+            pools = guarded_pools(config, partial(row_checker, record), index)
             report = run_work(
                 lambda progress: audit_stage(record, staged, index, progress, pools), shared.json
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.guarded_pools import from_anywhere, guarded_load_pools, guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.version import VersionRecord
@@ -30,18 +32,29 @@ def import_version(
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
     from mrag_pipeline.stages.ingest.verify import VerifiedRecall, verify
     from mrag_pipeline.stages.versions.import_version import import_version as import_stage
-    from mrag_pipeline.stages.versions.import_version import read_export
+    from mrag_pipeline.stages.versions.import_version import importable, read_export
     from mrag_pipeline.wiring import at_work
+    from mrag_pipeline.wiring.phase_work import import_loader, import_verifier
 
     config = shared.load()
     source = wiring.export(folder)
     with at_work.run_lock(config), closing(wiring.index(config)) as index:
 
         def work(progress: Progress) -> tuple[VersionRecord, VerifiedRecall]:
-            record = import_stage(source, config.index, index, progress)
+            place = from_anywhere(folder)
+            loads = guarded_load_pools(config, partial(import_loader, place), index)
+            range_bytes = config.milvus.range_mb * 1e6
+            record = import_stage(source, config.index, index, progress, loads, range_bytes)
             _, manifest = read_export(source, config.index)
+            manifest = importable(manifest, config.index, index)
             checks = verify(
-                manifest, source.staging, index, record.num_chunks, config.ingest, progress
+                manifest,
+                source.staging,
+                index,
+                record.num_chunks,
+                config.ingest,
+                progress,
+                guarded_pools(config, partial(import_verifier, place), index),
             )
             if activate:
                 record = activate_stage(record.version, index)

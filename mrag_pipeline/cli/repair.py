@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.guarded_pools import guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, print_facts, print_json
 from mrag_pipeline.errors import VerifyFailed
@@ -27,6 +29,7 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.versions.repair import repair as repair_stage
     from mrag_pipeline.wiring import at_work
+    from mrag_pipeline.wiring.phase_work import row_checker
 
     config = shared.load()
     with at_work.run_lock(config), closing(wiring.index(config)) as index:
@@ -36,7 +39,10 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
             index.discard_damaged_records()
             index.write_record(record)
         staged = wiring.staged_version(config, record)
-        done = run_work(lambda progress: repair_stage(record, staged, index, progress), shared.json)
+        pools = guarded_pools(config, partial(row_checker, record), index)
+        done = run_work(
+            lambda progress: repair_stage(record, staged, index, progress, pools), shared.json
+        )
         if found.was_live:
             index.activate(record.version)
     facts = {

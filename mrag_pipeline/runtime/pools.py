@@ -11,9 +11,11 @@ from mrag_pipeline import extras
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
-from mrag_pipeline.ports import OpenPool, Work, WorkerPool
+from mrag_pipeline.ports import OpenPool, VersionBuilds, Work, WorkerPool
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
+from mrag_pipeline.stages.ingest.load import in_threads
+from mrag_pipeline.stages.ingest.load_items import may_double
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.wiring.embedders import shard_embedder
 from mrag_pipeline.wiring.kept_encoder import forget_encoder
@@ -94,6 +96,21 @@ def phase_pools(
         )
 
     return opened
+
+
+def load_pools(
+    config: Config, open_work: Callable[[Config], Work], index: VersionBuilds
+) -> OpenPool:
+    """Opens the pool that loads collections: workers, or threads of this process."""
+    capabilities = index.capabilities()
+    return phase_pools(
+        config,
+        open_work,
+        capabilities.is_shared,
+        here=in_threads(index),
+        may_double=may_double,
+        max_workers=capabilities.loads_at_once,
+    )
 
 
 def _on_all_cores(config: Config) -> Config:

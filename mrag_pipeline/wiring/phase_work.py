@@ -15,6 +15,8 @@ from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
+from mrag_pipeline.stages.versions.export import Exporter
+from mrag_pipeline.stages.versions.import_version import importable
 from mrag_pipeline.stages.versions.row_items import RowChecker
 
 
@@ -49,6 +51,28 @@ def row_checker(record: VersionRecord, config: Config) -> RowChecker:
     return RowChecker(record, wiring.index(config), wiring.staged_version(config, record))
 
 
+def exporter(record: VersionRecord, folder: str, config: Config) -> Exporter:
+    """Writes shards of an export; bind all but the config with functools.partial."""
+    staging = wiring.export(folder).staging
+    return Exporter(record, wiring.index(config), staging, _manifest(staging).fingerprint)
+
+
+def import_loader(folder: str, config: Config) -> Loader:
+    """Builds the collections of an exported version; bind the folder with functools.partial."""
+    staging, index = wiring.export(folder).staging, wiring.index(config)
+    manifest = importable(_manifest(staging), config.index, index)
+    collections = collections_of(config.index, manifest.version, manifest.encoder, manifest.lexical)
+    return Loader(manifest, staging, index, collections)
+
+
+def import_verifier(folder: str, config: Config) -> Verifier:
+    """Looks at an imported version; bind the folder with functools.partial."""
+    staging, index = wiring.export(folder).staging, wiring.index(config)
+    manifest = importable(_manifest(staging), config.index, index)
+    threads = config.workers.threads
+    return Verifier(manifest, staging, index, config.ingest, threads=threads)
+
+
 def corpus_comparer(
     record: VersionRecord, only: Collection[str] | None, config: Config
 ) -> CorpusComparer:
@@ -68,6 +92,6 @@ def _manifest(staging: Staging) -> Manifest:
         raise StagingError(
             f"a worker finds no plan in {staging.describe()}",
             "manifest.json",
-            "every node of a cluster must be able to reach staging.uri",
+            "every node of a cluster must be able to reach that folder",
         )
     return manifest

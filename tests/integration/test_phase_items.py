@@ -12,7 +12,7 @@ import pytest
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.errors import IndexUnavailable, VerifyFailed
+from mrag_pipeline.errors import IndexUnavailable, StagingError, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CorpusReader, OpenPool
 from mrag_pipeline.runtime.pools import phase_pools
@@ -23,15 +23,24 @@ from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
-from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, compare
-from mrag_pipeline.stages.versions import row_items
+from mrag_pipeline.stages.versions import export, row_items
 from mrag_pipeline.stages.versions.audit import audit
+from mrag_pipeline.stages.versions.export import Exporter, export_version
+from mrag_pipeline.stages.versions.repair import Repaired, repair
+from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.fake_corpus import FakeCorpusReader
-from tests.support.phase_workers import DeltaOnDisk, StagingOnDisk, ray_pools, was_killed
+from tests.support.phase_workers import (
+    DeltaOnDisk,
+    ExportOnDisk,
+    StagingOnDisk,
+    ray_pools,
+    was_killed,
+)
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -225,6 +234,66 @@ def test_sync_finds_the_same_on_workers(
     assert there == here
     assert on_workers.phases == in_one.phases
     assert on_workers.done == in_one.done
+    assert was_killed(tmp_path) is (dies_at is not None)
+
+
+@CREWS
+def test_an_export_is_the_same_on_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+) -> None:
+    """The same files, each byte; a worker that dies costs its shard a second try."""
+    monkeypatch.setattr(export, "CHUNKS_PER_SHARD", 7)
+    loaded = Loaded()
+    record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+    here, there = ExportOnDisk(str(tmp_path / "here")), ExportOnDisk(str(tmp_path / "there"))
+    number = export_version(record, loaded.index, here, RecordingProgress())
+    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    assert export_version(record, loaded.index, there, progress, pools) == number
+    assert progress.done["export"] == number
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+    assert was_killed(tmp_path) is (dies_at is not None)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file's content, by its path."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_an_export_that_workers_wrote_elsewhere_is_not_whole(tmp_path: Path) -> None:
+    """As on another machine, whose disk has a folder of that name."""
+    loaded = Loaded()
+    record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+    ours, elsewhere = open_export(str(tmp_path / "ours")), open_export(str(tmp_path / "elsewhere"))
+
+    def opened(work: Exporter, _num_bytes: int) -> SerialPool:
+        return in_this_process(replace(work, staging=elsewhere.staging))
+
+    with pytest.raises(StagingError, match="every node of the cluster"):
+        export_version(record, loaded.index, ours, RecordingProgress(), opened)
+    assert ours.record() is None
+
+
+@CREWS
+def test_a_repair_does_the_same_on_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+) -> None:
+    """Without staging: the documents of damaged rows leave the index, and no others."""
+    monkeypatch.setattr(row_items, "BLOCK_ROWS", 7)
+
+    def repaired(open_pool: OpenPool) -> tuple[Repaired, list[int]]:
+        loaded = Loaded()
+        record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+        head, *_, chunks = record.collections()
+        loaded.index._get(head).vectors[3:30:9] *= -1
+        done = repair(record, None, loaded.index, RecordingProgress(), open_pool)
+        return done, sorted(int(i) for block in loaded.index.ids(chunks) for i in block)
+
+    here = repaired(in_this_process)
+    assert here[0].documents_removed == 3
+    there = repaired(ray_pools(tmp_path, count, dies_at=dies_at))
+    assert there[1] == here[1]
+    assert there[0].record.to_json() == here[0].record.to_json()
     assert was_killed(tmp_path) is (dies_at is not None)
 
 

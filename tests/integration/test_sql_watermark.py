@@ -179,7 +179,7 @@ def test_a_time_in_the_future_hides_nothing(
         "UPDATE articles SET text = 'A', updated_at = '2020-04-01T00:00:00+00:00' WHERE id = 4"
     )
     assert difference(table) == (0, 1, 0)
-    assert num_read() == NUM_ROWS
+    assert num_read() == 2 * NUM_ROWS  # a slice with a change once more
 
 
 def test_other_settings_read_every_row(table: LivingTable, num_read: Callable[[], int]) -> None:
@@ -187,7 +187,7 @@ def test_other_settings_read_every_row(table: LivingTable, num_read: Callable[[]
     table.corpus = replace(table.corpus, metadata_fields=())
     num_read()
     assert difference(table) == (0, NUM_ROWS, 0)
-    assert num_read() == NUM_ROWS
+    assert num_read() == 2 * NUM_ROWS
     assert difference(table) == (0, 0, 0)
     assert num_read() == 1
 
@@ -199,7 +199,7 @@ def test_what_was_pushed_is_compared_with_its_row(
     table.push([Document("3", "Pushed.")])
     num_read()
     assert difference(table) == (0, 1, 0)
-    assert num_read() == NUM_ROWS
+    assert num_read() == 2 * NUM_ROWS
 
 
 def test_part_of_the_corpus_is_read_whole(table: LivingTable, num_read: Callable[[], int]) -> None:

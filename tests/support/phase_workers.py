@@ -16,6 +16,7 @@ from mrag_pipeline.ports import OpenPool, Work, WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.deltas import DeltaFolders, delta_name
+from mrag_pipeline.staging.exports import ExportFolder
 from mrag_pipeline.staging.shards import ShardFolders
 
 
@@ -62,6 +63,14 @@ class DeltaOnDisk(DeltaFolders):
 
     def __reduce__(self) -> tuple[type[DeltaOnDisk], tuple[str, str, str]]:
         return DeltaOnDisk, self._where
+
+
+class ExportOnDisk(ExportFolder):
+    """An export whose shards a worker writes."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self._staging = StagingOnDisk(uri, "", "")
 
 
 @dataclass(frozen=True, slots=True)

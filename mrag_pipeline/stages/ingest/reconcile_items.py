@@ -18,9 +18,10 @@ from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Staging
 from mrag_pipeline.stages.ingest.read_ahead import THREADS, read_ahead
 
-# Of the source of an item's shards, which is about what it reads; and how many shards at most.
+# Of the source of an item's shards, which is about what it reads; and how many shards at most:
 ITEM_BYTES = 128_000_000
 ITEM_SHARDS = THREADS
+ITEMS = 16  # fewer, so that there are so many items: with five, two workers do three and two
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,10 @@ def reconcile_items(manifest: Manifest, is_of_documents: bool) -> Iterator[Recon
     held: list[int] = []
     num_bytes = index = 0
     last = len(manifest.shards) - 1
+    most = max(1, min(ITEM_SHARDS, len(manifest.shards) // ITEMS))
     for number, shard in enumerate(manifest.shards):
         held.append(shard.index)
         num_bytes += shard.num_bytes
-        if num_bytes >= ITEM_BYTES or len(held) >= ITEM_SHARDS or number == last:
+        if num_bytes >= ITEM_BYTES or len(held) >= most or number == last:
             yield ReconcileItem(index, tuple(held), num_bytes, is_of_documents)
             held, num_bytes, index = [], 0, index + 1

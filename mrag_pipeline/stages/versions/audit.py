@@ -7,7 +7,7 @@ Shape legend: N chunks, H heads, D head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.sampling import damaged_share_below, sampled
 from mrag_pipeline.domain.version import VersionRecord, head_collection
+from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import AuditedVersion, OpenPool, Progress, Rows
 from mrag_pipeline.stages.in_order import in_order
@@ -25,18 +26,15 @@ from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.versions.findings import Finding, finding_of, findings_in
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
 from mrag_pipeline.stages.versions.row_items import (
+    AuditAnswers,
     RowChecker,
     RowsChecked,
+    Searched,
     ids_items,
     rows_items,
+    search_items,
 )
-from mrag_pipeline.stages.versions.search_check import unsearchable
-from mrag_pipeline.stages.versions.search_recall import (
-    lowered,
-    measured_recall,
-    not_comparable,
-    recall_findings,
-)
+from mrag_pipeline.stages.versions.search_recall import lowered, not_comparable, recall_findings
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import counted_ids, matching_heads
 
@@ -92,22 +90,27 @@ def audit(
         if is_readable and collection not in damaged_collections
     ]
     work = RowChecker(record, index, staged)
-    of_ids = ids_items(others, len(chunk_ids))
     of_rows = list(rows_items(record, chunk_ids, damaged_collections))
-    num_bytes = sum(item.num_bytes for item in of_ids) + sum(item.num_bytes for item in of_rows)
-    with closing(open_pool(work, num_bytes)) as pool:
-        sums = {read.collection: read.ids for read in pool.run(of_ids)}
-        checked, num_documents = _checked(record, pool.run(of_rows), progress)
+    of_searches = search_items(record, chunk_ids, damaged_collections, len(of_rows))
+    of_ids = ids_items(others, len(chunk_ids), len(of_rows) + len(of_searches))
+    items: list[WorkItem] = [
+        *of_searches,
+        *of_ids,
+        *of_rows,
+    ]  # the small ones last: no worker waits long then
+    answers = AuditAnswers()
+    with closing(open_pool(work, sum(item.num_bytes for item in items))) as pool:
+        checked, num_documents = _checked(record, answers.of_rows(pool.run(items)), progress)
     if is_readable:
         findings += _documents(record, num_documents)
     expected = IdSum.of(chunk_ids)
     for collection in others:
-        if sums[collection] != expected:
+        if answers.sums[collection] != expected:
             findings += _id_findings(index, collection, chunk_ids)
     checked.missing.clear()  # found above, by the ids
     findings += _row_findings(record, checked)
-    of_searches, recall_now = _search_findings(record, index, chunk_ids, damaged_collections)
-    findings += of_searches
+    found, recall_now = _search_findings(record, index, answers.searched)
+    findings += found
     findings += [
         Finding(str(head), "importance sums that are not its vectors'", 1)
         for head, matches in zip(
@@ -154,8 +157,9 @@ def audit_sample(
     answers = map(work.rows, rows_items(record, sample, damaged_collections))
     checked, _ = _checked(record, answers, progress)
     findings += _row_findings(record, checked)
-    of_searches, recall_now = _search_findings(record, index, sample, damaged_collections)
-    findings += of_searches
+    searched = list(map(work.searched, search_items(record, sample, damaged_collections)))
+    found, recall_now = _search_findings(record, index, searched)
+    findings += found
     progress.finish()
     return Audit(
         record.version,
@@ -211,19 +215,19 @@ def _row_findings(record: VersionRecord, checked: CheckedRows) -> list[Finding]:
 
 
 def _search_findings(
-    record: VersionRecord,
-    index: AuditedVersion,
-    ids: NDArray[np.int64],
-    damaged_collections: Collection[str],
+    record: VersionRecord, index: AuditedVersion, searched: Sequence[Searched]
 ) -> tuple[list[Finding], float | None]:
     """What is wrong with searches, and the lowest recall of any collection if it was measured."""
-    lost = unsearchable(record, index, ids, damaged_collections)
+    of_collections = {one.collection: one for one in searched}
+    collections = (*record.head_collections(), record.chunks_collection())
+    in_order = [of_collections[name] for name in collections if name in of_collections]
+    lost = {one.collection: one.unfound for one in in_order if one.unfound}
     findings = [
         finding
         for collection in lost
         for finding in findings_in(collection, "vectors that a search does not find", lost)
     ]
-    measured = measured_recall(record, index, ids, damaged_collections)
+    measured = {one.collection: one.recall for one in in_order if one.recall is not None}
     findings += recall_findings(record, lowered(record, index, measured))
     return findings, min((recall.share for recall in measured.values()), default=None)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +20,69 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.proofs import UNPROVEN, proofs_of
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import PlanRefused, VerifyFailed
+from mrag_pipeline.errors import PlanRefused, StagingError, VerifyFailed
 from mrag_pipeline.ports import (
     DocumentRow,
     Export,
+    OpenPool,
     Progress,
     ReadableVersion,
     Rows,
     ShardOutput,
+    Staging,
 )
+from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.versions.stored_rows import chunk_of, ids_in
 
 CHUNKS_PER_SHARD = 4_000
+_TEXT_BYTES = 1_000  # of a chunks row, beside its vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportItem:
+    """Write a shard of the export."""
+
+    index: int  # the shard
+    ids: NDArray[np.int64]
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """Does the items of an export: its receipt shows that a shard is written."""
+
+    record: VersionRecord
+    index: ReadableVersion
+    staging: Staging
+    fingerprint: str  # of the export's manifest
+
+    def __call__(self, item: ExportItem) -> int:
+        """Writes the shard, if it is not there; returns its number of chunks.
+
+        Raises: VerifyFailed if a head lacks a chunk, or a row is not what was written; StorageFull.
+        """
+        if self.staging.receipt(item.index, self.fingerprint) is None:
+            output = _output(self.record, self.index, item.index, item.ids)
+            self.staging.write_shard(output, self.fingerprint)
+        return len(item.ids)
 
 
 def export_version(
-    record: VersionRecord, index: ReadableVersion, export: Export, progress: Progress
+    record: VersionRecord,
+    index: ReadableVersion,
+    export: Export,
+    progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> int:
     """Writes every row of the version, then its record; returns the number of chunks.
 
     Shards that are already written stay: run again, it continues.
+
+    Args:
+        open_pool: where shards are read and written; what is written is the same.
     Raises: PlanRefused if a sync of the version is unfinished; VerifyFailed if a head lacks a
         chunk, or a row is not what was written; FingerprintMismatch if the folder holds another
-        export; StorageFull.
+        export; StagingError if workers write elsewhere; StorageFull.
     """
     if record.pending:
         raise PlanRefused(
@@ -53,15 +95,38 @@ def export_version(
     manifest = _manifest(record, shards)
     export.staging.write_manifest(manifest)
     progress.phase("export", len(ids), "chunks")
-    for shard, shard_ids in enumerate(shards):
-        if export.staging.receipt(shard, manifest.fingerprint) is None:
-            output = _output(record, index, shard, shard_ids)
-            export.staging.write_shard(output, manifest.fingerprint)
-        progress.advance(len(shard_ids))
+    card = record.encoder
+    row_bytes = 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES
+    items = [ExportItem(shard, own, row_bytes * len(own)) for shard, own in enumerate(shards)]
+    work = Exporter(record, index, export.staging, manifest.fingerprint)
+    with closing(open_pool(work, row_bytes * len(ids))) as pool:
+        for num_chunks in pool.run(items):
+            progress.advance(num_chunks)
+    _check_written(export.staging, manifest)
     # The record last: without it the export is not whole.
     export.write_record(record)
     progress.finish()
     return len(ids)
+
+
+def _check_written(staging: Staging, manifest: Manifest) -> None:
+    """A worker on another machine may have the folder's path on its own disk.
+
+    Raises: StagingError.
+    """
+    shards = (shard.index for shard in manifest.shards)
+    missing = [
+        number
+        for number, receipt in enumerate(staging.receipts(shards, manifest.fingerprint))
+        if receipt is None
+    ]
+    if missing:
+        raise StagingError(
+            f"{len(missing)} of {len(manifest.shards)} shards that workers have written are not in "
+            f"{staging.describe()}",
+            "a folder that every node of the cluster reaches",
+            "export to an object store or a shared file system; or set workers.pool = 'serial'",
+        )
 
 
 def _manifest(record: VersionRecord, shard_ids: Sequence[NDArray[np.int64]]) -> Manifest:

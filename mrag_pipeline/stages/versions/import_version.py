@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, StagingError
-from mrag_pipeline.ports import Export, Progress, VersionBuilds
+from mrag_pipeline.ports import Export, HasCapabilities, OpenPool, Progress, VersionBuilds
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.versions.export import export_fingerprint
 
 
 def import_version(
-    export: Export, name: str, index: VersionBuilds, progress: Progress
+    export: Export,
+    name: str,
+    index: VersionBuilds,
+    progress: Progress,
+    open_pool: OpenPool | None = None,
+    range_bytes: float = inf,
 ) -> VersionRecord:
     """The exported version is in the index, whole and not live.
 
     Args:
         name: of the index here; the exported version's index may have another name.
+        open_pool, range_bytes: as those of `load`.
     Raises: StagingError if the export is not whole; PlanRefused if another version of that name
         is live here.
     """
     record, manifest = read_export(export, name)
-    if not index.capabilities().has_full_text:
-        record, manifest = replace(record, lexical=None), replace(manifest, lexical=None)
+    manifest = importable(manifest, name, index)
+    if manifest.lexical is None:
+        record = replace(record, lexical=None)
     collections = collections_of(name, record.version, record.encoder, record.lexical)
     known = index.record(record.version)
     if (
@@ -41,10 +49,16 @@ def import_version(
         )
     # Without a record, collections of another version of that name are loaded anew.
     index.drop_record(record.version)
-    load(manifest, export.staging, index, record.num_chunks, progress)
+    load(manifest, export.staging, index, record.num_chunks, progress, open_pool, range_bytes)
     # The record last: a version that has one is whole.
     index.write_record(record)
     return record
+
+
+def importable(manifest: Manifest, name: str, index: HasCapabilities) -> Manifest:
+    """The plan of an export, for an index of that name; without words if it cannot search them."""
+    lexical = manifest.lexical if index.capabilities().has_full_text else None
+    return replace(manifest, index=name, lexical=lexical)
 
 
 def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, row_hash
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionSpec, Progress, Rows, VersionRows
+from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
-from mrag_pipeline.stages.versions.row_checks import CheckedRows, blocks, check_rows
+from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, rows_items
 from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
@@ -55,12 +57,19 @@ class Repaired:
 
 
 def repair(
-    record: VersionRecord, staged: StagedVersion | None, index: VersionRows, progress: Progress
+    record: VersionRecord,
+    staged: StagedVersion | None,
+    index: VersionRows,
+    progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> Repaired:
     """Every chunk in every head with a usable vector; counts and importance match the rows.
 
     Collections that are lost, that cannot be read or whose searches are damaged are built anew from
     staging; readers fail on them meanwhile, on nothing else.
+
+    Args:
+        open_pool: where the rows are compared with their proofs; the result is the same.
     Raises: PlanRefused while a sync is unfinished; VerifyFailed for a collection that is lost
         where staging is not here; StagingError if what a sync removed cannot be read; IndexBusy,
         IndexUnavailable.
@@ -88,7 +97,7 @@ def repair(
         progress.advance(1)
     # The chunks rows last: they commit what is in every voter's collection by now.
     restored += _restore(changes, chunks, staged, None, wanted)
-    broken = _broken(record, index, wanted, staged)
+    broken = _broken(record, index, wanted, staged, open_pool)
     incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)
@@ -249,13 +258,18 @@ def _broken(
     index: VersionRows,
     wanted: NDArray[np.int64],
     staged: StagedVersion | None,
+    open_pool: OpenPool,
 ) -> NDArray[np.int64]:
     """Chunks of which a row is missing or not what was written; their words are right by now."""
     words = record.lexical_collection()
-    checked = CheckedRows.nothing(record)
-    for block in blocks(wanted):
-        check_rows(checked, record, index, block, staged, () if words is None else (words,))
-    return checked.broken_ids()
+    items = list(rows_items(record, wanted, () if words is None else (words,)))
+    work = RowChecker(record, index, staged)
+    broken = [np.zeros(0, np.int64)]
+    with closing(open_pool(work, sum(item.num_bytes for item in items))) as pool:
+        answer: RowsChecked
+        for answer in pool.run(items):
+            broken.append(answer.checked.broken_ids())
+    return np.unique(np.concatenate(broken))
 
 
 def _documents_of(

@@ -34,25 +34,32 @@ def unsearchable(
         ids: of these chunks, at most `MOST_SEARCHED` drawn at random.
         damaged: collections that are left out.
     """
-    unfound: dict[str, list[int]] = {}
     if not searches_exactly(record, index):
-        return unfound
+        return {}
     drawn = sampled(ids, MOST_SEARCHED, seed=0)
-    for collection in (*record.head_collections(), record.chunks_collection()):
-        for start in range(0, len(drawn) if collection not in damaged else 0, QUERIES):
-            block = drawn[start : start + QUERIES].tolist()
-            vectors = index.vectors(collection, block)
-            usable = [i for i in block if i in vectors and has_direction(vectors[i])]
-            if usable:
-                queries = np.array([vectors[i] for i in usable], np.float32)
-                [hits] = index.search([SearchRequest(collection, queries, _HITS)])
-                is_near = np.abs(hits.scores - 1) < _TOLERANCE
-                is_found = (is_near & (hits.ids == np.array(usable)[:, None])).any(axis=1)
-                # Rows with equal vectors may leave no place for this one.
-                is_found |= is_near.all(axis=1)
-                lost = np.array(usable)[~is_found]
-                if len(lost):
-                    unfound.setdefault(collection, []).extend(lost.tolist())
+    unfound = {
+        collection: unsearchable_in(index, collection, drawn)
+        for collection in (*record.head_collections(), record.chunks_collection())
+        if collection not in damaged
+    }
+    return {collection: lost for collection, lost in unfound.items() if lost}
+
+
+def unsearchable_in(index: AuditedVersion, collection: str, drawn: NDArray[np.int64]) -> list[int]:
+    """Those of the drawn chunks that a search of the collection does not find at cosine 1."""
+    unfound: list[int] = []
+    for start in range(0, len(drawn), QUERIES):
+        block = drawn[start : start + QUERIES].tolist()
+        vectors = index.vectors(collection, block)
+        usable = [i for i in block if i in vectors and has_direction(vectors[i])]
+        if usable:
+            queries = np.array([vectors[i] for i in usable], np.float32)
+            [hits] = index.search([SearchRequest(collection, queries, _HITS)])
+            is_near = np.abs(hits.scores - 1) < _TOLERANCE
+            is_found = (is_near & (hits.ids == np.array(usable)[:, None])).any(axis=1)
+            # Rows with equal vectors may leave no place for this one.
+            is_found |= is_near.all(axis=1)
+            unfound += np.array(usable)[~is_found].tolist()
     return unfound
 
 

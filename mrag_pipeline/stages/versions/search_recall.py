@@ -59,9 +59,8 @@ def measured_recall(
     if searches_exactly(record, index):
         return {}
     drawn = sampled(ids, MOST_SEARCHED, seed=0)
-    limit = _verify_k(record) or _NEAREST
     return {
-        collection: _recall(index, collection, drawn, limit)
+        collection: recall_in(record, index, collection, drawn)
         for collection in (*record.head_collections(), record.chunks_collection())
         if collection not in damaged
     }
@@ -139,7 +138,11 @@ def _spread(record: VersionRecord, built: float, recall: Recall) -> float:
     return float((missed * (1.0 - missed) * shares) ** 0.5)
 
 
-def _recall(index: AuditedVersion, collection: str, drawn: NDArray[np.int64], limit: int) -> Recall:
+def recall_in(
+    record: VersionRecord, index: AuditedVersion, collection: str, drawn: NDArray[np.int64]
+) -> Recall:
+    """What searches of a collection find of the nearest of the drawn chunks."""
+    limit = _verify_k(record) or _NEAREST
     stored = index.vectors(collection, drawn.tolist())
     ids = np.array([i for i in stored if has_direction(stored[i])], np.int64)
     if not len(ids):
