@@ -261,12 +261,15 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_export_that_workers_wrote_elsewhere_is_not_whole(tmp_path: Path) -> None:
-    """As on another machine, whose disk has a folder of that name."""
+    """As on another machine, whose disk has an earlier export in a folder of that name."""
     loaded = Loaded()
     record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
     ours, elsewhere = open_export(str(tmp_path / "ours")), open_export(str(tmp_path / "elsewhere"))
 
     def opened(work: Exporter, _num_bytes: int) -> SerialPool:
+        manifest = ours.staging.manifest()
+        assert manifest is not None
+        elsewhere.staging.write_manifest(manifest)
         return in_this_process(replace(work, staging=elsewhere.staging))
 
     with pytest.raises(StagingError, match="every node of the cluster"):

@@ -19,6 +19,7 @@ SHARED = {
     "evaluation_tables",
     "first_settings",
     "flow_runs",
+    "guarded_pools",
     "interrupts",
     "options",
     "orphans",
