@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,7 +267,8 @@ def test_an_export_that_workers_wrote_elsewhere_is_not_whole(tmp_path: Path) -> 
     record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
     ours, elsewhere = open_export(str(tmp_path / "ours")), open_export(str(tmp_path / "elsewhere"))
 
-    def opened(work: Exporter, _num_bytes: int) -> SerialPool:
+    def opened(work: Any, _num_bytes: int) -> SerialPool:
+        assert isinstance(work, Exporter)
         manifest = ours.staging.manifest()
         assert manifest is not None
         elsewhere.staging.write_manifest(manifest)

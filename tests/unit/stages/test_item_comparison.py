@@ -15,7 +15,7 @@ from mrag_pipeline.domain.planning import Shard, Slice, cut
 from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.serial_pool import in_this_process
-from mrag_pipeline.stages.sync import compare_items, item_comparison, read_plan
+from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.sync.item_comparison import ItemComparison
 from mrag_pipeline.stages.sync.read_plan import ReadItem, ReadPlan
@@ -103,7 +103,8 @@ def test_it_finds_and_stores_the_difference(seed: int) -> None:
     items = random_corpus(rng, version) or [a_document(7)]
     known = {document.id: document_fingerprint(document) for document in version}
     firsts: dict[str, Document] = {}
-    dead, remarks = [], {}
+    dead: list[str] = []
+    remarks: dict[str, int] = {}
     for item in items:
         if isinstance(item, DeadLetter) or not item.text.strip():
             dead.append(item.document_id if isinstance(item, DeadLetter) else item.id)
@@ -204,6 +205,6 @@ def test_a_worker_reads_on_in_a_compressed_file() -> None:
 def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the list of files too."""
     with open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr(read_plan.tempfile, "TemporaryFile", lambda **_: full)
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
         with ReadPlan() as plan, pytest.raises(StorageFull, match="TMPDIR"):
             plan.fill([Shard(0, (Slice("a", "file", 0, 1, 1, ""),))])
