@@ -1,9 +1,10 @@
 """What filling an index costs: `python benchmarks/ingest.py [--environments FOLDER]`.
 
-The same short documents are ingested by the scripts of benchmarks/peers/: sentence-transformers
-and pymilvus with one vector, LlamaIndex's ingestion pipeline into Milvus, and mrag with a
-collection for each head: as it comes, in one process without Ray, and with an encoder in int8. All
-into a Milvus Lite file of their own, in new processes, in turn.
+Short documents, or those of the demo (Python's documentation, a file each), are ingested by the
+scripts of benchmarks/peers/: sentence-transformers and pymilvus with one vector, LlamaIndex's
+ingestion pipeline into Milvus, and mrag with a collection for each head: as it comes, in one
+process without Ray, and with an encoder in int8. All into a Milvus Lite file of their own, in new
+processes, in turn.
 
 Each runs by this interpreter, or by those of `compare.py --setup` in FOLDER. Of all processes of a
 pipeline: wall seconds, CPU seconds (which other work on the machine changes least) and the peak of
@@ -26,9 +27,14 @@ from figure import figure
 from torture import corpus
 from torture.pipeline import Ended, Pipeline
 
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.settings.corpus import CorpusSpec
 from tests.support.project_folder import a_text
 
 FIGURES = Path(__file__).parent / "figures" / "ingest.json"
+DEMO = "demo"
+TIMEOUT_S = 3_600.0
 NAMES = {
     "plain": "script, one vector",
     "llamaindex": "LlamaIndex, one vector",
@@ -43,14 +49,25 @@ SETTINGS = {
 }
 
 
-def ingested(command: str, documents: int, folder: Path) -> Ended:
-    """One ingest of so many documents, by a pipeline that has none yet.
+def texts(size: str) -> dict[str, bytes]:
+    """So many short documents, or those of the demo, by file name."""
+    if size == DEMO:
+        reader = open_corpus(CorpusSpec("pydoc:"))
+        read = reader.read(tuple(reader.slices(1_000_000)))
+        given = [document.text for document in read if isinstance(document, Document)]
+    else:
+        given = [a_text(number) for number in range(int(size))]
+    return {f"d{number}.txt": text.encode() for number, text in enumerate(given)}
+
+
+def ingested(command: str, documents: dict[str, bytes], folder: Path) -> Ended:
+    """One ingest of these documents, by a pipeline that has none yet.
 
     Raises: SystemExit, with what it said, if it fails.
     """
     pipeline = Pipeline(command, folder, corpus.model())
-    pipeline.give({f"d{number}.txt": a_text(number).encode() for number in range(documents)})
-    ended = pipeline.ingest()
+    pipeline.give(documents)
+    ended = pipeline.ingest(timeout_s=TIMEOUT_S)
     if ended.code:
         raise SystemExit(
             f"{command} ended by {ended.code}:\n{(folder / 'log').read_text()[-2000:]}"
@@ -58,7 +75,7 @@ def ingested(command: str, documents: int, folder: Path) -> Ended:
     return ended
 
 
-def measured(command: str, documents: int, rounds: int) -> list[Ended]:
+def measured(command: str, documents: dict[str, bytes], rounds: int) -> list[Ended]:
     """So many ingests, each in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
         return [ingested(command, documents, Path(folder) / str(n)) for n in range(rounds)]
@@ -69,12 +86,15 @@ def main() -> None:
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environments", type=Path, metavar="FOLDER")
-    parser.add_argument("--documents", type=int, nargs="+", default=[100, 6_000])
+    parser.add_argument(
+        "--documents", nargs="+", default=["100", "6000"], help=f"a number, or {DEMO}"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     options = parser.parse_args()
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    for documents in options.documents:
+    for size in options.documents:
+        documents = texts(size)
         for name in options.only:
             folder = options.environments
             peer = "mrag" if name in SETTINGS else name
@@ -82,7 +102,8 @@ def main() -> None:
             with_settings = f"env 'COMPARE_SETTINGS={SETTINGS.get(name, '')}'"
             command = f"{with_settings} {python} {PEERS / SCRIPTS[peer]}"
             ends = measured(command, documents, options.rounds)
-            title = f"{documents} documents, {NAMES[name]}"
+            corpus_name = "the demo's corpus" if size == DEMO else f"{size} documents"
+            title = f"{corpus_name}, {NAMES[name]}"
             figures |= {
                 f"{title}, wall": figure([ended.seconds for ended in ends], "s", 1),
                 f"{title}, CPU": figure([ended.cpu_s for ended in ends], "s", 1),

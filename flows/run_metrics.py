@@ -139,9 +139,10 @@ class RunMetrics:
 
     def text(self) -> str:
         """The file, in Prometheus's text format."""
+        free = self._free_bytes()  # a slow file system holds up no phase
         now = time.monotonic()
         with self._lock:
-            samples = list(self._samples(now, usage.total().since(self._before)))
+            samples = list(self._samples(now, usage.total().since(self._before), free))
         lines = []
         for name, kind, meaning in METRICS:
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
@@ -153,7 +154,7 @@ class RunMetrics:
         return "\n".join(lines) + "\n"
 
     def _samples(
-        self, now: float, held: usage.Usage
+        self, now: float, held: usage.Usage, free: int | None
     ) -> Iterator[tuple[str, dict[str, str], float]]:
         yield "mrag_run_active", {}, float(self._is_active)
         yield "mrag_run_started_seconds", {}, self._started
@@ -163,7 +164,6 @@ class RunMetrics:
         yield "mrag_run_retries_total", {}, float(held.retries)
         yield "mrag_run_core_seconds_total", {}, held.core_s
         yield "mrag_run_gpu_seconds_total", {}, held.gpu_s
-        free = self._free_bytes()
         if free is not None:
             yield "mrag_run_staging_free_bytes", {}, float(free)
         for name, phase in self._phases.items():

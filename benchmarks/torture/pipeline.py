@@ -62,7 +62,7 @@ class Pipeline:
         for name, content in documents.items():
             (self.folder / "corpus" / name).write_bytes(content)
 
-    def ingest(self, kill_after_cpu_s: float = TIMEOUT_S) -> Ended:
+    def ingest(self, kill_after_cpu_s: float = float("inf"), timeout_s: float = TIMEOUT_S) -> Ended:
         """Brings its index up to date; kills it and its children after so much work of theirs.
 
         CPU seconds say how far it is, whatever else the machine does.
@@ -71,7 +71,7 @@ class Pipeline:
             started = time.monotonic()
             process = self.start("ingest", "corpus", log)
             peak_mb, cpu_s = 0.0, dict[int, float]()
-            while process.poll() is None and time.monotonic() - started < TIMEOUT_S:
+            while process.poll() is None and time.monotonic() - started < timeout_s:
                 family = _family(process.pid)
                 cpu_s |= {member.pid: _cpu_s(member, cpu_s) for member in family}
                 if sum(cpu_s.values()) >= kill_after_cpu_s:

@@ -5,7 +5,7 @@ import pytest
 from mrag_pipeline.encoder.calibration_texts import CALIBRATION_TEXTS, CHECK_TEXTS
 from mrag_pipeline.encoder.int8_method import NUMBERS, method_hash
 
-HASH = "7bd05f4df9f642258884a3491f044af9"
+HASH = "0ad4ecb832f113c1b62da57096dc6512"
 
 
 def test_the_method_is_the_one_that_built_indexes() -> None:
