@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from mrag_pipeline.stages.ingest.verify_items import (
     no_hits,
     sample_items,
     sample_seed,
+    sampled_whole,
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
 
@@ -115,12 +117,15 @@ def verify(
     num_bytes = sum(item.num_bytes for item in samples) + sum(item.num_bytes for item in compares)
     progress.phase("verify", len(samples) + len(compares), "items")
     with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
-        sampled: list[Sampled] = []
+        parts: list[Sampled] = []
         # The largest first: a wide collection that begins last would be waited for.
-        for one in pool.run(sorted(samples, key=lambda item: -item.num_bytes)):
-            sampled.append(one)
+        for part in pool.run(sorted(samples, key=lambda item: -item.num_bytes)):
+            parts.append(part)
             progress.advance(1)
-        sampled.sort(key=lambda one: one.collection)
+        parts.sort(key=lambda part: part.index)
+        sampled = [
+            sampled_whole(list(own)) for _, own in groupby(parts, lambda part: part.collection)
+        ]
         for one in sampled:
             _judge(one, collections[one.collection], num_chunks)
         queries = {one.collection: one.queries for one in sampled if one.queries is not None}
@@ -166,7 +171,7 @@ def _judge(one: Sampled, collection: CollectionSpec, num_chunks: int) -> None:
         return
     is_lexical = collection.kind == "lexical"
     raise VerifyFailed(
-        f"chunk {one.wrong} is missing or {'has other words' if is_lexical else 'another vector'} "
+        f"chunk {one.wrong} is missing or has {'other words' if is_lexical else 'another vector'} "
         f"in {collection.name}",
         "the words of the staged title and text" if is_lexical else "the staged vector",
         "run `mrag ingest` again after dropping the collection",

@@ -39,7 +39,7 @@ class LoadedIndex(Searches, Rows, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SampleItem:
-    """Look at a collection: its rows, and a sample's stored vectors and ranking."""
+    """Look at a collection: its rows, and a sample's stored vectors and ranking, or a part's."""
 
     index: int
     collection: int  # its number
@@ -53,6 +53,7 @@ class SampleItem:
 class Sampled:
     """What a `SampleItem` found. Without queries, no ranking was asked for."""
 
+    index: int
     collection: int
     rows: int
     wrong: int | None = None  # a chunk that is missing or another; nothing more was looked at
@@ -98,19 +99,19 @@ class Verifier:
         collection = collections_of_plan(self.manifest)[item.collection]
         rows = self.index.count(collection.name)
         if rows != item.num_rows:
-            return Sampled(item.collection, rows)
+            return Sampled(item.index, item.collection, rows)
         if collection.kind == "lexical":
-            return Sampled(item.collection, rows, self._stale(collection, item))
+            return Sampled(item.index, item.collection, rows, self._stale(collection, item))
         ids, queries = self._sample(item)
         if not len(ids):
-            return Sampled(item.collection, rows)
+            return Sampled(item.index, item.collection, rows)
         stored = self.index.vectors(collection.name, ids.tolist())
         for chunk_id, staged in zip(ids.tolist(), queries, strict=True):
             if chunk_id not in stored or not _same_direction(stored[chunk_id], staged):
-                return Sampled(item.collection, rows, chunk_id)
+                return Sampled(item.index, item.collection, rows, chunk_id)
         request = SearchRequest(collection.name, queries, self.spec.verify_k)
         [ranking] = self.index.search([request])
-        return Sampled(item.collection, rows, None, queries, ranking)
+        return Sampled(item.index, item.collection, rows, None, queries, ranking)
 
     def _stale(self, collection: CollectionSpec, item: SampleItem) -> int | None:
         """A sampled chunk whose words are not the stored ones."""
@@ -165,17 +166,39 @@ def collections_of_plan(manifest: Manifest) -> tuple[CollectionSpec, ...]:
 def sample_items(
     manifest: Manifest, sample: Sample, shards: Mapping[int, int], num_chunks: int
 ) -> list[SampleItem]:
-    """One for each collection.
+    """One for each collection, or several whose shards are large.
 
     Args:
         shards: the number of chunks of each shard that has some.
     """
     seed = sample_seed(manifest)
-    rows = sum(shards[shard] for shard in sample)
-    return [
-        SampleItem(number, number, num_chunks, sample, seed, rows * row_bytes(collection))
-        for number, collection in enumerate(collections_of_plan(manifest))
-    ]
+    items: list[SampleItem] = []
+    for number, collection in enumerate(collections_of_plan(manifest)):
+        each = row_bytes(collection)
+        for part in list(_parts(list(sample), shards, each)) or [()]:
+            own = {shard: sample[shard] for shard in part}
+            num_bytes = each * sum(shards[shard] for shard in part)
+            items.append(SampleItem(len(items), number, num_chunks, own, seed, num_bytes))
+    return items
+
+
+def sampled_whole(parts: Sequence[Sampled]) -> Sampled:
+    """What was found in a collection, of what was found with parts of its sample, in order.
+
+    A part that found something wrong says it for all.
+    """
+    first, *others = parts
+    for part in parts:
+        if part.rows != first.rows or part.wrong is not None:
+            return part
+    with_queries = [part for part in parts if part.queries is not None and part.ranking is not None]
+    if not others or not with_queries:
+        return first
+    queries = np.concatenate([part.queries for part in with_queries if part.queries is not None])
+    rankings = [part.ranking for part in with_queries if part.ranking is not None]
+    ids = np.concatenate([ranking.ids for ranking in rankings])
+    scores = np.concatenate([ranking.scores for ranking in rankings])
+    return Sampled(first.index, first.collection, first.rows, None, queries, Ranking(ids, scores))
 
 
 def compare_items(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.domain.confidence import mean_above
+from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest import verify_items
 from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall, verify
 from mrag_pipeline.stages.ingest.verify_items import drawn_sample
@@ -34,6 +36,33 @@ def test_a_sample_has_its_size(num_shards: int, size: int) -> None:
     assert sum(sample.values()) == size
     assert all(0 < rows <= shards[shard] for shard, rows in sample.items())
     assert drawn_sample(shards, size, seed=1) == sample != drawn_sample(shards, size, seed=2)
+
+
+def test_a_sample_in_parts_shows_what_it_shows_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large shards of a sample are looked at by several items: the same figures."""
+    spec, progress = IngestSpec(verify_sample=12, min_recall=0.1), RecordingProgress()
+    whole = checked(spec, progress)
+    num_items = progress.done["verify"]
+    monkeypatch.setattr(verify_items, "ITEM_BYTES", 1)
+    progress = RecordingProgress()
+    assert checked(spec, progress) == whole
+    assert progress.done["verify"] > 4 * num_items
+
+
+def test_a_part_that_finds_a_wrong_vector_says_it_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever part of the sample it is in, and whatever the others found."""
+    monkeypatch.setattr(verify_items, "ITEM_BYTES", 1)
+    build = Build(DOCUMENTS)
+    manifest, staged = build.staged()
+    index = ExactIndex("docs")
+    load(manifest, build.staging, index, staged.num_chunks, RecordingProgress())
+    name = index.collections()[0]
+    last = build.staging.chunk_ids(manifest.shards[-1].index)[-1]
+    held = index._get(name)
+    held.vectors[held.ids.tolist().index(last)] *= -1
+    spec = IngestSpec(verify_sample=80, min_recall=0.1)
+    with pytest.raises(VerifyFailed, match=f"chunk {last} is missing or has another vector"):
+        verify(manifest, build.staging, index, staged.num_chunks, spec, RecordingProgress())
 
 
 def test_every_chunk_is_as_likely_as_any_other() -> None:
