@@ -202,7 +202,7 @@ def test_a_changed_vector_is_refused(
     index = ScriptedIndex()
     setattr(index, fault, "_chunks")
     run_load(build, index)
-    with pytest.raises(VerifyFailed, match=r"is missing or another vector in .*_chunks"):
+    with pytest.raises(VerifyFailed, match=r"is missing or has another vector in .*_chunks"):
         run_verify(build, index)
 
 
