@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import cluster_phases
 from tests.support.cluster_ingest import SHARDS, Came, undisturbed, write_project
+from tests.support.cluster_phases import PHASES
 from tests.support.network_namespaces import Machines, machines
 from tests.support.ray_head import RAY, ROOT, a_token, ended_with
 
@@ -85,14 +87,14 @@ def three() -> Iterator[Machines]:
 
 
 def started(three: Machines, folder: Path) -> dict[str, str]:
-    """Starts a Ray with one CPU on each machine; returns the environment."""
+    """Starts a Ray with one CPU on each machine, the head on the first; returns the environment."""
     env = os.environ | HEALTH | a_token()
     each = [
         *(RAY, "start", "--block", "--num-cpus=1", "--disable-usage-stats"),
         "--object-store-memory=100000000",
     ]
     head = ["--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}/ray"]
-    for i in range(3):
+    for i in range(len(three.names)):
         where = head if i == 0 else [f"--address={three.address(0)}:6379"]
         command = [*each, *where, f"--node-ip-address={three.address(i)}"]
         for _ in range(4):
@@ -139,10 +141,44 @@ def test_of_three_machines_one_killed_and_one_cut_off(
     only_their_shards_were_done_again(came, [f"{three.address(i)} " for i in (1, 2)])
 
 
+def test_a_machine_cut_off_in_each_phase_costs_its_items(project: Path) -> None:
+    """Reconcile, verify, audit and a sync's comparison: each loses another machine.
+
+    A machine that is cut off still reaches staging; what it was doing is done again elsewhere.
+    """
+    expected = cluster_phases.undisturbed(project)
+    with (
+        machines(1 + len(PHASES)) as five,
+        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name,
+    ):
+        folder = Path(name)
+        env = started(five, folder)
+        log = folder / "driver.log"
+        address = f"{five.address(0)}:6379"
+        command = [sys.executable, "-m", "tests.support.cluster_phases", str(project), address]
+        driver = five.start(0, command, env, log)
+        for machine, phase in enumerate(PHASES, 1):
+            told(log, f"{phase} 6", driver)
+            five.cut_off(machine)
+        assert driver.wait(600) == 0, log.read_text()[-3000:]
+        came = json.loads(log.read_text().splitlines()[-1])
+    assert came == expected
+    for machine, phase in enumerate(PHASES, 1):
+        begun = cluster_phases.begun(project, phase).values()
+        again = [nodes for nodes in begun if len(nodes) > 1]
+        assert 1 <= len(again) <= 2, (phase, again)
+        assert all(f"{five.address(machine)} " in nodes[0] for nodes in again), (phase, again)
+
+
 def receipts(log: Path, number: int, driver: subprocess.Popen[bytes]) -> None:
     """Waits until the driver has so many receipts."""
+    told(log, f"receipt {number}", driver)
+
+
+def told(log: Path, line: str, driver: subprocess.Popen[bytes]) -> None:
+    """Waits until the driver has written the line."""
     until = time.monotonic() + 300
-    while f"receipt {number}\n" not in log.read_text():
+    while f"{line}\n" not in log.read_text():
         assert driver.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < until, log.read_text()[-3000:]
         time.sleep(0.05)

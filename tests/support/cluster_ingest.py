@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
@@ -96,7 +97,7 @@ class SlowEmbedder:
         found = self._inner.staging.receipt(shard.index, self._inner.fingerprint)
         if found is None:
             name = f"{shard.index:05d}.{time.time_ns()}.{uuid.uuid4().hex[:8]}"
-            (self._folder / "tries" / name).write_text(_node())
+            (self._folder / "tries" / name).write_text(node())
             time.sleep(self._seconds)
         return self._inner.embed(shard)
 
@@ -119,7 +120,8 @@ def open_slow(
     )
 
 
-def _node() -> str:
+def node() -> str:
+    """The address and id of the node that this process is on."""
     import ray
 
     if not ray.is_initialized():
@@ -163,21 +165,19 @@ def ingest(
 
 
 class Watched:
-    """A pool whose receipts are counted as they come."""
+    """A pool whose answers are counted as they come."""
 
-    def __init__(
-        self, inner: WorkerPool[Shard, Receipt], on_receipt: Callable[[int], None]
-    ) -> None:
+    def __init__(self, inner: WorkerPool[Any, Any], on_answer: Callable[[int], None]) -> None:
         self._inner = inner
-        self._on_receipt = on_receipt
+        self._on_answer = on_answer
 
     def describe(self) -> str:
         return self._inner.describe()
 
-    def run(self, shards: Iterable[Shard]) -> Iterator[Receipt]:
-        for number, receipt in enumerate(self._inner.run(shards), 1):
-            self._on_receipt(number)
-            yield receipt
+    def run(self, items: Iterable[Any]) -> Iterator[Any]:
+        for number, answer in enumerate(self._inner.run(items), 1):
+            self._on_answer(number)
+            yield answer
 
     def close(self) -> None:
         self._inner.close()
