@@ -12,7 +12,7 @@ import pickle
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import OpenPool, Work, WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
@@ -65,7 +66,10 @@ class Slow:
 
 def run_phases(folder: Path, pools: PoolsOf) -> dict[str, Any]:
     """All phases on the corpus of `cluster_ingest.write_project`; what each of them found."""
-    config = config_of(folder, pool="serial")
+    # The words' collection of an exact index cannot be sent.
+    config = Config.parse(
+        config_of(folder, pool="serial").to_dict() | {"lexical": {"enabled": False}}
+    )
     index = ExactIndex(config.index)
     made = plan(
         wiring.request(config),
@@ -88,8 +92,9 @@ def run_phases(folder: Path, pools: PoolsOf) -> dict[str, Any]:
     record = keep_ready(manifest, counts, index, checks)
     report = audit(record, None, index, RecordingProgress(), pools("audit"))
     reader = wiring.reader(config, record.reading())
-    documents = [item for piece in reader.slices(1 << 20) for item in reader.read([piece])]
-    others = [replace(item, title="Another") for item in documents[5:20]]  # type: ignore[type-var]
+    items = [item for piece in reader.slices(1 << 20) for item in reader.read([piece])]
+    documents = [item for item in items if isinstance(item, Document)]
+    others = [replace(document, title="Another") for document in documents[5:20]]
     compared = compare(
         record,
         FakeCorpusReader([*others, *documents[20:]]),
@@ -125,12 +130,14 @@ class small_items:  # noqa: N801  # a context, as of the standard library
 
     def __enter__(self) -> None:
         self._before = [getattr(module, name) for module, name, _ in self._SIZES]
-        for module, name, size in self._SIZES:
-            setattr(module, name, size)
+        self._set([size for _, _, size in self._SIZES])
 
     def __exit__(self, *_: object) -> None:
-        for (module, name, _), before in zip(self._SIZES, self._before, strict=True):
-            setattr(module, name, before)
+        self._set(self._before)
+
+    def _set(self, sizes: Sequence[int]) -> None:
+        for (module, name, _), size in zip(self._SIZES, sizes, strict=True):
+            setattr(module, name, size)
 
 
 def cluster_pools(folder: Path, config: Config, phase: str) -> OpenPool:
