@@ -26,6 +26,10 @@ _LEFT_S = 25.0  # what a killed command leaves ends by then
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
 _ON_RAY = 0.2  # share of the commands on Ray that end there what kills have left; serial is quicker
 
+_LOOK_S = 0.1  # all processes of the machine are read for it
+# The latest that parts of Ray are killed, in seconds from when they are there.
+_THERE_S = {victims.WORKER: 3.0, victims.RAYLET: 12.0, victims.GCS: 12.0}
+
 Usual = dict[str, dict[str, float]]  # seconds by command and phase
 
 
@@ -138,8 +142,12 @@ class Life:
         usual = self._known.durations(kind.name)[step.name]
         phases = phases_for(victim, usual, kind.has_milvus)
         moment = Moment(chance.choice(phases), chance.random())
+        later_s = 0.0
+        if victim in victims.ON_RAY:  # most of the phase is Ray's start; the rest is aimed at, too
+            later_s = moment.share * _THERE_S[victim]
+            moment = Moment(moment.phase, 0.0)
         command = self._command(step, victim == victims.RECORDER or chance.random() < _RECORDED)
-        is_hit = command.reaches(moment, usual) and self._strike(victim, command)
+        is_hit = command.reaches(moment, usual) and self._strike(victim, command, later_s)
         struck_at = time.monotonic()
         phase = command.phases()[-1][0]
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
@@ -157,18 +165,26 @@ class Life:
         self._look_at(command, step, code, name, victim if is_hit else "")
         return code == 0
 
-    def _strike(self, victim: str, command: Command) -> bool:
-        """Kills it, if need be as soon as it is there; False if the command ends before."""
+    def _strike(self, victim: str, command: Command, later_s: float) -> bool:
+        """Kills it, so much later than it is there; False if the command ends before."""
         if victim == victims.DRIVER:
             command.process.kill()
             return True
         if victim in self._stand.servers:
             self._stand.kill_server(victim, self._chance)
             return True
+        since = None
         while command.is_running():
-            if victims.kill_one(victim, command.family(), self._chance):
+            family = command.family()
+            if not victims.found(victim, family):
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() >= since + later_s and victims.kill_one(
+                victim, family, self._chance
+            ):
                 return True
-            time.sleep(0.02)
+            time.sleep(_LOOK_S)
         return False
 
     def _look_at(
