@@ -22,8 +22,8 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
-from itertools import count
+from contextlib import closing
+from itertools import chain, count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -106,18 +106,35 @@ def run(
     served = services.Served(first, services.expected(first))
     ended = {done.number for done in journal.rounds}
     numbers = (n for n in count() if n not in ended and only in kind_of(ALL, seed, n).name)
-    turn, milvus = threading.Lock(), threading.Lock()  # one server at a time
+    turn = threading.Lock()
+    servers: set[int] = set()  # rounds with a Milvus server: one at a time
+    put_off: list[int] = []  # until it has ended
     is_over = _heeding_ctrl_c()
+
+    def next_number() -> int:
+        """The next round that can run now; under `turn`."""
+        for number in chain(tuple(put_off), numbers):
+            has_milvus = kind_of(ALL, seed, number).has_milvus
+            if has_milvus and servers:
+                put_off.extend({number} - {*put_off})
+                continue
+            if number in put_off:
+                put_off.remove(number)
+            if has_milvus:
+                servers.add(number)
+            return number
+        raise AssertionError("the numbers have no end")
 
     def rounds() -> None:
         while True:
             with turn:
                 if len(journal.kills()) >= kills or time.monotonic() >= until or is_over.is_set():
                     return
-                number = next(numbers)
+                number = next_number()
             done = one(number)
-            if done is not None:
-                with turn:
+            with turn:
+                servers.discard(number)
+                if done is not None:
                     journal.add(done)
                     _tell(done, len(journal.kills()))
 
@@ -127,9 +144,8 @@ def run(
         removed(place)  # of a round that was cut short
         place.mkdir()
         try:
-            with milvus if kind.has_milvus else nullcontext():
-                chance = chance_of(seed, number)
-                done = _round(kind, number, place, model, chance, known, served, starter)
+            chance = chance_of(seed, number)
+            done = _round(kind, number, place, model, chance, known, served, starter)
         except (pytest.skip.Exception, RuntimeError) as why:  # of the server that a stand needs
             print(f"round {number}, {kind.name}, does not count: {why}", flush=True)
             return None

@@ -16,6 +16,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from mrag_pipeline.errors import MragError
+
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 GRACE_S = 3.0
@@ -64,6 +66,17 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def end_with(error: MragError) -> NoReturn:
+    """Ends the process at once with the error, from any thread."""
+    _end(str(error), error.exit_code)
+
+
+def _end(said: str, code: int) -> NoReturn:
+    show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar has hidden it
+    os.write(2, f"{show_cursor}mrag: {said}\n".encode())
+    os._exit(code)
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -79,6 +92,4 @@ def _watch(heard: socket.socket, _told: socket.socket) -> None:
     heard.settimeout(GRACE_S)
     with suppress(TimeoutError):
         heard.recv(1)  # a second signal: at once
-    show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar has hidden it
-    os.write(2, f"{show_cursor}mrag: {message(128 + number)}\n".encode())
-    os._exit(128 + number)
+    _end(message(128 + number), 128 + number)

@@ -28,6 +28,10 @@ def guard() -> None:
     """Makes sure that what this process starts outlives it by a few seconds at most."""
     if os.environ.get(MARK, "").startswith(f"{os.getpid()}-"):
         return
+    from mrag_pipeline.cli import interrupts
+    from mrag_pipeline.runtime import parts
+
+    parts.when_lost = interrupts.end_with  # what it has started then has this process's mark
     mark = os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
     watch = subprocess.Popen(
         # -P: a script's folder is not searched, where `inspect` would be ours, not Python's.

@@ -20,19 +20,15 @@ from ray._private import ray_constants, worker
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
-from mrag_pipeline.errors import RayBroken, WorkerLost
+from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.runtime import session_folder
+from mrag_pipeline.runtime.parts import Parts
 
 log = logging.getLogger(__name__)
 
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
-# The processes of a local Ray without which nothing goes on, and what they do.
-_PARTS = {
-    "raylet": "the raylet, which runs the workers",
-    "gcs_server": "the control service (GCS), which knows the actors",
-}
-_parts: dict[psutil.Process, str] = {}  # those of this process's Ray
+_parts = Parts()  # those of this process's Ray
 _session: Path | None = None  # the folder of this process's Ray
 ENDS_S = 5.0  # that Ray's processes have to end, before their folder is removed
 
@@ -130,7 +126,7 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
     _give_token()
     for last in (False, True):
         try:
-            with _on_loopback():
+            with _on_loopback(), _parts.starting():
                 ray.init(
                     "local",
                     num_cpus=num_cpus,
@@ -155,7 +151,6 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
                     "workers.pool = 'serial'",
                 ) from None
         else:
-            _parts.update(_running_parts())
             _take_session()
             return
 
@@ -192,13 +187,6 @@ def _on_loopback() -> Iterator[None]:
             os.environ[variable] = before[1]
 
 
-def _running_parts() -> Iterator[tuple[psutil.Process, str]]:
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if process.name() in _PARTS:
-                yield process, _PARTS[process.name()]
-
-
 def _give_token() -> None:
     """A token for the new Ray alone, where the one that Ray keeps at home cannot be written."""
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
@@ -232,40 +220,27 @@ def check_alive() -> None:
     Ray itself notices minutes later that a part of it has ended, or never.
     Raises: RayBroken, naming the part.
     """
-    for process, task in _parts.items():
-        if not _is_running(process):
-            raise RayBroken(
-                f"a part of the local Ray has ended: {task} (process {process.pid})",
-                "it to run until the end",
-                "run the same command again, finished work is kept; if it ends again, look whether "
-                "memory ran out (`dmesg | tail`)",
-            )
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    _parts.check()
 
 
 def disconnect_ray() -> None:
     """Disconnects from the cluster; stops a local one."""
     global _session
     session, _session = _session, None
-    if all(_is_running(process) for process in _parts):
+    _parts.leave_alone()
+    if _parts.are_running():
         ray.shutdown()
         if session is not None:
-            psutil.wait_procs(list(_parts), timeout=ENDS_S)
+            psutil.wait_procs(_parts.all(), timeout=ENDS_S)
             with suppress(OSError):  # somebody else is tidying up
                 session_folder.remove(session)
     else:  # its logs may say why
         # Ray would wait half a minute for the part that has ended.
         atexit.unregister(ray.shutdown)
-        for process in _parts:
+        for process in _parts.all():
             with suppress(psutil.Error):
                 process.kill()  # its workers end when it does
-    _parts.clear()
+    _parts.forget()
 
 
 def describe_ray(address: str) -> str:

@@ -49,6 +49,23 @@ def empty(uri: str) -> None:
     client.close()
 
 
+def _bound(port: int) -> socket.socket | None:
+    """A socket that holds the port, as the package asks for; None if another process has it.
+
+    The package's own refuses a port for a minute after a server that was killed there; Milvus, when
+    it starts, does not.
+    """
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind(("127.0.0.1", port))
+        made.listen()
+    except OSError:
+        made.close()
+        return None
+    return made
+
+
 class Server:
     """Milvus, that can be killed and started again on the same folder."""
 
@@ -88,6 +105,7 @@ class Server:
             port = self._port or free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{port}"
         config = milvus.MilvusServerConfig(data_dir=str(self._folder), proxy_port=port)
+        config.try_bind_port = _bound
         config.set("common.session.ttl", 5)  # how long a dead one is thought alive
         for name, value in self._settings.items():
             config.set(name, value)

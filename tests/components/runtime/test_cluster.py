@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
 
 from mrag_pipeline.errors import RayBroken, WorkerLost
-from mrag_pipeline.runtime import cluster
+from mrag_pipeline.runtime import cluster, parts
+
+Popen = subprocess.Popen[bytes]
 
 
 class PlayedRay:
@@ -101,29 +108,96 @@ def test_a_cluster_that_goes_away_is_reported() -> None:
     assert "finished shards are kept" in caught.value.fix
 
 
+@pytest.fixture
+def two_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Popen, Popen]]:
+    """Processes that are taken for a Ray's parts a and b; the tests' own Ray is left out."""
+    one, other = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    known = {psutil.Process(one.pid): "a", psutil.Process(other.pid): "b"}
+    monkeypatch.setattr(parts, "running", known.items)
+    monkeypatch.setattr(cluster, "_parts", parts.Parts(unnoticed_s=1.0))
+    yield one, other
+    for process in (one, other):
+        process.kill()
+        process.wait()
+
+
+def end(part: Popen) -> None:
+    part.kill()
+    os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOWAIT)  # left as a zombie
+
+
 @pytest.mark.parametrize("played", [0], indirect=True)
 def test_a_part_that_has_ended_is_named_and_not_waited_for(
-    played: PlayedRay, monkeypatch: pytest.MonkeyPatch
+    played: PlayedRay, two_parts: tuple[Popen, Popen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray's own shutdown would wait for its answers."""
-    part = subprocess.Popen(["sleep", "60"])
-    other = subprocess.Popen(["sleep", "60"])
-    running = {psutil.Process(one.pid): name for one, name in ((part, "a"), (other, "b"))}
-    monkeypatch.setattr(cluster, "_running_parts", running.items)
-    monkeypatch.setattr(cluster, "_parts", {})  # the tests' own Ray is no part of this
-    try:
-        cluster.connect_ray("")
+    """Ray's own shutdown would wait for its answers. Who was told of it may take his time."""
+    part, other = two_parts
+    monkeypatch.setattr(parts, "when_lost", lambda _: pytest.fail("it was noticed"))
+    cluster.connect_ray("")
+    cluster.check_alive()
+    end(part)
+    with pytest.raises(RayBroken, match=f"a part .*: a \\(process {part.pid}\\)"):
         cluster.check_alive()
-        part.kill()
-        os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOWAIT)  # left as a zombie
-        with pytest.raises(RayBroken, match=f"a part .*: a \\(process {part.pid}\\)"):
-            cluster.check_alive()
-        cluster.disconnect_ray()
-        assert played.stopped == 0
-        assert other.wait(10) == -9
-        cluster.check_alive()  # nothing is looked after any more
+    time.sleep(2)
+    cluster.disconnect_ray()
+    assert played.stopped == 0
+    assert other.wait(10) == -9
+    cluster.check_alive()  # nothing is looked after any more
+
+
+@pytest.mark.parametrize("when", ["while Ray starts", "while Ray is used"])
+def test_a_loss_that_nobody_notices_ends_the_command(
+    two_parts: tuple[Popen, Popen], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """What waits for it cannot be interrupted; Ray would end the process a minute later."""
+    part, _ = two_parts
+    lost: list[RayBroken] = []
+    told = threading.Event()
+    monkeypatch.setattr(parts, "when_lost", lambda error: (lost.append(error), told.set()))
+    looked_after = parts.Parts(unnoticed_s=0.5)
+    with looked_after.starting():
+        if when == "while Ray starts":
+            time.sleep(2)  # it is seen to run
+            end(part)
+            assert told.wait(30)
+    if when == "while Ray is used":
+        end(part)
+        assert told.wait(30)
+    looked_after.forget()
+    assert f"a (process {part.pid})" in lost[0].found
+
+
+def test_a_ray_that_does_not_start_may_lose_its_parts(
+    two_parts: tuple[Popen, Popen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started again; what it has lost is no loss."""
+    part, _ = two_parts
+    lost: list[RayBroken] = []
+    monkeypatch.setattr(parts, "when_lost", lost.append)
+    looked_after = parts.Parts(unnoticed_s=0.5)
+    with pytest.raises(TimeoutError), looked_after.starting():
+        raise TimeoutError
+    end(part)
+    time.sleep(3)
+    assert lost == []
+    looked_after.check()
+
+
+def test_only_children_are_parts() -> None:
+    """A raylet's forks have its name for a moment, and end."""
+    forking = "import subprocess, sys; subprocess.run(['sleep', '30'])"
+    child = subprocess.Popen([sys.executable, "-c", forking])
+    try:
+        until = time.monotonic() + 30
+        while not psutil.Process(child.pid).children():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        grandchild = psutil.Process(child.pid).children()[0]
+        with mock.patch.dict(parts.NAMES, {"sleep": "x", psutil.Process(child.pid).name(): "y"}):
+            found = [process.pid for process, _ in parts.running()]
+        assert child.pid in found
+        assert grandchild.pid not in found
     finally:
-        part.kill()
-        other.kill()
-        part.wait()
-        other.wait()
+        grandchild.kill()
+        child.kill()
+        child.wait()

@@ -1,0 +1,123 @@
+"""The processes of this process's local Ray, without which nothing goes on, and their loss.
+
+Ray itself notices minutes later that one has ended, or never. What waits for it in Ray's compiled
+code cannot be interrupted, and Ray ends the whole process a minute later, with its own log on the
+terminal. So the parts are looked after from outside, in a thread, from the moment they start.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from mrag_pipeline.errors import RayBroken
+
+NAMES = {
+    "raylet": "the raylet, which runs the workers",
+    "gcs_server": "the control service (GCS), which knows the actors",
+}
+_LOOK_S = 0.25
+# That a lost part has to be noticed by whoever works with Ray; then the process is taken to hang.
+UNNOTICED_S = 5.0
+
+# Ends the process with the error. A command sets it; without it Ray has its way.
+when_lost: Callable[[RayBroken], object] | None = None
+
+
+class Parts:
+    """Those of the local Ray that this process has started, if it has."""
+
+    def __init__(self, unnoticed_s: float = UNNOTICED_S) -> None:
+        """Has none yet."""
+        self._unnoticed_s = unnoticed_s
+        self._parts: dict[psutil.Process, str] = {}
+        self._is_over = threading.Event()
+        atexit.register(self.leave_alone)  # at the end Ray ends its parts
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Within it a Ray is started; its parts are looked after from their first moment on.
+
+        If it did not start, it is left alone.
+        """
+        self._is_over = is_over = threading.Event()
+        is_up = threading.Event()
+        self._parts = {}
+        threading.Thread(
+            target=self._watch, args=(is_up, is_over), name="parts of Ray", daemon=True
+        ).start()
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            raise
+        self._parts.update(running())
+        is_up.set()
+
+    def check(self) -> None:
+        """Returns while all run, or if there are none.
+
+        Raises: RayBroken, naming the part that does not.
+        """
+        if (error := self._broken()) is not None:
+            self.leave_alone()  # it is known now
+            raise error
+
+    def are_running(self) -> bool:
+        """Whether none has ended."""
+        return self._broken() is None
+
+    def all(self) -> list[psutil.Process]:
+        """The processes."""
+        return list(self._parts)
+
+    def leave_alone(self) -> None:
+        """From now on it is no loss if one ends."""
+        self._is_over.set()
+
+    def forget(self) -> None:
+        """From now on there are none."""
+        self.leave_alone()
+        self._parts = {}
+
+    def _broken(self) -> RayBroken | None:
+        for process, task in list(self._parts.items()):
+            if not _is_running(process):
+                return RayBroken(
+                    f"a part of the local Ray has ended: {task} (process {process.pid})",
+                    "it to run until the end",
+                    "run the same command again, finished work is kept; if it ends again, look "
+                    "whether memory ran out (`dmesg | tail`)",
+                )
+        return None
+
+    def _watch(self, is_up: threading.Event, is_over: threading.Event) -> None:
+        lost_at = None
+        while not is_over.wait(_LOOK_S):
+            if not is_up.is_set():
+                self._parts.update(running())
+            if (error := self._broken()) is None:
+                continue
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at >= self._unnoticed_s and when_lost is not None:
+                when_lost(error)
+
+
+def running() -> Iterator[tuple[psutil.Process, str]]:
+    """The parts that are this process's children; a raylet's forks have its name for a moment."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.name() in NAMES:
+                yield process, NAMES[process.name()]
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
