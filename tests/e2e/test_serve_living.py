@@ -141,6 +141,20 @@ def test_a_killed_api_replica_loses_no_request(shared: Shared, tmp_path: Path) -
     assert set(load.statuses) == {200}
 
 
+def test_a_killed_haproxy_is_back_in_seconds(service: Service) -> None:
+    """Until then nobody listens, or callers are told to come back; none is told 404 or 500."""
+    with Load(service) as load:
+        load.wait_for(5)
+        [front] = [one for one in family_of(service.process) if one.name() == "haproxy"]
+        front.kill()
+        load.wait_until(lambda: load.statuses[0] > 0)
+        before = load.statuses[200]
+        load.wait_until(lambda: load.statuses[200] > before + 5)
+    assert set(load.statuses) <= {0, 200, 503}
+    refused = [fault for fault in load.faults if "Error" not in fault]
+    assert all('"status": 503' in fault for fault in refused)
+
+
 def test_a_service_told_to_stop_answers_what_it_has(shared: Shared, tmp_path: Path) -> None:
     """Serve's replicas drain: each caller gets an answer, or finds that nobody listens."""
     with serving(shared.project, tmp_path / "serve", *shared.setting()) as service:

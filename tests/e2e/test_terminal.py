@@ -85,6 +85,13 @@ class Terminal:
                 return process
         raise AssertionError(f"no process with {words}")
 
+    def has(self, *words: str) -> bool:
+        """Whether there is such a process."""
+        try:
+            return bool(self.helper(*words))
+        except (AssertionError, psutil.NoSuchProcess):
+            return False
+
 
 def shows(terminal: Terminal, text: str) -> Callable[[], bool]:
     return lambda: text in terminal.shown
@@ -150,6 +157,18 @@ def test_a_part_of_ray_killed_while_embedding(
     assert "a part of the local Ray has ended" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert receipts(disturbed) >= 1
+
+
+@pytest.mark.parametrize("part", ["raylet/raylet", "gcs_server"])
+def test_a_part_of_ray_killed_while_ray_starts(part: str, disturbed: Path) -> None:
+    """The same: what waits for it cannot be interrupted, and Ray's own end comes a minute later."""
+    terminal = Terminal("ingest", cwd=disturbed)
+    terminal.until(lambda: terminal.has("raylet/raylet"))
+    time.sleep(1)
+    terminal.helper(part).kill()
+    assert terminal.code(30) == 8
+    assert "a part of the local Ray has ended" in terminal.shown
+    assert "Traceback" not in terminal.shown
 
 
 def test_a_service_whose_raylet_was_killed_ends(undisturbed: Undisturbed) -> None:
