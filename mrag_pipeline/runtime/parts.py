@@ -8,6 +8,8 @@ terminal. So the parts are looked after from outside, in a thread, from the mome
 from __future__ import annotations
 
 import atexit
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,9 @@ NAMES = {
 _LOOK_S = 0.25
 # That a lost part has to be noticed by whoever works with Ray; then the process is taken to hang.
 UNNOTICED_S = 5.0
+# The same for a part that ended by itself while Ray starts, as on a busy machine: Ray gives up
+# after 30 s, and is started again.
+STARTING_S = 35.0
 
 # Ends the process with the error. A command sets it; without it Ray has its way.
 when_lost: Callable[[RayBroken], object] | None = None
@@ -32,9 +37,10 @@ when_lost: Callable[[RayBroken], object] | None = None
 class Parts:
     """Those of the local Ray that this process has started, if it has."""
 
-    def __init__(self, unnoticed_s: float = UNNOTICED_S) -> None:
+    def __init__(self, unnoticed_s: float = UNNOTICED_S, starting_s: float = STARTING_S) -> None:
         """Has none yet."""
         self._unnoticed_s = unnoticed_s
+        self._starting_s = starting_s
         self._parts: dict[psutil.Process, str] = {}
         self._is_over = threading.Event()
         atexit.register(self.leave_alone)  # at the end Ray ends its parts
@@ -64,13 +70,13 @@ class Parts:
 
         Raises: RayBroken, naming the part that does not.
         """
-        if (error := self._broken()) is not None:
+        if (lost := self._lost()) is not None:
             self.leave_alone()  # it is known now
-            raise error
+            raise self._error(lost)
 
     def are_running(self) -> bool:
         """Whether none has ended."""
-        return self._broken() is None
+        return self._lost() is None
 
     def all(self) -> list[psutil.Process]:
         """The processes."""
@@ -85,27 +91,41 @@ class Parts:
         self.leave_alone()
         self._parts = {}
 
-    def _broken(self) -> RayBroken | None:
-        for process, task in list(self._parts.items()):
-            if not _is_running(process):
-                return RayBroken(
-                    f"a part of the local Ray has ended: {task} (process {process.pid})",
-                    "it to run until the end",
-                    "run the same command again, finished work is kept; if it ends again, look "
-                    "whether memory ran out (`dmesg | tail`)",
-                )
-        return None
+    def _lost(self) -> psutil.Process | None:
+        return next((one for one in list(self._parts) if not _is_running(one)), None)
+
+    def _error(self, lost: psutil.Process) -> RayBroken:
+        return RayBroken(
+            f"a part of the local Ray has ended: {self._parts[lost]} (process {lost.pid})",
+            "it to run until the end",
+            "run the same command again, finished work is kept; if it ends again, look whether "
+            "memory ran out (`dmesg | tail`)",
+        )
 
     def _watch(self, is_up: threading.Event, is_over: threading.Event) -> None:
-        lost_at = None
+        end_at = None
         while not is_over.wait(_LOOK_S):
             if not is_up.is_set():
                 self._parts.update(running())
-            if (error := self._broken()) is None:
+            if (lost := self._lost()) is None:
                 continue
-            lost_at = lost_at or time.monotonic()
-            if time.monotonic() - lost_at >= self._unnoticed_s and when_lost is not None:
-                when_lost(error)
+            if end_at is None:
+                at_once = is_up.is_set() or _was_killed(lost)
+                end_at = time.monotonic() + (self._unnoticed_s if at_once else self._starting_s)
+            if time.monotonic() >= end_at and when_lost is not None:
+                when_lost(self._error(lost))
+                return
+
+
+def _was_killed(process: psutil.Process) -> bool:
+    """Whether a child ended by SIGKILL; False too if somebody has waited for it already."""
+    try:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return (
+        ended is not None and ended.si_status == signal.SIGKILL and ended.si_code != os.CLD_EXITED
+    )
 
 
 def running() -> Iterator[tuple[psutil.Process, str]]:

@@ -167,6 +167,26 @@ def test_a_loss_that_nobody_notices_ends_the_command(
     assert f"a (process {part.pid})" in lost[0].found
 
 
+def test_a_part_that_ends_by_itself_while_ray_starts_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a raylet does on a busy machine: Ray gives up in its own time, and is started again."""
+    part = subprocess.Popen(["sleep", "1"])
+    known = {psutil.Process(part.pid): "a"}
+    monkeypatch.setattr(parts, "running", known.items)
+    lost: list[RayBroken] = []
+    told = threading.Event()
+    monkeypatch.setattr(parts, "when_lost", lambda error: (lost.append(error), told.set()))
+    looked_after = parts.Parts(unnoticed_s=0.1, starting_s=4.0)
+    with looked_after.starting():
+        os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(2)
+        assert lost == []
+        assert told.wait(30)  # but not for ever
+    looked_after.forget()
+    part.wait()
+
+
 def test_a_ray_that_does_not_start_may_lose_its_parts(
     two_parts: tuple[Popen, Popen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
