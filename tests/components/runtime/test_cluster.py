@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from queue import Queue
 from typing import Any
 from unittest import mock
 
@@ -151,20 +151,19 @@ def test_a_loss_that_nobody_notices_ends_the_command(
 ) -> None:
     """What waits for it cannot be interrupted; Ray would end the process a minute later."""
     part, _ = two_parts
-    lost: list[RayBroken] = []
-    told = threading.Event()
-    monkeypatch.setattr(parts, "when_lost", lambda error: (lost.append(error), told.set()))
+    lost: Queue[RayBroken] = Queue()
+    monkeypatch.setattr(parts, "when_lost", lost.put)
     looked_after = parts.Parts(unnoticed_s=0.5)
     with looked_after.starting():
         if when == "while Ray starts":
             time.sleep(2)  # it is seen to run
             end(part)
-            assert told.wait(30)
+            error = lost.get(timeout=30)
     if when == "while Ray is used":
         end(part)
-        assert told.wait(30)
+        error = lost.get(timeout=30)
     looked_after.forget()
-    assert f"a (process {part.pid})" in lost[0].found
+    assert f"a (process {part.pid})" in error.found
 
 
 def test_a_part_that_ends_by_itself_while_ray_starts_is_waited_for(
@@ -174,15 +173,14 @@ def test_a_part_that_ends_by_itself_while_ray_starts_is_waited_for(
     part = subprocess.Popen(["sleep", "1"])
     known = {psutil.Process(part.pid): "a"}
     monkeypatch.setattr(parts, "running", known.items)
-    lost: list[RayBroken] = []
-    told = threading.Event()
-    monkeypatch.setattr(parts, "when_lost", lambda error: (lost.append(error), told.set()))
+    lost: Queue[RayBroken] = Queue()
+    monkeypatch.setattr(parts, "when_lost", lost.put)
     looked_after = parts.Parts(unnoticed_s=0.1, starting_s=4.0)
     with looked_after.starting():
         os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOWAIT)
         time.sleep(2)
-        assert lost == []
-        assert told.wait(30)  # but not for ever
+        assert lost.empty()
+        lost.get(timeout=30)  # but not for ever
     looked_after.forget()
     part.wait()
 
