@@ -224,6 +224,8 @@ class ServedLife:
         if service.until_ready(TIMEOUT_S):
             self._ready_s = time.monotonic() - began
             return True
+        if not self.kills:  # a port was taken, or the machine is too busy for Ray
+            raise RuntimeError(f"the service did not come up: {service.said()[-500:]}")
         self.faults.append(
             f"the service is not ready after {TIMEOUT_S:g} s: {service.said()[-1500:]}"
         )
