@@ -51,6 +51,7 @@ from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare import SyncScope, compare
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.versions.audit import audit
@@ -61,6 +62,7 @@ FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
 SHAPE = Shape()
 ROUNDS = 3
 CHANGED_EVERY = 1_000  # documents
+ITEMS = 64  # of a comparison
 AIM, AIM_MB = 1.7, 600.0
 
 
@@ -272,8 +274,11 @@ def run_phases(version: Version, count: int) -> tuple[dict[str, Taken], object]:
         lambda pools: audit(record, None, index, SILENT, pools),
     )
     assert report.findings == (), report.findings
-    # Another corpus: one document in CHANGED_EVERY is changed.
+    # Another corpus: one document in CHANGED_EVERY is changed. As many items as of the gigabyte
+    # from which workers compare.
     changed = changed_corpus(version)
+    item_comparison.ITEM_BYTES = Path(version.folder, "corpus.jsonl").stat().st_size // ITEMS
+    compare_items.MARKS_ROWS = counts.num_chunks // ITEMS
     compared = timed(
         "compare",
         partial(open_comparer, changed, record),

@@ -208,7 +208,7 @@ def test_sync_finds_the_same_on_workers(
     is_shared: bool,
 ) -> None:
     """The same difference and the same plan; the index is read by workers only if it is shared."""
-    monkeypatch.setattr(item_comparison, "MAX_SHARD_BYTES", 300)
+    monkeypatch.setattr(item_comparison, "ITEM_BYTES", 300)
     monkeypatch.setattr(compare_items, "MARKS_ROWS", 9)
     loaded = Loaded()
     record = keep_ready(loaded.manifest, loaded.staged, loaded.index)

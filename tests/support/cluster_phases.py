@@ -125,7 +125,7 @@ class small_items:  # noqa: N801  # a context, as of the standard library
     _SIZES = (
         (verify_items, "ITEM_BYTES", 1),
         (row_items, "BLOCK_ROWS", 12),
-        (item_comparison, "MAX_SHARD_BYTES", 600),
+        (item_comparison, "ITEM_BYTES", 600),
         (compare_items, "MARKS_ROWS", 24),
     )
 

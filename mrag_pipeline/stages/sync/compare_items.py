@@ -35,7 +35,7 @@ from mrag_pipeline.stages.sync.read_plan import PlannedRead, ReadItem
 
 MARKS_ROWS = 64_000  # chunks of the version that an item reads: some seconds
 _FEW = 100  # outdated chunks are few where the version has so many times as many
-_READ_BYTES = 128_000_000  # of the corpus, by an item that stores
+READ_BYTES, STORES = 128_000_000, 16  # that an item that stores reads: less, so that there are more
 _MAX_SLICES = 2_000  # of an item that stores
 _MARK_BYTES = 100  # of a chunk, about: its ids and a fingerprint
 
@@ -246,6 +246,7 @@ def store_items(
     changes: Iterable[NDArray[np.void]],
     slices: Callable[[int], tuple[Slice, ...]],
     part_bytes: int,
+    read_bytes: int,
 ) -> Iterator[StoreItem]:
     """Every change in one item, in the order of the corpus.
 
@@ -253,6 +254,7 @@ def store_items(
         changes: of type CHANGE, in blocks of rising places, none empty.
         slices: of the item that read the corpus, by its number.
         part_bytes: of text, that are stored together.
+        read_bytes: of the corpus, that an item reads at least if it finds less to store.
     """
     index = num_bytes = text_bytes = 0
     held: list[tuple[Slice, NDArray[np.void]]] = []
@@ -270,7 +272,7 @@ def store_items(
         held.append((read, own))
         num_bytes += read.num_bytes
         text_bytes += int(own["size"].sum(dtype=np.int64))
-        is_full = text_bytes >= part_bytes or num_bytes >= _READ_BYTES
+        is_full = text_bytes >= part_bytes or num_bytes >= read_bytes
         if is_full or len(held) >= _MAX_SLICES:
             yield made()
             index, num_bytes, text_bytes, held = index + 1, 0, 0, []

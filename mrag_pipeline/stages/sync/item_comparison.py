@@ -30,6 +30,8 @@ from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.sync import compared_rows
 from mrag_pipeline.stages.sync.compare_items import (
+    READ_BYTES,
+    STORES,
     CorpusComparer,
     Marked,
     Read,
@@ -42,6 +44,7 @@ from mrag_pipeline.stages.sync.compare_items import (
 from mrag_pipeline.stages.sync.compared_rows import CHANGE, ROW, Tally, compared, joined
 from mrag_pipeline.stages.sync.read_plan import ReadPlan
 
+ITEM_BYTES = MAX_SHARD_BYTES  # of the corpus, about what an item reads
 ROWS_IN_MEMORY = 250_000  # 7 MB; more wait on disk
 _STORES_AT_ONCE = 64
 _WHAT = "the ids of documents that are compared"
@@ -91,8 +94,8 @@ class ItemComparison:
         Raises: StorageFull; EmptyCorpus and what the reader raises.
         """
         assert self._work.index is not None
-        slices = self._work.reader.slices(MAX_SHARD_BYTES)
-        self._plan.fill(cut(slices, MAX_SHARD_BYTES))
+        slices = self._work.reader.slices(ITEM_BYTES)
+        self._plan.fill(cut(slices, ITEM_BYTES))
         self._num_chunks = self._work.index.count(self._work.collection)
         reads = self._plan.items
         of_version = list(marks_items(self._num_chunks, first_number=len(reads)))
@@ -134,12 +137,14 @@ class ItemComparison:
         """
         outdated = [self._replaced, self._gone] if is_gone_removed else [self._replaced]
         removals = list(outdated_items(joined(outdated), self._num_chunks))
-        num_stores = sum(1 for _ in self._stores())
+        num_bytes = sum(item.num_bytes for item in self._stores(READ_BYTES))
+        read_bytes = min(READ_BYTES, max(ITEM_BYTES, num_bytes // STORES))
+        num_stores = sum(1 for _ in self._stores(read_bytes))
         if not (removals or num_stores):
             return [], []
         self._progress.phase("store", len(removals) + num_stores, "items")
         slices: list[Slice] = []
-        stores = self._stores()
+        stores = self._stores(read_bytes)
         # Some at a time: those of ten million small files do not fit in memory.
         while batch := list(islice(stores, _STORES_AT_ONCE)):
             stored: Stored
@@ -174,11 +179,12 @@ class ItemComparison:
             gone.append(own.gone)
         self._replaced, self._gone = joined(replaced), joined(gone)
 
-    def _stores(self) -> Iterator[StoreItem]:
+    def _stores(self, read_bytes: int) -> Iterator[StoreItem]:
         sizes = (block["size"].sum(dtype=np.int64) for block in self._changes.buckets())
         part_bytes = shard_bytes(ShardingSpec(), int(sum(sizes)))
         in_places = (block[np.argsort(block["key"])] for block in self._changes.buckets())
-        return store_items(in_places, lambda number: self._plan.items[number].slices, part_bytes)
+        items = self._plan.items
+        return store_items(in_places, lambda number: items[number].slices, part_bytes, read_bytes)
 
     def _run(self, of_index: Sequence[WorkItem], others: Sequence[WorkItem]) -> Iterator[Any]:
         """Answers to items, of which some read the index."""

@@ -65,7 +65,7 @@ def a_comparison(
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything in one item and in memory; or some documents an item, little in memory."""
     if request.param == "in pieces":
-        monkeypatch.setattr(item_comparison, "MAX_SHARD_BYTES", 200)
+        monkeypatch.setattr(item_comparison, "ITEM_BYTES", 200)
         monkeypatch.setattr(item_comparison, "ROWS_IN_MEMORY", 7)
         monkeypatch.setattr(item_comparison, "_STORES_AT_ONCE", 2)
         monkeypatch.setattr(item_comparison, "shard_bytes", lambda *_: 150)
