@@ -158,7 +158,7 @@ def test_a_machine_cut_off_in_each_phase_costs_its_items(project: Path) -> None:
         command = [sys.executable, "-m", "tests.support.cluster_phases", str(project), address]
         driver = five.start(0, command, env, log)
         for machine, phase in enumerate(PHASES, 1):
-            told(log, f"{phase} 6", driver)
+            begun_on(project, phase, five.address(machine), log, driver)
             five.cut_off(machine)
         assert driver.wait(600) == 0, log.read_text()[-3000:]
         came = json.loads(log.read_text().splitlines()[-1])
@@ -170,15 +170,21 @@ def test_a_machine_cut_off_in_each_phase_costs_its_items(project: Path) -> None:
         assert all(f"{five.address(machine)} " in nodes[0] for nodes in again), (phase, again)
 
 
+def begun_on(
+    project: Path, phase: str, address: str, log: Path, driver: subprocess.Popen[bytes]
+) -> None:
+    """Waits until the machine has begun an item of the phase."""
+    until = time.monotonic() + 300
+    while not any(f"{address} " in node for node in cluster_phases.nodes_of(project, phase)):
+        assert driver.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.02)
+
+
 def receipts(log: Path, number: int, driver: subprocess.Popen[bytes]) -> None:
     """Waits until the driver has so many receipts."""
-    told(log, f"receipt {number}", driver)
-
-
-def told(log: Path, line: str, driver: subprocess.Popen[bytes]) -> None:
-    """Waits until the driver has written the line."""
     until = time.monotonic() + 300
-    while f"{line}\n" not in log.read_text():
+    while f"receipt {number}\n" not in log.read_text():
         assert driver.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < until, log.read_text()[-3000:]
         time.sleep(0.05)

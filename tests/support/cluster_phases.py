@@ -44,7 +44,7 @@ from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.phase_workers import DeltaOnDisk, StagingOnDisk
 
 PHASES = ("reconcile", "verify", "audit", "compare")
-SECONDS = 0.3  # an item
+SECONDS = 0.5  # an item
 
 PoolsOf = Callable[[str], OpenPool]  # of a phase
 
@@ -158,6 +158,12 @@ def cluster_pools(folder: Path, config: Config, phase: str) -> OpenPool:
 
 def _open_slow_work(file: Path, notes: Path, _config: Config) -> Slow:
     return Slow(pickle.loads(file.read_bytes()), notes)
+
+
+def nodes_of(folder: Path, phase: str) -> list[str]:
+    """The nodes that have begun an item of the phase, which may not have come yet."""
+    notes = folder / "notes" / phase
+    return [file.read_text() for file in notes.iterdir()] if notes.exists() else []
 
 
 def begun(folder: Path, phase: str) -> dict[str, list[str]]:
