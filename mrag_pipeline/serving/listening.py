@@ -84,7 +84,10 @@ def _readiness(host: str, port: int) -> tuple[int, str]:
         body = response.read()
         if not response.headers.get("content-type", "").startswith("application/"):
             return 0, ""
-        return response.status, str(json.loads(body).get("detail", ""))
+        problem = json.loads(body)
+        if problem.get("type") == "about:blank":  # of HAProxy, which knows no replica yet
+            return 0, ""
+        return response.status, str(problem.get("detail", ""))
     except (OSError, http.client.HTTPException, ValueError):
         return 0, ""
     finally:

@@ -55,7 +55,7 @@ s|^( *)http-request return status 404 .*|\\1http-request return status 503 {away
 s|^( *errorfile 50[23] ).*|\\1"{answer}"|
 /^ *errorfile 504 /d
 """
-_AWAY = {
+AWAY = {
     "type": "about:blank",
     "title": "Service Unavailable",
     "status": 503,
@@ -96,7 +96,7 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
     script = folder / "haproxy"
     edits = folder / "haproxy.sed"
     document, answer = folder / "away.json", folder / "away.http"
-    document.write_text(json.dumps(_AWAY))
+    document.write_text(json.dumps(AWAY))
     answer.write_bytes(
         f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {_PROBLEM}\r\n"
         f"content-length: {document.stat().st_size}\r\nretry-after: {_AWAY_S}\r\n\r\n".encode()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import stat
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +272,29 @@ def test_serves_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -
         folder = wanted.get("RAY_SERVE_HAPROXY_SERVER_STATE_BASE")
     assert dict(os.environ) == before
     assert folder is None or not Path(folder).exists()
+
+
+def test_haproxys_own_answer_is_not_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no replica to ask yet: the limit for a service that has answered does not begin."""
+    answers = [(503, haproxy.AWAY), (503, haproxy.AWAY), (200, {"status": "ready"})]
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers.pop(0)
+            self.send_response(status)
+            self.send_header("content-type", "application/problem+json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(listening, "PATIENCE_S", 0.0)
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = Config.load(None, {"serve": {"port": server.server_port}})
+        try:
+            assert listening.wait_ready(config, lambda: True) == ""
+        finally:
+            server.shutdown()
+    assert answers == []
