@@ -106,6 +106,8 @@ def run(
     served = services.Served(first, services.expected(first))
     ended = {done.number for done in journal.rounds}
     numbers = (n for n in count() if n not in ended and only in kind_of(ALL, seed, n).name)
+    if all(kind.has_milvus for kind in ALL if only in kind.name):
+        jobs = 1  # no other kind could run beside a Milvus server
     turn = threading.Lock()
     servers: set[int] = set()  # rounds with a Milvus server: one at a time
     put_off: list[int] = []  # until it has ended

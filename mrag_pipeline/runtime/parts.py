@@ -72,7 +72,7 @@ class Parts:
         """
         if (lost := self._lost()) is not None:
             self.leave_alone()  # it is known now
-            raise self._error(lost)
+            raise _error(*lost)
 
     def are_running(self) -> bool:
         """Whether none has ended."""
@@ -91,16 +91,9 @@ class Parts:
         self.leave_alone()
         self._parts = {}
 
-    def _lost(self) -> psutil.Process | None:
-        return next((one for one in list(self._parts) if not _is_running(one)), None)
-
-    def _error(self, lost: psutil.Process) -> RayBroken:
-        return RayBroken(
-            f"a part of the local Ray has ended: {self._parts[lost]} (process {lost.pid})",
-            "it to run until the end",
-            "run the same command again, finished work is kept; if it ends again, look whether "
-            "memory ran out (`dmesg | tail`)",
-        )
+    def _lost(self) -> tuple[psutil.Process, str] | None:
+        parts = list(self._parts.items())
+        return next(((one, task) for one, task in parts if not _is_running(one)), None)
 
     def _watch(self, is_up: threading.Event, is_over: threading.Event) -> None:
         end_at = None
@@ -110,11 +103,20 @@ class Parts:
             if (lost := self._lost()) is None:
                 continue
             if end_at is None:
-                at_once = is_up.is_set() or _was_killed(lost)
+                at_once = is_up.is_set() or _was_killed(lost[0])
                 end_at = time.monotonic() + (self._unnoticed_s if at_once else self._starting_s)
             if time.monotonic() >= end_at and when_lost is not None:
-                when_lost(self._error(lost))
+                when_lost(_error(*lost))
                 return
+
+
+def _error(lost: psutil.Process, task: str) -> RayBroken:
+    return RayBroken(
+        f"a part of the local Ray has ended: {task} (process {lost.pid})",
+        "it to run until the end",
+        "run the same command again, finished work is kept; if it ends again, look whether "
+        "memory ran out (`dmesg | tail`)",
+    )
 
 
 def _was_killed(process: psutil.Process) -> bool:

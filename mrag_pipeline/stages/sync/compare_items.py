@@ -34,8 +34,9 @@ from mrag_pipeline.stages.sync.compared_rows import (
 from mrag_pipeline.stages.sync.read_plan import PlannedRead, ReadItem
 
 MARKS_ROWS = 64_000  # chunks of the version that an item reads: some seconds
-_FEW = 100  # outdated chunks are few where the version has so many times as many
+FEW = 100  # outdated chunks are few where the version has so many times as many
 READ_BYTES, STORES = 128_000_000, 16  # that an item that stores reads: less, so that there are more
+MOST_STORES = 256  # more, so that there are no more: each stores a part of its own
 _MAX_SLICES = 2_000  # of an item that stores
 _MARK_BYTES = 100  # of a chunk, about: its ids and a fingerprint
 
@@ -105,6 +106,7 @@ class Stored:
     slices: tuple[Slice, ...]  # of staging
     repeated: tuple[tuple[int, DeadLetter], ...]  # with their places
     surplus_remarks: dict[str, int]  # of these: they were counted when they were read
+    missed: frozenset[int]  # hashes of the ids that were there when they were first read, only
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,9 @@ class CorpusComparer:
         held_bytes = 0
         repeated: list[tuple[int, DeadLetter]] = []
         remarks: dict[str, int] = {}
+        missed: set[int] = set()
         for piece, changes in zip(item.slices, item.changes, strict=True):
+            missed.update(changes["id_key"][changes["kind"] != REPEATED].tolist())
             for document, change in self._of_changes(piece, changes):
                 if change["kind"] == REPEATED:
                     digest = text_hash(document.text)
@@ -169,6 +173,7 @@ class CorpusComparer:
                     repeated.append((int(change["key"]), letter))
                     add_remarks(remarks, document.remarks)
                     continue
+                missed.discard(int(change["id_key"]))
                 held.append(document)
                 held_bytes += len(document.text)
                 if held_bytes >= item.part_bytes:
@@ -176,7 +181,7 @@ class CorpusComparer:
                     held, held_bytes = [], 0
         if held:
             parts.append(self.staging.write_documents(held))
-        return Stored(item.index, tuple(parts), tuple(repeated), remarks)
+        return Stored(item.index, tuple(parts), tuple(repeated), remarks, frozenset(missed))
 
     def _of_changes(
         self, piece: Slice, changes: NDArray[np.void]
@@ -208,7 +213,12 @@ class CorpusComparer:
         else:
             documents = index.look_up(self.collection, ids, ())[0].values()
             blocks = iter([index.marks_of(self.collection, sorted(set(documents)))])
-        return [mark for block in blocks for mark in block if mark.id in wanted]
+        found = {mark.id: mark for block in blocks for mark in block if mark.id in wanted}
+        # Looking up may lag behind what was written last; reading ranges of ids does not.
+        for missing in sorted(wanted - found.keys()):
+            for block in index.marks(self.collection, missing, missing + 1):
+                found |= {mark.id: mark for mark in block}
+        return list(found.values())
 
     def _rows(self) -> ReadableVersion:
         assert self.index is not None  # its items are not given to other processes
@@ -234,9 +244,9 @@ def outdated_items(ids: NDArray[np.int64], num_rows: int) -> Iterator[OutdatedIt
     Args:
         ids: rising.
     """
-    are_many = len(ids) > num_rows // _FEW
+    are_many = len(ids) > num_rows // FEW
     # As many rows as between the ids of an item are read, where they are many.
-    step = max(1, MARKS_ROWS * len(ids) // max(1, num_rows) if are_many else MARKS_ROWS // _FEW)
+    step = max(1, MARKS_ROWS * len(ids) // max(1, num_rows) if are_many else MARKS_ROWS // FEW)
     for number, start in enumerate(range(0, len(ids), step)):
         part = ids[start : start + step]
         yield OutdatedItem(number, part, are_many, _MARK_BYTES * len(part))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice, cut, shard_bytes
 from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.work_item import WorkItem
@@ -30,6 +31,7 @@ from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.sync import compared_rows
 from mrag_pipeline.stages.sync.compare_items import (
+    MOST_STORES,
     READ_BYTES,
     STORES,
     CorpusComparer,
@@ -139,11 +141,13 @@ class ItemComparison:
         removals = list(outdated_items(joined(outdated), self._num_chunks))
         num_bytes = sum(item.num_bytes for item in self._stores(READ_BYTES))
         read_bytes = min(READ_BYTES, max(ITEM_BYTES, num_bytes // STORES))
+        read_bytes = max(read_bytes, num_bytes // MOST_STORES)
         num_stores = sum(1 for _ in self._stores(read_bytes))
         if not (removals or num_stores):
             return [], []
         self._progress.phase("store", len(removals) + num_stores, "items")
         slices: list[Slice] = []
+        missed: set[int] = set()
         stores = self._stores(read_bytes)
         # Some at a time: those of ten million small files do not fit in memory.
         while batch := list(islice(stores, _STORES_AT_ONCE)):
@@ -152,13 +156,19 @@ class ItemComparison:
                 slices += stored.slices
                 self._letters += stored.repeated
                 self._forget(stored.surplus_remarks)
+                missed |= stored.missed
                 self._progress.advance(1)
         self._settle_letters()
         marks: list[Mark] = []
         for own in self._run(removals, []):
-            marks += own
+            marks += (mark for mark in own if text_key(mark.document_id) not in missed)
             self._progress.advance(1)
         self._progress.finish()
+        if missed:
+            self._progress.note(
+                f"{len(missed):,} new or changed documents could not be read a second time: what "
+                "the index has of them stays as it is; the next sync reads them again"
+            )
         return slices, marks
 
     # -------------------------------------------------------------- inside

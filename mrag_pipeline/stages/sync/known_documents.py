@@ -1,8 +1,6 @@
 """The documents that a version has, as a sync compares them: by their ids' hashes, mostly on disk.
 
-Two ids share a hash of 64 bits in one of 370,000 versions of ten million documents. Then a new
-document counts as a changed one, which is embedded too; one that is gone is kept; or one of two new
-ones becomes a dead letter, as an id that is there twice.
+What happens if two ids share a hash: `compared_rows.py`.
 Memory: a byte a document, and 8 bytes for each that is new. On disk, in the system's temporary
 folder: 24 bytes a chunk, the ids, and 24 bytes a document that are mapped into memory.
 """
@@ -23,9 +21,9 @@ from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.free_space import no_space
 from mrag_pipeline.stages.spilled_rows import SpilledRows
+from mrag_pipeline.stages.sync.compared_rows import first_byte, print_of
 
 _ROW = np.dtype([("key", np.uint64), ("print", np.uint64), ("place", np.int64)])
-_BUCKETS_SHIFT = np.uint64(56)  # by the first byte of a key: buckets rise as keys do
 _PREFIX_SHIFT, _NUM_PREFIXES = np.uint64(48), 65_536
 _ROWS_IN_MEMORY = 250_000
 _NEW_IN_MEMORY = 100_000
@@ -77,7 +75,7 @@ class KnownDocuments:
     def __init__(self) -> None:
         """Empty: `add` all marks, then `settle`."""
         self._folder = tempfile.TemporaryDirectory(prefix="mrag-known-")
-        self._rows = SpilledRows(_ROW, _first_byte, _ROWS_IN_MEMORY, _WHAT)
+        self._rows = SpilledRows(_ROW, first_byte, _ROWS_IN_MEMORY, _WHAT)
         self._ids = self._file("ids").open("wb")
         self._place = 0
         self._keys = self._prints = np.zeros(0, np.uint64)
@@ -115,7 +113,7 @@ class KnownDocuments:
         with no_space(self._folder.name, _WHAT):
             for number, (document_id, fingerprint) in enumerate(fingerprints.items()):
                 encoded = document_id.encode("utf-8", "surrogatepass")
-                rows[number] = (text_key(document_id), _print(fingerprint), self._place)
+                rows[number] = (text_key(document_id), print_of(fingerprint), self._place)
                 self._ids.write(len(encoded).to_bytes(4, "little") + encoded)
                 self._place += 4 + len(encoded)
         self._rows.add(rows)
@@ -158,7 +156,7 @@ class KnownDocuments:
         row = self._row(text_key(document_id))
         if row is None:
             return None
-        return bool(self._prints[row] != 0 and int(self._prints[row]) == _print(fingerprint))
+        return bool(self._prints[row] != 0 and int(self._prints[row]) == print_of(fingerprint))
 
     def see(self, document_id: str) -> bool:
         """Notes that the corpus has the document; False if that was noted before."""
@@ -241,10 +239,6 @@ def fingerprints_of(marks: Iterable[Mark], known: dict[str, str]) -> None:
             known[mark.document_id] = ""
 
 
-def _first_byte(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    return (keys >> _BUCKETS_SHIFT).astype(np.uint8)
-
-
 def _documents(rows: NDArray[np.void]) -> NDArray[np.void]:
     """One row for each key; without a fingerprint where its chunks disagree."""
     rows = rows[np.lexsort((rows["print"], rows["key"]))]
@@ -253,8 +247,3 @@ def _documents(rows: NDArray[np.void]) -> NDArray[np.void]:
     documents: NDArray[np.void] = rows[is_first]
     documents["print"][documents["print"] != rows["print"][is_last]] = 0
     return documents
-
-
-def _print(fingerprint: str) -> int:
-    """64 bits of it; 0 for none: a document without one counts as changed."""
-    return text_key(fingerprint) if fingerprint else 0

@@ -15,11 +15,10 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.ports import ChangesReader, DeltaStaging, Mark, Progress, Rows
 from mrag_pipeline.settings.sync import SyncSpec
+from mrag_pipeline.stages.sync.compare_items import FEW
 from mrag_pipeline.stages.sync.compared_rows import Tally
 from mrag_pipeline.stages.sync.delta import Scan
 from mrag_pipeline.stages.sync.known_documents import KnownDocuments
-
-_FEW = 100  # outdated documents are few where the version has so many times as many
 
 
 class StreamedComparison:
@@ -101,7 +100,7 @@ class StreamedComparison:
         """What was stored, and the chunks to remove: of few documents by their ids."""
         outdated = set(self._known.unseen()) if is_gone_removed else set()
         outdated |= self._scan.changed
-        if len(outdated) <= len(self._known) // _FEW:
+        if len(outdated) <= len(self._known) // FEW:
             return self._scan.slices, self._index.marks_of(self._collection, sorted(outdated))
         blocks = self._index.marks(self._collection)
         marks = [mark for block in blocks for mark in block if mark.document_id in outdated]

@@ -7,7 +7,7 @@ Shape legend: N chunks, H heads, D dimension.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,12 +65,6 @@ class CheckedRows:
         by_kind = (self.altered, self.altered_standard, self.unusable, self.missing)
         ids = [chunk_ids for kind in by_kind for chunk_ids in kind.values()]
         return np.unique(np.array(sum(ids, self.bad_proofs), np.int64))
-
-
-def blocks(ids: NDArray[np.int64]) -> Iterator[list[int]]:
-    """The ids in pieces that are read at a time."""
-    for start in range(0, len(ids), BLOCK_ROWS):
-        yield ids[start : start + BLOCK_ROWS].tolist()
 
 
 def check_rows(

@@ -142,7 +142,7 @@ def search_items(
     unreadable: Collection[str],
     first_number: int = 0,
 ) -> list[SearchItem]:
-    """One for each collection of vectors, the widest first.
+    """One for each collection of vectors, the chunks collection first.
 
     Args:
         ids: of these chunks, at most `MOST_SEARCHED` are drawn at random.

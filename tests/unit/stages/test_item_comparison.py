@@ -178,6 +178,34 @@ def test_rows_that_came_or_went_meanwhile_take_no_others_place() -> None:
     assert {mark.document_id for mark in marks} == {"d2"}
 
 
+def test_what_cannot_be_read_a_second_time_stays_as_it_is() -> None:
+    """Its chunks are not removed, nothing takes their place, and it is told."""
+    version = [a_document(number) for number in range(4)]
+    changed = [replace(one, text=f"{one.text} changed") for one in version]
+    lost = DeadLetter("d1", "fake", "its parser ended with status -9", "")
+    items = [*changed[:3], a_document(8)]
+    later: Items = [changed[0], lost, replace(changed[2], text=" "), a_document(8)]
+    comparison, staging, progress = a_comparison(Moving(items, later), version)
+    with comparison:
+        comparison.read()
+        slices, marks = comparison.store(is_gone_removed=True)
+    assert list(staging.reader().read(slices)) == [changed[0], a_document(8)]
+    assert {mark.document_id for mark in marks} == {"d0", "d3"}
+    (told,) = progress.notes
+    assert told.startswith("2 new or changed documents could not be read a second time")
+
+
+def test_chunks_that_looking_up_does_not_know_yet_are_found() -> None:
+    """A server's look-up may be behind its last writes; then old rows would stay."""
+    version = [a_document(number) for number in range(300)]
+    comparison, _, _ = a_comparison([replace(version[0], text="another"), *version[1:]], version)
+    comparison._work.index.look_up = lambda *_: ({}, {})  # type: ignore[union-attr, method-assign]
+    with comparison:
+        comparison.read()
+        _, marks = comparison.store(is_gone_removed=True)
+    assert [mark.document_id for mark in marks] == ["d0", "d0"]
+
+
 def test_an_item_reaches_a_worker_with_its_slices() -> None:
     """They are on this process's disk until then; odd file names survive."""
     slices = [
