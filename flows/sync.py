@@ -59,6 +59,8 @@ class SyncResult:
     seconds: dict[str, float]  # by phase
     remarks: dict[str, int]  # documents of the corpus, by what is told of them
     reading: dict[str, Any]  # which fields are what
+    files: int  # of the corpus; 0 where it is something else
+    unread_files: int  # those that have not changed since the last sync, and were not read
 
 
 def outcome(
@@ -112,6 +114,7 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
             # Workers read the corpus also where one process has the index.
             phase_pools(config, partial(corpus_comparer, record, scope.only)),
             index.capabilities().is_shared,
+            wiring.read_cache(config),
         )
 
 
@@ -178,7 +181,8 @@ def sync(
         allow_deletes: delete documents even beyond sync.max_deleted_share.
         only: document ids or sources; no other document is read, and none is removed.
         wait_s: seconds to wait for another run on the index to end; 0: fails at once.
-        full: read also the rows of a database that cannot have changed by corpus.updated_field.
+        full: read also files that have not changed since the last sync, and rows of a database that
+            cannot have changed by corpus.updated_field.
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
@@ -220,6 +224,8 @@ def sync(
         seconds=clock.seconds,
         remarks=remarks,
         reading={**record.reading(), "types": types},
+        files=compared.files,
+        unread_files=compared.unread_files,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -27,7 +27,7 @@ def sync(
         bool,
         typer.Option(
             "--full",
-            help="Read every row of a database, also what corpus.updated_field calls unchanged.",
+            help="Read also unchanged files, and rows that corpus.updated_field calls unchanged.",
         ),
     ] = False,
     address: Address = None,
@@ -56,7 +56,7 @@ def run_sync(
 
     Args:
         only: document ids or sources; no other document is read or removed. None: all.
-        full: read also the rows of a database that cannot have changed.
+        full: read also files, and rows of a database, that cannot have changed.
     """
     config = shared.load()  # a wrong config fails before a server is started
 
@@ -71,9 +71,11 @@ def run_sync(
     if shared.json:
         print_json(result)
         return
+    files = f"{result['unread_files']:,} of {result['files']:,} unchanged, not read"
     print_facts(
         {
             "version": f"{result['index']} {result['version']}",
+            **({"files": files} if result["files"] else {}),
             "documents": f"{result['added']:,} added, {result['changed']:,} changed, "
             f"{result['removed']:,} removed, {result['unchanged']:,} unchanged",
             "chunks": f"{result['embedded_chunks']:,} embedded, "

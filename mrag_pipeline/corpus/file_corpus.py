@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -30,6 +30,7 @@ from mrag_pipeline.corpus.source_file import BAD_LINKS, SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import BrokenFile, ConfigError, FingerprintMismatch
+from mrag_pipeline.ports import ProvenSlice, UnreadFile
 from mrag_pipeline.settings.corpus import ALL_FIELDS, AUTO, CorpusSpec, FieldType
 
 _NUM_SAMPLES = 50
@@ -65,22 +66,24 @@ class FileCorpus:
         Each file's fields are checked before its first slice.
         Raises: CorpusNotFound, EmptyCorpus, BrokenFile, ConfigError.
         """
+        for found in self.proven_slices(max_bytes, lambda *_: False):
+            if isinstance(found, ProvenSlice):
+                yield found.piece
+
+    def proven_slices(
+        self, max_bytes: int, is_known: Callable[[str, str], bool]
+    ) -> Iterator[ProvenSlice | UnreadFile]:
+        """As `slices`; files that are known are not opened."""
         format_name = self._survey.format
         for file in self._files():
             if not file.has_utf8_name:
-                yield Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
-                continue
-            try:
-                if file.stamp in BAD_LINKS:
-                    raise BrokenFile(file.stamp)
-                records = self._opened(format_name, file)
-                # To its end, before the first slice: a file is read whole or not at all.
-                slices = list(records.cut(self._tree, file, max(1, max_bytes)))
-                if slices:
-                    self._mapping(records, file)
-            except BrokenFile:
-                slices = [set_aside(file)]
-            yield from slices
+                piece = Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
+                yield ProvenSlice(piece, "")
+            elif file.proof and is_known(file.path, file.proof):
+                yield UnreadFile(file.path, file.proof)
+            else:
+                for piece in self._slices_of(file, format_name, max_bytes):
+                    yield ProvenSlice(piece, file.proof)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """The documents of the slices, in order, in bounded memory."""
@@ -153,6 +156,19 @@ class FileCorpus:
         for file in self._tree.files(self._spec.include):
             if format_of(file, self._spec, self._tree) == self._survey.format:
                 yield file
+
+    def _slices_of(self, file: SourceFile, format_name: str, max_bytes: int) -> list[Slice]:
+        try:
+            if file.stamp in BAD_LINKS:
+                raise BrokenFile(file.stamp)
+            records = self._opened(format_name, file)
+            # To its end, before the first slice: a file is read whole or not at all.
+            slices = list(records.cut(self._tree, file, max(1, max_bytes)))
+            if slices:
+                self._mapping(records, file)
+        except BrokenFile:
+            return [set_aside(file)]
+        return slices
 
     def _readable(self) -> Iterator[tuple[RecordFormat, SourceFile]]:
         """The files that can be opened; the others are set aside by `slices`."""

@@ -99,7 +99,7 @@ class FileTree:
         """
         if self._web is not None:
             fetched = self._web.fetched()
-            return SourceFile(path, fetched.num_bytes, fetched.digest)
+            return SourceFile(path, fetched.num_bytes, fetched.digest, fetched.digest)
         with self._answering():
             full = self._full(path)
             if self._place.is_local:
@@ -107,7 +107,7 @@ class FileTree:
                     state = os.stat(full)
                 except (FileNotFoundError, NotADirectoryError):
                     raise self._gone(path) from None
-                return file_on_disk(path, state.st_size, state.st_mtime_ns)
+                return file_on_disk(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
             if self._place.objects is not None:
                 stored = self._place.objects.find(full.partition("/")[2])
                 if stored is None:

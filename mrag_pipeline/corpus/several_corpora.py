@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice
 from mrag_pipeline.domain.version import PARTS
-from mrag_pipeline.ports import ChangesReader, CorpusReader, Unchanged
+from mrag_pipeline.ports import (
+    ChangesReader,
+    CorpusReader,
+    ProvenReader,
+    ProvenSlice,
+    Unchanged,
+    UnreadFile,
+)
 
 _MARK = ":"  # between a part's name and a slice's path
 
@@ -51,7 +58,23 @@ class SeveralCorpora:
         """Every part's slices, in the order of the parts."""
         for name in self._names:
             for piece in self._part(name).slices(max_bytes):
-                yield replace(piece, path=f"{name}{_MARK}{piece.path}")
+                yield _named(piece, name)
+
+    def proven_slices(
+        self, max_bytes: int, is_known: Callable[[str, str], bool]
+    ) -> Iterator[ProvenSlice | UnreadFile]:
+        """As `slices`; known files of parts that can tell them are not opened."""
+        for name in self._names:
+            part = self._part(name)
+            if not isinstance(part, ProvenReader):
+                for piece in part.slices(max_bytes):
+                    yield ProvenSlice(_named(piece, name), "")
+                continue
+            for found in part.proven_slices(max_bytes, partial(_is_known_file, is_known, name)):
+                if isinstance(found, UnreadFile):
+                    yield UnreadFile(f"{name}{_MARK}{found.path}", found.proof)
+                else:
+                    yield ProvenSlice(_named(found.piece, name), found.proof)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """The slices' documents, each read by its part."""
@@ -104,6 +127,14 @@ class SeveralCorpora:
             reading = None if self._readings is None else self._readings.get(name)
             self._opened[name] = self._open_part(name, reading)
         return self._opened[name]
+
+
+def _named(piece: Slice, name: str) -> Slice:
+    return replace(piece, path=f"{name}{_MARK}{piece.path}")
+
+
+def _is_known_file(is_known: Callable[[str, str], bool], name: str, path: str, proof: str) -> bool:
+    return is_known(f"{name}{_MARK}{path}", proof)
 
 
 def _is_known(is_known: Callable[[str], bool], prefix: str, document_id: str) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mrag_pipeline.filesystems.s3_objects import StoredObject
 
@@ -18,6 +19,8 @@ BAD_LINKS = {
     _TO_NOTHING: "it is a link to a file that does not exist",
     _OUTWARD: "it is a link that leads out of the corpus's folder (corpus.follow_links allows it)",
 }
+# A change so soon after another may leave the time as it is: FAT's clock has steps of 2 s.
+_CLOCK_STEP_NS = 2_000_000_000
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -28,6 +31,8 @@ class SourceFile:
     path: str
     num_bytes: int
     stamp: str  # size and time of last change; in S3 size and ETag, which follows the content
+    # What is equal later only if the content is; "" where nothing proves that, or not yet.
+    proof: str = field(default="", compare=False)
 
     @property
     def compression(self) -> str | None:
@@ -56,14 +61,26 @@ def is_utf8(path: str) -> bool:
     return path == path.encode("utf-8", "replace").decode()
 
 
-def file_on_disk(path: str, num_bytes: int, mtime_ns: int | None) -> SourceFile:
-    """A file whose filesystem records the time of its last change."""
-    return SourceFile(path, num_bytes, f"{num_bytes}-{mtime_ns or 0}")
+def file_on_disk(path: str, num_bytes: int, mtime_ns: int | None, ctime_ns: int = 0) -> SourceFile:
+    """A file whose filesystem records the time of its last change.
+
+    Its times prove its content only if they lie behind us by more than a step of the clock: until
+    then it may change again and keep them.
+
+    Args:
+        ctime_ns: of the last change of content or attributes, which no program can set back; 0
+            where the filesystem has none.
+    """
+    stamp = f"{num_bytes}-{mtime_ns or 0}"
+    changed_ns = max(mtime_ns or 0, ctime_ns)
+    is_proven = (mtime_ns or 0) > 0 and changed_ns + _CLOCK_STEP_NS < time.time_ns()
+    return SourceFile(path, num_bytes, stamp, f"{stamp}-{ctime_ns}" if is_proven else "")
 
 
 def file_in_s3(path: str, stored: StoredObject) -> SourceFile:
     """A file that is an object of an S3 bucket."""
-    return SourceFile(path, stored.num_bytes, f"{stored.num_bytes}-{stored.etag}")
+    stamp = f"{stored.num_bytes}-{stored.etag}"
+    return SourceFile(path, stored.num_bytes, stamp, stamp if stored.etag else "")
 
 
 def local_files(folder: str, within: str, prefix: str = "") -> Iterator[SourceFile]:
@@ -92,7 +109,9 @@ def local_files(folder: str, within: str, prefix: str = "") -> Iterator[SourceFi
             yield SourceFile(f"{prefix}{name}", 0, _OUTWARD)
         elif os.path.isfile(full):
             state = os.stat(full)
-            yield file_on_disk(f"{prefix}{name}", state.st_size, state.st_mtime_ns)
+            yield file_on_disk(
+                f"{prefix}{name}", state.st_size, state.st_mtime_ns, state.st_ctime_ns
+            )
 
 
 def _is_within(path: str, folder: str) -> bool:

@@ -8,6 +8,9 @@ from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 
 UNREADABLE_FILE = "the file cannot be read"
 NO_TEXT = "no text is left to embed"
+# Of a parser that was ended; another time it may be given what it lacked.
+TOO_SLOW = "reading its markup takes more than"
+PARSER_ENDED = "the parser's process ended"
 
 
 def num_set_aside(letters: Iterable[DeadLetter]) -> int:
@@ -18,6 +21,11 @@ def num_set_aside(letters: Iterable[DeadLetter]) -> int:
 def is_of_a_file(letter: DeadLetter) -> bool:
     """Whether a whole file was set aside, so that its documents are not known."""
     return letter.reason.startswith(UNREADABLE_FILE)
+
+
+def may_pass(letter: DeadLetter) -> bool:
+    """Whether the same file may be read another time, though it has not changed."""
+    return is_of_a_file(letter) or TOO_SLOW in letter.reason or PARSER_ENDED in letter.reason
 
 
 def unusable(document: Document, reason: str) -> DeadLetter:

@@ -110,7 +110,8 @@ class Index:
 
         Args:
             source: as in `ingest`; all documents that the index is to have.
-            full: read also the rows of a database that cannot have changed by its `updated_field`.
+            full: read also unchanged files, and the rows of a database that cannot have changed by
+                its `updated_field`.
         """
 
         def flow(given: Given) -> Callable[[], dict[str, Any]]:

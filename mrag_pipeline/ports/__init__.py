@@ -4,7 +4,14 @@ Every port has a contract suite in `tests/contracts/` that its fake and the real
 Arrow tables may cross a port; nothing else of a library may.
 """
 
-from mrag_pipeline.ports.corpus import ChangesReader, CorpusReader, Unchanged
+from mrag_pipeline.ports.corpus import (
+    ChangesReader,
+    CorpusReader,
+    ProvenReader,
+    ProvenSlice,
+    Unchanged,
+    UnreadFile,
+)
 from mrag_pipeline.ports.encoder import Encoder, Segmenter
 from mrag_pipeline.ports.index.capabilities import NO_LIMIT, HasCapabilities, IndexCapabilities
 from mrag_pipeline.ports.index.collection_spec import CollectionKind, CollectionSpec
@@ -30,6 +37,7 @@ from mrag_pipeline.ports.index.searches import (
     TextSearchRequest,
 )
 from mrag_pipeline.ports.index.versions import Versions
+from mrag_pipeline.ports.read_cache import DOCUMENT, FilesRead, ReadCache, SliceRead
 from mrag_pipeline.ports.rerank import Reranker, RerankRequest
 from mrag_pipeline.ports.staging import (
     BulkFile,
@@ -43,6 +51,7 @@ from mrag_pipeline.ports.staging import (
 from mrag_pipeline.ports.work import OpenPool, Progress, Work, WorkerPool
 
 __all__ = [
+    "DOCUMENT",
     "NO_LIMIT",
     "AnySearchRequest",
     "AuditedVersion",
@@ -61,14 +70,18 @@ __all__ = [
     "DocumentRow",
     "Encoder",
     "Export",
+    "FilesRead",
     "HasCapabilities",
     "IndexCapabilities",
     "Mark",
     "OpenPool",
     "Progress",
+    "ProvenReader",
+    "ProvenSlice",
     "QueryIndex",
     "RangedLoads",
     "Ranking",
+    "ReadCache",
     "ReadableVersion",
     "RerankRequest",
     "Reranker",
@@ -79,9 +92,11 @@ __all__ = [
     "Segmenter",
     "ServedIndex",
     "ShardOutput",
+    "SliceRead",
     "Staging",
     "TextSearchRequest",
     "Unchanged",
+    "UnreadFile",
     "VectorIndex",
     "VersionBuilds",
     "VersionRows",

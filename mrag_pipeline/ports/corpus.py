@@ -17,6 +17,22 @@ class Unchanged:
     document_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProvenSlice:
+    """A slice of a file that was opened, and what proves the file's content."""
+
+    piece: Slice
+    proof: str  # equal later only if the file's content is; "" where nothing proves it
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """A file that is as it was; it was not opened."""
+
+    path: str
+    proof: str
+
+
 class CorpusReader(Protocol):
     """Where documents come from."""
 
@@ -64,4 +80,19 @@ class ChangesReader(Protocol):
             is_known: whether a version has a document of that id.
             overlap_s: how late a change may have come after its own time.
         Raises: as `CorpusReader.read`.
+        """
+
+
+@runtime_checkable
+class ProvenReader(Protocol):
+    """A reader that can prove that a file has not changed, without opening it."""
+
+    def proven_slices(
+        self, max_bytes: int, is_known: Callable[[str, str], bool]
+    ) -> Iterator[ProvenSlice | UnreadFile]:
+        """As `CorpusReader.slices`: every slice with its proof, or its file where that is known.
+
+        Args:
+            is_known: whether the slices of a file of this path and proof are known already; asked
+                once for each file that has a proof.
         """

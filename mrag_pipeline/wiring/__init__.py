@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mrag_pipeline import __version__
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.worker_plan import is_light_work
 from mrag_pipeline.errors import ConfigError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         DeltaStaging,
         Export,
         QueryIndex,
+        ReadCache,
         Reranker,
         Segmenter,
         Staging,
@@ -212,6 +215,15 @@ def run_files(config: Config) -> RunFiles:
     from mrag_pipeline.staging.run_files import RunFiles
 
     return RunFiles(config.staging, config.index)
+
+
+def read_cache(config: Config) -> ReadCache:
+    """What the last sync has read of the corpus's files; another way of reading is another key."""
+    from mrag_pipeline.corpus.reading_libraries import versions
+    from mrag_pipeline.staging.read_cache_files import ReadCacheFolder
+
+    basis = {"corpus": asdict(config.corpus), "mrag": __version__, "libraries": versions()}
+    return ReadCacheFolder(config.staging, config.index, basis)
 
 
 def index(config: Config) -> VectorIndex:

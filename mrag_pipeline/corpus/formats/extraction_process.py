@@ -26,6 +26,7 @@ import psutil
 from mrag_pipeline.corpus.formats.charset import NotText
 from mrag_pipeline.corpus.formats.extracted import Extracted
 from mrag_pipeline.corpus.formats.extraction import extract
+from mrag_pipeline.domain.dead_letters import PARSER_ENDED, TOO_SLOW
 
 _LOOK_EVERY_S = 0.2
 _STALLED = 20  # times the limit: a process that does nothing is ended too
@@ -73,7 +74,7 @@ class ExtractionProcess:
                 is_done = True
             except BrokenPipeError:
                 status = process.wait()
-                raise NotExtracted(f"the parser's process ended with status {status}") from None
+                raise NotExtracted(f"{PARSER_ENDED} with status {status}") from None
             finally:
                 if not is_done:  # also where the caller wants no more of the file
                     self._end()
@@ -141,10 +142,7 @@ class _Answers:
                     continue
                 stalled = time.monotonic() - started > _STALLED * self._limit_s
                 if stalled or _cpu_s(process) - used_before > self._limit_s:
-                    raise NotExtracted(
-                        f"reading its markup takes more than {self._limit_s:g} s "
-                        "(corpus.max_document_s)"
-                    )
+                    raise NotExtracted(f"{TOO_SLOW} {self._limit_s:g} s (corpus.max_document_s)")
         line, _, self._unread = b"".join(parts).partition(b"\n")
         return line
 

@@ -26,6 +26,7 @@ from mrag_pipeline.ports import (
     OpenPool,
     Progress,
     ReadableVersion,
+    ReadCache,
 )
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
@@ -36,6 +37,7 @@ from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.sync.delta import settle
 from mrag_pipeline.stages.sync.item_comparison import ItemComparison
 from mrag_pipeline.stages.sync.streamed_comparison import StreamedComparison
+from mrag_pipeline.stages.sync.unread_files import UnreadFiles, cache_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class SyncComparison:
     dead_letters: tuple[DeadLetter, ...]
     remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
     reading: Mapping[str, Any] = field(default_factory=dict)  # for the record, as it is then
+    files: int = 0  # of the corpus; 0 where it is something else
+    unread_files: int = 0  # those that were not read: they have not changed
 
 
 def check_same_version(
@@ -96,6 +100,7 @@ def compare(
     progress: Progress,
     open_pool: OpenPool = in_this_process,
     is_shared: bool = False,
+    cache: ReadCache | None = None,
 ) -> SyncComparison:
     """Stores in staging what is new or changed and what is to be removed; changes no index.
 
@@ -104,6 +109,7 @@ def compare(
     Args:
         open_pool: where the corpus is read, and the index too if `is_shared`: the result is the
             same.
+        cache: what the last sync has read of files; None reads all, and keeps nothing.
     Raises: TooManyDeleted, TooManyDeadLetters, StorageFull; EmptyCorpus and what the reader raises.
     """
     reading = record.reading()
@@ -116,16 +122,27 @@ def compare(
     collection = record.chunks_collection()
     with ExitStack() as held:
         comparison: ItemComparison | StreamedComparison
+        files: UnreadFiles | None = None
         if is_streamed and isinstance(reader, ChangesReader):
             comparison = held.enter_context(
                 StreamedComparison(reader, index, collection, staging, spec, progress)
             )
         else:
             work = CorpusComparer(collection, reader, staging, index, scope.only)
-            comparison = held.enter_context(ItemComparison(work, open_pool, progress, is_shared))
+            # What is not meant is compared otherwise.
+            files = UnreadFiles(
+                cache if scope.only is None else None, cache_key(reading), progress, scope.full
+            )
+            comparison = held.enter_context(
+                ItemComparison(work, open_pool, progress, is_shared, files)
+            )
         comparison.read()
+        if files is not None and files.num_unread:
+            progress.note(f"{files.num_unread:,} of {files.num_files:,} files unchanged, not read")
         read_so = record.with_reading(reading)
         settled = _settled(read_so, comparison, staging, spec, ingest, scope, progress)
+        if files is not None:
+            settled = replace(settled, files=files.num_files, unread_files=files.num_unread)
         return replace(settled, reading=reading)
 
 

@@ -91,11 +91,12 @@ class Marked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """The documents of some slices."""
+    """The documents of some slices of an item."""
 
+    index: int  # the item's
     rows: NDArray[np.void]  # of type ROW
     dead: tuple[tuple[int, DeadLetter], ...]  # with their places
-    remarks: dict[str, int]  # documents, by what is told of them
+    remarks: dict[int, dict[str, int]]  # documents, by slice and by what is told of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,24 +138,27 @@ class CorpusComparer:
         return self._stored(item) if isinstance(item, StoreItem) else self._read(item)
 
     def _read(self, item: ReadItem | PlannedRead) -> Read:
+        if isinstance(item, PlannedRead):
+            item = item.to_read()
         keys, prints, places, sizes = [], [], [], []
         dead: list[tuple[int, DeadLetter]] = []
-        remarks: dict[str, int] = {}
-        for number, piece in enumerate(item.slices):
+        remarks: dict[int, dict[str, int]] = {}
+        for number, piece in zip(item.numbers, item.slices, strict=True):
             for row, found in enumerate(self.reader.read([piece])):
                 letter = _letter_of(found)
                 if letter is not None:
                     dead.append((place_of(item.index, number, row), letter))
                     continue
                 assert isinstance(found, Document)
-                add_remarks(remarks, found.remarks)
+                if found.remarks:
+                    add_remarks(remarks.setdefault(number, {}), found.remarks)
                 keys.append(text_key(found.id))
                 prints.append(print_of(document_fingerprint(found)))
                 places.append(place_of(item.index, number, row))
                 sizes.append(len(found.text) if self._is_in_scope(found) else OUT_OF_SCOPE)
         rows = np.empty(len(keys), ROW)
         rows["key"], rows["print"], rows["place"], rows["size"] = keys, prints, places, sizes
-        return Read(rows, tuple(dead), remarks)
+        return Read(item.index, rows, tuple(dead), remarks)
 
     def _stored(self, item: StoreItem) -> Stored:
         parts: list[Slice] = []

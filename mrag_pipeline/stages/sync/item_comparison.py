@@ -45,6 +45,7 @@ from mrag_pipeline.stages.sync.compare_items import (
 )
 from mrag_pipeline.stages.sync.compared_rows import CHANGE, ROW, Tally, compared, joined
 from mrag_pipeline.stages.sync.read_plan import ReadPlan
+from mrag_pipeline.stages.sync.unread_files import UnreadFiles
 
 ITEM_BYTES = MAX_SHARD_BYTES  # of the corpus, about what an item reads
 ROWS_IN_MEMORY = 250_000  # 7 MB; more wait on disk
@@ -56,12 +57,18 @@ class ItemComparison:
     """One comparison: `read`, then `store`. Use it as a context."""
 
     def __init__(
-        self, work: CorpusComparer, open_pool: OpenPool, progress: Progress, is_shared: bool
+        self,
+        work: CorpusComparer,
+        open_pool: OpenPool,
+        progress: Progress,
+        is_shared: bool,
+        files: UnreadFiles,
     ) -> None:
         """Reads nothing yet.
 
         Args:
             is_shared: whether workers may open the index too.
+            files: which of them need not be read.
         """
         self.tally = Tally()
         self.dead: list[DeadLetter] = []  # those of repeated ids only once all is stored
@@ -70,6 +77,7 @@ class ItemComparison:
         self._open_pool = open_pool
         self._progress = progress
         self._is_shared = is_shared
+        self._files = files
         self._held = ExitStack()
         self._plan = ReadPlan()
         self._pool: WorkerPool[Any, Any] = in_this_process(work)
@@ -80,6 +88,7 @@ class ItemComparison:
 
     def __enter__(self) -> ItemComparison:
         self._held.enter_context(self._plan)
+        self._held.enter_context(self._files)
         return self
 
     def __exit__(
@@ -96,31 +105,30 @@ class ItemComparison:
         Raises: StorageFull; EmptyCorpus and what the reader raises.
         """
         assert self._work.index is not None
-        slices = self._work.reader.slices(ITEM_BYTES)
-        self._plan.fill(cut(slices, ITEM_BYTES))
+        rows = SpilledRows(ROW, compared_rows.first_byte, ROWS_IN_MEMORY, _WHAT)
+        self._held.callback(rows.close)
+        self._list(rows)
         self._num_chunks = self._work.index.count(self._work.collection)
-        reads = self._plan.items
-        of_version = list(marks_items(self._num_chunks, first_number=len(reads)))
+        reads = [item for item in self._plan.items if not item.is_known]
+        of_version = list(marks_items(self._num_chunks, first_number=len(self._plan.items)))
         num_bytes = sum(item.num_bytes for item in of_version)
         num_bytes += sum(item.num_bytes for item in reads)
         self._pool = self._open_pool(self._work, num_bytes)
         self._held.callback(self._pool.close)
         self._progress.phase("compare", len(of_version) + len(reads), "items")
-        rows = SpilledRows(ROW, compared_rows.first_byte, ROWS_IN_MEMORY, _WHAT)
-        self._held.callback(rows.close)
         answer: Marked | Read
         for answer in self._run(of_version, reads):
-            rows.add(answer.rows)
             if isinstance(answer, Marked):
+                rows.add(answer.rows)
                 self._progress.advance(1)
                 continue
-            self._letters += answer.dead
-            add_counts(self.remarks, answer.remarks)
+            self._take(answer, rows)
             self._progress.advance(1, {"documents": len(answer.rows)})
         self._compare(rows)
         rows.close()
         self._settle_letters()
         self._progress.finish()
+        self._files.keep(self._plan)
 
     @property
     def num_dead(self) -> int:
@@ -172,6 +180,22 @@ class ItemComparison:
         return slices, marks
 
     # -------------------------------------------------------------- inside
+    def _list(self, rows: SpilledRows) -> None:
+        """Plans the items that read the corpus; takes what is known of it already."""
+        slices = self._files.slices(self._work.reader, ITEM_BYTES)
+        for shard in cut(slices, ITEM_BYTES):
+            known = self._files.known(shard.index, shard)
+            self._plan.add(shard, known.proofs, known.unread)
+            if len(known.unread) < len(shard.slices):
+                self._take(known.read, rows)
+
+    def _take(self, read: Read, rows: SpilledRows) -> None:
+        rows.add(read.rows)
+        self._letters += read.dead
+        for counts in read.remarks.values():
+            add_counts(self.remarks, counts)
+        self._files.add(read, self._plan)
+
     def _compare(self, rows: SpilledRows) -> None:
         num_items = max(1, len(self._plan.items))
 

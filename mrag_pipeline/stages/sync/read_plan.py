@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from types import TracebackType
 from typing import IO, Any
@@ -25,26 +25,47 @@ class ReadItem:
     index: int
     slices: tuple[Slice, ...]
     num_bytes: int
+    numbers: tuple[int, ...]  # of the slices among the item's
 
 
 class PlannedRead:
-    """A `ReadItem` whose slices are on disk; as that item it reaches another process."""
+    """A `ReadItem` whose slices are on disk; as that item it reaches another process.
 
-    __slots__ = ("_length", "_plan", "_start", "first", "index", "last", "num_bytes")
+    Some of its slices may be known already: they are not read.
+    """
 
-    def __init__(self, plan: ReadPlan, shard: Shard, start: int, length: int) -> None:
+    __slots__ = ("_length", "_plan", "_start", "first", "index", "is_known", "last", "num_bytes")
+
+    def __init__(
+        self, plan: ReadPlan, shard: Shard, unread: Sequence[int], start: int, length: int
+    ) -> None:
+        to_read = [shard.slices[number] for number in unread]
         self.index = shard.index
-        self.num_bytes = shard.num_bytes
-        self.first, self.last = shard.first, shard.last
+        self.num_bytes = sum(piece.num_bytes for piece in to_read)
+        self.is_known = not to_read
+        self.first = to_read[0] if to_read else shard.first
+        self.last = to_read[-1] if to_read else shard.last
         self._plan, self._start, self._length = plan, start, length
 
     @property
     def slices(self) -> tuple[Slice, ...]:
-        """Read anew each time."""
-        return self._plan.read(self._start, self._length)
+        """All of them; read anew each time."""
+        return self._plan.read(self._start, self._length)[0]
+
+    @property
+    def proofs(self) -> tuple[str, ...]:
+        """What proves the content of each slice's file; "" where nothing does."""
+        return self._plan.read(self._start, self._length)[1]
+
+    def to_read(self) -> ReadItem:
+        """The slices that are not known."""
+        slices, _, numbers = self._plan.read(self._start, self._length)
+        unread = tuple(slices[number] for number in numbers)
+        return ReadItem(self.index, unread, self.num_bytes, numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ReadItem, (self.index, self.slices, self.num_bytes)
+        item = self.to_read()
+        return ReadItem, (item.index, item.slices, item.num_bytes, item.numbers)
 
 
 class ReadPlan:
@@ -67,23 +88,27 @@ class ReadPlan:
     ) -> None:
         self._file.close()
 
-    def fill(self, shards: Iterable[Shard]) -> None:
-        """An item for each of these pieces of the corpus, numbered from 0.
+    def add(self, shard: Shard, proofs: Sequence[str], unread: Sequence[int]) -> None:
+        """An item for this piece of the corpus; they come in order, numbered from 0.
 
-        Raises: StorageFull; what listing the corpus raises.
+        Args:
+            proofs: of each slice.
+            unread: the numbers of the slices that are to be read.
+        Raises: StorageFull.
         """
-        for shard in shards:
-            content = json.dumps([astuple(piece) for piece in shard.slices]).encode()
-            packed = zlib.compress(content, 1)
-            with no_space(tempfile.gettempdir(), "the list of the corpus's files"):
-                self._file.write(packed)
-                self._file.flush()
-            self.items.append(PlannedRead(self, shard, self._length, len(packed)))
-            self._length += len(packed)
+        slices = [astuple(piece) for piece in shard.slices]
+        packed = zlib.compress(json.dumps([slices, [*proofs], [*unread]]).encode(), 1)
+        with no_space(tempfile.gettempdir(), "the list of the corpus's files"):
+            self._file.seek(self._length)
+            self._file.write(packed)
+            self._file.flush()
+        self.items.append(PlannedRead(self, shard, unread, self._length, len(packed)))
+        self._length += len(packed)
 
-    def read(self, start: int, length: int) -> tuple[Slice, ...]:
-        """The slices that were packed there."""
+    def read(
+        self, start: int, length: int
+    ) -> tuple[tuple[Slice, ...], tuple[str, ...], tuple[int, ...]]:
+        """The slices that were packed there, their proofs, and which are to be read."""
         self._file.seek(start)
-        return tuple(
-            Slice(*fields) for fields in json.loads(zlib.decompress(self._file.read(length)))
-        )
+        slices, proofs, unread = json.loads(zlib.decompress(self._file.read(length)))
+        return tuple(Slice(*fields) for fields in slices), tuple(proofs), tuple(unread)

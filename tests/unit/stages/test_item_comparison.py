@@ -18,7 +18,8 @@ from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.sync.item_comparison import ItemComparison
-from mrag_pipeline.stages.sync.read_plan import ReadItem, ReadPlan
+from mrag_pipeline.stages.sync.read_plan import ReadPlan
+from mrag_pipeline.stages.sync.unread_files import UnreadFiles
 from tests.support.builds import RecordingProgress, a_document
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.fake_delta_staging import FakeDeltaStaging
@@ -58,7 +59,11 @@ def a_comparison(
     reader = items if isinstance(items, FakeCorpusReader) else FakeCorpusReader(items)
     staging, progress = FakeDeltaStaging(), RecordingProgress()
     work = CorpusComparer("docs_v1_chunks", reader, staging, FakeRows(version), only)  # type: ignore[arg-type]
-    return ItemComparison(work, in_this_process, progress, False), staging, progress
+    return (
+        ItemComparison(work, in_this_process, progress, False, UnreadFiles(None, "", progress)),
+        staging,
+        progress,
+    )
 
 
 @pytest.fixture(params=["whole", "in pieces"])
@@ -212,9 +217,11 @@ def test_an_item_reaches_a_worker_with_its_slices() -> None:
         Slice(f"ä\udcff{number}.txt", "file", 0, 1, 10, f"10-{number}") for number in range(9)
     ]
     with ReadPlan() as plan:
-        plan.fill(cut(slices, 30))
+        for shard in cut(slices, 30):
+            plan.add(shard, ["proof"] * len(shard.slices), range(len(shard.slices)))
         sent = [pickle.loads(pickle.dumps(item)) for item in plan.items]
-        here = [ReadItem(item.index, item.slices, item.num_bytes) for item in plan.items]
+        here = [item.to_read() for item in plan.items]
+        assert {proof for item in plan.items for proof in item.proofs} == {"proof"}
     assert sent == here
     assert [piece for item in sent for piece in item.slices] == slices
     assert [item.index for item in sent] == [0, 1, 2]
@@ -224,7 +231,8 @@ def test_a_worker_reads_on_in_a_compressed_file() -> None:
     """Whether its items are shards or parts of a comparison."""
     pieces = [Slice("a.gz", "records", 5 * n, 5 * n + 5, 10, "1") for n in range(3)]
     with ReadPlan() as plan:
-        plan.fill(Shard(number, (piece,)) for number, piece in enumerate(pieces))
+        for number, piece in enumerate(pieces):
+            plan.add(Shard(number, (piece,)), [""], [0])
         first, second, third = plan.items
         assert reads_on(first, second)
         assert not reads_on(first, third)
@@ -235,4 +243,4 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
         with ReadPlan() as plan, pytest.raises(StorageFull, match="TMPDIR"):
-            plan.fill([Shard(0, (Slice("a", "file", 0, 1, 1, ""),))])
+            plan.add(Shard(0, (Slice("a", "file", 0, 1, 1, ""),)), [""], [0])
