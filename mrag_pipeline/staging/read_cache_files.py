@@ -25,7 +25,7 @@ from mrag_pipeline.domain import stored_format
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.planning import Slice
-from mrag_pipeline.errors import StagingError
+from mrag_pipeline.errors import StagingError, StorageFull
 from mrag_pipeline.ports import DOCUMENT, FilesRead, SliceRead
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
@@ -34,7 +34,8 @@ from mrag_pipeline.staging.recently_read import Recent
 
 FORMAT = 1  # another one is not read: the files are read instead
 PART_SLICES, PART_ROWS = 50_000, 1_000_000  # of a Parquet file: 20 MB of rows
-_CACHE, _FILES = "cache.json", "files.bin"
+_BELOW = "read_cache"
+_CACHE = f"{_BELOW}/cache.json"
 # Of a file: a hash of its path and proof, its first slice among all, and how many it has.
 _FILE = np.dtype([("key", "<u8"), ("first", "<u4"), ("count", "<u4")])
 _SCHEMA = pa.schema(
@@ -62,7 +63,7 @@ class ReadCacheFolder:
         Args:
             basis: what decides how a file is read, plain values; another one is another key.
         """
-        self._folder = Folder(spec.uri, index, "read_cache")
+        self._folder = Folder(spec.uri, index)
         self._compression = spec.compression
         self._basis = dict(basis)
 
@@ -85,9 +86,19 @@ class ReadCacheFolder:
     def write(self, key: str, reads: Iterable[SliceRead]) -> None:
         """Replaces the cache; earlier files go once the new ones are there.
 
-        Raises: StorageFull, StagingError.
+        Raises: StorageFull, having removed what it wrote; StagingError.
         """
-        name = uuid.uuid4().hex
+        name = f"{_BELOW}/{uuid.uuid4().hex}"
+        try:
+            self._write(name, key, reads)
+        except StorageFull:
+            self._folder.remove(name)
+            raise
+        found = {f"{_BELOW}/{path.partition('/')[0]}" for path in self._folder.sizes(_BELOW)}
+        for other in sorted(found - {name, _CACHE}):
+            self._folder.remove(other)
+
+    def _write(self, name: str, key: str, reads: Iterable[SliceRead]) -> None:
         files = _FileList()
         parts: list[dict[str, Any]] = []
         for part in _in_parts(reads):
@@ -98,16 +109,15 @@ class ReadCacheFolder:
             self._folder.write(path, content)
             parts.append({"path": path, "slices": len(part), "digest": _digest(content)})
         listed = files.sorted().tobytes()
-        self._folder.write(f"{name}/{_FILES}", listed)
+        self._folder.write(f"{name}/files.bin", listed)
         stored = {
             "format": FORMAT,
             "key": self._full_key(key),
-            "files": {"path": f"{name}/{_FILES}", "digest": _digest(listed)},
+            "files": {"path": f"{name}/files.bin", "digest": _digest(listed)},
             "parts": parts,
         }
+        # Last: it makes the others the cache.
         self._folder.write(_CACHE, json.dumps(stored).encode())
-        for other in {path.partition("/")[0] for path in self._folder.sizes("")} - {name, _CACHE}:
-            self._folder.remove(other)
 
     def _full_key(self, key: str) -> str:
         return stored_format.digest({"key": key, **self._basis})

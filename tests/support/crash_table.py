@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import StorageFull
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -102,7 +103,9 @@ def _ended_everywhere(scenario: Scenario, folder: Path, end: BaseException) -> I
                 scenario.run(living)
         except type(end):
             killed = True
-        if not killed:
+        # A cache that does not fit is left out, and the run goes on.
+        is_left_out = isinstance(end, StorageFull) and "read_cache" in point
+        if not killed and not is_left_out:
             problems.append("the run did not reach this point")
         problems += torn(living.index)
         # As a new process would: new objects over the same stores, then the same command.
@@ -180,6 +183,7 @@ def _ingested(living: Living) -> None:
 
 def _with_changes(living: Living) -> None:
     living.ingest()
+    living.sync()  # changes nothing, and leaves a cache that is replaced
     living.items = CHANGED
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import EmptyCorpus, FingerprintMismatch
+from mrag_pipeline.ports import ProvenSlice, UnreadFile
 
 
 class FakeCorpusReader:
@@ -26,6 +27,15 @@ class FakeCorpusReader:
             if held >= max_bytes or number == len(self.items):
                 yield Slice("fake", "records", first, number, held, self.stamp)
                 first, held = number, 0
+
+    def proven_slices(
+        self, max_bytes: int, is_known: Callable[[str, str], bool]
+    ) -> Iterator[ProvenSlice | UnreadFile]:
+        if self.items and is_known("fake", self.stamp):
+            yield UnreadFile("fake", self.stamp)
+            return
+        for piece in self.slices(max_bytes):
+            yield ProvenSlice(piece, self.stamp)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         for piece in slices:

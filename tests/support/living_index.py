@@ -41,6 +41,7 @@ from mrag_pipeline.stages.versions.lost_record import found_version
 from mrag_pipeline.stages.versions.repair import Repaired, repair
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.staging.deltas import open_delta
+from mrag_pipeline.staging.read_cache_files import ReadCacheFolder
 from mrag_pipeline.staging.shards import open_staging
 from tests.support.builds import WORDS, InlinePool, RecordingProgress
 from tests.support.fake_corpus import FakeCorpusReader
@@ -90,6 +91,7 @@ class Living:
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
     progress: RecordingProgress = field(default_factory=RecordingProgress)
     embedded: int = 0  # chunks, in all calls
+    basis: dict[str, str] = field(default_factory=dict)  # of what is kept of files
 
     # ---------------------------------------------------------- parts
     def reader(self) -> FakeCorpusReader:
@@ -182,6 +184,7 @@ class Living:
             self.ingest_spec,
             scope,
             self.progress,
+            cache=ReadCacheFolder(StagingSpec(uri=str(self.folder)), self.name, self.basis),
         )
         manifest = compared.manifest
         if manifest is None:

@@ -246,8 +246,8 @@ def test_a_change_during_a_sync_is_left_to_the_next_sync(
     """The documents compared are those embedded, whatever the files hold by then."""
     real = compare
 
-    def compare_then_change(*args: object) -> object:
-        compared = real(*args)  # type: ignore[arg-type]
+    def compare_then_change(*args: object, **named: object) -> object:
+        compared = real(*args, **named)  # type: ignore[arg-type]
         living.items = [*TEN, a_document(10, edition=9)]
         return compared
 

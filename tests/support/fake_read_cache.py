@@ -1,0 +1,43 @@
+"""A ReadCache that lives in memory; it passes tests/contracts/test_read_cache.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mrag_pipeline.ports import SliceRead
+
+
+class FakeFilesRead:
+    """The FilesRead port in memory."""
+
+    problem = ""
+
+    def __init__(self, reads: Iterable[SliceRead]) -> None:
+        self._files: dict[tuple[str, str], list[SliceRead]] = {}
+        for read in reads:
+            self._files.setdefault((read.piece.path, read.proof), []).append(read)
+
+    @property
+    def num_files(self) -> int:
+        return len(self._files)
+
+    def has(self, path: str, proof: str) -> bool:
+        return (path, proof) in self._files
+
+    def slices(self, path: str, proof: str) -> Iterator[SliceRead]:
+        yield from self._files.get((path, proof), [])
+
+
+class FakeReadCache:
+    """The ReadCache port in memory."""
+
+    def __init__(self) -> None:
+        self.num_writes = 0
+        self._held: tuple[str, FakeFilesRead] | None = None
+
+    def load(self, key: str) -> FakeFilesRead | None:
+        return self._held[1] if self._held is not None and self._held[0] == key else None
+
+    def write(self, key: str, reads: Iterable[SliceRead]) -> None:
+        self.num_writes += 1
+        self._held = key, FakeFilesRead(reads)
