@@ -10,12 +10,15 @@ import json
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from types import TracebackType
 from typing import IO, Any
 
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.stages.free_space import no_space
+
+_of_slice = attrgetter(*(own.name for own in fields(Slice)))  # astuple would copy deeply
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class ReadPlan:
             unread: the numbers of the slices that are to be read.
         Raises: StorageFull.
         """
-        slices = [astuple(piece) for piece in shard.slices]
+        slices = [_of_slice(piece) for piece in shard.slices]
         packed = zlib.compress(json.dumps([slices, [*proofs], [*unread]]).encode(), 1)
         with no_space(tempfile.gettempdir(), "the list of the corpus's files"):
             self._file.seek(self._length)

@@ -216,7 +216,7 @@ def test_what_is_found_is_what_reading_all_finds(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever changes between comparisons, of several items and in slices that are joined."""
-    monkeypatch.setattr(item_comparison, "MAX_SHARD_BYTES", 5)
+    monkeypatch.setattr(item_comparison, "ITEM_BYTES", 5)
     rng = random.Random(seed)
     corpus, cache = a_corpus(8), FakeReadCache()
     version = in_version(corpus)[:20]
