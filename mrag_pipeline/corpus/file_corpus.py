@@ -30,7 +30,7 @@ from mrag_pipeline.corpus.source_file import BAD_LINKS, SourceFile, is_utf8
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import BrokenFile, ConfigError, FingerprintMismatch
-from mrag_pipeline.ports import ProvenSlice, UnreadFile
+from mrag_pipeline.ports import ListedSlice, UnreadFile
 from mrag_pipeline.settings.corpus import ALL_FIELDS, AUTO, CorpusSpec, FieldType
 
 _NUM_SAMPLES = 50
@@ -66,24 +66,24 @@ class FileCorpus:
         Each file's fields are checked before its first slice.
         Raises: CorpusNotFound, EmptyCorpus, BrokenFile, ConfigError.
         """
-        for found in self.proven_slices(max_bytes, lambda *_: False):
-            if isinstance(found, ProvenSlice):
+        for found in self.listed_slices(max_bytes, lambda *_: False):
+            if isinstance(found, ListedSlice):
                 yield found.piece
 
-    def proven_slices(
+    def listed_slices(
         self, max_bytes: int, is_known: Callable[[str, str], bool]
-    ) -> Iterator[ProvenSlice | UnreadFile]:
+    ) -> Iterator[ListedSlice | UnreadFile]:
         """As `slices`; files that are known are not opened."""
         format_name = self._survey.format
         for file in self._files():
             if not file.has_utf8_name:
                 piece = Slice(file.path, "file", 0, 1, file.num_bytes, file.stamp)
-                yield ProvenSlice(piece, "")
-            elif file.proof and is_known(file.path, file.proof):
-                yield UnreadFile(file.path, file.proof)
+                yield ListedSlice(piece, "")
+            elif file.validator and is_known(file.path, file.validator):
+                yield UnreadFile(file.path, file.validator)
             else:
                 for piece in self._slices_of(file, format_name, max_bytes):
-                    yield ProvenSlice(piece, file.proof)
+                    yield ListedSlice(piece, file.validator)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """The documents of the slices, in order, in bounded memory."""

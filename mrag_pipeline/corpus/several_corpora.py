@@ -14,8 +14,8 @@ from mrag_pipeline.domain.version import PARTS
 from mrag_pipeline.ports import (
     ChangesReader,
     CorpusReader,
-    ProvenReader,
-    ProvenSlice,
+    ListedSlice,
+    ListingReader,
     Unchanged,
     UnreadFile,
 )
@@ -60,21 +60,21 @@ class SeveralCorpora:
             for piece in self._part(name).slices(max_bytes):
                 yield _named(piece, name)
 
-    def proven_slices(
+    def listed_slices(
         self, max_bytes: int, is_known: Callable[[str, str], bool]
-    ) -> Iterator[ProvenSlice | UnreadFile]:
+    ) -> Iterator[ListedSlice | UnreadFile]:
         """As `slices`; known files of parts that can tell them are not opened."""
         for name in self._names:
             part = self._part(name)
-            if not isinstance(part, ProvenReader):
+            if not isinstance(part, ListingReader):
                 for piece in part.slices(max_bytes):
-                    yield ProvenSlice(_named(piece, name), "")
+                    yield ListedSlice(_named(piece, name), "")
                 continue
-            for found in part.proven_slices(max_bytes, partial(_is_known_file, is_known, name)):
+            for found in part.listed_slices(max_bytes, partial(_is_known_file, is_known, name)):
                 if isinstance(found, UnreadFile):
-                    yield UnreadFile(f"{name}{_MARK}{found.path}", found.proof)
+                    yield UnreadFile(f"{name}{_MARK}{found.path}", found.validator)
                 else:
-                    yield ProvenSlice(_named(found.piece, name), found.proof)
+                    yield ListedSlice(_named(found.piece, name), found.validator)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         """The slices' documents, each read by its part."""
@@ -133,8 +133,10 @@ def _named(piece: Slice, name: str) -> Slice:
     return replace(piece, path=f"{name}{_MARK}{piece.path}")
 
 
-def _is_known_file(is_known: Callable[[str, str], bool], name: str, path: str, proof: str) -> bool:
-    return is_known(f"{name}{_MARK}{path}", proof)
+def _is_known_file(
+    is_known: Callable[[str, str], bool], name: str, path: str, validator: str
+) -> bool:
+    return is_known(f"{name}{_MARK}{path}", validator)
 
 
 def _is_known(is_known: Callable[[str], bool], prefix: str, document_id: str) -> bool:

@@ -31,8 +31,8 @@ class SourceFile:
     path: str
     num_bytes: int
     stamp: str  # size and time of last change; in S3 size and ETag, which follows the content
-    # What is equal later only if the content is; "" where nothing proves that, or not yet.
-    proof: str = field(default="", compare=False)
+    # Equal later only if the content is, as HTTP's validators; "" where nothing is, or not yet.
+    validator: str = field(default="", compare=False)
 
     @property
     def compression(self) -> str | None:
@@ -73,8 +73,8 @@ def file_on_disk(path: str, num_bytes: int, mtime_ns: int | None, ctime_ns: int 
     """
     stamp = f"{num_bytes}-{mtime_ns or 0}"
     changed_ns = max(mtime_ns or 0, ctime_ns)
-    is_proven = (mtime_ns or 0) > 0 and changed_ns + _CLOCK_STEP_NS < time.time_ns()
-    return SourceFile(path, num_bytes, stamp, f"{stamp}-{ctime_ns}" if is_proven else "")
+    is_settled = (mtime_ns or 0) > 0 and changed_ns + _CLOCK_STEP_NS < time.time_ns()
+    return SourceFile(path, num_bytes, stamp, f"{stamp}-{ctime_ns}" if is_settled else "")
 
 
 def file_in_s3(path: str, stored: StoredObject) -> SourceFile:

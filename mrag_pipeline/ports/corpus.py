@@ -18,11 +18,11 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
-class ProvenSlice:
-    """A slice of a file that was opened, and what proves the file's content."""
+class ListedSlice:
+    """A slice of a file that was opened, and the file's validator."""
 
     piece: Slice
-    proof: str  # equal later only if the file's content is; "" where nothing proves it
+    validator: str  # equal later only if the file's content is; "" where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class UnreadFile:
     """A file that is as it was; it was not opened."""
 
     path: str
-    proof: str
+    validator: str
 
 
 class CorpusReader(Protocol):
@@ -84,15 +84,15 @@ class ChangesReader(Protocol):
 
 
 @runtime_checkable
-class ProvenReader(Protocol):
-    """A reader that can prove that a file has not changed, without opening it."""
+class ListingReader(Protocol):
+    """A reader that lists files, and can tell without opening one that it has not changed."""
 
-    def proven_slices(
+    def listed_slices(
         self, max_bytes: int, is_known: Callable[[str, str], bool]
-    ) -> Iterator[ProvenSlice | UnreadFile]:
-        """As `CorpusReader.slices`: every slice with its proof, or its file where that is known.
+    ) -> Iterator[ListedSlice | UnreadFile]:
+        """As `CorpusReader.slices`: each slice with a validator, or its file where it is known.
 
         Args:
-            is_known: whether the slices of a file of this path and proof are known already; asked
-                once for each file that has a proof.
+            is_known: whether the slices of a file of this path and validator are known already;
+                asked once for each file that has one.
         """

@@ -21,7 +21,7 @@ class SliceRead:
     """What was read of one slice of a file."""
 
     piece: Slice
-    proof: str  # of the file's content
+    validator: str  # of the file's content
     rows: NDArray[np.void]  # of type DOCUMENT, in the order of the slice
     dead: tuple[tuple[int, DeadLetter], ...]  # each with its place among all that was read
     remarks: Mapping[str, int]  # documents, by what is told of them
@@ -38,10 +38,10 @@ class FilesRead(Protocol):
     def problem(self) -> str:
         """What was found damaged so far, for people; "" if nothing was."""
 
-    def has(self, path: str, proof: str) -> bool:
-        """Whether the file of this path and proof was read, and what was read is whole."""
+    def has(self, path: str, validator: str) -> bool:
+        """Whether the file of this path and validator was read, and what was read is whole."""
 
-    def slices(self, path: str, proof: str) -> Iterator[SliceRead]:
+    def slices(self, path: str, validator: str) -> Iterator[SliceRead]:
         """What was read of a file that `has` knows, in order; together they are the whole file.
 
         Raises: StagingError if it was damaged meanwhile.

@@ -36,7 +36,7 @@ FORMAT = 1  # another one is not read: the files are read instead
 PART_SLICES, PART_ROWS = 50_000, 1_000_000  # of a Parquet file: 20 MB of rows
 _BELOW = "read_cache"
 _CACHE = f"{_BELOW}/cache.json"
-# Of a file: a hash of its path and proof, its first slice among all, and how many it has.
+# Of a file: a hash of its path and validator, its first slice among all, and how many it has.
 _FILE = np.dtype([("key", "<u8"), ("first", "<u4"), ("count", "<u4")])
 _SCHEMA = pa.schema(
     [
@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
         ("stop", pa.int64()),
         ("num_bytes", pa.int64()),
         ("stamp", pa.string()),
-        ("proof", pa.string()),
+        ("validator", pa.string()),
         ("rows", pa.binary()),
         ("dead", pa.string()),
         ("remarks", pa.string()),
@@ -103,7 +103,7 @@ class ReadCacheFolder:
         parts: list[dict[str, Any]] = []
         for part in _in_parts(reads):
             for read in part:
-                files.add(read.piece.path, read.proof)
+                files.add(read.piece.path, read.validator)
             path = f"{name}/{len(parts):05d}.parquet"
             content = tables.parquet(_table(part), self._compression)
             self._folder.write(path, content)
@@ -151,29 +151,29 @@ class _StoredFiles:
         """How many there are."""
         return len(self._files)
 
-    def has(self, path: str, proof: str) -> bool:
+    def has(self, path: str, validator: str) -> bool:
         """Whether it was read; a damaged part's files were not."""
-        slices = self._slices_of(path, proof)
+        slices = self._slices_of(path, validator)
         if not slices:
             return False
         try:
             places = ((self._part_of(number), number) for number in slices)
-            return all(_is_of(part, number, path, proof) for part, number in places)
+            return all(_is_of(part, number, path, validator) for part, number in places)
         except StagingError as error:
             self.problem = self.problem or str(error)
             return False
 
-    def slices(self, path: str, proof: str) -> Iterator[SliceRead]:
+    def slices(self, path: str, validator: str) -> Iterator[SliceRead]:
         """What was read of a file.
 
         Raises: StagingError.
         """
-        for number in self._slices_of(path, proof):
+        for number in self._slices_of(path, validator):
             part = self._part_of(number)
             yield _read_at(part.columns, number - part.first)
 
-    def _slices_of(self, path: str, proof: str) -> range:
-        key = np.uint64(_key_of(path, proof))
+    def _slices_of(self, path: str, validator: str) -> range:
+        key = np.uint64(_key_of(path, validator))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key:
             return range(0)
@@ -215,16 +215,16 @@ class _FileList:
         self._last: tuple[str, str] | None = None
         self._num_slices = 0
 
-    def add(self, path: str, proof: str) -> None:
+    def add(self, path: str, validator: str) -> None:
         """Counts the next slice."""
-        if self._last == (path, proof):
+        if self._last == (path, validator):
             key, first, count = self._held[-1]
             self._held[-1] = (key, first, count + 1)
         else:
             if len(self._held) >= PART_SLICES:
                 self._settle()
-            self._held.append((_key_of(path, proof), self._num_slices, 1))
-            self._last = path, proof
+            self._held.append((_key_of(path, validator), self._num_slices, 1))
+            self._last = path, validator
         self._num_slices += 1
 
     def sorted(self) -> NDArray[np.void]:
@@ -256,7 +256,7 @@ def _table(part: list[SliceRead]) -> pa.Table:
     for read in part:
         for name in ("path", "unit", "start", "stop", "num_bytes", "stamp"):
             columns[name].append(getattr(read.piece, name))
-        columns["proof"].append(read.proof)
+        columns["validator"].append(read.validator)
         columns["rows"].append(read.rows.tobytes())
         dead = [[row, *astuple(letter)] for row, letter in read.dead]
         columns["dead"].append(json.dumps(dead) if dead else "")
@@ -264,10 +264,10 @@ def _table(part: list[SliceRead]) -> pa.Table:
     return pa.Table.from_pydict(columns, schema=_SCHEMA)
 
 
-def _is_of(part: _Part, number: int, path: str, proof: str) -> bool:
+def _is_of(part: _Part, number: int, path: str, validator: str) -> bool:
     # Two files may share a hash.
     at = number - part.first
-    return bool(part.columns["path"][at] == path and part.columns["proof"][at] == proof)
+    return bool(part.columns["path"][at] == path and part.columns["validator"][at] == validator)
 
 
 def _read_at(columns: Mapping[str, list[Any]], at: int) -> SliceRead:
@@ -275,15 +275,15 @@ def _read_at(columns: Mapping[str, list[Any]], at: int) -> SliceRead:
     dead, remarks = columns["dead"][at], columns["remarks"][at]
     return SliceRead(
         Slice(*(columns[name][at] for name in names)),
-        columns["proof"][at],
+        columns["validator"][at],
         np.frombuffer(columns["rows"][at], DOCUMENT),
         tuple((row, DeadLetter(*fields)) for row, *fields in json.loads(dead)) if dead else (),
         json.loads(remarks) if remarks else {},
     )
 
 
-def _key_of(path: str, proof: str) -> int:
-    return text_key(f"{path}\0{proof}")
+def _key_of(path: str, validator: str) -> int:
+    return text_key(f"{path}\0{validator}")
 
 
 def _digest(content: bytes | pa.Buffer) -> str:

@@ -32,19 +32,19 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     yield lambda: ReadCacheFolder(StagingSpec(uri=uri), "docs", {"corpus": "c"})
 
 
-def a_read(path: str, number: int = 0, proof: str = "1", num_rows: int = 2) -> SliceRead:
+def a_read(path: str, number: int = 0, validator: str = "1", num_rows: int = 2) -> SliceRead:
     """The number-th slice of a file, of three things each: one is set aside."""
     rows = np.zeros(num_rows, DOCUMENT)
     rows["key"] = 2**63 + np.arange(num_rows, dtype=np.uint64) + np.uint64(number)
     rows["print"], rows["size"] = number + 1, 7
     letter = DeadLetter("ä\udcff", f"{path}:{number}", "not UTF-8", "0f", 3)
     piece = Slice(path, "records", 3 * number, 3 * number + 3, 100, "stamp")
-    return SliceRead(piece, proof, rows, ((1, letter),), {"cut": 2} if number else {})
+    return SliceRead(piece, validator, rows, ((1, letter),), {"cut": 2} if number else {})
 
 
 def plain(reads: Iterator[SliceRead]) -> list[object]:
     """What can be compared."""
-    return [(r.piece, r.proof, r.rows.tolist(), r.dead, dict(r.remarks)) for r in reads]
+    return [(r.piece, r.validator, r.rows.tolist(), r.dead, dict(r.remarks)) for r in reads]
 
 
 def test_a_new_cache_holds_nothing(reopen: Opener) -> None:
@@ -74,9 +74,9 @@ def test_files_come_back_as_they_were_written(
     assert files.problem == ""
 
 
-def test_a_file_is_known_by_its_path_and_its_proof(reopen: Opener) -> None:
+def test_a_file_is_known_by_its_path_and_its_validator(reopen: Opener) -> None:
     """A file that has changed, and one that is new, are not."""
-    reopen().write("key", [a_read("a", proof="1")])
+    reopen().write("key", [a_read("a", validator="1")])
     files = reopen().load("key")
     assert files is not None
     assert (files.has("a", "1"), files.has("a", "2"), files.has("b", "1")) == (True, False, False)
@@ -93,7 +93,7 @@ def test_the_last_write_counts(reopen: Opener) -> None:
     assert (files.num_files, files.has("a", "1"), files.has("c", "1")) == (1, False, True)
 
 
-def test_a_corpus_without_a_proven_file_is_an_empty_cache(reopen: Opener) -> None:
+def test_a_corpus_without_a_validator_is_an_empty_cache(reopen: Opener) -> None:
     """It holds no file, and is no error."""
     reopen().write("key", [])
     files = reopen().load("key")

@@ -18,7 +18,7 @@ from mrag_pipeline.corpus.file_tree import FileTree
 from mrag_pipeline.corpus.reader import open_corpus
 from mrag_pipeline.corpus.source_file import SourceFile, file_on_disk
 from mrag_pipeline.domain.dead_letters import UNREADABLE_FILE
-from mrag_pipeline.ports import CorpusReader, ProvenReader, ProvenSlice
+from mrag_pipeline.ports import CorpusReader, ListedSlice, ListingReader
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.stages.sync.compare import SyncScope
 from tests.support.living_index import Living, content_of
@@ -40,7 +40,7 @@ class OnFiles(Living):
 
 @pytest.fixture
 def _quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock has no steps: a file is proven as soon as it is written."""
+    """The clock has no steps: a file has its validator as soon as it is written."""
     monkeypatch.setattr(source_file, "_CLOCK_STEP_NS", 0)
 
 
@@ -203,7 +203,7 @@ def test_a_file_that_has_just_changed_is_read_again(
 
 
 @pytest.mark.parametrize(
-    ("mtime_ns", "ctime_ns", "is_proven"),
+    ("mtime_ns", "ctime_ns", "has_validator"),
     [
         (DAY_NS, 2 * DAY_NS, True),
         (DAY_NS, 0, True),
@@ -218,12 +218,12 @@ def test_a_file_that_has_just_changed_is_read_again(
     ],
 )
 def test_a_files_times_prove_its_content_once_they_are_past(
-    mtime_ns: int | None, ctime_ns: int, is_proven: bool, monkeypatch: pytest.MonkeyPatch
+    mtime_ns: int | None, ctime_ns: int, has_validator: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By more than two seconds; a time that is missing, or to come, proves nothing."""
     monkeypatch.setattr("mrag_pipeline.corpus.source_file.time.time_ns", lambda: 9 * DAY_NS)
     file = file_on_disk("a", 7, mtime_ns, ctime_ns)
-    assert bool(file.proof) == is_proven
+    assert bool(file.validator) == has_validator
     assert file == SourceFile("a", 7, f"7-{mtime_ns or 0}")
 
 
@@ -284,23 +284,25 @@ def test_a_damaged_cache_is_not_believed(corpus: Path, tmp_path: Path, opened: l
 
 
 # ------------------------------------------------------------------ S3
-def test_an_object_is_proven_by_its_etag(s3: Server, bucket: str) -> None:
-    """At once; another content of the same length is another proof, the same content is not."""
-    proofs = []
+def test_an_object_is_valid_by_its_etag(s3: Server, bucket: str) -> None:
+    """At once; another content of the same length is another validator, the same content is not."""
+    validators = []
     for content in (b"one", b"two", b"one"):
         with s3.client().open_output_stream(f"{bucket}/a.txt", compression=None) as stream:
             stream.write(content)
-        [found] = open_proven(bucket).proven_slices(100, lambda *_: False)
-        assert isinstance(found, ProvenSlice)
-        proofs.append(found.proof)
-    assert proofs[0]
-    assert proofs[0] == proofs[2] != proofs[1]
-    known = list(open_proven(bucket).proven_slices(100, lambda *file: file == ("a.txt", proofs[0])))
-    assert not isinstance(known[0], ProvenSlice)
+        [found] = open_listing(bucket).listed_slices(100, lambda *_: False)
+        assert isinstance(found, ListedSlice)
+        validators.append(found.validator)
+    assert validators[0]
+    assert validators[0] == validators[2] != validators[1]
+    known = list(
+        open_listing(bucket).listed_slices(100, lambda *file: file == ("a.txt", validators[0]))
+    )
+    assert not isinstance(known[0], ListedSlice)
 
 
-def open_proven(bucket: str) -> ProvenReader:
+def open_listing(bucket: str) -> ListingReader:
     """A reader of the bucket."""
     reader = open_corpus(CorpusSpec(f"s3://{bucket}"))
-    assert isinstance(reader, ProvenReader)
+    assert isinstance(reader, ListingReader)
     return reader

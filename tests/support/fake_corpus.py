@@ -8,7 +8,7 @@ from typing import Any
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import EmptyCorpus, FingerprintMismatch
-from mrag_pipeline.ports import ProvenSlice, UnreadFile
+from mrag_pipeline.ports import ListedSlice, UnreadFile
 
 
 class FakeCorpusReader:
@@ -28,14 +28,14 @@ class FakeCorpusReader:
                 yield Slice("fake", "records", first, number, held, self.stamp)
                 first, held = number, 0
 
-    def proven_slices(
+    def listed_slices(
         self, max_bytes: int, is_known: Callable[[str, str], bool]
-    ) -> Iterator[ProvenSlice | UnreadFile]:
+    ) -> Iterator[ListedSlice | UnreadFile]:
         if self.items and is_known("fake", self.stamp):
             yield UnreadFile("fake", self.stamp)
             return
         for piece in self.slices(max_bytes):
-            yield ProvenSlice(piece, self.stamp)
+            yield ListedSlice(piece, self.stamp)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         for piece in slices:

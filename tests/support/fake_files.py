@@ -9,7 +9,7 @@ from typing import Any
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.errors import EmptyCorpus, FingerprintMismatch
-from mrag_pipeline.ports import ProvenSlice, UnreadFile
+from mrag_pipeline.ports import ListedSlice, UnreadFile
 
 
 @dataclass
@@ -18,12 +18,12 @@ class FakeFile:
 
     items: list[Document | DeadLetter]
     edition: int = 1
-    is_proven: bool = True
+    has_validator: bool = True
 
 
 @dataclass
 class FakeFiles:
-    """A CorpusReader and ProvenReader over files; a slice holds `step` items."""
+    """A CorpusReader and ListingReader over files; a slice holds `step` items."""
 
     files: dict[str, FakeFile]
     step: int = 2
@@ -31,25 +31,25 @@ class FakeFiles:
     read_paths: list[str] = field(default_factory=list)
 
     def slices(self, max_bytes: int) -> Iterator[Slice]:
-        for found in self.proven_slices(max_bytes, lambda *_: False):
-            if isinstance(found, ProvenSlice):
+        for found in self.listed_slices(max_bytes, lambda *_: False):
+            if isinstance(found, ListedSlice):
                 yield found.piece
 
-    def proven_slices(
+    def listed_slices(
         self, _: int, is_known: Callable[[str, str], bool]
-    ) -> Iterator[ProvenSlice | UnreadFile]:
+    ) -> Iterator[ListedSlice | UnreadFile]:
         if not self.files:
             raise EmptyCorpus("no file")
         for path, file in sorted(self.files.items()):
-            proof = str(file.edition) if file.is_proven else ""
-            if proof and is_known(path, proof):
-                yield UnreadFile(path, proof)
+            validator = str(file.edition) if file.has_validator else ""
+            if validator and is_known(path, validator):
+                yield UnreadFile(path, validator)
                 continue
             self.opened.append(path)
             for start in range(0, len(file.items), self.step):
                 stop = min(start + self.step, len(file.items))
                 piece = Slice(path, "records", start, stop, stop - start, str(file.edition))
-                yield ProvenSlice(piece, proof)
+                yield ListedSlice(piece, validator)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Document | DeadLetter]:
         for piece in slices:

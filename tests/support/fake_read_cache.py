@@ -15,17 +15,17 @@ class FakeFilesRead:
     def __init__(self, reads: Iterable[SliceRead]) -> None:
         self._files: dict[tuple[str, str], list[SliceRead]] = {}
         for read in reads:
-            self._files.setdefault((read.piece.path, read.proof), []).append(read)
+            self._files.setdefault((read.piece.path, read.validator), []).append(read)
 
     @property
     def num_files(self) -> int:
         return len(self._files)
 
-    def has(self, path: str, proof: str) -> bool:
-        return (path, proof) in self._files
+    def has(self, path: str, validator: str) -> bool:
+        return (path, validator) in self._files
 
-    def slices(self, path: str, proof: str) -> Iterator[SliceRead]:
-        yield from self._files.get((path, proof), [])
+    def slices(self, path: str, validator: str) -> Iterator[SliceRead]:
+        yield from self._files.get((path, validator), [])
 
 
 class FakeReadCache:

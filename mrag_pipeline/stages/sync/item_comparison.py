@@ -185,7 +185,7 @@ class ItemComparison:
         slices = self._files.slices(self._work.reader, ITEM_BYTES)
         for shard in cut(slices, ITEM_BYTES):
             known = self._files.known(shard.index, shard)
-            self._plan.add(shard, known.proofs, known.unread)
+            self._plan.add(shard, known.validators, known.unread)
             if len(known.unread) < len(shard.slices):
                 self._take(known.read, rows)
 

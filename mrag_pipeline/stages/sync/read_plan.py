@@ -56,8 +56,8 @@ class PlannedRead:
         return self._plan.read(self._start, self._length)[0]
 
     @property
-    def proofs(self) -> tuple[str, ...]:
-        """What proves the content of each slice's file; "" where nothing does."""
+    def validators(self) -> tuple[str, ...]:
+        """Of each slice's file; "" where there is none."""
         return self._plan.read(self._start, self._length)[1]
 
     def to_read(self) -> ReadItem:
@@ -91,16 +91,16 @@ class ReadPlan:
     ) -> None:
         self._file.close()
 
-    def add(self, shard: Shard, proofs: Sequence[str], unread: Sequence[int]) -> None:
+    def add(self, shard: Shard, validators: Sequence[str], unread: Sequence[int]) -> None:
         """An item for this piece of the corpus; they come in order, numbered from 0.
 
         Args:
-            proofs: of each slice.
+            validators: of each slice.
             unread: the numbers of the slices that are to be read.
         Raises: StorageFull.
         """
         slices = [_of_slice(piece) for piece in shard.slices]
-        packed = zlib.compress(json.dumps([slices, [*proofs], [*unread]]).encode(), 1)
+        packed = zlib.compress(json.dumps([slices, [*validators], [*unread]]).encode(), 1)
         with no_space(tempfile.gettempdir(), "the list of the corpus's files"):
             self._file.seek(self._length)
             self._file.write(packed)
@@ -111,7 +111,7 @@ class ReadPlan:
     def read(
         self, start: int, length: int
     ) -> tuple[tuple[Slice, ...], tuple[str, ...], tuple[int, ...]]:
-        """The slices that were packed there, their proofs, and which are to be read."""
+        """The slices that were packed there, their validators, and which are to be read."""
         self._file.seek(start)
-        slices, proofs, unread = json.loads(zlib.decompress(self._file.read(length)))
-        return tuple(Slice(*fields) for fields in slices), tuple(proofs), tuple(unread)
+        slices, validators, unread = json.loads(zlib.decompress(self._file.read(length)))
+        return tuple(Slice(*fields) for fields in slices), tuple(validators), tuple(unread)

@@ -26,9 +26,9 @@ from mrag_pipeline.ports import (
     DOCUMENT,
     CorpusReader,
     FilesRead,
+    ListedSlice,
+    ListingReader,
     Progress,
-    ProvenReader,
-    ProvenSlice,
     ReadCache,
     SliceRead,
     UnreadFile,
@@ -47,7 +47,7 @@ class _Listed:
     """A slice as the reader listed it, and what was read of it earlier, if anything was."""
 
     piece: Slice
-    proof: str
+    validator: str
     read: SliceRead | None
 
 
@@ -55,7 +55,7 @@ class _Listed:
 class KnownShard:
     """What is known of an item of the comparison."""
 
-    proofs: tuple[str, ...]  # of its slices
+    validators: tuple[str, ...]  # of its slices
     unread: tuple[int, ...]  # the numbers of those that are to be read
     read: Read  # what was read of the others
 
@@ -85,7 +85,7 @@ class UnreadFiles:
         self._files: FilesRead | None = None
         self._listed: deque[_Listed] = deque()
         self._spool = ReadSpool()
-        self._num_new = 0  # files that were read and whose content is proven
+        self._num_new = 0  # files that were read and with a validator
         self._passing: set[str] = set()  # such files, which may be read otherwise another time
 
     def __enter__(self) -> UnreadFiles:
@@ -101,7 +101,7 @@ class UnreadFiles:
 
     def slices(self, reader: CorpusReader, max_bytes: int) -> Iterator[Slice]:
         """The whole corpus, as `reader.slices`; files that have not changed are not opened."""
-        if self._cache is None or not isinstance(reader, ProvenReader):
+        if self._cache is None or not isinstance(reader, ListingReader):
             self._cache = None
             for piece in reader.slices(max_bytes):
                 self._listed.append(_Listed(piece, "", None))
@@ -109,7 +109,7 @@ class UnreadFiles:
             return
         self._files = None if self._is_full else self._loaded(self._cache)
         last = ""
-        for found in reader.proven_slices(max_bytes, self._is_known):
+        for found in reader.listed_slices(max_bytes, self._is_known):
             if isinstance(found, UnreadFile):
                 last = found.path
                 self.num_files += 1
@@ -119,21 +119,21 @@ class UnreadFiles:
             if found.piece.path != last and found.piece.unit not in _NOT_FILES:
                 last = found.piece.path
                 self.num_files += 1
-                self._num_new += bool(found.proof)
+                self._num_new += bool(found.validator)
             yield self._passed(found, None)
         if self._files is not None and self._files.problem:
             self._progress.note(f"{self._files.problem}; these files are read again")
 
     def known(self, index: int, shard: Shard) -> KnownShard:
         """What is known of the item that is made of the slices listed since the last one."""
-        proofs: list[str] = []
+        validators: list[str] = []
         unread: list[int] = []
         rows: list[NDArray[np.void]] = []
         dead: list[tuple[int, DeadLetter]] = []
         remarks: dict[int, dict[str, int]] = {}
         for number, piece in enumerate(shard.slices):
             listed = self._of(piece)
-            proofs.append(listed[0].proof)
+            validators.append(listed[0].validator)
             reads = [each.read for each in listed if each.read is not None]
             if not reads:
                 unread.append(number)
@@ -150,7 +150,9 @@ class UnreadFiles:
                     add_counts(remarks.setdefault(number, {}), read.remarks)
         assert not self._listed
         joined = np.concatenate([np.empty(0, ROW), *rows])
-        return KnownShard(tuple(proofs), tuple(unread), Read(index, joined, tuple(dead), remarks))
+        return KnownShard(
+            tuple(validators), tuple(unread), Read(index, joined, tuple(dead), remarks)
+        )
 
     def add(self, read: Read, plan: ReadPlan) -> None:
         """Keeps what was read, or was known, of an item.
@@ -163,9 +165,9 @@ class UnreadFiles:
         passing = {place for place, letter in read.dead if may_pass(letter)}
         if passing:
             item = plan.items[read.index]
-            slices, proofs = item.slices, item.proofs
+            slices, validators = item.slices, item.validators
             for number in set(slices_of(np.array(sorted(passing)))[1].tolist()):
-                if proofs[number]:
+                if validators[number]:
                     self._passing.add(slices[number].path)
 
     def keep(self, plan: ReadPlan) -> None:
@@ -189,16 +191,16 @@ class UnreadFiles:
             self._progress.note(f"{error}; every file is read again")
             return None
 
-    def _is_known(self, path: str, proof: str) -> bool:
-        return self._files is not None and self._files.has(path, proof)
+    def _is_known(self, path: str, validator: str) -> bool:
+        return self._files is not None and self._files.has(path, validator)
 
     def _slices_of(self, file: UnreadFile) -> Iterator[Slice]:
         assert self._files is not None
-        for read in self._files.slices(file.path, file.proof):
-            yield self._passed(ProvenSlice(read.piece, file.proof), read)
+        for read in self._files.slices(file.path, file.validator):
+            yield self._passed(ListedSlice(read.piece, file.validator), read)
 
-    def _passed(self, found: ProvenSlice, read: SliceRead | None) -> Slice:
-        self._listed.append(_Listed(found.piece, found.proof, read))
+    def _passed(self, found: ListedSlice, read: SliceRead | None) -> Slice:
+        self._listed.append(_Listed(found.piece, found.validator, read))
         return found.piece
 
     def _of(self, piece: Slice) -> Sequence[_Listed]:
@@ -210,11 +212,11 @@ class UnreadFiles:
 
     def _reads(self, plan: ReadPlan) -> Iterator[SliceRead]:
         for item in plan.items:
-            slices, proofs = item.slices, item.proofs
+            slices, validators = item.slices, item.validators
             by_slice = self._spool.by_slice(item.index, len(slices))
-            for piece, proof, own in zip(slices, proofs, by_slice, strict=True):
-                if proof and piece.path not in self._passing:
-                    yield SliceRead(piece, proof, own.rows, own.dead, own.remarks)
+            for piece, validator, own in zip(slices, validators, by_slice, strict=True):
+                if validator and piece.path not in self._passing:
+                    yield SliceRead(piece, validator, own.rows, own.dead, own.remarks)
 
 
 def _is_within(part: Slice, piece: Slice) -> bool:

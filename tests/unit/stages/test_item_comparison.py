@@ -218,10 +218,10 @@ def test_an_item_reaches_a_worker_with_its_slices() -> None:
     ]
     with ReadPlan() as plan:
         for shard in cut(slices, 30):
-            plan.add(shard, ["proof"] * len(shard.slices), range(len(shard.slices)))
+            plan.add(shard, ["validator"] * len(shard.slices), range(len(shard.slices)))
         sent = [pickle.loads(pickle.dumps(item)) for item in plan.items]
         here = [item.to_read() for item in plan.items]
-        assert {proof for item in plan.items for proof in item.proofs} == {"proof"}
+        assert {validator for item in plan.items for validator in item.validators} == {"validator"}
     assert sent == here
     assert [piece for item in sent for piece in item.slices] == slices
     assert [item.index for item in sent] == [0, 1, 2]

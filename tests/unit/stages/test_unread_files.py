@@ -171,10 +171,10 @@ def test_the_key_follows_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cache_key({}) != before
 
 
-def test_a_file_without_proof_is_read_each_time() -> None:
+def test_a_file_without_a_validator_is_read_each_time() -> None:
     """It has just changed, or its filesystem keeps no time."""
     corpus, cache = a_corpus(), FakeReadCache()
-    corpus.files["1.jsonl"].is_proven = False
+    corpus.files["1.jsonl"].has_validator = False
     compared(corpus, cache)
     again = forgotten(corpus)
     found = compared(again, cache)
@@ -248,7 +248,7 @@ def changed(rng: random.Random, corpus: FakeFiles, path: str) -> None:
     items.insert(rng.randrange(len(items) + 1), more)
     if kind > 0.8:
         items.pop(0)
-    edited = FakeFile(items, file.edition + 1, is_proven=rng.random() < 0.8)
+    edited = FakeFile(items, file.edition + 1, has_validator=rng.random() < 0.8)
     corpus.files[path if kind < 0.7 else f"{path}.{number}"] = edited
 
 
