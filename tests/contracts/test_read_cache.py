@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from mrag_pipeline.domain.documents import DeadLetter
-from mrag_pipeline.domain.planning import Slice
-from mrag_pipeline.ports import DOCUMENT, ReadCache, SliceRead
+from mrag_pipeline.ports import ReadCache, SliceRead
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import read_cache_files
 from mrag_pipeline.staging.read_cache_files import ReadCacheFolder
-from tests.support.fake_read_cache import FakeReadCache
+from tests.support.fake_read_cache import FakeReadCache, a_read
 
 Opener = Callable[[], ReadCache]
 
@@ -30,16 +27,6 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     if request.param == "s3":
         uri = f"s3://{request.getfixturevalue('bucket')}/staging"
     yield lambda: ReadCacheFolder(StagingSpec(uri=uri), "docs", {"corpus": "c"})
-
-
-def a_read(path: str, number: int = 0, validator: str = "1", num_rows: int = 2) -> SliceRead:
-    """The number-th slice of a file, of three things each: one is set aside."""
-    rows = np.zeros(num_rows, DOCUMENT)
-    rows["key"] = 2**63 + np.arange(num_rows, dtype=np.uint64) + np.uint64(number)
-    rows["print"], rows["size"] = number + 1, 7
-    letter = DeadLetter("ä\udcff", f"{path}:{number}", "not UTF-8", "0f", 3)
-    piece = Slice(path, "records", 3 * number, 3 * number + 3, 100, "stamp")
-    return SliceRead(piece, validator, rows, ((1, letter),), {"cut": 2} if number else {})
 
 
 def plain(reads: Iterator[SliceRead]) -> list[object]:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mrag_pipeline.ports import SliceRead
+import numpy as np
+
+from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.planning import Slice
+from mrag_pipeline.ports import DOCUMENT, SliceRead
+
+
+def a_read(path: str, number: int = 0, validator: str = "1", num_rows: int = 2) -> SliceRead:
+    """The number-th slice of a file, of three things each: one is set aside."""
+    rows = np.zeros(num_rows, DOCUMENT)
+    rows["key"] = 2**63 + np.arange(num_rows, dtype=np.uint64) + np.uint64(number)
+    rows["print"], rows["size"] = number + 1, 7
+    letter = DeadLetter("ä\udcff", f"{path}:{number}", "not UTF-8", "0f", 3)
+    piece = Slice(path, "records", 3 * number, 3 * number + 3, 100, "stamp")
+    return SliceRead(piece, validator, rows, ((1, letter),), {"cut": 2} if number else {})
 
 
 class FakeFilesRead:

@@ -13,7 +13,6 @@ from mrag_pipeline.domain.dispatch import reads_on
 from mrag_pipeline.domain.documents import DeadLetter, Document, document_fingerprint
 from mrag_pipeline.domain.planning import Shard, Slice, cut
 from mrag_pipeline.errors import StorageFull
-from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
@@ -23,34 +22,9 @@ from mrag_pipeline.stages.sync.unread_files import UnreadFiles
 from tests.support.builds import RecordingProgress, a_document
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.fake_delta_staging import FakeDeltaStaging
+from tests.support.fake_rows import FakeRows
 
 Items = Sequence[Document | DeadLetter]
-
-
-class FakeRows:
-    """The chunks of a version: two of each document."""
-
-    def __init__(self, documents: Sequence[Document]) -> None:
-        step = 2**62 // max(1, len(documents))
-        self.held = [
-            Mark(step * number + chunk, document.id, document_fingerprint(document))
-            for number, document in enumerate(documents)
-            for chunk in (1, step // 2)
-        ]
-
-    def count(self, _: str) -> int:
-        return len(self.held)
-
-    def marks(self, _: str, start: int, stop: int) -> Iterator[Sequence[Mark]]:
-        for mark in self.held:
-            if start <= mark.id < stop:
-                yield [mark]
-
-    def marks_of(self, _: str, document_ids: Sequence[str]) -> list[Mark]:
-        return [mark for mark in self.held if mark.document_id in document_ids]
-
-    def look_up(self, _: str, ids: Sequence[int], __: object) -> tuple[dict[int, str], object]:
-        return {mark.id: mark.document_id for mark in self.held if mark.id in ids}, {}
 
 
 def a_comparison(

@@ -22,7 +22,7 @@ from tests.support.builds import RecordingProgress, a_document
 from tests.support.fake_delta_staging import FakeDeltaStaging
 from tests.support.fake_files import FakeFile, FakeFiles
 from tests.support.fake_read_cache import FakeReadCache
-from tests.unit.stages.test_item_comparison import FakeRows
+from tests.support.fake_rows import FakeRows
 
 
 @dataclass(frozen=True)

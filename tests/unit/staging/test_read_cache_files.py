@@ -12,7 +12,7 @@ from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import read_cache_files
 from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.read_cache_files import ReadCacheFolder
-from tests.contracts.test_read_cache import a_read
+from tests.support.fake_read_cache import a_read
 
 PATHS = ("a", "b", "c", "d")
 
