@@ -17,6 +17,7 @@ INT8 = ("-s", "encoder.dtype=int8")
     not (multiplies_int8() and has_int8_operators()),
     reason="this CPU or torch has no int8 products",
 )
+@pytest.mark.long
 def test_an_index_in_int8_is_searched(tmp_path: Path) -> None:
     """A document's own words find it; the ingest and the search run in processes of their own."""
     lines = [f'{{"id": "d{i}", "text": "{a_text(i)}"}}' for i in range(30)]

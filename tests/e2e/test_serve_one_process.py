@@ -88,6 +88,7 @@ def test_sigterm_leaves_nothing(service: Service, project: Path, tmp_path: Path)
     assert service.log.with_suffix(".err").read_text() == ""
 
 
+@pytest.mark.long
 def test_a_service_told_to_stop_leaves_in_order(project: Path, tmp_path: Path) -> None:
     """It says so, answers for `drain_s` longer, ends what it has begun, and takes nothing more."""
     batch = {"searches": [{"query": f"{QUERY} {number}" * 40} for number in range(16)]}

@@ -290,4 +290,4 @@ def test_a_worker_is_metered_while_it_is_up(
     group.end()  # after 10 s
     group.end()
     held = usage.total().since(before)
-    assert (held.core_s, held.gpu_s) == (core_s, gpu_s)
+    assert (held.core_s, held.gpu_s) == pytest.approx((core_s, gpu_s))
