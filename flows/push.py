@@ -131,6 +131,8 @@ def push(
         seconds=clock.seconds,
         remarks=remarks,
         reading=dict(record.reading()),
+        files=compared.files,
+        unread_files=compared.unread_files,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))
