@@ -123,7 +123,7 @@ def push(
         run = f"{record.version}-sync-{record.syncs + 1:05d}"
         letters_file = keep_letters(config, run, letters)
     result = PushResult(
-        **outcome(record, compared.difference, done, letters),
+        **outcome(record, compared, done, letters),
         unknown=pushed.unknown,
         repeated=pushed.repeated,
         finished_earlier=finished,
@@ -131,8 +131,6 @@ def push(
         seconds=clock.seconds,
         remarks=remarks,
         reading=dict(record.reading()),
-        files=compared.files,
-        unread_files=compared.unread_files,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

@@ -11,7 +11,6 @@ from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.corpus_difference import CorpusDifference
 from mrag_pipeline.domain.dead_letters import num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
@@ -65,11 +64,12 @@ class SyncResult:
 
 def outcome(
     record: VersionRecord,
-    difference: CorpusDifference,
+    compared: SyncComparison,
     done: Applied,
     letters: Sequence[DeadLetter],
 ) -> dict[str, Any]:
-    """The fields of a SyncResult that say what became of documents and chunks."""
+    """The fields of a SyncResult that say what became of documents, chunks and files."""
+    difference = compared.difference
     return {
         "index": record.index,
         "version": record.version,
@@ -82,6 +82,8 @@ def outcome(
         "documents": done.record.num_documents,
         "chunks": done.record.num_chunks,
         "dead_letters": num_set_aside(letters),
+        "files": compared.files,
+        "unread_files": compared.unread_files,
     }
 
 
@@ -218,14 +220,12 @@ def sync(
         run.documents, run.chunks = done.record.num_documents, done.record.num_chunks
         letters_file = keep_letters(config, f"{record.version}-sync-{number:05d}", letters)
     result = SyncResult(
-        **outcome(record, compared.difference, done, letters),
+        **outcome(record, compared, done, letters),
         finished_earlier=finished,
         dead_letters_file=letters_file,
         seconds=clock.seconds,
         remarks=remarks,
         reading={**record.reading(), "types": types},
-        files=compared.files,
-        unread_files=compared.unread_files,
     )
     artifacts.phases_table(config.index, clock.rows())
     artifacts.summary(config.index, asdict(result))

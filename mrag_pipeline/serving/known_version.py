@@ -55,8 +55,12 @@ class VersionReader:
         self._held = held
         self._lock = threading.Lock()
 
-    def read(self, version: str) -> KnownVersion:
+    def read(self, version: str, may_hold: bool) -> KnownVersion:
         """The version as its record says now.
+
+        Args:
+            may_hold: read its vectors into memory. A search loads the collections first: a
+                collection that Milvus Lite's server opens twice at a time stays unloaded.
 
         Raises: NotReady, IndexBusy, IndexUnavailable.
         """
@@ -70,7 +74,7 @@ class VersionReader:
             )
         self._forget_others(record)
         index_searcher = searcher = Searcher(self._index, record, self._retrieve)
-        vectors = None if self._held is None else self._held.vectors(record)
+        vectors = self._held.vectors(record) if self._held is not None and may_hold else None
         if vectors is not None:
             searcher = Searcher(HeldIndex(self._index, vectors), record, self._retrieve)
         elif self._cache is not None and not record.is_changing():

@@ -13,10 +13,11 @@ import psutil
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, NotReady
+from mrag_pipeline.serving.backend import SILENT
 
 # Limit until the service first answers: it may have to load a model first.
 READY_S = 600.0
-# Limit from the first answer on: a machine busy with starting may be late once.
+# Limit from the first reason on: a machine busy with starting may be late once.
 PATIENCE_S = 10.0
 
 
@@ -63,8 +64,8 @@ def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY
         status, detail = _readiness(spec.host, spec.port)
         if status == 200:
             return ""
-        # Until the proxy knows its replicas, the answer is not ours.
-        if detail and not reason:
+        # A part that still loads is waited for; so is a proxy that knows no replica yet.
+        if detail not in ("", SILENT) and not reason:
             reason = detail
             deadline = min(deadline, time.monotonic() + PATIENCE_S)
         if time.monotonic() >= deadline:
@@ -84,10 +85,7 @@ def _readiness(host: str, port: int) -> tuple[int, str]:
         body = response.read()
         if not response.headers.get("content-type", "").startswith("application/"):
             return 0, ""
-        problem = json.loads(body)
-        if problem.get("type") == "about:blank":  # of HAProxy, which knows no replica yet
-            return 0, ""
-        return response.status, str(problem.get("detail", ""))
+        return response.status, str(json.loads(body).get("detail", ""))
     except (OSError, http.client.HTTPException, ValueError):
         return 0, ""
     finally:

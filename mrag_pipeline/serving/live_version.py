@@ -107,7 +107,8 @@ class LiveSearch:
         self._asked_at = -math.inf
         self._tried_at = -math.inf  # to read the record again, whatever came of it
         self._pinned = ""
-        self._proven: tuple[str, float] | None = None  # version, and when it last answered
+        # The version that answered, and when it last did; -inf after a search that failed.
+        self._proven: tuple[str, float] = ("", -math.inf)
 
     def pin(self, version: str | None) -> None:
         """Searches this version from the next batch on; None: the live one."""
@@ -137,9 +138,13 @@ class LiveSearch:
     def warm_up(self) -> None:
         """Searches once, so that no caller waits while collections are loaded.
 
+        Vectors that are held are read from then on.
+
         Raises: MragError if there is nothing to search, or it gives no answer.
         """
-        self._probe(self._resolved(), WARM_UP_S)
+        known = self._resolved()
+        self._probe(known, WARM_UP_S)
+        self._refresh(known.version)
 
     def answer(self, requests: Sequence[LiveRequest]) -> list[list[Answer] | MragError]:
         """Each request's answers in order, or its error; all of a request from one version.
@@ -202,9 +207,12 @@ class LiveSearch:
 
         An index that resolves the alias may still have released every collection.
         """
-        proven = self._proven
-        if proven is None or proven[0] != known.version or self._clock() - proven[1] > PROVEN_S:
+        version, answered_at = self._proven
+        if version != known.version or self._clock() - answered_at > PROVEN_S:
             self._probe(known, self._head_timeout_s)
+
+    def _not_proven(self) -> None:
+        self._proven = (self._proven[0], -math.inf)
 
     def _probe(self, known: KnownVersion, seconds: float) -> None:
         card = known.searcher.record.encoder
@@ -248,12 +256,12 @@ class LiveSearch:
         try:
             answers = searcher.outcomes(questions) if questions else []
         except MragError as error:
-            self._proven = None
+            self._not_proven()
             for row in rows:
                 outcomes[row] = error
             return known, outcomes
         if any(isinstance(answer, MragError) for answer in answers):
-            self._proven = None
+            self._not_proven()
         elif questions and not (is_fresh and known.holds_vectors):
             # Vectors in memory do not prove that the index can search.
             self._proven = (known.version, self._clock())
@@ -276,11 +284,14 @@ class LiveSearch:
         with self._lock:
             known = self._known
             if known is None or known.version != version:
-                known = self._known = self._reader.read(version)
+                known = self._known = self._read(version)
             elif self._is_due(known):
                 self._refreshing = True
                 self._background.submit(self._refresh, version)
             return known
+
+    def _read(self, version: str) -> KnownVersion:
+        return self._reader.read(version, may_hold=version == self._proven[0])
 
     def _is_due(self, known: KnownVersion) -> bool:
         """Whether the record is to be read again; the lock is held."""
@@ -291,7 +302,7 @@ class LiveSearch:
         """Reads a known version's record again; forgets the version if the record is gone."""
         fresh: KnownVersion | None = None
         try:
-            fresh = self._reader.read(version)
+            fresh = self._read(version)
         except NotReady:
             log.info("version_gone version=%s", version)
         except MragError as error:

@@ -289,6 +289,7 @@ def test_a_repair_does_the_same_on_workers(
     def repaired(open_pool: OpenPool) -> tuple[Repaired, list[int]]:
         loaded = Loaded()
         record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+        record = replace(record, created_at="2026-01-01T00:00:00+00:00")
         head, *_, chunks = record.collections()
         loaded.index._get(head).vectors[3:30:9] *= -1
         done = repair(record, None, loaded.index, RecordingProgress(), open_pool)

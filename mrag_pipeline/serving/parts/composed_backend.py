@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from mrag_pipeline.domain.filters import Filter
-from mrag_pipeline.errors import MragError
+from mrag_pipeline.errors import MragError, OutOfTime
 from mrag_pipeline.ports import ChunkRow
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.checks import check_query
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.rerank import as_voted, deepened, is_reranked
-from mrag_pipeline.serving.backend import Ask, BackendState, out_of_time
+from mrag_pipeline.serving.backend import SILENT, Ask, BackendState, out_of_time
 from mrag_pipeline.serving.live_version import LiveState, not_its_encoder
 from mrag_pipeline.serving.parts.answer_reranker import Deepened
 from mrag_pipeline.serving.parts.query_encoder import EmbeddedRequest
@@ -192,6 +192,8 @@ class ComposedBackend(ABC):
             live, mark = await asyncio.gather(
                 self._side_call(self._search.state), self._side_call(self._encoder.mark)
             )
+        except OutOfTime:
+            return BackendState(None, False, SILENT)
         except MragError as error:
             return BackendState(None, False, error.found)
         if live.record is None:

@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from mrag_pipeline import environment
+from mrag_pipeline.serving.backend import SILENT
 
 _SCRIPT = """\
 #!/bin/sh
@@ -59,7 +60,7 @@ AWAY = {
     "type": "about:blank",
     "title": "Service Unavailable",
     "status": 503,
-    "detail": "no replica of the service answers at the moment",
+    "detail": SILENT,
     "expected": "",
     "fix": "retry in a moment",
     "request_id": "",

@@ -19,6 +19,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.serving import listening
 from mrag_pipeline.serving.app import application, build
+from mrag_pipeline.serving.backend import SILENT
 from mrag_pipeline.serving.ray import haproxy, launcher
 from mrag_pipeline.serving.ray.deployments import Current
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
@@ -274,9 +275,12 @@ def test_serves_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     assert folder is None or not Path(folder).exists()
 
 
-def test_haproxys_own_answer_is_not_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no replica to ask yet: the limit for a service that has answered does not begin."""
-    answers = [(503, haproxy.AWAY), (503, haproxy.AWAY), (200, {"status": "ready"})]
+@pytest.mark.parametrize("body", [haproxy.AWAY, {"status": "not ready", "detail": SILENT}])
+def test_a_service_whose_parts_start_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    """HAProxy knows no replica, or one loads: the limit for a service with a reason begins not."""
+    answers = [(503, body), (503, body), (200, {"status": "ready"})]
 
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
