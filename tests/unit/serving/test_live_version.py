@@ -87,9 +87,7 @@ class Served:
     def may_hold(self) -> None:
         """Searches anew, and may hold vectors."""
         held = HeldVersion(self.living.index, 1e9, self.clock, self.later)
-        self.live = LiveSearch(
-            self.index, 10.0, clock=self.clock, background=self.later, held=held
-        )
+        self.live = LiveSearch(self.index, 10.0, clock=self.clock, background=self.later, held=held)
 
     def hold(self) -> None:
         """Has the vectors read once a search is answered, and the record read again after that."""
