@@ -6,7 +6,6 @@ Equal keys share a bucket of the spilled rows, so each is searched on its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +27,8 @@ class HashBuckets:
         self._rows = SpilledRows(_ROW, _last_byte, rows_in_memory, what)
         self._num_rows = 0
 
-    def __enter__(self) -> HashBuckets:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of its temporary files."""
         self._rows.close()
 
     def add(self, shard: int, keys: Keys) -> None:

@@ -71,7 +71,7 @@ def reconcile(
     zero = ImportanceSums.zero(len(card.heads), card.head_dim)
     places = {shard.index: place for place, shard in enumerate(manifest.shards)}
     with closing(open_pool(work, num_bytes)) as pool:
-        with HashBuckets(IDS_IN_MEMORY) as keys:
+        with closing(HashBuckets(IDS_IN_MEMORY)) as keys:
             num_documents = num_dead_letters = 0
             document_keys: list[DocumentKeys]
             for document_keys in pool.run(of_documents):
@@ -82,7 +82,7 @@ def reconcile(
                 progress.advance(1)
             duplicates = _duplicates(keys, staging)
         staging.write_duplicates(duplicates)
-        with HashBuckets(IDS_IN_MEMORY) as ids:
+        with closing(HashBuckets(IDS_IN_MEMORY)) as ids:
 
             def kept_sums() -> Iterator[tuple[int, ImportanceSums]]:
                 kept_chunks: list[KeptChunks]

@@ -124,18 +124,15 @@ def compare(
         comparison: ItemComparison | StreamedComparison
         files: UnreadFiles | None = None
         if is_streamed and isinstance(reader, ChangesReader):
-            comparison = held.enter_context(
-                StreamedComparison(reader, index, collection, staging, spec, progress)
-            )
+            comparison = StreamedComparison(reader, index, collection, staging, spec, progress)
         else:
             work = CorpusComparer(collection, reader, staging, index, scope.only)
             # What is not meant is compared otherwise.
             files = UnreadFiles(
                 cache if scope.only is None else None, cache_key(reading), progress, scope.full
             )
-            comparison = held.enter_context(
-                ItemComparison(work, open_pool, progress, is_shared, files)
-            )
+            comparison = ItemComparison(work, open_pool, progress, is_shared, files)
+        held.callback(comparison.close)
         comparison.read()
         if files is not None and files.num_unread:
             progress.note(f"{files.num_unread:,} of {files.num_files:,} files unchanged, not read")

@@ -10,9 +10,8 @@ letters, and the marks of the chunks that are removed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,7 @@ _WHAT = "the ids of documents that are compared"
 
 
 class ItemComparison:
-    """One comparison: `read`, then `store`. Use it as a context."""
+    """One comparison: `read`, then `store`, then `close`."""
 
     def __init__(
         self,
@@ -79,24 +78,16 @@ class ItemComparison:
         self._is_shared = is_shared
         self._files = files
         self._held = ExitStack()
-        self._plan = ReadPlan()
+        self._held.callback(files.close)
+        self._plan = self._held.enter_context(closing(ReadPlan()))
         self._pool: WorkerPool[Any, Any] = in_this_process(work)
         self._num_chunks = 0
         self._letters: list[tuple[int, DeadLetter]] = []
         self._changes: SpilledRows
         self._replaced = self._gone = np.zeros(0, np.int64)
 
-    def __enter__(self) -> ItemComparison:
-        self._held.enter_context(self._plan)
-        self._held.enter_context(self._files)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of its temporary files."""
         self._held.close()
 
     def read(self) -> None:

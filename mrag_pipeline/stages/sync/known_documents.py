@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,7 +69,7 @@ class LookedUp:
 
 
 class KnownDocuments:
-    """All documents of a version. Use it as a context: its files go with the block."""
+    """All documents of a version, in temporary files until it is closed."""
 
     def __init__(self) -> None:
         """Empty: `add` all marks, then `settle`."""
@@ -85,15 +84,8 @@ class KnownDocuments:
         self._num_known_seen = 0
         self._new = _Keys()
 
-    def __enter__(self) -> KnownDocuments:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of its temporary files."""
         with suppress(OSError):  # of a full disk, which was said where it filled up
             self._ids.close()
         self._rows.close()

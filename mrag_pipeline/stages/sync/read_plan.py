@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from types import TracebackType
 from typing import IO, Any
 
 from mrag_pipeline.domain.planning import Shard, Slice
@@ -72,7 +71,7 @@ class PlannedRead:
 
 
 class ReadPlan:
-    """All items that read a corpus. Use it as a context: its file goes with the block."""
+    """All items that read a corpus, in a temporary file until it is closed."""
 
     def __init__(self) -> None:
         """Empty."""
@@ -80,15 +79,8 @@ class ReadPlan:
         self._length = 0
         self.items: list[PlannedRead] = []
 
-    def __enter__(self) -> ReadPlan:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of its temporary file."""
         self._file.close()
 
     def add(self, shard: Shard, validators: Sequence[str], unread: Sequence[int]) -> None:

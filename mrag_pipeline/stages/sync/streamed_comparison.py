@@ -8,8 +8,6 @@ or gone.
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.planning import Slice
@@ -22,7 +20,7 @@ from mrag_pipeline.stages.sync.known_documents import KnownDocuments
 
 
 class StreamedComparison:
-    """One comparison: `read`, then `store`. Use it as a context."""
+    """One comparison: `read`, then `store`, then `close`."""
 
     def __init__(
         self,
@@ -42,16 +40,9 @@ class StreamedComparison:
         self._known = KnownDocuments()
         self._scan = Scan(self._known, staging)
 
-    def __enter__(self) -> StreamedComparison:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._known.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Lets go of its temporary files."""
+        self._known.close()
 
     def read(self) -> None:
         """Reads the version and what may have changed; compares them, and stores what differs.

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +65,7 @@ def cache_key(reading: object) -> str:
 
 
 class UnreadFiles:
-    """The files of one comparison. Use it as a context."""
+    """The files of one comparison; to be closed."""
 
     def __init__(
         self, cache: ReadCache | None, key: str, progress: Progress, is_full: bool = False
@@ -88,15 +87,8 @@ class UnreadFiles:
         self._num_new = 0  # files that were read and with a validator
         self._passing: set[str] = set()  # such files, which may be read otherwise another time
 
-    def __enter__(self) -> UnreadFiles:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of its temporary file."""
         self._spool.close()
 
     def slices(self, reader: CorpusReader, max_bytes: int) -> Iterator[Slice]:

@@ -191,7 +191,7 @@ def _checked(
 ) -> tuple[CheckedRows, int]:
     """What was found in chunks, in the order of their ids, and how many documents they are of."""
     checked = CheckedRows.nothing(record)
-    with HashBuckets(_KEYS_IN_MEMORY) as documents:
+    with closing(HashBuckets(_KEYS_IN_MEMORY)) as documents:
         for answer in in_order(answers, lambda answer: answer.index):
             checked.add(answer.checked)
             documents.add(answer.index, answer.documents)

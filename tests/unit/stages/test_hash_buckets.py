@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_equal_keys_are_found_with_their_positions(rows_in_memory: int) -> None:
     shards[6][10] = shards[0][3]
     shards[5][0] = shards[0][3]
     shards[2][9] = shards[2][8]
-    with HashBuckets(rows_in_memory) as buckets:
+    with closing(HashBuckets(rows_in_memory)) as buckets:
         for number, keys in enumerate(shards):
             buckets.add(number, keys)
         rows = repeated_rows(buckets)
@@ -45,9 +46,9 @@ def test_equal_keys_are_found_with_their_positions(rows_in_memory: int) -> None:
 
 def test_without_repeated_keys_there_are_no_rows() -> None:
     """Not from no rows, an empty shard, or keys that are all different."""
-    with HashBuckets(2) as buckets:
+    with closing(HashBuckets(2)) as buckets:
         assert repeated_rows(buckets) == []
-    with HashBuckets(2) as buckets:
+    with closing(HashBuckets(2)) as buckets:
         buckets.add(0, np.zeros(0, np.uint64))
         buckets.add(1, np.arange(1_000, dtype=np.uint64))
         assert repeated_rows(buckets) == []
@@ -58,7 +59,7 @@ def test_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def fail() -> None:
-        with HashBuckets(2) as buckets:
+        with closing(HashBuckets(2)) as buckets:
             buckets.add(0, np.arange(1_000, dtype=np.uint64))
             assert any(tmp_path.rglob("0*"))
             raise ZeroDivisionError
@@ -73,7 +74,7 @@ def test_no_more_rows_are_in_memory_than_allowed(
 ) -> None:
     """Rows beyond the limit are on disk, however many are added."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with HashBuckets(1_000) as buckets:
+    with closing(HashBuckets(1_000)) as buckets:
         for shard in range(50):
             buckets.add(shard, np.arange(shard * 900, shard * 900 + 900, dtype=np.uint64))
             assert buckets._rows._num_held <= 1_000
@@ -87,7 +88,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
     def full(*_args: object, **_kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with HashBuckets(2) as buckets:
+    with closing(HashBuckets(2)) as buckets:
         monkeypatch.setattr(Path, "open", full)
         with pytest.raises(StorageFull, match="for the ids of documents or chunks") as caught:
             buckets.add(0, np.arange(10, dtype=np.uint64))
@@ -99,7 +100,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
 def test_different_keys_are_counted_once(rows_in_memory: int) -> None:
     """In memory or on disk, within a block and over several."""
     keys = np.random.default_rng(3).integers(0, 40, (9, 30)).astype(np.uint64)
-    with HashBuckets(rows_in_memory) as buckets:
+    with closing(HashBuckets(rows_in_memory)) as buckets:
         assert buckets.num_distinct() == 0
         for number, block in enumerate(keys):
             buckets.add(number, block)

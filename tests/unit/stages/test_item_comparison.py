@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -96,7 +97,7 @@ def test_it_finds_and_stores_the_difference(seed: int) -> None:
     outdated = {d.id for d in stored} | (known.keys() - firsts.keys())
 
     comparison, staging, progress = a_comparison(items, version)
-    with comparison:
+    with closing(comparison):
         comparison.read()
         num_dead = comparison.num_dead
         slices, marks = comparison.store(is_gone_removed=True)
@@ -122,7 +123,7 @@ def test_only_what_is_named_is_stored() -> None:
     items = [replace(document, text="another text") for document in version]
     items += [a_document(20), a_document(21)]
     comparison, staging, _ = a_comparison(items, version, {"d3", "corpus:21"})
-    with comparison:
+    with closing(comparison):
         comparison.read()
         slices, marks = comparison.store(is_gone_removed=False)
     assert [document.id for document in staging.reader().read(slices)] == ["d3", "d21"]  # type: ignore[union-attr]
@@ -150,7 +151,7 @@ def test_rows_that_came_or_went_meanwhile_take_no_others_place() -> None:
     items = [*version[:2], changed, version[3], a_document(8), a_document(9)]
     later = [a_document(30), *version[:2], newer, version[3], a_document(9)]
     comparison, staging, _ = a_comparison(Moving(items, later), version)
-    with comparison:
+    with closing(comparison):
         comparison.read()
         slices, marks = comparison.store(is_gone_removed=True)
     assert list(staging.reader().read(slices)) == [newer, a_document(9)]
@@ -165,7 +166,7 @@ def test_what_cannot_be_read_a_second_time_stays_as_it_is() -> None:
     items = [*changed[:3], a_document(8)]
     later: Items = [changed[0], lost, replace(changed[2], text=" "), a_document(8)]
     comparison, staging, progress = a_comparison(Moving(items, later), version)
-    with comparison:
+    with closing(comparison):
         comparison.read()
         slices, marks = comparison.store(is_gone_removed=True)
     assert list(staging.reader().read(slices)) == [changed[0], a_document(8)]
@@ -179,7 +180,7 @@ def test_chunks_that_looking_up_does_not_know_yet_are_found() -> None:
     version = [a_document(number) for number in range(300)]
     comparison, _, _ = a_comparison([replace(version[0], text="another"), *version[1:]], version)
     comparison._work.index.look_up = lambda *_: ({}, {})  # type: ignore[union-attr, method-assign]
-    with comparison:
+    with closing(comparison):
         comparison.read()
         _, marks = comparison.store(is_gone_removed=True)
     assert [mark.document_id for mark in marks] == ["d0", "d0"]
@@ -190,7 +191,7 @@ def test_an_item_reaches_a_worker_with_its_slices() -> None:
     slices = [
         Slice(f"ä\udcff{number}.txt", "file", 0, 1, 10, f"10-{number}") for number in range(9)
     ]
-    with ReadPlan() as plan:
+    with closing(ReadPlan()) as plan:
         for shard in cut(slices, 30):
             plan.add(shard, ["validator"] * len(shard.slices), range(len(shard.slices)))
         sent = [pickle.loads(pickle.dumps(item)) for item in plan.items]
@@ -204,7 +205,7 @@ def test_an_item_reaches_a_worker_with_its_slices() -> None:
 def test_a_worker_reads_on_in_a_compressed_file() -> None:
     """Whether its items are shards or parts of a comparison."""
     pieces = [Slice("a.gz", "records", 5 * n, 5 * n + 5, 10, "1") for n in range(3)]
-    with ReadPlan() as plan:
+    with closing(ReadPlan()) as plan:
         for number, piece in enumerate(pieces):
             plan.add(Shard(number, (piece,)), [""], [0])
         first, second, third = plan.items
@@ -216,5 +217,5 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
     """Of the list of files too."""
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-        with ReadPlan() as plan, pytest.raises(StorageFull, match="TMPDIR"):
+        with closing(ReadPlan()) as plan, pytest.raises(StorageFull, match="TMPDIR"):
             plan.add(Shard(0, (Slice("a", "file", 0, 1, 1, ""),)), [""], [0])

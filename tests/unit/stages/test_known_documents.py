@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_it_answers_as_a_dictionary_does(seed: int) -> None:
     fingerprints = {f"d{number}": f"print {number % 7}" for number in range(300)}
     fingerprints |= {name: f"odd {name[:9]!r}" for name in ODD}
     in_memory = LookedUp(fingerprints)
-    with KnownDocuments() as known:
+    with closing(KnownDocuments()) as known:
         for block in marks_of(fingerprints, rng):
             known.add(block)
         known.settle()
@@ -63,7 +64,7 @@ def test_it_answers_as_a_dictionary_does(seed: int) -> None:
 @pytest.mark.usefixtures("_rows_in_memory")
 def test_a_document_whose_chunks_disagree_is_changed() -> None:
     """Within a block, or in two; so is one that has no fingerprint."""
-    with KnownDocuments() as known:
+    with closing(KnownDocuments()) as known:
         known.add([Mark(1, "a", "one"), Mark(2, "b", "one"), Mark(3, "b", "two")])
         known.add([Mark(4, "a", "two"), Mark(5, "c", "")])
         known.settle()
@@ -74,7 +75,7 @@ def test_a_document_whose_chunks_disagree_is_changed() -> None:
 
 def test_an_empty_version_knows_nothing() -> None:
     """And what is new is seen once."""
-    with KnownDocuments() as known:
+    with closing(KnownDocuments()) as known:
         known.settle()
         assert (len(known), known.num_unseen, list(known.unseen())) == (0, 0, [])
         assert known.is_equal("a", "one") is None
@@ -88,7 +89,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch: pytest.Monkey
     monkeypatch.setattr(KnownDocuments, "_file", lambda *_: Path("/dev/full"))
 
     def fill() -> None:
-        with KnownDocuments() as known:
+        with closing(KnownDocuments()) as known:
             known.add([Mark(number, f"document {number}", "print") for number in range(2_000)])
             known.settle()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pytest
@@ -54,7 +55,7 @@ def compared(
     staging, progress = FakeDeltaStaging(), RecordingProgress()
     work = CorpusComparer("docs_v1_chunks", corpus, staging, FakeRows(version))  # type: ignore[arg-type]
     files = UnreadFiles(cache, key, progress, is_full)
-    with ItemComparison(work, in_this_process, progress, False, files) as comparison:
+    with closing(ItemComparison(work, in_this_process, progress, False, files)) as comparison:
         comparison.read()
         slices, marks = comparison.store(is_gone_removed=True)
         for name, total, _ in progress.phases:
