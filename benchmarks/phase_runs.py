@@ -1,0 +1,319 @@
+"""The phases after embedding, run by warm workers on staged files: what `phases.py` measures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from file_index import FileIndex
+from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, write_corpus
+
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.corpus.reader import open_corpus
+from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows.progress import LogProgress
+from mrag_pipeline.ports import Staging, Work
+from mrag_pipeline.runtime.embedder import embed_work
+from mrag_pipeline.runtime.ray_pool import RayPool
+from mrag_pipeline.settings.sync import SyncSpec
+from mrag_pipeline.stages.ingest.embed import embed
+from mrag_pipeline.stages.ingest.plan import plan
+from mrag_pipeline.stages.ingest.publish import keep_ready
+from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
+from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
+from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
+from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.sync import compare_items, item_comparison
+from mrag_pipeline.stages.sync.compare import SyncScope, compare
+from mrag_pipeline.stages.sync.compare_items import CorpusComparer
+from mrag_pipeline.stages.versions.audit import audit
+from mrag_pipeline.stages.versions.row_items import RowChecker
+
+SILENT = LogProgress(lambda _: None)
+SHAPE = Shape()
+CHANGED_EVERY = 1_000  # documents
+ITEMS = 64  # of a comparison
+PHASES = ("reconcile", "verify", "audit", "compare")
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Open everything, and wait until so many workers have."""
+
+    index: int
+    folder: str
+    count: int
+    num_bytes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Does a phase's items, and warms up."""
+
+    inner: Work
+    folder: str  # of the version: the CPU seconds of items are written there
+
+    def __call__(self, item: Any) -> Any:
+        """The inner work's answer."""
+        if not isinstance(item, WarmUp):
+            began = time.process_time()
+            answer = self.inner(item)
+            with Path(self.folder, f"cpu-{os.getpid()}").open("a") as file:
+                file.write(f"{time.process_time() - began}\n")
+            return answer
+        if isinstance(self.inner, RowChecker):
+            assert isinstance(self.inner.index, FileIndex)
+            self.inner.index.warm()
+        Path(item.folder, str(os.getpid())).touch()
+        while len(list(Path(item.folder).iterdir())) < item.count:
+            time.sleep(0.01)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A staged version, and an index that holds it."""
+
+    config: Config
+    folder: str
+    manifest: Manifest
+
+    def staging(self) -> Staging:
+        """Its shards."""
+        return wiring.staging(self.config, self.manifest.version)
+
+    def index(self) -> FileIndex:
+        """Its rows."""
+        return FileIndex(Path(self.folder, "index"), self.config.index)
+
+
+def open_reconciler(version: Version, _config: Config) -> Opened:
+    """A worker's work; one thread."""
+    return Opened(Reconciler(version.manifest, version.staging(), threads=1), version.folder)
+
+
+def open_verifier(version: Version, config: Config) -> Opened:
+    """A worker's work; one thread."""
+    made = Verifier(version.manifest, version.staging(), version.index(), config.ingest, threads=1)
+    return Opened(made, version.folder)
+
+
+def open_comparer(version: Version, record: VersionRecord, _config: Config) -> Opened:
+    """A worker's work."""
+    return Opened(comparer(version, record), version.folder)
+
+
+def comparer(version: Version, record: VersionRecord) -> CorpusComparer:
+    """Compares the corpus with the version."""
+    return CorpusComparer(
+        record.chunks_collection(),
+        wiring.reader(version.config, record.reading()),
+        wiring.delta(version.config, record.version, 1),
+        version.index(),
+    )
+
+
+def open_checker(version: Version, record: VersionRecord, _config: Config) -> Opened:
+    """A worker's work."""
+    return Opened(RowChecker(record, version.index(), None), version.folder)
+
+
+@dataclass
+class Pools:
+    """Opens pools of warm workers, and knows how long that took."""
+
+    config: Config
+    count: int
+    open_work: Callable[[Config], Work]
+    opening_s: float = 0.0
+    opening_cpu_s: float = 0.0
+
+    def __call__(self, _work: Work, _num_bytes: int) -> RayPool:
+        """A pool whose workers have opened what they need."""
+        began, cpu_began = time.monotonic(), time.process_time()
+        workers = replace(self.config.workers, count=self.count)
+        config = self.config.model_copy(update={"workers": workers})
+        pool = RayPool(config, self.open_work, unit="item", repeats_errors=False)
+        with tempfile.TemporaryDirectory() as folder:
+            list(pool.run([WarmUp(number, folder, self.count) for number in range(self.count)]))
+        self.opening_s = time.monotonic() - began
+        self.opening_cpu_s = time.process_time() - cpu_began
+        return pool
+
+
+def staged(folder: Path, num_chunks: int) -> Version:
+    """Embeds and stages a corpus of so many chunks, and writes its index."""
+    write_corpus(folder / "corpus.jsonl", num_chunks)
+    config = Config.parse(
+        {
+            "index": "phases",
+            "corpus": {"uri": str(folder / "corpus.jsonl")},
+            "staging": {"uri": str(folder / "staging")},
+            "workers": {"device": "cpu", "count": 2, "late_factor": 0},
+            "lexical": {"enabled": False},
+        }
+    )
+    made = plan(
+        wiring.request(config),
+        open_corpus(config.corpus),
+        SyntheticEncoder(SHAPE),
+        LineSegmenter(),
+        partial(wiring.staging, config),
+        None,
+    )
+    version = Version(config, str(folder), made.manifest)
+    staging = version.staging()
+    staging.write_manifest(made.manifest)
+    work = embed_work(made.manifest, partial(open_synthetic, SHAPE))
+    embed(made.manifest, staging, lambda: RayPool(config, work), config.ingest, SILENT)
+    return version
+
+
+def changed_corpus(version: Version) -> Version:
+    """The version with a corpus of which some documents have another text."""
+    folder = Path(version.folder)
+    file = folder / "changed.jsonl"
+    if not file.exists():
+        with (folder / "corpus.jsonl").open("rb") as lines, file.open("wb") as changed:
+            for number, line in enumerate(lines):
+                changed.write(
+                    line if number % CHANGED_EVERY else line.replace(b'text": "', b'text": "x ')
+                )
+    corpus = replace(version.config.corpus, uri=str(file))
+    return replace(version, config=version.config.model_copy(update={"corpus": corpus}))
+
+
+def fill(version: Version) -> None:
+    """Writes the files of the version's index."""
+    version.index().fill(version.manifest, version.staging())
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a phase took."""
+
+    seconds: float
+    driver_cpu_s: float
+    items_cpu_s: float  # of all workers
+
+    @property
+    def driver_share(self) -> float:
+        """Of all CPU: what a second worker cannot take over; the same on a busy machine."""
+        return self.driver_cpu_s / (self.driver_cpu_s + self.items_cpu_s)
+
+
+def run_phases(
+    version: Version, count: int, phases: Collection[str] = PHASES
+) -> tuple[dict[str, Taken], object]:
+    """What each phase took on so many workers, and what was found, to be compared.
+
+    Args:
+        phases: those that run, and reconcile, which the others need.
+    """
+    manifest, staging, index = version.manifest, version.staging(), version.index()
+    seconds: dict[str, Taken] = {}
+
+    def timed(name: str, open_work: Callable[[Config], Work], run: Callable[[Pools], Any]) -> Any:
+        pools = Pools(version.config, count, open_work)
+        began, cpu_began = time.monotonic(), time.process_time()
+        found = run(pools)
+        wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
+        items_s = 0.0
+        for file in Path(version.folder).glob("cpu-*"):
+            items_s += sum(map(float, file.read_text().split()))
+            file.unlink()
+        seconds[name] = Taken(wall_s - pools.opening_s, cpu_s - pools.opening_cpu_s, items_s)
+        return found
+
+    counts: StagedCounts = timed(
+        "reconcile",
+        partial(open_reconciler, version),
+        lambda pools: reconcile(manifest, staging, version.config.ingest, SILENT, pools),
+    )
+    if not Path(version.folder, "index").exists():
+        # In another process: the driver's memory is measured, not that of filling an index.
+        filling = multiprocessing.get_context("spawn").Process(target=fill, args=(version,))
+        filling.start()
+        filling.join()
+        assert filling.exitcode == 0
+    found: list[object] = [counts.num_chunks, counts.sums.unit_sum.tobytes()]
+    checks: list[CollectionCheck] = []
+    if "verify" in phases:
+        checks = timed(
+            "verify",
+            partial(open_verifier, version),
+            lambda pools: verify(
+                manifest, staging, index, counts.num_chunks, version.config.ingest, SILENT, pools
+            ),
+        )
+    record = keep_ready(manifest, counts, index, checks)
+    if "audit" in phases:
+        report = timed(
+            "audit",
+            partial(open_checker, version, record),
+            lambda pools: audit(record, None, index, SILENT, pools),
+        )
+        assert report.findings == (), report.findings
+        found.append(report)
+    if "compare" not in phases:
+        return seconds, (*found, checks)
+    # Another corpus: one document in CHANGED_EVERY is changed. As many items as of the gigabyte
+    # from which workers compare.
+    changed = changed_corpus(version)
+    item_comparison.ITEM_BYTES = Path(version.folder, "corpus.jsonl").stat().st_size // ITEMS
+    compare_items.MARKS_ROWS = counts.num_chunks // ITEMS
+    compared = timed(
+        "compare",
+        partial(open_comparer, changed, record),
+        lambda pools: compare(
+            record,
+            wiring.reader(changed.config, record.reading()),
+            index,
+            wiring.delta(changed.config, record.version, 1),
+            SyncSpec(),
+            changed.config.ingest,
+            SyncScope(),
+            SILENT,
+            pools,
+            is_shared=True,
+        ),
+    )
+    assert compared.difference.changed, compared.difference
+    return seconds, (*found, checks, compared)
+
+
+def own_speedup(corpus: Path) -> float:
+    """How much faster two processes of this machine parse and hash a file than one, by halves."""
+    middle = corpus.stat().st_size // 2
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        halves = [(corpus, 0, middle), (corpus, middle, 2 * middle)]
+        list(processes.map(_parsed, halves))  # started, and the file is in the page cache
+        began = time.monotonic()
+        for half in halves:
+            processes.submit(_parsed, half).result()
+        between = time.monotonic()
+        list(processes.map(_parsed, halves))
+        return (between - began) / (time.monotonic() - between)
+
+
+def _parsed(part: tuple[Path, int, int]) -> str:
+    corpus, begin, end = part
+    summed = hashlib.sha256()
+    with corpus.open("rb") as file:
+        file.seek(begin)
+        file.readline()
+        while file.tell() < end and (line := file.readline()):
+            summed.update(json.dumps(json.loads(line)).encode())
+    return summed.hexdigest()
