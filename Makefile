@@ -69,7 +69,7 @@ test: unit browser
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations 20 --ignore tests/unit
 
 test-long: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 -m long tests/e2e
+	$(BIN)/python -m pytest -n 2 -m long tests/e2e tests/integration/test_damages.py
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

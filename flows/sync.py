@@ -93,6 +93,9 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
     with closing(wiring.index(config)) as index:
         record = live_record(index)
         delta = wiring.delta(config, record.version, record.syncs + 1)
+        manifest = sync_stage.unfinished(record, delta)
+        if manifest is not None:
+            _embed(config, record, manifest)  # shards that were lost since
         progress = flow_progress(config.index)
         return sync_stage.finish(record, delta, index, config.ingest, progress)
 
@@ -123,6 +126,10 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
 @task
 def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
     """Stages the new and changed documents."""
+    return _embed(config, record, manifest)
+
+
+def _embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
     number = record.syncs + 1
     return embed_stage(
         manifest,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.settings.staging import StagingSpec
@@ -46,7 +48,7 @@ class DeadLetterFiles:
     def read(self, run: str) -> list[DeadLetter]:
         """A run's dead letters.
 
-        Raises: StagingError if there is no such run.
+        Raises: NewerFormat; StagingError if there is no such run, or its file is damaged.
         """
         content = self._folder.read(f"{run}{_ENDING}")
         if content is None:
@@ -55,4 +57,13 @@ class DeadLetterFiles:
                 f"no dead letters of run {run!r} in {self._folder.name}",
                 f"a run of `mrag deadletters list`: {known}",
             )
-        return tables.dead_letters_of(tables.from_parquet(content))
+        try:
+            return tables.dead_letters_of(tables.from_parquet(content))
+        except (StagingError, pa.ArrowException, OSError) as error:
+            path = self._folder.describe(f"{run}{_ENDING}")
+            why = error.found if isinstance(error, StagingError) else error
+            raise StagingError(
+                f"{path} is damaged: {why}",
+                "dead letters as a run wrote them",
+                "remove it; `mrag ingest` or `mrag sync`, whichever wrote it, lists them again",
+            ) from error

@@ -62,6 +62,12 @@ class DeltaFolders(ShardFolders):
         "`mrag export` and `mrag import` keep this version, `mrag ingest` builds a new one"
     )
 
+    _WITHOUT_REMOVED = (
+        "run `mrag sync`: one that has not changed the index yet stores it again; else restore it "
+        "from a backup, or go on without it: `mrag export` and `mrag import` keep this version, "
+        "`mrag ingest` builds a new one"
+    )
+
     def write_documents(self, documents: Sequence[Document]) -> Slice:
         """Stores documents to be embedded in a file named after its content's hash."""
         columns = [
@@ -97,9 +103,12 @@ class DeltaFolders(ShardFolders):
 
         Raises: StagingError.
         """
-        table = self._files.read_table(_REMOVED)
-        if table is None:
-            raise self._files.damaged(_REMOVED, "the file does not exist")
+        try:
+            table = self._files.read_table(_REMOVED)
+            if table is None:
+                raise self._files.damaged(_REMOVED, "the file does not exist")
+        except StagingError as error:
+            raise StagingError(error.found, error.expected, self._WITHOUT_REMOVED) from error
         columns = [column.to_pylist() for column in table.columns]
         return [Mark(*row) for row in zip(*columns, strict=True)]
 
@@ -152,7 +161,8 @@ class _StoredDocuments:
                 raise StagingError(
                     f"{self._folder.describe(path)} is missing or damaged",
                     "the new and changed documents that the sync stored",
-                    "run `mrag sync` again: it compares the corpus again",
+                    "run the same command again: it stores them again; if it says this once more, "
+                    "`mrag ingest` builds a new version",
                 )
             table = tables.from_parquet(content)
             for row in table.to_pylist():

@@ -29,12 +29,23 @@ def open_export(uri: str) -> Export:
     return ExportFolder(uri)
 
 
+_AGAIN = (
+    "run `mrag export` again: it writes what is missing; into an empty folder if the version was "
+    "synced since"
+)
+
+
+class _ExportedShards(ShardFolders):
+    _WITHOUT_PLAN = f"delete it and {_AGAIN}"
+    _WRITE_ANEW = _AGAIN
+
+
 class ExportFolder:
     """The Export port over a folder."""
 
     def __init__(self, uri: str) -> None:
         self._folder = Folder(uri)
-        self._staging = ShardFolders(StagingSpec(uri=uri))
+        self._staging = _ExportedShards(StagingSpec(uri=uri))
 
     @property
     def staging(self) -> Staging:
@@ -59,7 +70,7 @@ class ExportFolder:
             raise StagingError(
                 f"{self._folder.describe(_RECORD)} is damaged: {error}",
                 "the file that `mrag export` wrote",
-                "run `mrag export` again",
+                _AGAIN,
             ) from error
 
     def write_record(self, record: VersionRecord) -> None:

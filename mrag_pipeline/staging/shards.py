@@ -37,7 +37,7 @@ from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.atomic_folder import Folder
-from mrag_pipeline.staging.staged_files import StagedFiles, receipt_path, shard_folder
+from mrag_pipeline.staging.staged_files import WRITE_ANEW, StagedFiles, receipt_path, shard_folder
 
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
@@ -61,11 +61,12 @@ class ShardFolders:
         "restore it from a backup; or delete it and run `mrag ingest` with the corpus as it was: "
         "it plans again, and embeds nothing that is staged"
     )
+    _WRITE_ANEW = WRITE_ANEW  # how a damaged shard is written again, once it was deleted
 
     def __init__(self, spec: StagingSpec, *below: str) -> None:
         """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
         self._folder = Folder(spec.uri, *below)
-        self._files = StagedFiles(self._folder, spec.compression)
+        self._files = StagedFiles(self._folder, spec.compression, self._WRITE_ANEW)
         self._manifest: Manifest | None = None
         self._duplicates: dict[int, list[DeadLetter]] | None = None
         # Packed masks, one bit a row, of the shards that have duplicates.

@@ -24,14 +24,21 @@ from mrag_pipeline.staging.recently_read import Recent
 _RECEIPT = "receipt.json"
 _RECEIPTS = 1_024  # held in memory: 10 MB with 32 heads
 _TAG_DIGITS = 12
+WRITE_ANEW = "run the same command again: only the deleted part is computed again"
 _TAG = re.compile(rf"-[0-9a-f]{{{_TAG_DIGITS}}}\.parquet$")
 
 
 class StagedFiles:
     """Reads and writes tables and receipts in a folder."""
 
-    def __init__(self, folder: Folder, compression: str) -> None:
+    def __init__(self, folder: Folder, compression: str, write_anew: str = WRITE_ANEW) -> None:
+        """Opens the folder.
+
+        Args:
+            write_anew: for messages: how a part that was deleted is written again.
+        """
         self._folder = folder
+        self._write_anew = write_anew
         self._compression = compression
         self._receipts = Recent[Receipt](_RECEIPTS)
 
@@ -131,7 +138,7 @@ class StagedFiles:
         return StagingError(
             f"{self._folder.describe(path)} is missing or damaged: {why}",
             "the file as its receipt describes it",
-            f"{delete} and run the same command again: only the deleted part is computed again",
+            f"{delete} and {self._write_anew}",
         )
 
     def _staged_file(self, shard: int, name: str) -> StagedFile | None:

@@ -206,7 +206,7 @@ def dead_letters_of(table: pa.Table) -> list[DeadLetter]:
         raise StagingError(
             f"a file that holds no dead letters: format {number}, columns {table.column_names}",
             f"columns {DEAD_LETTERS.names}",
-            "remove the file, and run the ingest again to have them listed",
+            "remove the file and run the same command again: it lists them again",
         ) from error
 
 

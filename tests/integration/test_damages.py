@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrag_pipeline.errors import MragError, PlanRefused, StagingError, VerifyFailed
-from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.errors import MragError, StagingError
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -26,13 +25,12 @@ from tests.support.living_index import (
     a_document,
     audited,
     content_of,
-    repaired,
     repaired_as_command,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "damage.md"
 CASES = [
-    pytest.param(damage, id=damage.name, marks=[] if number % 12 == 0 else [pytest.mark.slow])
+    pytest.param(damage, id=damage.name, marks=[] if number % 12 == 0 else [pytest.mark.long])
     for number, damage in enumerate(DAMAGES)
 ]
 
@@ -109,7 +107,7 @@ def test_a_damage_is_found_and_what_staging_has_is_mended(
         assert content_of(index) == whole[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 def test_no_flipped_bit_of_the_index_passes_unseen(
     seed: int, folder: Path, whole: tuple[Path, dict[str, dict[int, bytes]]]
@@ -153,88 +151,3 @@ def test_the_page_has_these_damages() -> None:
     """At least forty, each once."""
     assert len({damage.name for damage in DAMAGES}) == len(DAMAGES) >= 40
     assert table() in PAGE.read_text("utf-8"), f"docs/damage.md lacks:\n{table()}"
-
-
-# ------------------------------------------------------------------ advice, followed
-def built(folder: Path) -> Living:
-    """An index in memory that was built and not synced."""
-    made = Living(folder / "staging", [a_document(i) for i in range(6)])
-    made.ingest()
-    return made
-
-
-def test_a_deleted_manifest_is_written_anew_by_ingest(tmp_path: Path) -> None:
-    """What a damaged manifest's message says: nothing is embedded again."""
-    made = built(tmp_path)
-    content = made.content()
-    [manifest] = tmp_path.glob("staging/docs/*/manifest.json")
-    manifest.write_text("{")
-    with pytest.raises(StagingError, match=str(manifest)) as caught:
-        made.ingest()
-    assert "delete it and run `mrag ingest`" in caught.value.fix
-    manifest.unlink()
-    made.embedded = 0
-    made.ingest()
-    assert (made.embedded, made.content(), said_of(made)) == (0, content, "")
-
-
-def test_a_folder_in_a_manifests_place_goes_as_its_message_says(tmp_path: Path) -> None:
-    """It names the folder; ingest goes on without it."""
-    made = built(tmp_path)
-    content = made.content()
-    [manifest] = tmp_path.glob("staging/docs/*/manifest.json")
-    manifest.unlink()
-    manifest.mkdir()
-    with pytest.raises(StagingError, match=str(manifest)) as caught:
-        made.ingest()
-    assert "move the folder away" in caught.value.fix
-    manifest.rename(tmp_path / "away")
-    made.ingest()
-    assert (made.content(), said_of(made)) == (content, "")
-
-
-def test_a_deleted_shard_is_embedded_again_by_ingest(tmp_path: Path) -> None:
-    """What a damaged shard's message says, where its version is still to be loaded."""
-    made = built(tmp_path)
-    content = made.content()
-    file = sorted(tmp_path.glob("staging/docs/*/shards/*/heads/l00_h01*"))[0]
-    flip(file, 100)
-    made.index = ExactIndex("docs")
-    with pytest.raises(StagingError, match="delete ") as caught:
-        made.ingest()
-    shard = file.parent.parent
-    assert f"delete {shard}" in caught.value.fix
-    shutil.rmtree(shard)
-    made.ingest()
-    assert (made.content(), said_of(made)) == (content, "")
-
-
-def test_ingest_builds_a_lost_head_of_the_live_version_where_staging_is_lost_too(
-    tmp_path: Path,
-) -> None:
-    """What repair says then; readers of the other heads are not disturbed."""
-    made = built(tmp_path)
-    content, record = made.content(), live_record(made.index)
-    made.index._collections.pop(record.head_collections()[1])  # type: ignore[attr-defined]
-    shutil.rmtree(tmp_path / "staging")
-    with pytest.raises(VerifyFailed, match="it does not exist") as caught:
-        repaired(made, with_staging=False)
-    assert "mrag ingest" in caught.value.fix
-    made.ingest()
-    assert (made.content(), said_of(made)) == (content, "")
-
-
-def test_ingest_sends_a_live_version_that_lost_rows_to_repair(tmp_path: Path) -> None:
-    """It never drops what is live; repair mends it, from the staging that ingest has made."""
-    made = built(tmp_path)
-    content, record = made.content(), live_record(made.index)
-    made.index.delete(record.head_collections()[1], chunk_ids(made.index, record)[:2])
-    with pytest.raises(PlanRefused, match="live") as caught:
-        made.ingest()
-    assert "mrag repair" in caught.value.fix
-    repaired(made)
-    assert (made.content(), said_of(made)) == (content, "")
-
-
-def said_of(made: Living) -> str:
-    return "\n".join(str(one) for one in audited(made).findings)

@@ -58,3 +58,20 @@ def negate_number(
     vector = index.vectors(spec.name, [row_id])[row_id].copy()
     vector[at] = -vector[at]
     index.upsert(spec, table_of([row_id], vector[None]))
+
+
+def change_record(index: VectorIndex, version: str, what: str = "text") -> None:
+    """Damages what Milvus keeps of a version's record.
+
+    Args:
+        what: "text": a piece of its text; "pointer": the row that says which pieces; "piece": a
+            piece is lost.
+    """
+    parts = index._records._parts  # type: ignore[attr-defined]
+    piece = parts.names(f"{version}/")[0]
+    if what == "piece":
+        parts.remove([piece])
+        return
+    name = piece if what == "text" else version
+    payload = parts.payloads([name])[name]
+    parts.put(name, payload.replace("0", "1", 1))

@@ -20,6 +20,7 @@ from mrag_pipeline.ports import ChunkRow, VectorIndex
 from mrag_pipeline.stages.versions.stored_rows import words_of_version
 from tests.support.changed_rows import (
     change_chunk,
+    change_record,
     exchange_vectors,
     head_spec,
     negate_number,
@@ -138,11 +139,15 @@ def _sums_doubled(index: VectorIndex, record: VersionRecord, _: list[int]) -> No
     index.write_record(replace(record, sums=record.sums + record.sums))
 
 
+def _stored_record(what: str) -> Rows:
+    return lambda index, record, _: change_record(index, record.version, what)
+
+
 _TEXT, _VECTOR = "whose text or metadata are not what was written", "vectors that are not what"
 _LOST, _WORDS = "collection that is lost or damaged", "has with other words"
 _HEAD, _CHUNKS = "index.db/collections/*_l00_h01", "index.db/collections/*_chunks"
 _LEXICAL, _RECORDS = "index.db/collections/*_lexical", "index.db/collections/*_records"
-_BASE, _SYNC = "staging/docs/*", "staging/docs/*/syncs/00001"
+_BASE, _SYNC = "staging/docs/v*", "staging/docs/v*/syncs/00001"
 _BOTH = ("manifest.json", "manifest.json.prev")
 
 
@@ -196,6 +201,9 @@ DAMAGES: tuple[Damage, ...] = (
         "the record", "another number of documents", "the record says", _recorded(num_documents=7)
     ),
     _row("the record", "other importance sums", "importance sums", _sums_doubled),
+    _row("the record", "its text damaged", "is damaged", _stored_record("text")),
+    _row("the record", "a piece of its text lost", "is damaged", _stored_record("piece")),
+    _row("the record", "which pieces it has damaged", "is damaged", _stored_record("pointer")),
     _index_file(_HEADS, "dropped", _LOST, _HEAD, shutil.rmtree),
     _index_file(_HEADS, "schema lost", _LOST, _HEAD, _lost("schema.json")),
     _index_file(_HEADS, "schema broken", _LOST, _HEAD, _broken("schema.json")),

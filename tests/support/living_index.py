@@ -32,7 +32,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.stages.sync.apply import Applied, apply, finish, found_equal
+from mrag_pipeline.stages.sync.apply import Applied, apply, finish, found_equal, unfinished
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
 from mrag_pipeline.stages.versions.audit import Audit, audit
@@ -172,7 +172,7 @@ class Living:
         # Settings that differ from the version's, so that the cards are compared.
         moved = replace(card.spec, model="moved/to/another/path")
         check_same_version(record, self.chunking, moved, lambda: card)
-        record, _ = finish(record, self.delta(record), self.index, self.ingest_spec, self.progress)
+        record = self.finished(record)
         delta = self.delta(record)
         scope = wanted or SyncScope()
         compared = compare(
@@ -204,7 +204,7 @@ class Living:
     ) -> tuple[PushComparison, Applied | None]:
         """What `mrag upsert` and `mrag delete` do."""
         record = live_record(self.index)
-        record, _ = finish(record, self.delta(record), self.index, self.ingest_spec, self.progress)
+        record = self.finished(record)
         delta = self.delta(record)
         changes = Changes(FakeCorpusReader(documents) if documents else None, deleted, key)
         spec = self.ingest_spec
@@ -214,6 +214,14 @@ class Living:
             return pushed, None
         self.embed_delta(manifest, delta)
         return pushed, apply(record, manifest, delta, self.index, None, spec, self.progress)
+
+    def finished(self, record: VersionRecord) -> VersionRecord:
+        """Finishes the version's interrupted sync, if there is one; returns its record."""
+        delta = self.delta(record)
+        manifest = unfinished(record, delta)
+        if manifest is not None:
+            self.embed_delta(manifest, delta)
+        return finish(record, delta, self.index, self.ingest_spec, self.progress)[0]
 
     def embed_delta(self, manifest: Manifest, delta: DeltaStaging) -> None:
         """Stages a sync's documents."""
@@ -292,13 +300,13 @@ def repaired(living: Living, with_staging: bool = True) -> Repaired:
     return repair(record, staged, living.index, living.progress)
 
 
-def repaired_as_command(living: Living) -> Repaired:
-    """What `mrag repair` does, also where the record or the alias is lost."""
+def repaired_as_command(living: Living, version: str | None = None) -> Repaired:
+    """What `mrag repair --version` does, also where the record or the alias is lost."""
     spec = StagingSpec(uri=str(living.folder))
     index = living.index
     found = found_version(
         index,
-        None,
+        version,
         lambda version: open_staging(spec, living.name, version),
         lambda version, number: open_delta(spec, living.name, version, number),
     )

@@ -239,7 +239,8 @@ def _lite_error(path: Path, cause: BaseException | None) -> MragError:
     return ConfigError(
         f"cannot open {path}: {cause}",
         "a readable and writable folder of Milvus Lite 3",
-        "move it away and run `mrag ingest`: it loads the staged vectors without embedding again",
+        "move it away and run `mrag ingest`: with the corpus as it was at the version's ingest, it "
+        "loads the staged vectors without embedding again",
     )
 
 

@@ -67,7 +67,7 @@ class RecordStore:
         raise VerifyFailed(
             f"the record of {version} in {self._parts.collection} is damaged",
             "the record as it was written",
-            "run `mrag repair`: it makes the record anew from staging",
+            f"run `mrag repair --version {version}`: it makes the record anew from staging",
         )
 
     def forget(self) -> None:

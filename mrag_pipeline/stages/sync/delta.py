@@ -108,6 +108,8 @@ def settle(
         staging.write_removed(removed)
         # The manifest last: it settles what this sync does.
         staging.write_manifest(manifest)
+    else:
+        staging.write_removed(removed)  # the file may have been damaged since
     return manifest
 
 

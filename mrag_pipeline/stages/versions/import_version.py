@@ -71,7 +71,7 @@ def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:
         raise StagingError(
             f"no whole export in {export.staging.describe()}",
             "a folder that `mrag export` has finished",
-            "run `mrag export` again",
+            "run `mrag export` again: it writes what is missing",
         )
     _check_whole(record, manifest, export)
     record = replace(record, index=name, published_at="", replaced_at="", repairs=0)

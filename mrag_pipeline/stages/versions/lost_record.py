@@ -55,23 +55,27 @@ def found_version(
             "a version that `mrag ingest` has published",
             "run `mrag ingest`; `mrag versions` lists those that are there",
         )
+    is_damaged = False
     try:
         record = index.record(name)
     except VerifyFailed:
-        record = None
+        record, is_damaged = None, True
     if record is not None:
         return FoundVersion(record, False, name == lost)
     staged = _record_from_staging(name, base(name), delta, name in (live, lost))
     if staged is None:
-        if version is not None and live != version:
+        is_live = name in (live, lost)
+        if not is_live and not is_damaged:
             raise PlanRefused(
                 f"no version {version}", "one that `mrag versions` lists", "correct --version"
             )
         raise VerifyFailed(
             f"the record of {name} is lost or damaged, and its staging is not here",
             "the record, or the staging folder that the version was built from",
-            "restore that folder, or `mrag import` an export; else `mrag ingest` into another "
-            "index (--index) builds the corpus anew",
+            "restore that folder; or, into another index (--index), `mrag import` an export or "
+            "`mrag ingest` the corpus anew"
+            if is_live
+            else f"restore that folder, or run `mrag retire {name}`: it is not live",
         )
     log.warning("record_made_from_staging version=%s syncs=%d", name, staged.syncs)
     return FoundVersion(staged, True, name == lost)
