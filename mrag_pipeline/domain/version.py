@@ -28,8 +28,10 @@ NO_VERSION = "v000000000000"  # stands for any, where only the place of staging 
 PARTS = "parts"  # the key of a reading that holds those of the corpora it is made of
 READING = "reading"  # the key of a record's config that holds how its corpus was read
 PUSHES, PUSH_KEY = "pushes", "push_key"  # keys of a sync's manifest: see VersionRecord
-REPAIRS = "repairs"  # the key of a stored record's config that holds `VersionRecord.repairs`
 VERIFIED = "verified"  # the key of a record's config that holds what verification measured
+# Fields that 0.1 did not have. Stored within the config, so that its readers, who stop at any field
+# that they do not know, go on reading.
+_IN_CONFIG = ("pushes", "push_keys", "repairs")
 
 
 def head_collection(index: str, version: str, head: Head) -> str:
@@ -162,12 +164,8 @@ class VersionRecord:
         # Only if there is one, so that older readers can read records without a lexical voter.
         if self.lexical is not None:
             values["lexical"] = asdict(self.lexical)
-        for name in ("pushes", "push_keys"):
-            if not values[name]:
-                del values[name]
-        # In its config, so that readers of 0.1 can read the record of a version that was repaired.
-        if repairs := values.pop("repairs"):
-            values["config"] = {**self.config, REPAIRS: repairs}
+        later = {name: values.pop(name) for name in _IN_CONFIG}
+        values["config"] = {**self.config, **{name: it for name, it in later.items() if it}}
         values["chunking"] = asdict(self.chunking)
         values["encoder"] = self.encoder.to_dict()
         values["sums"] = {
@@ -193,9 +191,10 @@ class VersionRecord:
         values["encoder"] = encoder
         if values.get("lexical") is not None:
             values["lexical"] = LexicalSpec(**of_fields(LexicalSpec, values["lexical"]))
+        config = values["config"] = dict(values.get("config", {}))
+        # Pushes were beside the config for a while.
+        values |= {name: config.pop(name) for name in _IN_CONFIG if name in config}
         values["push_keys"] = tuple(values.get("push_keys", ()))
-        values["config"] = dict(values.get("config", {}))
-        values["repairs"] = values["config"].pop(REPAIRS, 0)
         values["chunking"] = ChunkingSpec(**of_fields(ChunkingSpec, values["chunking"]))
         values["sums"] = ImportanceSums(
             sums["num_chunks"], _decode(sums["norm_sum"]), _decode(sums["unit_sum"]).reshape(shape)

@@ -23,6 +23,7 @@ from mrag_pipeline.staging.shards import open_staging
 from tests.support.builds import RecordingProgress
 from tests.support.changed_rows import change_chunk, chunk_ids
 from tests.support.index_rows import TEXTS, texts
+from tests.support.living_index import Living, a_document, assert_same, audited
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "format_0_1"
 
@@ -67,6 +68,25 @@ def test_its_rows_are_audited_and_written_without_a_proof(tmp_path: Path) -> Non
         assert "text or metadata" in finding.what
         assert repair(record, staged, index, progress).restored == 1
         assert audit(record, staged, index, progress).findings == ()
+
+
+def test_a_version_that_0_1_has_synced_is_whole_and_is_synced_on(tmp_path: Path) -> None:
+    """Its sync's staging is read, and the next one has its number."""
+    database = shutil.copytree(GOLDEN / "synced" / "database", tmp_path / "index.db")
+    staging = shutil.copytree(GOLDEN / "synced" / "staging", tmp_path / "staging")
+    with closing(open_index(MilvusSpec(uri=str(database)), "docs")) as index:
+        same = [a_document(0, edition=1), *[a_document(i) for i in range(2, 5)]]
+        living = Living(staging, same, index, num_heads=2)
+        record = live_record(index)
+        assert (record.syncs, record.num_documents, record.pushes) == (1, 4, 0)
+        report = audited(living)
+        assert (report.findings, report.unproven, report.staged_shards > 1) == ((), 0, True)
+        assert living.sync()[1] is None
+        living.items = same[1:]
+        living.sync()
+        assert live_record(index).syncs == 2
+        assert audited(living).findings == ()
+        assert_same(living, living.rebuilt(tmp_path / "fresh"))
 
 
 def test_a_writer_of_0_1_can_write_on_into_a_database_of_today(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from mrag_pipeline import config
+from mrag_pipeline.domain import manifest, version
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import NewerFormat, StagingError
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.versions.import_version import read_export
-from mrag_pipeline.staging import tables
+from mrag_pipeline.staging import read_cache_files, tables
 from mrag_pipeline.staging.dead_letters import DeadLetterFiles
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.staging.shards import open_staging
@@ -67,6 +71,25 @@ def test_an_export_of_0_1_is_read(export: Path) -> None:
     assert len(manifest.shards) == 1
 
 
+def test_a_config_file_of_0_1_is_read() -> None:
+    """As `mrag init` wrote it: every key is known, and means what it meant."""
+    assert config.Config.load(GOLDEN / "mrag.toml").index == "docs"
+    written = tomllib.loads((GOLDEN / "mrag.toml").read_text("utf-8"))
+    read = config.Config.parse(written).to_dict()
+    for table in ("staging", "milvus"):  # their paths are made absolute
+        read[table]["uri"] = os.path.relpath(read[table]["uri"])
+    assert_kept(read, written)
+
+
+def assert_kept(read: Any, written: Any) -> None:
+    """What was written was read; defaults may stand beside it."""
+    if isinstance(written, dict):
+        for key, value in written.items():
+            assert_kept(read[key], value)
+    else:
+        assert read == written
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_newer_format_is_refused_by_name(name: str) -> None:
     """With its number, what is read here, and what to do."""
@@ -110,16 +133,51 @@ def test_what_is_written_today_is_what_0_1_reads() -> None:
         assert json.loads(read.to_json()) == json.loads(text)
 
 
-def test_the_record_of_a_repaired_version_has_no_field_more() -> None:
-    """Services of 0.1 answer while a newer mrag repairs."""
+@pytest.mark.parametrize(
+    "later", [{"repairs": 2}, {"pushes": 3}, {"pushes": 1, "push_keys": ("a b", "c d")}]
+)
+def test_a_repaired_or_pushed_versions_record_has_no_field_more(later: dict[str, Any]) -> None:
+    """Services of 0.1 answer while a newer mrag repairs, or applies what was pushed."""
     golden = VersionRecord.from_json((GOLDEN / "record.json").read_text())
-    assert golden.repairs == 0
-    repaired = replace(golden, repairs=2)
-    stored = json.loads(repaired.to_json())
+    assert (golden.repairs, golden.pushes, golden.push_keys) == (0, 0, ())
+    written = replace(golden, **later)
+    stored = json.loads(written.to_json())
     assert stored.keys() == json.loads(golden.to_json()).keys()
     read = VersionRecord.from_json(json.dumps(stored))
-    assert (read.repairs, read.config) == (2, golden.config)
-    assert read.to_json() == repaired.to_json()
+    assert {name: getattr(read, name) for name in later} == later
+    assert read.config == golden.config
+    assert read.to_json() == written.to_json()
+
+
+def test_pushes_beside_the_config_are_read(export: Path) -> None:
+    """So they were written for a while."""
+    values = json.loads((export / "record.json").read_text())
+    read = VersionRecord.from_json(json.dumps(values | {"pushes": 2, "push_keys": ["a b"]}))
+    assert (read.pushes, read.push_keys, read.unknown) == (2, ("a b",), {})
+
+
+@pytest.mark.parametrize("file", ["record.json", "manifest.json", "shards/00000/receipt.json"])
+def test_an_export_of_a_newer_mrag_is_refused_by_name(file: str, export: Path) -> None:
+    """Through the reader of `mrag import`."""
+    changed(export / file, lambda values: values.update(format=99))
+    with pytest.raises(NewerFormat, match="has format 99: a newer mrag wrote it"):
+        read_export(open_export(str(export)), "docs")
+
+
+def test_the_page_has_the_numbers_of_the_code() -> None:
+    """docs/upgrading.md: what is written now, and read now."""
+    page = (GOLDEN.parents[2] / "docs" / "upgrading.md").read_text("utf-8")
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    numbers = {cells[0].split(" (")[0].split(",")[0]: cells[-2:] for cells in lines[1:]}
+    in_code = {
+        "manifest": manifest.FORMAT,
+        "receipt of a shard": manifest.RECEIPT_FORMAT,
+        "record of a version": version.RECORD_FORMAT,
+        "dead letters": tables.DEAD_LETTERS_FORMAT,
+        "config file": config.FORMAT,
+        "read cache": read_cache_files.FORMAT,
+    }
+    assert numbers == {name: [str(number)] * 2 for name, number in in_code.items()}
 
 
 @pytest.fixture
