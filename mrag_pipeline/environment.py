@@ -7,9 +7,12 @@ library itself always wins.
 
 from __future__ import annotations
 
+import codecs
+import locale
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from mrag_pipeline.errors import ConfigError
@@ -118,18 +121,69 @@ def temporary_folder() -> str:
 def sockets_folder() -> str:
     """Where Ray and HAProxy open their sockets: writable, and with a short path.
 
-    Raises: ConfigError if there is no such folder.
+    Raises: ConfigError if there is no such folder, or RAY_TMPDIR is none: Ray would take it.
     """
-    named = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
-    for folder in (*named, *_COMMON_FOLDERS):
+    chosen = os.environ.get("RAY_TMPDIR")
+    others = [*filter(None, [os.environ.get("TMPDIR")]), *_COMMON_FOLDERS]
+    tried = [chosen] if chosen else others
+    for folder in tried:
         if len(os.fsencode(folder)) <= MAX_SOCKETS_PATH and is_writable(Path(folder)):
             return folder
+    named = ", ".join([*(["RAY_TMPDIR"] if chosen else []), *tried])
     raise ConfigError(
-        f"no folder for Ray's sockets: {', '.join([*named, *_COMMON_FOLDERS])} cannot be written "
-        f"or have more than {MAX_SOCKETS_PATH} characters",
+        f"no folder for Ray's sockets: {named} cannot be written or has more than "
+        f"{MAX_SOCKETS_PATH} characters",
         "a folder with a short path that this user can write",
         "export RAY_TMPDIR=/short/path, or set workers.pool = 'serial' to ingest without Ray",
     )
+
+
+def remarks() -> list[str]:
+    """What is odd around this process and what was done about it, a line each; for people.
+
+    Raises: ConfigError if there is no folder for sockets, or none for temporary files.
+    """
+    return [*_of_home(), *_of_temporary_folder(), *_of_proxies(), *_of_locale()]
+
+
+def _of_home() -> Iterator[str]:
+    if is_private_home():
+        yield (
+            f"HOME is not set, or names no folder: {os.environ['HOME']} takes its place; set "
+            "HF_HOME to keep downloaded models"
+        )
+        return
+    if not os.environ.get("HOME"):
+        yield f"HOME is not set: {home()} is this user's"
+    if not home_is_writable():
+        yield (
+            f"the home folder {home()} cannot be written: Prefect's database is in "
+            f"{os.environ.get('PREFECT_HOME')}; set HF_HOME to download models"
+        )
+
+
+def _of_temporary_folder() -> Iterator[str]:
+    given, used, sockets = os.environ.get("TMPDIR"), temporary_folder(), sockets_folder()
+    if given and os.path.abspath(given) != used:
+        yield f"TMPDIR {given} is missing or cannot be written: temporary files are in {used}"
+    elif given and len(os.fsencode(given)) > MAX_SOCKETS_PATH:
+        yield (
+            f"TMPDIR has {len(os.fsencode(given))} characters, more than the {MAX_SOCKETS_PATH} "
+            f"that leave room for a socket's name: sockets are in {sockets}"
+        )
+
+
+def _of_proxies() -> Iterator[str]:
+    for name, address in proxies().items():
+        # A proxy's address may have a password in it.
+        yield f"{name} is {address.rpartition('@')[2]}, not used for {os.environ['no_proxy']}"
+
+
+def _of_locale() -> Iterator[str]:
+    if codecs.lookup(locale.getencoding()).name == "ascii":
+        named = [name for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)]
+        given = f"{named[0]}={os.environ[named[0]]}" if named else "no LANG"
+        yield f"the locale is plain ASCII or unknown ({given}): texts are read and shown as UTF-8"
 
 
 def is_writable(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -74,19 +73,8 @@ def _python(_config: Config) -> str:
 
 
 def _environment(_config: Config) -> str:
-    folder = environment.sockets_folder()
-    notes = [f"home {os.environ.get('HOME') or environment.home()}", f"sockets in {folder}"]
-    if not environment.home_is_writable() or environment.is_private_home():
-        notes.append(
-            f"the home folder cannot be written: Prefect's database is in "
-            f"{os.environ.get('PREFECT_HOME')}; set HF_HOME to download models"
-        )
-    for name, address in environment.proxies().items():
-        # A proxy's address may have a password in it.
-        notes.append(
-            f"{name} is {address.rpartition('@')[2]}, not used for {os.environ['no_proxy']}"
-        )
-    return "; ".join(notes)
+    usual = [f"home {environment.home()}", f"sockets in {environment.sockets_folder()}"]
+    return "; ".join([*usual, *environment.remarks()])
 
 
 def _folders(config: Config) -> str:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support import odd_environments
-from tests.support.odd_environments import ASCII, EVERY_PROXY, PROXIES, PROXY, served, typed
+from tests.support.environment_table import (
+    ASCII,
+    EVERY_PROXY,
+    LONG,
+    ODD,
+    PROXIES,
+    PROXY,
+    UNKNOWN,
+    UNWRITABLE,
+)
+from tests.support.odd_environments import SERIAL, laid_out, read_only, served, typed
 from tests.support.project_folder import Undisturbed
 
 pytestmark = pytest.mark.timeout(1800)
+REFUSED_S = 60  # on a busy machine; docs/environments.md has what was measured
 
 
 @pytest.fixture
@@ -26,9 +38,9 @@ def user() -> tuple[str, ...]:
 
 
 @pytest.fixture
-def read_only(undisturbed: Undisturbed) -> Iterator[Path]:
+def unwritable(undisturbed: Undisturbed) -> Iterator[Path]:
     """The project, its index in folders that cannot be written."""
-    with odd_environments.read_only(undisturbed.project / ".mrag" / "index.db"):
+    with read_only(undisturbed.project / ".mrag" / "index.db"):
         yield undisturbed.project
 
 
@@ -40,7 +52,7 @@ def read_only(undisturbed: Undisturbed) -> Iterator[Path]:
         pytest.param({"HOME": None}, id="HOME unset"),
         pytest.param({"HOME": "/nonexistent"}, id="HOME missing"),
         pytest.param({"TMPDIR": "/nonexistent"}, id="TMPDIR missing"),
-        pytest.param({"LANG": "xx_XX.UTF-8", "LC_ALL": "xx_XX.UTF-8"}, id="unknown locale"),
+        pytest.param(UNKNOWN, id="unknown locale"),
     ],
 )
 def test_the_index_is_read(undisturbed: Undisturbed, variables: Mapping[str, str | None]) -> None:
@@ -59,33 +71,108 @@ def test_a_question_beyond_ascii_in_an_ascii_locale(undisturbed: Undisturbed) ->
     assert ended.json()[0]["query"] == question
 
 
-def test_a_read_only_index_is_searched(read_only: Path, user: tuple[str, ...]) -> None:
+def test_a_read_only_index_is_searched(unwritable: Path, user: tuple[str, ...]) -> None:
     """Searching writes nothing."""
     question = "who paints the violin"
-    ended = typed(read_only, "search", question, "--json", variables={}, before=user)
+    ended = typed(unwritable, "search", question, "--json", variables={}, before=user)
     assert ended.code == 0, ended.err
     assert ended.json()[0]["hits"]
 
 
 @pytest.mark.parametrize("command", [("activate", "VERSION"), ("repair",)])
 def test_a_read_only_index_is_not_changed(
-    read_only: Path, undisturbed: Undisturbed, command: tuple[str, ...], user: tuple[str, ...]
+    unwritable: Path, undisturbed: Undisturbed, command: tuple[str, ...], user: tuple[str, ...]
 ) -> None:
     """Exit 2 in seconds, with what is missing, and no word of moving it away."""
     version = undisturbed.second.json()["version"]
     arguments = [version if word == "VERSION" else word for word in command]
-    ended = typed(read_only, *arguments, variables={}, before=user)
+    ended = typed(unwritable, *arguments, variables={}, before=user)
     assert ended.code == 2, ended.err
     assert "it can be searched only" in ended.err
     assert "away" not in ended.err
+
+
+def test_a_staging_folder_that_cannot_be_written_is_refused_by_a_run(
+    undisturbed: Undisturbed, user: tuple[str, ...]
+) -> None:
+    """Exit 6 in one message, before anything is planned; searching does not touch it."""
+    with read_only(undisturbed.project / ".mrag" / "staging"):
+        found = typed(undisturbed.project, "versions", variables={}, before=user)
+        ended = typed(undisturbed.project, "ingest", *SERIAL, variables={}, before=user)
+    assert found.code == 0, found.err
+    assert ended.code == 6, ended.err
+    assert ended.err.startswith("mrag: cannot write to the staging folder")
+    assert ended.seconds < REFUSED_S
+
+
+@pytest.mark.long
+def test_a_run_where_home_and_temporary_folder_cannot_be_written(
+    undisturbed: Undisturbed, tmp_path: Path, user: tuple[str, ...]
+) -> None:
+    """An ingest of two workers on Ray, recorded by Prefect, and a question."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    shutil.rmtree(project / ".mrag")
+    variables = laid_out({"HOME": UNWRITABLE, "TMPDIR": UNWRITABLE}, tmp_path)
+    ended = typed(project, "ingest", "--json", variables=variables, before=user)
+    assert ended.code == 0, ended.err
+    assert ended.json()["documents"] == undisturbed.second.json()["documents"]
+    found = typed(project, "search", "who sells", "--json", variables=variables, before=user)
+    assert found.code == 0, found.err
+    assert list((tmp_path / "unwritable").iterdir()) == []
+
+
+@pytest.mark.long
+def test_an_ingest_on_ray_with_a_long_temporary_folder(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Ray's sockets are elsewhere."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    shutil.rmtree(project / ".mrag")
+    variables = laid_out({"TMPDIR": LONG}, tmp_path)
+    ended = typed(project, "ingest", "--json", variables=variables)
+    assert ended.code == 0, ended.err
+    assert ended.json()["documents"] == undisturbed.second.json()["documents"]
+
+
+def test_a_folder_for_sockets_that_cannot_be_written_is_refused(
+    undisturbed: Undisturbed, tmp_path: Path, user: tuple[str, ...]
+) -> None:
+    """Before Ray is started, in one message."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    shutil.rmtree(project / ".mrag")
+    variables = laid_out({"RAY_TMPDIR": UNWRITABLE}, tmp_path)
+    ended = typed(project, "ingest", variables=variables, before=user)
+    assert ended.code == 2, ended.err
+    assert f"no folder for Ray's sockets: RAY_TMPDIR, {tmp_path}/unwritable" in ended.err
+    assert ended.seconds < REFUSED_S
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("visit", sorted({odd.visit for odd in ODD if odd.visit}))
+def test_doctor_names_what_is_odd_beforehand(
+    visit: str, undisturbed: Undisturbed, tmp_path: Path, user: tuple[str, ...]
+) -> None:
+    """Every row of the page that can be met with those beside it."""
+    met = [odd for odd in ODD if odd.visit == visit]
+    variables: dict[str, str | None] = {}
+    with ExitStack() as held:
+        for odd in met:
+            variables |= laid_out(odd.variables, tmp_path)
+            if odd.unwritable:
+                held.enter_context(read_only(undisturbed.project / ".mrag" / odd.unwritable))
+        ended = typed(undisturbed.project, "doctor", "--json", variables=variables, before=user)
+    checks = {check["check"]: check for check in ended.json()}
+    told = checks["environment"]["found"] + checks["folders"]["found"]
+    assert [odd.name for odd in met if odd.doctor not in told] == [], told
+    failed = {name for name, check in checks.items() if not check["ok"]}
+    assert failed == ({"environment", "folders", "ray"} if visit == "sockets" else set())
 
 
 def test_an_ingest_behind_a_proxy_that_refuses(undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Milvus Lite and what records the run are reached directly; nothing else is needed."""
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     shutil.rmtree(project / ".mrag")
-    arguments = ("ingest", "--json", "-s", "workers.pool=serial")
-    ended = typed(project, *arguments, variables=EVERY_PROXY)
+    ended = typed(project, "ingest", "--json", *SERIAL, variables=EVERY_PROXY)
     assert ended.code == 0, ended.err
     assert ended.json()["documents"] == undisturbed.second.json()["documents"]
 

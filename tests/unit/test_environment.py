@@ -12,6 +12,7 @@ import pytest
 
 from mrag_pipeline import environment
 from mrag_pipeline.errors import ConfigError
+from tests.support.environment_table import ODD, table
 
 NAMES = (
     *("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
@@ -107,6 +108,63 @@ def test_no_place_for_sockets_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError, match="/nowhere/to/be/found, /tmp, /var/tmp") as caught:
         environment.sockets_folder()
     assert "RAY_TMPDIR" in caught.value.fix
+
+
+def test_a_chosen_folder_for_sockets_is_taken_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray takes what RAY_TMPDIR names, whether it can be used or not."""
+    monkeypatch.setenv("RAY_TMPDIR", "/var/tmp")
+    assert environment.sockets_folder() == "/var/tmp"
+    long = str(tmp_path / ("x" * environment.MAX_SOCKETS_PATH))
+    monkeypatch.setenv("RAY_TMPDIR", long)
+    with pytest.raises(ConfigError, match=f"RAY_TMPDIR, {long} cannot"):
+        environment.sockets_folder()
+
+
+def test_a_usual_machine_has_no_remarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mrag doctor` says nothing more of it."""
+    monkeypatch.setattr("locale.getencoding", lambda: "UTF-8")
+    environment.settle()
+    assert environment.remarks() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("grpc_proxy", "http://user:secret@proxy:3128", "grpc_proxy is proxy:3128, not used for"),
+        ("HOME", "", "HOME is not set"),
+        ("HOME", "/nonexistent", "HOME is not set, or names no folder"),
+        ("TMPDIR", "/nonexistent", "TMPDIR /nonexistent is missing or cannot be written"),
+        ("TMPDIR", "LONG", "that leave room for a socket's name: sockets are in /tmp"),
+        ("LC_ALL", "C", "the locale is plain ASCII or unknown (LC_ALL=C)"),
+    ],
+)
+def test_what_is_odd_is_remarked(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One line each, without a proxy's password."""
+    if value == "LONG":
+        value = str(tmp_path / ("x" * environment.MAX_SOCKETS_PATH))
+        Path(value).mkdir()
+    monkeypatch.setenv(name, value)
+    if not value:
+        monkeypatch.delenv(name)
+    encoding = "ANSI_X3.4-1968" if name == "LC_ALL" else "UTF-8"
+    monkeypatch.setattr("locale.getencoding", lambda: encoding)
+    environment.settle()
+    [remark] = environment.remarks()
+    assert told in remark
+    assert "secret" not in remark
+
+
+def test_the_page_has_the_environments_that_are_tested() -> None:
+    """Each once, with what happens, what `mrag doctor` says and which tests hold it."""
+    page = Path(__file__).parents[2] / "docs" / "environments.md"
+    assert len({odd.name for odd in ODD}) == len(ODD)
+    assert f"\n\n{table()}\n\n" in page.read_text("utf-8"), (
+        f"docs/environments.md lacks:\n{table()}"
+    )
 
 
 @pytest.fixture
