@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from mrag_pipeline.environment import is_writable
 from mrag_pipeline.errors import IndexBusy, MragError, StagingError, StorageFull
 from mrag_pipeline.locking.owner import Owner
 from mrag_pipeline.settings.staging import StagingSpec
@@ -47,6 +49,8 @@ def run_lock(root: Path, index: str, wait_s: float = 0.0) -> Iterator[None]:
     owner = folder / "run.owner.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not is_writable(folder):  # an earlier run's lock file may be writable all the same
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         lock = FileLock(folder / "run.lock")
         lock.acquire(timeout=wait_s, poll_interval=_POLL_S)
     except Timeout:

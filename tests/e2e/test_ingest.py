@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project_folder import GOOD, Undisturbed, run
+from tests.support.project_folder import GOOD, Ended, Undisturbed, run
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -85,3 +85,27 @@ def test_inspect_shows_a_document_in_every_head(undisturbed: Undisturbed, tmp_pa
     assert chunks[0]["metadata"] == {"year": 1803}
     assert all(norm > 0 for chunk in chunks for norm in chunk["head_norms"].values())
     assert len(chunks[0]["head_norms"]) == 12
+
+
+@pytest.mark.long
+def test_a_damaged_file_of_dead_letters_is_removed_and_written_by_the_next_sync(
+    project: Path, tmp_path: Path, prefect: str
+) -> None:
+    """As its message says, though nothing has changed and no file is read again."""
+
+    def typed(*words: str) -> Ended:
+        return run(*words, "--json", cwd=project, log=tmp_path / words[0], prefect=prefect)
+
+    expected = typed("sync").json()["dead_letters"]
+    listed = typed("deadletters", "list").json()
+    file = project / f".mrag/staging/stories/dead_letters/{listed['run']}.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    refused = typed("deadletters", "list")
+    assert refused.code == 6
+    assert f"{file} is damaged" in refused.err
+    assert "to fix: remove it; `mrag ingest` or `mrag sync`, whichever wrote it" in refused.err
+    file.unlink()
+    assert typed("sync").code == 0
+    again = typed("deadletters", "list").json()
+    assert again["run"] == listed["run"]
+    assert len(again["dead_letters"]) == len(listed["dead_letters"]) == expected > 0

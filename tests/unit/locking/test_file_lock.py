@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import IndexBusy, StagingError
+from mrag_pipeline.locking import file_lock
 from mrag_pipeline.locking.file_lock import lock_folder, run_lock
 from mrag_pipeline.settings.staging import StagingSpec
 
@@ -101,6 +102,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         run_lock(tmp_path / "staging", "docs"),
     ):
         pass
+
+
+def test_a_folder_that_became_unwritable_is_named_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier run's lock file in it can be written still."""
+    with run_lock(tmp_path, "docs"):
+        pass
+    monkeypatch.setattr(file_lock, "is_writable", lambda folder: folder != tmp_path / "docs")
+    with (
+        pytest.raises(StagingError, match=f"cannot write to the staging folder {tmp_path}/docs"),
+        run_lock(tmp_path, "docs"),
+    ):
+        pytest.fail("the run began")
 
 
 @pytest.mark.parametrize(
