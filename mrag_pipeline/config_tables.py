@@ -16,7 +16,7 @@ _PINS = ("revision", "weights_sha256")
 _LOCAL_PATHS = (
     *(("corpus", "uri"), ("encoder", "model"), ("staging", "uri"), ("milvus", "uri")),
     *(("gate", "queries"), ("serve", "request_log"), ("milvus", "bulk_uri")),
-    ("notify", "metrics_folder"),
+    *(("notify", "metrics_folder"), ("serve", "log_streams")),
     *(("milvus", "tls_ca"), ("milvus", "tls_cert"), ("milvus", "tls_key"), ("rerank", "model")),
 )
 

@@ -110,12 +110,13 @@ def _check(serving: threading.Thread) -> None:
 
 def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json: bool) -> None:
     from mrag_pipeline.serving.listening import wait_ready
-    from mrag_pipeline.serving.ray import launcher
+    from mrag_pipeline.serving.ray import launcher, log_streams
     from mrag_pipeline.wiring import at_work
 
-    with launcher.environment():
+    with launcher.environment() as folder, log_streams.copied(folder) as streams:
         from mrag_pipeline.runtime import cluster
 
+        config = streams.configured(config)
         shared = bool(config.workers.address)
         orphans.guard()
         earlier_processes = launcher.family()
@@ -139,6 +140,7 @@ def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json:
             processes = _started_since(earlier_processes)  # before one of them may be lost
             with at_work.announced_service(config, url):  # `mrag search` asks it then
                 _say_ready(url, config.index, record, json)
+                streams.show_requests()
                 stopping.wait(cluster.check_alive)
         except RayBroken:
             is_lost = True

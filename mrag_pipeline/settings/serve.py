@@ -55,6 +55,9 @@ class ServeSpec:
     tenant_field: str = ""  # metadata field with a document's tenant; "": no tenants
     max_context_tokens: PositiveCount = 3000  # of passages in the prompt of /v1/answer
     examples: tuple[str, ...] = ()  # example questions, in /v1/index and on the page
-    request_log: str = ""  # file for one JSON line per request; "": standard output
+    request_log: str = ""  # file for one JSON line per request; "": standard output of `mrag serve`
+    # On Ray: folder with the streams 1 and 2 (pipes, sockets or files) that replicas write request
+    # lines and errors to, as "/proc/1/fd" in a pod; "": those of `mrag serve`
+    log_streams: str = ""
     log_queries: bool = False  # whether the request log contains query texts
     tracing: bool = False  # OpenTelemetry, sent to OTEL_EXPORTER_OTLP_ENDPOINT

@@ -142,9 +142,9 @@ def test_the_ray_service_is_a_serve_config_with_what_serve_yaml_asks_for() -> No
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
     head = (DEPLOY / "serve.yaml").read_text("utf-8").split("\n\n")[0]
-    asked = dict(re.findall(r"^#   (RAY_\w+)=([\w-]+(?: [\w-]+)?)(?:  |$)", head, re.MULTILINE))
+    asked = dict(re.findall(r"^#   (RAY_\w+)=([\w.-]+(?: [\w-]+)?)(?:  |$)", head, re.MULTILINE))
     assert asked.pop("RAY_AUTH_MODE") == ray_cluster(service)["authOptions"]["mode"]
-    assert len(asked) == 7
+    assert len(asked) == 8
     for template in pods(service):
         [container] = template["spec"]["containers"]
         assert config_of(made, template) is not None, "every node reads the config"

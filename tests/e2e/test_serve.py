@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -20,8 +21,19 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.broken_service import sitecustomize
 from tests.support.open_ports import listening, off_loopback
-from tests.support.project_folder import GOOD, Undisturbed, a_text, end, family_of, run, start
+from tests.support.project_folder import (
+    GOOD,
+    ROOT,
+    TIMEOUT_S,
+    Undisturbed,
+    a_text,
+    end,
+    family_of,
+    run,
+    start,
+)
 from tests.support.served_project import QUERY, Service, free_port, serving
 
 pytestmark = pytest.mark.timeout(1800)
@@ -127,6 +139,26 @@ def test_a_request_out_of_time_is_answered_with_504(laptop: Laptop) -> None:
     assert laptop.service.search()["hits"]
 
 
+def test_each_request_is_a_line_of_standard_output(laptop: Laptop) -> None:
+    """Where a container's log driver reads, as of a service in one process.
+
+    Its id is that of the response's header and, if it is a problem, of its body.
+    """
+    service = laptop.service
+    answered = service.post("/v1/search", {"query": QUERY})
+    line = service.line_of(answered)
+    assert line.keys() >= {"time", "ms", "stage_ms", "version"}
+    assert (line["event"], line["route"], line["status"]) == ("request", "/v1/search", 200)
+    for given in ("mine-7", "<b> odd", "a" * 200):
+        headers = {"X-Request-ID": given}
+        refused = httpx.get(f"{service.url}/v1/chunks/1", headers=headers, timeout=60)
+        [told] = refused.headers.get_list("x-request-id")
+        assert told == refused.json()["request_id"] == service.line_of(refused)["request_id"]
+        assert (told == given) == (given == "mine-7")
+    out = service.log.with_suffix(".out").read_text("utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in out][:2] == ["ready", "request"]
+
+
 def test_concurrent_requests_get_their_own_answers(laptop: Laptop) -> None:
     """Encoder and search batch them; each answer has the windows of its own query."""
     from concurrent.futures import ThreadPoolExecutor
@@ -195,6 +227,29 @@ def test_its_replicas_have_the_priority_of_the_command(laptop: Laptop) -> None:
         assert [replica.nice() for replica in laptop.service.replicas(name)] == [own]
 
 
+def test_a_replica_in_place_of_a_killed_one_logs_to_standard_output(laptop: Laptop) -> None:
+    """Each request that is answered is there, and the killed one's last."""
+    service = laptop.service
+    last = service.get("/v1/index")
+    [replica] = service.replicas("QueryApi")
+    replica.kill()
+    assert service.line_of(last)["status"] == 200
+    until = time.monotonic() + TIMEOUT_S
+    while (answered := asked(service)) is None:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert service.line_of(answered)["route"] == "/v1/index"
+
+
+def asked(service: Service) -> httpx.Response | None:
+    """The response of the service; None while it has none."""
+    try:
+        answered = service.get("/v1/index")
+    except httpx.TransportError:
+        return None
+    return answered if answered.status_code == 200 else None
+
+
 def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
     """Exit 0, no process, a free port, a database that can be opened. Must be the last test."""
     code, running = laptop.service.stop()
@@ -204,6 +259,35 @@ def test_sigterm_leaves_nothing(laptop: Laptop, tmp_path: Path) -> None:
     ended = run("search", QUERY, "--json", cwd=laptop.project, log=tmp_path / "after")
     assert ended.code == 0, ended.err
     assert "Traceback" not in laptop.service.log.with_suffix(".err").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["process", "ray"])
+def test_a_500_leaves_its_stack_on_standard_error(
+    undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Under the request's id, which the caller is told and the request's line has."""
+    broken = Path(sitecustomize.__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{broken}:{ROOT}")
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    with serving(project, tmp_path / "serve", backend=backend) as service:
+        assert service.search()["hits"]
+        failed = service.post("/v1/search", {"query": sitecustomize.QUESTION})
+        assert failed.status_code == 500
+        assert "ZeroDivisionError" not in failed.text
+        line = service.line_of(failed)
+        assert (line["status"], line["error"] != "") == (500, True)
+        begins = f"request_failed request_id={failed.json()['request_id']}"
+        until = time.monotonic() + 30
+        log = service.log.with_suffix(".err")
+        while "ZeroDivisionError: division by zero" not in log.read_text("utf-8"):
+            assert time.monotonic() < until, log.read_text("utf-8")
+            time.sleep(0.05)
+        told = log.read_text("utf-8")
+        assert begins in told
+        assert f"{begins}\nTraceback (most recent call last):\n  File" in told
+        assert "\\n" not in told
+        assert service.stop() == (0, [])
 
 
 # ------------------------------------------------------------------ refused before it starts

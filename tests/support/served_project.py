@@ -47,9 +47,25 @@ class Service:
         found: dict[str, Any] = answered.json()
         return found
 
+    def line_of(self, response: httpx.Response) -> dict[str, Any]:
+        """The line of standard output with the id of a response, which may be a moment late."""
+        until = time.monotonic() + 30
+        while True:
+            lines = self.log.with_suffix(".out").read_text("utf-8").splitlines()
+            for line in lines:
+                if response.headers["x-request-id"] in line:
+                    facts: dict[str, Any] = json.loads(line)
+                    return facts
+            assert time.monotonic() < until, lines[-5:]
+            time.sleep(0.05)
+
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of one deployment, by the names that Ray gives them."""
-        wanted = f"ray::ServeReplica:mrag:{deployment}"
+        return self.workers(f"ServeReplica:mrag:{deployment}")
+
+    def workers(self, actor: str) -> list[psutil.Process]:
+        """The processes of one kind of Ray's actors."""
+        wanted = f"ray::{actor}"
         return [one for one in family_of(self.process) if _name(one).startswith(wanted)]
 
     def stop(self) -> tuple[int, list[str]]:
@@ -70,12 +86,15 @@ def serving(project: Path, log: Path, *arguments: str, backend: str = "ray") -> 
     out = log.with_suffix(".out")
     try:
         until = time.monotonic() + TIMEOUT_S
-        while not out.read_bytes().endswith(b"\n"):
+        while b"\n" not in out.read_bytes():
             told = log.with_suffix(".err").read_text("utf-8")
             assert process.poll() is None, told + out.read_text("utf-8")
             assert time.monotonic() < until, told
             time.sleep(0.05)
-        yield Service(process, json.loads(out.read_text("utf-8")), log)
+        first, _, _ = out.read_text("utf-8").partition("\n")
+        ready = json.loads(first)  # requests follow; of one that did not come up, requests alone
+        assert ready["event"] == "ready", log.with_suffix(".err").read_text("utf-8")
+        yield Service(process, ready, log)
     finally:
         end(process, family_of(process))
 

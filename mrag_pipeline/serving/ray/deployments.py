@@ -28,6 +28,7 @@ from mrag_pipeline.serving.parts.answer_reranker import AnswerReranker
 from mrag_pipeline.serving.parts.head_search import HeadSearch
 from mrag_pipeline.serving.parts.query_encoder import QueryEncoder
 from mrag_pipeline.serving.parts.threads import threads_by_load, threads_for
+from mrag_pipeline.serving.ray import log_streams
 from mrag_pipeline.serving.ray.backend import RayBackend
 from mrag_pipeline.serving.ray.loopback import keep_on_loopback
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
@@ -47,7 +48,9 @@ ENDPOINT_REQUESTS = 8
 def _starting(config: Mapping[str, Any]) -> Config:
     """The config of a replica that is being constructed."""
     keep_on_loopback()
-    return Config.parse(config)
+    resolved = Config.parse(config)
+    log_streams.send_errors(resolved.serve.log_streams)
+    return resolved
 
 
 class EncoderReplica(QueryEncoder):
@@ -149,7 +152,8 @@ class QueryApi:
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = KeyGuard(resolved.serve, self._keys)
         door = self._guard if self._keys else None
-        self._observer = RequestObserver(resolved.serve, replica, door, echoes=False)
+        lines = log_streams.request_lines(resolved.serve.log_streams)
+        self._observer = RequestObserver(resolved.serve, replica, door, echoes=False, lines=lines)
         self._llm = resolved.llm
         self._chat = wiring.chat_stream(resolved) if resolved.llm.url else None
         self._current = Current(self._app(resolved.serve, self._guard))

@@ -8,8 +8,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ import psutil
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.serving.listening import local_url
-from mrag_pipeline.serving.ray import haproxy
+from mrag_pipeline.serving.ray import haproxy, middlewares
 
 NAME = "mrag"
 END_S = 10.0
@@ -34,14 +35,23 @@ _FAST = {
     "RAY_worker_niceness": "0",
     # On a slow machine a proxy imports for longer than 3 times the usual 5 s, and is killed.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": middlewares.PATH,
 }
+# Ours even if a user has set them: the user's HAProxy is started by our script.
+_OURS = (
+    "RAY_SERVE_HAPROXY_BINARY_PATH",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH",
+)
 
 
 @contextlib.contextmanager
-def environment() -> Iterator[Mapping[str, str]]:
+def environment() -> Iterator[Path]:
     """Sets Serve's environment variables within the block; those that a user has set stay.
 
     Enter it before Ray is started and Serve is imported.
+
+    Yields: a folder of this service alone, for its sockets; removed at the end.
     """
     folder = haproxy.new_folder()
     path = haproxy.binary()
@@ -50,14 +60,10 @@ def environment() -> Iterator[Mapping[str, str]]:
         wanted |= haproxy.settings(path, folder)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(
-        {
-            name: value
-            for name, value in wanted.items()
-            if not before[name] or name.endswith("_PATH")
-        }
+        {name: value for name, value in wanted.items() if not before[name] or name in _OURS}
     )
     try:
-        yield wanted
+        yield folder
     finally:
         for name, value in before.items():
             if value is None:

@@ -6,11 +6,10 @@ It is the outermost middleware, so it sees what others refuse. It decides nothin
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import re
 import socket
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mrag_pipeline.serving.http.problem_table import CLIENT_LEFT
-from mrag_pipeline.serving.security.keys import PREFIX
 from mrag_pipeline.serving.telemetry.metrics import Metrics
+from mrag_pipeline.serving.telemetry.request_ids import HEADER, request_id
 from mrag_pipeline.serving.telemetry.request_log import RequestFacts, RequestLog
 from mrag_pipeline.serving.telemetry.tracing import Traces, open_traces
 from mrag_pipeline.settings.serve import ServeSpec
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 PROBES = ("/livez", "/readyz", "/metrics")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 REFUSALS = (401, 403, 413, 421, 429)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestObserver:
@@ -49,6 +47,7 @@ class RequestObserver:
         echoes: bool = True,
         traces: Traces | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        lines: logging.Handler | None = None,
     ) -> None:
         """Ready to be installed.
 
@@ -58,6 +57,7 @@ class RequestObserver:
             echoes: whether to add X-Request-ID to responses. Ray Serve adds it to every response
                 itself; a second one would read as "id, id".
             traces: replaces those of `spec.tracing`.
+            lines: takes the request log if `spec.request_log` names no file; None: standard output.
         Raises: ConfigError if `spec.tracing` is on and OpenTelemetry is not installed, or the
             request log cannot be written.
         """
@@ -65,7 +65,7 @@ class RequestObserver:
         self.metrics = Metrics(replica or f"{socket.gethostname()}-{os.getpid()}")
         self._door = door
         self.echoes = echoes
-        self._log = RequestLog(spec.log_queries, spec.request_log)
+        self._log = RequestLog(spec.log_queries, spec.request_log, lines)
         self._traces = open_traces() if traces is None and spec.tracing else traces
         self._clock = clock
         self._version = ""
@@ -118,7 +118,7 @@ class RequestObserver:
         """Starts the record of a request."""
         headers = Headers(scope=scope)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        facts = RequestFacts(_request_id(headers.get("x-request-id", "")), method)
+        facts = RequestFacts(request_id(headers.get(HEADER, "")), method)
         span = None
         if not _is_probe(scope):
             self.metrics.in_flight.inc()
@@ -192,7 +192,7 @@ class _Watched:
             if message["type"] == "http.response.start":
                 facts.status = message["status"]
                 if self._observer.echoes:
-                    MutableHeaders(scope=message)["X-Request-ID"] = facts.request_id
+                    MutableHeaders(scope=message)[HEADER] = facts.request_id
             await send(message)
 
         try:
@@ -206,12 +206,6 @@ class _Watched:
             raise
         finally:
             self._observer.end(scope, facts, span, self._observer.now() - began)
-
-
-def _request_id(given: str) -> str:
-    """The caller's id if it is safe in a log line and cannot be a key; else a new one."""
-    is_safe = _REQUEST_ID.fullmatch(given) and PREFIX not in given
-    return given if is_safe else uuid.uuid4().hex
 
 
 def _is_probe(scope: Scope) -> bool:

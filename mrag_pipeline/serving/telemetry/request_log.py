@@ -46,15 +46,19 @@ class RequestFacts:
 class RequestLog:
     """Writes requests to the logger `mrag.requests`: appended to a file, or to standard output."""
 
-    def __init__(self, with_queries: bool = False, path: str = "") -> None:
+    def __init__(
+        self, with_queries: bool = False, path: str = "", lines: logging.Handler | None = None
+    ) -> None:
         """Ready to write; a file that is moved (logrotate) is opened again.
 
+        Args:
+            lines: takes them in place of standard output, if there is no path.
         Raises: ConfigError if the file cannot be written.
         """
         self._with_queries = with_queries
         self._log = logging.getLogger(LOGGER)
-        if path or not self._log.handlers:
-            handler = _file(path) if path else logging.StreamHandler(_standard_output())
+        if path or lines is not None or not self._log.handlers:
+            handler = _file(path) if path else lines or logging.StreamHandler(_standard_output())
             handler.setFormatter(logging.Formatter("%(message)s"))
             for replaced in self._log.handlers:
                 replaced.close()
