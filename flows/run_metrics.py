@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 5.0
 ALIVE_S = 30.0
 
-# Name, type and meaning of each metric; all have the labels index and kind, phases' also phase.
+# Name, type and meaning of each metric; all have the labels index and kind, phases' also phase,
+# nodes' also node.
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_active", "gauge", "Whether a run of the kind goes on."),
     ("mrag_run_started_seconds", "gauge", "When it started, as Unix time."),
@@ -44,6 +45,9 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_phase_seconds", "gauge", "How long a phase has taken."),
     ("mrag_run_facts_total", "counter", "What a phase counts; the label fact names it."),
     ("mrag_run_retries_total", "counter", "Items that were tried again."),
+    ("mrag_run_node_items_total", "counter", "Items that the workers of a node did."),
+    ("mrag_run_node_busy_seconds_total", "counter", "Seconds that its workers took for them."),
+    ("mrag_run_node_lost_workers_total", "counter", "Workers that died or were cut off there."),
     (
         "mrag_run_core_seconds_total",
         "counter",
@@ -164,6 +168,10 @@ class RunMetrics:
         yield "mrag_run_retries_total", {}, float(held.retries)
         yield "mrag_run_core_seconds_total", {}, held.core_s
         yield "mrag_run_gpu_seconds_total", {}, held.gpu_s
+        for node, of_node in held.nodes.items():
+            yield "mrag_run_node_items_total", {"node": node}, float(of_node.items)
+            yield "mrag_run_node_busy_seconds_total", {"node": node}, of_node.busy_s
+            yield "mrag_run_node_lost_workers_total", {"node": node}, float(of_node.lost_workers)
         if free is not None:
             yield "mrag_run_staging_free_bytes", {}, float(free)
         for name, phase in self._phases.items():

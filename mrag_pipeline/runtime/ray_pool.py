@@ -164,7 +164,7 @@ class _Run:
             self._lost_worker(ref, worker, error)
             return
         if ref == worker.starting:
-            worker.is_up()
+            worker.is_up(answer)
             self._unborn = 0
             log.info("worker_up node=%s", answer)
             return

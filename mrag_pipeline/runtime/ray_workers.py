@@ -61,10 +61,11 @@ class Worker:
     last: WorkItem | None = None  # assigned to it
     since: float = 0.0  # when it started its first item, by the monotonic clock
     up_since: float | None = None  # by the same clock; None before it is up
+    node: str = ""  # where it is, as `WorkActor.up` says
 
-    def is_up(self) -> None:
-        """The cluster has placed it."""
-        self.starting, self.up_since = None, time.monotonic()
+    def is_up(self, node: str) -> None:
+        """The cluster has placed it on the node."""
+        self.starting, self.up_since, self.node = None, time.monotonic(), node
 
     def up_s(self) -> float:
         """How long it has held what it was given."""
@@ -98,6 +99,7 @@ class Worker:
         self.flight = deque(held for held in self.flight if held[0] != ref)
         now = time.monotonic()
         seconds, self.since = now - self.since, now
+        usage.add(nodes={self.node: usage.NodeUsage(items=1, busy_s=seconds)})
         return item, seconds
 
 
@@ -132,9 +134,11 @@ class WorkerGroup:
         # The actor may only be unreachable: then its resources are needed for the next.
         ray.kill(worker.actor)
         self._meter(worker)
+        if worker.node:
+            usage.add(nodes={worker.node: usage.NodeUsage(lost_workers=1)})
         fresh = self._hired()
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
-        worker.up_since = None
+        worker.up_since, worker.node = None, ""
         worker.flight.clear()
 
     def end_busy(self) -> None:

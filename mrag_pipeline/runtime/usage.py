@@ -1,9 +1,27 @@
-"""What the pools of this process have held so far: cores and GPUs of workers, and second tries."""
+"""What the pools of this process have held so far: cores, GPUs, second tries, and work by node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from threading import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUsage:
+    """What the workers of one node have done; a node is "address/start of its id"."""
+
+    items: int = 0
+    busy_s: float = 0.0  # with these items, all workers of the node added up
+    lost_workers: int = 0
+
+    def plus(self, other: NodeUsage, times: int = 1) -> NodeUsage:
+        """The other's added; with -1 taken away."""
+        return NodeUsage(
+            self.items + times * other.items,
+            self.busy_s + times * other.busy_s,
+            self.lost_workers + times * other.lost_workers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +31,23 @@ class Usage:
     core_s: float = 0.0  # cores times seconds
     gpu_s: float = 0.0
     retries: int = 0  # of items
+    nodes: Mapping[str, NodeUsage] = field(default_factory=dict)
+
+    def plus(self, other: Usage, times: int = 1) -> Usage:
+        """The other's added; with -1 taken away, and nodes that did nothing left out."""
+        nodes = dict(self.nodes)
+        for node, of_node in other.nodes.items():
+            nodes[node] = nodes.get(node, NodeUsage()).plus(of_node, times)
+        return Usage(
+            self.core_s + times * other.core_s,
+            self.gpu_s + times * other.gpu_s,
+            self.retries + times * other.retries,
+            {node: sums for node, sums in nodes.items() if sums != NodeUsage()},
+        )
 
     def since(self, before: Usage) -> Usage:
         """What was added since then."""
-        return Usage(
-            self.core_s - before.core_s,
-            self.gpu_s - before.gpu_s,
-            self.retries - before.retries,
-        )
+        return self.plus(before, -1)
 
 
 _lock = Lock()
@@ -32,13 +59,13 @@ def total() -> Usage:
     return _total
 
 
-def add(core_s: float = 0.0, gpu_s: float = 0.0, retries: int = 0) -> None:
+def add(
+    core_s: float = 0.0,
+    gpu_s: float = 0.0,
+    retries: int = 0,
+    nodes: Mapping[str, NodeUsage] | None = None,
+) -> None:
     """Adds to the sums; from any thread."""
     global _total
     with _lock:
-        _total = replace(
-            _total,
-            core_s=_total.core_s + core_s,
-            gpu_s=_total.gpu_s + gpu_s,
-            retries=_total.retries + retries,
-        )
+        _total = _total.plus(Usage(core_s, gpu_s, retries, nodes or {}))

@@ -15,7 +15,7 @@ import ray
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, WorkerLost
-from mrag_pipeline.runtime import ray_pool
+from mrag_pipeline.runtime import ray_pool, usage
 from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
 from tests.support.fake_workers import (
@@ -54,6 +54,7 @@ def gone(pids: set[int], within_s: float) -> bool:
 
 def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None:
     """All receipts come; only the shard that killed its worker was tried twice."""
+    before = usage.total()
     pool = a_pool(tmp_path, in_flight=1)
     shards = [a_shard(0), a_shard(1, [DIES]), *(a_shard(i) for i in range(2, 6))]
     try:
@@ -61,6 +62,9 @@ def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None
     finally:
         pool.close()
     assert [attempts(tmp_path, i) for i in range(6)] == [1, 2, 1, 1, 1, 1]
+    [here] = usage.total().since(before).nodes.values()
+    assert (here.items, here.lost_workers) == (6, 1)
+    assert here.busy_s > 0
 
 
 def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:

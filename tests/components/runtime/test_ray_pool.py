@@ -276,8 +276,8 @@ def test_a_worker_is_metered_while_it_is_up(
     group.hire(3)
     lost, busy, _waiting = group.workers
     now[0] = 5.0
-    lost.is_up()
-    busy.is_up()
+    lost.is_up("one")
+    busy.is_up("two")
     busy.flight.append(("another", a_shard(0)))
     now[0] = 10.0
     group.replace(lost)  # after 5 s; the next one is up at 20
@@ -285,9 +285,10 @@ def test_a_worker_is_metered_while_it_is_up(
     group.end_busy()  # after 10 s, and the two that are not up
     group.hire(1)
     now[0] = 20.0
-    group.workers[0].is_up()
+    group.workers[0].is_up("two")
     now[0] = 30.0
     group.end()  # after 10 s
     group.end()
     held = usage.total().since(before)
     assert (held.core_s, held.gpu_s) == pytest.approx((core_s, gpu_s))
+    assert held.nodes == {"one": usage.NodeUsage(lost_workers=1)}

@@ -83,6 +83,27 @@ def test_a_phase_is_counted_while_it_goes_on(
     assert after["mrag_run_eta_seconds", "embed"] == 0
 
 
+def test_what_each_node_does_is_counted(config: Config) -> None:
+    """From the start of the run: items, their seconds, and workers that were lost."""
+    node = "10.0.0.2/ab12"
+    usage.add(nodes={"before": usage.NodeUsage(items=9, busy_s=9.0)})
+    with logged(config, "ingest", {}):
+        usage.add(nodes={node: usage.NodeUsage(items=2, busy_s=3.5)})
+        usage.add(nodes={node: usage.NodeUsage(lost_workers=1)})
+    file = Path(config.notify.metrics_folder) / f"mrag_{config.index}_ingest.prom"
+    found = {
+        (sample.name, sample.labels["node"]): sample.value
+        for family in text_string_to_metric_families(file.read_text("utf-8"))
+        for sample in family.samples
+        if "node" in sample.labels
+    }
+    assert found == {
+        ("mrag_run_node_items_total", node): 2,
+        ("mrag_run_node_busy_seconds_total", node): 3.5,
+        ("mrag_run_node_lost_workers_total", node): 1,
+    }
+
+
 def test_a_failed_run_says_so(config: Config) -> None:
     """And the next one does not."""
     with pytest.raises(ValueError, match="no"), logged(config, "ingest", {}):
