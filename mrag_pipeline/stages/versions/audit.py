@@ -237,6 +237,8 @@ def _counts(record: VersionRecord, chunk_ids: NDArray[np.int64]) -> list[Finding
     findings = []
     if record.pending:
         findings.append(Finding(record.version, "sync cut short: run `mrag sync`", 1))
+    if record.is_in_repair():
+        findings.append(Finding(record.version, "repair cut short: run `mrag repair`", 1))
     if len(chunk_ids) != record.num_chunks:
         what = f"chunks, where the record says {record.num_chunks:,}"
         findings.append(Finding(record.chunks_collection(), what, len(chunk_ids)))

@@ -58,7 +58,7 @@ def test_a_repair_is_counted_before_its_first_change_and_at_its_end(living: Livi
 
 
 def test_a_repair_that_was_cut_short_is_ended_by_the_next(living: Living) -> None:
-    """Though it finds nothing to do: it was cut short after its last change."""
+    """Though it finds nothing to do but what the audit names: it was cut short at its end."""
     lose_a_row(living)
     write = living.index.write_record
 
@@ -72,7 +72,9 @@ def test_a_repair_that_was_cut_short_is_ended_by_the_next(living: Living) -> Non
         repaired(living)
     assert live_record(living.index).is_changing()
     living.index.write_record = write  # type: ignore[method-assign]
+    assert [one.what for one in audited(living).findings] == ["repair cut short: run `mrag repair`"]
     done = repaired(living)
     assert (done.restored, done.recounted) == (0, False)
     assert not live_record(living.index).is_changing()
+    assert not audited(living).findings
     assert live_record(living.index).repairs == 2
