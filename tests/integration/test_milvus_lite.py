@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,40 @@ def run(path: Path, code: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
     )
+
+
+def test_a_kill_between_data_and_log_doubles_no_row(tmp_path: Path) -> None:
+    """The log's rows are in a data file, which Lite merges with others when it opens them."""
+    code = """
+from milvus_lite.storage.wal import WAL
+index.load(HEAD, rows)
+for number in range(2):
+    index.upsert(HEAD, table_of([number], vectors(1)))
+WAL.close_and_delete = die
+index.upsert(HEAD, table_of([3], vectors(1)))
+"""
+    assert run(tmp_path, code).returncode == -signal.SIGKILL
+    for _ in range(2):  # what the log holds is stored when it is closed
+        with closing(open_index(spec(tmp_path), "docs")) as index:
+            index.upsert(HEAD, table_of([4], vectors(1)))
+            time.sleep(0.5)  # Lite merges in the background
+    with closing(open_index(spec(tmp_path), "docs")) as index:
+        ids = [int(i) for block in index.ids(HEAD.name) for i in block]
+    assert sorted(ids) == list(range(NUM_ROWS))
+
+
+def test_a_log_that_no_data_file_has_is_kept(tmp_path: Path) -> None:
+    """Killed before the rows were in a data file, and opened twice: none is lost."""
+    code = """
+from milvus_lite.engine import collection
+index.load(HEAD, rows)
+collection.execute_flush = die
+index.upsert(HEAD, table_of([5_000], vectors(1)))
+"""
+    assert run(tmp_path, code).returncode == -signal.SIGKILL
+    for _ in range(2):
+        with closing(open_index(spec(tmp_path), "docs")) as index:
+            assert index.count(HEAD.name) == NUM_ROWS + 1
 
 
 @pytest.fixture

@@ -15,30 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
-from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, row_hash
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Rows, VersionRows
-from mrag_pipeline.ports.vector_column import vector_matrix
-from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
+from mrag_pipeline.stages.versions.restored_rows import restore, restore_words
 from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, rows_items
 from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import (
-    chunk_of,
-    ids_in,
-    matching_heads,
-    staged_chunks,
-    stale_words,
-    sums_in,
-)
+from mrag_pipeline.stages.versions.stored_rows import ids_in, ids_twice, matching_heads, sums_in
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +81,16 @@ def repair(
     restored, misled = _rebuild(changes, (*voters, chunks), staged, wanted)
     removed = 0
     for head, collection in zip(record.encoder.heads, heads, strict=True):
-        restored += _restore(changes, collection, staged, head, wanted)
+        restored += restore(changes, collection, staged, head, wanted)
         progress.advance(1)
     for words in voters[len(heads) :]:
-        restored += _restore_words(changes, words, staged, wanted)
+        restored += restore_words(changes, words, staged, wanted)
         progress.advance(1)
     # The chunks rows last: they commit what is in every voter's collection by now.
-    restored += _restore(changes, chunks, staged, None, wanted)
+    restored += restore(changes, chunks, staged, None, wanted)
     broken = _broken(record, index, wanted, staged, open_pool)
+    for collection in (*heads, chunks):
+        broken = np.union1d(broken, ids_twice(index, collection.name))
     incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)
@@ -172,85 +165,6 @@ def _not_here(record: VersionRecord, found: str) -> VerifyFailed:
         "restore the staging folder; or run `mrag ingest`, which embeds the corpus again, and "
         "then `mrag repair` if it says so",
     )
-
-
-def _restore(
-    changes: RepairChanges,
-    collection: CollectionSpec,
-    staged: StagedVersion | None,
-    head: Head | None,
-    wanted: NDArray[np.int64],
-) -> int:
-    """Writes the rows that are missing or have another vector than staging; returns how many."""
-    if staged is None:
-        return 0
-    num_rows = 0
-    for table in staged.tables(head, wanted):
-        differs = _other_vectors(changes.index, collection, table)
-        if head is None:
-            differs |= _other_texts(changes.index, collection, table)
-        if differs.any():
-            changes.begun().upsert(collection, table.take(np.flatnonzero(differs)))
-            num_rows += int(differs.sum())
-    return num_rows
-
-
-def _other_vectors(index: Rows, collection: CollectionSpec, table: pa.Table) -> NDArray[np.bool_]:
-    """(N,): for which rows the vector is missing or not the staged one, to the bit."""
-    ids = table.column("chunk_id").to_pylist()
-    vectors = vector_matrix(table.column("vector")).astype(np.float32)
-    stored = index.vectors(collection.name, ids)
-    return np.array(
-        [
-            chunk_id not in stored or stored[chunk_id].tobytes() != vector.tobytes()
-            for chunk_id, vector in zip(ids, vectors, strict=True)
-        ],
-        bool,
-    )
-
-
-def _other_texts(
-    index: VersionRows, collection: CollectionSpec, table: pa.Table
-) -> NDArray[np.bool_]:
-    """(N,): for which chunks rows anything but the vector is not as it is staged."""
-    chunks, staged_proofs = staged_chunks(table), table.column(PROOF).to_pylist()
-    ids = [chunk.id for chunk in chunks]
-    rows, proofs = index.chunks(collection.name, ids), index.proofs(collection.name, ids)
-    return np.array(
-        [
-            chunk.id not in rows
-            or row_hash(chunk_of(rows[chunk.id])) != row_hash(chunk)
-            or proofs[chunk.id] not in (UNPROVEN, proof)  # collections of mrag 0.1 have none
-            for chunk, proof in zip(chunks, staged_proofs, strict=True)
-        ],
-        bool,
-    )
-
-
-def _restore_words(
-    changes: RepairChanges,
-    words: CollectionSpec,
-    staged: StagedVersion | None,
-    wanted: NDArray[np.int64],
-) -> int:
-    """Writes the words that are missing or other ones; returns of how many chunks.
-
-    From staging; without it from the chunks rows, which hold title and text.
-    """
-    num_rows = 0
-    if staged is not None:
-        for table in staged.tables(None, wanted):
-            stale = changes.index.stale_words(words, staged_rows(table))
-            if stale:
-                changes.begun().upsert(
-                    words, table.filter(np.isin(table["chunk_id"].to_numpy(), stale))
-                )
-                num_rows += len(stale)
-        return num_rows
-    for rows in stale_words(changes.index, words, changes.record, wanted):
-        changes.begun().write_words(words, rows)
-        num_rows += len(rows)
-    return num_rows
 
 
 def _broken(

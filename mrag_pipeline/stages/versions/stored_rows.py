@@ -38,6 +38,12 @@ def counted_ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], NDArra
     return unique, counts
 
 
+def ids_twice(index: Rows, collection: str) -> NDArray[np.int64]:
+    """Of the collection's rows, the ids that more than one has; rising."""
+    ids, counts = counted_ids(index, collection)
+    return ids[counts > 1]
+
+
 def sums_in(
     index: Rows, collection: str, ids: NDArray[np.int64], dim: int
 ) -> tuple[ImportanceSums, NDArray[np.int64]]:
