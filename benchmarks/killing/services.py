@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
 COMMAND = "serve"
+_PORTS = (15_000, 30_000)  # below those that the system gives by chance
 _REPLICAS = {victims.HAPROXY: 1, victims.API: 1, victims.ENCODER: 1, victims.SEARCH: 1}
 _ENDING = (victims.RAYLET, victims.GCS, victims.SERVICE)  # the service ends with them
 KINDS = (
@@ -130,7 +132,7 @@ class ServedLife:
         self._number = 0
         self._expected: Answers = {}
         self._ready_s = 3.0
-        self._port = free_port()
+        self._port = _own_port(chance)
 
     def run(self) -> None:
         """Kills under readers, and an audit at the end."""
@@ -253,7 +255,7 @@ class ServedLife:
         self._kept(name, phase, told(code), time.monotonic() - began)
         if code not in (-signal.SIGKILL, LOST_PART):
             self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
-        _, alive = psutil.wait_procs(family, timeout=25)
+        _, alive = psutil.wait_procs(family, timeout=HANG_S)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
 
     def _has_killed(self, service: Service, name: str) -> bool:
@@ -273,3 +275,12 @@ class ServedLife:
     def _kept(self, name: str, phase: str, ended: str, seconds: float) -> None:
         kind = self._stand.kind.name
         self.kills.append(Kill(kind, COMMAND, phase, name, ended, round(seconds, 2)))
+
+
+def _own_port(chance: random.Random) -> int:
+    """A free port that nobody is given by chance: while HAProxy is away, it would be taken."""
+    while True:
+        port = chance.randrange(*_PORTS)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
