@@ -29,6 +29,8 @@ from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
 COMMAND = "serve"
+# Ray's agents try for 60 s to tell of the loss, also where nobody is left to be told.
+_AGENTS_S = 90
 _PORTS = (15_000, 30_000)  # below those that the system gives by chance
 _REPLICAS = {victims.HAPROXY: 1, victims.API: 1, victims.ENCODER: 1, victims.SEARCH: 1}
 _ENDING = (victims.RAYLET, victims.GCS, victims.SERVICE)  # the service ends with them
@@ -255,7 +257,7 @@ class ServedLife:
         self._kept(name, phase, told(code), time.monotonic() - began)
         if code not in (-signal.SIGKILL, LOST_PART):
             self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
-        _, alive = psutil.wait_procs(family, timeout=HANG_S)
+        _, alive = psutil.wait_procs(family, timeout=_AGENTS_S)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
 
     def _has_killed(self, service: Service, name: str) -> bool:
