@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from mrag_pipeline import __version__, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts, RunState
-from mrag_pipeline.errors import IndexBusy, MragError
+from mrag_pipeline.errors import IndexBusy, MragError, StagingError
 from mrag_pipeline.flows.run_metrics import metrics_of, showing
 from mrag_pipeline.runtime import usage
 
@@ -53,6 +53,8 @@ def logged(
     with ExitStack() as held:
         try:
             held.enter_context(lock or nullcontext())
+        except StagingError:
+            raise  # it cannot be written: the run cannot be kept there
         except Exception as error:
             with _kept(config, kind, seconds, run, has_metrics=not isinstance(error, IndexBusy)):
                 raise

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from mrag_pipeline import cli, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts
-from mrag_pipeline.errors import IndexBusy
+from mrag_pipeline.errors import IndexBusy, StagingError
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.staging import run_files
@@ -74,6 +74,26 @@ def test_a_run_goes_on_if_it_cannot_be_kept(
     with caplog.at_level(logging.WARNING), logged(config, "ingest", {}):
         pass
     assert caplog.text.count("run_not_kept") == 2
+
+
+def test_a_run_that_staging_refuses_says_so_once(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own message names the folder."""
+    Path(config.staging.uri).write_text("a file, where the folder should be")
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        raise StagingError("cannot write to the staging folder")
+        yield  # as a lock would
+
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(StagingError),
+        logged(config, "ingest", {}, held()),
+    ):
+        pass
+    assert "run_not_kept" not in caplog.text
 
 
 def test_a_text_that_is_no_utf_8_is_kept(config: Config) -> None:
