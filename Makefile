@@ -182,7 +182,9 @@ licences: $(VENV)/.habits
 # All but the parts of others, encode_gpu.py (a GPU) and compare.py (environments of its own).
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
     encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
-    recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py),$(wildcard benchmarks/*.py))
+    recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py \
+    vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
+    vote_times.py),$(wildcard benchmarks/*.py))
 
 # Mutated files through every reader of corpora.
 FUZZ_CPU_S ?= 3600
