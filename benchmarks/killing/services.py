@@ -32,7 +32,9 @@ COMMAND = "serve"
 # Ray's agents try for 60 s to tell of the loss, also where nobody is left to be told.
 _AGENTS_S = 90
 _PORTS = (15_000, 30_000)  # below those that the system gives by chance
-_REPLICAS = {victims.HAPROXY: 1, victims.API: 1, victims.ENCODER: 1, victims.SEARCH: 1}
+_REPLICAS = dict.fromkeys(
+    (victims.HAPROXY, victims.MANAGER, victims.API, victims.ENCODER, victims.SEARCH), 1
+)
 _ENDING = (victims.RAYLET, victims.GCS, victims.SERVICE)  # the service ends with them
 KINDS = (
     Kind("service in one process", "serial", 1, {victims.ONE_PROCESS: 1}, most_kills=6),

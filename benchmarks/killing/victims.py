@@ -15,6 +15,7 @@ GCS = "GCS"
 MILVUS = "Milvus server"
 PREFECT = "Prefect server"
 HAPROXY = "HAProxy"
+MANAGER = "HAProxy's manager"  # Serve's actor that starts it
 API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
 ONE_PROCESS = "one-process service"
 SERVICE = "driver of a service on Ray"
@@ -30,6 +31,7 @@ _WORDS = {
     RAYLET: ("raylet/raylet",),
     GCS: ("gcs_server",),
     HAPROXY: ("haproxy", "-f"),
+    MANAGER: ("ray::HAProxyManager",),
     API: ("ray::ServeReplica:mrag:QueryApi",),
     ENCODER: ("ray::ServeReplica:mrag:QueryEncoder",),
     SEARCH: ("ray::ServeReplica:mrag:HeadSearch",),

@@ -24,7 +24,7 @@ from mrag_pipeline.errors import FingerprintMismatch, NotReady, RayBroken
 from mrag_pipeline.stages.versions.lookup import live_record
 
 CHECK_S = 1.0
-LOST_END_S = 2.0  # what is left of a Ray that has lost a part does not end in order
+LOST_END_S = 2.0  # for processes of a Ray that has lost a part, or has not started
 
 
 @shared_options()
@@ -99,6 +99,7 @@ def _run_here(config: Config, record: VersionRecord, stopping: Stopping, json: b
         if reason:
             raise NotReady(reason, "a service that answers from the live version")
         with at_work.announced_service(config, url):  # `mrag search` asks it then
+            stopping.expect()
             _say_ready(url, config.index, record, json)
             stopping.wait(lambda: _check(serving))
 
@@ -121,7 +122,8 @@ def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json:
         orphans.guard()
         earlier_processes = launcher.family()
         processes: list[psutil.Process] = []
-        is_lost = False
+        # A half-started service has no requests to end, and its processes do not end by themselves.
+        is_orderly = shared
         try:
             with launcher.imported():
                 if shared:
@@ -139,17 +141,19 @@ def _run_on_ray(config: Config, record: VersionRecord, stopping: Stopping, json:
                 raise NotReady(reason, "a service that answers from the live version")
             processes = _started_since(earlier_processes)  # before one of them may be lost
             with at_work.announced_service(config, url):  # `mrag search` asks it then
+                is_orderly = True
+                stopping.expect()
                 _say_ready(url, config.index, record, json)
                 streams.show_requests()
                 stopping.wait(cluster.check_alive)
         except RayBroken:
-            is_lost = True
+            is_orderly = False
             raise
         finally:
             processes = list({*processes, *_started_since(earlier_processes)})
             begun_s = config.serve.timeout_s
-            orderly = () if is_lost else (lambda: launcher.stop(shared, begun_s),)
-            seconds = LOST_END_S if is_lost else launcher.END_S
+            orderly = (lambda: launcher.stop(shared, begun_s),) if is_orderly else ()
+            seconds = launcher.END_S if is_orderly else LOST_END_S
             _end(*orderly, cluster.disconnect_ray, lambda: launcher.end(processes, seconds))
 
 
@@ -205,9 +209,13 @@ class Stopping:
         """True until a signal arrives."""
         return not self._event.is_set()
 
+    def expect(self) -> None:
+        """From now on the first signal is how the service is stopped, and interrupts nothing."""
+        self._waiting = True
+
     def wait(self, check: Callable[[], None]) -> None:
         """Blocks until a signal arrives, or a check, made every second, raises."""
-        self._waiting = True
+        self.expect()
         while not self._event.wait(CHECK_S):
             check()
 

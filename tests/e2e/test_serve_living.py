@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -153,6 +154,30 @@ def test_a_killed_haproxy_is_back_in_seconds(service: Service) -> None:
     assert set(load.statuses) <= {0, 200, 503}
     refused = [fault for fault in load.faults if "Error" not in fault]
     assert all('"status": 503' in fault for fault in refused)
+
+
+@pytest.mark.parametrize("manager", ["HAProxyManager", "ProxyActor"])
+def test_a_killed_manager_of_haproxy_is_back_in_seconds(service: Service, manager: str) -> None:
+    """Serve's actor that starts HAProxy, which ends with it, and the one HAProxy falls back to.
+
+    A new one is there, and has a HAProxy that knows the replicas; nobody is told 404 or 500.
+    """
+    with Load(service) as load:
+        load.wait_for(5)
+        [killed] = service.workers(manager)
+        killed.kill()
+        began = time.monotonic()
+        load.wait_until(lambda: bool(set(service.workers(manager)) - {killed}))
+        seconds = time.monotonic() - began
+        before = load.statuses[200]
+        load.wait_until(lambda: load.statuses[200] > before + 5)
+        answered_s = time.monotonic() - began
+    print(f"{manager}: a new one after {seconds:.1f} s, five more answers after {answered_s:.1f} s")
+    assert set(load.statuses) <= {0, 200, 503}, load.faults
+    refused = [fault for fault in load.faults if "Error" not in fault]
+    assert all('"status": 503' in fault for fault in refused)
+    fronts = [one for one in family_of(service.process) if one.name() == "haproxy"]
+    assert len(fronts) == 1
 
 
 def test_a_service_told_to_stop_answers_what_it_has(shared: Shared, tmp_path: Path) -> None:
