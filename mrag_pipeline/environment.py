@@ -127,6 +127,8 @@ def sockets_folder() -> str:
     others = [*filter(None, [os.environ.get("TMPDIR")]), *_COMMON_FOLDERS]
     tried = [chosen] if chosen else others
     for folder in tried:
+        if not chosen and not os.path.isdir(folder):
+            continue  # Ray would make it; Python does not
         if len(os.fsencode(folder)) <= MAX_SOCKETS_PATH and is_writable(Path(folder)):
             return folder
     named = ", ".join([*(["RAY_TMPDIR"] if chosen else []), *tried])

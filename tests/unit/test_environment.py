@@ -122,6 +122,18 @@ def test_a_chosen_folder_for_sockets_is_taken_or_refused(
         environment.sockets_folder()
 
 
+def test_a_temporary_folder_that_is_missing_is_made_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python goes to /tmp; Ray would make it, where this user can."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "a"))
+    monkeypatch.setattr(environment, "MAX_SOCKETS_PATH", 200)
+    environment.settle()
+    assert environment.sockets_folder() == os.environ["RAY_TMPDIR"] == "/tmp"
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_usual_machine_has_no_remarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """`mrag doctor` says nothing more of it."""
     monkeypatch.setattr("locale.getencoding", lambda: "UTF-8")
