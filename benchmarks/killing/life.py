@@ -18,11 +18,10 @@ from killing.deck import in_turn, phases_for
 from killing.journal import Kill, Round
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
-from killing.verdict import faults_of, late, load_per_core, told
+from killing.verdict import LEFT_S, faults_of, late, load_per_core, told
 from killing.warm_start import WarmStart
 from mrag_pipeline.errors import MragError
 
-_LEFT_S = 25.0  # what a killed command leaves ends by then
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
 _ON_RAY = 0.2  # share of the commands on Ray that end there what kills have left; serial is quicker
 
@@ -215,7 +214,7 @@ class Life:
         self.faults += [f"{step.name}: {one}" for one in differences]
 
     def _look_for_leftovers(self) -> None:
-        _, alive = psutil.wait_procs(list(self._family.values()), timeout=_LEFT_S)
+        _, alive = psutil.wait_procs(list(self._family.values()), timeout=LEFT_S)
         for one in alive:
             try:
                 self.faults.append(f"still running: {' '.join(one.cmdline())[:200]}")

@@ -24,13 +24,11 @@ from killing.journal import Kill, Round
 from killing.project import write_config, write_edition, write_project
 from killing.readers import QUESTIONS, Answers, Readers, asked
 from killing.stands import NOT_RECORDED, Kind, Stand
-from killing.verdict import HANG_S, LOST_PART, told
+from killing.verdict import HANG_S, LEFT_S, LOST_PART, told
 from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
 COMMAND = "serve"
-# Ray's agents try for 60 s to tell of the loss, also where nobody is left to be told.
-_AGENTS_S = 90
 _PORTS = (15_000, 30_000)  # below those that the system gives by chance
 _REPLICAS = dict.fromkeys(
     (victims.HAPROXY, victims.MANAGER, victims.API, victims.ENCODER, victims.SEARCH), 1
@@ -259,7 +257,7 @@ class ServedLife:
         self._kept(name, phase, told(code), time.monotonic() - began)
         if code not in (-signal.SIGKILL, LOST_PART):
             self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
-        _, alive = psutil.wait_procs(family, timeout=_AGENTS_S)
+        _, alive = psutil.wait_procs(family, timeout=LEFT_S)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
 
     def _has_killed(self, service: Service, name: str) -> bool:

@@ -8,6 +8,9 @@ import signal
 from killing import victims
 
 HANG_S = 60.0  # the longest without a word after a kill, or after a killed server is back
+# What a killed command leaves ends by then: Ray's agents try for 60 s to tell of the loss, even if
+# nobody is left to be told.
+LEFT_S = 90.0
 BUSY = 2.0  # processes that want to run, for each core
 LOST_PART = 8  # a part of Ray has ended
 NO_INDEX = 5  # the index does not answer
