@@ -45,6 +45,7 @@ _ENGINES = {
     "tests/e2e/": "one Prefect server, one undisturbed ingest",
     "tests/contracts/test_worker_pool.py": "one Ray",
     "tests/integration/test_ray_pool.py": "one Ray",
+    "tests/integration/test_phase_items.py": "one Ray",
     "tests/contracts/test_staging.py": "one S3 server",
     "tests/integration/test_s3.py": "one S3 server",
 }

@@ -10,6 +10,8 @@ import pytest
 
 from mrag_pipeline.domain.filters import Scalar
 from mrag_pipeline.domain.proofs import row_hash
+from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.index.milvus import row_reader
 from mrag_pipeline.ports import ChunkRow, Mark, SearchRequest, VectorIndex
 from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.stages.versions.stored_rows import chunk_of, staged_chunks
@@ -191,13 +193,20 @@ def test_a_deleted_row_can_come_back(index: VectorIndex) -> None:
     assert index.count(HEAD.name) == 5
 
 
-@pytest.mark.parametrize("spread", [1, 2**48, 2**62 // 18_000])
-def test_every_id_is_streamed_once(index: VectorIndex, spread: int) -> None:
+@pytest.mark.parametrize(
+    ("spread", "count", "block_rows"),
+    [(1, 1_800, 1_600), (2**48, 1_800, 1_600), (2**62 // 18_000, 18_000, row_reader.BLOCK_ROWS)],
+)
+def test_every_id_is_streamed_once(
+    index: VectorIndex, spread: int, count: int, block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ids side by side or far apart, more than one block of them."""
-    ids = [1 + i * spread for i in range(18_000)]
-    index.load(HEAD, [table_of(ids, vectors(18_000))])
+    monkeypatch.setattr(row_reader, "BLOCK_ROWS", block_rows)
+    ids = [1 + i * spread for i in range(count)]
+    index.load(HEAD, [table_of(ids, vectors(count))])
     blocks = list(index.ids(HEAD.name))
-    assert all(0 < len(block) < 18_000 and block.dtype == np.int64 for block in blocks)
+    most = count if isinstance(index, ExactIndex) else block_rows
+    assert all(0 < len(block) <= most and block.dtype == np.int64 for block in blocks)
     assert sorted(np.concatenate(blocks).tolist()) == ids
 
 

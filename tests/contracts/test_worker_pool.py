@@ -42,6 +42,12 @@ def open_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return open_one
 
 
+# Two workers of Ray take two seconds of CPU time to start.
+RAY_IS_LONG = pytest.mark.parametrize(
+    "open_pool", ["serial", pytest.param("ray", marks=pytest.mark.long)], indirect=True
+)
+
+
 def test_every_shard_has_one_receipt(open_pool: Open, tmp_path: Path) -> None:
     """Each shard once, tried once."""
     with closing(open_pool()) as pool:
@@ -50,6 +56,7 @@ def test_every_shard_has_one_receipt(open_pool: Open, tmp_path: Path) -> None:
     assert [attempts(tmp_path, i) for i in range(7)] == [1] * 7
 
 
+@RAY_IS_LONG
 def test_a_pool_runs_again(open_pool: Open, tmp_path: Path) -> None:
     """A phase may need two runs; with an index of its own each time, an item is done each time."""
     with closing(open_pool()) as pool:
@@ -68,6 +75,7 @@ def test_a_pool_says_what_it_is(open_pool: Open) -> None:
     assert open_pool().describe().count("\n") == 0
 
 
+@RAY_IS_LONG
 def test_closing_twice_is_harmless(open_pool: Open) -> None:
     """`closing` and a caller's own cleaning-up may both do it."""
     pool = open_pool()
@@ -94,6 +102,7 @@ def test_a_transient_error_is_tried_again(open_pool: Open, tmp_path: Path) -> No
     assert usage.total().since(before).retries == 2
 
 
+@RAY_IS_LONG
 def test_a_lasting_transient_error_ends_the_run(open_pool: Open, tmp_path: Path) -> None:
     """After `workers.attempts` it is raised as it is."""
     with pytest.raises(IndexUnavailable, match="shard 0: no answer"):
@@ -101,6 +110,7 @@ def test_a_lasting_transient_error_ends_the_run(open_pool: Open, tmp_path: Path)
     assert attempts(tmp_path, 0) == 2
 
 
+@RAY_IS_LONG
 def test_receipts_come_as_they_are_earned(open_pool: Open, tmp_path: Path) -> None:
     """The first is there before the last shard is begun: a run can be watched."""
     receipts: Iterator[object] = iter(open_pool().run([a_shard(i) for i in range(30)]))

@@ -130,7 +130,7 @@ def test_brackets_are_shown(mrag: Mrag) -> None:
         assert "odd [/old]" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.long)])
 def test_any_encoding_of_the_terminal_will_do(mrag: Mrag, encoding: str) -> None:
     """What it cannot show is replaced."""
     Path("docs.jsonl").write_text(json.dumps({"id": "snow ☃ 漢", "title": "😀", "text": "☃ é"}) * 1)

@@ -22,6 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.long
 def test_the_client_is_small(wheel: Path, tmp_path: Path) -> None:
     """httpx, pydantic and what these need; soon imported; its command names the larger installs."""
     client = CleanEnvironment.make(tmp_path / "venv", wheel)

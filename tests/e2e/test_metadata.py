@@ -59,7 +59,9 @@ def found(mrag: Mrag, wanted: Any) -> list[str]:
     return sorted(hit["document_id"] for hit in said.json()[0]["hits"])
 
 
-@pytest.mark.parametrize("write", [write_json_lines, write_parquet])
+@pytest.mark.parametrize(
+    "write", [write_json_lines, pytest.param(write_parquet, marks=pytest.mark.long)]
+)
 def test_what_was_ingested_can_be_filtered(mrag: Mrag, write: Any) -> None:
     """Nested values, lists, numbers and dates; what was left out is told, once."""
     said = mrag("ingest", write(), *SERIAL)
@@ -85,12 +87,14 @@ def test_numbers_of_a_csv_file_are_numbers(mrag: Mrag) -> None:
 def test_a_tenant_sees_its_documents(mrag: Mrag, tmp_path: Path) -> None:
     """`serve.tenant_field = "owner.name"`, over HTTP."""
     assert mrag("ingest", write_json_lines(), *SERIAL).code == 0
-    with serving(Path.cwd(), tmp_path / "serve", "-s", "serve.tenant_field=owner.name") as service:
+    field = ("-s", "serve.tenant_field=owner.name")
+    with serving(Path.cwd(), tmp_path / "serve", *field, backend="process") as service:
         for tenant, right in (("acme", ["m1"]), ("other", ["m2"]), ("nobody", [])):
             hits = service.search("harbour", tenant=tenant)["hits"]
             assert [hit["document_id"] for hit in hits] == right
 
 
+@pytest.mark.long
 def test_an_appended_record_with_an_earlier_id_is_set_aside(mrag: Mrag) -> None:
     """By name; no document gets another id, and nothing is deleted."""
     rows = [{"id": f"doc-{n}", "text": f"text number {n} of a harbour"} for n in range(12)]

@@ -50,7 +50,7 @@ def table() -> tuple[str, set[str], int]:
     return "docs.csv", {str(n) for n in range(20)}, len(good) + len(bad) + len(swallowed)
 
 
-@pytest.mark.parametrize("write", [json_lines, table])
+@pytest.mark.parametrize("write", [json_lines, pytest.param(table, marks=pytest.mark.long)])
 def test_every_record_is_indexed_or_set_aside(mrag: Mrag, write: object) -> None:
     """Counted by hand on one side, in the index and in the dead letters on the other."""
     corpus, good, num_records = write()  # type: ignore[operator]
@@ -109,6 +109,7 @@ def test_an_evaluation_without_matplotlib_says_so_before_it_asks(
     assert {path.name for path in Path("out").iterdir()} == {"evaluation.json", "report.md"}
 
 
+@pytest.mark.long
 def test_a_replay_remembers_the_share_that_the_ingest_was_allowed(mrag: Mrag) -> None:
     """Without the setting, which was given once on the command line."""
     lines = [json.dumps({"id": f"d{n}", "text": f"text number {n}"}) for n in range(4)]

@@ -60,7 +60,10 @@ def hub(
         )
 
 
-@pytest.mark.parametrize("place", [web, hub], ids=["https", "hf"])
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(web, id="https"), pytest.param(hub, id="hf", marks=pytest.mark.long)],
+)
 def test_it_is_ingested_and_synced(
     mrag: Mrag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[..., object]
 ) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.settings.encoder import EncoderSpec
-from tests.support.project_folder import a_text, run
+from tests.support.project_folder import Mrag, a_text, run
 from tests.support.rerank_server import Asked, a_rerank_server, as_documented
 from tests.support.served_project import QUERY, serving
 
@@ -53,15 +53,19 @@ def searched(project: Path, log: Path, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-def test_a_search_is_ordered_by_a_local_cross_encoder(project: Path, tmp_path: Path) -> None:
+def test_a_search_is_ordered_by_a_local_cross_encoder(
+    project: Path, mrag: Mrag, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One window: the scores fall from hit to hit; --no-rerank is the vote's order."""
     local = ("--strategy", "hybrid", *LOCAL, "-s", "rerank.batch=8")
-    answer = searched(project, tmp_path / "reranked", *local)
+    monkeypatch.chdir(project)
+    asked = ("search", QUERY, "-k", "5", "--json", *local)
+    [answer] = mrag(*asked).json()
     scores = [hit["rerank_score"] for hit in answer["hits"]]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) > 1
     assert answer["reranker"] == "judge"
-    plain = searched(project, tmp_path / "plain", *local, "--no-rerank")
+    [plain] = mrag(*asked, "--no-rerank").json()
     assert {hit["rerank_score"] for hit in plain["hits"]} == {None}
     assert (plain["reranker"], "rerank" in plain["seconds"]) == ("", False)
 
@@ -85,6 +89,7 @@ def test_reranking_without_a_reranker_is_refused(project: Path, tmp_path: Path) 
     assert "[rerank]" in ended.err
 
 
+@pytest.mark.long  # it starts a Ray
 def test_doctor_asks_the_reranker(
     project: Path, tmp_path: Path, endpoint: tuple[str, list[Asked]]
 ) -> None:
@@ -98,19 +103,22 @@ def test_doctor_asks_the_reranker(
 
 
 def test_evaluate_prints_what_it_buys(
-    project: Path, tmp_path: Path, endpoint: tuple[str, list[Asked]]
+    project: Path,
+    mrag: Mrag,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    endpoint: tuple[str, list[Asked]],
 ) -> None:
     """Each strategy with its difference and cost, on the terminal and in the report."""
     lines = [{"text": a_text(number), "relevant": [f"d{number}"]} for number in (3, 17, 25)]
     (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    ended = run(
+    monkeypatch.chdir(project)
+    said = mrag(
         *("evaluate", "-q", str(tmp_path / "mine.jsonl"), "--strategies", "adaptive"),
         *("--k", "n,5", "-s", f"rerank.url={endpoint[0]}", "--out", str(tmp_path / "report")),
-        cwd=project,
-        log=tmp_path / "log",
     )
-    assert ended.code == 0, ended.err
-    assert "reranked by tei endpoint" in " ".join(ended.out.split())
+    assert said.code == 0, said.err
+    assert "reranked by tei endpoint" in " ".join(said.out.split())
     report = json.loads((tmp_path / "report" / "evaluation.json").read_text())["reranking"]
     assert set(report["costs"]) == {"standard", "bm25", "hybrid", "adaptive"}
     assert all(0 < cost["pairs"] <= 50 and cost["ms"] > 0 for cost in report["costs"].values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project_folder import Undisturbed, a_text, run
+from tests.support.project_folder import Mrag, Undisturbed, a_text, run
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -108,10 +108,15 @@ def test_two_strategies_stand_side_by_side(undisturbed: Undisturbed, tmp_path: P
     ],
 )
 def test_an_invalid_search_is_refused(
-    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, message: str
+    undisturbed: Undisturbed,
+    mrag: Mrag,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
     """One message that says what to do, and the documented exit code."""
-    ended = run("search", *arguments, cwd=undisturbed.project, log=tmp_path / "search")
-    assert ended.code == code
-    assert message in ended.err
-    assert "Traceback" not in ended.err
+    monkeypatch.chdir(undisturbed.project)
+    said = mrag("search", *arguments)
+    assert said.code == code
+    assert message in said.err

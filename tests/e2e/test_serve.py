@@ -27,6 +27,7 @@ from tests.support.project_folder import (
     GOOD,
     ROOT,
     TIMEOUT_S,
+    Mrag,
     Undisturbed,
     a_text,
     end,
@@ -50,7 +51,8 @@ class Laptop:
     service: Service
 
 
-@pytest.fixture(scope="module")
+# Its tests are long: without replicas, `mrag serve` is one process (test_serve_one_process.py).
+@pytest.fixture(scope="module", params=[pytest.param("ray", marks=pytest.mark.long)])
 def laptop(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """One running service for the whole module."""
     folder = tmp_path_factory.mktemp("laptop")
@@ -303,20 +305,27 @@ def test_a_500_leaves_its_stack_on_standard_error(
     ],
 )
 def test_an_invalid_setup_is_refused(
-    undisturbed: Undisturbed, tmp_path: Path, arguments: list[str], code: int, message: str
+    undisturbed: Undisturbed,
+    mrag: Mrag,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
     """Before Ray starts: one message, and the documented exit code."""
-    ended = run(
-        *("serve", "--port", str(free_port()), *arguments),
-        cwd=undisturbed.project,
-        log=tmp_path / "serve",
-    )
-    assert ended.code == code, ended.err
-    assert message in ended.err
-    assert "Traceback" not in ended.err
+    monkeypatch.chdir(undisturbed.project)
+    said = mrag("serve", "--port", str(free_port()), *arguments)
+    assert said.code == code, said.err
+    assert message in said.err
 
 
-def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, minilm: Any) -> None:
+def test_another_encoder_is_refused(
+    undisturbed: Undisturbed,
+    mrag: Mrag,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    minilm: Any,
+) -> None:
     """Exit 6: its vectors would not match the version's."""
     from mrag_pipeline.encoder.model_source import find_model
 
@@ -324,13 +333,10 @@ def test_another_encoder_is_refused(undisturbed: Undisturbed, tmp_path: Path, mi
     shutil.copytree(find_model(minilm).root, model)
     config = model / "config.json"
     config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "relu"'))
-    ended = run(
-        *("serve", "--port", str(free_port()), "-s", f"encoder.model={model}"),
-        cwd=undisturbed.project,
-        log=tmp_path / "serve",
-    )
-    assert ended.code == 6, ended.err
-    assert "did not build the live version" in ended.err
+    monkeypatch.chdir(undisturbed.project)
+    said = mrag("serve", "--port", str(free_port()), "-s", f"encoder.model={model}")
+    assert said.code == 6, said.err
+    assert "did not build the live version" in said.err
 
 
 @pytest.mark.slow

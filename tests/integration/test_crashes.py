@@ -12,6 +12,8 @@ from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.crash_table import BEGIN, END, PAGE, Outcome, outcomes, table, torn
 from tests.support.living_index import Living, a_document
 
+COMMANDS = {"ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"}
+
 
 @pytest.fixture(scope="module")
 def found() -> list[Outcome]:
@@ -19,6 +21,14 @@ def found() -> list[Outcome]:
     return list(outcomes())
 
 
+def test_some_kills_of_each_command_leave_no_trace() -> None:
+    """Before one write in six; before all of them by `make test-long`."""
+    some = list(outcomes(every=6))
+    assert [(o.scenario, o.point, o.problems) for o in some if o.problems] == []
+    assert {outcome.scenario for outcome in some} == COMMANDS
+
+
+@pytest.mark.long
 def test_no_kill_leaves_a_trace(found: list[Outcome]) -> None:
     """Audit finds nothing, and ids, counts, vectors, texts, importance are an undisturbed run's.
 
@@ -27,16 +37,16 @@ def test_no_kill_leaves_a_trace(found: list[Outcome]) -> None:
     assert [(o.scenario, o.point, o.problems) for o in found if o.problems] == []
 
 
+@pytest.mark.long
 def test_there_are_many_points(found: list[Outcome]) -> None:
     """At least 60 in all, and of each command."""
     counted = Counter(outcome.scenario for outcome in found)
     assert len(found) >= 60
-    assert set(counted) == {
-        *("ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"),
-    }
+    assert set(counted) == COMMANDS
     assert counted["sync"] >= 15
 
 
+@pytest.mark.long
 def test_the_page_shows_this_table(found: list[Outcome]) -> None:
     """`python -m tests.support.crash_table` writes it anew."""
     shown = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()

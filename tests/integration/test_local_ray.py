@@ -72,6 +72,7 @@ cluster.disconnect_ray()
 """
 
 
+@pytest.mark.long
 def test_what_ray_reports_is_not_printed() -> None:
     """A command prints its result alone, JSON with --json, also if a worker was lost."""
     done = subprocess.run(

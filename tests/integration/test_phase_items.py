@@ -36,14 +36,12 @@ from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.fake_corpus import FakeCorpusReader
 from tests.support.phase_workers import (
+    Crew,
     DeltaOnDisk,
     ExportOnDisk,
     StagingOnDisk,
     ray_pools,
-    was_killed,
 )
-
-pytestmark = pytest.mark.usefixtures("local_ray")
 
 DOCUMENTS = [
     *(a_document(i) for i in range(24)),
@@ -51,15 +49,25 @@ DOCUMENTS = [
 ]
 
 
-# One worker, two, and two of which one is killed in the middle.
-CREWS = pytest.mark.parametrize(
-    ("count", "dies_at"),
-    [
-        pytest.param(1, None, marks=pytest.mark.slow),
-        pytest.param(2, None, marks=pytest.mark.slow),
-        (2, 3),
-    ],
-)
+# The items of a phase in this process; by one worker; by two; by two of which one is killed in the
+# middle. By workers that die, verify and export are done in every run of the tests.
+def _crews(*marks: pytest.MarkDecorator) -> pytest.MarkDecorator:
+    killed = pytest.param((2, 3), id="2-3", marks=marks)
+    slow = [pytest.param((count, None), id=str(count), marks=pytest.mark.slow) for count in (1, 2)]
+    return pytest.mark.parametrize(
+        "crew", [pytest.param((0, None), id="here"), *slow, killed], indirect=True
+    )
+
+
+CREWS, CREWS_IN_ALL_RUNS = _crews(pytest.mark.long), _crews()
+
+
+@pytest.fixture
+def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Crew:
+    count, dies_at = request.param
+    if count:
+        request.getfixturevalue("local_ray")
+    return Crew(tmp_path, count, dies_at)
 
 
 class Loaded:
@@ -107,21 +115,19 @@ def small_items(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_items")
-@CREWS
-def test_verify_finds_the_same_on_workers(
-    loaded: Loaded, tmp_path: Path, count: int, dies_at: int | None
-) -> None:
+@CREWS_IN_ALL_RUNS
+def test_verify_finds_the_same_on_workers(loaded: Loaded, crew: Crew) -> None:
     """The same checks, to the last bit of a recall."""
     here = loaded.verified(in_this_process)
     num_items = loaded.progress.done["verify"]
     assert num_items > 2 * len(loaded.manifest.shards)
-    there = loaded.verified(ray_pools(tmp_path, count, dies_at=dies_at))
+    there = loaded.verified(crew.pools)
     assert there == here
     assert loaded.progress.done["verify"] == num_items
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
-@pytest.mark.usefixtures("small_items")
+@pytest.mark.usefixtures("local_ray", "small_items")
 def test_the_first_bad_collection_is_named_whoever_is_faster(tmp_path: Path) -> None:
     """Two collections are damaged; every run reports the first of them, with the same words."""
     loaded = Loaded()
@@ -139,7 +145,7 @@ def test_the_first_bad_collection_is_named_whoever_is_faster(tmp_path: Path) -> 
 
 @CREWS
 def test_reconcile_finds_the_same_on_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crew: Crew
 ) -> None:
     """The same counts, the same documents left out, and sums that are equal in every bit."""
     monkeypatch.setattr(reconcile_items, "ITEM_SHARDS", 1)
@@ -148,7 +154,7 @@ def test_reconcile_finds_the_same_on_workers(
     manifest, here = build.staged()
     left_out = staging.duplicates()
     assert sum(map(len, (left_out or {}).values())) == 1
-    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    pools, progress = crew.pools, RecordingProgress()
     there = reconcile(manifest, staging, IngestSpec(), progress, pools)
     assert staging.duplicates() == left_out
     assert (there.num_documents, there.num_chunks, there.num_dead_letters) == (
@@ -159,9 +165,10 @@ def test_reconcile_finds_the_same_on_workers(
     assert there.sums.norm_sum.tobytes() == here.sums.norm_sum.tobytes()
     assert there.sums.unit_sum.tobytes() == here.sums.unit_sum.tobytes()
     assert progress.done["reconcile"] == 2 * len(manifest.shards)
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_worker_opens_what_the_config_names(tmp_path: Path) -> None:
     """As a flow does: above `workers.phase_mb`, workers find plan and shards by themselves."""
     uri = str(tmp_path / "staging")
@@ -180,7 +187,7 @@ def test_a_worker_opens_what_the_config_names(tmp_path: Path) -> None:
 
 @CREWS
 def test_audit_finds_the_same_on_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crew: Crew
 ) -> None:
     """The same report of a damaged version: the same counts, and the same chunks named first."""
     monkeypatch.setattr(row_items, "BLOCK_ROWS", 7)
@@ -192,10 +199,10 @@ def test_audit_finds_the_same_on_workers(
     here = audit(record, None, loaded.index, RecordingProgress(), in_this_process)
     altered = [finding for finding in here.findings if finding.where == head]
     assert altered[0].count == loaded.staged.num_chunks
-    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    pools, progress = crew.pools, RecordingProgress()
     assert audit(record, None, loaded.index, progress, pools) == here
     assert progress.done["audit"] == loaded.index.count(chunks)
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
 @CREWS
@@ -203,8 +210,7 @@ def test_audit_finds_the_same_on_workers(
 def test_sync_finds_the_same_on_workers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    count: int,
-    dies_at: int | None,
+    crew: Crew,
     is_shared: bool,
 ) -> None:
     """The same difference and the same plan; the index is read by workers only if it is shared."""
@@ -229,18 +235,18 @@ def test_sync_finds_the_same_on_workers(
         return done, progress
 
     here, in_one = compared("here", in_this_process)
-    there, on_workers = compared("there", ray_pools(tmp_path, count, dies_at=dies_at))
+    there, on_workers = compared("there", crew.pools)
     difference = here.difference
     assert (difference.added, difference.changed, difference.removed) == (1, 2, 3)
     assert there == here
     assert on_workers.phases == in_one.phases
     assert on_workers.done == in_one.done
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
-@CREWS
+@CREWS_IN_ALL_RUNS
 def test_an_export_is_the_same_on_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crew: Crew
 ) -> None:
     """The same files, each byte; a worker that dies costs its shard a second try."""
     monkeypatch.setattr(export, "CHUNKS_PER_SHARD", 7)
@@ -248,11 +254,11 @@ def test_an_export_is_the_same_on_workers(
     record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
     here, there = ExportOnDisk(str(tmp_path / "here")), ExportOnDisk(str(tmp_path / "there"))
     number = export_version(record, loaded.index, here, RecordingProgress())
-    pools, progress = ray_pools(tmp_path, count, dies_at=dies_at), RecordingProgress()
+    pools, progress = crew.pools, RecordingProgress()
     assert export_version(record, loaded.index, there, progress, pools) == number
     assert progress.done["export"] == number
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -281,7 +287,7 @@ def test_an_export_that_workers_wrote_elsewhere_is_not_whole(tmp_path: Path) -> 
 
 @CREWS
 def test_a_repair_does_the_same_on_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, dies_at: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crew: Crew
 ) -> None:
     """Without staging: the documents of damaged rows leave the index, and no others."""
     monkeypatch.setattr(row_items, "BLOCK_ROWS", 7)
@@ -297,10 +303,10 @@ def test_a_repair_does_the_same_on_workers(
 
     here = repaired(in_this_process)
     assert here[0].documents_removed == 3
-    there = repaired(ray_pools(tmp_path, count, dies_at=dies_at))
+    there = repaired(crew.pools)
     assert there[1] == here[1]
     assert there[0].record.to_json() == here[0].record.to_json()
-    assert was_killed(tmp_path) is (dies_at is not None)
+    crew.check()
 
 
 class Silent(ExactIndex):
@@ -310,6 +316,7 @@ class Silent(ExactIndex):
         raise IndexUnavailable(f"{collection} does not answer")
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_silent_index_ends_the_phase_at_once(loaded: Loaded, tmp_path: Path) -> None:
     """Who runs the phase repeats it; the pool does not repeat the item as well."""
     silent = Loaded()

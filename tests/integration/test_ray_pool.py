@@ -67,6 +67,7 @@ def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None
     assert here.busy_s > 0
 
 
+@pytest.mark.long
 def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path) -> None:
     """Kill -9 in the middle of a run: every shard has its receipt, once."""
     pool = a_pool(tmp_path)
@@ -104,6 +105,7 @@ def test_the_shard_behind_a_killer_is_not_blamed(tmp_path: Path) -> None:
     assert [attempts(tmp_path, i) for i in range(3)] == [2, 2, 1]
 
 
+@pytest.mark.long
 def test_a_killer_behind_a_fast_shard_is_found(tmp_path: Path) -> None:
     """Its neighbour's receipt may be lost with the worker; the neighbour is not given up."""
     pool = a_pool(tmp_path, count=1, attempts=3)
@@ -183,6 +185,7 @@ def test_work_in_flight_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert max(awaited) == 4
 
 
+@pytest.mark.long
 def test_the_last_shards_are_shared_out(tmp_path: Path) -> None:
     """Two shards on two workers are done by two processes, not queued behind each other."""
     pool = a_pool(tmp_path, in_flight=4)
@@ -199,7 +202,7 @@ def test_the_last_shards_are_shared_out(tmp_path: Path) -> None:
     assert len(worker_pids(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("workers", [{"count": 5}, {"count": 1, "threads": 64}])
+@pytest.mark.parametrize("workers", [{"count": 3}, {"count": 1, "threads": 64}])
 def test_more_workers_or_threads_than_cores_still_run(
     tmp_path: Path, workers: dict[str, int]
 ) -> None:

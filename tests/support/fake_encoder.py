@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,7 @@ def words_of(text: str) -> list[str]:
     return [match.group().lower() for match in _WORD.finditer(text)]
 
 
+@cache
 def word_vector(word: str, dim: int) -> NDArray[np.float64]:
     """The same on every machine: numbers in [-1, 1) from a hash, times a weight in [0.5, 1.5)."""
     digest = hashlib.shake_128(word.encode("utf-8", "surrogatepass")).digest(4 * dim + 4)

@@ -15,6 +15,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.ports import OpenPool, Work, WorkerPool
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.stages.serial_pool import SerialPool
 from mrag_pipeline.staging.deltas import DeltaFolders, delta_name
 from mrag_pipeline.staging.exports import ExportFolder
 from mrag_pipeline.staging.shards import ShardFolders
@@ -38,9 +39,38 @@ def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPo
     return opened
 
 
+def pickled_pools(work: Work, _num_bytes: int) -> WorkerPool[Any, Any]:
+    """A pool in this process for any phase; work, items and answers pass as they do to workers."""
+    opened = pickle.loads(pickle.dumps(work))
+
+    def done(item: Any) -> Any:
+        return pickle.loads(pickle.dumps(opened(pickle.loads(pickle.dumps(item)))))
+
+    return SerialPool(lambda: done)
+
+
 def was_killed(folder: Path) -> bool:
     """Whether a worker of the last phase was killed."""
     return (folder / "killed").exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who does the items of a phase: Ray actors, or nobody but this process."""
+
+    folder: Path
+    count: int
+    dies_at: int | None
+
+    @property
+    def pools(self) -> OpenPool:
+        if not self.count:
+            return pickled_pools
+        return ray_pools(self.folder, self.count, dies_at=self.dies_at)
+
+    def check(self) -> None:
+        """A worker was killed if one had to be."""
+        assert was_killed(self.folder) is (self.dies_at is not None)
 
 
 class StagingOnDisk(ShardFolders):
@@ -70,7 +100,7 @@ class ExportOnDisk(ExportFolder):
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        self._staging = StagingOnDisk(uri, "", "")
+        self._staging = StagingOnDisk(uri, "", "")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

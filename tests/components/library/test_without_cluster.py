@@ -27,6 +27,7 @@ print(json.dumps([ingested["documents"], first, pushed["added"], synced["removed
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_an_index_lives_in_an_install_of_the_library(minilm: EncoderSpec, tmp_path: Path) -> None:
     """Ingested, searched, pushed to and synced by plain calls; a large plan stays here too."""

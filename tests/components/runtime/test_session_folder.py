@@ -108,6 +108,7 @@ def test_another_users_folder_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_a_local_ray_leaves_no_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Started and stopped as a run does it."""
     code = (

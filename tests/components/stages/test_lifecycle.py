@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,20 +47,44 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-@pytest.fixture(params=["exact", "bfloat16", "lite"])
-def living(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Living]:
+def lite(folder: Path) -> VectorIndex:
+    """The Milvus Lite database of a folder."""
+    return open_index(MilvusSpec(uri=str(folder / "x.db")), "docs")
+
+
+def synced(made: Living) -> Living:
     """Ten documents, live, and synced once: one new, one changed, one gone."""
-    index: VectorIndex = ExactIndex("docs")
-    if request.param == "lite":
-        index = open_index(MilvusSpec(uri=str(tmp_path / "x.db")), "docs")
-    made = Living(tmp_path / "staging", TEN, index)
-    if request.param == "bfloat16":
-        made.vector_dtype = request.param
-        made.index = index = ExactIndex("docs", request.param)
     made.ingest()
     made.items = [a_document(0, edition=1), *TEN[2:], a_document(10)]
     made.sync()
-    yield made
+    return made
+
+
+@pytest.fixture(scope="module")
+def synced_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with staging and a closed database, to be copied."""
+    folder = tmp_path_factory.mktemp("lite")
+    with closing(lite(folder)) as index, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        synced(Living(folder / "staging", TEN, index))
+    return folder
+
+
+@pytest.fixture(params=["exact", "bfloat16", "lite"])
+def living(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Living]:
+    """An index of each kind with a version that was synced."""
+    index: VectorIndex = ExactIndex("docs")
+    if request.param == "lite":
+        shutil.copytree(request.getfixturevalue("synced_lite"), tmp_path, dirs_exist_ok=True)
+        index = lite(tmp_path)
+        items = [a_document(0, edition=1), *TEN[2:], a_document(10)]
+        yield Living(tmp_path / "staging", items, index)
+    else:
+        made = Living(tmp_path / "staging", TEN, index)
+        if request.param == "bfloat16":
+            made.vector_dtype = request.param
+            made.index = index = ExactIndex("docs", request.param)
+        yield synced(made)
     index.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
@@ -17,8 +17,8 @@ from mrag_pipeline.flows import ingest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
+def _reported(prefect: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: prefect}):
         yield
 
 
