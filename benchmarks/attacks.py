@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -78,6 +79,7 @@ async def costly_batches(url: str, key: str, questions: Questions, seen: Counter
 
     async def caller() -> None:
         while True:
+            seen["sent"] += 1  # one may not be answered before the attack ends
             async with session.post(f"{url}/v1/search/batch", data=body, headers=headers) as answer:
                 await answer.read()
                 seen[str(answer.status)] += 1
@@ -159,9 +161,95 @@ def attacked(name: str, url: str, key: str, folder: Path) -> Iterator[Counter[st
 
 
 # ------------------------------------------------------------------ the measurement
-def asked(short: Contender, seconds: float) -> list[Response]:
+@dataclass(frozen=True)
+class Round:
+    """An attack, and the same caller just before and after it: other programs are in all three."""
+
+    attack: str
+    before: tuple[Response, ...]
+    under: tuple[Response, ...]
+    after: tuple[Response, ...]
+    seen: Counter[str]  # what the attacker got
+
+    def p95_alone(self) -> float:
+        """Milliseconds, of the responses before and after."""
+        return callers.quantiles((*self.before, *self.after))[1]
+
+    def p95(self) -> float:
+        """Milliseconds, under the attack."""
+        return callers.quantiles(self.under)[1]
+
+    def factor(self) -> float:
+        """How many times as long the caller waits under the attack, at p95."""
+        return self.p95() / self.p95_alone()
+
+    def num_failed(self) -> int:
+        """Responses under the attack that are no answer."""
+        return sum(not response.ok for response in self.under)
+
+
+def asked(short: Contender, seconds: float) -> tuple[Response, ...]:
     """The well-behaved caller's responses."""
-    return asyncio.run(callers.in_turn([short], seconds, warm_up=0))[short.name]
+    return tuple(asyncio.run(callers.in_turn([short], seconds, warm_up=0))[short.name])
+
+
+def measured(
+    folder: Path, num_chunks: int, seconds: float, num_rounds: int, attacks: Sequence[str]
+) -> Iterator[Round]:
+    """The rounds of all attacks, one after the other; a service and an index are made for them.
+
+    Args:
+        seconds: of each of a round's measurements: alone, attacked, alone.
+    """
+    # The well-behaved caller asks without a pause; a lower limit would refuse attackers earlier.
+    limits = {"timeout_s": 30.0, "requests_per_minute": 100_000, "max_ongoing": 64}
+    bench = BenchIndex(folder, num_chunks, str(folder / "index.db"), {**limits, "max_queued": 128})
+    record = served.prepare(bench)[served.EDITIONS[0]]
+    with closing(wiring.index(bench.config())) as index:
+        questions = served.questions(bench, index, record)
+    (good, its_entry), (bad, other_entry) = new_key("good"), new_key("bad")
+    entries = [{"name": key.name, "sha256": key.sha256} for key in (its_entry, other_entry)]
+    with _variable("MRAG_API_KEYS", json.dumps(entries)), served.service(bench) as process:
+        bodies = tuple(callers.search_body(text, "adaptive") for text in questions.short)
+        headers = {"Authorization": f"Bearer {good}"}
+        short = Contender("short questions", f"{process.url}/v1/search", bodies, headers)
+        asked(short, 5)
+        for _ in range(num_rounds):
+            for name in attacks:
+                before = asked(short, seconds)
+                with attacked(name, process.url, bad, folder) as seen:
+                    under = asked(short, seconds)
+                yield Round(name, before, under, asked(short, seconds), seen)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """The environment variable has this value within the block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def factors(rounds: Sequence[Round]) -> dict[str, list[float]]:
+    """Each attack's factors, a round each."""
+    found: dict[str, list[float]] = {}
+    for one in rounds:
+        found.setdefault(one.attack, []).append(one.factor())
+    return found
+
+
+def row(one: Round) -> list[str]:
+    """A round as a row of the table."""
+    values = (*callers.quantiles(one.under), one.p95_alone())
+    figures_ms = (f"{value:.0f}" for value in values)
+    words = f"{one.attack}: {dict(one.seen)}"
+    return [words, str(len(one.under)), str(one.num_failed()), *figures_ms]
 
 
 def main() -> None:
@@ -178,50 +266,23 @@ def main() -> None:
         attack(name, url, key, Path(place))
         return
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="attacks-"))
-    # The well-behaved caller asks without a pause; a lower limit would refuse attackers earlier.
-    limits = {"timeout_s": 30.0, "requests_per_minute": 100_000, "max_ongoing": 64}
-    bench = BenchIndex(
-        folder, chosen.chunks, str(folder / "index.db"), {**limits, "max_queued": 128}
-    )
-    record = served.prepare(bench)[served.EDITIONS[0]]
-    with closing(wiring.index(bench.config())) as index:
-        questions = served.questions(bench, index, record)
-    (good, its_entry), (bad, other_entry) = new_key("good"), new_key("bad")
-    os.environ["MRAG_API_KEYS"] = json.dumps(
-        [{"name": key.name, "sha256": key.sha256} for key in (its_entry, other_entry)]
-    )
-    measured: dict[str, list[float]] = {}
-    factors: dict[str, list[float]] = {}
-    rows = []
-    with served.service(bench) as process:
-        bodies = tuple(callers.search_body(text, "adaptive") for text in questions.short)
-        headers = {"Authorization": f"Bearer {good}"}
-        short = Contender("short questions", f"{process.url}/v1/search", bodies, headers)
-        asked(short, 5)
-        for _ in range(ROUNDS):
-            for name in (one for one in ATTACKS if chosen.only in one):
-                # Just before: other programs on the machine are in both.
-                alone = callers.quantiles(asked(short, chosen.seconds))
-                with attacked(name, process.url, bad, folder) as seen:
-                    under = asked(short, chosen.seconds)
-                p50, p95, p99 = callers.quantiles(under)
-                measured.setdefault(f"alone before {name}", []).append(alone[1])
-                measured.setdefault(name, []).append(p95)
-                factors.setdefault(name, []).append(p95 / alone[1])
-                failed = sum(not response.ok for response in under)
-                figures_ms = (f"{value:.0f}" for value in (p50, p95, p99, alone[1]))
-                rows.append([f"{name}: {dict(seen)}", str(len(under)), str(failed), *figures_ms])
-                print(rows[-1], flush=True)
-    callers.table(["ms", "answers", "failed", "p50", "p95", "p99", "p95 alone"], rows)
-    figures = {
-        **{f"p95, {name}": figure(values, "ms") for name, values in measured.items()},
-        **{f"over alone, {name}": figure(values, "ratio") for name, values in factors.items()},
-    }
-    if not chosen.only:
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-    for name, values in factors.items():
+    names = [name for name in ATTACKS if chosen.only in name]
+    rounds: list[Round] = []
+    for one in measured(folder, chosen.chunks, chosen.seconds, ROUNDS, names):
+        rounds.append(one)
+        print(row(one), flush=True)
+    heads = ["ms", "answers", "failed", "p50", "p95", "p99", "p95 alone"]
+    callers.table(heads, [row(one) for one in rounds])
+    figures = {}
+    for name, values in factors(rounds).items():
+        its = [one for one in rounds if one.attack == name]
+        figures[f"p95, alone around {name}"] = figure([one.p95_alone() for one in its], "ms")
+        figures[f"p95, {name}"] = figure([one.p95() for one in its], "ms")
+        figures[f"over alone, {name}"] = figure(values, "ratio")
         median = statistics.median(values)
         callers.print_target(name, f"{median:.2f}", "at most 3", median <= 3)
+    if not chosen.only:
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -173,9 +173,8 @@ def questions(bench: BenchIndex, index: VectorIndex, record: VersionRecord) -> Q
         segmenter = wiring.segmenter(config, encoder)
         random = np.random.default_rng(3)
         ids = np.sort(np.concatenate(list(index.ids(record.chunks_collection()))))
-        rows = index.chunks(
-            record.chunks_collection(), random.choice(ids, 40 * NUM_QUERIES, False).tolist()
-        ).values()
+        drawn = random.choice(ids, min(40 * NUM_QUERIES, len(ids)), False).tolist()
+        rows = index.chunks(record.chunks_collection(), drawn).values()
         texts = [" ".join(row.text.split()) for row in rows if len(row.text.split()) >= 16]
         short = []
         for text in texts[:NUM_QUERIES]:
@@ -189,7 +188,8 @@ def questions(bench: BenchIndex, index: VectorIndex, record: VersionRecord) -> Q
 
 def _long_questions(texts: Sequence[str], encoder: Encoder, segmenter: Segmenter) -> list[str]:
     """Texts on several subjects that the product cuts into exactly ASPECT_WINDOWS windows."""
-    spec, queries, start = WindowSpec(), [], 0
+    spec, start = WindowSpec(), 0
+    queries: list[str] = []
     while len(queries) < NUM_QUERIES and start + 4 < len(texts):
         text = ". ".join(text_part.rstrip(".") for text_part in texts[start : start + 4])
         start += 4
