@@ -152,7 +152,8 @@ class QueryApi:
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = KeyGuard(resolved.serve, self._keys)
         door = self._guard if self._keys else None
-        lines = log_streams.request_lines(resolved.serve.log_streams)
+        has_file = bool(resolved.serve.request_log)
+        lines = None if has_file else log_streams.request_lines(resolved.serve.log_streams)
         self._observer = RequestObserver(resolved.serve, replica, door, echoes=False, lines=lines)
         self._llm = resolved.llm
         self._chat = wiring.chat_stream(resolved) if resolved.llm.url else None

@@ -7,45 +7,52 @@ with their stacks): sockets of `mrag serve`, which copies what it reads, or a po
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import selectors
 import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.serving.telemetry.sent_lines import SentLines
+from mrag_pipeline.serving.telemetry.sent_lines import SentLines, lines_lost
+
+log = logging.getLogger(__name__)
 
 OUT, ERR = 1, 2
 SERVE = "ray.serve"
 END_S = 1.0  # that replicas' last lines are waited for
 _POLL_S = 0.1
 _READ_BYTES = 256 * 1024
-_LONGEST_BYTES = 4 * 1024 * 1024  # a longer line is passed on in pieces
+_LONGEST_BYTES = 4 * 1024 * 1024  # a longer line is dropped and counted
 
 
 # ------------------------------------------------------------------ in a replica
 def request_lines(folder: str) -> logging.Handler | None:
     """Sends request lines to the folder's stream; None if there is none on this machine."""
     path = _path(folder, OUT)
-    return None if path is None else SentLines(path, _lines_lost)
+    return None if path is None else SentLines(path, _request_lines_lost)
 
 
 def send_errors(folder: str) -> None:
     """Warnings, errors and their stacks go to the folder's stream, if it is on this machine.
 
+    Else a warning tells where they are, and the request lines with them.
     As Python prints them in a process that configures no logging, as one-process `mrag serve` is.
     Of Serve's own logger, which keeps its records from the root's handlers, errors alone: among its
     warnings are callers who have left.
     """
+    if missing := [number for number in (OUT, ERR) if folder and _path(folder, number) is None]:
+        log.warning("log_streams_not_writable folder=%s streams=%s kept_by=ray", folder, missing)
     path = _path(folder, ERR)
     if path is None:
         return
@@ -73,7 +80,7 @@ def _path(folder: str, number: int) -> Path | None:
     return path if folder and os.access(path, os.W_OK) else None
 
 
-def _lines_lost(number: int) -> str:
+def _request_lines_lost(number: int) -> str:
     return json.dumps({"event": "lines_lost", "lines": number})
 
 
@@ -81,13 +88,21 @@ def _lines_lost(number: int) -> str:
 class CopiedStream:
     """A socket whose connections' lines are copied to a file descriptor of this process."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(
+        self, path: Path, descriptor: int | None, lost: Callable[[int], str] = lines_lost
+    ) -> None:
         """Can be connected to; copies after `begin`. What is sent before waits.
 
         Args:
             path: of the socket, 107 bytes at most.
+            descriptor: what is copied to; None: lines are read and dropped.
+            lost: the line that tells how many could not be written, or were too long.
         """
         self._descriptor = descriptor
+        self._lost_line = lost
+        self._num_lost = 0
+        self._is_cut = False  # whether what was written last is a part of a line
+        self._too_long: set[socket.socket] = set()  # those whose line is dropped up to its end
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen(128)
@@ -118,6 +133,8 @@ class CopiedStream:
                         self._accept(selector)
                     elif isinstance(key.fileobj, socket.socket):
                         self._read(key.fileobj, selector)
+                if not ready:
+                    self._write(b"")
                 is_idle = not ready and not self._unfinished
                 if time.monotonic() > self._ends_at or (is_idle and self._ends_at < float("inf")):
                     return
@@ -145,26 +162,56 @@ class CopiedStream:
             return
         except OSError:
             data = b""
-        if not data:  # an unfinished line is sent again by a new connection, or was cut by a kill
+        # A sender that is still there sends its record again by a new connection, from its first
+        # line: the lines of a stack that were whole before may come twice.
+        if not data:
             selector.unregister(connection)
             connection.close()
             del self._unfinished[connection]
+            self._too_long.discard(connection)
             return
+        if connection in self._too_long:
+            _, end, data = data.partition(b"\n")
+            if not end:
+                return
+            self._too_long.remove(connection)
         lines, end, rest = (self._unfinished[connection] + data).rpartition(b"\n")
-        if len(rest) > _LONGEST_BYTES:
-            lines, rest = lines + end + rest, b""
-        self._unfinished[connection] = rest
         self._write(lines + end)
+        if len(rest) > _LONGEST_BYTES:
+            self._too_long.add(connection)
+            self._num_lost += 1
+            rest = b""
+        self._unfinished[connection] = rest
 
-    def _write(self, data: bytes) -> None:
-        """By the descriptor: a thread that waits in `sys.stdout` would abort Python at its end."""
+    def _write(self, lines: bytes) -> None:
+        """Writes how many were lost before, then these; counts those that cannot be written."""
+        if self._num_lost:
+            if self._left(f"{self._lost_line(self._num_lost)}\n".encode()):
+                self._num_lost += lines.count(b"\n")
+                return
+            self._num_lost = 0
+        self._num_lost += self._left(lines).count(b"\n")
+
+    def _left(self, lines: bytes) -> bytes:
+        """Writes the lines, the first on a line of its own; returns what could not be written.
+
+        By the descriptor: a thread that waits in `sys.stdout` would abort Python at its end.
+        """
+        if self._descriptor is None:
+            return b""
+        data = b"\n" + lines if lines and self._is_cut else lines
         while data:
             try:
-                data = data[os.write(self._descriptor, data) :]
+                num_written = os.write(self._descriptor, data)
             except BlockingIOError:
                 time.sleep(_POLL_S)
-            except OSError:
-                return  # nobody reads any more
+            except OSError as error:
+                nobody_reads = error.errno in (errno.EPIPE, errno.EBADF)
+                return b"" if nobody_reads else data[-len(lines) :]  # a full disk, perhaps
+            else:
+                self._is_cut = not data[:num_written].endswith(b"\n")
+                data = data[num_written:]
+        return b""
 
 
 class LogStreams:
@@ -173,8 +220,9 @@ class LogStreams:
     def __init__(self, folder: Path) -> None:
         """Replicas can connect; their errors are copied at once."""
         self.folder = str(folder)
-        self._requests = CopiedStream(folder / str(OUT), OUT)
-        self._errors = CopiedStream(folder / str(ERR), ERR)
+        out, err = _copy_of(sys.__stdout__), _copy_of(sys.__stderr__)
+        self._requests = CopiedStream(folder / str(OUT), out, _request_lines_lost)
+        self._errors = CopiedStream(folder / str(ERR), err)
         self._errors.begin()
 
     def configured(self, config: Config) -> Config:
@@ -191,6 +239,17 @@ class LogStreams:
         """Copies the rest."""
         self._requests.close()
         self._errors.close()
+
+
+def _copy_of(stream: TextIO | None) -> int | None:
+    """Another descriptor of the stream, to the process's end; None if it was closed from the start.
+
+    Then its number, 1 or 2, belongs to whichever file was opened first.
+    """
+    try:
+        return None if stream is None else os.dup(stream.fileno())
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager

@@ -10,16 +10,25 @@ import logging
 import os
 import socket
 import stat
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 KEPT_BYTES = 8 * 1024 * 1024
 RETRY_S = 0.5
 FLUSH_S = 1.0  # that lines have to be sent when the process ends
+
+
+def lines_lost(number: int) -> str:
+    """The line that tells how many were dropped."""
+    return f"log_lines_lost lines={number}"
 
 
 class SentLines(logging.Handler):
@@ -28,7 +37,7 @@ class SentLines(logging.Handler):
     def __init__(
         self,
         path: Path,
-        lost: Callable[[int], str] = lambda number: f"log_lines_lost lines={number}",
+        lost: Callable[[int], str] = lines_lost,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Sends from now on; the stream is opened with the first record.
@@ -60,13 +69,12 @@ class SentLines(logging.Handler):
             if self._size + len(line) > self._kept_bytes:
                 self._num_lost += 1
                 return
-            self._waiting.append(line)
-            self._size += len(line)
-            self._changed.notify_all()
+            self._keep(line)
 
     def flush(self) -> None:
-        """Returns when all is sent, or after FLUSH_S."""
+        """Returns when all is sent, also how many lines were dropped; or after FLUSH_S."""
         with self._changed:
+            self._tell_lost()
             self._changed.wait_for(lambda: not self._size or self._is_closed, FLUSH_S)
 
     def close(self) -> None:
@@ -91,14 +99,22 @@ class SentLines(logging.Handler):
                     time.sleep(RETRY_S)
             with self._changed:
                 self._size -= len(lines)
-                if self._num_lost:
-                    line = f"{self._lost_line(self._num_lost)}\n".encode()
-                    self._waiting.append(line)
-                    self._size += len(line)
-                    self._num_lost = 0
+                self._tell_lost()
                 self._changed.notify_all()
         if stream is not None:
             stream.close()
+
+    def _keep(self, line: bytes) -> None:
+        """Appends the line to those that wait; the lock is held."""
+        self._waiting.append(line)
+        self._size += len(line)
+        self._changed.notify_all()
+
+    def _tell_lost(self) -> None:
+        """Lets the number of dropped lines wait like a line, if any were; the lock is held."""
+        if self._num_lost:
+            self._keep(f"{self._lost_line(self._num_lost)}\n".encode())
+            self._num_lost = 0
 
     def _next(self) -> bytes | None:
         """The next lines, as one; None when closed."""
@@ -136,5 +152,25 @@ def _opened(path: Path) -> _Stream:
 
 
 def _write_all(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
+    """Writes it in one piece, as far as other replicas are concerned.
+
+    A pipe takes more than PIPE_BUF bytes in pieces, and other processes' writes may come between:
+    so all of ours hold a lock on it, the short ones too. It is let go if this process is killed.
+    """
+    with _locked(file):
+        while data:
+            data = data[os.write(file, data) :]
+
+
+@contextmanager
+def _locked(file: int) -> Iterator[None]:
+    is_locked = False
+    with suppress(OSError):  # a file system without locks: written without one
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX)
+            is_locked = True
+    try:
+        yield
+    finally:
+        if is_locked:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import json
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +158,82 @@ def test_a_reader_that_ended_and_came_back_is_found_again(tmp_path: Path, output
     again.close()
 
 
+def test_what_was_dropped_is_told_at_the_end(tmp_path: Path, output: Output) -> None:
+    """Also when nothing waits any more."""
+    stream = CopiedStream(tmp_path / "1", output.writing)
+    sender = SentLines(tmp_path / "1", kept_bytes=100)
+    sender.emit(a_record("x" * 200))
+    sender.flush()
+    sender.close()
+    stream.close()
+    assert output.lines() == ["log_lines_lost lines=1"]
+
+
+def test_a_full_disk_loses_lines_and_says_how_many(
+    tmp_path: Path, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it has room again, on a line of its own; the copying goes on."""
+    stream, write, room = CopiedStream(tmp_path / "1", output.writing), os.write, [3, 0]
+
+    def written(descriptor: int, data: bytes) -> int:
+        if descriptor != output.writing or not room:
+            return write(descriptor, data)
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[: room.pop(0)])
+
+    monkeypatch.setattr(os, "write", written)
+    stream._write(b"one\ntwo\n")
+    stream._write(b"three\n")
+    assert output.lines() == ["one"]
+    room.clear()
+    stream._write(b"four\n")
+    assert output.lines() == ["one", "log_lines_lost lines=3", "four"]
+    stream.close()
+
+
+def test_a_line_that_is_too_long_is_dropped_whole(
+    copied: Path, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other sender's line is glued to a part of it."""
+    monkeypatch.setattr(log_streams, "_LONGEST_BYTES", 1_000)
+    with socket.socket(socket.AF_UNIX) as long, socket.socket(socket.AF_UNIX) as other:
+        long.connect(str(copied))
+        other.connect(str(copied))
+        long.sendall(b"before\n" + b"x" * 2_000)
+        wait_until(lambda: "log_lines_lost lines=1" in output.lines())
+        other.sendall(b"another's\n")
+        wait_until(lambda: "another's" in output.lines())
+        long.sendall(b"x" * 2_000 + b"\nafter\n")
+        wait_until(lambda: "after" in output.lines())
+    assert output.lines() == ["before", "log_lines_lost lines=1", "another's", "after"]
+
+
+def test_a_closed_output_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `mrag serve >&-` the number 1 belongs to whichever file was opened first."""
+    monkeypatch.setattr(sys, "__stdout__", None)
+    assert log_streams._copy_of(sys.__stdout__) is None
+    stream = CopiedStream(tmp_path / "1", None)
+    sender = SentLines(tmp_path / "1")
+    stream.begin()
+    sender.emit(a_record("x"))
+    sender.flush()
+    sender.close()
+    stream.close()
+
+
+def test_long_lines_of_several_writers_stay_whole_in_a_pipe(output: Output) -> None:
+    """A pod's standard output takes more than 4 kB in pieces."""
+    senders = [SentLines(Path(f"/proc/self/fd/{output.writing}")) for _ in range(4)]
+    for number in range(20):
+        for which, sender in enumerate(senders):
+            sender.emit(a_record(str(which) * (50_000 if number % 2 else 100)))
+    wait_until(lambda: len(output.lines()) == 80)
+    assert all(len(set(line)) == 1 for line in output.lines())
+    for sender in senders:
+        sender.close()
+
+
 def test_the_end_waits_for_the_last_lines(tmp_path: Path, output: Output) -> None:
     """Of a sender that has ended."""
     stream = CopiedStream(tmp_path / "1", output.writing)
@@ -236,11 +314,16 @@ def test_a_replicas_warnings_and_serves_errors_are_sent(
         handler.close()
 
 
-def test_without_such_a_folder_nothing_changes(tmp_path: Path) -> None:
-    """On another node of a cluster the command's sockets are not there."""
+def test_without_such_a_folder_nothing_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On another node of a cluster the command's sockets are not there; one warning says so."""
     before = list(logging.getLogger().handlers)
     log_streams.send_errors("")
+    assert caplog.messages == []
     log_streams.send_errors(str(tmp_path / "elsewhere"))
+    [warning] = caplog.messages
+    assert str(tmp_path / "elsewhere") in warning
     assert logging.getLogger().handlers == before
     assert log_streams.request_lines("") is None
     assert log_streams.request_lines(str(tmp_path / "elsewhere")) is None
