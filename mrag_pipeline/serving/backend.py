@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Why a service is not ready before it can say more, and after that if it no longer can.
-SILENT = "the service does not answer at the moment: it is starting, or a part of it is gone"
+SILENT = (
+    "the service does not answer at the moment: it is starting, overloaded, or a part of it is gone"
+)
 
 
 @dataclass(frozen=True, slots=True)

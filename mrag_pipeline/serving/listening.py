@@ -56,6 +56,7 @@ def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY
 
     Args:
         going: returns False to end the waiting.
+    Raises: NotReady if nothing of the service has answered when the time is over.
     """
     spec = config.serve
     deadline = time.monotonic() + seconds
@@ -69,9 +70,9 @@ def wait_ready(config: Config, going: Callable[[], bool], seconds: float = READY
             reason = detail
             deadline = min(deadline, time.monotonic() + PATIENCE_S)
         if time.monotonic() >= deadline:
-            if not reason:
+            if not (reason or detail):
                 raise NotReady(f"no answer within {seconds:g} s", "a service that starts")
-            return reason
+            return reason or detail
         time.sleep(0.05)
     return reason
 
