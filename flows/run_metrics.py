@@ -45,7 +45,11 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_phase_seconds", "gauge", "How long a phase has taken."),
     ("mrag_run_facts_total", "counter", "What a phase counts; the label fact names it."),
     ("mrag_run_retries_total", "counter", "Items that were tried again."),
-    ("mrag_run_node_items_total", "counter", "Items that the workers of a node did."),
+    (
+        "mrag_run_node_items_total",
+        "counter",
+        "Items that the workers of a node answered or failed at.",
+    ),
     ("mrag_run_node_busy_seconds_total", "counter", "Seconds that its workers took for them."),
     ("mrag_run_node_lost_workers_total", "counter", "Workers that died or were cut off there."),
     (

@@ -66,6 +66,7 @@ class Worker:
     def is_up(self, node: str) -> None:
         """The cluster has placed it on the node."""
         self.starting, self.up_since, self.node = None, time.monotonic(), node
+        usage.add(nodes={node: usage.NodeUsage()})  # known before its first loss
 
     def up_s(self) -> float:
         """How long it has held what it was given."""

@@ -11,7 +11,7 @@ from threading import Lock
 class NodeUsage:
     """What the workers of one node have done; a node is "address/start of its id"."""
 
-    items: int = 0
+    items: int = 0  # answered, or failed at
     busy_s: float = 0.0  # with these items, all workers of the node added up
     lost_workers: int = 0
 
@@ -31,10 +31,11 @@ class Usage:
     core_s: float = 0.0  # cores times seconds
     gpu_s: float = 0.0
     retries: int = 0  # of items
+    # Every node that a worker was up on, whatever it did: what Prometheus counts starts from 0.
     nodes: Mapping[str, NodeUsage] = field(default_factory=dict)
 
     def plus(self, other: Usage, times: int = 1) -> Usage:
-        """The other's added; with -1 taken away, and nodes that did nothing left out."""
+        """The other's added; with -1 taken away."""
         nodes = dict(self.nodes)
         for node, of_node in other.nodes.items():
             nodes[node] = nodes.get(node, NodeUsage()).plus(of_node, times)
@@ -42,7 +43,7 @@ class Usage:
             self.core_s + times * other.core_s,
             self.gpu_s + times * other.gpu_s,
             self.retries + times * other.retries,
-            {node: sums for node, sums in nodes.items() if sums != NodeUsage()},
+            nodes,
         )
 
     def since(self, before: Usage) -> Usage:

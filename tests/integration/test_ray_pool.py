@@ -62,7 +62,8 @@ def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None
     finally:
         pool.close()
     assert [attempts(tmp_path, i) for i in range(6)] == [1, 2, 1, 1, 1, 1]
-    [here] = usage.total().since(before).nodes.values()
+    nodes = usage.total().since(before).nodes.values()  # those of earlier tests did nothing
+    [here] = [node for node in nodes if node.items]
     assert (here.items, here.lost_workers) == (6, 1)
     assert here.busy_s > 0
 

@@ -291,4 +291,5 @@ def test_a_worker_is_metered_while_it_is_up(
     group.end()
     held = usage.total().since(before)
     assert (held.core_s, held.gpu_s) == pytest.approx((core_s, gpu_s))
-    assert held.nodes == {"one": usage.NodeUsage(lost_workers=1)}
+    assert held.nodes["one"] == usage.NodeUsage(lost_workers=1)
+    assert held.nodes["two"] == usage.NodeUsage()
