@@ -11,9 +11,11 @@ from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.progress import current
+from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.stages.versions import retire as retire_stage
 from mrag_pipeline.stages.versions.retire import Retired
 from mrag_pipeline.wiring import at_work
@@ -35,11 +37,20 @@ def drop(config: Config, version: str | None) -> Retired:
             done = Retired({version: "drop"}, (version,))
         else:
             done = retire_stage.retire(index, config.index, config.retire, now, forget, current())
-        before = now - timedelta(hours=config.retire.grace_hours)
-        given = wiring.forget_given(config, index.records(), before)
-    if given:
-        log.info("given_removed files=%s", ",".join(given))
+        _forget_given(config, index, now)
     return done
+
+
+def _forget_given(config: Config, index: VectorIndex, now: datetime) -> None:
+    """Removes documents that a program gave and that no version was built from."""
+    try:
+        records = index.records()
+    except VerifyFailed as error:  # another version's; which files it was built from is unknown
+        log.warning("given_kept reason=%r", error.found)
+        return
+    before = now - timedelta(hours=config.retire.grace_hours)
+    if given := wiring.forget_given(config, records, before):
+        log.info("given_removed files=%s", ",".join(given))
 
 
 @flow(name="mrag-retire")

@@ -9,15 +9,18 @@ import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 
+from mrag_pipeline.config import Config
 from mrag_pipeline.errors import (
     ConfigError,
     PlanRefused,
     VerifyFailed,
 )
+from mrag_pipeline.flows import retire
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import VectorIndex
@@ -36,6 +39,7 @@ from tests.support.living_commands import (
 )
 from tests.support.living_index import (
     Living,
+    a_document,
     repaired,
     repaired_as_command,
 )
@@ -183,6 +187,25 @@ def test_a_damaged_record_of_an_older_version_is_made_anew_or_retired(
             drop(made.index, "docs", old, lambda _: None)
             assert len(made.index.records()) == 1
         assert (made.content(), said_of(made)) == (content, "")
+
+
+def test_one_of_two_versions_with_damaged_records_is_retired(tmp_path: Path) -> None:
+    """By the command's own phase, which looks at all records when the version is gone."""
+    with closing(lite(tmp_path)) as index:
+        made = built(tmp_path, index)
+        versions = [live_record(made.index).version]
+        for edition in (1, 2):
+            made.items = [a_document(i, edition) for i in range(6)]
+            made.ingest()
+            versions.append(live_record(made.index).version)
+        for version in versions[:2]:
+            change_record(made.index, version)
+    places = {"staging": {"uri": f"{tmp_path}/staging"}, "milvus": {"uri": f"{tmp_path}/index.db"}}
+    config = Config.load(None, {"index": "docs", **places})
+    for version in versions[:2]:
+        cast(Any, retire.drop).fn(config, version)
+    with closing(lite(tmp_path)) as index:
+        assert [record.version for record in index.records()] == versions[2:]
 
 
 def test_a_version_that_nobody_knows_is_refused_as_before(tmp_path: Path) -> None:
