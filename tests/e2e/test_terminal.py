@@ -246,8 +246,9 @@ def test_a_part_of_ray_killed_while_ray_starts(part: str, disturbed: Path) -> No
 def test_a_service_whose_raylet_was_killed_ends(undisturbed: Undisturbed) -> None:
     """It would live on, and answer nobody."""
     ray = ("-s", "serve.backend=ray")
-    terminal = Terminal("serve", "--port", "8765", *ray, cwd=undisturbed.project)
-    terminal.until(shows(terminal, "http://127.0.0.1:8765"))
+    port = str(free_port())
+    terminal = Terminal("serve", "--port", port, *ray, cwd=undisturbed.project)
+    terminal.until(shows(terminal, f"http://127.0.0.1:{port}"))
     terminal.helper("raylet/raylet").kill()
     assert terminal.code(SEEN_S) == 8
     assert "a part of the local Ray has ended" in terminal.shown

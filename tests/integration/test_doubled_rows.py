@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from tests.support.lite_files import wait_until_merged
 from tests.support.living_index import Living, a_document, audited, repaired
 
 
@@ -64,7 +64,7 @@ def doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Living]
         with closing(open_index(spec, "docs")) as index:
             for name in index.collections():
                 index.count(name)  # opens it
-            time.sleep(1.0)  # Lite merges in the background
+            wait_until_merged(tmp_path / "x.db", index.collections())
     with closing(open_index(spec, "docs")) as index:
         living.index = index
         yield living

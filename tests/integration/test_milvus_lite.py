@@ -21,6 +21,7 @@ from mrag_pipeline.ports import SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, OLD, TEXTS, a_record, publish, texts, vectors
+from tests.support.lite_files import wait_until_merged
 from tests.support.milvus_lite_server import lite_server
 
 NUM_ROWS = 3_000
@@ -66,7 +67,7 @@ index.upsert(HEAD, table_of([3], vectors(1)))
     for _ in range(2):  # what the log holds is stored when it is closed
         with closing(open_index(spec(tmp_path), "docs")) as index:
             index.upsert(HEAD, table_of([4], vectors(1)))
-            time.sleep(0.5)  # Lite merges in the background
+            wait_until_merged(tmp_path / "x.db", [HEAD.name])
     with closing(open_index(spec(tmp_path), "docs")) as index:
         ids = [int(i) for block in index.ids(HEAD.name) for i in block]
     assert sorted(ids) == list(range(NUM_ROWS))
