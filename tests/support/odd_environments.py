@@ -1,7 +1,7 @@
 """Odd environments for the command, and how long it takes in them.
 
-`python -m tests.support.odd_environments` runs every one and prints the table of
-docs/environments.md: what happened, in how many seconds.
+`python -m tests.support.odd_environments` runs every one and prints the two tables of seconds of
+docs/environments.md.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def read_only(folder: Path) -> Iterator[None]:
             path.chmod(mode)
 
 
-# ------------------------------------------------------------------ the table
+# ------------------------------------------------------------------ the tables
 _READ: Mapping[str, Variables] = {
     "none of these": {},
     "`HTTP_PROXY`, `HTTPS_PROXY`": PROXIES,
@@ -161,7 +161,9 @@ def _cpu_s() -> float:
 
 
 def rows(folder: Path) -> Iterator[str]:
-    """Lines of the table, as they are measured."""
+    """Lines of the two tables, as they are measured."""
+    yield "| environment | `search` | `versions` | `ingest` | `serve`, until it is ready |"
+    yield "|---|---:|---:|---:|---:|"
     project = folder / "project"
     (project / "corpus").mkdir(parents=True)
     write_lines(project / "corpus" / "a.jsonl", range(100))
@@ -179,9 +181,13 @@ def rows(folder: Path) -> Iterator[str]:
                 written.append(f"{time.monotonic() - started:.1f}")
         read = _measured(project, variables, ("search", "who sells the café"), ("versions",))
         yield f"| {name} | {' | '.join(read + written)} |"
-    before = as_user()
-    if before is not None:
-        yield from _unwritable(project, folder, before)
+    user = as_user()
+    if user is None:
+        return
+    yield f"| {_read_only_row('an index folder', project, 'index.db', user, ('repair',))} | |"
+    yield "\n| environment | `search` | `versions` | `ingest`, nothing new |"
+    yield "|---|---:|---:|---:|"
+    yield from _unwritable(project, folder, user)
 
 
 def _unwritable(project: Path, folder: Path, user: tuple[str, ...]) -> Iterator[str]:
@@ -193,27 +199,29 @@ def _unwritable(project: Path, folder: Path, user: tuple[str, ...]) -> Iterator[
         ]
         assert [ended.code for ended in ran] == [0, 0, 0]
         seconds = " | ".join(f"{ended.seconds:.1f}" for ended in ran)
-        yield f"| a {name} that cannot be written | {seconds} | |"
-    for name, place, command in (
-        ("an index folder", "index.db", ("repair",)),
-        ("a staging folder", "staging", ("ingest", *SERIAL)),
-    ):
-        with read_only(project / ".mrag" / place):
-            found = typed(project, "search", "who sells", variables={}, before=user)
-            refused = typed(project, *command, variables={}, before=user)
-        told = f"`{command[0]}`: exit {refused.code} after {refused.seconds:.1f} s"
-        yield f"| {name} that cannot be written; {told} | {found.seconds:.1f} | | | |"
+        yield f"| a {name} that cannot be written | {seconds} |"
+    command = ("ingest", *SERIAL)
+    yield f"| {_read_only_row('a staging folder', project, 'staging', user, command)} |"
     sockets = laid_out({"RAY_TMPDIR": UNWRITABLE}, folder)
     with_ray = ("ingest", "-s", "workers.pool=ray", "-s", "chunking.max_tokens=100")
     refused = typed(project, *with_ray, variables=sockets, before=user)
     told = f"exit {refused.code} after {refused.seconds:.1f} s"
-    yield f"| `RAY_TMPDIR` that cannot be written; `ingest` on Ray: {told} | | | | |"
+    yield f"| `RAY_TMPDIR` that cannot be written; `ingest` on Ray: {told} | | | |"
+
+
+def _read_only_row(
+    name: str, project: Path, place: str, user: tuple[str, ...], command: tuple[str, ...]
+) -> str:
+    """The cells of what is searched, and what refuses to write."""
+    with read_only(project / ".mrag" / place):
+        found = typed(project, "search", "who sells", variables={}, before=user)
+        refused = typed(project, *command, variables={}, before=user)
+    told = f"`{command[0]}`: exit {refused.code} after {refused.seconds:.1f} s"
+    return f"{name} that cannot be written; {told} | {found.seconds:.1f} | |"
 
 
 def main() -> None:
-    """Prints the table."""
-    print("| environment | `search` | `versions` | `ingest` | `serve`, until it is ready |")
-    print("|---|---:|---:|---:|---:|")
+    """Prints the tables."""
     with tempfile.TemporaryDirectory() as folder:
         for row in rows(Path(folder)):
             print(row, flush=True)
