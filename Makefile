@@ -44,22 +44,24 @@ demo: $(VENV)/.installed
 	$(BIN)/mrag ingest --config examples/demo.toml
 	$(BIN)/mrag search --config examples/demo.toml -k 6 --compare standard $(DEMO_QUESTIONS)
 
-# A minute where it is missing, nothing where it is there. Chromium's headless shell takes a third of
-# the CPU time; where apt has none, any Chromium will do. Where neither can be installed the tests of
-# the page skip and say so.
+# Nothing where any Chromium is there, a minute where none is. The headless shell takes a third of the
+# CPU time of Chromium, which is installed where apt has no shell. Where neither can be installed the
+# tests of the page skip and say so.
 APT := apt-get install -y -qq --no-install-recommends
 browser:
-	@has() { for name in "$$@"; do if [ -n "$$name" ] && command -v "$$name" >/dev/null; then return 0; fi; done; return 1; }; \
-	has "$$MRAG_CHROMIUM" chromium-headless-shell && exit 0; \
+	@for name in "$$MRAG_CHROMIUM" chromium-headless-shell chromium chromium-browser google-chrome; do \
+	    if [ -n "$$name" ] && command -v "$$name" >/dev/null; then exit 0; fi; \
+	done; \
 	if [ "$$(id -u)" = 0 ]; then as=""; else as="sudo -n"; fi; \
-	if command -v apt-get >/dev/null && $$as true 2>/dev/null; then \
-	    $$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive $(APT) chromium-headless-shell >/dev/null 2>&1 && exit 0; \
+	if ! command -v apt-get >/dev/null; then echo "no apt here: install a Chromium by hand"; exit 0; fi; \
+	if ! $$as true 2>/dev/null; then \
+	    echo "not root: install a Chromium by hand (sudo $(APT) chromium-headless-shell)"; exit 0; \
 	fi; \
-	has chromium chromium-browser google-chrome && exit 0; \
-	if ! command -v apt-get >/dev/null; then echo "no apt here: install a Chromium by hand"; \
-	elif ! $$as true 2>/dev/null; then echo "not root: install a Chromium by hand (sudo $(APT) chromium)"; \
-	else $$as env DEBIAN_FRONTEND=noninteractive $(APT) chromium >/dev/null; \
-	fi || echo "Chromium could not be installed: the page's tests will skip"
+	$$as apt-get update -qq; \
+	for package in chromium-headless-shell chromium; do \
+	    $$as env DEBIAN_FRONTEND=noninteractive $(APT) $$package >/dev/null 2>&1 && exit 0; \
+	done; \
+	echo "Chromium could not be installed: the page's tests will skip"
 
 # No engine, no library that is slow to import: the tests' conftest fails a test that loads one.
 unit: $(VENV)/.installed
@@ -183,8 +185,8 @@ licences: $(VENV)/.habits
 
 # All but the parts of others, encode_gpu.py (a GPU) and compare.py (environments of its own).
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
-    encode_contenders.py encode_gpu.py load_timing.py plain_search.py processes.py \
-    recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py \
+    encode_contenders.py encode_gpu.py load_timing.py own_speedup.py phase_runs.py plain_search.py \
+    processes.py recorded_queries.py scale_one.py served.py soak_answers.py synthetic.py \
     vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
     vote_times.py),$(wildcard benchmarks/*.py))
 

@@ -26,7 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from figure import figure
-from phase_runs import PHASES, Taken, own_speedup, run_phases, staged
+from own_speedup import own_speedup
+from phase_runs import PHASES, Taken, run_phases, staged
 
 from mrag_pipeline import library_settings
 from mrag_pipeline.runtime.cluster import start_local
