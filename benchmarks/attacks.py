@@ -38,6 +38,8 @@ from mrag_pipeline.serving.security.keys import new_key
 FIGURES = Path(__file__).parent / "figures" / "attacks.json"
 NUM_CALLERS = 300
 ROUNDS = 3
+NUM_ANSWERS = 60  # of a round's, under the attack: with a few, p95 would be the slowest one
+LONGEST_S = 60.0  # that they are waited for
 JSON = {"Content-Type": "application/json"}
 
 
@@ -188,9 +190,10 @@ class Round:
         return sum(not response.ok for response in self.under)
 
 
-def asked(short: Contender, seconds: float) -> tuple[Response, ...]:
-    """The well-behaved caller's responses."""
-    return tuple(asyncio.run(callers.in_turn([short], seconds, warm_up=0))[short.name])
+def asked(short: Contender, seconds: float, at_least: int = 0) -> tuple[Response, ...]:
+    """The well-behaved caller's responses; it goes on until it has enough, LONGEST_S at most."""
+    asking = callers.in_turn([short], seconds, 0, at_least, LONGEST_S)
+    return tuple(asyncio.run(asking)[short.name])
 
 
 def measured(
@@ -199,7 +202,8 @@ def measured(
     """The rounds of all attacks, one after the other; a service and an index are made for them.
 
     Args:
-        seconds: of each of a round's measurements: alone, attacked, alone.
+        seconds: of each of a round's measurements (alone, attacked, alone), at least: each goes on
+            until there are NUM_ANSWERS under the attack, and as many before and after it.
     """
     # The well-behaved caller asks without a pause; a lower limit would refuse attackers earlier.
     limits = {"timeout_s": 30.0, "requests_per_minute": 100_000, "max_ongoing": 64}
@@ -216,10 +220,11 @@ def measured(
         asked(short, 5)
         for _ in range(num_rounds):
             for name in attacks:
-                before = asked(short, seconds)
+                before = asked(short, seconds, NUM_ANSWERS // 2)
                 with attacked(name, process.url, bad, folder) as seen:
-                    under = asked(short, seconds)
-                yield Round(name, before, under, asked(short, seconds), seen)
+                    under = asked(short, seconds, NUM_ANSWERS)
+                after = asked(short, seconds, NUM_ANSWERS // 2)
+                yield Round(name, before, under, after, seen)
 
 
 @contextmanager

@@ -58,9 +58,18 @@ async def ask(session: aiohttp.ClientSession, contender: Contender, number: int)
 
 
 async def in_turn(
-    contenders: Sequence[Contender], seconds: float, warm_up: int = 5
+    contenders: Sequence[Contender],
+    seconds: float,
+    warm_up: int = 5,
+    at_least: int = 0,
+    longest_s: float = 0.0,
 ) -> dict[str, list[Response]]:
-    """One caller who asks each contender in turn, so that load on the machine affects all alike."""
+    """One caller who asks each contender in turn, so that load on the machine affects all alike.
+
+    Args:
+        seconds: that it asks, warm-up not counted.
+        at_least: it goes on until it has so many responses of each, for `longest_s` at most.
+    """
     responses: dict[str, list[Response]] = {contender.name: [] for contender in contenders}
     async with new_session() as session:
         for number in range(warm_up):
@@ -68,8 +77,10 @@ async def in_turn(
                 response = await ask(session, contender, number)
                 if not response.ok:
                     raise SystemExit(f"{contender.name}: {response.status} {response.body[:500]!r}")
-        ends, number = time.monotonic() + seconds, 0
-        while time.monotonic() < ends:
+        began, number = time.monotonic(), 0
+        while (spent := time.monotonic() - began) < seconds or (
+            number < at_least and spent < longest_s
+        ):
             for contender in contenders:
                 responses[contender.name].append(await ask(session, contender, number))
             number += 1
