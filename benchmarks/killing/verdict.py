@@ -27,8 +27,9 @@ def told(code: int | None) -> str:
 def allowed(victim: str) -> tuple[int, ...]:
     """The exit codes that a command may end with if this was killed; "": nothing was."""
     return {
-        victims.DRIVER: (-signal.SIGKILL,),
-        victims.RAYLET: (0, LOST_PART),  # 0: its work was done already
+        # 0, of all: its work was done already.
+        victims.DRIVER: (0, -signal.SIGKILL),
+        victims.RAYLET: (0, LOST_PART),
         victims.GCS: (0, LOST_PART),
         victims.MILVUS: (0, NO_INDEX),
         victims.PREFECT: (0, FAILED),
