@@ -24,6 +24,7 @@ from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.sync import apply as sync_stage
@@ -95,7 +96,9 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
         delta = wiring.delta(config, record.version, record.syncs + 1)
         manifest = sync_stage.unfinished(record, delta)
         if manifest is not None:
-            _embed(config, record, manifest)  # shards that were lost since
+            # Shards that were lost since. What the difference holds was allowed when it was found.
+            allowed = replace(config.ingest, max_dead_letter_share=1.0)
+            _embed(config, record, manifest, allowed)
         progress = flow_progress(config.index)
         return sync_stage.finish(record, delta, index, config.ingest, progress)
 
@@ -126,16 +129,18 @@ def compare(config: Config, record: VersionRecord, scope: SyncScope) -> SyncComp
 @task
 def embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
     """Stages the new and changed documents."""
-    return _embed(config, record, manifest)
+    return _embed(config, record, manifest, config.ingest)
 
 
-def _embed(config: Config, record: VersionRecord, manifest: Manifest) -> EmbedTotals:
+def _embed(
+    config: Config, record: VersionRecord, manifest: Manifest, spec: IngestSpec
+) -> EmbedTotals:
     number = record.syncs + 1
     return embed_stage(
         manifest,
         wiring.delta(config, record.version, number),
         lambda: open_pool(config, manifest, partial(delta_embedder, number)),
-        config.ingest,
+        spec,
         flow_progress(config.index),
         may_be_empty=True,
     )

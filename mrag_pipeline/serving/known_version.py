@@ -55,6 +55,11 @@ class VersionReader:
         self._held = held
         self._lock = threading.Lock()
 
+    @property
+    def can_hold(self) -> bool:
+        """Whether vectors are read into memory at all."""
+        return self._held is not None
+
     def read(self, version: str, may_hold: bool) -> KnownVersion:
         """The version as its record says now.
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -107,8 +108,8 @@ class LiveSearch:
         self._asked_at = -math.inf
         self._tried_at = -math.inf  # to read the record again, whatever came of it
         self._pinned = ""
-        # The version that answered, and when it last did; -inf after a search that failed.
-        self._proven: tuple[str, float] = ("", -math.inf)
+        self._proven: tuple[str, float] | None = None  # version, and when it last answered
+        self._loaded = ""  # the version of which a search of all voters was answered
 
     def pin(self, version: str | None) -> None:
         """Searches this version from the next batch on; None: the live one."""
@@ -207,12 +208,9 @@ class LiveSearch:
 
         An index that resolves the alias may still have released every collection.
         """
-        version, answered_at = self._proven
-        if version != known.version or self._clock() - answered_at > PROVEN_S:
+        proven = self._proven
+        if proven is None or proven[0] != known.version or self._clock() - proven[1] > PROVEN_S:
             self._probe(known, self._head_timeout_s)
-
-    def _not_proven(self) -> None:
-        self._proven = (self._proven[0], -math.inf)
 
     def _probe(self, known: KnownVersion, seconds: float) -> None:
         card = known.searcher.record.encoder
@@ -226,6 +224,7 @@ class LiveSearch:
         if isinstance(outcome, MragError):
             raise outcome
         self._proven = (known.version, self._clock())
+        self._loaded = known.version
 
     def _answer(
         self, requests: Sequence[LiveRequest]
@@ -256,12 +255,12 @@ class LiveSearch:
         try:
             answers = searcher.outcomes(questions) if questions else []
         except MragError as error:
-            self._not_proven()
+            self._proven = None
             for row in rows:
                 outcomes[row] = error
             return known, outcomes
         if any(isinstance(answer, MragError) for answer in answers):
-            self._not_proven()
+            self._proven = None
         elif questions and not (is_fresh and known.holds_vectors):
             # Vectors in memory do not prove that the index can search.
             self._proven = (known.version, self._clock())
@@ -291,7 +290,7 @@ class LiveSearch:
             return known
 
     def _read(self, version: str) -> KnownVersion:
-        return self._reader.read(version, may_hold=version == self._proven[0])
+        return self._reader.read(version, may_hold=version == self._loaded)
 
     def _is_due(self, known: KnownVersion) -> bool:
         """Whether the record is to be read again; the lock is held."""
@@ -302,6 +301,8 @@ class LiveSearch:
         """Reads a known version's record again; forgets the version if the record is gone."""
         fresh: KnownVersion | None = None
         try:
+            if self._reader.can_hold:
+                self._load(version)
             fresh = self._read(version)
         except NotReady:
             log.info("version_gone version=%s", version)
@@ -313,6 +314,13 @@ class LiveSearch:
                 self._refreshing, self._tried_at = False, self._clock()
                 if self._known is not None and self._known.version == version:
                     self._known = fresh
+
+    def _load(self, version: str) -> None:
+        """Has all voters searched once; without an answer the vectors stay unread."""
+        known = self._known
+        if known is not None and known.version == version and self._loaded != version:
+            with suppress(MragError):
+                self._probe(known, WARM_UP_S)
 
     def _replaced(self, known: KnownVersion) -> bool:
         """Whether the version to search is now another than the one that just failed."""

@@ -28,7 +28,8 @@ from mrag_pipeline.errors import (
     PlanRefused,
     StorageFull,
 )
-from mrag_pipeline.index.milvus.lite import database_path, remove_flushed_logs
+from mrag_pipeline.index.milvus.lite import database_path
+from mrag_pipeline.index.milvus.lite_logs import remove_flushed_logs
 from mrag_pipeline.index.milvus.read_only import LinkedDatabase, ReadOnlyClient, is_read_only
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -194,7 +195,10 @@ def _open_lite(path: Path) -> MilvusClient:
 
 def _lite_client(path: Path) -> MilvusClient:
     if not is_read_only(path):
-        remove_flushed_logs(path)
+        try:
+            remove_flushed_logs(path)
+        except OSError as error:
+            raise _lite_error(path, error) from error
         return MilvusClient(str(path))
     linked = _linked.get(str(path)) or LinkedDatabase(path)
     try:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.errors import ConfigError, PlanRefused
 from mrag_pipeline.ports import CollectionSpec
 
-if sys.platform != "win32":
-    import fcntl
-
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-log = logging.getLogger(__name__)
 
 _SERVER_SCHEMES = ("http://", "https://", "tcp://", "unix:")
 _BYTES_PER_NUMBER = 9.0  # measured: a float32 in the data file and in the FLAT index's
@@ -81,47 +74,6 @@ def remove_leftover(path: Path, collection: str) -> None:
     folder = path / "collections" / collection
     if folder.is_dir() and not (folder / "schema.json").exists():
         shutil.rmtree(folder)
-
-
-def remove_flushed_logs(path: Path) -> None:
-    """Removes write-ahead logs whose rows are in data files; to be called before Lite opens them.
-
-    A process that was killed between the two leaves such a log. Lite reads it again, and if it
-    has merged data files meanwhile, the log's rows are stored twice
-    (docs/decisions/0131-a-log-that-is-in-data-files-is-removed.md).
-    """
-    with _unless_open(path) as is_free:
-        if not is_free:
-            return
-        for log_file in path.glob("collections/*/wal/wal_*.arrow"):
-            number = int(log_file.stem.rpartition("_")[2])
-            if number < _first_needed_log(log_file.parent.parent / "manifest.json"):
-                log.warning("flushed_log_removed file=%s", log_file)
-                log_file.unlink()
-
-
-def _first_needed_log(manifest: Path) -> int:
-    """The number of the log that the data files do not have; 0 if that is not known."""
-    with suppress(OSError, ValueError):
-        content = json.loads(manifest.read_text("utf-8"))
-        number = content.get("active_wal_number") if isinstance(content, dict) else None
-        return number if isinstance(number, int) else 0
-    return 0
-
-
-@contextmanager
-def _unless_open(path: Path) -> Iterator[bool]:
-    """Holds Lite's lock of the database within the block; gives False if a process has it open."""
-    if sys.platform == "win32" or not (path / "LOCK").exists():
-        yield False
-        return
-    with (path / "LOCK").open("r+b") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True  # closing it lets it go
 
 
 def remove_damaged(client: MilvusClient, path: Path, collection: str, timeout_s: float) -> None:

@@ -486,20 +486,34 @@ def test_held_vectors_are_searched_in_place_of_the_index(served: Served) -> None
 
 
 def test_vectors_are_read_once_a_search_has_loaded_the_collections(served: Served) -> None:
-    """Milvus Lite's server loses the load of a collection that is opened twice at a time."""
+    """Milvus Lite's server loses the load of a collection that is opened twice at a time.
+
+    A question may search some of them only; so each version is searched as a whole first.
+    """
     served.may_hold()
-    served.live.chunk(1, None)
-    served.clock.now += REFRESH_S
-    served.live.chunk(1, None)
-    served.later.run()  # the record is read again
-    assert served.later.waiting == []
-    served.live.warm_up()
-    assert len(served.later.waiting) == 1
+
+    def refreshed() -> int:
+        served.live.chunk(1, None)
+        served.clock.now += REFRESH_S
+        served.live.chunk(1, None)
+        served.later.run()  # the record is read again
+        return len(served.later.waiting)  # whether vectors are about to be read
+
+    def released() -> None:
+        raise IndexUnavailable("collection not loaded")
+
+    served.index.before_search = released
+    reads = served.index.reads
+    assert refreshed() == 0
+    assert served.index.reads == reads + 2  # the record is read nevertheless
+    searches: list[int] = []
+    served.index.before_search = lambda: searches.append(len(served.later.waiting))
+    assert refreshed() == 1
+    assert searches == [0]
     served.later.run()
-    second = served.another()
-    served.living.index.activate(second)
-    served.live.chunk(1, None)
-    assert served.later.waiting == []
+    served.living.index.activate(served.another())
+    assert refreshed() == 1
+    assert searches == [0, 0]
 
 
 def test_held_answers_do_not_prove_that_the_index_can_search(served: Served) -> None:

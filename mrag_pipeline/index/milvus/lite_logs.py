@@ -1,0 +1,81 @@
+"""Write-ahead logs of Milvus Lite that a killed process left though their rows are in data files.
+
+Lite would read such a log again, and if it has merged data files meanwhile, store the log's rows
+twice (docs/decisions/0131-a-log-that-is-in-data-files-is-removed.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"wal_(?:data|delta)_(\d+)\.arrow")
+
+
+def remove_flushed_logs(path: Path) -> None:
+    """Removes the database's flushed logs, unless a process has it open; before Lite opens it.
+
+    Raises: OSError.
+    """
+    with _unless_open(path) as is_free:
+        for file in flushed_logs(path) if is_free else ():
+            log.warning("flushed_log_removed file=%s", file)
+            file.unlink()
+
+
+def flushed_logs(path: Path) -> list[Path]:
+    """The logs of which every row is in a data file."""
+    return [
+        file
+        for folder in path.glob("collections/*/wal")
+        for file in folder.iterdir()
+        if (named := _NAME.fullmatch(file.name)) is not None
+        and int(named[1]) < _first_needed_log(folder.parent)
+    ]
+
+
+def _first_needed_log(collection: Path) -> int:
+    """The number of the log that the data files do not have; 0 if that is not certain."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        manifest = json.loads((collection / "manifest.json").read_text("utf-8"))
+        number, partitions = manifest["active_wal_number"], manifest["partitions"]
+        if isinstance(number, int) and all(
+            _is_whole(collection / "partitions" / name / file)
+            for name, files in partitions.items()
+            for kind in ("data_files", "delta_files")
+            for file in files[kind]
+        ):
+            return number
+    return 0
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a Parquet file ends as it should: Lite does not sync it before it is named."""
+    import pyarrow.parquet as pq
+
+    return bool(pq.read_metadata(file).num_columns)
+
+
+@contextmanager
+def _unless_open(path: Path) -> Iterator[bool]:
+    """Holds Lite's lock of the database within the block; gives False if a process has it open."""
+    if sys.platform == "win32" or not (path / "LOCK").exists():
+        yield False
+        return
+    with (path / "LOCK").open("r+b") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True  # closing it lets it go
