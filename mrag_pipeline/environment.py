@@ -127,13 +127,13 @@ def sockets_folder() -> str:
     others = [*filter(None, [os.environ.get("TMPDIR")]), *_COMMON_FOLDERS]
     tried = [chosen] if chosen else others
     for folder in tried:
-        if not chosen and not os.path.isdir(folder):
-            continue  # Ray would make it; Python does not
+        if not os.path.isdir(folder):
+            continue  # Ray would make it; Python and HAProxy's folder do not
         if len(os.fsencode(folder)) <= MAX_SOCKETS_PATH and is_writable(Path(folder)):
             return folder
-    named = ", ".join([*(["RAY_TMPDIR"] if chosen else []), *tried])
+    named = f"RAY_TMPDIR={chosen}" if chosen else f"each of {', '.join(tried)}"
     raise ConfigError(
-        f"no folder for Ray's sockets: {named} cannot be written or has more than "
+        f"no folder for Ray's sockets: {named} is missing, cannot be written or has more than "
         f"{MAX_SOCKETS_PATH} characters",
         "a folder with a short path that this user can write",
         "export RAY_TMPDIR=/short/path, or set workers.pool = 'serial' to ingest without Ray",

@@ -143,7 +143,7 @@ def test_a_folder_for_sockets_that_cannot_be_written_is_refused(
     variables = laid_out({"RAY_TMPDIR": UNWRITABLE}, tmp_path)
     ended = typed(project, "ingest", variables=variables, before=user)
     assert ended.code == 2, ended.err
-    assert f"no folder for Ray's sockets: RAY_TMPDIR, {tmp_path}/unwritable" in ended.err
+    assert f"no folder for Ray's sockets: RAY_TMPDIR={tmp_path}/unwritable" in ended.err
     assert ended.seconds < REFUSED_S
 
 

@@ -116,8 +116,8 @@ ODD = (
         "",  # not without taking /tmp from everybody
     ),
     Odd(
-        "`RAY_TMPDIR` that is too long or cannot be written",
-        "Ray would take it: exit 2 before Ray is started",
+        "`RAY_TMPDIR` that is missing, too long or cannot be written",
+        "Ray would take or make it: exit 2 before Ray is started",
         "no folder for Ray's sockets: RAY_TMPDIR",
         (
             f"{_E2E}::test_a_folder_for_sockets_that_cannot_be_written_is_refused",

@@ -116,10 +116,12 @@ def test_a_chosen_folder_for_sockets_is_taken_or_refused(
     """Ray takes what RAY_TMPDIR names, whether it can be used or not."""
     monkeypatch.setenv("RAY_TMPDIR", "/var/tmp")
     assert environment.sockets_folder() == "/var/tmp"
-    long = str(tmp_path / ("x" * environment.MAX_SOCKETS_PATH))
-    monkeypatch.setenv("RAY_TMPDIR", long)
-    with pytest.raises(ConfigError, match=f"RAY_TMPDIR, {long} cannot"):
-        environment.sockets_folder()
+    long = tmp_path / ("x" * environment.MAX_SOCKETS_PATH)
+    long.mkdir()
+    for refused in (str(long), "/missing"):
+        monkeypatch.setenv("RAY_TMPDIR", refused)
+        with pytest.raises(ConfigError, match=f"RAY_TMPDIR={refused} is missing, cannot"):
+            environment.sockets_folder()
 
 
 def test_a_temporary_folder_that_is_missing_is_made_by_nobody(

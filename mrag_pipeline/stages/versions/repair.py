@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,6 @@ from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, row
 from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import ids_in, ids_twice, matching_heads, sums_in
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +85,9 @@ def repair(
     # The chunks rows last: they commit what is in every voter's collection by now.
     restored += restore(changes, chunks, staged, None, wanted)
     broken = _broken(record, index, wanted, staged, open_pool)
-    for collection in (*heads, chunks):
-        broken = np.union1d(broken, ids_twice(index, collection.name))
+    if staged is None or not staged.is_whole():  # else all that were there twice are written anew
+        for collection in (*voters, chunks):
+            broken = np.union1d(broken, ids_twice(index, collection.name))
     incomplete, num_documents = _documents_of(index, chunks, broken)
     for collection in (chunks, *voters):
         stored = ids_in(index, collection.name)

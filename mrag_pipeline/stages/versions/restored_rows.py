@@ -5,7 +5,6 @@ Shape legend: N rows of a shard.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,9 +104,11 @@ def restore_words(
                 changes.begun().upsert(words, table.filter(np.isin(ids, [*stale])))
                 num_rows += len(stale)
         return num_rows
-    doubled = changes.index.chunks(changes.record.chunks_collection(), twice.tolist())
-    stale_rows = stale_words(changes.index, words, changes.record, wanted)
-    for rows in chain(stale_rows, [list(doubled.values())] if doubled else ()):
+    for rows in stale_words(changes.index, words, changes.record, wanted):
         changes.begun().write_words(words, rows)
+        twice = np.setdiff1d(twice, [row.id for row in rows])
         num_rows += len(rows)
-    return num_rows
+    doubled = changes.index.chunks(changes.record.chunks_collection(), twice.tolist())
+    if doubled:
+        changes.begun().write_words(words, list(doubled.values()))
+    return num_rows + len(doubled)
