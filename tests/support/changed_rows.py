@@ -74,4 +74,6 @@ def change_record(index: VectorIndex, version: str, what: str = "text") -> None:
         return
     name = piece if what == "text" else version
     payload = parts.payloads([name])[name]
-    parts.put(name, payload.replace("0", "1", 1))
+    middle = len(payload) // 3  # of the text, or of the pointer's digest
+    other = "1" if payload[middle] != "1" else "2"
+    parts.put(name, payload[:middle] + other + payload[middle + 1 :])
