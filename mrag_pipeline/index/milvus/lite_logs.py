@@ -37,13 +37,14 @@ def remove_flushed_logs(path: Path) -> None:
 
 def flushed_logs(path: Path) -> list[Path]:
     """The logs of which every row is in a data file."""
-    return [
-        file
-        for folder in path.glob("collections/*/wal")
-        for file in folder.iterdir()
-        if (named := _NAME.fullmatch(file.name)) is not None
-        and int(named[1]) < _first_needed_log(folder.parent)
-    ]
+    found: list[Path] = []
+    for folder in path.glob("collections/*/wal"):
+        named = ((file, _NAME.fullmatch(file.name)) for file in folder.iterdir())
+        logs = [(file, int(name[1])) for file, name in named if name is not None]
+        if logs:
+            first = _first_needed_log(folder.parent)
+            found += [file for file, number in logs if number < first]
+    return found
 
 
 def _first_needed_log(collection: Path) -> int:
