@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tests.support.cluster_ingest import SHARDS, Came, undisturbed, write_projec
 from tests.support.cluster_phases import PHASES
 from tests.support.network_namespaces import Machines, machines
 from tests.support.ray_head import ended_with
-from tests.support.ray_machines import HEALTH, started
+from tests.support.ray_machines import HEALTH, started, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -138,17 +137,13 @@ def begun_on(
     project: Path, phase: str, address: str, log: Path, driver: subprocess.Popen[bytes]
 ) -> None:
     """Waits until the machine has begun an item of the phase."""
-    until = time.monotonic() + 300
-    while not any(f"{address} " in node for node in cluster_phases.nodes_of(project, phase)):
-        assert driver.poll() is None, log.read_text()[-3000:]
-        assert time.monotonic() < until, log.read_text()[-3000:]
-        time.sleep(0.02)
+
+    def has_begun() -> bool:
+        return any(f"{address} " in node for node in cluster_phases.nodes_of(project, phase))
+
+    wait_until(has_begun, driver, log)
 
 
 def receipts(log: Path, number: int, driver: subprocess.Popen[bytes]) -> None:
     """Waits until the driver has so many receipts."""
-    until = time.monotonic() + 300
-    while f"receipt {number}\n" not in log.read_text():
-        assert driver.poll() is None, log.read_text()[-3000:]
-        assert time.monotonic() < until, log.read_text()[-3000:]
-        time.sleep(0.05)
+    wait_until(lambda: f"receipt {number}\n" in log.read_text(), driver, log)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,12 @@ def started(three: Machines, folder: Path) -> dict[str, str]:
         else:
             pytest.fail(log.read_text()[-3000:])
     return env
+
+
+def wait_until(is_so: Callable[[], bool], driver: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until something is so while the driver runs; its log is shown where it ends before."""
+    until = time.monotonic() + 300
+    while not is_so():
+        assert driver.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.02)
