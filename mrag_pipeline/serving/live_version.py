@@ -18,12 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from mrag_pipeline.domain.filters import Filter, matches
-from mrag_pipeline.domain.heads import Embeddings
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.windows import whole
 from mrag_pipeline.errors import (
     ConfigError,
     IndexBusy,
@@ -35,10 +31,11 @@ from mrag_pipeline.errors import (
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
-from mrag_pipeline.query.question import EmbeddedQuery, Query, Question
+from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.serving.held_version import HeldVersion
 from mrag_pipeline.serving.known_version import KnownVersion, VersionReader
+from mrag_pipeline.serving.proof import Proof
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
@@ -50,8 +47,6 @@ REFRESH_S = 1.0  # while questions come, a record is older than this only while 
 KEPT_S = 60.0
 # What is cached and held is used while the record is younger, and no sync is pending in it.
 CACHE_TRUSTED_S = 3.0
-# Readiness is proven by a search that is younger; questions prove it too.
-PROVEN_S = 5.0
 WARM_UP_S = 20.0
 # Errors that another version would give too.
 CALLER_ERRORS = (ConfigError, OutOfTime)
@@ -108,8 +103,7 @@ class LiveSearch:
         self._asked_at = -math.inf
         self._tried_at = -math.inf  # to read the record again, whatever came of it
         self._pinned = ""
-        self._proven: tuple[str, float] | None = None  # version, and when it last answered
-        self._loaded = ""  # the version of which a search of all voters was answered
+        self._proof = Proof(clock)
 
     def pin(self, version: str | None) -> None:
         """Searches this version from the next batch on; None: the live one."""
@@ -125,7 +119,8 @@ class LiveSearch:
         reason = ""
         try:
             known = self._resolved()
-            self._prove(known)
+            if not self._proof.is_recent(known.version):
+                self._proof.probe(known, self._head_timeout_s)
         except (IndexBusy, IndexUnavailable) as error:
             # Only the log has the index's address: readiness needs no key.
             log.warning("state_unknown error=%s", error.found)
@@ -144,7 +139,7 @@ class LiveSearch:
         Raises: MragError if there is nothing to search, or it gives no answer.
         """
         known = self._resolved()
-        self._probe(known, WARM_UP_S)
+        self._proof.probe(known, WARM_UP_S)
         self._refresh(known.version)
 
     def answer(self, requests: Sequence[LiveRequest]) -> list[list[Answer] | MragError]:
@@ -203,29 +198,6 @@ class LiveSearch:
         self._reader.close()
 
     # -------------------------------------------------------------- inside
-    def _prove(self, known: KnownVersion) -> None:
-        """Returns if a search of the version was answered a moment ago, or is now.
-
-        An index that resolves the alias may still have released every collection.
-        """
-        proven = self._proven
-        if proven is None or proven[0] != known.version or self._clock() - proven[1] > PROVEN_S:
-            self._probe(known, self._head_timeout_s)
-
-    def _probe(self, known: KnownVersion, seconds: float) -> None:
-        card = known.searcher.record.encoder
-        heads = np.ones((1, len(card.heads), card.head_dim), np.float32)
-        standard = np.full((1, card.standard_dim), card.standard_dim**-0.5, np.float32)
-        embedded = EmbeddedQuery(
-            (whole("probe"),), Embeddings(heads, standard, np.ones(1, np.int64)), {}
-        )
-        question = Question(Query("probe"), embedded, k=1, seconds=seconds)
-        [outcome] = known.index_searcher.outcomes([question])
-        if isinstance(outcome, MragError):
-            raise outcome
-        self._proven = (known.version, self._clock())
-        self._loaded = known.version
-
     def _answer(
         self, requests: Sequence[LiveRequest]
     ) -> tuple[KnownVersion | None, list[list[Answer] | MragError]]:
@@ -255,15 +227,14 @@ class LiveSearch:
         try:
             answers = searcher.outcomes(questions) if questions else []
         except MragError as error:
-            self._proven = None
+            self._proof.failed()
             for row in rows:
                 outcomes[row] = error
             return known, outcomes
         if any(isinstance(answer, MragError) for answer in answers):
-            self._proven = None
+            self._proof.failed()
         elif questions and not (is_fresh and known.holds_vectors):
-            # Vectors in memory do not prove that the index can search.
-            self._proven = (known.version, self._clock())
+            self._proof.answered(known.version)
         for row, answer in zip(rows, answers, strict=True):
             earlier = outcomes[row]
             if isinstance(earlier, list):
@@ -290,7 +261,7 @@ class LiveSearch:
             return known
 
     def _read(self, version: str) -> KnownVersion:
-        return self._reader.read(version, may_hold=version == self._loaded)
+        return self._reader.read(version, may_hold=self._proof.is_loaded(version))
 
     def _is_due(self, known: KnownVersion) -> bool:
         """Whether the record is to be read again; the lock is held."""
@@ -318,9 +289,9 @@ class LiveSearch:
     def _load(self, version: str) -> None:
         """Has all voters searched once; without an answer the vectors stay unread."""
         known = self._known
-        if known is not None and known.version == version and self._loaded != version:
+        if known and known.version == version and not self._proof.is_loaded(version):
             with suppress(MragError):
-                self._probe(known, WARM_UP_S)
+                self._proof.probe(known, WARM_UP_S)
 
     def _replaced(self, known: KnownVersion) -> bool:
         """Whether the version to search is now another than the one that just failed."""

@@ -24,11 +24,11 @@ from mrag_pipeline.serving.known_version import mark_of
 from mrag_pipeline.serving.live_version import (
     CACHE_TRUSTED_S,
     KEPT_S,
-    PROVEN_S,
     REFRESH_S,
     LiveRequest,
     LiveSearch,
 )
+from mrag_pipeline.serving.proof import PROVEN_S
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.clock import Clock
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
