@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.support.browser_page import FLAGS, PATIENCE_MS, Opened, chromium
+from tests.support.browser_page import PATIENCE_MS, Opened, launched
 from tests.support.staged_page import Stage, served
 
 
 # Not for the session: while Playwright runs, no test in this thread can start an event loop.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip("needs a browser: `make browser`, or install chromium, or set MRAG_CHROMIUM")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
-        launched.close()
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture

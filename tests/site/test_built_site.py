@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser_page import FLAGS, chromium
+from tests.support.browser_page import launched
 
 SITE = Path(os.environ.get("MRAG_SITE") or "/nowhere").resolve()
 pytestmark = pytest.mark.skipif(not SITE.is_dir(), reason="needs a built site: run `make docs`")
@@ -92,13 +92,8 @@ def test_no_link_within_the_site_is_dead() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip("needs a browser: `make browser`, or install chromium, or set MRAG_CHROMIUM")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
-        launched.close()
+    with launched() as started:
+        yield started
 
 
 def opened(browser: Browser, place: str, size: str, scheme: str) -> tuple[Page, list[str]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.staged_page import QUERY
 
@@ -30,6 +32,18 @@ def chromium() -> str | None:
     shells = (os.environ.get("MRAG_CHROMIUM"), "chromium-headless-shell")
     names = (*shells, "chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A Chromium; skips where there is none."""
+    path = chromium()
+    if path is None:
+        pytest.skip("needs a browser: `make browser`, or install chromium, or set MRAG_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 def asked(page: Page, query: str = QUERY) -> None:
