@@ -53,9 +53,11 @@ FIGURES = Path(__file__).parent / "figures" / "int8.json"
 SPEC = EncoderSpec(PACKAGED_MODEL, max_tokens=256)
 BATCH = 32
 PEERS = ("onnxruntime, int8 dynamic", "openvino, int8 by NNCF", "openvino, int8 dynamic")
-OURS = "ours, int8, heads"
+OURS = ("ours, int8, heads", "ours, int8, heads + standard")
+ROUNDS, TEXTS = 9, 400
 Run = Callable[[list[str]], np.ndarray]  # to (N, E), or (N, H, D) for heads
 Inputs = dict[str, np.ndarray]
+Figure = dict[str, float | str]
 
 
 def docstrings(count: int) -> list[str]:
@@ -179,29 +181,26 @@ def peers(encoder: TransformerEncoder, folder: Path) -> dict[str, Run]:
 
 
 # ------------------------------------------------------------------ figures
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--texts", type=int, default=400)
-    options = parser.parse_args()
+def measure(rounds: int = ROUNDS, num_texts: int = TEXTS) -> dict[str, Figure]:
+    """Measures, prints, keeps and returns the figures; none where the CPU has no int8 products."""
     torch.set_num_threads(1)
     if not (multiplies_int8() and has_int8_operators()):
         print("skipped: this CPU or torch has no int8 products")
-        return
+        return {}
     float32 = load_encoder(SPEC, device="cpu")
     int8 = load_encoder(replace(SPEC, dtype="int8"), device="cpu")
-    texts = docstrings(options.texts)
+    texts = docstrings(num_texts)
     with TemporaryDirectory() as folder:
         runs: dict[str, Run] = {
             "ours, float32, heads": lambda t: float32.encode(t, "document", standard=False).heads,
             "ours, float32, heads + standard": lambda t: float32.encode(t, "document").standard,
-            OURS: lambda t: int8.encode(t, "document", standard=False).heads,
-            "ours, int8, heads + standard": lambda t: int8.encode(t, "document").standard,
+            OURS[0]: lambda t: int8.encode(t, "document", standard=False).heads,
+            OURS[1]: lambda t: int8.encode(t, "document").standard,
             **peers(float32, Path(folder)),
         }
         exact = float32.encode(texts, "document")
         tokens = int(exact.num_tokens.sum())
-        figures: dict[str, dict[str, float | str]] = {}
+        figures: dict[str, Figure] = {}
         for name, run in runs.items():
             vectors = run(texts)  # the first time also makes plans
             is_heads = vectors.ndim == 3
@@ -210,20 +209,30 @@ def main() -> None:
             what = "heads" if is_heads else "standard"
             figures[f"{name}: recall@10 of {what}"] = figure([kept], "share")
         speeds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for name, run in runs.items():
                 began = time.process_time()
                 run(texts)
                 speeds[name].append(tokens / (time.process_time() - began))
     for name, values in speeds.items():
         figures[f"{name}: speed"] = figure(values, "tokens/CPU s", 0)
-    for ours in (OURS, "ours, int8, heads + standard"):
+    for ours in OURS:
         for other in (ours.replace("int8", "float32"), *(name for name in PEERS if name in runs)):
             ratios = [a / b for a, b in zip(speeds[ours], speeds[other], strict=True)]
             figures[f"{ours} to {other}"] = figure(ratios, "x", 2)
     for name, one in figures.items():
         print(f"{name:70} {one['value']:>9} [{one['low']}, {one['high']}] {one['unit']}")
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def main() -> None:
+    """Measures, prints and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--texts", type=int, default=TEXTS)
+    options = parser.parse_args()
+    measure(options.rounds, options.texts)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ def texts(size: str) -> dict[str, bytes]:
     return {f"d{number}.txt": text.encode() for number, text in enumerate(given)}
 
 
+def command_of(name: str, environments: Path | None) -> str:
+    """How a pipeline is started, by this interpreter or by that of its environment."""
+    peer = "mrag" if name in SETTINGS else name
+    python = environments.resolve() / peer / "bin/python" if environments else sys.executable
+    return f"env 'COMPARE_SETTINGS={SETTINGS.get(name, '')}' {python} {PEERS / SCRIPTS[peer]}"
+
+
 def ingested(command: str, documents: dict[str, bytes], folder: Path) -> Ended:
     """One ingest of these documents, by a pipeline that has none yet.
 
@@ -87,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environments", type=Path, metavar="FOLDER")
     parser.add_argument(
-        "--documents", nargs="+", default=["100", "6000"], help=f"a number, or {DEMO}"
+        "--documents", nargs="+", default=["100", "6000", "50000"], help=f"a number, or {DEMO}"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
@@ -96,11 +103,7 @@ def main() -> None:
     for size in options.documents:
         documents = texts(size)
         for name in options.only:
-            folder = options.environments
-            peer = "mrag" if name in SETTINGS else name
-            python = sys.executable if folder is None else folder.resolve() / peer / "bin/python"
-            with_settings = f"env 'COMPARE_SETTINGS={SETTINGS.get(name, '')}'"
-            command = f"{with_settings} {python} {PEERS / SCRIPTS[peer]}"
+            command = command_of(name, options.environments)
             ends = measured(command, documents, options.rounds)
             corpus_name = "the demo's corpus" if size == DEMO else f"{size} documents"
             title = f"{corpus_name}, {NAMES[name]}"

@@ -72,9 +72,9 @@ def main() -> int:
             run(journal, folder, seed, chosen.kills, minutes, chosen.only, starter, chosen.jobs)
     print("\n" + tables(journal.kills()))
     faults = [fault for done in journal.rounds for fault in done.faults]
-    values = figures(journal.rounds)
-    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:8])
-    print(f"\nseed {seed}: {summary}")
+    values = figures(seed, journal.rounds)
+    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:9])
+    print(f"\n{summary}")
     for fault in [*faults, *(late for done in journal.rounds for late in done.late)]:
         print(f"- {fault}")
     if not chosen.only:

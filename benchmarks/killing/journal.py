@@ -88,7 +88,7 @@ def _table(title: str, kills: Iterable[Kill], key: Callable[[Kill], str]) -> str
     return "\n".join(lines)
 
 
-def figures(rounds: Sequence[Round]) -> dict[str, dict[str, float | str]]:
+def figures(seed: int, rounds: Sequence[Round]) -> dict[str, dict[str, float | str]]:
     """What the figures' file holds."""
     kills = [kill for done in rounds for kill in done.kills]
 
@@ -96,6 +96,7 @@ def figures(rounds: Sequence[Round]) -> dict[str, dict[str, float | str]]:
         return figure([count], unit)
 
     result = {
+        "seed": counted(seed, "seed"),
         "kills": counted(len(kills), "kills"),
         "rounds": counted(len(rounds), "rounds"),
         "indexes compared row by row and audited": counted(
@@ -109,7 +110,12 @@ def figures(rounds: Sequence[Round]) -> dict[str, dict[str, float | str]]:
             sum(len(done.late) for done in rounds), "commands"
         ),
     }
-    for name, group in (("process", "process"), ("phase", "phase"), ("command", "command")):
+    for name, group in (
+        ("process", "process"),
+        ("where", "stand"),
+        ("phase", "phase"),
+        ("command", "command"),
+    ):
         counts = Counter(str(getattr(kill, group)) for kill in kills)
         result |= {f"kills, {name} {key}": counted(n, "kills") for key, n in sorted(counts.items())}
     ended: dict[str, list[float]] = {}

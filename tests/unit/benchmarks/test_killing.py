@@ -92,7 +92,8 @@ def test_a_journal_is_read_again(tmp_path: Path) -> None:
 
 def test_figures_add_up_all_rounds() -> None:
     """Kills by process, phase and command; rows lost and doubled; seconds by process."""
-    values = {name: figure["value"] for name, figure in figures(ROUNDS).items()}
+    values = {name: figure["value"] for name, figure in figures(7, ROUNDS).items()}
+    assert values["seed"] == 7
     assert values["kills"] == 3
     assert values["kills, process driver"] == 2
     assert values["kills, process GCS"] == 1
