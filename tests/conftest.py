@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,11 @@ from xdist.scheduler import LoadScopeScheduling
 from mrag_pipeline import library_settings
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.s3_server import Server, environment, exported, s3_server
+
+# Containers often say that compiled modules are not to be kept; each command that a test starts would
+# then compile the whole package: two seconds of CPU time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Before Prefect, Ray and transformers are imported by any test.
 library_settings.settle()
@@ -59,6 +66,20 @@ class _ByEngine(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Splits the tests between the processes."""
     return _ByEngine(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """A million objects are made by imports and live to the end: none of them is looked at again."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """What is alive at the end is not looked at either: that takes seconds as the process ends."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
