@@ -19,8 +19,8 @@ from mrag_pipeline import library_settings
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.s3_server import Server, environment, exported, s3_server
 
-# Containers often say that compiled modules are not to be kept; each command that a test starts would
-# then compile the whole package: two seconds of CPU time.
+# Containers often say that compiled modules are not to be kept. Then each command that tests start
+# compiles the whole package: two seconds of CPU time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -43,13 +43,13 @@ _ENGINES = {
         (
             f"tests/e2e/test_{name}.py"
             for name in (
-                *("every_kind", "gate", "hostile_texts", "init", "install_sizes", "int8"),
-                *("metadata", "models", "nothing_lost", "pages", "remote_corpora", "small_corpus"),
+                *("bad_input", "cluster", "disk", "environments", "ingest", "killed"),
+                *("killed_phases", "mixed_versions", "reranked", "s3", "search", "serve"),
+                *("serve_cluster", "serve_living", "serve_one_process", "sync", "terminal"),
             )
         ),
-        "another Prefect server, indexes of their own",
+        "one undisturbed ingest",
     ),
-    "tests/e2e/": "one Prefect server, one undisturbed ingest",
     "tests/contracts/test_worker_pool.py": "one Ray",
     "tests/integration/test_ray_pool.py": "one Ray",
     "tests/integration/test_phase_items.py": "one Ray",
@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """A million objects are made by imports and live to the end: none of them is looked at again."""
+    """The million objects that imports have made stay; the garbage collector skips them."""
     gc.disable()
     yield
     gc.freeze()
@@ -78,14 +78,20 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_sessionfinish() -> None:
-    """What is alive at the end is not looked at either: that takes seconds as the process ends."""
+    """It also skips what is alive at the end, which would take seconds as the process ends."""
     gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The costliest first, where others run meanwhile."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _engine_of(item.nodeid) is None)
+        items.sort(key=lambda item: _place_of(item.nodeid))
+
+
+def _place_of(nodeid: str) -> int:
+    if _engine_of(nodeid):
+        return 0
+    return 1 if nodeid.startswith("tests/e2e/") else 2
 
 
 def _engine_of(nodeid: str) -> str | None:

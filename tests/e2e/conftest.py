@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.settings.encoder import EncoderSpec
-from tests.support.prefect_server import prefect_server
+from tests.support.prefect_server import shared_prefect_server
 from tests.support.project_folder import (
     Mrag,
     Said,
@@ -26,8 +27,11 @@ from tests.support.project_folder import (
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Prefect server for all commands: each would take ten seconds to start its own."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+    """One Prefect server for all commands of all processes: it takes seven seconds to start."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with shared_prefect_server(folder / "prefect") as url:
         yield url
 
 

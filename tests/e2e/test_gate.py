@@ -63,9 +63,9 @@ def test_a_worse_version_does_not_go_live(mrag: Mrag, prefect: str) -> None:
     assert listed["live"] == before
     [worse] = [row for row in listed["versions"] if row["version"] != before]
     assert (worse["state"], worse["documents"]) == ("never live", 12)
-    artifact = artifacts(prefect, "bad-gate")[0]
-    assert "**shut**: success ratio" in artifact
-    assert worse["version"] in artifact
+    # Others of the tests that share the server have an index of this name, too.
+    told = [text for text in artifacts(prefect, "bad-gate") if worse["version"] in text]
+    assert "**shut**: success ratio" in told[0]
     assert mrag("audit", "--version", worse["version"]).code == 0
     assert mrag("activate", worse["version"]).code == 0
     assert versions(mrag)["live"] == worse["version"]

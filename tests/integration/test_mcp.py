@@ -6,26 +6,30 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
-from mcp import Client as McpClient
-from mcp import MCPError, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
 
 from mrag_pipeline import __version__
 from mrag_pipeline.cli.mcp import check_exposure
 from mrag_pipeline.client import AsyncClient
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.integrations.mcp import create_server
 from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import Keys, new_key
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.lazy_library import LazyLibrary
 from tests.support.query_service import a_backend, a_client, a_living
 from tests.support.staged_page import served
+
+if TYPE_CHECKING:
+    from mcp import Client as McpClient
+
+httpx2 = LazyLibrary("httpx2")
+mcp = LazyLibrary("mcp")
+mcp_http = LazyLibrary("mcp.client.streamable_http")
+ours = LazyLibrary("mrag_pipeline.integrations.mcp")
 
 QUESTION = "a shaggy herding dog of the hills. a cool giant star rich in carbon."
 TOOLS = {"search", "answer_sources", "get_document", "index_status"}
@@ -58,7 +62,7 @@ def open_url(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def mcp_url(url: str) -> Iterator[str]:
     """The MCP server before the service with keys."""
-    server = create_server(lambda key: AsyncClient(url, api_key=key, attempts=1))
+    server = ours.create_server(lambda key: AsyncClient(url, api_key=key, attempts=1))
     app = server.streamable_http_app(stateless_http=True)
     with served(app, lifespan="on") as address:
         yield f"{address}/mcp"
@@ -71,7 +75,7 @@ def over_http(mcp_url: str, key: str, work: Callable[[McpClient], Awaitable[Any]
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with (
             httpx2.AsyncClient(headers=headers) as http,
-            McpClient(streamable_http_client(mcp_url, http_client=http)) as client,
+            mcp.Client(mcp_http.streamable_http_client(mcp_url, http_client=http)) as client,
         ):
             return await work(client)
 
@@ -120,7 +124,7 @@ def test_a_keys_tenant_is_all_that_it_sees(mcp_url: str) -> None:
     async def ask(client: McpClient) -> None:
         found = structured(await client.call_tool("search", {"query": QUESTION, "k": 5}))
         assert {passage["document_id"] for passage in found["passages"]} == {"dog", "star"}
-        with pytest.raises(MCPError):
+        with pytest.raises(mcp.MCPError):
             await client.read_resource("mrag://document/cake")
 
     over_http(mcp_url, ACME, ask)
@@ -141,8 +145,8 @@ def test_what_the_service_refuses_the_model_reads(open_url: str) -> None:
     """With what was expected and what to do; in one process, without a transport."""
 
     async def ask() -> None:
-        server = create_server(lambda _: AsyncClient(open_url, attempts=1))
-        async with McpClient(server) as client:
+        server = ours.create_server(lambda _: AsyncClient(open_url, attempts=1))
+        async with mcp.Client(server) as client:
             asked = {"query": QUESTION, "strategy": "aspects"}
             refused = await client.call_tool("search", asked)
             assert refused.is_error
@@ -157,13 +161,13 @@ async def over_stdio(
     folder: Path, service_url: str, work: Callable[[McpClient], Awaitable[Any]]
 ) -> None:
     """Starts the command before the service, as an assistant does, and uses it."""
-    server = StdioServerParameters(
+    server = mcp.StdioServerParameters(
         command=sys.executable,
         args=["-m", "mrag_pipeline.cli", "mcp", "--url", service_url],
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
         cwd=folder,
     )
-    async with McpClient(server) as client:
+    async with mcp.Client(server) as client:
         await work(client)
 
 
@@ -204,7 +208,7 @@ async def conform(client: McpClient) -> None:
         result = await client.call_tool(name, arguments)
         assert result.is_error, (name, arguments)
     for uri in ("mrag://document/no-such", "mrag://nothing/x", "file:///etc/passwd"):
-        with pytest.raises(MCPError):
+        with pytest.raises(mcp.MCPError):
             await client.read_resource(uri)
     # It still answers.
     assert not (await client.call_tool("index_status", {})).is_error

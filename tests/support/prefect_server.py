@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -27,6 +29,7 @@ class PrefectServer:
             self._port = free.getsockname()[1]
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self.pid = 0
         self.url = f"http://127.0.0.1:{self._port}/api"
 
     def start(self) -> None:
@@ -43,6 +46,7 @@ class PrefectServer:
                 [str(PREFECT), *words], env=environment, stdout=output, stderr=output
             )
         self._process = process
+        self.pid = process.pid
         deadline = time.monotonic() + 180
         while not _answers(self._port):
             assert process.poll() is None, log.read_text()[-3000:]
@@ -79,6 +83,53 @@ def prefect_server(folder: Path) -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
+
+
+@contextmanager
+def shared_prefect_server(folder: Path) -> Iterator[str]:
+    """One server for all processes that share the tests: the first starts it, the last ends it.
+
+    Args:
+        folder: the same for all of them.
+    """
+    facts, user = folder / "server.json", folder / f"user-{os.getpid()}"
+    with _alone(folder):
+        if not facts.exists():
+            server = PrefectServer(folder)
+            server.start()
+            facts.write_text(json.dumps({"url": server.url, "pid": server.pid}))
+        told = json.loads(facts.read_text())
+        user.touch()
+    try:
+        yield str(told["url"])
+    finally:
+        with _alone(folder):
+            user.unlink()
+            users = [int(path.name.removeprefix("user-")) for path in folder.glob("user-*")]
+            if not any(map(psutil.pid_exists, users)):
+                facts.unlink()
+                _end(int(told["pid"]))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process is in such a block meanwhile."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _end(pid: int) -> None:
+    """SIGTERM; SIGKILL if that takes long. The process need not be a child of this one."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.terminate()
+        until = time.monotonic() + 30
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > until:
+                process.kill()
+            time.sleep(0.05)
 
 
 def _answers(port: int) -> bool:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from haystack import Document
-from haystack.utils.filters import document_matches_filter
 from hypothesis import given
 from hypothesis import strategies as st
-from llama_index.core.vector_stores import FilterCondition, MetadataFilter, MetadataFilters
-from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from mrag_pipeline.client import Where
 from mrag_pipeline.domain.filters import matches, parse
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.integrations.filter_forms import from_haystack, from_llama_index
+from tests.support.lazy_library import LazyLibrary
+
+haystack = LazyLibrary("haystack")
+haystack_filters = LazyLibrary("haystack.utils.filters")
+llama = LazyLibrary("llama_index.core.vector_stores")
+llama_utils = LazyLibrary("llama_index.core.vector_stores.utils")
 
 NUMBERS = st.integers(0, 3)
 TEXTS = st.sampled_from(["a", "b", "ab"])
@@ -65,11 +67,13 @@ HAYSTACK = st.recursive(
 @given(HAYSTACK, METADATA)
 def test_haystacks_filters(filters: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Also where a document lacks the field."""
-    expected = document_matches_filter(filters, Document(content="x", meta=metadata))
+    expected = haystack_filters.document_matches_filter(
+        filters, haystack.Document(content="x", meta=metadata)
+    )
     assert ours(from_haystack(filters), metadata) == expected
 
 
-def llama_filter(operator: str) -> st.SearchStrategy[MetadataFilter]:
+def llama_filter(operator: str) -> st.SearchStrategy[Any]:
     """One filter with a value that its operator takes."""
     key, value = "n", NUMBERS
     if operator in ("in", "nin"):
@@ -79,12 +83,13 @@ def llama_filter(operator: str) -> st.SearchStrategy[MetadataFilter]:
     elif operator in ("any", "all"):
         key, value = "tags", st.lists(TEXTS, min_size=1, max_size=3)  # type: ignore[assignment]
     return st.builds(
-        lambda v: MetadataFilter.from_dict({"key": key, "value": v, "operator": operator}), value
+        lambda v: llama.MetadataFilter.from_dict({"key": key, "value": v, "operator": operator}),
+        value,
     )
 
 
 LLAMA = st.builds(
-    MetadataFilters,
+    lambda **facts: llama.MetadataFilters(**facts),
     filters=st.lists(
         st.sampled_from(
             ["==", "!=", ">", ">=", "<", "<=", "in", "nin", "contains", "any", "all"]
@@ -92,21 +97,25 @@ LLAMA = st.builds(
         min_size=1,
         max_size=3,
     ),
-    condition=st.sampled_from(list(FilterCondition)),
+    condition=st.deferred(lambda: st.sampled_from(list(llama.FilterCondition))),
 )
 
 
 @given(LLAMA, METADATA)
-def test_llama_indexs_filters(filters: MetadataFilters, metadata: dict[str, Any]) -> None:
+def test_llama_indexs_filters(filters: Any, metadata: dict[str, Any]) -> None:
     """As its own vector store reads them."""
-    expected = build_metadata_filter_fn(lambda _: metadata, filters)("any id")
+    expected = llama_utils.build_metadata_filter_fn(lambda _: metadata, filters)("any id")
     assert ours(from_llama_index(filters), metadata) == expected
 
 
 def test_nested_filters_of_llama_index_are_joined() -> None:
     """Its own store refuses them; others take them."""
-    inner = MetadataFilters.from_dicts([{"key": "n", "value": 1}, {"key": "n", "value": 2}], "or")  # type: ignore[arg-type]
-    outer = MetadataFilters(filters=[inner, MetadataFilter(key="document_id", value="d1")])
+    inner = llama.MetadataFilters.from_dicts(
+        [{"key": "n", "value": 1}, {"key": "n", "value": 2}], "or"
+    )
+    outer = llama.MetadataFilters(
+        filters=[inner, llama.MetadataFilter(key="document_id", value="d1")]
+    )
     where = from_llama_index(outer)
     assert [ours(where, {"n": n}) for n in (1, 2, 3)] == [True, True, False]
 
@@ -114,7 +123,7 @@ def test_nested_filters_of_llama_index_are_joined() -> None:
 @pytest.mark.parametrize("operator", ["text_match", "text_match_insensitive", "is_empty"])
 def test_what_llama_indexs_filters_cannot_say_here(operator: str) -> None:
     """Named, with what can be said."""
-    given_ = MetadataFilters.from_dicts([{"key": "s", "value": "a", "operator": operator}])
+    given_ = llama.MetadataFilters.from_dicts([{"key": "s", "value": "a", "operator": operator}])
     with pytest.raises(ConfigError, match="cannot be translated"):
         from_llama_index(given_)
 
@@ -122,4 +131,4 @@ def test_what_llama_indexs_filters_cannot_say_here(operator: str) -> None:
 def test_no_filter_of_llama_index_is_none() -> None:
     """An empty list too."""
     assert from_llama_index(None) is None
-    assert from_llama_index(MetadataFilters(filters=[])) is None
+    assert from_llama_index(llama.MetadataFilters(filters=[])) is None
