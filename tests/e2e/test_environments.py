@@ -22,7 +22,7 @@ from tests.support.environment_table import (
     UNWRITABLE,
 )
 from tests.support.odd_environments import SERIAL, laid_out, read_only, served, typed
-from tests.support.project_folder import Undisturbed, write_lines
+from tests.support.project_folder import UNRECORDED, Undisturbed, write_lines
 
 pytestmark = pytest.mark.timeout(1800)
 REFUSED_S = 60  # on a busy machine; docs/environments.md has what was measured
@@ -140,7 +140,7 @@ def test_a_folder_for_sockets_that_cannot_be_written_is_refused(
     """Before Ray is started, in one message."""
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     shutil.rmtree(project / ".mrag")
-    variables = laid_out({"RAY_TMPDIR": UNWRITABLE}, tmp_path)
+    variables = laid_out({"RAY_TMPDIR": UNWRITABLE} | UNRECORDED, tmp_path)
     ended = typed(project, "ingest", variables=variables, before=user)
     assert ended.code == 2, ended.err
     assert f"no folder for Ray's sockets: RAY_TMPDIR={tmp_path}/unwritable" in ended.err

@@ -18,7 +18,7 @@ from mrag_pipeline.flows import run_record
 from mrag_pipeline.flows.retire import drop
 from mrag_pipeline.library.index import Index
 from mrag_pipeline.settings.encoder import EncoderSpec
-from tests.support.project_folder import environment
+from tests.support.project_folder import UNRECORDED, environment
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -35,10 +35,6 @@ def index(minilm: EncoderSpec, tmp_path: Path) -> Iterator[Index]:
         milvus={"uri": f"{tmp_path}/index.db"},
     ) as opened:
         yield opened
-
-
-# Prefect's home cannot be found, so runs are not recorded: several seconds of CPU time each.
-UNRECORDED = {"PREFECT_HOME": "~nobody-has-this-name"}
 
 
 def test_the_pages_code_runs(minilm: EncoderSpec, tmp_path: Path) -> None:
