@@ -34,6 +34,7 @@ from tests.support.project_folder import a_text
 
 FIGURES = Path(__file__).parent / "figures" / "ingest.json"
 DEMO = "demo"
+MANY = 10_000
 TIMEOUT_S = 3_600.0
 NAMES = {
     "plain": "script, one vector",
@@ -96,15 +97,16 @@ def main() -> None:
     parser.add_argument(
         "--documents", nargs="+", default=["100", "6000", "50000"], help=f"a number, or {DEMO}"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="default 3; 1 of 10,000 documents and more")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
     options = parser.parse_args()
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for size in options.documents:
         documents = texts(size)
+        rounds = options.rounds or (3 if len(documents) < MANY else 1)
         for name in options.only:
             command = command_of(name, options.environments)
-            ends = measured(command, documents, options.rounds)
+            ends = measured(command, documents, rounds)
             corpus_name = "the demo's corpus" if size == DEMO else f"{size} documents"
             title = f"{corpus_name}, {NAMES[name]}"
             figures |= {

@@ -61,6 +61,7 @@ class WarmStart:
             what, pid, *code = line.split()
             with self._told:
                 if what == "started":
+                    self._codes.pop(int(pid), None)  # of an earlier process with this number
                     self._started.append(int(pid))
                 else:
                     self._codes[int(pid)] = int(code[0])

@@ -60,7 +60,7 @@ def doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Living]
             logs, tmp_path / "x.db" / "collections" / logs.name / "wal", dirs_exist_ok=True
         )
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "remove_flushed_logs", lambda _: None)
+        patched.setattr(connection, "remove_leftovers", lambda _: None)
         with closing(open_index(spec, "docs")) as index:
             for name in index.collections():
                 index.count(name)  # opens it

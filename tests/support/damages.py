@@ -220,7 +220,7 @@ DAMAGES: tuple[Damage, ...] = (
     _index_file(_HEADS, "a delta file lost", "rows of no chunk", _HEAD, _lost("delta_*")),
     _index_file(_HEADS, "a delta file cut", _LOST, _HEAD, _cut("delta_*")),
     _index_file(_HEADS, "an index file lost", "", _HEAD, _lost("*.idx"), HARMLESS),
-    _index_file(_HEADS, "an index file cut", _LOST, _HEAD, _cut("*.idx")),
+    _index_file(_HEADS, "an index file cut", "", _HEAD, _cut("*.idx"), HARMLESS),
     _index_file(_HEADS, "a bit of an index file flipped", "does not find", _HEAD, _sign_in_index),
     _index_file(_TEXTS, "dropped", _LOST, _CHUNKS, shutil.rmtree),
     _index_file(_TEXTS, "schema broken", _LOST, _CHUNKS, _broken("schema.json")),

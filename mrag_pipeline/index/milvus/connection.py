@@ -29,7 +29,7 @@ from mrag_pipeline.errors import (
     StorageFull,
 )
 from mrag_pipeline.index.milvus.lite import database_path
-from mrag_pipeline.index.milvus.lite_logs import remove_flushed_logs
+from mrag_pipeline.index.milvus.lite_leftovers import remove_leftovers
 from mrag_pipeline.index.milvus.read_only import LinkedDatabase, ReadOnlyClient, is_read_only
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -196,7 +196,7 @@ def _open_lite(path: Path) -> MilvusClient:
 def _lite_client(path: Path) -> MilvusClient:
     if not is_read_only(path):
         try:
-            remove_flushed_logs(path)
+            remove_leftovers(path)
         except OSError as error:
             raise _lite_error(path, error) from error
         return MilvusClient(str(path))

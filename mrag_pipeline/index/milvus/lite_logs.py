@@ -7,32 +7,13 @@ twice (docs/decisions/0131-a-log-that-is-in-data-files-is-removed.md).
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-
-if sys.platform != "win32":
-    import fcntl
-
-log = logging.getLogger(__name__)
 
 _MARK, _END_BYTES = b"PAR1", 8
 _NAME = re.compile(r"wal_(?:data|delta)_(\d+)\.arrow")
-
-
-def remove_flushed_logs(path: Path) -> None:
-    """Removes the database's flushed logs, unless a process has it open; before Lite opens it.
-
-    Raises: OSError.
-    """
-    with _unless_open(path) as is_free:
-        for file in flushed_logs(path) if is_free else ():
-            log.warning("flushed_log_removed file=%s", file)
-            file.unlink()
 
 
 def flushed_logs(path: Path) -> list[Path]:
@@ -70,18 +51,3 @@ def _is_whole(file: Path) -> bool:
     with file.open("rb") as opened:
         opened.seek(-_END_BYTES, os.SEEK_END)
         return opened.read().endswith(_MARK)
-
-
-@contextmanager
-def _unless_open(path: Path) -> Iterator[bool]:
-    """Holds Lite's lock of the database within the block; gives False if a process has it open."""
-    if sys.platform == "win32" or not (path / "LOCK").exists():
-        yield False
-        return
-    with (path / "LOCK").open("r+b") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True  # closing it lets it go

@@ -17,7 +17,7 @@ from pymilvus import MilvusClient
 
 from mrag_pipeline import environment
 from mrag_pipeline.errors import ConfigError, IndexBusy
-from mrag_pipeline.index.milvus.lite_logs import flushed_logs
+from mrag_pipeline.index.milvus.lite_leftovers import leftovers
 
 _LOCK = "LOCK"
 _CHANGES = (
@@ -117,14 +117,14 @@ def _shared_lock(path: Path) -> int | None:
 
 def _link(path: Path, links: Path) -> None:
     links.mkdir()
-    flushed = set(flushed_logs(path))
+    left_over = set(leftovers(path))
     for folder, folders, files in os.walk(path, onerror=_raise):
         place = links / Path(folder).relative_to(path)
         for name in folders:
             (place / name).mkdir()
         for name in files:
             file = Path(folder) / name
-            if file in flushed or file == path / _LOCK:
+            if file in left_over or file == path / _LOCK:
                 continue
             if not os.access(file, os.R_OK):
                 raise PermissionError(13, "Permission denied", str(file))

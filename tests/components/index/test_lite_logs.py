@@ -11,7 +11,8 @@ import pytest
 
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.index.milvus import connection
-from mrag_pipeline.index.milvus.lite_logs import flushed_logs, remove_flushed_logs
+from mrag_pipeline.index.milvus.lite_leftovers import remove_leftovers
+from mrag_pipeline.index.milvus.lite_logs import flushed_logs
 from mrag_pipeline.index.milvus.read_only import LinkedDatabase
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -49,7 +50,7 @@ def logs(database: Path) -> list[str]:
 def test_stored_logs_are_removed_and_no_others(database: Path) -> None:
     """Rows and deletions; a file of another name stays."""
     (collection(database) / "wal" / "wal_data_000001_copy.arrow").touch()
-    remove_flushed_logs(database)
+    remove_leftovers(database)
     assert logs(database) == ["wal_data_000001_copy.arrow", "wal_data_000006.arrow"]
 
 
@@ -85,7 +86,7 @@ def test_a_database_that_is_open_is_left_alone(database: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     with (database / "LOCK").open("r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        remove_flushed_logs(database)
+        remove_leftovers(database)
         assert len(logs(database)) == 4
 
 
