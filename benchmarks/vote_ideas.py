@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from figure import figure, keep
 from numpy.typing import NDArray
 from recorded_queries import KeptEncoder
-from vote_methods import METHODS, Method, MethodIndex, counted
+from vote_methods import METHODS, Method, MethodIndex, MethodOf
 from vote_sets import (
     Asked,
     Corpus,
@@ -36,7 +36,7 @@ from vote_sets import (
 )
 from vote_stop import Stops, stops
 from vote_tables import ALL, SETS, tables
-from vote_times import Figures, encoder_times, search_times, seconds_of
+from vote_times import Figures, encoder_times, search_times
 
 from mrag_pipeline import library_settings, wiring
 from mrag_pipeline.domain.success import Resamples
@@ -45,7 +45,7 @@ from mrag_pipeline.query.joint_search import search_joined
 from mrag_pipeline.query.plan import plan_search
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.query.timing import Deadline
-from mrag_pipeline.query.vote import collect_votes
+from mrag_pipeline.query.vote import collect_votes, weigh_windows
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.wiring.labelled import data_set_folder
 
@@ -109,10 +109,9 @@ def heads_left_out(corpus: Corpus, asked: Sequence[Asked], words: dict[object, R
         [rankings] = search_joined(index, [plan.voters.requests], Deadline(None))
         votes = collect_votes(plan, rankings, spec.depth.candidates)
         every.append(stops(votes, corpus.documents, KS))
-        whole = rankings[corpus.heads.shape[1]]
-        assert whole is not None
-        counting = len(counted(whole, one.question))
-        closed.append(1.0 - counting / len(one.question.embedded.windows))
+        weights = weigh_windows(plan, rankings[corpus.heads.shape[1]])
+        assert weights is not None
+        closed.append(float((weights == 0.0).mean()))
     figures: Figures = {}
     num_heads = corpus.heads.shape[1]
     for k in KS:
@@ -126,17 +125,6 @@ def heads_left_out(corpus: Corpus, asked: Sequence[Asked], words: dict[object, R
             figures[label] = mean(shares, "share")
     label = f"heads only for the windows that count: searches left out, {corpus.name}"
     return figures | {label: mean(np.array(closed), "share")}
-
-
-def answer_times(corpus: Corpus, kind: str, asked: Sequence[Asked], num_rounds: int) -> Figures:
-    """The time of all after the embedding: searching vectors, voting, reading; words for free."""
-    words: dict[object, Ranking] = {}
-    found_by(Method(corpus), asked, words)
-    rounds = [
-        1e3 * seconds_of(found_by, Method(corpus), asked, words) / len(asked)
-        for _ in range(num_rounds)
-    ]
-    return {f"default: all after embedding, a question of {kind}": figure(rounds, "ms", 2)}
 
 
 def repeats(name: str, asked: Sequence[Asked]) -> Figures:
@@ -162,14 +150,16 @@ def repeats(name: str, asked: Sequence[Asked]) -> Figures:
 
 
 # ------------------------------------------------------------------ all of it
-def lost_in(corpus: Corpus, asked: Sequence[Asked]) -> Figures:
-    """What each way to search loses in a corpus, and what describes its questions."""
+def lost_in(corpus: Corpus, asked: Sequence[Asked], ways: Mapping[str, MethodOf]) -> Figures:
+    """What each way to search loses in a corpus; of all ways, also what describes its questions."""
     words: dict[object, Ranking] = {}
     default = found_by(Method(corpus), asked, words)
     figures: Figures = {}
-    for title, method_of in METHODS.items():
+    for title, method_of in ways.items():
         found = found_by(method_of(corpus), asked, words)
         figures |= losses(title, corpus, asked, default, found)
+    if len(ways) < len(METHODS):
+        return figures
     figures |= heads_left_out(corpus, asked, words)
     figures |= repeats(corpus.name, asked)
     figures[f"chunks, {corpus.name}"] = figure([float(len(corpus.ids))], "chunks", 0)
@@ -187,10 +177,11 @@ def lost_by_questions(
     return losses(f"questions in {dtype}", corpus, asked, default, found)
 
 
-def measure(num_rounds: int, names: Sequence[str]) -> Figures:
-    """All figures."""
+def measure(num_rounds: int, names: Sequence[str], ways: Mapping[str, MethodOf]) -> Figures:
+    """All figures; of some ways, those that are theirs and the default's times."""
     figures: Figures = {}
-    plain = {dtype: wiring.encoder(config_of(dtype), 1) for dtype in ("float32", *DTYPES)}
+    dtypes = DTYPES if len(ways) == len(METHODS) else ()
+    plain = {dtype: wiring.encoder(config_of(dtype), 1) for dtype in ("float32", *dtypes)}
     segmenter = wiring.segmenter(config_of(), plain["float32"])
     FOLDER.mkdir(parents=True, exist_ok=True)
     encoder = KeptEncoder(plain["float32"], FOLDER / "float32.npz")
@@ -203,18 +194,23 @@ def measure(num_rounds: int, names: Sequence[str]) -> Figures:
         if corpus.name != ALL:
             queries = list(labelled_queries(corpus.name)[0])
         asked_of[corpus.name] = embedded(queries, plain["float32"], segmenter)
-        figures |= lost_in(corpus, asked_of[corpus.name])
-        for dtype in DTYPES:
+        figures |= lost_in(corpus, asked_of[corpus.name], ways)
+        for dtype in dtypes:
             asked = embedded(queries, plain[dtype], segmenter)
             figures |= lost_by_questions(dtype, corpus, asked_of[corpus.name], asked)
         print(f"{corpus.name}: {len(corpus.ids):,} chunks, {len(queries)} questions", flush=True)
     methods = {"default": Method(corpora[-1])}
-    methods |= {title: method_of(corpora[-1]) for title, method_of in METHODS.items()}
+    methods |= {title: method_of(corpora[-1]) for title, method_of in ways.items()}
+    words: dict[object, Ranking] = {}
+
+    def answer(method: Method, asked: Sequence[Asked]) -> Found:
+        return found_by(method, asked, words)
+
     for number, kind in enumerate(KINDS):
         asked = asked_of[ALL][number * TIMED : (number + 1) * TIMED]
-        figures |= search_times(methods, kind, asked, num_rounds)
-        figures |= encoder_times(plain, segmenter, kind, asked, num_rounds)
-        figures |= answer_times(corpora[-1], kind, asked, num_rounds)
+        figures |= search_times(methods, answer, kind, asked, num_rounds)
+        if dtypes:
+            figures |= encoder_times(plain, segmenter, kind, asked, num_rounds)
     return figures
 
 
@@ -223,13 +219,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--sets", default=",".join(SETS), help="a trial run keeps no figures")
+    parser.add_argument("--only", choices=METHODS, help="this way alone; the others' figures stay")
     options = parser.parse_args()
     library_settings.settle()
     if data_set_folder() is None:
         # Not a failure: `make bench` goes on to the other benchmarks.
         print("skipped: MRAG_DATASETS is not set: the folder of labelled queries", file=sys.stderr)
         return
-    figures = measure(options.rounds, options.sets.split(","))
+    ways = {options.only: METHODS[options.only]} if options.only else METHODS
+    figures = measure(options.rounds, options.sets.split(","), ways)
     for table in tables(figures):
         print(f"\n{table}")
     if options.sets == ",".join(SETS):

@@ -1,7 +1,8 @@
-"""Other ways to search heads and the standard vector, for `vote_ideas.py`.
+"""Ways to search heads and the standard vector, for `vote_ideas.py`.
 
 Each takes the requests of one question (its heads', then the standard vector's) and returns their
 rankings; the product's own vote follows. Vectors are in memory, as a service holds a small version.
+`Method` and `Gated` are the product's own code, before and since decision 128.
 
 Shape legend: N chunks, H heads, D head dimension, E standard width, W windows, c hits per ranking,
 n candidates.
@@ -10,15 +11,13 @@ n candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from vote_sets import Corpus, Floats32
 
-from mrag_pipeline.domain.strategies import DEFAULT, STRATEGIES
-from mrag_pipeline.domain.voting import window_weights
-from mrag_pipeline.domain.windows import words_in
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import (
     AnySearchRequest,
@@ -27,22 +26,29 @@ from mrag_pipeline.ports import (
     SearchRequest,
     TextSearchRequest,
 )
+from mrag_pipeline.query.gated_search import search_gated
 from mrag_pipeline.query.held_rows import HeldRows
+from mrag_pipeline.query.held_vectors import HeldIndex
+from mrag_pipeline.query.joint_search import Ranked, search_joined
+from mrag_pipeline.query.plan import SearchPlan, plan_search
 from mrag_pipeline.query.question import Question
+from mrag_pipeline.query.timing import Deadline
+from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 _DECIMALS = 6  # of a score, as the product rounds it
 
 
 class Method:
-    """The default's way: every row of every collection is compared."""
+    """The default's way where an index searches: every voter, every window."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self.num_heads = corpus.heads.shape[1]
+        self.index = HeldIndex(corpus.texts, corpus.held)
 
     def search(self, requests: Sequence[SearchRequest], question: Question) -> list[Ranking]:  # noqa: ARG002
         """The rankings, in the order of the requests: the heads', then the standard vector's."""
-        return [self.corpus.held.search(request) for request in requests]
+        return _all_of(search_joined(self.index, [requests], Deadline(None)))
 
     def candidates(self, rankings: Sequence[Ranking]) -> NDArray[np.intp]:
         """(n,) rows of all that these rankings found, rising."""
@@ -68,20 +74,19 @@ class Method:
 
 
 class Gated(Method):
-    """The standard vector first; heads are searched for windows that the gate lets count."""
+    """The default's way in memory: heads are searched for windows that the gate lets count."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        super().__init__(corpus)
+        self._record = replace(corpus.record, lexical=None)  # words are not searched here
+        self._plans: dict[int, SearchPlan] = {}  # by the question's id()
 
     def search(self, requests: Sequence[SearchRequest], question: Question) -> list[Ranking]:
         """As `Method`; windows that do not count have no hits of heads."""
-        *heads, standard = requests
-        whole = self.corpus.held.search(standard)
-        windows = counted(whole, question)
-        rankings = []
-        for request in heads:
-            full = Ranking.nothing(request.num_queries, request.limit)
-            few = self.corpus.held.search(request.rows(windows))
-            full.ids[windows], full.scores[windows] = few.ids, few.scores
-            rankings.append(full)
-        return [*rankings, whole]
+        if id(question) not in self._plans:
+            self._plans[id(question)] = plan_search(question, self._record, RetrieveSpec())
+        plans = [self._plans[id(question)]]
+        return _all_of(search_gated(self.index, plans, [requests], Deadline(None)))
 
 
 class Proposers(Method):
@@ -205,15 +210,6 @@ def _int8(vectors: torch.Tensor) -> torch.Tensor:
 
 
 # ------------------------------------------------------------------ shared
-def counted(standard: Ranking, question: Question) -> NDArray[np.intp]:
-    """The windows that the default strategy's gate lets count, as `query/vote.py` finds them."""
-    windows = question.embedded.windows
-    are_clauses = np.array([window.scale == "clause" for window in windows])
-    num_words = len(words_in(question.query.text))
-    vote = STRATEGIES[DEFAULT].vote
-    return np.flatnonzero(window_weights(standard.scores[:, 0], are_clauses, num_words, vote))
-
-
 def ranked(ids: NDArray[np.int64], scores: Floats32, limit: int) -> Ranking:
     """The (W, c) best of (W, n) scores; ids (n,) rise, and the smaller wins a tie."""
     ranking = Ranking.nothing(len(scores), limit)
@@ -226,6 +222,12 @@ def ranked(ids: NDArray[np.int64], scores: Floats32, limit: int) -> Ranking:
     ranking.ids[:, : best.shape[1]] = ids[np.take_along_axis(best, order, axis=1)]
     ranking.scores[:, : best.shape[1]] = np.take_along_axis(rounded, order, axis=1)
     return ranking
+
+
+def _all_of(ranked: Sequence[Ranked]) -> list[Ranking]:
+    """One question's rankings: from memory each is answered."""
+    [rankings] = ranked
+    return [ranking for ranking in rankings if ranking is not None]
 
 
 def _unit(vectors: Floats32) -> Floats32:
@@ -285,8 +287,9 @@ def _rough(kind: str, times: int = 2) -> MethodOf:
     return lambda corpus: StandardRough(corpus, kind, times)
 
 
+GATED = "heads only for the windows that count"
 METHODS: dict[str, MethodOf] = {
-    "heads only for the windows that count": Gated,
+    GATED: Gated,
     **{
         f"standard and {count} of the heads propose": _proposers(count) for count in (0, 1, 2, 4, 6)
     },

@@ -52,6 +52,7 @@ def tables(figures: Figures) -> Iterator[str]:
         "int8: time of embedding a question of",
         "default: time of searching vectors, a question of",
         "default: all after embedding, a question of",
+        "heads only for the windows that count: all after embedding, a question of",
     )
     rows = [[part, *(_spread(figures, f"{part} {kind}") for kind in KINDS)] for part in parts]
     yield _table(["CPU time", *KINDS], rows)

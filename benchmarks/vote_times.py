@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from figure import figure
-from vote_methods import Method, Standard
+from vote_methods import GATED, Method, Standard
 from vote_sets import Asked
 
 from mrag_pipeline.ports import Encoder, SearchRequest, Segmenter
@@ -36,9 +36,20 @@ def ratios(rounds: Sequence[Mapping[str, float]], title: str, base: str) -> Figu
 
 
 def search_times(
-    methods: Mapping[str, Method], kind: str, asked: Sequence[Asked], num_rounds: int
+    methods: Mapping[str, Method],
+    answer: Callable[[Method, Sequence[Asked]], object],
+    kind: str,
+    asked: Sequence[Asked],
+    num_rounds: int,
 ) -> Figures:
-    """The time of searching vectors, and of searching the standard vector alone."""
+    """The time of searching vectors, of searching the standard vector alone, and of an answer.
+
+    Args:
+        answer: all after the embedding: searching vectors, voting, reading; words for free.
+    """
+    answering = {name: methods[name] for name in ("default", GATED) if name in methods}
+    for method in answering.values():
+        answer(method, asked)  # words are searched
     default = methods["default"]
     batches = [
         plan_search(one.question, default.corpus.record, RetrieveSpec()).voters.requests
@@ -46,10 +57,12 @@ def search_times(
     ]
     whole: list[dict[str, float]] = []
     alone: list[dict[str, float]] = []
+    answers: list[dict[str, float]] = []
     for _ in range(num_rounds):
         spent = dict.fromkeys(methods, 0.0)
         of_standard = {n: 0.0 for n, m in methods.items() if isinstance(m, Standard)}
         of_standard["default"] = 0.0
+        of_answers = dict.fromkeys(answering, 0.0)
         for one, batch in zip(asked, batches, strict=True):
             vectors = [request for request in batch if isinstance(request, SearchRequest)]
             heads = [default.corpus.held.search(request) for request in vectors[:-1]]
@@ -58,12 +71,16 @@ def search_times(
                 if isinstance(method, Standard):
                     of_standard[name] += seconds_of(method.standard, vectors[-1], heads)
             of_standard["default"] += seconds_of(default.corpus.held.search, vectors[-1])
+            for name, method in answering.items():
+                of_answers[name] += seconds_of(answer, method, [one])
         whole.append({name: total / len(asked) for name, total in spent.items()})
         alone.append({name: total / len(asked) for name, total in of_standard.items()})
+        answers.append({name: total / len(asked) for name, total in of_answers.items()})
     title = f"a question of {kind}"
     return {
         **ratios(whole, f"time of searching vectors, {title}", "default"),
         **ratios(alone, f"time of the standard vector's search, {title}", "default"),
+        **ratios(answers, f"all after embedding, {title}", "default"),
     }
 
 

@@ -3,13 +3,14 @@
 import signal
 import sys
 
-from mrag_pipeline import extras
+from mrag_pipeline import environment, extras
 
 INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Runs the command line; where a library is missing, one line says how to install it."""
+    environment.open_closed_streams()
     try:
         from mrag_pipeline.cli import main as run
 

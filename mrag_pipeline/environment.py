@@ -1,8 +1,8 @@
 """What a process finds around itself, made fit for the libraries that read it at their import.
 
-Proxies that would take a connection to this machine, a home folder that cannot be written, a
-temporary folder whose path is too long for a socket. A variable that the user has set for the
-library itself always wins.
+Standard streams that are closed, proxies that would take a connection to this machine, a home
+folder that cannot be written, a temporary folder whose path is too long for a socket. A variable
+that the user has set for the library itself always wins.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import codecs
 import locale
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,21 @@ def settle() -> None:
     spare_loopback()
     _settle_home()
     _settle_sockets()
+
+
+def open_closed_streams() -> None:
+    """Opens the null device for each standard stream that was closed at the start (`>&-`).
+
+    Python has None for it, which no command can write to, and its number, 0 to 2, would be given to
+    the next file that is opened: what a library or a child process prints would go there.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # The lowest free number: the stream's own, as those below it are open by now.
+            stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def keep_private() -> None:

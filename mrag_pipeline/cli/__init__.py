@@ -70,6 +70,7 @@ def add_commands(app: typer.Typer, names: Iterable[str] = COMMANDS) -> None:
 
 def main() -> None:
     """Runs the command line; an error becomes one message and an exit code."""
+    environment.open_closed_streams()
     use_utf8()
     own_process()
     library_settings.settle()

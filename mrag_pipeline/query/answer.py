@@ -54,7 +54,7 @@ class Answer:
     windows: tuple[Window, ...]
     voters: tuple[str, ...]  # those that voted
     found: tuple[FoundDocument, ...]
-    num_searches: int  # rankings requested: V x W
+    num_searches: int  # rankings that vote: V x W, also those that count 0
     seconds: Mapping[str, float]  # by phase; of all questions that were answered together
     missing: tuple[str, ...] = ()  # voters that did not answer in time
     num_batched: int = 1  # queries that were embedded together

@@ -11,7 +11,7 @@ Shape legend: W windows, c hits per ranking.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,12 +39,14 @@ def search_filtered(
     batches: Sequence[Batch],
     deadline: Deadline,
     spec: FilterSpec,
+    search: Callable[[Sequence[Batch]], list[Ranked]] | None = None,
 ) -> list[Ranked]:
     """The rankings of each batch, as if the index held the matching chunks alone.
 
     Args:
         chunks_collection: the collection that knows which chunks match.
         num_chunks: about how many it has; affects the cost, not the answer.
+        search: searches the batches where only few chunks match; None: `search_joined`.
     """
     depth = max(request.limit for batch in batches for request in batch)
     few = min(spec.most_ids, max(spec.few_ids, math.isqrt(_IDS_PER_HIT * depth * num_chunks)))
@@ -52,7 +54,8 @@ def search_filtered(
     if not len(ids):
         return [[request.nothing() for request in batch] for batch in batches]
     if len(ids) <= few:
-        return search_joined(index, _among(batches, ids), deadline)
+        among = _among(batches, ids)
+        return search(among) if search else search_joined(index, among, deadline)
     return _LongerRankings(index, chunks_collection, wanted, deadline, spec).search(batches)
 
 

@@ -15,7 +15,8 @@ from mrag_pipeline.ports import ChunkRow, QueryIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.filter import search_filtered
 from mrag_pipeline.query.filter_warnings import filter_warnings
-from mrag_pipeline.query.joint_search import Ranked, search_joined
+from mrag_pipeline.query.gated_search import search_gated
+from mrag_pipeline.query.joint_search import Batch, Ranked, search_joined
 from mrag_pipeline.query.passages import read_passages, with_passages
 from mrag_pipeline.query.plan import SearchPlan, group_plans, least_seconds, plan_search
 from mrag_pipeline.query.question import Question
@@ -40,12 +41,21 @@ class Searcher:
         spec: RetrieveSpec | None = None,
         lookup: DocumentLookup | None = None,
         filtering: FilterSpec | None = None,
+        is_held: bool = False,
     ) -> None:
+        """Ready to search.
+
+        Args:
+            lookup: a cache of the candidates' documents; None: the index.
+            is_held: the vectors are in this process's memory, so that a second round of searches
+                costs no call.
+        """
         self._index = index
         self._lookup = lookup or index  # of the candidates' documents
         self._record = record
         self._spec = spec or RetrieveSpec()
         self._filtering = filtering or FilterSpec()
+        self._is_held = is_held
 
     @property
     def record(self) -> VersionRecord:
@@ -132,10 +142,16 @@ class Searcher:
 
     def _rank(self, plans: Sequence[SearchPlan], deadline: Deadline) -> list[Ranked]:
         """The rankings of plans that have filter and time in common."""
+
+        def search(batches: Sequence[Batch]) -> list[Ranked]:
+            if self._is_held:
+                return search_gated(self._index, plans, batches, deadline)
+            return search_joined(self._index, batches, deadline)
+
         batches = [plan.voters.requests for plan in plans]
         wanted = plans[0].question.filter
         if wanted is None:
-            return search_joined(self._index, batches, deadline)
+            return search(batches)
         return search_filtered(
             self._index,
             self._record.chunks_collection(),
@@ -144,6 +160,7 @@ class Searcher:
             batches,
             deadline,
             self._filtering,
+            search,
         )
 
     def _scores(

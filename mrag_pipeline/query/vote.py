@@ -21,6 +21,7 @@ from mrag_pipeline.domain.voting import (
     window_weights,
 )
 from mrag_pipeline.domain.windows import words_in
+from mrag_pipeline.ports import Ranking
 from mrag_pipeline.query.checks import check_missing
 from mrag_pipeline.query.joint_search import Ranked
 from mrag_pipeline.query.plan import SearchPlan
@@ -50,23 +51,28 @@ def collect_votes(plan: SearchPlan, ranked: Ranked, num_candidates: int) -> Vote
     if missing:
         check_missing(missing, names, plan.question.min_heads)
     answers = [ranking for ranking in ranked if ranking is not None]
+    standard = ranked[names.index(STANDARD)] if STANDARD in names else None
     rankings = WeightedRankings(
         np.stack([ranking.ids for ranking in answers]),
         np.stack([ranking.scores for ranking in answers]),
         plan.voters.weights[answered],
-        _window_weights(plan, ranked),
+        weigh_windows(plan, standard),
     )
     size = max(num_candidates, 4 * plan.question.k)
     candidates = candidate_chunks(rankings, plan.strategy.vote, size)
     return Votes(plan, tuple(names[voter] for voter in answered), missing, rankings, candidates)
 
 
-def _window_weights(plan: SearchPlan, ranked: Ranked) -> NDArray[np.float64] | None:
-    """How much each window counts beside the whole question; None: there is no whole question."""
+def weigh_windows(plan: SearchPlan, standard: Ranking | None) -> NDArray[np.float64] | None:
+    """How much each window counts beside the whole question; None: there is no whole question.
+
+    Args:
+        standard: the standard vector's ranking; None if it does not vote or did not answer.
+    Returns: (W,), at least 0.
+    """
     if plan.strategy.windows != "question":
         return None
-    windows, names = plan.question.embedded.windows, plan.voters.names
-    standard = ranked[names.index(STANDARD)] if STANDARD in names else None
+    windows = plan.question.embedded.windows
     if standard is None or windows[-1].scale == "given":
         return np.ones(len(windows))  # nothing says how near they are; or each is meant
     are_clauses = np.array([window.scale == "clause" for window in windows])

@@ -81,7 +81,8 @@ class VersionReader:
         index_searcher = searcher = Searcher(self._index, record, self._retrieve)
         vectors = self._held.vectors(record) if self._held is not None and may_hold else None
         if vectors is not None:
-            searcher = Searcher(HeldIndex(self._index, vectors), record, self._retrieve)
+            held = HeldIndex(self._index, vectors)
+            searcher = Searcher(held, record, self._retrieve, is_held=True)
         elif self._cache is not None and not record.is_changing():
             searcher = Searcher(self._index, record, self._retrieve, self._cache)
         return KnownVersion(

@@ -238,7 +238,7 @@ class SearchAnswer(Schema):
     warnings: list[str] = Field(
         default=[], description="What the caller should know of the answer, in words."
     )
-    num_searches: int = Field(default=0, description="Rankings that were asked for: V x W.")
+    num_searches: int = Field(default=0, description="Rankings that vote: V x W.")
     seconds: dict[str, float] = Field(
         description="By stage: encode, search, fetch, vote, score, rerank, total."
     )

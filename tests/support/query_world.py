@@ -139,9 +139,15 @@ class World:
         return Question(to_embed, embedded, **wanted)
 
     def searcher(
-        self, index: Any = None, spec: RetrieveSpec = SPEC, filtering: FilterSpec | None = None
+        self,
+        index: Any = None,
+        spec: RetrieveSpec = SPEC,
+        filtering: FilterSpec | None = None,
+        is_held: bool = False,
     ) -> Searcher:
-        return Searcher(index or self.index, self.record, spec, filtering=filtering)
+        return Searcher(
+            index or self.index, self.record, spec, filtering=filtering, is_held=is_held
+        )
 
 
 WORLD = World()

@@ -1,9 +1,11 @@
-"""Proxies, home and temporary folder are made fit for the libraries; nothing else is touched."""
+"""Streams, proxies and folders are made fit for the libraries; nothing else is touched."""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from mrag_pipeline import environment
 from mrag_pipeline.errors import ConfigError
 from tests.support.environment_table import ODD, table
 
+ROOT = Path(__file__).parents[2]
 NAMES = (
     *("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
     *("grpc_proxy", "GRPC_PROXY", "no_proxy", "NO_PROXY", "HOME", "PREFECT_HOME", "MPLCONFIGDIR"),
@@ -29,6 +32,40 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+def run_with(closed: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python with some of its streams closed, as a shell writes it."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_commands_run_with_closed_streams(closed: str) -> None:
+    """What would be printed there is dropped; an error's exit code is the same."""
+    keys = run_with(closed, "-m", "mrag_pipeline", "keys", "new", "x", "--json")
+    assert (keys.returncode, keys.stderr) == (0, "")
+    assert bool(keys.stdout) == (closed == "2>&-")
+    failed = run_with(closed, "-m", "mrag_pipeline", "status", "--config", "/no/such/file")
+    assert failed.returncode == ConfigError.exit_code
+    assert "Traceback" not in failed.stdout + failed.stderr
+
+
+def test_the_number_of_a_closed_stream_is_no_files(tmp_path: Path) -> None:
+    """Nor a child process's: what is printed spoils nothing."""
+    code = f"""
+import os, subprocess
+from mrag_pipeline import environment
+environment.open_closed_streams()
+with open({str(tmp_path / "kept")!r}, "w") as file:
+    os.write(1, b"printed")
+    print("printed", flush=True)
+    subprocess.run(["sh", "-c", "echo printed && cat"], check=True)
+    file.write("kept")
+"""
+    ended = run_with("<&- >&-", "-c", code)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tmp_path / "kept").read_text() == "kept"
 
 
 def test_without_anything_odd_nothing_is_set() -> None:

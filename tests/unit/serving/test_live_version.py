@@ -15,8 +15,10 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, MragError, NotReady, OutOfTime
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import SearchRequest
+from mrag_pipeline.query import search
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.embed import QueryEmbedder
+from mrag_pipeline.query.gated_search import search_gated
 from mrag_pipeline.query.question import Query, Question
 from mrag_pipeline.query.search import Searcher
 from mrag_pipeline.serving.held_version import HeldVersion
@@ -483,6 +485,26 @@ def test_held_vectors_are_searched_in_place_of_the_index(served: Served) -> None
     assert [one.documents() for one in after] == [one.documents() for one in before]
     assert after[0].voters == before[0].voters
     assert after[0].missing == ()
+
+
+def test_only_in_memory_are_windows_that_do_not_count_left_out(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is asked for everything in one call."""
+    gated: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        gated.append(1)
+        return search_gated(*arguments)
+
+    monkeypatch.setattr(search, "search_gated", counted)
+    served.may_hold()
+    served.live.answer([a_search()])
+    assert gated == []
+    served.hold()
+    gated.clear()
+    served.live.answer([a_search()])
+    assert gated == [1]
 
 
 def test_vectors_are_read_once_a_search_has_loaded_the_collections(served: Served) -> None:
