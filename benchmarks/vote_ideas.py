@@ -178,7 +178,7 @@ def lost_by_questions(
 
 
 def measure(num_rounds: int, names: Sequence[str], ways: Mapping[str, MethodOf]) -> Figures:
-    """All figures; of some ways, those that are theirs and the default's times."""
+    """All figures; of one way those that are its own, with times for each set's questions too."""
     figures: Figures = {}
     dtypes = DTYPES if len(ways) == len(METHODS) else ()
     plain = {dtype: wiring.encoder(config_of(dtype), 1) for dtype in ("float32", *dtypes)}
@@ -211,6 +211,9 @@ def measure(num_rounds: int, names: Sequence[str], ways: Mapping[str, MethodOf])
         figures |= search_times(methods, answer, kind, asked, num_rounds)
         if dtypes:
             figures |= encoder_times(plain, segmenter, kind, asked, num_rounds)
+    for name in names if len(ways) == 1 else ():
+        asked = asked_of[name][:TIMED]
+        figures |= search_times(methods, answer, name, asked, num_rounds)
     return figures
 
 

@@ -54,14 +54,27 @@ def tables(figures: Figures) -> Iterator[str]:
         "default: all after embedding, a question of",
         "heads only for the windows that count: all after embedding, a question of",
     )
-    rows = [[part, *(_spread(figures, f"{part} {kind}") for kind in KINDS)] for part in parts]
+    measured = [part for part in parts if any(name.startswith(part) for name in figures)]
+    rows = [[part, *(_spread(figures, f"{part} {kind}") for kind in KINDS)] for part in measured]
     yield _table(["CPU time", *KINDS], rows)
+    sets = [name for name in SETS if f"default{_TIME}{name}" in figures]
+    if sets:  # one way was measured
+        rows = [
+            [part, *(_spread(figures, f"{part} {name}") for name in sets)]
+            for part in _timed(figures, sets[0])
+        ]
+        yield _table(["CPU time", *(f"questions of {name}" for name in sets)], rows)
     marks = [name.rpartition(", ")[0] for name in figures if name.startswith("windows ")]
     rows = [
         [mark, *(_number(figures, f"{mark}, {name}") for name in (*SETS, ALL))]
         for mark in dict.fromkeys(marks)
     ]
     yield _table(["windows", *SETS, "made questions"], rows)
+
+
+def _timed(figures: Figures, kind: str) -> list[str]:
+    """What was timed of questions of that kind, with `a question of` at the end."""
+    return [name.removesuffix(f" {kind}") for name in figures if name.endswith(f" of {kind}")]
 
 
 def _number(figures: Figures, name: str) -> str:
