@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mrag_pipeline.domain.strategies import Strategy
 from mrag_pipeline.domain.strategy_choice import choose_strategy
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.windows import words_in
 from mrag_pipeline.query.checks import check_embeddings, check_k, check_min_score
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.query.voters import Voters, voters_of
@@ -28,6 +29,7 @@ class SearchPlan:
     strategy: Strategy
     voters: Voters
     seconds: float | None  # for the searches; None: as long as the index takes
+    num_words: int  # of the question; 0 where the strategy weighs no windows
 
 
 def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -> SearchPlan:
@@ -47,7 +49,8 @@ def plan_search(question: Question, record: VersionRecord, spec: RetrieveSpec) -
     if seconds is None and question.min_heads is not None:
         seconds = SEARCH_S
     voters = voters_of(strategy, record, question.embedded, limit)
-    return SearchPlan(question, strategy, voters, seconds)
+    num_words = len(words_in(query.text)) if strategy.windows == "question" else 0
+    return SearchPlan(question, strategy, voters, seconds, num_words)
 
 
 def _depth(strategy: Strategy, k: int, num_windows: int, spec: DepthSpec) -> int:

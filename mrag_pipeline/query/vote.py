@@ -20,7 +20,6 @@ from mrag_pipeline.domain.voting import (
     fuse,
     window_weights,
 )
-from mrag_pipeline.domain.windows import words_in
 from mrag_pipeline.ports import Ranking
 from mrag_pipeline.query.checks import check_missing
 from mrag_pipeline.query.joint_search import Ranked
@@ -76,8 +75,7 @@ def weigh_windows(plan: SearchPlan, standard: Ranking | None) -> NDArray[np.floa
     if standard is None or windows[-1].scale == "given":
         return np.ones(len(windows))  # nothing says how near they are; or each is meant
     are_clauses = np.array([window.scale == "clause" for window in windows])
-    num_words = len(words_in(plan.question.query.text))
-    return window_weights(standard.scores[:, 0], are_clauses, num_words, plan.strategy.vote)
+    return window_weights(standard.scores[:, 0], are_clauses, plan.num_words, plan.strategy.vote)
 
 
 def choose_hits(votes: Votes, documents: Mapping[int, str], fused_documents: int) -> list[Hit]:
