@@ -33,7 +33,6 @@ SPECS = {
 }
 ALL_ROWS = World(random_chunks())  # no row is deleted, or its vectors could not be held
 HELD = HeldVectors.read(ALL_ROWS.index, ALL_ROWS.record)
-assert HELD is not None
 
 
 @dataclass(frozen=True)
@@ -152,6 +151,7 @@ def test_answers_are_the_same_with_and_without(way: str, spec: str, drawn: list[
 @given(drawn=st.lists(questions, min_size=1, max_size=4))
 def test_answers_from_memory_are_the_same(drawn: list[Drawn]) -> None:
     """The same with the vectors as a service holds them."""
+    assert HELD is not None
     asked = [one.question(ALL_ROWS) for one in drawn]
     index = HeldIndex(ALL_ROWS.index, HELD)
     plain = ALL_ROWS.searcher(index).search(asked)
