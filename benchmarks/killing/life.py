@@ -20,6 +20,7 @@ from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
 from killing.verdict import LEFT_S, faults_of, late, load_per_core, told
 from killing.warm_start import WarmStart
+from mrag_pipeline.cli.orphans import alive_after
 from mrag_pipeline.errors import MragError
 
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
@@ -214,8 +215,7 @@ class Life:
         self.faults += [f"{step.name}: {one}" for one in differences]
 
     def _look_for_leftovers(self) -> None:
-        _, alive = psutil.wait_procs(list(self._family.values()), timeout=LEFT_S)
-        for one in alive:
+        for one in alive_after(LEFT_S, list(self._family.values())):
             try:
                 self.faults.append(f"still running: {' '.join(one.cmdline())[:200]}")
                 one.kill()

@@ -21,6 +21,7 @@ import psutil
 
 MARK = "MRAG_RUN"
 _GRACE_S = 2.0  # Ray's actors and raylet end by themselves
+_LOOK_S = 0.1
 _TERM_S = 10.0  # Ray's processes end in order; a run's record is written
 
 
@@ -58,9 +59,26 @@ def _watch(mark: str) -> None:
     orphans = [process for process in psutil.process_iter() if _has_mark(process, mark)]
     for process in orphans:
         _send(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(orphans, timeout=_TERM_S)
-    for process in alive:
+    for process in alive_after(_TERM_S, orphans):
         _send(process, signal.SIGKILL)
+
+
+def alive_after(seconds: float, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended after so long; returns at once when all have.
+
+    psutil.wait_procs raises FileNotFoundError where a thread got the id of a process that ended.
+    """
+    until = time.monotonic() + seconds
+    while (alive := [one for one in processes if _is_alive(one)]) and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:

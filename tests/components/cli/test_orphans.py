@@ -8,6 +8,8 @@ import sys
 import psutil
 import pytest
 
+from mrag_pipeline.cli.orphans import alive_after
+
 STARTS = """
 import subprocess, sys, time
 from mrag_pipeline.cli.orphans import guard
@@ -47,3 +49,12 @@ def test_what_a_killed_command_has_started_is_ended(how: str) -> None:
         for one in (command, other):
             one.kill()
             one.communicate()
+
+
+def test_who_does_not_end_is_told() -> None:
+    """After so long."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as waiting:
+        process = psutil.Process(waiting.pid)
+        assert alive_after(0.2, [process]) == [process]
+        waiting.communicate(b"\n")
+        assert alive_after(20, [process]) == []
