@@ -141,8 +141,9 @@ def kills_table(figures: dict[str, dict[str, Any]]) -> str:
         f"{figures[name]['value']:.0f} {name}"
         for name in ("rows lost", "rows doubled", "indexes compared row by row and audited")
     ]
-    total, faults = figures["kills"]["value"], figures["faults"]["value"]
-    lines.append(f"| **all: {'; '.join(found)}; {faults:.0f} faults** | **{total:.0f}** | |")
+    total, faults = (int(figures[name]["value"]) for name in ("kills", "faults"))
+    faulty = "1 fault" if faults == 1 else f"{faults} faults"
+    lines.append(f"| **all: {'; '.join(found)}; {faulty}** | **{total}** | |")
     return "\n".join(lines)
 
 
