@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -47,11 +48,12 @@ PHASES = ("reconcile", "verify", "audit", "compare")
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """Open everything, and wait until so many workers have."""
+    """Open everything, do some of a phase's items, and wait until so many workers have."""
 
     index: int
     folder: str
     count: int
+    items: tuple[Any, ...]
     num_bytes: int = 1
 
 
@@ -70,9 +72,8 @@ class Opened:
             with Path(self.folder, f"cpu-{os.getpid()}").open("a") as file:
                 file.write(f"{time.process_time() - began}\n")
             return answer
-        if isinstance(self.inner, RowChecker):
-            assert isinstance(self.inner.index, FileIndex)
-            self.inner.index.warm()
+        for own in item.items:  # which also imports what they need
+            self.inner(own)
         Path(item.folder, str(os.getpid())).touch()
         while len(list(Path(item.folder).iterdir())) < item.count:
             time.sleep(0.01)
@@ -129,7 +130,7 @@ def open_checker(version: Version, record: VersionRecord, _config: Config) -> Op
 
 @dataclass
 class Pools:
-    """Opens pools of warm workers, and knows how long that took."""
+    """Opens pools whose workers warm up before their first items, and knows how long that took."""
 
     config: Config
     count: int
@@ -137,21 +138,58 @@ class Pools:
     opening_s: float = 0.0
     opening_cpu_s: float = 0.0
 
-    def __call__(self, _work: Work, _num_bytes: int) -> RayPool:
-        """A pool whose workers have opened what they need."""
+    def __call__(self, _work: Work, _num_bytes: int) -> WarmPool:
+        """A pool."""
+        with self._not_counted():
+            workers = replace(self.config.workers, count=self.count)
+            config = self.config.model_copy(update={"workers": workers})
+            return WarmPool(
+                RayPool(config, self.open_work, unit="item", repeats_errors=False), self
+            )
+
+    def warm_up(self, pool: RayPool, items: Sequence[Any]) -> None:
+        """Every worker does the first and the last of these items."""
+        with self._not_counted(), tempfile.TemporaryDirectory() as folder:
+            some = (items[0], items[-1])
+            list(
+                pool.run([WarmUp(number, folder, self.count, some) for number in range(self.count)])
+            )
+
+    @contextmanager
+    def _not_counted(self) -> Iterator[None]:
         began, cpu_began = time.monotonic(), time.process_time()
-        workers = replace(self.config.workers, count=self.count)
-        config = self.config.model_copy(update={"workers": workers})
-        pool = RayPool(config, self.open_work, unit="item", repeats_errors=False)
-        with tempfile.TemporaryDirectory() as folder:
-            list(pool.run([WarmUp(number, folder, self.count) for number in range(self.count)]))
-        self.opening_s = time.monotonic() - began
-        self.opening_cpu_s = time.process_time() - cpu_began
-        return pool
+        yield
+        self.opening_s += time.monotonic() - began
+        self.opening_cpu_s += time.process_time() - cpu_began
 
 
-def staged(folder: Path, num_chunks: int) -> Version:
-    """Embeds and stages a corpus of so many chunks, and writes its index."""
+@dataclass
+class WarmPool:
+    """The worker pool with workers that have imported and opened what a phase needs."""
+
+    inner: RayPool
+    pools: Pools
+    is_warm: bool = False
+
+    def describe(self) -> str:
+        """As the pool's."""
+        return self.inner.describe()
+
+    def run(self, items: Iterable[Any]) -> Iterator[Any]:
+        """As the pool's."""
+        if not self.is_warm:
+            assert isinstance(items, Sequence)
+            self.pools.warm_up(self.inner, items)
+            self.is_warm = True
+        yield from self.inner.run(items)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self.inner.close()
+
+
+def staged(folder: Path, num_chunks: int, shape: Shape = SHAPE) -> Version:
+    """Embeds and stages a corpus of so many chunks."""
     write_corpus(folder / "corpus.jsonl", num_chunks)
     config = Config.parse(
         {
@@ -165,7 +203,7 @@ def staged(folder: Path, num_chunks: int) -> Version:
     made = plan(
         wiring.request(config),
         open_corpus(config.corpus),
-        SyntheticEncoder(SHAPE),
+        SyntheticEncoder(shape),
         LineSegmenter(),
         partial(wiring.staging, config),
         None,
@@ -173,7 +211,7 @@ def staged(folder: Path, num_chunks: int) -> Version:
     version = Version(config, str(folder), made.manifest)
     staging = version.staging()
     staging.write_manifest(made.manifest)
-    work = embed_work(made.manifest, partial(open_synthetic, SHAPE))
+    work = embed_work(made.manifest, partial(open_synthetic, shape))
     embed(made.manifest, staging, lambda: RayPool(config, work), config.ingest, SILENT)
     return version
 
@@ -192,9 +230,9 @@ def changed_corpus(version: Version) -> Version:
     return replace(version, config=version.config.model_copy(update={"corpus": corpus}))
 
 
-def fill(version: Version) -> None:
+def fill(version: Version, with_vectors: bool) -> None:
     """Writes the files of the version's index."""
-    version.index().fill(version.manifest, version.staging())
+    version.index().fill(version.manifest, version.staging(), with_vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +277,11 @@ def run_phases(
         partial(open_reconciler, version),
         lambda pools: reconcile(manifest, staging, version.config.ingest, SILENT, pools),
     )
-    if not Path(version.folder, "index").exists():
+    with_vectors = not {"verify", "audit"}.isdisjoint(phases)
+    if {*phases} - {"reconcile"} and not index.is_filled(manifest, with_vectors):
         # In another process: the driver's memory is measured, not that of filling an index.
-        filling = multiprocessing.get_context("spawn").Process(target=fill, args=(version,))
+        spawn = multiprocessing.get_context("spawn")
+        filling = spawn.Process(target=fill, args=(version, with_vectors))
         filling.start()
         filling.join()
         assert filling.exitcode == 0
@@ -255,6 +295,8 @@ def run_phases(
                 manifest, staging, index, counts.num_chunks, version.config.ingest, SILENT, pools
             ),
         )
+    if "audit" not in phases and "compare" not in phases:
+        return seconds, (*found, checks)
     record = keep_ready(manifest, counts, index, checks)
     if "audit" in phases:
         report = timed(

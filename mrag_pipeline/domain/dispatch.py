@@ -44,17 +44,25 @@ class ItemQueue(Generic[Item]):
         self._fresh: deque[deque[Item]] = deque()  # runs that no worker is on, in order
         self._begun: dict[int, deque[Item]] = {}  # by the item before the run's first
         self._length = 0
-        last: Item | None = None
+        self._newest: Item | None = None
+        self._of_newest: deque[Item] = deque()  # the run that it is in, or was
         for item in items:
-            if last is not None and reads_on(last, item):
-                self._fresh[-1].append(item)
-            else:
-                self._fresh.append(deque([item]))
-            last = item
-            self._length += 1
+            self.add(item)
 
     def __len__(self) -> int:
         return self._length
+
+    def add(self, item: Item) -> None:
+        """Adds an item behind the others."""
+        if self._newest is None or not reads_on(self._newest, item):
+            self._of_newest = deque([item])
+            self._fresh.append(self._of_newest)
+        elif self._of_newest:
+            self._of_newest.append(item)
+        else:  # the newest was taken: who did it reads on
+            self._of_newest = self._begun[self._newest.index] = deque([item])
+        self._newest = item
+        self._length += 1
 
     def take(self, last: Item | None) -> Item:
         """The next item for a worker whose previous item was `last`.
@@ -91,7 +99,10 @@ class ItemQueue(Generic[Item]):
         middle = len(run) // 2
         if middle:
             self._begun[before] = deque(islice(run, middle))
-        return deque(islice(run, middle, None))
+        second = deque(islice(run, middle, None))
+        if run is self._of_newest:
+            self._of_newest = second
+        return second
 
 
 def reads_on(last: WorkItem, item: WorkItem) -> bool:

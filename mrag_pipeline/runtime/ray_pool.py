@@ -10,9 +10,10 @@ counts. It is not done where a second copy would do harm: a whole collection is 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -31,6 +32,7 @@ from mrag_pipeline.settings.workers import WorkersSpec
 log = logging.getLogger(__name__)
 
 WAIT_S = 1.0
+AHEAD = 64  # items of a generator that are held at least, if there are so many
 START_TIMEOUT_S = 300.0  # an autoscaler may need minutes for a first node
 
 
@@ -76,7 +78,7 @@ class RayPool:
         """An answer for each item, as they finish.
 
         An item is tried again, up to `workers.attempts` times in all, when its worker dies or
-        its error is transient.
+        its error is transient. A generator is asked for items as they are needed.
         Raises: WorkerLost, the item's own last error, or at once its permanent error.
         """
         run = _Run(
@@ -115,15 +117,16 @@ class _Run:
         may_double: Callable[[Any], bool],
         max_workers: int | None = None,
     ) -> None:
-        todo = list(items)
+        self._coming = iter(items)
+        self._is_all_held = isinstance(items, Sequence)
         self._group = group
         self._spec = spec
         self._unit = unit
         self._repeats_errors = repeats_errors
         self._may_double = may_double
         self._max_workers = max_workers
-        self._queue = ItemQueue(todo)
-        self._missing = {item.index for item in todo}  # without an answer
+        self._queue: ItemQueue[WorkItem] = ItemQueue([])
+        self._missing: set[int] = set()  # items that are held and have no answer
         self._failed: Counter[int] = Counter()
         self._suspects: set[int] = set()  # were assigned to a worker when it died
         self._pace = Pace(spec.late_factor)
@@ -132,6 +135,7 @@ class _Run:
     def answers(self) -> Iterator[Any]:
         """See RayPool.run."""
         group = self._group
+        self._draw()
         group.hire(min(len(self._missing), self._max_workers or len(self._missing)))
         idle_since = time.monotonic()
         while self._missing:
@@ -146,8 +150,18 @@ class _Run:
                 raise _no_place(group.plan)
             for ref in ready:
                 yield from self._received(ref, awaited[ref])
+            self._draw()
         # Some may still be doing an item that another has finished.
         group.end_busy()
+
+    def _draw(self) -> None:
+        """Takes the items of a list, or as many of a generator as keep all workers busy."""
+        most = math.inf
+        if not self._is_all_held:
+            most = max(AHEAD, (self._spec.in_flight + 1) * self._group.plan.count)
+        while len(self._missing) < most and (item := next(self._coming, None)) is not None:
+            self._queue.add(item)
+            self._missing.add(item.index)
 
     def _received(self, ref: Any, worker: Worker) -> Iterator[Any]:
         """The answer behind the reference, if it was still missing; otherwise nothing."""

@@ -50,8 +50,8 @@ class HashBuckets:
             in_order = np.sort(rows["key"])
             repeated_keys = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
             if len(repeated_keys):
-                rows = rows[np.isin(rows["key"], repeated_keys)]
-                rows = rows[np.lexsort((rows["row"], rows["shard"], rows["key"]))]
+                rows = rows.compress(np.isin(rows["key"], repeated_keys))
+                rows = rows.take(np.lexsort((rows["row"], rows["shard"], rows["key"])))
                 yield rows["key"], np.stack([rows["shard"], rows["row"]], axis=1)
 
     def num_distinct(self) -> int:

@@ -242,7 +242,9 @@ def marks_items(num_rows: int, first_number: int) -> Iterator[MarksItem]:
         yield MarksItem(first_number + number, start, stop, num_bytes)
 
 
-def outdated_items(ids: NDArray[np.int64], num_rows: int) -> Iterator[OutdatedItem]:
+def outdated_items(
+    ids: NDArray[np.int64], num_rows: int, first_number: int
+) -> Iterator[OutdatedItem]:
     """All these chunks of the version's `num_rows`, in items.
 
     Args:
@@ -251,7 +253,7 @@ def outdated_items(ids: NDArray[np.int64], num_rows: int) -> Iterator[OutdatedIt
     are_many = len(ids) > num_rows // FEW
     # As many rows as between the ids of an item are read, where they are many.
     step = max(1, MARKS_ROWS * len(ids) // max(1, num_rows) if are_many else MARKS_ROWS // FEW)
-    for number, start in enumerate(range(0, len(ids), step)):
+    for number, start in enumerate(range(0, len(ids), step), first_number):
         part = ids[start : start + step]
         yield OutdatedItem(number, part, are_many, _MARK_BYTES * len(part))
 

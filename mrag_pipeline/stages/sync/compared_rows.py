@@ -99,12 +99,13 @@ def slices_of(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
 def compared(rows: NDArray[np.void]) -> ComparedBucket:
     """What the rows show, which are all that there are of their keys, in any order."""
     is_chunk = rows["size"] == _OF_VERSION
-    chunks, documents = rows[is_chunk], rows[~is_chunk]
-    chunks = chunks[np.argsort(chunks["key"], kind="stable")]
-    documents = documents[np.lexsort((documents["place"], documents["key"]))]
+    # `compress` and `take` copy structured rows five times as fast as an index does.
+    chunks, documents = rows.compress(is_chunk), rows.compress(~is_chunk)
+    chunks = chunks.take(np.argsort(chunks["key"], kind="stable"))
+    documents = documents.take(np.lexsort((documents["place"], documents["key"])))
     keys, prints, of_chunks = _known(chunks)
     is_first = _begins(documents["key"])
-    firsts = documents[is_first]
+    firsts = documents.compress(is_first)
     at = np.searchsorted(keys, firsts["key"])
     is_known = np.isin(firsts["key"], keys)
     of_known = prints[at[is_known]]

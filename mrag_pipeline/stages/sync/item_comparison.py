@@ -9,9 +9,9 @@ letters, and the marks of the chunks that are removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,6 @@ from mrag_pipeline.stages.sync.unread_files import UnreadFiles
 
 ITEM_BYTES = MAX_SHARD_BYTES  # of the corpus, about what an item reads
 ROWS_IN_MEMORY = 250_000  # 7 MB; more wait on disk
-_STORES_AT_ONCE = 64
 _WHAT = "the ids of documents that are compared"
 
 
@@ -137,31 +136,34 @@ class ItemComparison:
         Raises: StorageFull and what the reader raises.
         """
         outdated = [self._replaced, self._gone] if is_gone_removed else [self._replaced]
-        removals = list(outdated_items(joined(outdated), self._num_chunks))
         num_bytes = sum(item.num_bytes for item in self._stores(READ_BYTES))
         read_bytes = min(READ_BYTES, max(ITEM_BYTES, num_bytes // STORES))
         read_bytes = max(read_bytes, num_bytes // MOST_STORES)
         num_stores = sum(1 for _ in self._stores(read_bytes))
+        removals = list(outdated_items(joined(outdated), self._num_chunks, num_stores))
         if not (removals or num_stores):
             return [], []
         self._progress.phase("store", len(removals) + num_stores, "items")
         slices: list[Slice] = []
         missed: set[int] = set()
-        stores = self._stores(read_bytes)
-        # Some at a time: those of ten million small files do not fit in memory.
-        while batch := list(islice(stores, _STORES_AT_ONCE)):
-            stored: Stored
-            for stored in in_order(self._pool.run(batch), _number_in_batch):
-                slices += stored.slices
-                self._letters += stored.repeated
-                self._forget(stored.surplus_remarks)
-                missed |= stored.missed
+        removed: list[Mark] = []
+
+        def all_stored() -> Iterator[Stored]:
+            # A generator: the items of ten million small files do not fit in memory.
+            for answer in self._run(removals, self._stores(read_bytes)):
                 self._progress.advance(1)
+                if isinstance(answer, Stored):
+                    yield answer
+                else:
+                    removed.extend(answer)
+
+        for stored in in_order(all_stored(), lambda stored: stored.index):
+            slices += stored.slices
+            self._letters += stored.repeated
+            self._forget(stored.surplus_remarks)
+            missed |= stored.missed
         self._settle_letters()
-        marks: list[Mark] = []
-        for own in self._run(removals, []):
-            marks += (mark for mark in own if text_key(mark.document_id) not in missed)
-            self._progress.advance(1)
+        marks = [mark for mark in removed if text_key(mark.document_id) not in missed]
         self._progress.finish()
         if missed:
             self._progress.note(
@@ -207,14 +209,15 @@ class ItemComparison:
     def _stores(self, read_bytes: int) -> Iterator[StoreItem]:
         sizes = (block["size"].sum(dtype=np.int64) for block in self._changes.buckets())
         part_bytes = shard_bytes(ShardingSpec(), int(sum(sizes)))
-        in_places = (block[np.argsort(block["key"])] for block in self._changes.buckets())
+        in_places = (block.take(np.argsort(block["key"])) for block in self._changes.buckets())
         items = self._plan.items
         return store_items(in_places, lambda number: items[number].slices, part_bytes, read_bytes)
 
-    def _run(self, of_index: Sequence[WorkItem], others: Sequence[WorkItem]) -> Iterator[Any]:
-        """Answers to items, of which some read the index."""
+    def _run(self, of_index: Sequence[WorkItem], others: Iterable[WorkItem]) -> Iterator[Any]:
+        """Answers to items, of which some read the index: on workers the last, often short ones."""
         if self._is_shared:
-            yield from self._pool.run([*of_index, *others])
+            is_list = isinstance(others, Sequence)
+            yield from self._pool.run([*others, *of_index] if is_list else chain(others, of_index))
         else:
             yield from in_this_process(self._work).run(of_index)
             yield from self._pool.run(others)
@@ -230,7 +233,3 @@ class ItemComparison:
                 self.remarks[remark] = left
             else:
                 self.remarks.pop(remark, None)
-
-
-def _number_in_batch(stored: Stored) -> int:
-    return stored.index % _STORES_AT_ONCE

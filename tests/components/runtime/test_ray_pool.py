@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +44,7 @@ class Played:
     tries: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     hired: int = 0
     ended: int = 0
+    answered: int = 0
 
     # ------------------------------------------------- as Ray
     def wait(self, refs: list[Ref], num_returns: int, timeout: float) -> tuple[list[Ref], object]:
@@ -58,11 +59,12 @@ class Played:
     def get(self, ref: Ref) -> object:
         if isinstance(ref.value, BaseException):
             raise ref.value
+        self.answered += isinstance(ref.value, Receipt)
         return ref.value
 
     # ------------------------------------------------- as the group
     def group(self, count: int) -> Any:
-        group = SimpleNamespace(workers=[], plan=None)
+        group = SimpleNamespace(workers=[], plan=SimpleNamespace(count=count))
 
         def hire(at_most: int) -> None:
             group.workers = [self._worker() for _ in range(min(count, at_most))]
@@ -121,7 +123,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def played(
         ray: Played,
-        shards: int = 12,
+        shards: int | Iterator[Any] = 12,
         workers: int = 3,
         max_workers: int | None = None,
         **spec: Any,
@@ -131,7 +133,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(ray_pool, "time", clock)
         monkeypatch.setattr(ray_workers, "time", clock)
         assert time.monotonic() != ray.now  # only the two modules have the fake clock
-        planned = [a_shard(i) for i in range(shards)]
+        planned = [a_shard(i) for i in range(shards)] if isinstance(shards, int) else shards
         group = ray.group(workers)
         pool_run = ray_pool._Run(
             group, planned, WorkersSpec(**spec), "shard", True, lambda _: True, max_workers
@@ -150,6 +152,28 @@ def test_no_more_workers_than_the_index_takes(run: Run) -> None:
     ray = Played()
     assert once(run(ray, max_workers=2))
     assert ray.hired == 2
+
+
+def test_a_generator_is_asked_for_shards_as_they_are_needed(run: Run) -> None:
+    """No more are held than keep the workers busy; the last workers wait for none of them."""
+    ray, most_held = Played(), 0
+
+    def shards() -> Iterator[Any]:
+        nonlocal most_held
+        for number in range(500):
+            most_held = max(most_held, number + 1 - ray.answered)
+            yield a_shard(number)
+
+    assert once(run(ray, shards()), 500)
+    assert most_held == ray_pool.AHEAD
+    assert ray.now == pytest.approx(-(-500 // 3))
+
+
+def test_a_generator_keeps_many_workers_busy(run: Run) -> None:
+    """More workers than shards are held for few: each gets as many as it is given at a time."""
+    ray = Played()
+    assert once(run(ray, map(a_shard, range(400)), workers=100), 400)
+    assert (ray.hired, ray.now) == (100, pytest.approx(4))
 
 
 def test_without_faults_every_shard_is_tried_once(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -63,6 +63,22 @@ def test_a_shard_that_is_put_back_is_taken_next() -> None:
     assert [queue.take(first).index, len(queue)] == [1, 2]
 
 
+def test_items_that_are_added_later_are_read_on_to() -> None:
+    """Also when all that were there have been taken, or are shared by halves."""
+    shards = a_file("a", 8)
+    queue = ItemQueue(shards[:1])
+    first = queue.take(None)
+    for shard in shards[1:5]:
+        queue.add(shard)
+    second = queue.take(None)  # another worker begins in the middle
+    for shard in shards[5:]:
+        queue.add(shard)
+    assert second.index == 3
+    assert [queue.take(first).index, queue.take(second).index] == [1, 4]
+    assert [queue.take(shards[4]).index, queue.take(shards[1]).index] == [5, 2]
+    assert len(queue) == 2
+
+
 def test_taking_from_an_empty_queue_is_an_error() -> None:
     """IndexError, as from an empty list."""
     with pytest.raises(IndexError):
@@ -83,21 +99,29 @@ def test_a_shard_reads_on_from_the_one_before_it_in_the_same_file() -> None:
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=8),
     st.integers(1, 6),
+    st.integers(0, 30),
     st.randoms(use_true_random=False),
 )
 def test_every_shard_comes_out_once(
-    files: list[tuple[int, bool]], workers: int, random: object
+    files: list[tuple[int, bool]], workers: int, at_first: int, random: object
 ) -> None:
-    """Whatever the files, the number of workers, their turns, and what is put back."""
+    """Whatever the files, the workers, their turns, what is put back and what is added later."""
     shards: list[Shard] = []
     for number, (count, whole) in enumerate(files):
         unit: SliceUnit = "bytes" if whole else "records"
         shards += a_file(f"f{number}", count, first=len(shards), unit=unit)
-    queue = ItemQueue(shards)
+    queue = ItemQueue(shards[:at_first])
+    coming = iter(shards[at_first:])
     last: dict[int, Shard] = {}
     done: list[int] = []
     put_back: set[int] = set()
-    while len(queue):
+    while len(queue) or at_first < len(shards):
+        if not len(queue) or random.random() < 0.5:  # type: ignore[attr-defined]
+            for shard in islice(coming, 2):
+                queue.add(shard)
+                at_first += 1
+            if not len(queue):
+                break
         worker = random.randrange(workers)  # type: ignore[attr-defined]
         before = len(queue)
         shard = last[worker] = queue.take(last.get(worker))

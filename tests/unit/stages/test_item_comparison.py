@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from mrag_pipeline.domain.dispatch import reads_on
 from mrag_pipeline.domain.documents import DeadLetter, Document, document_fingerprint
 from mrag_pipeline.domain.planning import Shard, Slice, cut
 from mrag_pipeline.errors import StorageFull
-from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.sync.item_comparison import ItemComparison
@@ -47,7 +48,6 @@ def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "in pieces":
         monkeypatch.setattr(item_comparison, "ITEM_BYTES", 200)
         monkeypatch.setattr(item_comparison, "ROWS_IN_MEMORY", 7)
-        monkeypatch.setattr(item_comparison, "_STORES_AT_ONCE", 2)
         monkeypatch.setattr(item_comparison, "shard_bytes", lambda *_: 150)
         monkeypatch.setattr(compare_items, "MARKS_ROWS", 5)
 
@@ -184,6 +184,30 @@ def test_chunks_that_looking_up_does_not_know_yet_are_found() -> None:
         comparison.read()
         _, marks = comparison.store(is_gone_removed=True)
     assert [mark.document_id for mark in marks] == ["d0", "d0"]
+
+
+def test_what_differs_is_stored_and_looked_up_in_one_run() -> None:
+    """No worker waits between them; items that store are made as the pool asks for them."""
+    version = [a_document(number) for number in range(4)]
+    reader = FakeCorpusReader([replace(document, text="another") for document in version])
+    runs: list[list[str]] = []
+
+    class Pool(SerialPool):
+        def run(self, items: Iterable[Any]) -> Iterator[Any]:
+            runs.append([])
+            for item in items:
+                runs[-1].append(type(item).__name__)
+                yield from super().run([item])
+
+    work = CorpusComparer("docs_v1_chunks", reader, FakeDeltaStaging(), FakeRows(version))  # type: ignore[arg-type]
+    progress = RecordingProgress()
+    files = UnreadFiles(None, "", progress)
+    comparison = ItemComparison(work, lambda work, _: Pool(lambda: work), progress, True, files)
+    with closing(comparison):
+        comparison.read()
+        _, marks = comparison.store(is_gone_removed=True)
+    assert runs == [["PlannedRead", "MarksItem"], ["StoreItem", "OutdatedItem"]]
+    assert {mark.document_id for mark in marks} == {document.id for document in version}
 
 
 def test_an_item_reaches_a_worker_with_its_slices() -> None:
