@@ -9,7 +9,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-
 _MOST_BYTES = 100_000_000  # of a half: some seconds
 
 

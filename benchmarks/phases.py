@@ -10,9 +10,10 @@ measured too: on a virtual machine they are not always twice as fast as one. The
 memory with two workers, by number of chunks, each in a process of its own (none after
 `--memory-chunks` alone). Only the model is left out (`synthetic.py`).
 
-Reconcile and compare read no vectors, so they can be measured with many chunks and narrow vectors:
-`--chunks 1000000 --heads 1 --dim 8 --phases reconcile compare --memory-chunks`. Reconcile needs some
-millions for a second's work: `--chunks 5000000 --heads 1 --dim 8 --phases reconcile --memory-chunks`.
+Reconcile and compare read no vectors, so narrow ones do for many chunks:
+
+    --chunks 1000000 --heads 1 --dim 8 --memory-chunks --phases reconcile compare
+    --chunks 5000000 --heads 1 --dim 8 --memory-chunks --phases reconcile
 """
 
 from __future__ import annotations
