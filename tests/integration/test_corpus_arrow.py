@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars
 import pyarrow as pa
 import pytest
-from datasets import Dataset  # type: ignore[import-untyped]
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
 from tests.support.corpus_files import only, read, written
+from tests.support.lazy_library import LazyLibrary
+
+polars = LazyLibrary("polars")
+datasets = LazyLibrary("datasets")
 
 ROWS = [{"id": f"d{n}", "text": f"Text number {n}.", "year": 2000 + n} for n in range(10)]
 
@@ -26,7 +28,7 @@ def ipc(batch_rows: int = 4, table: pa.Table | None = None) -> bytes:
 
 def test_a_saved_data_set_is_a_corpus(tmp_path: Path) -> None:
     """`save_to_disk` writes streams named .arrow, beside JSON that is not the corpus's."""
-    Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "set")
     items = read(tmp_path / "set" / "*.arrow")
     assert [(i.id, i.metadata["year"]) for i in items if isinstance(i, Document)] == [
         (row["id"], row["year"]) for row in ROWS

@@ -16,4 +16,6 @@ class LazyLibrary:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # pytest asks for `_mock_name` and the like when it collects
+            raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)

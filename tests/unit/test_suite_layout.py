@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.import_guard import HEAVY
+from tests.support.lazy_library import LazyLibrary
 from tests.support.source_imports import imports_of
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,15 @@ def test_a_heavy_import_behind_other_modules_is_found() -> None:
         "d": "def f():\n    import ray\nif TYPE_CHECKING:\n    import pymilvus",
     }
     assert heavy_imports("a", imports_at_load(sources)) == {"torch": "b"}
+
+
+def test_a_lazy_library_is_imported_by_who_uses_it() -> None:
+    """Not by pytest, which looks for marks and fixtures in every module that it collects."""
+    library = LazyLibrary("no_such_library")
+    assert not hasattr(library, "_mock_name")
+    assert not hasattr(library, "__wrapped__")
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        _ = library.name
 
 
 @pytest.mark.parametrize(
