@@ -4,13 +4,12 @@
 
 Corpus and index are made up as they are read: documents of some words, one chunk each, of which one
 in 100,000 has changed, is new or is gone; the product's own comparison does the rest. Corpus and
-index are not measured by themselves. `--write` adds to `benchmarks/figures/scale_phases.json`.
+index are not measured by themselves. `--write` keeps the figures in figures/scale.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import resource
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from figure import figure
+from figure import SCALE, figure, keep
 
 from mrag_pipeline.domain.documents import Document, document_fingerprint
 from mrag_pipeline.domain.planning import Slice
@@ -35,7 +34,6 @@ from mrag_pipeline.stages.sync.compare import SyncScope, compare
 from tests.support.fake_delta_staging import FakeDeltaStaging
 from tests.support.index_rows import a_record
 
-FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
 BLOCK, RARE, SLICE_DOCUMENTS = 4_096, 100_000, 160_000
 AIM_MB = 600
 
@@ -128,10 +126,8 @@ def main() -> None:
         flush=True,
     )
     if options.write:
-        figures = json.loads(FIGURES.read_text())
-        figures[f"compare, {number:,} documents"] = figure([peak_mb], "MB")
-        figures[f"compare, {number:,} documents, CPU"] = figure([cpu_s], "s")
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        name = f"compare, {number:,} documents"
+        keep(SCALE, {name: figure([peak_mb], "MB"), f"{name}, CPU": figure([cpu_s], "s")})
 
 
 if __name__ == "__main__":

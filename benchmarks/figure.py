@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+Figure = dict[str, float | str]
+SCALE = Path(__file__).parent / "figures" / "scale.json"  # scale_figures.py has its parts
 
-def figure(values: Sequence[float], unit: str, digits: int = 3) -> dict[str, float | str]:
+
+def figure(values: Sequence[float], unit: str, digits: int = 3) -> Figure:
     """The median of the rounds, with the lowest and the highest."""
     return {
         "value": round(statistics.median(values), digits),
@@ -19,6 +22,20 @@ def figure(values: Sequence[float], unit: str, digits: int = 3) -> dict[str, flo
 
 
 def keep(path: Path, figures: Mapping[str, Mapping[str, float | str]]) -> None:
-    """Writes the figures into the file; those of other names keep their values and places."""
+    """Writes the figures into the file; those of other names keep their values and places.
+
+    A process that is killed meanwhile leaves the file as it was.
+    """
     kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(kept | dict(figures), indent=2) + "\n")
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(kept | dict(figures), indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def table(figures: Mapping[str, Mapping[str, float | str]]) -> Iterator[str]:
+    """Markdown, a row for each figure."""
+    yield "| what | median | lowest to highest | unit |"
+    yield "|---|---:|---|---|"
+    for name, one in figures.items():
+        spread = "" if one["low"] == one["high"] else f"{one['low']:,} to {one['high']:,}"
+        yield f"| {name} | {one['value']:,} | {spread} | {one['unit']} |"

@@ -1,28 +1,32 @@
 """Loads staged heads into a real Milvus server, beside a plain insert loop.
 
-    python benchmarks/load.py [--rows 200000] [--heads 12] [--dim 32] [--repeats 2]
+    python benchmarks/load.py [--rows 200000] [--heads 12] [--dim 32] [--repeats 2] [--write]
 
-Three ways to load the same staged rows, in turn, from the first row to a collection that is
+Four ways to load the same staged rows, in turn, from the first row to a collection that is
 counted, indexed and loaded:
   ours   stages/load: heads in parallel, messages packed from Arrow
+  bulk   the same with bulk import: the server reads files that we write
   plain  MilvusClient.insert of rows as dicts, 2,000 at a time, then flush, index, load; one
          collection after the other
   row    the same with one row per call, as the reference code does; scaled from a sample of rows
-Starts its own server (`pip install --no-deps milvus==2.3.5`), or uses the empty one at `--uri`.
-With `--bulk` the server imports files itself.
+Starts its own server (`pip install --no-deps milvus==2.3.5`), or uses the empty one at `--uri`,
+whose CPU time is then not known; `bulk` needs a server that reads this machine's files.
+
+Prints each run, then the medians over the repeats. Our part of a load is the CPU time of this
+process: beside the rows, beside the server's CPU time, and beside the time that the load takes,
+whether or not the server works meanwhile. `--write` keeps the figures in figures/scale.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -30,7 +34,8 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from load_timing import Run, Served, Spent, measured
+from figure import SCALE, Figure, figure, keep, table
+from load_timing import Run, Served, Spent, measured, own_part
 from pymilvus import MilvusClient
 
 from mrag_pipeline.domain.documents import Chunk
@@ -40,6 +45,7 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.index.milvus import collections as milvus_collections
 from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.index.milvus.insert import insert
 from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, ShardOutput, Staging
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -53,6 +59,7 @@ from tests.support.milvus_server import ONE_A_HOST, Server
 SHARD_ROWS = 20_000
 PLAIN_ROWS = 2_000
 STANDARD_DIM = 6  # a_card's
+WAYS = ("ours", "bulk", "plain", "row")
 SILENT = LogProgress(lambda _: None)
 
 
@@ -71,8 +78,9 @@ class HeadsOnly:
 
 
 def main() -> None:
-    """Prints every run, then the ratios."""
+    """Prints every run, then the figures."""
     options = _arguments()
+    runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder, _server(options.uri, Path(folder)) as server:
         print(
             f"{options.heads} heads x {options.rows:,} rows x {options.dim} dims, "
@@ -80,51 +88,56 @@ def main() -> None:
             flush=True,
         )
         staging, manifest = _staged(options, Path(folder))
-        bulk = BulkFolder(str(Path(folder) / "bulk")) if options.bulk else None
-        ours, plain, rows = [], [], []
+        files = BulkFolder(str(Path(folder) / "bulk"))
+        once: dict[str, Callable[[], Run]] = {
+            "ours": lambda: _ours(server, manifest, staging, options, None),
+            "bulk": lambda: _ours(server, manifest, staging, options, files),
+            "plain": lambda: _plain(server, manifest, staging),
+            "row": lambda: _row_by_row(server, manifest, staging, options),
+        }
         for _ in range(options.repeats):
-            ours.append(_ours(server, manifest, staging, options, bulk))
-            print(f"ours   {ours[-1]}", flush=True)
-            plain.append(_plain(server, manifest, staging))
-            print(f"plain  {plain[-1]}", flush=True)
-            rows.append(_row_by_row(server, manifest, staging, options))
-            after = plain[-1].seconds - plain[-1].spent["insert"]
-            print(
-                f"row    {rows[-1]:,.0f} s of inserts scaled from {options.sample} rows, "
-                f"+ {after:.1f} s for the rest as in plain",
-                flush=True,
-            )
-        _print_ratio(
-            "(a) plain / ours", [p.seconds / o.seconds for p, o in zip(plain, ours, strict=True)]
-        )
-        _print_ratio(
-            "(b) row by row / ours",
-            [
-                (r + p.seconds - p.spent["insert"]) / o.seconds
-                for r, p, o in zip(rows, plain, ours, strict=True)
-            ],
-        )
+            for way in options.ways:
+                runs[way].append(once[way]())
+                print(f"{way:6} {runs[way][-1]}", flush=True)
+    found = _figures(options, runs)
+    print("\n" + "\n".join(table(found)))
+    if options.write:
+        keep(SCALE, found)
+
+
+def _figures(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[str, Figure]:
+    """By name; of the ways that were run."""
+    size = f"{options.heads} heads x {options.rows:,} rows x {options.dim}"
+    figures: dict[str, Figure] = {}
+    for way, what in (("ours", f"load, {size}"), ("bulk", f"bulk import, {size}")):
+        figures |= own_part(what, runs[way], options.heads * options.rows)
+    plain = [run.seconds for run in runs["plain"]]
+    row = [
+        of_row.seconds + of_plain.seconds - of_plain.spent["insert"]
+        for of_row, of_plain in zip(runs["row"], runs["plain"], strict=False)
+    ]
+    for what, theirs, own in (
+        (f"load, {size}: plain insert loop to ours", plain, runs["ours"]),
+        (f"load, {size}: row by row, scaled, to ours", row, runs["ours"]),
+        (f"bulk import, {size}: plain insert loop to ours", plain, runs["bulk"]),
+    ):
+        ratios = [seconds / run.seconds for seconds, run in zip(theirs, own, strict=False)]
+        if ratios:  # both were run
+            figures[what] = figure(ratios, "times")
+    return figures
 
 
 def _ours(server: Served, manifest: Manifest, staging: Staging, options: Any, bulk: Any) -> Run:
     spec = MilvusSpec(uri=server.uri, load_threads=options.threads, bulk_min_rows=1)
-    index = open_index(spec, "docs", bulk)
+    index: Any = open_index(spec, "docs", bulk)
     spent = Spent()
     for name in ("flush", "create_index", "load_collection"):
-        call = getattr(index._client, name)  # type: ignore[attr-defined]
-        setattr(index._client, name, spent.timed(name, call))  # type: ignore[attr-defined]
-    insert = milvus_collections.insert
-    milvus_collections.insert = spent.timed("insert", insert)
+        setattr(index._client, name, spent.timed(name, getattr(index._client, name)))
     if bulk is not None:
-        index._import.fill = spent.timed("import", index._import.fill)  # type: ignore[attr-defined]
-    try:
-        run = measured(
-            server,
-            lambda: load(manifest, staging, HeadsOnly(index), options.rows, SILENT),  # type: ignore[arg-type]
-            spent,
-        )
-    finally:
-        milvus_collections.insert = insert
+        index._import.fill = spent.timed("import", index._import.fill)
+    heads: Any = HeadsOnly(index)
+    with patch.object(milvus_collections, "insert", spent.timed("insert", insert)):
+        run = measured(server, lambda: load(manifest, staging, heads, options.rows, SILENT), spent)
     for collection in _heads(manifest):
         assert index.count(collection.name) == options.rows, collection.name
         index.drop(collection.name)
@@ -156,23 +169,27 @@ def _plain(server: Served, manifest: Manifest, staging: Staging) -> Run:
     return run
 
 
-def _row_by_row(server: Served, manifest: Manifest, staging: Staging, options: Any) -> float:
-    """Seconds for all inserts, scaled from a sample: each row goes to every head in turn."""
+def _row_by_row(server: Served, manifest: Manifest, staging: Staging, options: Any) -> Run:
+    """All inserts, and only these, scaled from a sample: each row goes to every head in turn."""
     client = MilvusClient(server.uri)
+    spent = Spent()
     heads = _heads(manifest)
     tables = [staging.head(0, head).slice(0, options.sample) for head in manifest.encoder.heads]
     columns = [(t["chunk_id"].to_pylist(), t["vector"].to_pylist()) for t in tables]
     for collection in heads:
         client.create_collection(collection.name, schema=schema(collection))
-    started = time.monotonic()
-    for row in range(options.sample):
-        for collection, (ids, vectors) in zip(heads, columns, strict=True):
-            client.insert(collection.name, [{"chunk_id": ids[row], "vector": vectors[row]}])
-    seconds = time.monotonic() - started
+
+    def loop() -> None:
+        for row in range(options.sample):
+            for collection, (ids, vectors) in zip(heads, columns, strict=True):
+                one = [{"chunk_id": ids[row], "vector": vectors[row]}]
+                spent.timed("insert", client.insert)(collection.name, one)
+
+    run = measured(server, loop, spent).scaled(options.rows / options.sample)
     for collection in heads:
         client.drop_collection(collection.name)
     client.close()
-    return seconds * options.rows / options.sample
+    return run
 
 
 def _finish(client: MilvusClient, name: str, spent: Spent) -> None:
@@ -235,11 +252,6 @@ def _server(uri: str, folder: Path) -> Iterator[Served]:
             server.kill()
 
 
-def _print_ratio(label: str, ratios: Sequence[float]) -> None:
-    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
-    print(f"{label}: {statistics.median(ratios):.1f}x ({spread} in {len(ratios)} runs)")
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=200_000)
@@ -248,7 +260,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--sample", type=int, default=200, help="rows of the row-by-row sample")
     parser.add_argument("--threads", type=int, default=MilvusSpec().load_threads)
-    parser.add_argument("--bulk", action="store_true", help="let the server import files itself")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--uri", default="", help="URI of an empty server; default: start one")
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from figure import Figure, figure
 
 
 @dataclass
@@ -54,6 +56,11 @@ class Run:
     server_cpu: float
     spent: dict[str, float]
 
+    def scaled(self, times: float) -> Run:
+        """That of a run of so many times the rows."""
+        spent = {name: seconds * times for name, seconds in self.spent.items()}
+        return Run(self.seconds * times, self.client_cpu * times, self.server_cpu * times, spent)
+
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {s:.1f}" for name, s in self.spent.items())
         return (
@@ -72,6 +79,22 @@ def measured(server: Served, run: Callable[[], Any], spent: Spent) -> Run:
     return Run(
         seconds, cpu_seconds(me) - mine, cpu_seconds(server.process) - theirs, dict(spent.seconds)
     )
+
+
+def own_part(what: str, runs: Sequence[Run], num_rows: int) -> dict[str, Figure]:
+    """What the client adds to loads of so many rows: nothing if there were none."""
+    if not runs:
+        return {}
+    of_wall = [100 * run.client_cpu / run.seconds for run in runs]
+    figures = {
+        what: figure([run.seconds for run in runs], "s"),
+        f"{what}: our CPU a row": figure([1e6 * run.client_cpu / num_rows for run in runs], "us"),
+        f"{what}: our CPU, of the time that it takes": figure(of_wall, "%"),
+    }
+    if all(run.server_cpu for run in runs):  # else the server is not ours, and not known
+        of_cpu = [100 * run.client_cpu / (run.client_cpu + run.server_cpu) for run in runs]
+        figures[f"{what}: our CPU, of all CPU time"] = figure(of_cpu, "%")
+    return figures
 
 
 def cpu_seconds(process: psutil.Process | None) -> float:

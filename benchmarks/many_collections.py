@@ -5,19 +5,18 @@
 Versions of the product's index, each of so many head collections and a chunks collection, are
 loaded one after the other into a server started for it (`pip install --no-deps milvus==2.3.5`);
 after some of them the index is opened anew, the newest version is searched and made live. At the
-end all but the live one are dropped. 20 versions of 25 collections are 500. `--write` writes
-`benchmarks/figures/collections.json`.
+end the check of `plan` is asked for one more version under a limit that it would pass
+(`milvus.max_collections`), and all versions but the live one are retired. 20 versions of 25
+collections are 500. `--write` keeps each step's figures in figures/scale.json when it is done.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -31,23 +30,27 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from figure import SCALE, Figure, figure, keep, table
+
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.version import chunks_collection, head_collection
+from mrag_pipeline.errors import PlanRefused
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import CollectionSpec, SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.versions.retire import drop
 from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.tables import CHUNKS, lists
 from tests.support.milvus_server import ONE_A_HOST, Server
 
-FIGURES = Path(__file__).parent / "figures" / "collections.json"
 INDEX, DIM, WINDOWS, HITS = "many", 32, 8, 10
 SEARCHES = 20
 THREADS = 8
+LOOKED_AT = ("open", "search of all heads", "flip", "count of every collection", "server's memory")
 
 
 def main() -> None:
-    """Measures, prints a line for each size, and the cost of dropping."""
+    """Measures, prints a line for each size, then the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--versions", type=int, default=20)
     parser.add_argument("--heads", type=int, default=24)
@@ -58,17 +61,19 @@ def main() -> None:
         server = Server(Path(folder))
         server.start()
         try:
-            figures = measured(server, options.versions, options.heads, options.rows)
+            figures: dict[str, Figure] = {}
+            for step in measured(server, options.versions, options.heads, options.rows):
+                figures |= step
+                if options.write:
+                    keep(SCALE, step)
         finally:
             server.kill()
-    if options.write:
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    print("\n" + "\n".join(table(figures)))
 
 
-def measured(server: Server, versions: int, heads: int, rows: int) -> dict[str, Any]:
-    """The figures of one server, that is filled and emptied again."""
+def measured(server: Server, versions: int, heads: int, rows: int) -> Iterator[dict[str, Figure]]:
+    """The figures of one server, that is filled and emptied again, step by step."""
     names = [f"v{number:012x}" for number in range(versions)]
-    steps = []
     print(f"{'collections':>11} {'load one, s':>12} {'open, ms':>9} {'search, ms':>11}"
           f" {'flip, ms':>9} {'look at all, s':>15} {'server, MB':>11}", flush=True)  # fmt: skip
     for number, version in enumerate(names, start=1):
@@ -76,26 +81,39 @@ def measured(server: Server, versions: int, heads: int, rows: int) -> dict[str, 
             load_s = seconds(partial(load, index, version, heads, rows))
         num_collections = number * (heads + 1)
         if number in (1, 2, 4) or number % 5 == 0 or number == versions:
-            step = looked_at(server, version, heads, num_collections, load_s)
-            steps.append(step)
-            print(
-                f"{num_collections:11} {step['load_s']:12.2f} {step['open_ms']:9.1f} "
-                f"{step['search_ms']:11.1f} {step['flip_ms']:9.1f} {step['look_s']:15.2f} "
-                f"{step['server_mb']:11,.0f}",
-                flush=True,
-            )
+            step = looked_at(server, version, heads)
+            step |= {f"load of {heads + 1} more": figure([load_s], "s")}
+            values = [step[name]["value"] for name in (f"load of {heads + 1} more", *LOOKED_AT)]
+            print(("{:11} {:12.2f} {:9.1f} {:11.1f} {:9.1f} {:15.2f} {:11,.0f}").format(
+                num_collections, *values), flush=True)  # fmt: skip
+            yield of_size(num_collections, step)
+    yield of_size(num_collections, refusal(server, heads, num_collections))
     with closing(opened(server)) as index:
-        live = index.live()
-        dropped = [name for name in index.collections() if str(live) not in name]
-        retire_s = seconds(lambda: list(map(index.drop, dropped)))
-    print(f"{len(dropped)} collections dropped in {retire_s:.1f} s", flush=True)
-    return {
-        "heads": heads,
-        "rows": rows,
-        "steps": steps,
-        "retire_s": round(retire_s, 2),
-        "dropped": len(dropped),
-    }
+        retired = [version for version in names if version != index.live()]
+        took = [
+            seconds(partial(drop, index, INDEX, version, lambda _: None)) for version in retired
+        ]
+    if took:
+        yield of_size(num_collections, {f"retire a version of {heads + 1}": figure(took, "s")})
+
+
+def of_size(num_collections: int, step: dict[str, Figure]) -> dict[str, Figure]:
+    """The figures under names that say how many collections the server had."""
+    return {f"{num_collections} collections, {name}": one for name, one in step.items()}
+
+
+def refusal(server: Server, heads: int, num_collections: int) -> dict[str, Figure]:
+    """How long `plan` takes to refuse a version too many, and what it says then."""
+    spec = MilvusSpec(uri=server.uri, timeout_s=120, max_collections=num_collections)
+    with closing(open_index(spec, INDEX)) as index:
+        began = time.monotonic()
+        try:
+            index.check_limits(collections("v" + 12 * "f", heads), 1)
+        except PlanRefused as error:
+            took = time.monotonic() - began
+            print(f"one more, with max_collections = {num_collections}: {error}", flush=True)
+            return {"plan refuses a version more": figure([1e3 * took], "ms")}
+    raise AssertionError("one more version was not refused")
 
 
 def opened(server: Server) -> VectorIndex:
@@ -142,9 +160,7 @@ def chunk_rows(ids: np.ndarray, vectors: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays([*arrays, lists(vectors)], schema=CHUNKS)
 
 
-def looked_at(
-    server: Server, version: str, heads: int, num_collections: int, load_s: float
-) -> dict[str, float]:
+def looked_at(server: Server, version: str, heads: int) -> dict[str, Figure]:
     """Opens the index anew; searches a version, makes it live, looks at all collections."""
     queries = np.random.default_rng(1).normal(size=(WINDOWS, DIM)).astype(np.float32)
     requests = [SearchRequest(one.name, queries, HITS) for one in collections(version, heads)[:-1]]
@@ -157,15 +173,14 @@ def looked_at(
         searches = [seconds(lambda: index.search(requests)) for _ in range(SEARCHES)]
         flip_s = seconds(lambda: index.activate(version))
         look_s = seconds(lambda: [index.count(name) for name in index.collections()])
-    return {
-        "collections": num_collections,
-        "load_s": round(load_s, 3),
-        "open_ms": round(1e3 * open_s, 1),
-        "search_ms": round(1e3 * statistics.median(searches), 1),
-        "flip_ms": round(1e3 * flip_s, 1),
-        "look_s": round(look_s, 3),
-        "server_mb": round(psutil.Process(server.pid).memory_info().rss / 1e6),
-    }
+    found = (
+        figure([1e3 * open_s], "ms", 1),
+        figure([1e3 * one for one in searches], "ms", 1),
+        figure([1e3 * flip_s], "ms", 1),
+        figure([look_s], "s"),
+        figure([psutil.Process(server.pid).memory_info().rss / 1e6], "MB", 0),
+    )
+    return dict(zip(LOOKED_AT, found, strict=True))
 
 
 def seconds(work: Callable[[], object]) -> float:

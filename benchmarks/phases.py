@@ -40,7 +40,7 @@ from synthetic import Shape
 from mrag_pipeline import library_settings
 from mrag_pipeline.runtime.cluster import start_local
 
-FIGURES = Path(__file__).parent / "figures" / "scale_phases.json"
+FIGURES = Path(__file__).parent / "figures" / "scale.json"
 ROUNDS = 3
 AIM, AIM_MB = 1.7, 600.0
 

@@ -190,7 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help=f"repeats of sizes up to {SMALL:,}")
     parser.add_argument("--backend", choices=("server", "lite"), default="server")
     parser.add_argument("--index-type", default="FLAT")
-    parser.add_argument("--results", default=".mrag/scale.json")
+    parser.add_argument("--results", default=".mrag/scale_runs.json")
     parser.add_argument(
         "--report", action="store_true", help="measure nothing; report existing results"
     )

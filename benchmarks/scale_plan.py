@@ -57,7 +57,7 @@ def main() -> None:
     """Prints the tables."""
     options = _arguments()
     assumed = dataclasses.replace(Assumed(), **_settings(options.set))
-    scale: dict[str, Any] = json.loads((FIGURES / "scale.json").read_text())
+    scale: dict[str, Any] = json.loads((FIGURES / "scale_runs.json").read_text())
     run = _of_shape(list(scale.values()), options.heads, options.dim)
     file = FIGURES / "index_types.json"
     measured = json.loads(file.read_text()) if file.exists() else {}

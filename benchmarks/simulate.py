@@ -255,10 +255,10 @@ def main() -> None:
     """Prints a table for each number of nodes."""
     options = _arguments()
     faults = dataclasses.replace(Faults(), **_settings(options.set))
-    scale: dict[str, Any] = json.loads((FIGURES / "scale.json").read_text())
+    scale: dict[str, Any] = json.loads((FIGURES / "scale_runs.json").read_text())
     run = _of_shape(list(scale.values()), options.heads, options.dim)
     if run["chunks"] < ENOUGH:
-        raise SystemExit("benchmarks/figures/scale.json has no run of 100,000 chunks or more")
+        raise SystemExit("benchmarks/figures/scale_runs.json has no run of 100,000 chunks or more")
     plan = Plan(options.chunks, options.heads, options.dim, Assumed(), run, {})
     figures: dict[str, Any] = {"faults": dataclasses.asdict(faults), "hours": {}}
     print(f"{options.chunks:,} chunks x {options.heads} heads x {options.dim}; {faults}\n")
