@@ -186,8 +186,9 @@ licences: $(VENV)/.habits
 # All but the parts of others, scale_figures.py (which runs others), encode_gpu.py (a GPU) and
 # compare.py (environments of its own).
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
-    encode_contenders.py encode_gpu.py load_timing.py own_speedup.py phase_runs.py plain_search.py \
-    processes.py recorded_queries.py scale_figures.py scale_one.py served.py soak_answers.py synthetic.py \
+    encode_contenders.py encode_gpu.py load_timing.py own_speedup.py phase_runs.py phase_rates.py \
+    plain_search.py processes.py recorded_queries.py scale_figures.py scale_hours.py scale_one.py served.py \
+    simulated_nodes.py soak_answers.py synthetic.py \
     vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
     vote_times.py),$(wildcard benchmarks/*.py))
 

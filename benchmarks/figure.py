@@ -9,6 +9,7 @@ from pathlib import Path
 
 Figure = dict[str, float | str]
 SCALE = Path(__file__).parent / "figures" / "scale.json"  # scale_figures.py has its parts
+PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 
 
 def figure(values: Sequence[float], unit: str, digits: int = 3) -> Figure:
@@ -32,10 +33,19 @@ def keep(path: Path, figures: Mapping[str, Mapping[str, float | str]]) -> None:
     unfinished.replace(path)
 
 
+def put_in(page: Path, mark: str, text: str) -> None:
+    """Writes the text between `<!-- mark: begin -->` and `<!-- mark: end -->` of a page."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, found, rest = page.read_text("utf-8").partition(begin)
+    assert found, f"{page} has no {begin}"
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", "utf-8")
+
+
 def table(figures: Mapping[str, Mapping[str, float | str]]) -> Iterator[str]:
     """Markdown, a row for each figure."""
     yield "| what | median | lowest to highest | unit |"
     yield "|---|---:|---|---|"
     for name, one in figures.items():
-        spread = "" if one["low"] == one["high"] else f"{one['low']:,} to {one['high']:,}"
-        yield f"| {name} | {one['value']:,} | {spread} | {one['unit']} |"
+        spread = "" if one["low"] == one["high"] else f"{one['low']} to {one['high']}"
+        yield f"| {name} | {one['value']} | {spread} | {one['unit']} |"

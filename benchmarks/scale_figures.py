@@ -25,6 +25,7 @@ from figure import SCALE, Figure, keep, table
 FOLDER = Path(__file__).parent
 KILLS = FOLDER / "figures" / "kills.json"
 TOTALS = (
+    "seed",
     "kills",
     "rounds",
     "indexes compared row by row and audited",
@@ -58,6 +59,8 @@ PARTS = (
          ("many_collections.py --write",)),
     Part("simulate", "the plan of a billion chunks, with nodes lost", 5, 0.5,
          ("simulate.py --write",)),
+    Part("plan", "the plan's tables of docs/scaling.md, from the figures of the others", 1, 0.5,
+         ("scale_plan.py --page",)),
     Part("kills", "the totals of figures/kills.json, which kills.py writes in hours", 0, 0, ()),
 )  # fmt: skip
 
@@ -108,8 +111,12 @@ def ran(command: Sequence[str]) -> bool:
 
 
 def kills(figures: dict[str, Figure]) -> dict[str, Figure]:
-    """The totals of a campaign of random kills."""
-    return {f"random kills: {name}": figures[name] for name in TOTALS}
+    """The totals of a campaign of random kills, and its kills by phase and by pool."""
+    return {
+        f"random kills: {name}": one
+        for name, one in figures.items()
+        if name in TOTALS or name.startswith(("kills, phase ", "kills, where "))
+    }
 
 
 if __name__ == "__main__":

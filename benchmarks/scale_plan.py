@@ -1,31 +1,42 @@
 """Plans resources and cost for a very large corpus, from measured figures and assumptions.
 
     python benchmarks/scale_plan.py [--chunks 1000000000] [--heads 32] [--dim 128]
+    python benchmarks/scale_plan.py --page
 
-Prints the tables of docs/scaling.md. Measured figures come from `benchmarks/figures/` (written by
-scale.py and index_types.py). Every other number is an assumption in `Assumed` and can be changed:
-`--set gpu_tokens_s=12000 --set tokens=256`.
+Prints the tables of docs/scaling.md; `--page` writes them there. Measured figures come from
+`benchmarks/figures/` (written by scale_figures.py, scale.py and index_types.py). Every other number
+is an assumption in `Assumed` and can be changed: `--set gpu_tokens_s=12000 --set tokens=256`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from figure import PAGE, put_in
+from phase_rates import Rates
+from scale_hours import ENOUGH, print_a_day, print_hours, print_memory
 
 FIGURES = Path(__file__).parent / "figures"
 TB, GB = 1e12, 1e9
 # Memory over the raw vectors' size where nothing was measured: 4-byte numbers; the same with a
 # graph of 2 x 16 neighbours; 1-byte numbers; a compressed copy in memory with the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
-ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
-NODES = (1, 8, 32, 128)
-CHANNELS = 16  # of a collection at most; see index/milvus/ranges.py
-ITEM_SHARDS = 16  # of reconcile; see stages/ingest/reconcile_items.py
 RECEIPTS = 1_024  # kept in memory; see staging/shards.py
+TYPES = FIGURES / "index_types.json"
+# By mark of the page: the plans that it shows.
+PAGES = {
+    "plan": "",
+    "small plan": "--chunks 100000000 --heads 12 --dim 32 --set shard_mb=16",
+}
 WORKER_GETS = 2  # a worker checks whether a shard is done before it embeds and before it writes
 
 
@@ -37,6 +48,10 @@ class Assumed:
     chars: float = 540  # of a chunk
     gpu_tokens_s: float = 20_000  # a 7B encoder in bf16 on one H100; not measured
     gpus: int = 64
+    staging_waits: float = 1.0  # share of a shard's staging during which its GPU has nothing to do
+    load_times: float = 1.0  # as fast as inserts were measured to be
+    channels: float = 16  # of a collection, that take rows; see index/milvus/ranges.py
+    search_share: float = 1.0  # of the time of a search of FLAT
     gpu_hour: float = 3.0
     shard_mb: float = 64.0  # sharding.shard_mb, as in deploy/config/cluster-32-gpus.toml
     put_thousand: float = 0.005  # PUT, LIST
@@ -56,21 +71,41 @@ class Assumed:
 def main() -> None:
     """Prints the tables."""
     options = _arguments()
+    if not options.page:
+        report(options)
+        return
+    for mark, arguments in PAGES.items():
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            report(_arguments(arguments.split()))
+        put_in(PAGE, mark, printed.getvalue())
+
+
+def report(options: argparse.Namespace) -> None:
+    """Prints the tables."""
     assumed = dataclasses.replace(Assumed(), **_settings(options.set))
-    scale: dict[str, Any] = json.loads((FIGURES / "scale_runs.json").read_text())
-    run = _of_shape(list(scale.values()), options.heads, options.dim)
-    file = FIGURES / "index_types.json"
-    measured = json.loads(file.read_text()) if file.exists() else {}
-    types = FACTORS | {name: float(figures["memory_factor"]) for name, figures in measured.items()}
-    known = "index_types.py" if file.exists() else "assumed: numbers of 4 bytes, a graph, 1 byte"
+    plan = planned(options.chunks, options.heads, options.dim, assumed)
+    known = "index_types.py" if TYPES.exists() else "assumed: numbers of 4 bytes, a graph, 1 byte"
+    run = plan.run
     print(f"From {run['chunks']:,} chunks x {run['measured']}; index types' memory: {known}.")
-    plan = Plan(options.chunks, options.heads, options.dim, assumed, run, types)
     plan.staging()
     plan.embedding()
-    plan.nodes()
+    if run["chunks"] >= ENOUGH:
+        print_hours(plan)
+        print_a_day(plan)
+        print_memory(plan)
     plan.requests()
     plan.milvus()
     plan.cost()
+
+
+def planned(chunks: int, heads: int, dim: int, assumed: Assumed) -> Plan:
+    """The plan of such a corpus, from the largest run that was measured."""
+    runs = list(json.loads((FIGURES / "scale_runs.json").read_text()).values())
+    measured = json.loads(TYPES.read_text()) if TYPES.exists() else {}
+    types = FACTORS | {name: float(figures["memory_factor"]) for name, figures in measured.items()}
+    rates = Rates.known(max(runs, key=lambda run: int(run["chunks"])))
+    return Plan(chunks, heads, dim, assumed, _of_shape(runs, heads, dim), types, rates, runs)
 
 
 @dataclass
@@ -83,6 +118,8 @@ class Plan:
     assumed: Assumed
     run: dict[str, Any]  # the largest measured run of the shape
     types: dict[str, float]  # server memory over the vectors' size, by index type
+    rates: Rates
+    runs: list[dict[str, Any]]  # all of scale.py
 
     @property
     def width(self) -> int:
@@ -93,6 +130,11 @@ class Plan:
     def shards(self) -> float:
         """Number of shards of the corpus."""
         return self.chunks * self.assumed.chars / (self.assumed.shard_mb * 1e6)
+
+    @property
+    def num_shards(self) -> int:
+        """The same, whole."""
+        return math.ceil(self.shards)
 
     def staging(self) -> None:
         """Prints the bytes of corpus and staging."""
@@ -121,28 +163,6 @@ class Plan:
             _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
         per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
         _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
-
-    def nodes(self) -> None:
-        """Prints the hours of the phases by number of CPU nodes."""
-        if self.run["chunks"] < ENOUGH:
-            return
-        n = self.chunks / self.run["chunks"]
-        reconcile, load = (self.run["seconds"][p] * n / 3600 for p in ("reconcile", "load"))
-        items = -(-self.shards // ITEM_SHARDS)
-        print(f"\n| Hours on nodes like this one | {' | '.join(map(str, NODES))} |")
-        print("|---" * (len(NODES) + 1) + "|")
-        rows = {
-            "reconcile": [reconcile / min(nodes, items) for nodes in NODES],
-            # The chunks collection has half of the numbers, and so many channels that take rows.
-            "load, ranges of all collections": [
-                max(load / nodes, load / 2 / min(nodes, CHANNELS)) for nodes in NODES
-            ],
-            "if a collection were an item": [
-                load / 2 / min(nodes, self.heads) + load / 2 for nodes in NODES
-            ],
-        }
-        for phase, hours in rows.items():
-            print(f"| {phase} | {' | '.join(f'{hour:,.1f}' for hour in hours)} |")
 
     def requests(self) -> None:
         """Prints the requests to the object store and their price."""
@@ -241,13 +261,14 @@ def _settings(given: list[str]) -> dict[str, Any]:
     return settings
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, default=1_000_000_000)
     parser.add_argument("--heads", type=int, default=32)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    return parser.parse_args()
+    parser.add_argument("--page", action="store_true", help="write docs/scaling.md's tables")
+    return parser.parse_args(given)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 
 with pytest.MonkeyPatch.context() as patch:  # its scripts are run, so it is no package of ours
     patch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
-    from simulate import NO_FAULTS, Faults, Item, run_phase
+    from simulate import Phase, Took, run
+    from simulated_nodes import NO_FAULTS, Faults, Item, run_phase
 
 ITEMS = [Item(number, 1_000, 10.0) for number in range(200)]
 
@@ -42,3 +43,23 @@ def test_the_same_seed_is_the_same_run() -> None:
     faults = Faults(lost_per_day=50.0)
     first, again = (run_phase(ITEMS, 8, faults, 7, may_double=False) for _ in range(2))
     assert first == again != run_phase(ITEMS, 8, faults, 8, may_double=False)
+
+
+def test_steps_follow_one_another_and_the_index_works_on_all_nodes() -> None:
+    """Two steps of 250 s on 8 nodes, 800 s of a node by the index, 5 s of the run's process."""
+    phase = Phase("verify", (ITEMS, ITEMS), index_s=800.0, driver_s=5.0)
+    took = run(phase, 8, NO_FAULTS, [1])
+    assert took.hours * 3600 == pytest.approx(2 * (NO_FAULTS.start_s + 250.0) + 100.0 + 5.0)
+    assert (took.items, took.done, took.twice) == (400, 400, pytest.approx(0.0))
+
+
+def test_a_limit_of_the_index_holds_whatever_the_nodes() -> None:
+    """A collection takes rows by so many channels."""
+    assert run(Phase("load", (ITEMS,), at_least_s=7_200.0), 200, NO_FAULTS, [1]).hours == 2.0
+
+
+def test_phases_one_after_the_other_take_their_sums() -> None:
+    """The worst of each, nodes lost in each."""
+    whole = Took(1.0, 1.5, 2.0, 11.0, 10) + Took(2.0, 2.5, 1.0, 30.0, 30)
+    assert whole == Took(3.0, 4.0, 3.0, 41.0, 40)
+    assert whole.twice == pytest.approx(2.5)
