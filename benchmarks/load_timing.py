@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from figure import Figure, figure
 class Spent:
     """Seconds spent by kind of call, summed over all threads."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     lock: Any = field(default_factory=threading.Lock)
 
     def timed(self, label: str, call: Callable[..., Any]) -> Callable[..., Any]:

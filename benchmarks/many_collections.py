@@ -83,9 +83,9 @@ def measured(server: Server, versions: int, heads: int, rows: int) -> Iterator[d
         if number in (1, 2, 4) or number % 5 == 0 or number == versions:
             step = looked_at(server, version, heads)
             step |= {f"load of {heads + 1} more": figure([load_s], "s")}
-            values = [step[name]["value"] for name in (f"load of {heads + 1} more", *LOOKED_AT)]
-            print(("{:11} {:12.2f} {:9.1f} {:11.1f} {:9.1f} {:15.2f} {:11,.0f}").format(
-                num_collections, *values), flush=True)  # fmt: skip
+            values = [float(step[name]["value"]) for name in LOOKED_AT]
+            print("{:11} {:12.2f} {:9.1f} {:11.1f} {:9.1f} {:15.2f} {:11,.0f}".format(
+                num_collections, load_s, *values), flush=True)  # fmt: skip
             yield of_size(num_collections, step)
     yield of_size(num_collections, refusal(server, heads, num_collections))
     with closing(opened(server)) as index:

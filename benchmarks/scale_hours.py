@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phase_rates import ROW_TEXT, Memory, Searches, verify_bytes
 
@@ -94,7 +94,7 @@ def print_a_day(plan: Plan) -> None:
     print("\n| For a day from corpus to live | hours | known |\n|---|---:|---|")
     print(f"| as above, on {nodes} nodes | {to_live(changed, nodes):.1f} | |")
     for change, known, settings, times in A_DAY:
-        new = {
+        new: dict[str, Any] = {
             name: value * plan.assumed.gpus if name == "gpus" else value
             for name, value in settings.items()
         }
