@@ -62,8 +62,7 @@ def on_a_node(figures: Mapping[str, Figure], phase: str) -> Measured:
         size = _SIZE.fullmatch(name.removeprefix(f"{phase}, 1 worker, "))
         if size is None:
             continue
-        of_size = f"{phase}, 1 to 2 workers, {size[0]}"
-        worth = figures[of_size if of_size in figures else f"{phase}, 1 to 2 workers"]
+        worth = figures[f"{phase}, 1 to 2 workers, {size[0]}"]
         seconds = float(one["value"]) / float(worth["value"])
         heads, dim = int(size[2] or HEADS), int(size[3] or DIM)
         found.append(Measured(seconds, int(size[1].replace(",", "")), heads, dim))

@@ -18,14 +18,14 @@ with pytest.MonkeyPatch.context() as patch:  # its scripts are run, so it is no 
 
 
 def test_a_phase_is_known_by_its_largest_corpus() -> None:
-    """The node's seconds are one worker's over what two are worth, of the same corpus if known."""
+    """The node's seconds are one worker's over what two are worth with the same corpus."""
     figures = {
         "reconcile, 1 worker, 200,000 chunks": figure([6.0], "s"),
-        "reconcile, 1 to 2 workers": figure([1.5], "times"),
+        "reconcile, 1 to 2 workers, 200,000 chunks": figure([1.5], "times"),
         "reconcile, 1 worker, 1,000,000 chunks x 1 heads x 8": figure([9.0], "s"),
         "reconcile, 1 to 2 workers, 1,000,000 chunks x 1 heads x 8": figure([1.8], "times"),
         "verify, 1 worker, 200,000 chunks": figure([8.0], "s"),
-        "verify, 1 to 2 workers": figure([2.0], "times"),
+        "verify, 1 to 2 workers, 200,000 chunks": figure([2.0], "times"),
     }
     assert on_a_node(figures, "reconcile") == Measured(5.0, 1_000_000, 1, 8)
     assert on_a_node(figures, "verify") == Measured(4.0, 200_000, 12, 32)
