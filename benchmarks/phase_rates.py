@@ -166,7 +166,7 @@ class Memory:
             float(one["value"]) for name, one in figures.items() if _DRIVER.fullmatch(name)
         )
         smaller, larger = sorted(runs, key=lambda run: int(run["chunks"]))[-2:]
-        each = larger["chunks"] / larger["shards"] - smaller["chunks"] / smaller["shards"]
+        each: float = larger["chunks"] / larger["shards"] - smaller["chunks"] / smaller["shards"]
         width = larger["heads"] * larger["dim"]
 
         def growth(phase: str, process: str, row_bytes: int) -> float:

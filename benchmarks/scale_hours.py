@@ -38,7 +38,7 @@ A_DAY: tuple[tuple[str, str, dict[str, float], int], ...] = (
 def embed_hours(plan: Plan) -> float:
     """On all GPUs, with what a GPU waits for the writing of its shards."""
     tokens_s = plan.assumed.tokens / plan.assumed.gpu_tokens_s
-    staging_s = plan.run["seconds"]["embed"] * plan.run["workers"] / plan.run["chunks"]
+    staging_s: float = plan.run["seconds"]["embed"] * plan.run["workers"] / plan.run["chunks"]
     each_s = tokens_s + staging_s * plan.assumed.staging_waits
     return plan.chunks * each_s / 3600 / plan.assumed.gpus
 
