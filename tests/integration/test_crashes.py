@@ -12,7 +12,10 @@ from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.crash_table import BEGIN, END, PAGE, Outcome, outcomes, table, torn
 from tests.support.living_index import Living, a_document
 
-COMMANDS = {"ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"}
+COMMANDS = {
+    *("ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"),
+    *("repair", "repair without staging"),
+}
 
 
 @pytest.fixture(scope="module")

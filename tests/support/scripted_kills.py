@@ -15,7 +15,7 @@ from unittest import mock
 import pyarrow as pa
 
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import CollectionSpec, VectorIndex
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, VectorIndex
 from mrag_pipeline.staging.atomic_folder import Folder
 
 
@@ -95,6 +95,10 @@ class Killable:
         self._switch.before(f"index: add rows to {_plain(collection.name)}")
         self._inner.upsert(collection, table)
 
+    def write_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> None:
+        self._switch.before(f"index: write words of {_plain(collection.name)}")
+        self._inner.write_words(collection, chunks)
+
     def delete(self, collection: str, ids: Sequence[int]) -> None:
         self._switch.before(f"index: delete rows of {_plain(collection)}")
         self._inner.delete(collection, ids)
@@ -108,7 +112,9 @@ class Killable:
         self._inner.activate(version)
 
     def write_record(self, record: VersionRecord) -> None:
-        what = ", sync begun" if record.pending else ", replaced" if record.replaced_at else ""
+        begun = ", sync begun" if record.pending else ", repair begun"
+        is_begun = record.pending or record.is_in_repair()
+        what = begun if is_begun else ", replaced" if record.replaced_at else ""
         self._switch.before(f"index: write the record{what}")
         self._inner.write_record(record)
 
