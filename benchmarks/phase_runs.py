@@ -125,7 +125,8 @@ def comparer(version: Version, record: VersionRecord) -> CorpusComparer:
 
 def open_checker(version: Version, record: VersionRecord, _config: Config) -> Opened:
     """A worker's work."""
-    return Opened(RowChecker(record, version.index(), None), version.folder)
+    staged = wiring.staged_version(version.config, record)
+    return Opened(RowChecker(record, version.index(), staged), version.folder)
 
 
 @dataclass
@@ -302,7 +303,9 @@ def run_phases(
         report = timed(
             "audit",
             partial(open_checker, version, record),
-            lambda pools: audit(record, None, index, SILENT, pools),
+            lambda pools: audit(
+                record, wiring.staged_version(version.config, record), index, SILENT, pools
+            ),
         )
         assert report.findings == (), report.findings
         found.append(report)

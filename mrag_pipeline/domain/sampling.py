@@ -8,9 +8,14 @@ from numpy.typing import NDArray
 
 def sampled(ids: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
     """(n,) of the ids, rising, each as likely as any other; all of them if `size` is no less."""
-    if size >= len(ids):
-        return np.sort(ids)
-    return np.sort(np.random.default_rng(seed).choice(ids, size, replace=False))
+    return np.sort(ids[sampled_places(len(ids), size, seed)])
+
+
+def sampled_places(number: int, size: int, seed: int) -> NDArray[np.int64]:
+    """(n,) of the places 0 to `number` - 1, as `sampled`."""
+    if size >= number:
+        return np.arange(number)
+    return np.sort(np.random.default_rng(seed).choice(number, size, replace=False))
 
 
 def damaged_share_below(num_sampled: int, num_chunks: int, confidence: float) -> float:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.stages.free_space import no_space
 
-_BUCKETS = 256
+NUM_BUCKETS = 256
 
 
 class SpilledRows:
@@ -24,7 +25,7 @@ class SpilledRows:
     def __init__(
         self,
         dtype: np.dtype[np.void],
-        bucket: Callable[[NDArray[np.uint64]], NDArray[np.uint8]],
+        bucket: Callable[[NDArray[Any]], NDArray[np.uint8]],
         rows_in_memory: int,
         what: str,
     ) -> None:
@@ -84,7 +85,7 @@ class SpilledRows:
         bucket = self._bucket(rows["key"])
         # `take` copies structured rows five times as fast as an index does.
         rows = rows.take(np.argsort(bucket, kind="stable"))
-        ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
+        ends = np.cumsum(np.bincount(bucket, minlength=NUM_BUCKETS))
         with no_space(self._folder.name, self._what):
             for number, bucket_rows in enumerate(np.split(rows, ends[:-1])):
                 if len(bucket_rows):

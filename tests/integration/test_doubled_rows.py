@@ -42,7 +42,7 @@ def written_again(living: Living, logs: Path, monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setattr(WAL, "close_and_delete", kept)
         for number, collection in enumerate(specs):
             head = heads[number] if number < len(heads) else None
-            table = next(iter(staged.tables(head, staged.chunk_ids())))
+            table = next(iter(staged.tables(head)))
             living.index.upsert(collection, table.slice(0, 1))
     monkeypatch.setattr(WAL, "close_and_delete", delete)
 

@@ -319,6 +319,13 @@ def repaired_as_command(living: Living, version: str | None = None) -> Repaired:
     return done
 
 
+def staged_of(living: Living) -> StagedVersion:
+    """The staging of the live version, opened anew."""
+    staged = _staged(living, live_record(living.index))
+    assert staged is not None
+    return staged
+
+
 def _staged(living: Living, record: VersionRecord) -> StagedVersion | None:
     spec = StagingSpec(uri=str(living.folder))
     base = open_staging(spec, living.name, record.version)

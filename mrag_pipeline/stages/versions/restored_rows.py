@@ -15,6 +15,7 @@ from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, row_hash
 from mrag_pipeline.ports import CollectionSpec, Rows, VersionRows
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages.ingest.load import staged_rows
+from mrag_pipeline.stages.sorted_ids import SortedIds
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import (
@@ -33,14 +34,13 @@ def restore(
     collection: CollectionSpec,
     staged: StagedVersion | None,
     head: Head | None,
-    wanted: NDArray[np.int64],
 ) -> int:
     """Writes the rows that are missing, there twice or other than staged; returns how many."""
     if staged is None:
         return 0
     num_rows = 0
     twice = ids_twice(changes.index, collection.name)
-    for table in staged.tables(head, wanted):
+    for table in staged.tables(head):
         differs = _other_vectors(changes.index, collection, table)
         differs |= np.isin(table["chunk_id"].to_numpy(), twice)
         if head is None:
@@ -87,7 +87,7 @@ def restore_words(
     changes: RepairChanges,
     words: CollectionSpec,
     staged: StagedVersion | None,
-    wanted: NDArray[np.int64],
+    wanted: SortedIds,
 ) -> int:
     """Writes the words that are missing, are there twice or are other ones; returns of how many.
 
@@ -96,7 +96,7 @@ def restore_words(
     num_rows = 0
     twice = ids_twice(changes.index, words.name)
     if staged is not None:
-        for table in staged.tables(None, wanted):
+        for table in staged.tables(None):
             ids = table["chunk_id"].to_numpy()
             stale = {*changes.index.stale_words(words, staged_rows(table))}
             stale |= {*ids[np.isin(ids, twice)].tolist()}

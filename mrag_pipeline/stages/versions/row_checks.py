@@ -22,8 +22,6 @@ from mrag_pipeline.ports import ChunkRow, ReadableVersion
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import chunk_of, words_of_version
 
-BLOCK_ROWS = 4_000  # chunks read at a time
-
 Ids = list[int]
 
 
@@ -38,7 +36,7 @@ class CheckedRows:
     unusable: dict[str, Ids] = field(default_factory=dict)  # zero, NaN or infinite
     missing: dict[str, Ids] = field(default_factory=dict)  # chunks that the collection lacks
     bad_proofs: Ids = field(default_factory=list)  # no proofs at all
-    unproven: Ids = field(default_factory=list)
+    num_unproven: int = 0
 
     @classmethod
     def nothing(cls, record: VersionRecord) -> CheckedRows:
@@ -58,7 +56,7 @@ class CheckedRows:
             for collection, ids in others.items():
                 own.setdefault(collection, []).extend(ids)
         self.bad_proofs += other.bad_proofs
-        self.unproven += other.unproven
+        self.num_unproven += other.num_unproven
 
     def broken_ids(self) -> NDArray[np.int64]:
         """The chunks of which a row is not as it was written, rising."""
@@ -112,9 +110,9 @@ def _proofs(
     texts = [stored.get(row_id, UNPROVEN) for row_id in ids]
     if staged is None or UNPROVEN not in texts:
         return texts
+    of_staging = staged.proofs([i for i, text in zip(ids, texts, strict=True) if not text])
     return [
-        text or staged.proofs().get(row_id, UNPROVEN)
-        for row_id, text in zip(ids, texts, strict=True)
+        text or of_staging.get(row_id, UNPROVEN) for row_id, text in zip(ids, texts, strict=True)
     ]
 
 
@@ -128,7 +126,7 @@ def _check_texts(checked: CheckedRows, name: str, rows: Sequence[ChunkRow], proo
     is_right = np.where(proofs.is_proven, hashes == proofs.rows, named == ids)
     _note(checked.altered, name, ids[~is_right & ~proofs.is_damaged])
     checked.bad_proofs += ids[proofs.is_damaged].tolist()
-    checked.unproven += ids[~proofs.is_proven & ~proofs.is_damaged].tolist()
+    checked.num_unproven += int((~proofs.is_proven & ~proofs.is_damaged).sum())
 
 
 def _check_vectors(

@@ -1,4 +1,4 @@
-"""One item of an audit: rows of some chunks and what is not as it was written; ids; searches."""
+"""One item of an audit: rows of some chunks, compared with their proofs; ids; searches; a shard."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.id_sets import IdSum
-from mrag_pipeline.domain.sampling import sampled
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import MragError
 from mrag_pipeline.ports import AuditedVersion
-from mrag_pipeline.stages.versions.row_checks import BLOCK_ROWS, CheckedRows, check_rows
+from mrag_pipeline.stages.sorted_ids import IdBlock, SortedIds
+from mrag_pipeline.stages.versions.row_checks import CheckedRows, check_rows
 from mrag_pipeline.stages.versions.search_check import (
-    MOST_SEARCHED,
     searches_exactly,
     unsearchable_in,
 )
 from mrag_pipeline.stages.versions.search_recall import Recall, recall_in
-from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.stages.versions.staged_version import StagedShard, StagedVersion
+from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
 
 _TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 
@@ -29,7 +30,7 @@ class RowsItem:
     """Check the rows of a block of chunks."""
 
     index: int
-    ids: NDArray[np.int64]  # rising: a range of hashes
+    block: IdBlock  # rising: a range of hashes
     unreadable: tuple[str, ...]  # collections that are left out
     num_bytes: int
 
@@ -80,20 +81,44 @@ class Searched:
     recall: Recall | None
 
 
+@dataclass(frozen=True, slots=True)
+class ShardItem:
+    """Read every staged file of a shard."""
+
+    index: int
+    shard: StagedShard
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRead:
+    """What is wrong with one of its files."""
+
+    shard: StagedShard
+    is_here: bool  # whether the worker reaches the staging at all
+    damage: str | None = None
+
+
+Answer = RowsChecked | IdsRead | Searched | ShardRead
+
+
 @dataclass(slots=True)
 class AuditAnswers:
     """Takes what is not of rows out of a pool's answers."""
 
     sums: dict[str, IdSum] = field(default_factory=dict)  # by collection
     searched: list[Searched] = field(default_factory=list)
+    shards: dict[StagedShard, ShardRead] = field(default_factory=dict)
 
-    def of_rows(self, answers: Iterable[RowsChecked | IdsRead | Searched]) -> Iterator[RowsChecked]:
+    def of_rows(self, answers: Iterable[Answer]) -> Iterator[RowsChecked]:
         """The others, as they come."""
         for answer in answers:
             if isinstance(answer, IdsRead):
                 self.sums[answer.collection] = answer.ids
             elif isinstance(answer, Searched):
                 self.searched.append(answer)
+            elif isinstance(answer, ShardRead):
+                self.shards[answer.shard] = answer
             else:
                 yield answer
 
@@ -106,8 +131,10 @@ class RowChecker:
     index: AuditedVersion
     staged: StagedVersion | None  # proves chunks that have no proof in the index
 
-    def __call__(self, item: RowsItem | IdsItem | SearchItem) -> RowsChecked | IdsRead | Searched:
-        """What is found of the block's chunks, or in the collection."""
+    def __call__(self, item: RowsItem | IdsItem | SearchItem | ShardItem) -> Answer:
+        """What is found of the block's chunks, in the collection, or in the shard's files."""
+        if isinstance(item, ShardItem):
+            return self.shard(item.shard)
         if isinstance(item, IdsItem):
             sums = map(IdSum.of, self.index.ids(item.collection))
             return IdsRead(item.collection, sum(sums, start=IdSum()))
@@ -124,9 +151,19 @@ class RowChecker:
     def rows(self, item: RowsItem) -> RowsChecked:
         """What is found of the block's chunks."""
         checked = CheckedRows.nothing(self.record)
-        ids = item.ids.tolist()
+        ids = item.block.ids().tolist()
         documents = check_rows(checked, self.record, self.index, ids, self.staged, item.unreadable)
         return RowsChecked(item.index, len(ids), checked, documents)
+
+    def shard(self, shard: StagedShard) -> ShardRead:
+        """Whether its files are there, and what was written."""
+        if self.staged is None:
+            return ShardRead(shard, is_here=False)
+        try:
+            self.staged.read(shard, self.record.encoder.heads)
+        except MragError as error:
+            return ShardRead(shard, is_here=True, damage=error.found)
+        return ShardRead(shard, is_here=True)
 
 
 def ids_items(collections: Sequence[str], num_rows: int, first_number: int) -> list[IdsItem]:
@@ -138,31 +175,47 @@ def ids_items(collections: Sequence[str], num_rows: int, first_number: int) -> l
 
 def search_items(
     record: VersionRecord,
-    ids: NDArray[np.int64],
+    drawn: NDArray[np.int64],
+    num_rows: int,
     unreadable: Collection[str],
     first_number: int = 0,
 ) -> list[SearchItem]:
     """One for each collection of vectors, the chunks collection first.
 
     Args:
-        ids: of these chunks, at most `MOST_SEARCHED` are drawn at random.
+        drawn: the chunks that are searched for.
+        num_rows: of each collection.
     """
-    drawn, card = sampled(ids, MOST_SEARCHED, seed=0), record.encoder
+    card = record.encoder
     widths = {record.chunks_collection(): card.standard_dim}
     widths |= dict.fromkeys(record.head_collections(), card.head_dim)
     wide = [(name, width) for name, width in widths.items() if name not in unreadable]
     return [
-        SearchItem(number, name, drawn, 4 * width * len(ids))
+        SearchItem(number, name, drawn, 4 * width * num_rows)
         for number, (name, width) in enumerate(wide, first_number)
     ]
 
 
+def shard_items(
+    record: VersionRecord, staged: StagedVersion, first_number: int
+) -> Iterator[ShardItem]:
+    """One for each shard of staging."""
+    shards = list(staged.shards())
+    num_bytes = _row_bytes(record) * record.num_chunks // max(1, len(shards))
+    for number, shard in enumerate(shards, first_number):
+        yield ShardItem(number, shard, num_bytes)
+
+
 def rows_items(
-    record: VersionRecord, ids: NDArray[np.int64], unreadable: Sequence[str]
+    record: VersionRecord, ids: SortedIds, unreadable: Sequence[str]
 ) -> Iterator[RowsItem]:
     """The chunks in blocks, in order."""
+    row_bytes, left_out = _row_bytes(record), tuple(unreadable)
+    for number, block in enumerate(ids.blocks(BLOCK_ROWS)):
+        yield RowsItem(number, block, left_out, len(block) * row_bytes)
+
+
+def _row_bytes(record: VersionRecord) -> int:
+    """Of a chunk, in all collections."""
     card = record.encoder
-    row_bytes = 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES
-    for number, start in enumerate(range(0, len(ids), BLOCK_ROWS)):
-        block = ids[start : start + BLOCK_ROWS]
-        yield RowsItem(number, block, tuple(unreadable), len(block) * row_bytes)
+    return 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.sampling import sampled
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import AuditedVersion, HasCapabilities, SearchRequest
 
@@ -23,7 +22,7 @@ QUERIES, _HITS = 100, 4  # of one request
 def unsearchable(
     record: VersionRecord,
     index: AuditedVersion,
-    ids: NDArray[np.int64],
+    drawn: NDArray[np.int64],
     damaged: Collection[str] = (),
 ) -> dict[str, list[int]]:
     """By collection, the chunks that a search for their own vector does not find at cosine 1.
@@ -31,12 +30,11 @@ def unsearchable(
     Nothing where searches are approximate: an answer that lacks a row proves nothing there.
 
     Args:
-        ids: of these chunks, at most `MOST_SEARCHED` drawn at random.
+        drawn: the chunks that are searched for, at most `MOST_SEARCHED`: each is compared with all.
         damaged: collections that are left out.
     """
     if not searches_exactly(record, index):
         return {}
-    drawn = sampled(ids, MOST_SEARCHED, seed=0)
     unfound = {
         collection: unsearchable_in(index, collection, drawn)
         for collection in (*record.head_collections(), record.chunks_collection())

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.sampling import sampled
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import AuditedVersion, HasCapabilities, SearchRequest
 from mrag_pipeline.stages.versions.findings import Finding
 from mrag_pipeline.stages.versions.search_check import (
-    MOST_SEARCHED,
     QUERIES,
     has_direction,
     searches_exactly,
@@ -47,18 +45,17 @@ class Recall:
 def measured_recall(
     record: VersionRecord,
     index: AuditedVersion,
-    ids: NDArray[np.int64],
+    drawn: NDArray[np.int64],
     damaged: Collection[str] = (),
 ) -> dict[str, Recall]:
     """By collection; nothing where searches are exact.
 
     Args:
-        ids: of these chunks, at most `MOST_SEARCHED` drawn at random.
+        drawn: the sample, at most `MOST_SEARCHED` chunks.
         damaged: collections that are left out.
     """
     if searches_exactly(record, index):
         return {}
-    drawn = sampled(ids, MOST_SEARCHED, seed=0)
     return {
         collection: recall_in(record, index, collection, drawn)
         for collection in (*record.head_collections(), record.chunks_collection())
@@ -103,15 +100,15 @@ def lowered(
 def misled_collections(
     record: VersionRecord,
     index: AuditedVersion,
-    ids: NDArray[np.int64],
+    drawn: NDArray[np.int64],
     damaged: Collection[str] = (),
 ) -> set[str]:
     """The collections whose searches do not find what they store, exact or approximate.
 
     Args: as those of `measured_recall`.
     """
-    measured = measured_recall(record, index, ids, damaged)
-    return {*unsearchable(record, index, ids, damaged), *lowered(record, index, measured)}
+    measured = measured_recall(record, index, drawn, damaged)
+    return {*unsearchable(record, index, drawn, damaged), *lowered(record, index, measured)}
 
 
 def recall_findings(record: VersionRecord, lower: Mapping[str, Recall]) -> list[Finding]:

@@ -1,9 +1,12 @@
-"""All staged shards of a version: those it was built from, and those of its syncs."""
+"""All staged shards of a version: those it was built from, and those of its syncs.
+
+Memory: 12 bytes for each chunk that a sync of the version staged or removed, and a shard.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import Head
-from mrag_pipeline.domain.proofs import PROOF, UNPROVEN, proofs_of
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, Staging
-from mrag_pipeline.ports.vector_column import vector_matrix
-from mrag_pipeline.stages.versions.stored_rows import staged_chunks
+from mrag_pipeline.stages.versions.staged_proofs import StagedProofs, shard_proofs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,19 +25,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedShard:
+    """A shard of a version's staging: of its build (0), or of its sync with that number."""
+
+    sync: int
+    number: int
+
 
 @dataclass(slots=True)
 class StagedVersion:
-    """Where each chunk of a version is staged; the newest wins.
+    """Where the chunks of a version are staged; the newest wins.
 
     Shards that cannot be read are passed over: the others restore what is theirs.
     """
 
     base: Staging
     deltas: list[DeltaStaging]
-    _staged_in: dict[int, tuple[Staging, int]] = field(default_factory=dict)
-    _proofs: dict[int, str] | None = None
-    _num_unreadable: int = 0  # shards whose chunks are not known
+    _synced: tuple[Ids, NDArray[np.int32]] | None = None  # rising ids; the last sync of each
+    _unreadable: frozenset[StagedShard] | None = None  # whose chunks are not known
+    _proofs: StagedProofs | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -55,100 +66,139 @@ class StagedVersion:
             return None
         return cls(base, deltas)
 
-    def shards(self) -> Iterator[tuple[str, int, Staging]]:
-        """Every shard, oldest first: where it is, its number and its staging."""
-        for staging in (self.base, *self.deltas):
-            manifest = staging.manifest()
-            for shard in manifest.shards if manifest is not None else ():
-                yield f"{staging.describe()} shard {shard.index}", shard.index, staging
+    def shards(self) -> Iterator[StagedShard]:
+        """Every shard, oldest first."""
+        for sync, staging in enumerate((self.base, *self.deltas)):
+            for number in _numbers(staging):
+                yield StagedShard(sync, number)
 
-    def chunk_ids(self) -> NDArray[np.int64]:
-        """The ids that the version should have, sorted: those of all shards that can be read.
+    def describe(self, shard: StagedShard) -> str:
+        """Where it is, for people."""
+        return f"{self._staging(shard).describe()} shard {shard.number}"
 
+    def read(self, shard: StagedShard, heads: Sequence[Head]) -> None:
+        """Reads every file of a shard, which compares its hash.
+
+        Raises: StagingError if one is missing or damaged.
+        """
+        staging, number = self._staging(shard), shard.number
+        staging.chunks(number)
+        staging.sums(number)
+        staging.documents(number)
+        staging.dead_letters(number)
+        for head in heads:
+            staging.head(number, head)
+
+    def chunk_ids(self) -> Iterator[Ids]:
+        """The ids that the version should have, each once: those of all shards that can be read.
+
+        Shard by shard, rising in each.
         Raises: StagingError if what a sync removed cannot be read.
         """
-        return np.array(sorted(self._locate()), np.int64)
+        unreadable = set()
+        for shard in self.shards():
+            ids = _ids(self._staging(shard), shard.number)
+            if ids is None:
+                unreadable.add(shard)
+            else:
+                yield np.unique(ids[self._is_current(shard, ids)])
+        self._unreadable = frozenset(unreadable)
 
     def is_whole(self) -> bool:
         """Whether the chunks of every shard are known.
 
         Raises: StagingError if what a sync removed cannot be read.
         """
-        self._locate()
-        return not self._num_unreadable
+        return not self._unreadable_shards()
 
-    def tables(self, head: Head | None, ids: NDArray[np.int64]) -> Iterator[pa.Table]:
-        """The rows of these chunks, of one head or (None) of the chunks collection.
+    def tables(self, head: Head | None) -> Iterator[pa.Table]:
+        """The rows of `chunk_ids`, of one head or (None) of the chunks collection.
 
         Raises: StagingError if what a sync removed cannot be read.
         """
-        wanted: dict[tuple[int, int], tuple[Staging, list[int]]] = {}
-        for chunk_id in ids.tolist():
-            if chunk_id in self._locate():
-                staging, shard = self._staged_in[chunk_id]
-                wanted.setdefault((id(staging), shard), (staging, []))[1].append(chunk_id)
-        for (_, shard), (staging, chunk_ids) in wanted.items():
-            try:
-                table = staging.chunks(shard) if head is None else staging.head(shard, head)
-            except StagingError as error:
-                log.warning("staged_shard_unreadable shard=%d why=%s", shard, error.found)
+        unreadable = self._unreadable_shards()
+        for shard in self.shards():
+            if shard in unreadable:
                 continue
-            mask = np.isin(table.column("chunk_id").to_numpy(), chunk_ids)
-            yield table.take(np.flatnonzero(mask))
+            staging, number = self._staging(shard), shard.number
+            try:
+                table = staging.chunks(number) if head is None else staging.head(number, head)
+            except StagingError as error:
+                log.warning("staged_shard_unreadable shard=%d why=%s", number, error.found)
+                continue
+            places = np.flatnonzero(self._is_current(shard, table.column("chunk_id").to_numpy()))
+            if len(places):
+                yield table.take(places)
 
-    def proofs(self) -> Mapping[int, str]:
-        """What proves each chunk, of all shards that can be read: a hundred bytes a chunk.
+    def proofs(self, ids: Sequence[int]) -> Mapping[int, str]:
+        """What proves these chunks, of shards that can be read.
 
+        All are read once and kept in a file, if they are many: a hundred bytes a chunk.
         Computed from the staged rows where staging has no proofs either: mrag 0.1 wrote none.
         """
         if self._proofs is None:
-            self._proofs = {}
-            located = self._locate()
-            for place in set(located.values()):
-                try:
-                    proofs = _shard_proofs(*place)
-                except StagingError:
-                    continue  # the audit of staging names the file
-                self._proofs |= {
-                    chunk_id: proof
-                    for chunk_id, proof in proofs.items()
-                    if located.get(chunk_id) == place  # a later sync may have changed the chunk
-                }
-        return self._proofs
+            self._proofs = StagedProofs(self._shard_proofs())
+        return self._proofs.of(ids)
 
-    def _ids(self, staging: Staging, shard: int) -> list[int]:
-        """The shard's chunks, from whichever of its files can be read."""
-        try:
-            ids: list[int] = staging.chunk_ids(shard).tolist()
-        except StagingError:
+    def _shard_proofs(self) -> Iterator[tuple[Ids, list[str]]]:
+        for shard in self.shards():
             try:
-                ids = staging.chunks(shard)["chunk_id"].to_pylist()
-            except StagingError as error:
-                log.warning("staged_shard_unreadable shard=%d why=%s", shard, error.found)
-                self._num_unreadable += 1
-                return []
-        return ids
+                ids, proofs = shard_proofs(self._staging(shard), shard.number)
+            except StagingError:
+                continue  # the audit of staging names the file
+            places = np.flatnonzero(self._is_current(shard, ids))
+            yield ids[places], [proofs[place] for place in places]
 
-    def _locate(self) -> dict[int, tuple[Staging, int]]:
-        if not self._staged_in:
-            for staging in (self.base, *self.deltas):
-                if staging is not self.base:
-                    for mark in staging.removed():  # type: ignore[attr-defined]
-                        self._staged_in.pop(mark.id, None)
-                manifest = staging.manifest()
-                for shard in manifest.shards if manifest is not None else ():
-                    for chunk_id in self._ids(staging, shard.index):
-                        self._staged_in[chunk_id] = (staging, shard.index)
-        return self._staged_in
+    def _is_current(self, shard: StagedShard, ids: Ids) -> NDArray[np.bool_]:
+        """Which of a shard's chunks no later sync has removed or staged again."""
+        if self._synced is None:
+            self._synced = _last_syncs(self.deltas)
+        synced_ids, last_syncs = self._synced
+        if not len(synced_ids):
+            return np.ones(len(ids), bool)
+        places = np.minimum(np.searchsorted(synced_ids, ids), len(synced_ids) - 1)
+        is_superseded = (synced_ids[places] == ids) & (last_syncs[places] > shard.sync)
+        current: NDArray[np.bool_] = ~is_superseded
+        return current
+
+    def _unreadable_shards(self) -> frozenset[StagedShard]:
+        if self._unreadable is None:
+            for _ in self.chunk_ids():
+                pass  # the shards that cannot be read are known then
+        assert self._unreadable is not None
+        return self._unreadable
+
+    def _staging(self, shard: StagedShard) -> Staging:
+        return self.deltas[shard.sync - 1] if shard.sync else self.base
 
 
-def _shard_proofs(staging: Staging, shard: int) -> Mapping[int, str]:
-    chunks = staging.chunks(shard)
-    ids, proofs = chunks.column("chunk_id").to_pylist(), chunks.column(PROOF).to_pylist()
-    if UNPROVEN in proofs:
-        manifest = staging.manifest()
-        assert manifest is not None  # or nothing could have been located in it
-        heads = [vector_matrix(staging.head(shard, h)["vector"]) for h in manifest.encoder.heads]
-        standard = vector_matrix(chunks["vector"])
-        proofs = proofs_of(staged_chunks(chunks), standard, np.stack(heads, axis=1))
-    return dict(zip(ids, proofs, strict=True))
+def _last_syncs(deltas: Sequence[DeltaStaging]) -> tuple[Ids, NDArray[np.int32]]:
+    """The chunks that syncs removed or staged, rising, and the last sync that did so of each."""
+    ids, syncs = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    for sync, delta in enumerate(deltas, 1):
+        removed = np.array([mark.id for mark in delta.removed()], np.int64)
+        staged = (_ids(delta, number) for number in _numbers(delta))
+        own = np.unique(np.concatenate([removed, *(part for part in staged if part is not None)]))
+        is_kept = ~np.isin(ids, own, assume_unique=True)
+        ids = np.concatenate([ids[is_kept], own])
+        syncs = np.concatenate([syncs[is_kept], np.full(len(own), sync, np.int32)])
+    order = np.argsort(ids)
+    return ids[order], syncs[order]
+
+
+def _numbers(staging: Staging) -> list[int]:
+    manifest = staging.manifest()
+    return [shard.index for shard in manifest.shards] if manifest is not None else []
+
+
+def _ids(staging: Staging, shard: int) -> Ids | None:
+    """The shard's chunks, from whichever of its files can be read; None if none of them can."""
+    try:
+        return staging.chunk_ids(shard)
+    except StagingError:
+        try:
+            ids: Ids = staging.chunks(shard)["chunk_id"].to_numpy()
+        except StagingError as error:
+            log.warning("staged_shard_unreadable shard=%d why=%s", shard, error.found)
+            return None
+    return ids

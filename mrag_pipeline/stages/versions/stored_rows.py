@@ -1,6 +1,6 @@
 """What an index holds, read back in blocks: ids, importance sums, vectors that cannot be used.
 
-Memory: the ids of one collection, 8 bytes a row.
+Memory: a block of rows.
 Shape legend: N chunks, H heads, D dimension.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,50 +18,33 @@ from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow, CollectionSpec, ReadableVersion, Rows
+from mrag_pipeline.stages.sorted_ids import SortedIds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RELATIVE_TOLERANCE = 1e-9  # of sums that were added in another order
-_BLOCK_ROWS = 4_000  # vectors read at a time
-
-
-def ids_in(index: Rows, collection: str) -> NDArray[np.int64]:
-    """The collection's ids, rising, each once."""
-    unique, _ = counted_ids(index, collection)
-    return unique
-
-
-def counted_ids(index: Rows, collection: str) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """The collection's ids, rising, each once, and how many rows have each."""
-    ids = np.concatenate([np.zeros(0, np.int64), *index.ids(collection)])
-    unique, counts = np.unique(ids, return_counts=True)
-    return unique, counts
+BLOCK_ROWS = 4_000  # chunks read at a time
 
 
 def ids_twice(index: Rows, collection: str) -> NDArray[np.int64]:
     """Of the collection's rows, the ids that more than one has; rising."""
-    ids, counts = counted_ids(index, collection)
-    return ids[counts > 1]
+    with closing(SortedIds(index.ids(collection))) as ids:
+        return ids.twice
 
 
-def sums_in(
-    index: Rows, collection: str, ids: NDArray[np.int64], dim: int
-) -> tuple[ImportanceSums, NDArray[np.int64]]:
-    """A collection's sums (one head), and the ids of vectors that are zero, NaN or infinite."""
+def sums_in(index: Rows, collection: str, ids: SortedIds, dim: int) -> ImportanceSums:
+    """The sums of a collection's usable vectors (one head), of these chunks."""
     sums = ImportanceSums.zero(1, dim)
-    unusable = [np.zeros(0, np.int64)]
-    for start in range(0, len(ids), _BLOCK_ROWS):
-        by_id = index.vectors(collection, ids[start : start + _BLOCK_ROWS].tolist())
+    for block in ids.blocks(BLOCK_ROWS):
+        by_id = index.vectors(collection, block.ids().tolist())
         if not by_id:
             continue
-        block_ids = np.array(list(by_id), np.int64)
         vectors = np.array(list(by_id.values()), np.float32)
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         usable = np.isfinite(norms) & (norms > 0)
-        unusable.append(block_ids[~usable])
         sums = sums + ImportanceSums.of(vectors[usable][:, None, :])
-    return sums, np.concatenate(unusable)
+    return sums
 
 
 def chunk_of(row: ChunkRow) -> Chunk:
@@ -102,12 +86,11 @@ def words_of_version(record: VersionRecord) -> CollectionSpec:
 
 
 def stale_words(
-    index: ReadableVersion, words: CollectionSpec, record: VersionRecord, ids: NDArray[np.int64]
+    index: ReadableVersion, words: CollectionSpec, record: VersionRecord, ids: SortedIds
 ) -> Iterator[list[ChunkRow]]:
     """The chunks rows of these ids whose words are missing or other ones, in blocks."""
-    for start in range(0, len(ids), _BLOCK_ROWS):
-        block = ids[start : start + _BLOCK_ROWS].tolist()
-        rows = index.chunks(record.chunks_collection(), block)
+    for block in ids.blocks(BLOCK_ROWS):
+        rows = index.chunks(record.chunks_collection(), block.ids().tolist())
         stale = index.stale_words(words, list(rows.values()))
         if stale:
             yield [rows[chunk_id] for chunk_id in stale]
