@@ -47,8 +47,10 @@ class Part:
 
 
 PARTS = (
-    Part("phases", "what a second worker is worth, beside two plain processes", 10, 3,
-         ("phases.py --chunks 200000 --memory-chunks",)),
+    Part("phases", "what a second worker is worth, beside two plain processes", 25, 3,
+         ("phases.py --chunks 200000 --memory-chunks --phases verify audit",
+          "phases.py --chunks 1000000 --heads 1 --dim 8 --memory-chunks --phases reconcile compare",
+          "phases.py --chunks 5000000 --heads 1 --dim 8 --memory-chunks --phases reconcile")),
     Part("memory", "the driver's memory at 1,000, 100,000 and a million chunks", 15, 8,
          ("phases.py --chunks 0",)),
     Part("compare", "a sync's comparison of ten million documents: memory, CPU", 5, 0.5,
