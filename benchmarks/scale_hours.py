@@ -112,15 +112,16 @@ def print_memory(plan: Plan) -> None:
     print("\n| Memory, GB | driver | a worker | grows with |\n|---|---:|---:|---|")
     shard = "a shard's vectors, as measured from 100,000 to a million chunks"
     widest = "a shard of the widest collection, at most as measured there"
-    for phase, ids, worker, why in (
+    on_disk = "8 bytes of disk a chunk and 24 a document; a worker: 4,000 rows"
+    for phase, a_chunk, worker, why in (
         ("embed", 0, known.embed * vectors, f"{shard}; the model is not counted"),
         ("reconcile", 0, known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
         ("load", 0, known.load * rows, widest),
         ("verify", 0, known.verify * rows, widest),
-        ("audit", 8, 4_000 * plan.width * 8, "8 bytes a chunk; a worker: 4,000 rows"),
+        ("audit", 0.125, 4_000 * plan.width * 8, f"500 bytes for 4,000 chunks; {on_disk}"),
         ("compare", 0, 64_000 * 100, "28 bytes of disk a document and a chunk"),
     ):
-        driver = known.driver + ids * plan.chunks
+        driver = known.driver + a_chunk * plan.chunks
         of_worker = known.driver + worker
         print(f"| {phase} | {driver / GB:.1f} | {of_worker / GB:.1f} | {why} |")
 

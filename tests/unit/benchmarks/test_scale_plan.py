@@ -67,6 +67,10 @@ def test_the_page_shows_the_hours_of_the_simulation() -> None:
         [one] = [figures[name] for name in simulated if name.endswith(f": {phase} on {where}")]
         assert hours == f"{one['value']:.1f}"
         assert float(worst) >= float(hours)
+    of_live = ": corpus to live on 64 GPUs, 32 nodes"
+    [live] = [figures[name] for name in simulated if name.endswith(of_live)]
+    assert f"32 such nodes takes {live['value']:.1f} h" in page
+    assert f"With nodes lost it takes {live['high']:.1f} h" in page
 
 
 def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
