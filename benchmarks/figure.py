@@ -22,12 +22,20 @@ def figure(values: Sequence[float], unit: str, digits: int = 3) -> Figure:
     }
 
 
-def keep(path: Path, figures: Mapping[str, Mapping[str, float | str]]) -> None:
+def keep(
+    path: Path, figures: Mapping[str, Mapping[str, float | str]], instead_of: str | None = None
+) -> None:
     """Writes the figures into the file; those of other names keep their values and places.
 
     A process that is killed meanwhile leaves the file as it was.
+
+    Args:
+        instead_of: figures whose names begin so are dropped, if they are not measured again.
     """
     kept = json.loads(path.read_text()) if path.exists() else {}
+    if instead_of is not None:
+        is_old = {name for name in kept if name.startswith(instead_of)} - figures.keys()
+        kept = {name: one for name, one in kept.items() if name not in is_old}
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(kept | dict(figures), indent=2) + "\n")
     unfinished.replace(path)

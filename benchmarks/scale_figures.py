@@ -98,7 +98,7 @@ def measured(part: Part) -> bool:
     began = time.monotonic()
     print(described(part).strip(), flush=True)
     if part.name == "kills":
-        keep(SCALE, kills(json.loads(KILLS.read_text())))
+        keep(SCALE, kills(json.loads(KILLS.read_text())), instead_of="random kills: ")
     for command in part.commands:
         script, *arguments = command.split()
         if not ran([sys.executable, str(FOLDER / script), *arguments]):

@@ -32,6 +32,9 @@ def test_figures_of_other_names_stay(tmp_path: Path) -> None:
     kept = json.loads(file.read_text())
     assert kept == {"a": figure([3.0, 4.0, 5.0], "s"), "b": figure([2.0], "s")}
     assert list(tmp_path.iterdir()) == [file]
+    keep(file, {"part: x": figure([1.0], "s"), "part: y": figure([1.0], "s")})
+    keep(file, {"part: y": figure([2.0], "s")}, instead_of="part: ")
+    assert json.loads(file.read_text()) == kept | {"part: y": figure([2.0], "s")}
     assert list(table(kept))[2:] == ["| a | 4.0 | 3.0 to 5.0 | s |", "| b | 2.0 |  | s |"]
 
 
