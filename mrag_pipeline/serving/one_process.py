@@ -67,7 +67,7 @@ def running(config: Config) -> Iterator[threading.Thread]:
     keys = read_keys(spec)
     check_exposure(spec, keys)
     guard = KeyGuard(spec, keys)
-    observer = RequestObserver(spec, door=guard if keys else None)
+    observer = RequestObserver(spec, door=guard.for_operators() if keys else None)
     allow_many_connections()
     api = LocalApi(config, guard, observer, spec.encoder_threads)
     api.warm_up()

@@ -55,7 +55,7 @@ def serving(living: Living, spec: ServeSpec, pause_s: float = 0.0) -> Iterator[s
     """A service with keys behind real sockets, as `mrag serve` has it in one process."""
     backend = Slow(living, spec, pause_s)
     guard = KeyGuard(spec, KEYS)
-    app = create_api(backend, spec, guard, RequestObserver(spec, door=guard))
+    app = create_api(backend, spec, guard, RequestObserver(spec, door=guard.for_operators()))
     config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", http=limited_protocol())
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

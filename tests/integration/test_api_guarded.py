@@ -57,7 +57,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Living:
 def _service(living: Living, **spec: Any) -> tuple[TestClient, RequestObserver]:
     settings = replace(TENANTS, **spec)
     guard = KeyGuard(settings, KEYS)
-    observer = RequestObserver(settings, "r1", guard)
+    observer = RequestObserver(settings, "r1", guard.for_operators())
     return a_client(a_backend(living, settings), settings, guard, observer), observer
 
 
@@ -103,6 +103,18 @@ def test_a_tenants_key_is_not_told_how_much_others_have(living: Living) -> None:
     record = live_record(living.index)
     assert counts["acme"] == [None, None]
     assert counts["ours"] == [record.num_documents, record.num_chunks]
+
+
+def test_a_tenants_key_does_not_read_who_else_asks(living: Living) -> None:
+    """`/metrics` names every caller: it is for keys without a tenant."""
+    client, _ = _service(living)
+    told = client.get("/metrics", headers=_key("acme"))
+    assert told.status_code == 403
+    assert told.json()["title"] == "Not allowed with this key"
+    client.get("/metrics", headers=_key("umbrella"))
+    ours = client.get("/metrics", headers=_key("ours"))
+    assert ours.status_code == 200
+    assert 'caller="umbrella"' in ours.text
 
 
 def test_a_tenants_key_finds_its_own_by_every_way(living: Living) -> None:

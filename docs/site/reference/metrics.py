@@ -11,7 +11,7 @@ INTRO = """\
 # Metrics: what the service counts
 
 `/metrics` is Prometheus text, OpenMetrics on request. Every series also has the label `replica`. With API keys configured
-it needs one. [Operate an index](../operations.md#metrics) says what to watch; the dashboard is `deploy/grafana/mrag.json`, the
+it needs one that is not bound to a tenant. [Operate an index](../operations.md#metrics) says what to watch; the dashboard is `deploy/grafana/mrag.json`, the
 alerts are in `deploy/prometheus/alerts.yaml`.
 """
 

@@ -48,7 +48,11 @@ class ProblemKind:
 TABLE: Mapping[type[MragError], ProblemKind] = {
     NotJson: ProblemKind(400, "The body is not JSON", "malformed, or nested too deep"),
     errors.Unauthorized: ProblemKind(401, "No valid API key", "no key, or an unknown one"),
-    errors.Forbidden: ProblemKind(403, "Not allowed with this key", "another tenant's documents"),
+    errors.Forbidden: ProblemKind(
+        403,
+        "Not allowed with this key",
+        "another tenant's documents, or all callers' metrics",
+    ),
     errors.NotFound: ProblemKind(404, "Not found", "no such chunk, or the key may not see it"),
     TooSlow: ProblemKind(408, "The body did not arrive in time", "within `serve.timeout_s`"),
     TooLarge: ProblemKind(413, "The body is too large", "above `serve.max_body_kb`"),

@@ -151,7 +151,7 @@ class QueryApi:
         self._backend = RayBackend(encoder, search, reranker, resolved.rerank, resolved.retrieve)
         replica = serve.get_replica_context().replica_id.unique_id
         self._guard = KeyGuard(resolved.serve, self._keys)
-        door = self._guard if self._keys else None
+        door = self._guard.for_operators() if self._keys else None
         has_file = bool(resolved.serve.request_log)
         lines = None if has_file else log_streams.request_lines(resolved.serve.log_streams)
         self._observer = RequestObserver(resolved.serve, replica, door, echoes=False, lines=lines)

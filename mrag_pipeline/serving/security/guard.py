@@ -6,15 +6,15 @@ Each replica has limits of its own: with n API replicas a key gets up to n times
 # No `from __future__ import annotations`: FastAPI reads those of an object's __call__.
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import FastAPI, Request, Security
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from mrag_pipeline.errors import Unauthorized
+from mrag_pipeline.errors import Forbidden, Unauthorized
 from mrag_pipeline.serving.security.body_limit import BodyLimit
 from mrag_pipeline.serving.security.host_check import LoopbackHosts, NamedHosts
 from mrag_pipeline.serving.security.keys import Keys
@@ -82,6 +82,22 @@ class KeyGuard:
         with allowance.slot():
             allowance.spend()
             yield caller
+
+    def for_operators(self) -> Callable[[KeyCaller], Awaitable[None]]:
+        """A dependency for what names every caller: keys that are bound to a tenant are refused.
+
+        It raises: Forbidden, and what the guard raises.
+        """
+
+        async def admit(caller: Annotated[KeyCaller, Depends(self)]) -> None:
+            if caller.tenant is not None:
+                raise Forbidden(
+                    "the key is bound to a tenant, and this names the callers of all tenants",
+                    "a key without a tenant",
+                    "ask the operator of the service",
+                )
+
+        return admit
 
     def identify(self, secret: str | None) -> KeyCaller:
         """The caller with this secret.

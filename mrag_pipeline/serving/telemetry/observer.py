@@ -53,7 +53,7 @@ class RequestObserver:
 
         Args:
             replica: label of this process's metrics; "": its host and process id.
-            door: the guard, if `/metrics` needs a key.
+            door: the dependency of `/metrics`, if it needs a key: the guard's `for_operators`.
             echoes: whether to add X-Request-ID to responses. Ray Serve adds it to every response
                 itself; a second one would read as "id, id".
             traces: replaces those of `spec.tracing`.

@@ -198,7 +198,7 @@ def test_the_metrics_are_text_or_openmetrics_as_the_scraper_asks() -> None:
 def test_the_metrics_may_be_for_those_with_a_key() -> None:
     """They name callers and versions."""
     guard = KeyGuard(ServeSpec(), KEYS)
-    app = app_with(guard, RequestObserver(ServeSpec(), "r1", door=guard))
+    app = app_with(guard, RequestObserver(ServeSpec(), "r1", door=guard.for_operators()))
     assert got(app, "/metrics").status_code == 401
     assert got(app, "/metrics", KEY).status_code == 200
 
