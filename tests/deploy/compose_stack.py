@@ -63,8 +63,10 @@ def make_image() -> dict[str, str]:
     other = subprocess.run(["getent", "passwd", "1000"], capture_output=True, text=True)
     if other.stdout:
         sh(f"chroot {ROOTFS} userdel {other.stdout.partition(':')[0]}")
+    # Packages are this machine's, and the package is this checkout's; the image has it installed.
+    run = f"chroot {ROOTFS} env PYTHONPATH={ROOT}"
     for step in re.findall(r"(?:useradd|install -d) [^&\n]*", IMAGE):
-        sh(f"chroot {ROOTFS} {step}")
+        sh(f"{run} {step}")
     sh(f"ln -sfn {sys.prefix} {ROOTFS}/opt/mrag")
     for owner, source, target in re.findall(r"COPY --chown=(\S+) (\S+) (\S+)", IMAGE):
         sh(f"mkdir -p {ROOTFS}{Path(target).parent} && cp -rL {ROOT / source} {ROOTFS}{target}")
@@ -72,7 +74,10 @@ def make_image() -> dict[str, str]:
     sh(f"echo 127.0.0.1 milvus prefect minio >> {ROOTFS}/etc/hosts")
     [assignments] = re.findall(r"ENV (.*)", IMAGE)
     path = os.environ["PATH"]
-    return dict(word.replace("$PATH", path).split("=", 1) for word in assignments.split())
+    environment = dict(word.replace("$PATH", path).split("=", 1) for word in assignments.split())
+    for step in re.findall(r"RUN (python .*)", IMAGE):
+        sh(f"{run} PATH={environment['PATH']} {step}")
+    return environment
 
 
 class Stack:
@@ -138,6 +143,12 @@ class Stack:
         """What the service prints."""
         return self._folder / f"{service}.log"
 
+    def is_healthy(self, service: str) -> bool:
+        """Whether its `healthcheck` succeeds, run in its container."""
+        kind, *words = self._services[service]["healthcheck"]["test"]
+        assert kind == "CMD"
+        return subprocess.run(self.command(service, words), check=False).returncode == 0
+
     def start(self, service: str) -> subprocess.Popen[bytes]:
         """Starts the service; it is started again when it ends, as its `restart` says."""
         assert self._services[service]["restart"] == "unless-stopped"
@@ -165,10 +176,10 @@ def step(name: str, happened: Callable[[], bool]) -> None:
     print(f"{time.monotonic() - began:7.1f} s  {name}", flush=True)
 
 
-def is_healthy(url: str) -> bool:
-    """Whether it answers 200."""
+def is_ready() -> bool:
+    """Whether the query service says so."""
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get("http://127.0.0.1:8000/readyz", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -207,7 +218,7 @@ def came_up(folder: Path) -> None:
         ended.callback(milvus.kill)
         ended.callback(lambda: end(*running.values()))
         try:
-            step("prefect answers", lambda: is_healthy("http://127.0.0.1:4200/api/health"))
+            step("prefect is healthy", lambda: stack.is_healthy("prefect"))
             running["worker"] = stack.start("worker")
             running["query"] = stack.start("query")
             told = subprocess.run(
@@ -218,8 +229,12 @@ def came_up(folder: Path) -> None:
             )
             assert told.returncode == 0, told.stdout + told.stderr
             print(told.stdout, flush=True)
+            front = stack.command("worker", ["/opt/mrag-haproxy/haproxy", "-v"])
+            told = subprocess.run(front, capture_output=True, text=True, check=False)
+            assert told.stdout.startswith("HAProxy version"), told.stdout + told.stderr
             step("runs of sync and retire are scheduled", is_scheduled)
-            step("the query service is ready", lambda: is_healthy("http://127.0.0.1:8000/readyz"))
+            step("the query service is healthy", lambda: stack.is_healthy("query"))
+            step("the query service is ready", is_ready)
             answer = httpx.post(
                 "http://127.0.0.1:8000/v1/search",
                 json={"query": f"the {THINGS[0]} and the {THINGS[1]}", "k": 3},

@@ -17,7 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_the_stack_comes_up_as_its_user_and_answers(tmp_path: Path) -> None:
-    """A root of its own, user 1000, no capabilities: an ingest, schedules, an answer with a key."""
+    """A root of its own, user 1000, no capabilities: an ingest, schedules, an answer with a key.
+
+    Services that have a healthcheck are waited for by it.
+    """
     pytest.importorskip("milvus", reason="pip install --no-deps milvus==2.3.5")
     tools = ("unshare", "setpriv", "ip", "useradd")
     if os.getuid() != 0 or not all(map(shutil.which, tools)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tomllib
 import venv
@@ -12,6 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+
+from tests.support.serve_nodes import asked_variables
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
@@ -54,6 +57,26 @@ def context(tmp_path: Path) -> Path:
             # A link stays a link, as COPY leaves it.
             shutil.copy2(ROOT / name, place / name, follow_symlinks=False)
     return place
+
+
+def test_the_image_has_the_front_that_serve_yaml_names(tmp_path: Path) -> None:
+    """The Dockerfile's step writes it where deploy/serve.yaml expects it; any user may run it."""
+    [words] = re.findall(r"^RUN python (-m mrag_pipeline.+)$", DOCKERFILE, re.MULTILINE)
+    *module, folder = words.split()
+    place = Path(asked_variables()["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    assert place.parent == Path(folder)
+    command = [sys.executable, *module, str(tmp_path / "front")]
+    done = subprocess.run(command, cwd=ROOT, umask=0o077, capture_output=True, text=True)
+    if "HAProxy is not installed" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    script = tmp_path / "front" / place.name
+    assert done.stdout == f"{script}\n"
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in script.parent.iterdir()}
+    assert modes.pop(place.name) == oct(script.parent.stat().st_mode & 0o777) == "0o755"
+    assert set(modes.values()) == {"0o644"}
+    said = subprocess.run([str(script), "-v"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("HAProxy version")
 
 
 def test_each_source_is_there_and_reaches_the_builder() -> None:

@@ -24,6 +24,7 @@ from tests.support.kustomized import (
     pods,
     ray_cluster,
 )
+from tests.support.serve_nodes import asked_variables
 
 DEPLOY = KUBERNETES.parent
 HUB_CACHE = "/var/lib/mrag/models"
@@ -141,10 +142,9 @@ def test_the_ray_service_is_a_serve_config_with_what_serve_yaml_asks_for() -> No
     [application] = config.applications
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
-    head = (DEPLOY / "serve.yaml").read_text("utf-8").split("\n\n")[0]
-    asked = dict(re.findall(r"^#   (RAY_\w+)=([\w.-]+(?: [\w-]+)?)(?:  |$)", head, re.MULTILINE))
+    asked = asked_variables()
     assert asked.pop("RAY_AUTH_MODE") == ray_cluster(service)["authOptions"]["mode"]
-    assert len(asked) == 8
+    assert len(asked) == 11
     for template in pods(service):
         [container] = template["spec"]["containers"]
         assert config_of(made, template) is not None, "every node reads the config"

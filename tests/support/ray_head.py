@@ -34,8 +34,14 @@ class Head:
 
 
 @contextmanager
-def ray_head(log: Path, num_cpus: int = 2) -> Iterator[Head]:
-    """A head node on the loopback, as `ray start` starts it, while the block runs."""
+def ray_head(
+    log: Path, num_cpus: int = 2, variables: Mapping[str, str] | None = None
+) -> Iterator[Head]:
+    """A head node on the loopback, as `ray start` starts it, while the block runs.
+
+    Args:
+        variables: of its environment, and of its processes'.
+    """
     ports = _free_ports(5)
     env = (
         os.environ
@@ -46,6 +52,7 @@ def ray_head(log: Path, num_cpus: int = 2) -> Iterator[Head]:
             # As an installed package would be, on every node.
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
+        | dict(variables or {})
     )
     env.pop("RAY_ADDRESS", None)
     # A short path: the names of Ray's sockets are long.

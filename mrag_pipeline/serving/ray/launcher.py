@@ -24,7 +24,7 @@ NAME = "mrag"
 END_S = 10.0
 
 # Environment variables for Ray and Serve, in this process and in every one that they start.
-_FAST = {
+FAST = {
     # Replicas call each other by gRPC, in their own event loop: measured, docs/decisions/0031.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -55,7 +55,7 @@ def environment() -> Iterator[Path]:
     """
     folder = haproxy.new_folder()
     path = haproxy.binary()
-    wanted = dict(_FAST)
+    wanted = dict(FAST)
     if path is not None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "0":
         wanted |= haproxy.settings(path, folder)
     before = {name: os.environ.get(name) for name in wanted}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.serve._private import constants
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
@@ -24,6 +25,7 @@ from mrag_pipeline.serving.ray import haproxy, launcher
 from mrag_pipeline.serving.ray.deployments import Current
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
 from mrag_pipeline.settings.serve import ServeSpec
+from tests.support.serve_nodes import asked_variables
 
 
 def test_an_app_is_exchanged_between_requests() -> None:
@@ -209,10 +211,25 @@ def test_a_host_of_another_machine_is_said() -> None:
         listening.check_port("192.0.2.1", 8000)
 
 
+def test_a_cluster_has_the_front_that_mrag_serve_has(tmp_path: Path) -> None:
+    """What serve.yaml asks for is what the launcher sets, and Ray knows each name."""
+    asked = asked_variables()
+    assert asked.pop("RAY_AUTH_MODE") == "token"
+    given = launcher.FAST | dict(haproxy.settings(tmp_path / "real", tmp_path))
+    given["RAY_SERVE_HAPROXY_BINARY_PATH"] = "/opt/mrag-haproxy/haproxy"  # the image's
+    assert {name: given[name] for name in asked} == asked
+    front = {name for name in given if "HAPROXY" in name or "PROXY_HEALTH" in name}
+    of_one_service = {name for name in front if str(tmp_path) in given[name] or "PORT" in name}
+    assert front - of_one_service - set(asked) == {"RAY_SERVE_HAPROXY_NBTHREAD"}
+    known = Path(constants.__file__).read_text("utf-8")
+    assert [name for name in asked if "SERVE" in name and f'"{name}"' not in known] == []
+
+
 def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     """Its two ports are put on loopback in the file that it is started with; the service's not.
 
     It logs no requests, and does not wait for half of one. While no replica is there it says so.
+    A file that it has changed it leaves as it is.
     """
     fake = tmp_path / "real haproxy"
     fake.write_text('#!/bin/sh\ncat "$3"; echo "$@"\n')
@@ -222,7 +239,8 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     metrics = values["RAY_SERVE_HAPROXY_METRICS_PORT"]
     config = tmp_path / "haproxy.cfg"
     config.write_text(
-        "global\n    log 127.0.0.1:514 local0 info\n    maxconn 9\ndefaults\n    mode http\n"
+        "global\n    log 127.0.0.1:514 local0 info\n    stats socket /a/b mode 666 level admin\n"
+        "    maxconn 9\ndefaults\n    mode http\n"
         "    errorfile 502 /a/500.http\n    errorfile 503 /a/500.http\n"
         "    errorfile 504 /a/500.http\n"
         f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
@@ -233,12 +251,15 @@ def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
     place = f'file "{tmp_path}/away.json"'
     away = f"content-type application/problem+json {place} hdr Retry-After 2"
     script = values["RAY_SERVE_HAPROXY_BINARY_PATH"]
-    assert stat.S_IMODE(os.stat(script).st_mode) == 0o700
-    said = subprocess.run(
-        [script, "-db", "-f", str(config), "-dR"], capture_output=True, text=True, check=True
-    ).stdout
+    assert stat.S_IMODE(os.stat(script).st_mode) == 0o755
+    for _ in range(2):
+        said = subprocess.run(
+            [script, "-db", "-f", str(config), "-dR"], capture_output=True, text=True, check=True
+        ).stdout
     assert said.splitlines() == [
+        "# Changed by mrag-pipeline",
         "global",
+        "    stats socket /a/b mode 600 level admin",
         "    maxconn 9",
         "defaults",
         "    timeout http-request 10s",
