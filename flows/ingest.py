@@ -25,7 +25,7 @@ from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import check_installed, load_pools, open_pool, phase_pools
+from mrag_pipeline.runtime.pools import check_ray, load_pools, open_pool, phase_pools
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
 from mrag_pipeline.stages.ingest.gate import gate as gate_stage
@@ -205,7 +205,7 @@ def ingest(
     Raises: GateClosed if the new version is worse; it is complete and can be activated by name.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    check_installed(config)
+    check_ray(config)
     clock = PhaseTimes()
     with (
         logged(config, "ingest", clock.seconds, at_work.run_lock(config, wait_s)) as run,

@@ -28,7 +28,7 @@ from mrag_pipeline.flows.sync import (
     with_corpus,
     with_share,
 )
-from mrag_pipeline.runtime.pools import check_installed
+from mrag_pipeline.runtime.pools import check_ray
 from mrag_pipeline.settings.corpus import AUTO, CorpusSpec
 from mrag_pipeline.stages.sync.apply import Applied
 from mrag_pipeline.stages.sync.compare import check_same_version
@@ -91,7 +91,7 @@ def push(
     Returns: a PushResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    check_installed(config)
+    check_ray(config)
     clock = PhaseTimes()
     with at_work.run_lock(config, wait_s), keep_encoder():
         record, finished = clock.time("finish", lambda: finish(config))

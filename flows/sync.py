@@ -23,7 +23,7 @@ from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import check_installed, open_pool, phase_pools
+from mrag_pipeline.runtime.pools import check_ray, open_pool, phase_pools
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -200,7 +200,7 @@ def sync(
     Returns: a SyncResult as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
-    check_installed(config)
+    check_ray(config)
     clock = PhaseTimes()
     with (
         logged(config, "sync", clock.seconds, at_work.run_lock(config, wait_s)) as run,

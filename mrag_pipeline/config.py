@@ -94,6 +94,7 @@ class Config(BaseModel):
         check_index_name(config.index)
         config._check_secrets()
         config._check_vectors()
+        config._check_device()
         config._check_retrieve()
         check_template(config.llm.prompt, "llm.prompt")
         return config
@@ -150,6 +151,15 @@ class Config(BaseModel):
                 f"milvus.vector_dtype = {stored!r} and staging.vector_dtype = {staged!r}",
                 "the same type in both, or milvus.vector_dtype = 'float32'",
                 f"set staging.vector_dtype = {stored!r} too (this builds a new version)",
+            )
+
+    def _check_device(self) -> None:
+        # Known before a driver has planned, which may have no GPU to find it out on.
+        if self.encoder.dtype == "int8" and self.workers.device == "cuda":
+            raise ConfigError(
+                "encoder.dtype = 'int8' and workers.device = 'cuda'",
+                "int8 on a CPU",
+                "set workers.device = 'cpu', or another dtype (this builds a new version)",
             )
 
     def _check_retrieve(self) -> None:

@@ -31,8 +31,8 @@ def import_version(
     from mrag_pipeline import wiring
     from mrag_pipeline.stages.ingest.publish import activate as activate_stage
     from mrag_pipeline.stages.ingest.verify import VerifiedRecall, verify
+    from mrag_pipeline.stages.versions.import_version import MEND, importable, read_export
     from mrag_pipeline.stages.versions.import_version import import_version as import_stage
-    from mrag_pipeline.stages.versions.import_version import importable, read_export
     from mrag_pipeline.wiring import at_work
     from mrag_pipeline.wiring.phase_work import import_loader, import_verifier
 
@@ -55,6 +55,7 @@ def import_version(
                 config.ingest,
                 progress,
                 guarded_pools(config, partial(import_verifier, place), index),
+                MEND,
             )
             if activate:
                 record = activate_stage(record.version, index)

@@ -117,7 +117,8 @@ def _is_refused(error: BaseException | None) -> bool:
 def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
     """Starts a local Ray, with all CPUs and GPUs of the machine unless numbers are given.
 
-    All its ports are on loopback; those that take work ask for Ray's token, too.
+    All its ports are on loopback; those that take work ask for Ray's token, too, whatever
+    RAY_AUTH_MODE is: it is a choice for a cluster, and other users of this machine reach loopback.
 
     Raises: WorkerLost if it fails to start twice; ConfigError if there is no place for its sockets.
     """
@@ -188,7 +189,10 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _give_token() -> None:
-    """A token for the new Ray alone, where the one that Ray keeps at home cannot be written."""
+    """The new Ray asks for a token: its own, where the one kept at home cannot be written."""
+    # Ray puts "token" there when it starts a Ray of its own and finds nothing.
+    if os.environ.pop("RAY_AUTH_MODE", "token").lower() != "token":
+        log.info("ray_token_kept reason=RAY_AUTH_MODE is for clusters")
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     home = environment.home()
     kept = home is not None and (home / ".ray" / "auth_token").exists()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mrag_pipeline import extras
+from mrag_pipeline import environment, extras
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
@@ -30,7 +30,7 @@ def open_pool(
     Raises: WorkerLost (no cluster), ConfigError (no GPU), NotInstalled.
     """
     spec = config.workers
-    check_installed(config)
+    check_ray(config)
     is_wanted = is_worth_a_cluster(spec, sum(shard.num_bytes for shard in manifest.shards))
     if not is_wanted or not extras.has("ray"):
         return serial_pool(_on_all_cores(config), manifest, open_embedder)
@@ -40,10 +40,16 @@ def open_pool(
     return RayPool(config, embed_work(manifest, open_embedder))
 
 
-def check_installed(config: Config) -> None:
-    """Before anything is read or loaded. Raises: NotInstalled if Ray is named and missing."""
-    if (config.workers.pool == "ray" or config.workers.address) and not extras.has("ray"):
+def check_ray(config: Config) -> None:
+    """A Ray that the config names can be started, as far as is known before anything is read.
+
+    Raises: NotInstalled; ConfigError if a local one has no folder for its sockets.
+    """
+    spec = config.workers
+    if (spec.pool == "ray" or spec.address) and not extras.has("ray"):
         raise extras.not_installed("ray", "workers.address or workers.pool = 'ray'")
+    if spec.pool == "ray" and not spec.address:
+        environment.sockets_folder()
 
 
 def serial_pool(

@@ -20,8 +20,16 @@ class WorkersSpec:
     count: Count = 0  # 0: one per GPU, else one per CPU core
     threads: PositiveCount = 1  # of each worker on a CPU
     gpus_per_worker: PositiveAmount = 1.0  # if there are GPUs
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of the workers
     in_flight: PositiveCount = 2  # shards assigned to a worker at a time
     attempts: PositiveCount = 3  # tries of a shard before the run fails
     late_factor: Amount = 3.0  # times the median: then an idle worker gets the shard too; 0: never
     batch_tokens: PositiveCount = 16_384  # in one forward pass
+
+    @property
+    def driver_device(self) -> str:
+        """Where the process that runs the command has its own copy of the model.
+
+        `device`, except on a cluster: its GPUs are the workers', and a driver takes what it finds.
+        """
+        return "auto" if self.address and self.device == "cuda" else self.device

@@ -38,6 +38,7 @@ _AGAIN = (
 class _ExportedShards(ShardFolders):
     _WITHOUT_PLAN = f"delete it and {_AGAIN}"
     _WRITE_ANEW = _AGAIN
+    _ANOTHER_PLAN = "export into an empty folder: {folder} holds another version, or another sync"
 
 
 class ExportFolder:

@@ -62,6 +62,8 @@ class ShardFolders:
         "it plans again, and embeds nothing that is staged"
     )
     _WRITE_ANEW = WRITE_ANEW  # how a damaged shard is written again, once it was deleted
+    # What to do with the folder of another plan.
+    _ANOTHER_PLAN = "delete {folder} and run `mrag ingest`: it plans and embeds anew"
 
     def __init__(self, spec: StagingSpec, *below: str) -> None:
         """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
@@ -307,7 +309,7 @@ class ShardFolders:
             raise FingerprintMismatch(
                 f"{self._folder.describe(path)} belongs to plan {stored}",
                 f"plan {wanted}",
-                "delete that version's folder, or run with the config that made it",
+                self._ANOTHER_PLAN.format(folder=self._folder.name),
             )
 
 

@@ -84,21 +84,27 @@ def forget_given(config: Config, records: Iterable[VersionRecord], before: datet
     return forget_given(config.staging.uri, config.index, in_use, before)
 
 
-def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
-    """The encoder, loaded and ready; with 0 threads, torch chooses the number."""
+def encoder(config: Config, threads: int = 0, device: str = "") -> TransformerEncoder:
+    """The encoder, loaded and ready.
+
+    Args:
+        threads: of torch; 0 leaves the number to it.
+        device: its name; empty: that of a driver. Who embeds for the index, or answers for the
+            service, names `workers.device`: a worker without its GPU would be slow unnoticed.
+    Raises: ModelNotFound, UnsafeWeights, UnsupportedArchitecture; ConfigError, also if this machine
+        does not have the device.
+    """
     from mrag_pipeline.encoder.lean_imports import lean_imports
 
-    workers = config.workers
+    device = device or config.workers.driver_device
+    batch_tokens = config.workers.batch_tokens
     with lean_imports():
         from mrag_pipeline.encoder.transformer import load_encoder
 
         loaded = kept_or(
-            _encoder_key(config),
+            _encoder_key(config, device),
             lambda: load_encoder(
-                config.encoder,
-                device=workers.device,
-                batch_tokens=workers.batch_tokens,
-                threads=threads,
+                config.encoder, device=device, batch_tokens=batch_tokens, threads=threads
             ),
         )
     if threads > 0:
@@ -106,32 +112,35 @@ def encoder(config: Config, threads: int = 0) -> TransformerEncoder:
     return loaded
 
 
-def encoder_for(config: Config, num_bytes: int = 0, threads: int = 0) -> TokenizingEncoder:
+def encoder_for(
+    config: Config, num_bytes: int = 0, threads: int = 0, device: str = ""
+) -> TokenizingEncoder:
     """The encoder for so many bytes of text: for a few, one that does not import torch.
 
     That one is for the models that `light_encoder.py` can run, and on a CPU; its vectors are the
     same. Arguments and errors are those of `encoder`.
     """
-    if is_light_work(num_bytes) and not is_kept(_encoder_key(config)):
+    device = device or config.workers.driver_device
+    if is_light_work(num_bytes) and not is_kept(_encoder_key(config, device)):
         from mrag_pipeline.encoder.light_encoder import is_light, load_light_encoder
 
-        spec, device = config.encoder, config.workers.device
+        spec = config.encoder
         if is_light(spec, device):
             light = kept_or(("light", spec, device), lambda: load_light_encoder(spec))
             light.use_threads(threads)
             return light
-    return encoder(config, threads)
+    return encoder(config, threads, device)
 
 
-def _encoder_key(config: Config) -> tuple[object, ...]:
-    return config.encoder, config.workers.device, config.workers.batch_tokens
+def _encoder_key(config: Config, device: str) -> tuple[object, ...]:
+    return config.encoder, device, config.workers.batch_tokens
 
 
 def import_libraries(config: Config) -> None:
     """Imports what planning and the index will need: seconds, in a process that waits anyway."""
     from mrag_pipeline.encoder.light_encoder import is_light
 
-    if not is_light(config.encoder, config.workers.device):
+    if not is_light(config.encoder, config.workers.driver_device):
         from mrag_pipeline.encoder.lean_imports import lean_imports
 
         with lean_imports():

@@ -54,8 +54,12 @@ def delta_embedder(number: int, config: Config, version: str, fingerprint: str) 
 
 
 def _encoder(config: Config, manifest: Manifest | None) -> TokenizingEncoder:
-    """The encoder for all shards of the plan, so that each is embedded in the same way."""
+    """The encoder for all shards of the plan, so that each is embedded in the same way.
+
+    Raises: ConfigError if this machine does not have the device that the config names.
+    """
+    workers = config.workers
     if manifest is None:
-        return wiring.encoder(config, threads=config.workers.threads)
+        return wiring.encoder(config, workers.threads, workers.device)
     num_bytes = sum(shard.num_bytes for shard in manifest.shards)
-    return wiring.encoder_for(config, num_bytes, threads=config.workers.threads)
+    return wiring.encoder_for(config, num_bytes, workers.threads, workers.device)

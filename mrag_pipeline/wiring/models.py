@@ -43,4 +43,4 @@ def model_report(config: Config, say: Callable[[str], object]) -> ModelReport:
     with lean_imports():
         from mrag_pipeline.encoder.model_check import check_model
 
-    return check_model(config.encoder, device=config.workers.device, say=say)
+    return check_model(config.encoder, device=config.workers.driver_device, say=say)

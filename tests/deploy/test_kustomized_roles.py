@@ -18,6 +18,7 @@ from tests.support.kustomized import (
     every_pod,
     gigabytes,
     gpus,
+    gpus_of,
     named,
     of_kind,
     overlay,
@@ -119,6 +120,24 @@ def test_shards_are_embedded_where_there_are_gpus(made: tuple[Manifest, ...]) ->
                 assert gpus(cluster, "minReplicas") >= 1
             else:
                 assert workers.count == gpus(manifest)
+
+
+def test_no_process_asks_for_a_gpu_that_its_pod_does_not_have() -> None:
+    """Who drives a cluster's workers has a copy of the model, and no GPU for it."""
+    drivers = set()
+    for name in OVERLAYS:
+        made = overlay(name)
+        for manifest, template in every_pod(made):
+            config = config_of(made, template)
+            if config is None or gpus_of(template):
+                continue
+            assert config.workers.driver_device != "cuda", (name, manifest)
+            if config.workers.device == "cuda":
+                drivers.add((name, manifest))
+    assert drivers == {
+        ("gpu-cluster", "Deployment/prefect-worker"),
+        ("gpu-cluster-reindex", "RayJob/mrag-ingest"),
+    }
 
 
 def test_the_query_services_encoders_have_gpus() -> None:

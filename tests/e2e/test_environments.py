@@ -17,7 +17,6 @@ from tests.support.environment_table import (
     LONG,
     ODD,
     PROXIES,
-    PROXY,
     UNKNOWN,
     UNWRITABLE,
 )
@@ -48,7 +47,6 @@ def unwritable(undisturbed: Undisturbed) -> Iterator[Path]:
     "variables",
     [
         pytest.param(PROXIES, id="proxies without NO_PROXY"),
-        pytest.param({"ALL_PROXY": PROXY, "grpc_proxy": PROXY}, id="proxies for everything"),
         pytest.param({"HOME": None}, id="HOME unset"),
         pytest.param({"HOME": "/nonexistent"}, id="HOME missing"),
         pytest.param({"TMPDIR": "/nonexistent"}, id="TMPDIR missing"),
@@ -61,6 +59,14 @@ def test_the_index_is_read(undisturbed: Undisturbed, variables: Mapping[str, str
     assert ended.code == 0, ended.err
     rows = ended.json()["versions"]
     assert [row["documents"] for row in rows] == [undisturbed.second.json()["documents"]]
+
+
+def test_a_question_behind_a_proxy_that_refuses(undisturbed: Undisturbed) -> None:
+    """It is answered from the index on this machine."""
+    question = "who paints the violin"
+    ended = typed(undisturbed.project, "search", question, "--json", variables=EVERY_PROXY)
+    assert ended.code == 0, ended.err
+    assert ended.json()[0]["hits"]
 
 
 def test_a_question_beyond_ascii_in_an_ascii_locale(undisturbed: Undisturbed) -> None:
@@ -137,13 +143,14 @@ def test_an_ingest_on_ray_with_a_long_temporary_folder(
 def test_a_folder_for_sockets_that_cannot_be_written_is_refused(
     undisturbed: Undisturbed, tmp_path: Path, user: tuple[str, ...]
 ) -> None:
-    """Before Ray is started, in one message."""
+    """Before anything is read, in one message."""
     project = shutil.copytree(undisturbed.project, tmp_path / "project")
     shutil.rmtree(project / ".mrag")
     variables = laid_out({"RAY_TMPDIR": UNWRITABLE} | UNRECORDED, tmp_path)
     ended = typed(project, "ingest", variables=variables, before=user)
     assert ended.code == 2, ended.err
     assert f"no folder for Ray's sockets: RAY_TMPDIR={tmp_path}/unwritable" in ended.err
+    assert not (project / ".mrag").exists()
     assert ended.seconds < REFUSED_S
 
 

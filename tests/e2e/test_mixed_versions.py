@@ -8,11 +8,16 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mrag_pipeline import wiring
+from mrag_pipeline.config import Config
+from mrag_pipeline.stages.versions.lookup import live_record
+from tests.support.changed_rows import chunk_ids
 from tests.support.odd_environments import typed
 from tests.support.project_folder import ROOT, write_lines
 
@@ -130,6 +135,19 @@ def test_0_1_goes_on_with_what_today_built(project: Path, earlier: Typed, today:
     repeated = today("upsert", "pushed.jsonl", "--key", "message-1")
     assert repeated["repeated"]
     assert today("audit")["findings"] == earlier("audit")["findings"] == []
+
+
+def test_0_1_reads_what_today_has_repaired(project: Path, earlier: Typed, today: Typed) -> None:
+    """Rows that somebody has deleted, back from staging."""
+    today("ingest")
+    found = ids_found(earlier("search", QUESTION))
+    with closing(wiring.index(Config.load(project / "mrag.toml"))) as index:
+        record = live_record(index)
+        index.delete(record.head_collections()[1], chunk_ids(index, record)[:2])
+    assert today("repair")["restored_rows"] == 2
+    assert ids_found(earlier("search", QUESTION)) == found
+    assert earlier("status")["versions"][0]["documents"] == 20
+    assert earlier("audit")["findings"] == []
 
 
 def test_exports_of_each_are_imported_by_the_other(

@@ -155,6 +155,20 @@ def test_ctrl_c_in_each_phase(
     interrupted(terminal, 130, "run the same command again")
 
 
+def test_ctrl_c_in_the_gate(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Of a version that would replace a live one, which stays."""
+    project = shutil.copytree(undisturbed.project, tmp_path / "project")
+    live = run("versions", "--json", cwd=project, log=tmp_path / "before").json()["live"]
+    phases = tmp_path / "phases"
+    phases.touch()
+    other = ("-s", "chunking.max_tokens=100", "-s", "workers.pool=serial")
+    terminal = Terminal("ingest", *other, cwd=project, phases=phases)
+    terminal.until(lambda: "gate" in phases.read_text().split())
+    interrupted(terminal, 130, "run the same command again")
+    after = run("versions", "--json", cwd=project, log=tmp_path / "after").json()
+    assert (after["live"], len(after["versions"])) == (live, 2)
+
+
 @pytest.mark.parametrize("phase", ["compare", "embed", "apply"])
 def test_ctrl_c_in_each_phase_of_a_sync(
     phase: str, undisturbed: Undisturbed, tmp_path: Path
@@ -243,13 +257,14 @@ def test_a_part_of_ray_killed_while_ray_starts(part: str, disturbed: Path) -> No
     assert "Traceback" not in terminal.shown
 
 
-def test_a_service_whose_raylet_was_killed_ends(undisturbed: Undisturbed) -> None:
+@pytest.mark.parametrize("part", ["raylet/raylet", "gcs_server"])
+def test_a_service_that_lost_a_part_of_its_ray_ends(part: str, undisturbed: Undisturbed) -> None:
     """It would live on, and answer nobody."""
     ray = ("-s", "serve.backend=ray")
     port = str(free_port())
     terminal = Terminal("serve", "--port", port, *ray, cwd=undisturbed.project)
     terminal.until(shows(terminal, f"http://127.0.0.1:{port}"))
-    terminal.helper("raylet/raylet").kill()
+    terminal.helper(part).kill()
     assert terminal.code(SEEN_S) == 8
     assert "a part of the local Ray has ended" in terminal.shown
     assert "Traceback" not in terminal.shown

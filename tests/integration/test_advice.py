@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,26 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.errors import (
     FingerprintMismatch,
     MragError,
+    PlanRefused,
     StagingError,
+    VerifyFailed,
 )
 from mrag_pipeline.index.exact import ExactIndex
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.versions.import_version import (
+    MEND,
+    import_version,
+    importable,
+    read_export,
+)
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.stages.versions.retire import drop
 from mrag_pipeline.staging.dead_letters import DeadLetterFiles
+from mrag_pipeline.staging.exports import open_export
+from tests.support.changed_rows import chunk_ids, exchange_vectors
 from tests.support.damages import cut, flip
 from tests.support.living_commands import (
     built,
@@ -33,6 +48,8 @@ from tests.support.living_commands import (
     synced,
 )
 from tests.support.living_index import (
+    Living,
+    a_document,
     audited,
 )
 
@@ -240,6 +257,90 @@ def test_an_export_that_lost_a_shard_is_written_anew_in_an_empty_folder(tmp_path
         exported(made, folder)
     again = exported(made, tmp_path / "empty")
     assert imported(again, "other").content() == made.content()
+
+
+def imported_into(other: Living, folder: Path) -> None:
+    """What `mrag import` does, in an index that may hold something."""
+    export, index, progress = open_export(str(folder)), other.index, other.progress
+    record = import_version(export, other.name, index, progress)
+    _, manifest = read_export(export, other.name)
+    spec, count = IngestSpec(verify_sample=100), record.num_chunks
+    manifest = importable(manifest, other.name, index)
+    verify(manifest, export.staging, index, count, spec, progress, mend=MEND)
+
+
+def test_an_imported_version_with_a_wrong_vector_is_retired_and_imported_again(
+    tmp_path: Path,
+) -> None:
+    """By itself the same command finds it again; while it is live, another index takes it."""
+    made = built(tmp_path)
+    folder = exported(made, tmp_path / "export")
+    other = imported(folder, "other")
+    old = live_record(other.index)
+    exchange_vectors(other.index, old, chunk_ids(other.index, old)[:2])
+    for _ in range(2):
+        with pytest.raises(VerifyFailed, match="has another vector in") as caught:
+            imported_into(other, folder)
+    assert caught.value.fix.startswith(f"run `mrag retire {old.version}`, then the same command")
+    assert imported(folder, "third").content() == made.content()
+    newer = changed(replace(made, index=other.index, name="other"))
+    newer.ingest()
+    drop(other.index, "other", old.version, lambda _: None)
+    imported_into(other, folder)
+    activate(old.version, other.index)
+    assert (other.content(), said_of(other, with_staging=False)) == (made.content(), "")
+
+
+def test_a_live_version_that_differs_from_the_export_is_imported_as_the_message_says(
+    tmp_path: Path,
+) -> None:
+    """Beside another live one, or into another index."""
+    made = built(tmp_path)
+    content = made.content()
+    folder = exported(made, tmp_path / "export")
+    changed(made).sync()
+    old = live_record(made.index)
+    with pytest.raises(PlanRefused, match="is live in this index and differs") as caught:
+        imported_into(made, folder)
+    assert caught.value.fix.startswith("`mrag activate` another version first, or import into")
+    assert imported(folder, "other").content() == content
+    made.items = [a_document(i) for i in range(9)]
+    made.ingest()
+    assert live_record(made.index).version != old.version
+    imported_into(made, folder)
+    activate(old.version, made.index)
+    assert made.content() == content
+
+
+def test_an_export_of_another_version_is_kept_and_the_next_one_goes_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """After a sync the same folder is refused."""
+    made = built(tmp_path)
+    before, folder = made.content(), exported(made, tmp_path / "export")
+    changed(made).sync()
+    with pytest.raises(FingerprintMismatch, match=r"manifest\.json belongs to plan") as caught:
+        exported(made, folder)
+    assert caught.value.fix.startswith(f"export into an empty folder: {folder} holds")
+    assert imported(exported(made, tmp_path / "empty"), "other").content() == made.content()
+    assert imported(folder, "third").content() == before
+
+
+def test_a_folder_with_another_plans_shards_is_deleted_and_embedded_anew(tmp_path: Path) -> None:
+    """As if somebody had copied a version's shards into another's."""
+    made = built(tmp_path)
+    changed(made)
+    folders = made.folder / "docs"
+    [old] = folders.glob("v*")
+    version = made.build().version
+    shutil.rmtree(folders / version / "shards")
+    shutil.copytree(old / "shards", folders / version / "shards")
+    with pytest.raises(FingerprintMismatch, match=r"receipt\.json belongs to plan") as caught:
+        made.ingest()
+    assert caught.value.fix.startswith(f"delete {folders / version} and run `mrag ingest`")
+    shutil.rmtree(folders / version)
+    made.ingest()
+    assert made.content() == made.rebuilt(tmp_path / "fresh").content()
 
 
 # ------------------------------------------------------------------ dead letters

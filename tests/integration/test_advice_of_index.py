@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import (
     ConfigError,
     PlanRefused,
@@ -24,10 +25,15 @@ from mrag_pipeline.flows import retire
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import VectorIndex
+from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.ingest.publish import activate, keep_ready
+from mrag_pipeline.stages.ingest.reconcile import reconcile
+from mrag_pipeline.stages.ingest.verify import verify
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.retire import drop
-from tests.support.changed_rows import change_record, chunk_ids
+from tests.support.changed_rows import change_record, chunk_ids, exchange_vectors
 from tests.support.living_commands import (
     built,
     changed,
@@ -75,6 +81,100 @@ def test_ingest_sends_a_live_version_that_lost_rows_to_repair(tmp_path: Path) ->
         made.ingest()
     assert "mrag repair" in caught.value.fix
     repaired(made)
+    assert (made.content(), said_of(made)) == (content, "")
+
+
+def loaded(made: Living, has_record: bool = False) -> VersionRecord:
+    """The corpus's version, loaded by an ingest that stops before it verifies; its record."""
+    manifest = made.build()
+    staging = made.staging(manifest.version)
+    staged = reconcile(manifest, staging, made.ingest_spec, made.progress)
+    load(manifest, staging, made.index, staged.num_chunks, made.progress)
+    record = keep_ready(manifest, staged, made.index)
+    if not has_record:
+        made.index.drop_record(manifest.version)
+    return record
+
+
+ALL = IngestSpec(verify_sample=100)  # of so few chunks
+
+
+@pytest.mark.parametrize("has_record", [False, True], ids=["first run", "a later one"])
+def test_repair_mends_a_wrong_vector_that_an_ingest_has_found(
+    has_record: bool, tmp_path: Path
+) -> None:
+    """Before the version goes live; by itself the same command finds it again and again."""
+    made = Living(tmp_path / "staging", [a_document(i) for i in range(6)], ingest_spec=ALL)
+    record = loaded(made, has_record)
+    exchange_vectors(made.index, record, chunk_ids(made.index, record)[:2])
+    for _ in range(2):
+        with pytest.raises(VerifyFailed, match="has another vector in") as caught:
+            made.ingest()
+    version = record.version
+    fix = f"run `mrag repair --version {version}`, then the same command again"
+    assert caught.value.fix == fix
+    repaired_as_command(made, version)
+    made.ingest()
+    assert made.content() == made.rebuilt(tmp_path / "fresh").content()
+    assert (live_record(made.index).version, said_of(made)) == (version, "")
+
+
+def test_repair_mends_a_wrong_vector_of_the_live_version_that_an_ingest_has_found(
+    tmp_path: Path,
+) -> None:
+    """The corpus is as it was: the same command looks at what is live."""
+    made = built(tmp_path)
+    made.ingest_spec, content, record = ALL, made.content(), live_record(made.index)
+    exchange_vectors(made.index, record, chunk_ids(made.index, record)[:2])
+    with pytest.raises(VerifyFailed, match="has another vector in") as caught:
+        made.ingest()
+    assert f"`mrag repair --version {record.version}`" in caught.value.fix
+    repaired_as_command(made, record.version)
+    made.ingest()
+    assert (made.content(), said_of(made)) == (content, "")
+
+
+def test_a_collection_that_lost_rows_since_it_was_loaded_is_loaded_anew(tmp_path: Path) -> None:
+    """By the same command, as the message says."""
+    made = Living(tmp_path / "staging", [a_document(i) for i in range(6)])
+    record = loaded(made)
+    manifest = made.build()
+    made.index.delete(record.head_collections()[1], chunk_ids(made.index, record)[:2])
+    with pytest.raises(VerifyFailed, match=f"rows\nexpected: {record.num_chunks}, as") as caught:
+        verify(
+            manifest,
+            made.staging(record.version),
+            made.index,
+            record.num_chunks,
+            made.ingest_spec,
+            made.progress,
+        )
+    assert caught.value.fix.startswith("run the same command again")
+    made.ingest()
+    assert made.content() == made.rebuilt(tmp_path / "fresh").content()
+
+
+@pytest.mark.parametrize("way", ["repair", "ingest"])
+def test_an_older_version_that_lost_rows_is_live_again_as_its_message_says(
+    way: str, tmp_path: Path
+) -> None:
+    """By `mrag repair --version`, or by an ingest of the corpus as it was."""
+    made = built(tmp_path)
+    content, old = made.content(), live_record(made.index)
+    corpus = made.items
+    changed(made).ingest()
+    made.index.delete(old.head_collections()[1], chunk_ids(made.index, old)[:2])
+    with pytest.raises(PlanRefused, match=f"version {old.version} is not whole") as caught:
+        activate(old.version, made.index)
+    fix = f"run `mrag repair --version {old.version}`, or `mrag ingest` to build it again"
+    assert caught.value.fix == fix
+    if way == "repair":
+        repaired_as_command(made, old.version)
+        activate(old.version, made.index)
+    else:
+        made.items = corpus
+        made.ingest()
+    assert live_record(made.index).version == old.version
     assert (made.content(), said_of(made)) == (content, "")
 
 

@@ -35,11 +35,18 @@ except AuthenticationError:
 """
 
 
-def test_a_process_without_the_token_is_refused() -> None:
-    """Without one, and with another one; the user's own is let in."""
+@pytest.mark.parametrize(
+    "mode", [None, pytest.param("disabled", marks=pytest.mark.long)], ids=["no mode", "disabled"]
+)
+def test_a_process_without_the_token_is_refused(mode: str | None) -> None:
+    """Without one, and with another one; the user's own is let in.
+
+    Also where the shell says that no Ray is to ask for one.
+    """
+    others = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     done = subprocess.run(
         [sys.executable, "-c", HOST, GUEST],
-        env={name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"},
+        env=others | ({} if mode is None else {"RAY_AUTH_MODE": mode}),
         capture_output=True,
         text=True,
         check=False,

@@ -44,6 +44,7 @@ ODD = (
         "grpc_proxy is http://127.0.0.1:9, not used for localhost",
         (
             f"{_E2E}::test_the_index_is_read",
+            f"{_E2E}::test_a_question_behind_a_proxy_that_refuses",
             f"{_E2E}::test_an_ingest_behind_a_proxy_that_refuses",
             f"{_E2E}::test_a_service_behind_a_proxy_that_refuses",
             f"{_UNIT}::test_loopback_never_goes_through_a_proxy",
@@ -117,7 +118,8 @@ ODD = (
     ),
     Odd(
         "`RAY_TMPDIR` that is missing, too long or cannot be written",
-        "Ray would take or make it: exit 2 before Ray is started",
+        "Ray would take or make it: exit 2 before Ray is started; with `workers.pool = 'ray'` "
+        "before anything is read",
         "no folder for Ray's sockets: RAY_TMPDIR",
         (
             f"{_E2E}::test_a_folder_for_sockets_that_cannot_be_written_is_refused",

@@ -90,12 +90,13 @@ def every_pod(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manifest]]
 def gpus(manifest: Manifest, count: str = "maxReplicas") -> int:
     """The GPUs of a KubeRay resource's workers, with so many replicas, or of a pod."""
     if manifest["kind"] not in RAY_KINDS:
-        return sum(map(_gpus_of, pods(manifest)))
+        return sum(map(gpus_of, pods(manifest)))
     workers = ray_cluster(manifest)["workerGroupSpecs"]
-    return sum(group[count] * _gpus_of(group["template"]) for group in workers)
+    return sum(group[count] * gpus_of(group["template"]) for group in workers)
 
 
-def _gpus_of(template: Manifest) -> int:
+def gpus_of(template: Manifest) -> int:
+    """The GPUs of one pod."""
     limits = [container["resources"]["limits"] for container in template["spec"]["containers"]]
     return sum(int(limit.get("nvidia.com/gpu", 0)) for limit in limits)
 

@@ -16,7 +16,7 @@ from mrag_pipeline.cli import main
 from mrag_pipeline.flows.phase_times import PhaseTimes
 
 T = TypeVar("T")
-SHORT = ("calibrate", "publish", "finish")
+SHORT = ("calibrate", "gate", "publish", "finish")
 PAUSE_S = 3.0
 
 

@@ -349,6 +349,14 @@ def test_an_index_of_16_bits_holds_what_is_staged(dtype: str) -> None:
         assert f"staging.vector_dtype = '{dtype}'" in caught.value.fix
 
 
+def test_int8_is_not_asked_of_a_gpu() -> None:
+    """A driver without one would plan, and each worker would refuse."""
+    workers = {"device": "cuda", "address": "auto"}
+    with pytest.raises(ConfigError, match=r"'int8' and workers\.device = 'cuda'") as caught:
+        Config.parse({"encoder": {"dtype": "int8"}, "workers": workers})
+    assert "workers.device = 'cpu'" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("settings", "found", "expected"),
     [

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from mrag_pipeline import environment
+from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.runtime.pools import check_ray
 from tests.support.environment_table import ODD, table
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +162,20 @@ def test_a_chosen_folder_for_sockets_is_taken_or_refused(
         monkeypatch.setenv("RAY_TMPDIR", refused)
         with pytest.raises(ConfigError, match=f"RAY_TMPDIR={refused} is missing, cannot"):
             environment.sockets_folder()
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_refused"),
+    [({"pool": "ray"}, True), ({}, False), ({"pool": "ray", "address": "auto"}, False)],
+)
+def test_a_run_that_names_a_local_ray_is_refused_before_it_reads(
+    workers: dict[str, str], is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `auto` no Ray may be needed, and a cluster's sockets are not ours."""
+    monkeypatch.setenv("RAY_TMPDIR", "/missing")
+    refused = pytest.raises(ConfigError, match="RAY_TMPDIR=/missing is missing, cannot")
+    with refused if is_refused else nullcontext():
+        check_ray(Config.parse({"workers": workers}))
 
 
 def test_a_temporary_folder_that_is_missing_is_made_by_nobody(

@@ -66,7 +66,7 @@ class EncoderReplica(QueryEncoder):
         # Waiting threads must not spin: the index needs the cores too.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         threads = threads_for(resolved.serve.encoder_threads)
-        encoder = wiring.encoder(resolved, threads=threads)
+        encoder = wiring.encoder(resolved, threads, resolved.workers.device)
         super().__init__(
             encoder,
             wiring.segmenter(resolved, encoder),

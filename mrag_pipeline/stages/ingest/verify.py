@@ -41,6 +41,7 @@ from mrag_pipeline.stages.serial_pool import in_this_process
 
 CONFIDENCE = 0.99  # of what the sample's recall shows
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
+MEND = "run `mrag repair --version {version}`, then the same command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def verify(
     spec: IngestSpec,
     progress: Progress,
     open_pool: OpenPool = in_this_process,
+    mend: str = MEND,
 ) -> list[CollectionCheck]:
     """Row counts, stored vectors and rankings of every collection are what was staged.
 
@@ -99,6 +101,7 @@ def verify(
 
     Args:
         open_pool: where the items are done; the result is the same.
+        mend: what to do about a row that is not as staged; `{version}` stands for the version.
     Raises: VerifyFailed, naming the collection and the figures.
     """
     collections = collections_of_plan(manifest)
@@ -127,7 +130,8 @@ def verify(
             sampled_whole(list(own)) for _, own in groupby(parts, lambda part: part.collection)
         ]
         for one in sampled:
-            _judge(one, collections[one.collection], num_chunks)
+            fix = mend.format(version=manifest.version)
+            _judge(one, collections[one.collection], num_chunks, fix)
         queries = {one.collection: one.queries for one in sampled if one.queries is not None}
         exact = {number: no_hits(len(asked)) for number, asked in queries.items()}
         asked_for = [
@@ -160,12 +164,12 @@ def verify(
     return checks
 
 
-def _judge(one: Sampled, collection: CollectionSpec, num_chunks: int) -> None:
+def _judge(one: Sampled, collection: CollectionSpec, num_chunks: int, fix: str) -> None:
     if one.rows != num_chunks:
         raise VerifyFailed(
             f"{collection.name} holds {one.rows} rows",
             f"{num_chunks}, as the shards' receipts say",
-            "run `mrag ingest` again: the collection is dropped and loaded anew",
+            "run the same command again: the collection is dropped and loaded anew",
         )
     if one.wrong is None:
         return
@@ -174,7 +178,7 @@ def _judge(one: Sampled, collection: CollectionSpec, num_chunks: int) -> None:
         f"chunk {one.wrong} is missing or has {'other words' if is_lexical else 'another vector'} "
         f"in {collection.name}",
         "the words of the staged title and text" if is_lexical else "the staged vector",
-        "run `mrag ingest` again after dropping the collection",
+        fix,
     )
 
 

@@ -11,6 +11,13 @@ from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.ports import Export, HasCapabilities, OpenPool, Progress, VersionBuilds
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.versions.export import export_fingerprint
+from mrag_pipeline.stages.versions.retire import drop
+
+# What to do about a row that is not as in the export: the version's staging is elsewhere.
+MEND = (
+    "run `mrag retire {version}`, then the same command again; or, if it is live, import into "
+    "another index (--index)"
+)
 
 
 def import_version(
@@ -35,9 +42,10 @@ def import_version(
         record = replace(record, lexical=None)
     collections = collections_of(name, record.version, record.encoder, record.lexical)
     known = index.record(record.version)
+    is_same = known is not None and _is_same(known, record)
     if (
         known is not None
-        and _is_same(known, record)
+        and is_same
         and all(index.is_complete(collection, record.num_chunks) for collection in collections)
     ):
         return known
@@ -47,7 +55,9 @@ def import_version(
             "a version that is not live",
             "`mrag activate` another version first, or import into another index",
         )
-    # Without a record, collections of another version of that name are loaded anew.
+    if known is not None and not is_same:
+        # Its rows are of another sync, and may be as many.
+        drop(index, name, record.version, lambda _: None)
     index.drop_record(record.version)
     load(manifest, export.staging, index, record.num_chunks, progress, open_pool, range_bytes)
     # The record last: a version that has one is whole.

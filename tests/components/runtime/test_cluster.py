@@ -56,6 +56,19 @@ def test_a_local_ray_that_fails_to_start_is_started_again(played: PlayedRay) -> 
     assert played.stopped == played.failures
 
 
+@pytest.mark.parametrize("played", [0], indirect=True)
+@pytest.mark.parametrize("mode", ["disabled", "", "token"])
+def test_a_local_ray_asks_for_a_token_whatever_the_shell_says(
+    played: PlayedRay, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the variable Ray asks; a cluster that is joined has its user's way."""
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    cluster.connect_ray("head:6379")
+    assert os.environ["RAY_AUTH_MODE"] == mode
+    cluster.connect_ray("")
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
 @pytest.mark.parametrize("played", [9], indirect=True)
 def test_a_local_ray_that_does_not_start_is_reported(played: PlayedRay) -> None:
     """After two tries; the error offers the serial pool."""

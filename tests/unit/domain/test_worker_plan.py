@@ -33,6 +33,15 @@ def test_a_cpu_machine_gets_a_worker_per_core() -> None:
     assert count(WorkersSpec(), 8, memory=float("inf")) == 8
 
 
+@pytest.mark.parametrize("address", ["auto", "ray://head:10001"])
+def test_a_driver_of_a_cluster_needs_no_gpu(address: str) -> None:
+    """The GPUs are its workers'; on one machine both are the same."""
+    assert WorkersSpec(device="cuda", address=address).driver_device == "auto"
+    assert WorkersSpec(device="cpu", address=address).driver_device == "cpu"
+    assert WorkersSpec(device="cuda").driver_device == "cuda"
+    assert WorkersSpec().driver_device == "auto"
+
+
 def test_a_gpu_machine_gets_a_worker_per_gpu() -> None:
     """Cores and memory do not matter; shares of a GPU do; `device = cpu` uses no GPU."""
     plan = plan_workers(WorkersSpec(), 2, 4, 1 * GB, 2 * GB)
