@@ -61,7 +61,7 @@ def hours_of(plan: Plan, nodes: int) -> dict[str, tuple[float, str]]:
         PUBLISH: (rates.publish, of["publish"]),
         "audit, its items": (rates.audit * numbers / nodes, of["audit"] + "; at most"),
         "audit, searches of FLAT": (searches.audit * search, of["search"]),
-        "compare, of a sync": (rates.compare * plan.chunks / nodes, of["compare"]),
+        "compare, of a sync": (rates.compare * plan.chunks / nodes, of["compare"] + "; at most"),
     }
     return {phase: (one / 3600, source) for phase, (one, source) in seconds.items()}
 

@@ -1,4 +1,4 @@
-"""Proof that the index can search a version, which one that resolves the alias may not.
+"""Proof that the index can search a version; it may resolve the alias and be unable to search.
 
 Vectors in memory answer without the index, so their answers prove nothing.
 """

@@ -20,7 +20,8 @@ _PATTERN = "collections/*/partitions/*/indexes/*.*idx"
 def cut_index_files(path: Path) -> list[Path]:
     """The database's index files that end too early.
 
-    Of a file of another format than NumPy's and Arrow's this is seen only where it is empty.
+    Of a file of another format than NumPy's and Arrow's this is seen only where it is
+    (nearly) empty.
     """
     return [file for file in path.glob(_PATTERN) if not _is_whole(file)]
 
