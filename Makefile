@@ -184,13 +184,14 @@ licences: $(VENV)/.habits
 	$(BIN)/pip-licenses --format markdown --order license
 
 # All but the parts of others, scale_figures.py (which runs others), encode_gpu.py (a GPU) and
-# compare.py (environments of its own).
+# compare.py (environments of its own). Of speed.py only the parts that are nowhere else; waits.py is
+# one of them.
 BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
-    encode_contenders.py encode_gpu.py load_timing.py own_speedup.py phase_runs.py phase_rates.py \
+    encode_contenders.py encode_gpu.py figure.py load_timing.py own_speedup.py phase_runs.py phase_rates.py \
     plain_search.py processes.py recorded_queries.py scale_figures.py scale_hours.py scale_one.py served.py \
-    simulated_nodes.py soak_answers.py synthetic.py \
+    simulated_nodes.py soak_answers.py speed.py synthetic.py \
     vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
-    vote_times.py),$(wildcard benchmarks/*.py))
+    vote_times.py waits.py),$(wildcard benchmarks/*.py))
 
 # Mutated files through every reader of corpora.
 FUZZ_CPU_S ?= 3600
@@ -199,6 +200,7 @@ fuzz: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	for script in $(BENCHMARKS); do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/speed.py --parts waits demo
 
 clean:
 	rm -rf $(VENV) $(VENV)-newest .mrag build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

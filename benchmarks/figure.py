@@ -42,11 +42,15 @@ def keep(
 
 
 def put_in(page: Path, mark: str, text: str) -> None:
-    """Writes the text between `<!-- mark: begin -->` and `<!-- mark: end -->` of a page."""
+    """Writes the text between `<!-- mark: begin -->` and `<!-- mark: end -->` of a page.
+
+    Raises: AssertionError if the page lacks one of them; it stays as it was.
+    """
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, found, rest = page.read_text("utf-8").partition(begin)
-    assert found, f"{page} has no {begin}"
-    after = rest.partition(end)[2]
+    before, has_begin, rest = page.read_text("utf-8").partition(begin)
+    assert has_begin, f"{page} has no {begin}"
+    _, has_end, after = rest.partition(end)
+    assert has_end, f"{page} has no {end} after {begin}"
     page.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", "utf-8")
 
 

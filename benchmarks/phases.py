@@ -32,7 +32,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from figure import figure
+from figure import SCALE, figure, keep
 from own_speedup import own_speedup
 from phase_runs import PHASES, SHAPE, Taken, run_phases, staged
 from synthetic import Shape
@@ -40,7 +40,6 @@ from synthetic import Shape
 from mrag_pipeline import library_settings
 from mrag_pipeline.runtime.cluster import start_local
 
-FIGURES = Path(__file__).parent / "figures" / "scale.json"
 ROUNDS = 3
 AIM, AIM_MB = 1.7, 600.0
 
@@ -113,18 +112,16 @@ def main() -> None:
         memory_of(args.driver)
         return
     library_settings.settle()
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if args.chunks:
         start_local()
-        figures |= measure(args.chunks, Shape(args.heads, args.dim), args.rounds, args.phases)
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        shape = Shape(args.heads, args.dim)
+        keep(SCALE, measure(args.chunks, shape, args.rounds, args.phases))
     for num_chunks in args.memory_chunks:
         command = [sys.executable, __file__, "--driver", str(num_chunks)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peak = float(output.strip().splitlines()[-1])
-        figures[f"driver, {num_chunks:,} chunks"] = figure([peak], "MB")
         print(f"driver's memory at {num_chunks:,} chunks: {peak:.0f} MB (aim {AIM_MB:.0f})")
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        keep(SCALE, {f"driver, {num_chunks:,} chunks": figure([peak], "MB")})
 
 
 def _peak_mb() -> float:

@@ -268,7 +268,11 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--page", action="store_true", help="write docs/scaling.md's tables")
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    changed = options.set or (options.chunks, options.heads, options.dim) != (10**9, 32, 128)
+    if options.page and changed:
+        parser.error("--page is for the plans of docs/scaling.md, without other settings")
+    return options
 
 
 if __name__ == "__main__":

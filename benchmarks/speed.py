@@ -49,6 +49,8 @@ def int8() -> None:
     import encode_int8  # torch and the others' libraries, which no other part needs
 
     figures = encode_int8.measure()
+    if not figures:
+        return  # it has said that this CPU has no int8 products
     others = [name for name in encode_int8.PEERS if f"{name}: speed" in figures]
     if not others:
         raise SystemExit("encode_int8.py says what to install for the int8 encoders of others")

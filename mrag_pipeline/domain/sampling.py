@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def sampled(ids: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """(n,) of the ids, rising, each as likely as any other; all of them if `size` is no less."""
+    """(n,) of (N,) ids drawn at random, rising: `size` of them, or all if there are fewer."""
     return np.sort(ids[sampled_places(len(ids), size, seed)])
 
 
 def sampled_places(number: int, size: int, seed: int) -> NDArray[np.int64]:
-    """(n,) of the places 0 to `number` - 1, as `sampled`."""
+    """(n,) of the places 0 to `number` - 1: those of the ids that `sampled` draws, rising."""
     if size >= number:
         return np.arange(number)
     return np.sort(np.random.default_rng(seed).choice(number, size, replace=False))

@@ -27,7 +27,8 @@ class WorkerPool(Protocol[Item, Answer]):
     def run(self, items: Iterable[Item]) -> Iterator[Answer]:
         """An answer for each item, as they finish, in any order. May be called again.
 
-        Items that would not fit in memory come from a generator: some are held at a time.
+        A pool of workers takes only some items ahead of those that are being done, so a generator
+        may yield more of them than fit in memory.
         A worker that dies costs its items a second try, on another worker.
         Raises: WorkerLost when an item has failed too often; an item's own permanent error.
         """

@@ -31,5 +31,7 @@ class WorkersSpec:
         """Where the process that runs the command has its own copy of the model.
 
         `device`, except on a cluster: its GPUs are the workers', and a driver takes what it finds.
+        With `pool = "serial"` this process embeds, whatever the address.
         """
-        return "auto" if self.address and self.device == "cuda" else self.device
+        has_workers = self.address and self.pool != "serial"
+        return "auto" if has_workers and self.device == "cuda" else self.device

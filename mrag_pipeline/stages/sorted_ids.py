@@ -2,7 +2,7 @@
 
 Chunk ids are hashes, so a 256th of all numbers has about a 256th of the ids: each such range is
 sorted on its own. Memory: `_IDS_IN_MEMORY` ids, or a range; disk: 8 bytes an id, twice while they
-are sorted.
+are sorted. Shape legend: N ids, n some of them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SortedIds:
         self._file.close()
 
     def between(self, start: int, stop: int) -> Ids:
-        """Those from one place among the ids to another."""
+        """(n,) the ids at the places `start` to `stop` - 1, rising."""
         self._file.seek(8 * start)
         return np.frombuffer(self._file.read(8 * (stop - start)), np.int64)
 
@@ -80,11 +80,11 @@ class SortedIds:
             yield IdBlock(self, start, min(start + size, len(self)))
 
     def ranges(self) -> Iterator[Ids]:
-        """All of them, in the same 256 ranges of numbers whatever the ids; some may be empty."""
+        """All of them, (n,) for each of 256 ranges of numbers, the same for any ids; n may be 0."""
         return (self.between(start, stop) for start, stop in pairwise(self._ends))
 
     def sampled(self, size: int, seed: int) -> Ids:
-        """As many, rising, each as likely as any other; all if `size` is no less."""
+        """(n,) of the ids drawn at random, rising: `size` of them, or all if there are fewer."""
         places = sampled_places(len(self), size, seed)
         parts = [_NO_IDS]
         for start, stop in pairwise(self._ends):
@@ -114,14 +114,14 @@ class IdBlock:
         return IdBlock, (self.ids(), 0, len(self))
 
     def ids(self) -> Ids:
-        """Its ids, rising."""
+        """(n,) its ids, rising."""
         if isinstance(self._source, SortedIds):
             return self._source.between(self._start, self._stop)
         return self._source[self._start : self._stop]
 
 
 def lacking(ids: SortedIds, others: SortedIds) -> Ids:
-    """Those of the ids that the others lack, rising."""
+    """(n,) those of the ids that the others lack, rising."""
     parts = [
         np.setdiff1d(own, of_others, assume_unique=True)
         for own, of_others in zip(ids.ranges(), others.ranges(), strict=True)
@@ -139,5 +139,5 @@ def temporary_file(bytes_in_memory: int) -> IO[bytes]:
 
 
 def range_numbers(ids: Ids) -> NDArray[np.uint8]:
-    """In which of the 256 ranges each id is; what is below 0 counts as 0."""
+    """(N,) the number of the range, 0 to 255, that each of (N,) ids is in; of one below 0, 0."""
     return (np.maximum(ids, 0) >> _RANGE_BITS).astype(np.uint8)

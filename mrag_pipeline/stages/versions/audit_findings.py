@@ -116,7 +116,8 @@ def staging_findings(
     """What is wrong with staged files; if nothing is, their ids are compared with the index.
 
     Args:
-        checker: of this process: it reads the shards that workers do not reach.
+        checker: of this process: it reads the shards that workers do not reach or find damaged.
+            A worker may have an older folder at the same path, or its object store an error.
         read: by workers, or here.
     Returns: how many shards are whole, and the findings.
     """
@@ -124,7 +125,7 @@ def staging_findings(
     shards = 0
     for shard in staged.shards():
         answer = read[shard]
-        if not answer.is_here:
+        if not answer.is_here or answer.damage is not None:
             answer = checker.shard(shard)
         if answer.damage is None:
             shards += 1

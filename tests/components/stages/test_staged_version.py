@@ -20,7 +20,7 @@ from mrag_pipeline.stages.versions import repair as repair_stage
 from mrag_pipeline.stages.versions import staged_proofs
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.lookup import live_record
-from mrag_pipeline.stages.versions.row_items import RowChecker
+from mrag_pipeline.stages.versions.row_items import RowChecker, ShardItem, ShardRead
 from mrag_pipeline.stages.versions.staged_version import StagedShard, StagedVersion
 from tests.support.builds import RecordingProgress
 from tests.support.changed_rows import chunk_ids, negate_number
@@ -127,6 +127,28 @@ def test_files_that_workers_do_not_reach_are_read_here(living: Living) -> None:
         assert found.staged_shards == num_shards - 1
         [finding] = found.findings
         assert victim.name in finding.what
+
+
+def test_damage_that_only_a_worker_sees_is_none(living: Living) -> None:
+    """As with an older folder at the same path; staged ids are compared with the index then."""
+    record, staged = live_record(living.index), staged_of(living)
+
+    def opened(work: Any, _num_bytes: int) -> SerialPool:
+        def lying(item: Any) -> Any:
+            if isinstance(item, ShardItem):
+                return ShardRead(item.shard, is_here=True, damage="another hash")
+            return work(item)
+
+        return in_this_process(lying)
+
+    found = audit(record, staged, living.index, RecordingProgress(), opened)
+    assert found.findings == ()
+    assert found.staged_shards == len(list(staged.shards()))
+    ids = chunk_ids(living.index, record)
+    for collection in record.collections():
+        living.index.delete(collection, ids[:1])
+    found = audit(record, staged, living.index, RecordingProgress(), opened)
+    assert "staged and not indexed" in {finding.what for finding in found.findings}
 
 
 def rows_lost(index: VectorIndex, record: VersionRecord, ids: list[int]) -> None:

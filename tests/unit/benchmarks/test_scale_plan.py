@@ -74,10 +74,27 @@ def test_the_page_shows_the_hours_of_the_simulation() -> None:
 
 
 def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
-    """A page without them is refused."""
+    """A page that lacks one of them is refused and stays as it was."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
     put_in(page, "a", "new\n")
     assert page.read_text() == "before\n<!-- a: begin -->\nnew\n<!-- a: end -->\nafter\n"
     with pytest.raises(AssertionError, match="b: begin"):
         put_in(page, "b", "new")
+    text = "<!-- b: end -->\n<!-- b: begin -->\nold\nafter\n"
+    page.write_text(text)
+    with pytest.raises(AssertionError, match="b: end"):
+        put_in(page, "b", "new")
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize("setting", ["--set tokens=64", "--chunks 5", "--heads 12", "--dim 32"])
+def test_the_page_is_not_written_for_another_plan(
+    setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--page` with settings of one's own is refused, not ignored."""
+    monkeypatch.setattr(sys, "argv", ["scale_plan.py", "--page", *setting.split()])
+    monkeypatch.setattr(scale_plan, "put_in", lambda *_: pytest.fail("written"))
+    with pytest.raises(SystemExit):
+        scale_plan.main()
+    assert "without other settings" in capsys.readouterr().err

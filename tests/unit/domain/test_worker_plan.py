@@ -35,9 +35,10 @@ def test_a_cpu_machine_gets_a_worker_per_core() -> None:
 
 @pytest.mark.parametrize("address", ["auto", "ray://head:10001"])
 def test_a_driver_of_a_cluster_needs_no_gpu(address: str) -> None:
-    """The GPUs are its workers'; on one machine both are the same."""
+    """The GPUs are its workers'; on one machine, or without workers, both are the same."""
     assert WorkersSpec(device="cuda", address=address).driver_device == "auto"
     assert WorkersSpec(device="cpu", address=address).driver_device == "cpu"
+    assert WorkersSpec(pool="serial", device="cuda", address=address).driver_device == "cuda"
     assert WorkersSpec(device="cuda").driver_device == "cuda"
     assert WorkersSpec().driver_device == "auto"
 
