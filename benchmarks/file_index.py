@@ -78,7 +78,8 @@ class FileIndex(ExactIndex):
                     else staging.chunks(shard.index)
                 )
                 stop = start + len(table)
-                stored[places[start:stop]] = vector_matrix(table["vector"])
+                if stop > start:  # the vectors of no rows have no width
+                    stored[places[start:stop]] = vector_matrix(table["vector"])
                 start = stop
             stored.flush()
 
