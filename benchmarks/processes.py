@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock
 
 from mrag_pipeline.client import Client
+from mrag_pipeline.processes import alive_after
 
 # Milvus's parts talk over ports that cannot all be chosen: as in tests/support/milvus_server.py.
 ONE_A_HOST = Path(tempfile.gettempdir()) / "mrag-tests-milvus-server.lock"
@@ -132,8 +133,7 @@ def running(
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(45)
-            _, alive = psutil.wait_procs(started, timeout=5)
-            for left in alive:
+            for left in alive_after(5, started):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     print(f"still running, killed: {' '.join(left.cmdline())[:100]}", flush=True)
                     left.kill()

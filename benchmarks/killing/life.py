@@ -20,8 +20,8 @@ from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
 from killing.verdict import LEFT_S, faults_of, late, load_per_core, told
 from killing.warm_start import WarmStart
-from mrag_pipeline.cli.orphans import alive_after
 from mrag_pipeline.errors import MragError
+from mrag_pipeline.processes import alive_after
 
 _RECORDED = 0.1  # share of the commands whose run is recorded though no recorder is to be killed
 _ON_RAY = 0.2  # share of the commands on Ray that end there what kills have left; serial is quicker

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 
 from killing import victims
 from killing.command import TIMEOUT_S, Command
@@ -25,6 +24,7 @@ from killing.project import write_config, write_edition, write_project
 from killing.readers import QUESTIONS, Answers, Readers, asked
 from killing.stands import NOT_RECORDED, Kind, Stand
 from killing.verdict import HANG_S, LEFT_S, LOST_PART, told
+from mrag_pipeline.processes import alive_after
 from tests.support.project_folder import ROOT, end, environment, family_of
 from tests.support.served_project import free_port
 
@@ -257,7 +257,7 @@ class ServedLife:
         self._kept(name, phase, told(code), time.monotonic() - began)
         if code not in (-signal.SIGKILL, LOST_PART):
             self.faults.append(f"{name} killed: the service ended by {code}: {service.said()}")
-        _, alive = psutil.wait_procs(family, timeout=LEFT_S)
+        alive = alive_after(LEFT_S, family)
         self.faults += [f"still running after {name} was killed: {one}" for one in alive]
 
     def _has_killed(self, service: Service, name: str) -> bool:

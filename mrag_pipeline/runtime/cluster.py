@@ -21,6 +21,7 @@ from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
 from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.processes import alive_after
 from mrag_pipeline.runtime import session_folder
 from mrag_pipeline.runtime.parts import Parts
 
@@ -235,7 +236,7 @@ def disconnect_ray() -> None:
     if _parts.are_running():
         ray.shutdown()
         if session is not None:
-            psutil.wait_procs(_parts.all(), timeout=ENDS_S)
+            alive_after(ENDS_S, _parts.all())
             with suppress(OSError):  # somebody else is tidying up
                 session_folder.remove(session)
     else:  # its logs may say why

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from mrag_pipeline.errors import RayBroken
+from mrag_pipeline.processes import is_alive
 
 NAMES = {
     "raylet": "the raylet, which runs the workers",
@@ -93,7 +94,7 @@ class Parts:
 
     def _lost(self) -> tuple[psutil.Process, str] | None:
         parts = list(self._parts.items())
-        return next(((one, task) for one, task in parts if not _is_running(one)), None)
+        return next(((one, task) for one, task in parts if not is_alive(one)), None)
 
     def _watch(self, is_up: threading.Event, is_over: threading.Event) -> None:
         end_at = None
@@ -136,10 +137,3 @@ def running() -> Iterator[tuple[psutil.Process, str]]:
         with suppress(psutil.Error):
             if process.name() in NAMES:
                 yield process, NAMES[process.name()]
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

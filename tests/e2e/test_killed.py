@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mrag_pipeline.processes import alive_after
 from tests.support.project_folder import (
     TIMEOUT_S,
     Undisturbed,
@@ -67,9 +68,8 @@ def test_killed_driver(
         embedding = actors(family)
         process.kill()
         process.wait()
-        gone, alive = psutil.wait_procs(embedding, timeout=30)
-        assert gone
-        assert not alive
+        assert embedding
+        assert alive_after(30, embedding) == []
     finally:
         end(process, family)
     done = receipts(disturbed)
@@ -106,7 +106,7 @@ def test_interrupted(
         family = family_of(process)
         process.send_signal(signal.SIGINT)
         code = process.wait(120)
-        _, alive = psutil.wait_procs(family, timeout=20)
+        alive = alive_after(20, family)
         running = [" ".join(child.cmdline())[:200] for child in alive if child.is_running()]
     finally:
         end(process)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mrag_pipeline.processes import alive_after
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.milvus_server import Server, milvus_server
 from tests.support.project_folder import (
@@ -91,8 +92,7 @@ def test_the_same_command_ends_it(
         workers = [psutil.Process(pid) for pid in workers_of(process)]
         process.send_signal(blow)
         code = process.wait(60)
-        _, alive = psutil.wait_procs(workers, timeout=60)
-        assert not alive
+        assert alive_after(60, workers) == []
     finally:
         end(process, family)
     assert code == (130 if blow is signal.SIGINT else -9)

@@ -21,6 +21,7 @@ import httpx
 import psutil
 import pytest
 
+from mrag_pipeline.processes import alive_after
 from tests.support.broken_service import sitecustomize
 from tests.support.open_ports import listening, off_loopback
 from tests.support.project_folder import (
@@ -354,10 +355,9 @@ def test_ctrl_c_while_it_starts_leaves_nothing(undisturbed: Undisturbed, tmp_pat
         try:
             assert process.wait(120) in (0, 130)
             others = [member for member in family if member not in watches]
-            _, alive = psutil.wait_procs(others, timeout=1)
-            assert [member.name() for member in alive] == []
+            assert [member.name() for member in alive_after(1, others)] == []
             # The process that ends orphans checks every few seconds, and ends last.
-            assert psutil.wait_procs(watches, timeout=15)[1] == []
+            assert alive_after(15, watches) == []
         finally:
             end(process, family)
         assert "Traceback" not in log.with_suffix(".err").read_text()
@@ -365,7 +365,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(undisturbed: Undisturbed, tmp_pat
 
 def _is_watch(process: psutil.Process) -> bool:
     try:
-        return any(part.endswith("orphans.py") for part in process.cmdline())
+        return any(part.endswith("mrag_pipeline/processes.py") for part in process.cmdline())
     except psutil.Error:
         return False
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mrag_pipeline.processes import alive_after
 from tests.support.project_folder import (
     ROOT,
     TIMEOUT_S,
@@ -128,7 +129,7 @@ def interrupted(terminal: Terminal, code: int, *words: str) -> None:
     for word in words:
         assert word in terminal.shown
     assert "Traceback" not in terminal.shown
-    _, alive = psutil.wait_procs(started, timeout=allowed(15))
+    alive = alive_after(allowed(15), started)
     assert alive == []
 
 

@@ -22,6 +22,7 @@ import pytest
 from pymilvus import MilvusClient
 
 from mrag_pipeline.config import merged
+from mrag_pipeline.processes import alive_after
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.milvus_server import milvus_server
 from tests.support.project_folder import ROOT, THINGS, a_text
@@ -109,7 +110,7 @@ class Shell:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for survivor in psutil.wait_procs(family, timeout=15)[1]:
+            for survivor in alive_after(15, family):
                 survivor.kill()
 
 

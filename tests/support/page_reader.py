@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from mrag_pipeline.processes import alive_after
 from tests.support.project_folder import ROOT
 from tests.support.served_project import free_port
 
@@ -58,6 +59,5 @@ class Reader:
             if psutil.pid_exists(pid):
                 family = psutil.Process(pid).children(recursive=True)
                 os.kill(pid, signal.SIGTERM)
-                _, alive = psutil.wait_procs([psutil.Process(pid), *family], timeout=60)
-                for process in alive:
+                for process in alive_after(60, [psutil.Process(pid), *family]):
                     process.kill()

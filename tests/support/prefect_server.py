@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 import psutil
 
+from mrag_pipeline.processes import alive_after
+
 PREFECT = Path(sys.executable).parent / "prefect"
 
 
@@ -96,19 +98,23 @@ def shared_prefect_server(folder: Path) -> Iterator[str]:
     with _alone(folder):
         if not facts.exists():
             server = PrefectServer(folder)
-            server.start()
+            try:
+                server.start()
+            except BaseException:
+                server.stop()
+                raise
             facts.write_text(json.dumps({"url": server.url, "pid": server.pid}))
-        told = json.loads(facts.read_text())
+        shared = json.loads(facts.read_text())
         user.touch()
     try:
-        yield str(told["url"])
+        yield str(shared["url"])
     finally:
         with _alone(folder):
             user.unlink()
             users = [int(path.name.removeprefix("user-")) for path in folder.glob("user-*")]
             if not any(map(psutil.pid_exists, users)):
                 facts.unlink()
-                _end(int(told["pid"]))
+                _end(int(shared["pid"]))
 
 
 @contextmanager
@@ -125,11 +131,8 @@ def _end(pid: int) -> None:
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         process.terminate()
-        until = time.monotonic() + 30
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > until:
-                process.kill()
-            time.sleep(0.05)
+        for late in alive_after(30, [process]):
+            late.kill()
 
 
 def _answers(port: int) -> bool:

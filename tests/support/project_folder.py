@@ -20,6 +20,7 @@ import psutil
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
+from mrag_pipeline.processes import alive_after
 from mrag_pipeline.stages.versions.stored_rows import words_of_version
 
 ROOT = Path(__file__).parents[2]
@@ -169,9 +170,8 @@ def end(process: subprocess.Popen[bytes], family: list[psutil.Process] | None = 
     if process.poll() is None:
         process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(family, timeout=15)
-    for one in alive:
-        one.kill()
+    for survivor in alive_after(15, family):
+        survivor.kill()
 
 
 def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -18,6 +18,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+from mrag_pipeline.processes import alive_after
+
 RAY = str(Path(sys.executable).parent / "ray")
 ROOT = Path(__file__).parents[2]
 START_S = 240.0  # on a busy machine
@@ -121,7 +123,7 @@ def ended_with(name: str) -> Iterator[dict[str, str]]:
                     one.send_signal(signal.SIGKILL)
                 except psutil.NoSuchProcess:
                     continue
-            psutil.wait_procs(found, timeout=10)
+            alive_after(10, found)
 
 
 def _bears(process: psutil.Process, name: str, value: str) -> bool:

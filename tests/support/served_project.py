@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from mrag_pipeline.processes import alive_after
 from tests.support.callers import Callers
 from tests.support.project_folder import TIMEOUT_S, end, family_of, start
 
@@ -73,9 +74,7 @@ class Service:
         family = family_of(self.process)
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(TIMEOUT_S)
-        gone, alive = psutil.wait_procs(family, timeout=2)
-        del gone
-        return code, [_name(one) for one in alive]
+        return code, [_name(one) for one in alive_after(2, family)]
 
 
 @contextmanager

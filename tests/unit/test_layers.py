@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Low to high; layers of one rank are siblings and don't know each other.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("settings", "wire", "environment", "extras", "quick_imports"),
+    ("settings", "wire", "environment", "processes", "extras", "quick_imports"),
     ("domain", "filesystems", "client", "library_settings", "config_tables"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
@@ -77,6 +77,7 @@ PURE: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"annotated_types"},
     "environment": set(),
+    "processes": {"psutil"},
     "extras": set(),
     "quick_imports": set(),
     "library_settings": set(),

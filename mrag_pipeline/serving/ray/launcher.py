@@ -17,6 +17,7 @@ import psutil
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import WorkerLost
+from mrag_pipeline.processes import alive_after
 from mrag_pipeline.serving.listening import local_url
 from mrag_pipeline.serving.ray import haproxy, middlewares
 
@@ -152,11 +153,11 @@ def stop(shared: bool = False, seconds: float = 0.0) -> None:
 
 def end(processes: list[psutil.Process], seconds: float = END_S) -> None:
     """Waits for the processes to end; kills those that have not ended in time."""
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    alive = alive_after(seconds, processes)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=seconds)
+    alive_after(seconds, alive)
 
 
 def _in_background(work: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:

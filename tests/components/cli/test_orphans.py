@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from mrag_pipeline.cli.orphans import alive_after
+from mrag_pipeline import processes
 
 STARTS = """
 import subprocess, sys, time
@@ -34,14 +34,17 @@ def test_what_a_killed_command_has_started_is_ended(how: str) -> None:
         assert command.stdout is not None
         child = psutil.Process(int(command.stdout.readline()))
         watches = [
-            one for one in psutil.Process(command.pid).children() if "orphans" in str(one.cmdline())
+            started
+            for started in psutil.Process(command.pid).children()
+            if processes.__file__ in started.cmdline()
         ]
         if how == "killed":
             command.kill()
         command.wait(30)
-        gone, alive = psutil.wait_procs([child], timeout=20 if how == "killed" else 4)
-        assert [child] == (gone if how == "killed" else alive)
-        assert psutil.wait_procs(watches, timeout=20)[1] == []
+        assert watches
+        alive = processes.alive_after(20 if how == "killed" else 4, [child])
+        assert alive == ([] if how == "killed" else [child])
+        assert processes.alive_after(20, watches) == []
         assert other.poll() is None
     finally:
         if child is not None and child.is_running():
@@ -49,12 +52,3 @@ def test_what_a_killed_command_has_started_is_ended(how: str) -> None:
         for one in (command, other):
             one.kill()
             one.communicate()
-
-
-def test_who_does_not_end_is_told() -> None:
-    """After so long."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as waiting:
-        process = psutil.Process(waiting.pid)
-        assert alive_after(0.2, [process]) == [process]
-        waiting.communicate(b"\n")
-        assert alive_after(20, [process]) == []
