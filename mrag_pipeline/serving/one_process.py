@@ -15,6 +15,7 @@ import uvicorn
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
+from mrag_pipeline.serving.address_limit import connections_per_address
 from mrag_pipeline.serving.http.leaving import Leaving
 from mrag_pipeline.serving.http.patience import allow_many_connections, limited_protocol
 from mrag_pipeline.serving.local_api import LocalApi
@@ -61,13 +62,15 @@ def running(config: Config) -> Iterator[threading.Thread]:
     Then it takes no more requests, and ends when those under way have been answered.
 
     Yields: the thread that serves, which lives as long as the service.
-    Raises: as LocalApi; ConfigError for keys that cannot be read, or a host that requires keys.
+    Raises: as LocalApi; ConfigError for keys that cannot be read, a host that requires keys,
+        or a limit of connections that is no number.
     """
     spec = config.serve
     keys = read_keys(spec)
     check_exposure(spec, keys)
     guard = KeyGuard(spec, keys)
     observer = RequestObserver(spec, door=guard.for_operators() if keys else None)
+    connections = connections_per_address()
     allow_many_connections()
     api = LocalApi(config, guard, observer, spec.encoder_threads)
     api.warm_up()
@@ -77,7 +80,7 @@ def running(config: Config) -> Iterator[threading.Thread]:
             app,
             host=spec.host,
             port=spec.port,
-            http=limited_protocol(),
+            http=limited_protocol(connections=connections),
             ws="none",
             lifespan="off",
             log_level="error",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mrag_pipeline.serving import address_limit
 from tests.support.kustomized import (
     KUBERNETES,
     OVERLAYS,
@@ -177,8 +178,15 @@ def test_the_ray_service_is_a_serve_config_with_what_serve_yaml_asks_for() -> No
             if one["metadata"]["name"] in maps
             for key, value in one["data"].items()
         }
-        assert given == asked
+        assert given == asked | {address_limit.VARIABLE: "0"}, "the Ingress is one address"
         assert {"secretRef": {"name": "mrag-secrets"}} in container["envFrom"]
+
+
+def test_the_ingress_has_no_limit_of_connections_by_address() -> None:
+    """It is one address for all its callers; on the GPU cluster see the test above."""
+    [query] = [t for name, t in every_pod(overlay("one-gpu-node")) if name.endswith("mrag-query")]
+    [container] = query["spec"]["containers"]
+    assert {"name": address_limit.VARIABLE, "value": "0"} in container["env"]
 
 
 def test_the_worker_has_what_the_deployments_ask_for(made: tuple[Manifest, ...]) -> None:

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 
+from mrag_pipeline.serving.address_limit import CONNECTIONS
 from mrag_pipeline.serving.ray import haproxy
 from mrag_pipeline.serving.security.keys import new_key
 from tests.support.open_ports import listening, off_loopback
@@ -130,8 +131,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_callers_are_told_to_come_back_until_the_api_answers(deployed: Deployed) -> None:
     """503, a problem and Retry-After: never 404 or 500."""
     *before, last = deployed.first
-    assert {one.status_code for one in before} == {503}
-    assert {one.headers["content-type"] for one in before} == {"application/problem+json"}
+    assert {one.status_code for one in before} <= {503}
+    assert {one.headers["content-type"] for one in before} <= {"application/problem+json"}
     assert all("retry-after" in one.headers for one in before)
     assert last.status_code == 200
 
@@ -190,7 +191,7 @@ def test_one_address_does_not_hold_all_connections(deployed: Deployed) -> None:
     """The one above the limit is closed; the others may send."""
     more = 50
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = haproxy.CONNECTIONS + 500
+    wanted = CONNECTIONS + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
         pytest.skip(f"needs {wanted} open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
@@ -198,10 +199,11 @@ def test_one_address_does_not_hold_all_connections(deployed: Deployed) -> None:
         with ExitStack() as held:
             callers = [
                 held.enter_context(socket.create_connection(("127.0.0.1", deployed.port)))
-                for _ in range(haproxy.CONNECTIONS + more)
+                for _ in range(CONNECTIONS + more)
             ]
-            time.sleep(1)
-            refused = sum(is_closed(one) for one in callers)
+            until = time.monotonic() + 30
+            while (refused := sum(map(is_closed, callers))) < more and time.monotonic() < until:
+                time.sleep(0.1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert more <= refused < 2 * more

@@ -13,11 +13,10 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from mrag_pipeline.serving.address_limit import CONNECTIONS
+
 # Seconds until a request's headers have arrived, from the connection or from their first byte on.
 REQUEST_S = 10.0
-CONNECTIONS = 1_000  # of one address
-
-
 FILES = 8 * CONNECTIONS  # that the process may have open: several such addresses, and the index's
 
 
@@ -33,9 +32,13 @@ def allow_many_connections() -> None:
 
 
 def limited_protocol(
-    request_s: float = REQUEST_S, connections: int = CONNECTIONS
+    request_s: float = REQUEST_S, connections: int | None = CONNECTIONS
 ) -> type[asyncio.Protocol]:
-    """Uvicorn's protocol with both limits; the class counts its own connections."""
+    """Uvicorn's protocol with both limits; the class counts its own connections.
+
+    Args:
+        connections: that one address may hold; None for no limit.
+    """
     counts: Counter[str] = Counter()
     base: Any = AutoHTTPProtocol
 
@@ -50,7 +53,7 @@ def limited_protocol(
             super().connection_made(transport)
             self._peer = str((transport.get_extra_info("peername") or ("",))[0])
             counts[self._peer] += 1
-            if counts[self._peer] > connections:
+            if connections is not None and counts[self._peer] > connections:
                 transport.abort()
             else:
                 self._wait(transport)

@@ -3,9 +3,11 @@
 Every request passes through Serve's own HTTP proxy, a Python process; HAProxy took a fifth of its
 time and let twice as many requests through (docs/decisions/0031). As Serve starts it, HAProxy
 opens two statistics ports to every network, survives a Ray that is killed, sends a line with path
-and query of each request to UDP port 514, waits an hour for half a request, and answers 404 or 500
-while it knows no replica. The script that is started in its place prevents this. `mrag serve`
-writes one for each service; the image has one for the nodes of a cluster, written by
+and query of each request to UDP port 514, waits an hour for half a request, lets one address hold
+all of its 4,096 connections, and answers 404 or 500 while it knows no replica. The script that is
+started in its place prevents this; `address_limit.py` has the variable for its limit of
+connections. `mrag serve` writes one for each service; the image has one for the nodes of a cluster,
+written by
 
     python -m mrag_pipeline.serving.ray.haproxy FOLDER
 
@@ -30,18 +32,36 @@ from pathlib import Path
 import psutil
 
 from mrag_pipeline import environment
+from mrag_pipeline.processes import alive_after
+from mrag_pipeline.serving.address_limit import (
+    CONNECTIONS,
+    VARIABLE,
+    connections_per_address,
+)
 from mrag_pipeline.serving.backend import SILENT
 
 _SCRIPT = """\
 #!/bin/sh
+connections=${{{variable}:-{connections}}}
+limit=
+case $connections in
+    *[!0-9]*)
+        echo "{variable} is '$connections': expected a whole number, or 0 for no limit" >&2
+        exit 2 ;;
+    *[1-9]*)
+        limit="/^frontend http_frontend *\\$/a\\\\
+    stick-table type ipv6 size 100k expire 60s store conn_cur\\\\
+    tcp-request connection track-sc0 src\\\\
+    tcp-request connection reject if {{ sc0_conn_cur gt $connections }}" ;;
+esac
 for one; do
     if [ "$before" = -f ] && ! grep -q '^{mark}' "$one"; then
-        sed -i -E -f {edits} "$one" || exit
+        sed -i -E -f {edits} -e "$limit" "$one" || exit
     fi
     before=$one
 done
 # It is killed when its parent process ends.
-exec {limit}{binary} "$@"
+exec {tied}{binary} "$@"
 """
 _MARK = "# Changed by mrag-pipeline"  # where the script's HAProxy is another such script
 # For sed, on the config that Serve writes.
@@ -54,14 +74,10 @@ _EDITS = """\
 s/^( *stats socket .* mode )666 /\\1600 /
 # Requests are logged by the service alone.
 /^ *log 127\\.0\\.0\\.1:514 /d
-# Nobody keeps the others out by sending half a request, or by holding very many connections.
+# Nobody keeps the others out by sending half a request; the script adds the limit of connections.
 /^defaults *$/a\\
     timeout http-request {request_s}s\\
     option http-buffer-request
-/^frontend http_frontend *$/a\\
-    stick-table type ipv6 size 100k expire 60s store conn_cur\\
-    tcp-request connection track-sc0 src\\
-    tcp-request connection reject if {{ sc0_conn_cur gt {connections} }}
 # While no replica can answer, callers are told to come back: not 404, not 500.
 s|^( *)http-request return status 404 .*|\\1http-request return status 503 {away}|
 s|^( *errorfile 50[23] ).*|\\1"{answer}"|
@@ -80,7 +96,6 @@ _PROBLEM = "application/problem+json"
 _AWAY_S = 2  # until a caller may try again
 # Seconds until a request's headers, and the first 16 kB of its body, have arrived.
 REQUEST_S = 10
-CONNECTIONS = 1_000  # of one address; HAProxy has 4,096 for all
 
 
 def binary() -> Path | None:
@@ -105,7 +120,10 @@ def settings(path: Path, folder: Path) -> Mapping[str, str]:
 
     Args:
         folder: for the script, its config and sockets; a socket's path must be short.
+
+    Raises: ConfigError for a limit of connections that the script would refuse.
     """
+    connections_per_address()
     stats, metrics = _free_ports(2)
     script = write_script(path, folder)
     return {
@@ -136,7 +154,7 @@ def write_script(path: Path, folder: Path) -> Path:
     Args:
         folder: for the script and the files that it reads; any user may read them.
     """
-    limit = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
+    tied = f"{shutil.which('setpriv')} --pdeathsig KILL " if shutil.which("setpriv") else ""
     script, edits = folder / "haproxy", folder / "haproxy.sed"
     document, answer = folder / "away.json", folder / "away.http"
     document.write_text(json.dumps(AWAY))
@@ -149,7 +167,6 @@ def write_script(path: Path, folder: Path) -> Path:
         _EDITS.format(
             mark=_MARK,
             request_s=REQUEST_S,
-            connections=CONNECTIONS,
             answer=answer,
             away=f'content-type {_PROBLEM} file "{document}" hdr Retry-After {_AWAY_S}',
         )
@@ -158,7 +175,9 @@ def write_script(path: Path, folder: Path) -> Path:
         _SCRIPT.format(
             mark=_MARK,
             edits=shlex.quote(str(edits)),
-            limit=limit,
+            variable=VARIABLE,
+            connections=CONNECTIONS,
+            tied=tied,
             binary=shlex.quote(str(path)),
         )
     )
@@ -174,13 +193,13 @@ def finish(processes: Sequence[psutil.Process], seconds: float) -> None:
     Args:
         seconds: how long at most.
     """
-    told = []
+    stopping = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
             if process.name() == "haproxy":
                 process.send_signal(signal.SIGUSR1)  # its soft stop
-                told.append(process)
-    psutil.wait_procs(told, timeout=seconds)
+                stopping.append(process)
+    alive_after(seconds, stopping)
 
 
 def new_folder() -> Path:

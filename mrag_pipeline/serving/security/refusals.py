@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mrag_pipeline.serving.http.patience import CONNECTIONS
+from mrag_pipeline.serving.address_limit import CONNECTIONS
 
 BURST = 20  # refused at once: a program that goes too far, a person's mistakes
 PER_S = 20.0

@@ -6,15 +6,12 @@ import asyncio
 import json
 import os
 import socket
-import stat
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.serve._private import constants
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError
@@ -25,7 +22,6 @@ from mrag_pipeline.serving.ray import haproxy, launcher
 from mrag_pipeline.serving.ray.deployments import Current
 from mrag_pipeline.serving.ray.user_config import API, ENCODER, SEARCH, changed, pinned
 from mrag_pipeline.settings.serve import ServeSpec
-from tests.support.serve_nodes import asked_variables
 
 
 def test_an_app_is_exchanged_between_requests() -> None:
@@ -209,78 +205,6 @@ def test_a_host_of_another_machine_is_said() -> None:
     """192.0.2.1 is nobody's."""
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
         listening.check_port("192.0.2.1", 8000)
-
-
-def test_a_cluster_has_the_front_that_mrag_serve_has(tmp_path: Path) -> None:
-    """What serve.yaml asks for is what the launcher sets, and Ray knows each name."""
-    asked = asked_variables()
-    assert asked.pop("RAY_AUTH_MODE") == "token"
-    given = launcher.FAST | dict(haproxy.settings(tmp_path / "real", tmp_path))
-    given["RAY_SERVE_HAPROXY_BINARY_PATH"] = "/opt/mrag-haproxy/haproxy"  # the image's
-    assert {name: given[name] for name in asked} == asked
-    front = {name for name in given if "HAPROXY" in name or "PROXY_HEALTH" in name}
-    of_one_service = {name for name in front if str(tmp_path) in given[name] or "PORT" in name}
-    assert front - of_one_service - set(asked) == {"RAY_SERVE_HAPROXY_NBTHREAD"}
-    known = Path(constants.__file__).read_text("utf-8")
-    assert [name for name in asked if "SERVE" in name and f'"{name}"' not in known] == []
-
-
-def test_haproxys_pages_are_for_this_machine_only(tmp_path: Path) -> None:
-    """Its two ports are put on loopback in the file that it is started with; the service's not.
-
-    It logs no requests, and does not wait for half of one. While no replica is there it says so.
-    A file that it has changed it leaves as it is.
-    """
-    fake = tmp_path / "real haproxy"
-    fake.write_text('#!/bin/sh\ncat "$3"; echo "$@"\n')
-    fake.chmod(0o700)
-    values = haproxy.settings(fake, tmp_path)
-    stats = values["RAY_SERVE_HAPROXY_STATS_PORT"]
-    metrics = values["RAY_SERVE_HAPROXY_METRICS_PORT"]
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(
-        "global\n    log 127.0.0.1:514 local0 info\n    stats socket /a/b mode 666 level admin\n"
-        "    maxconn 9\ndefaults\n    mode http\n"
-        "    errorfile 502 /a/500.http\n    errorfile 503 /a/500.http\n"
-        "    errorfile 504 /a/500.http\n"
-        f"frontend prometheus\n    bind :{metrics}\n    mode http\n"
-        f"frontend http_frontend\n    bind *:8000\n"
-        "backend default_backend\n    http-request return status 404 content-type text/plain "
-        f'lf-string "Path not found."\nlisten stats\n  bind *:{stats}\n'
-    )
-    place = f'file "{tmp_path}/away.json"'
-    away = f"content-type application/problem+json {place} hdr Retry-After 2"
-    script = values["RAY_SERVE_HAPROXY_BINARY_PATH"]
-    assert stat.S_IMODE(os.stat(script).st_mode) == 0o755
-    for _ in range(2):
-        said = subprocess.run(
-            [script, "-db", "-f", str(config), "-dR"], capture_output=True, text=True, check=True
-        ).stdout
-    assert said.splitlines() == [
-        "# Changed by mrag-pipeline",
-        "global",
-        "    stats socket /a/b mode 600 level admin",
-        "    maxconn 9",
-        "defaults",
-        "    timeout http-request 10s",
-        "    option http-buffer-request",
-        "    mode http",
-        f'    errorfile 502 "{tmp_path}/away.http"',
-        f'    errorfile 503 "{tmp_path}/away.http"',
-        "frontend prometheus",
-        f"    bind 127.0.0.1:{metrics}",
-        "    mode http",
-        "frontend http_frontend",
-        "    stick-table type ipv6 size 100k expire 60s store conn_cur",
-        "    tcp-request connection track-sc0 src",
-        "    tcp-request connection reject if { sc0_conn_cur gt 1000 }",
-        "    bind *:8000",
-        "backend default_backend",
-        f"    http-request return status 503 {away}",
-        "listen stats",
-        f"  bind 127.0.0.1:{stats}",
-        f"-db -f {config} -dR",
-    ]
 
 
 def test_serves_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ async def _app(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def _server(connections: int = 100) -> Iterator[int]:
+def _server(connections: int | None = 100) -> Iterator[int]:
     config = uvicorn.Config(
         _app,
         port=0,
@@ -126,6 +126,15 @@ def test_an_address_has_so_many_connections_at_a_time() -> None:
                 except ConnectionError:
                     pass
             assert time.monotonic() < until
+
+
+def test_an_address_may_have_no_limit() -> None:
+    """As behind a proxy, where all callers have its address."""
+    with _server(connections=None) as port, ExitStack() as opened:
+        for _ in range(5):
+            caller = opened.enter_context(_connected(port))
+            caller.sendall(WHOLE)
+            assert caller.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_a_low_limit_of_files_is_raised_as_far_as_it_may_be() -> None:
