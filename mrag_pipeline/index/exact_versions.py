@@ -13,6 +13,7 @@ class ExactVersions:
         """Empty."""
         self._records: dict[str, str] = {}
         self._live: str | None = None
+        self._imports: dict[str, str] = {}  # what is being loaded, by version
 
     def live(self) -> str | None:
         """The live version's name."""
@@ -21,6 +22,7 @@ class ExactVersions:
     def write_record(self, record: VersionRecord) -> None:
         """Stores a version's record, replacing an earlier one whole."""
         self._records[record.version] = record.to_json()
+        self._imports.pop(record.version, None)
 
     def record(self, version: str) -> VersionRecord | None:
         """A version's record."""
@@ -31,6 +33,14 @@ class ExactVersions:
         """All records, oldest first."""
         records = map(VersionRecord.from_json, self._records.values())
         return sorted(records, key=lambda record: (record.created_at, record.version))
+
+    def begin_import(self, version: str, export: str) -> None:
+        """Stores what a version's collections are loaded from, until its record is written."""
+        self._imports[version] = export
+
+    def import_begun(self, version: str) -> str:
+        """What `begin_import` stored of the version; "" if nothing is stored."""
+        return self._imports.get(version, "")
 
     def discard_damaged_alias(self) -> None:
         """Does nothing: memory does not break."""
@@ -48,3 +58,4 @@ class ExactVersions:
                 f"version {version} is live", "a version that is not live", "activate another"
             )
         self._records.pop(version, None)
+        self._imports.pop(version, None)

@@ -121,6 +121,23 @@ def test_a_record_can_be_dropped(index: VectorIndex) -> None:
     assert index.record(NEW) is not None
 
 
+def test_an_import_is_known_until_the_record_is_written_or_dropped(index: VectorIndex) -> None:
+    """The last one of each version; it is no record."""
+    assert index.import_begun(OLD) == ""
+    index.begin_import(OLD, "a")
+    index.begin_import(OLD, "b")
+    index.begin_import(NEW, "c")
+    assert (index.import_begun(OLD), index.import_begun(NEW)) == ("b", "c")
+    assert (index.record(OLD), index.records()) == (None, [])
+    index.write_record(a_record(OLD))
+    index.drop_record(NEW)
+    assert (index.import_begun(OLD), index.import_begun(NEW)) == ("", "")
+    index.begin_import(OLD, "a")
+    assert [record.version for record in index.records()] == [OLD]
+    index.drop_record(OLD)
+    assert (index.import_begun(OLD), index.record(OLD)) == ("", None)
+
+
 # ------------------------------------------------------------------ damage
 def test_a_collection_that_can_be_used_has_no_damage(index: VectorIndex) -> None:
     """One that is not there has."""

@@ -118,6 +118,10 @@ class Killable:
         self._switch.before(f"index: write the record{what}")
         self._inner.write_record(record)
 
+    def begin_import(self, version: str, export: str) -> None:
+        self._switch.before("index: note what is imported")
+        self._inner.begin_import(version, export)
+
     def drop_record(self, version: str) -> None:
         self._switch.before("index: drop the record")
         self._inner.drop_record(version)

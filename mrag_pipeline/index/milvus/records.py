@@ -7,6 +7,7 @@ switches to the new record; the earlier record's pieces are removed only after t
     part                        payload
     v0123456789ab               {"digest": "9f..", "parts": 3}
     v0123456789ab/9f../0000     first 60 KB
+    v0123456789ab/import        what an import that has not ended loads; no record, for any reader
 """
 
 from __future__ import annotations
@@ -70,6 +71,17 @@ class RecordStore:
             f"run `mrag repair --version {version}`: it makes the record anew from staging",
         )
 
+    def begin_import(self, version: str, export: str) -> None:
+        """Stores what a version's collections are loaded from, until its record is written."""
+        self._parts.create()
+        self._parts.put(_import(version), export)
+
+    def import_begun(self, version: str) -> str:
+        """What `begin_import` stored of the version; "" if nothing is stored."""
+        if not self._parts.open():
+            return ""
+        return self._parts.payloads([_import(version)]).get(_import(version), "")
+
     def forget(self) -> None:
         """The collection was dropped."""
         self._parts.forget()
@@ -102,6 +114,10 @@ class RecordStore:
 
 def _piece(version: str, digest: str, number: int) -> str:
     return f"{version}/{digest}/{number:04d}"
+
+
+def _import(version: str) -> str:
+    return f"{version}/import"
 
 
 def _pointed_to(stored: str) -> tuple[str, int]:

@@ -25,6 +25,8 @@ class MilvusVersions(MilvusDatabase):
         self.record = self._records.read
         self.records = self._records.all
         self.write_record = self._records.write
+        self.begin_import = self._records.begin_import
+        self.import_begun = self._records.import_begun
 
     def live(self) -> str | None:
         """The live version's name."""

@@ -41,6 +41,18 @@ class Versions(Protocol):
     def records(self) -> list[VersionRecord]:
         """All records, oldest first."""
 
+    def begin_import(self, version: str, export: str) -> None:
+        """Stores what a version's collections are loaded from, until its record is written.
+
+        Writing or dropping the version's record removes it; no reader takes it for a record.
+
+        Args:
+            export: names what is imported; at most 256 characters.
+        """
+
+    def import_begun(self, version: str) -> str:
+        """What `begin_import` stored of the version; "" if nothing is stored."""
+
     def discard_damaged_alias(self) -> None:
         """Removes an alias that cannot be read, so that a version can be made live again."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from math import inf
 
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.domain.version import VersionRecord, version_in
 from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.ports import Export, HasCapabilities, OpenPool, Progress, VersionBuilds
 from mrag_pipeline.stages.ingest.load import collections_of, load
@@ -29,6 +30,9 @@ def import_version(
     range_bytes: float = inf,
 ) -> VersionRecord:
     """The exported version is in the index, whole and not live.
+
+    Collections that a killed import of the same export has loaded are kept; others of the version
+    are dropped first, unless its record here is the exported one.
 
     Args:
         name: of the index here; the exported version's index may have another name.
@@ -55,10 +59,12 @@ def import_version(
             "a version that is not live",
             "`mrag activate` another version first, or import into another index",
         )
-    if known is not None and not is_same:
-        # Its rows are of another sync, and may be as many.
-        drop(index, name, record.version, lambda _: None)
+    export_name = _name_of(record)
+    is_begun = known is None and index.import_begun(record.version) == export_name
+    if not (is_same or is_begun):
+        _drop_others(index, name, record.version)
     index.drop_record(record.version)
+    index.begin_import(record.version, export_name)
     load(manifest, export.staging, index, record.num_chunks, progress, open_pool, range_bytes)
     # The record last: a version that has one is whole.
     index.write_record(record)
@@ -110,6 +116,18 @@ def _check_whole(record: VersionRecord, manifest: Manifest, export: Export) -> N
         "the folder as `mrag export` wrote it",
         "run `mrag export` again into an empty folder; nothing was changed here",
     )
+
+
+def _drop_others(index: VersionBuilds, name: str, version: str) -> None:
+    """Drops what is there of the version: its rows may be of another sync, and as many."""
+    is_there = any(version_in(name, own) == version for own in index.collections())
+    if is_there or index.record(version) is not None:
+        drop(index, name, version, lambda _: None)
+
+
+def _name_of(record: VersionRecord) -> str:
+    """The same for exports whose records are the same."""
+    return hashlib.blake2b(record.to_json().encode(), digest_size=16).hexdigest()
 
 
 def _is_same(known: VersionRecord, exported: VersionRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -35,6 +36,7 @@ from tests.support.living_index import (
     content_of,
     repaired,
 )
+from tests.support.scripted_kills import Killable, Killed, Switch
 
 TEN = [a_document(i) for i in range(10)]
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -314,6 +316,34 @@ def test_a_version_goes_to_another_index(living: Living, tmp_path: Path, name: s
     )
     there.write_record(replace(live_record(there), repairs=2))  # the same version, repaired there
     assert import_version(place, name, there, RecordingProgress()).version == record.version
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_killed_import_is_continued_by_the_same_export_only(
+    is_same: bool, tmp_path: Path
+) -> None:
+    """Collections of another state of the version have as many rows, and are loaded anew."""
+    made = Living(tmp_path / "staging", TEN)
+    made.ingest()
+    before, after = (open_export(str(tmp_path / name)) for name in ("before", "after"))
+    record = live_record(made.index)
+    export_version(record, made.index, before, RecordingProgress())
+    made.items = [a_document(0, edition=1), *TEN[1:]]
+    made.sync()
+    assert live_record(made.index).num_chunks == record.num_chunks
+    export_version(live_record(made.index), made.index, after, RecordingProgress())
+    undisturbed, there = Switch(), ExactIndex("docs")
+    import_version(after, "docs", Killable(ExactIndex("docs"), undisturbed), RecordingProgress())
+    killed = Killable(there, Switch(undisturbed.points.index("index: load chunks")))
+    with pytest.raises(Killed):
+        import_version(after if is_same else before, "docs", killed, RecordingProgress())
+    assert set(there.collections()) == {*record.collections()[:-1]}
+    points = Switch()
+    import_version(after, "docs", Killable(there, points), RecordingProgress())
+    activate(record.version, there)
+    assert content_of(there) == made.content()
+    loads = [point for point in points.points if re.fullmatch(r"index: load \w+", point)]
+    assert len(loads) == (1 if is_same else len(record.collections()))
 
 
 def test_an_export_that_is_not_whole_is_not_imported(living: Living, tmp_path: Path) -> None:
