@@ -23,7 +23,7 @@ from tests.support.damages import DAMAGES, HARMLESS, MENDED, REFUSED, Damage, fl
 from tests.support.living_index import (
     Living,
     a_document,
-    audited,
+    audit_says,
     content_of,
     repaired_as_command,
 )
@@ -77,10 +77,10 @@ def inflict(damage: Damage, folder: Path) -> None:
 
 
 def said(folder: Path) -> str:
-    """What `mrag audit` says: its findings, or why it cannot look."""
+    """What `mrag audit` says, or why the index cannot be opened."""
     try:
         with opened(folder) as index:
-            return "\n".join(str(one) for one in audited(living(folder, index)).findings)
+            return audit_says(living(folder, index))
     except MragError as error:
         return str(error) if error.fix else f"{error}: what to do is not said"
 

@@ -18,7 +18,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.changed_rows import chunk_ids
 from tests.support.damages import DAMAGES, Damage
-from tests.support.living_index import Living, a_document, audited, repaired_as_command
+from tests.support.living_index import Living, a_document, audit_says, repaired_as_command
 from tests.support.milvus_server import Server, milvus_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -65,19 +65,15 @@ def whole(
         index.write_record(replace(record, config=verified))
         living.items = [a_document(0, edition=1), *[a_document(i) for i in range(2, 11)]]
         living.sync()
-        assert said(living) == ""
+        assert audit_says(living) == ""
         yield Whole(living, index, living.content())
-
-
-def said(living: Living) -> str:
-    return "\n".join(str(one) for one in audited(living).findings)
 
 
 def assert_mended(whole: Whole, found: str) -> None:
     """Audit says it, repair mends it, and every row is as it was, to the bit."""
-    assert found in said(whole.living)
+    assert found in audit_says(whole.living)
     repaired_as_command(whole.living)
-    assert said(whole.living) == ""
+    assert audit_says(whole.living) == ""
     assert whole.living.content() == whole.content
 
 
@@ -104,5 +100,5 @@ def test_a_lost_alias_is_set_again(whole: Whole) -> None:
     assert whole.index.live() is None
     repaired_as_command(whole.living)
     assert whole.index.live() == version
-    assert said(whole.living) == ""
+    assert audit_says(whole.living) == ""
     assert whole.living.content() == whole.content

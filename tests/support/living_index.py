@@ -16,6 +16,7 @@ import numpy as np
 from mrag_pipeline.domain.documents import DeadLetter, Document, text_hash
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.errors import MragError
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
 from mrag_pipeline.settings.chunking import ChunkingSpec
@@ -298,6 +299,14 @@ def repaired(living: Living, with_staging: bool = True) -> Repaired:
     record = live_record(living.index)
     staged = _staged(living, record) if with_staging else None
     return repair(record, staged, living.index, living.progress)
+
+
+def audit_says(living: Living) -> str:
+    """What `mrag audit` says: its findings, or why it cannot look."""
+    try:
+        return "\n".join(str(one) for one in audited(living).findings)
+    except MragError as error:
+        return str(error) if error.fix else f"{error}: what to do is not said"
 
 
 def repaired_as_command(living: Living, version: str | None = None) -> Repaired:
