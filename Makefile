@@ -9,7 +9,7 @@ help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
 	@echo "make browser    a Chromium for the page's tests, where apt can install it"
 	@echo "make unit       the unit tests (under a minute on 2 cores): run them on every save"
-	@echo "make test       all tests, the unit tests first (about 10 minutes on 2 cores)"
+	@echo "make test       all tests, the unit tests first (about 7 minutes on 2 cores)"
 	@echo "make test-long  those left out of it for their time, which CI runs too"
 	@echo "make test-slow  the heavier ones"
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
