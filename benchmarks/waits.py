@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -101,7 +102,9 @@ def served(folder: Path, backend: str) -> dict[str, float]:
         url = json.loads(service.stdout.readline())["url"]
         httpx.post(f"{url}/v1/search", json={"query": DEMO[0]}, timeout=60).raise_for_status()
         measured = {"first answer": time.perf_counter() - started}
-        measured["search"] = seconds_of([*MRAG, "search", DEMO[1]], folder)
+        # Three questions: during the first the service may still read vectors into memory.
+        asked = [seconds_of([*MRAG, "search", question], folder) for question in DEMO]
+        measured["search"] = statistics.median(asked)
         started = time.perf_counter()
         service.send_signal(signal.SIGINT)
         service.wait(120)
