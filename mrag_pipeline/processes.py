@@ -38,8 +38,10 @@ def is_alive(process: psutil.Process) -> bool:
     """Whether it has not ended; a zombie has."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True  # there, and another user's
 
 
 def _watch(mark: str) -> None:

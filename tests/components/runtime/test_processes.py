@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mrag_pipeline.processes import alive_after
+from mrag_pipeline.processes import alive_after, is_alive
 from mrag_pipeline.runtime import cluster, session_folder
 from mrag_pipeline.runtime.parts import Parts
 from mrag_pipeline.serving.ray import haproxy, launcher
@@ -29,6 +29,19 @@ def test_a_process_whose_id_a_thread_got_has_ended() -> None:
     """psutil.wait_procs raises FileNotFoundError for it."""
     with reused_by_a_thread() as process:
         assert alive_after(20, [process]) == []
+
+
+def test_a_process_that_may_not_be_looked_at_has_not_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A part of Ray is not called lost because its state cannot be read."""
+    process = psutil.Process()
+
+    def refuse() -> str:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(process, "status", refuse)
+    assert is_alive(process)
 
 
 def test_a_service_ends_its_other_processes() -> None:
