@@ -11,12 +11,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
-from ray._private import ray_constants, worker
+from ray._private import parameter, ray_constants, worker
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
@@ -31,6 +32,9 @@ _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
 _parts = Parts()  # those of this process's Ray
 _session: Path | None = None  # the folder of this process's Ray
+# Ray gives each part 30 s. One whose program is not in memory may need longer on a slow disk; the
+# next time it is there. So the control service may fail the first time and the raylet the second.
+_STARTS = 3
 ENDS_S = 5.0  # that Ray's processes have to end, before their folder is removed
 
 
@@ -121,14 +125,15 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
     All its ports are on loopback; those that take work ask for Ray's token, too, whatever
     RAY_AUTH_MODE is: it is a choice for a cluster, and other users of this machine reach loopback.
 
-    Raises: WorkerLost if it fails to start twice; ConfigError if there is no place for its sockets.
+    Raises: WorkerLost if it fails to start three times; ConfigError if there is no place for its
+        sockets.
     """
     environment.sockets_folder()
     worker.print_to_stdstream = _log_message
     _give_token()
-    for last in (False, True):
+    for started in range(1, _STARTS + 1):
         try:
-            with _on_loopback(), _parts.starting():
+            with _on_loopback(), _on_free_ports(), _parts.starting():
                 ray.init(
                     "local",
                     num_cpus=num_cpus,
@@ -145,7 +150,7 @@ def start_local(num_cpus: int | None = None, num_gpus: int | None = None) -> Non
             ):
                 raise
             ray.shutdown()
-            if last:
+            if started == _STARTS:
                 raise WorkerLost(
                     f"a local Ray did not start: {error}",
                     "its server to answer within 30 s",
@@ -187,6 +192,21 @@ def _on_loopback() -> Iterator[None]:
             os.environ.pop(variable, None)
         else:
             os.environ[variable] = before[1]
+
+
+@contextmanager
+def _on_free_ports() -> Iterator[None]:
+    """A Ray started within it takes a free port for its agent's HTTP server.
+
+    Its own is the same for every Ray: where another one on this machine has it, or has just ended,
+    the start waits 4 s for it and goes on without.
+    """
+    made = parameter.RayParams
+    parameter.RayParams = partial(made, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = made
 
 
 def _give_token() -> None:

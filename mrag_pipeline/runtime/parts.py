@@ -8,6 +8,7 @@ terminal. So the parts are looked after from outside, in a thread, from the mome
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,8 @@ import psutil
 
 from mrag_pipeline.errors import RayBroken
 from mrag_pipeline.processes import is_alive
+
+log = logging.getLogger(__name__)
 
 NAMES = {
     "raylet": "the raylet, which runs the workers",
@@ -50,18 +53,25 @@ class Parts:
     def starting(self) -> Iterator[None]:
         """Within it a Ray is started; its parts are looked after from their first moment on.
 
-        If it did not start, it is left alone.
+        If it did not start, how each part stood is logged, and those that still run are ended.
         """
         self._is_over = is_over = threading.Event()
         is_up = threading.Event()
         self._parts = {}
+        before = [process for process, _ in running()]
         threading.Thread(
             target=self._watch, args=(is_up, is_over), name="parts of Ray", daemon=True
         ).start()
         try:
             yield
         except BaseException:
+            self._parts.update(running())
+            log.warning("ray_start_failed parts=%s", "; ".join(map(_state, self._parts)) or "none")
+            left = [process for process in self.all() if process not in before]
             self.forget()
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
             raise
         self._parts.update(running())
         is_up.set()
@@ -118,6 +128,18 @@ def _error(lost: psutil.Process, task: str) -> RayBroken:
         "run the same command again, finished work is kept; if it ends again, look whether "
         "memory ran out (`dmesg | tail`)",
     )
+
+
+def _state(part: psutil.Process) -> str:
+    """How a part that should have answered stands: waiting for a disk, stopped, ended."""
+    try:
+        times = part.cpu_times()
+        return (
+            f"{part.name()} {part.pid} {part.status()}, {times.user + times.system:.1f} s of CPU, "
+            f"{part.memory_info().rss / 1e6:.0f} MB"
+        )
+    except psutil.Error as error:
+        return f"{part.pid} {error}"
 
 
 def _was_killed(process: psutil.Process) -> bool:

@@ -48,9 +48,9 @@ def played(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> P
     return ray
 
 
-@pytest.mark.parametrize("played", [0, 1], indirect=True)
+@pytest.mark.parametrize("played", [0, 1, 2], indirect=True)
 def test_a_local_ray_that_fails_to_start_is_started_again(played: PlayedRay) -> None:
-    """Once, after the remains of the first try are shut down."""
+    """Twice, each time after the remains of the last try are shut down."""
     assert cluster.connect_ray("") is True
     assert played.asked == ["local"] * (1 + played.failures)
     assert played.stopped == played.failures
@@ -71,10 +71,10 @@ def test_a_local_ray_asks_for_a_token_whatever_the_shell_says(
 
 @pytest.mark.parametrize("played", [9], indirect=True)
 def test_a_local_ray_that_does_not_start_is_reported(played: PlayedRay) -> None:
-    """After two tries; the error offers the serial pool."""
+    """After three tries; the error offers the serial pool."""
     with pytest.raises(WorkerLost, match="a local Ray did not start") as caught:
         cluster.connect_ray("")
-    assert len(played.asked) == 2
+    assert len(played.asked) == 3
     assert "'serial'" in caught.value.fix
 
 
@@ -201,17 +201,32 @@ def test_a_part_that_ends_by_itself_while_ray_starts_is_waited_for(
 def test_a_ray_that_does_not_start_may_lose_its_parts(
     two_parts: tuple[Popen, Popen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is started again; what it has lost is no loss."""
-    part, _ = two_parts
+    """It is started again; what it has lost is no loss. What was there before it is not its own."""
+    part, other = two_parts
     lost: list[RayBroken] = []
     monkeypatch.setattr(parts, "when_lost", lost.append)
     looked_after = parts.Parts(unnoticed_s=0.5)
     with pytest.raises(TimeoutError), looked_after.starting():
         raise TimeoutError
+    assert other.poll() is None
     end(part)
     time.sleep(3)
     assert lost == []
     looked_after.check()
+
+
+def test_the_parts_of_a_ray_that_does_not_start_are_told_and_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that hangs would take its memory until the command ends; how it stood says why."""
+    known: dict[psutil.Process, str] = {}
+    monkeypatch.setattr(parts, "running", known.items)
+    with pytest.raises(TimeoutError), parts.Parts().starting():
+        part = subprocess.Popen(["sleep", "60"])
+        known[psutil.Process(part.pid)] = "a"
+        raise TimeoutError
+    assert part.wait(10) == -9
+    assert f"parts=sleep {part.pid} sleeping, 0.0 s of CPU" in caplog.text
 
 
 def test_only_children_are_parts() -> None:
