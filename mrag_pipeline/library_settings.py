@@ -1,4 +1,4 @@
-"""Environment variables that Prefect, Ray and transformers read when they are imported."""
+"""Environment variables that Prefect, Ray, gRPC and transformers read when they are imported."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ _DEFAULTS = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # What we start is another program at once (fork and exec). gRPC starts a thread between the two,
+    # which at times aborts the child, a part of Ray for example (docs/decisions/0139).
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     "GRPC_VERBOSITY": "NONE",
     "GLOG_minloglevel": "3",
 }

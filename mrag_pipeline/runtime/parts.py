@@ -58,20 +58,20 @@ class Parts:
         self._is_over = is_over = threading.Event()
         is_up = threading.Event()
         self._parts = {}
-        before = [process for process, _ in running()]
+        before = psutil.Process().children()
         threading.Thread(
             target=self._watch, args=(is_up, is_over), name="parts of Ray", daemon=True
         ).start()
         try:
             yield
         except BaseException:
-            self._parts.update(running())
-            log.warning("ray_start_failed parts=%s", "; ".join(map(_state, self._parts)) or "none")
-            left = [process for process in self.all() if process not in before]
             self.forget()
-            for process in left:
+            started = [child for child in psutil.Process().children() if child not in before]
+            log.warning("ray_start_failed parts=%s", "; ".join(map(_state, started)) or "none")
+            for part in started:
                 with suppress(psutil.Error):
-                    process.kill()
+                    if part.name() in NAMES:
+                        part.kill()
             raise
         self._parts.update(running())
         is_up.set()
@@ -130,27 +130,34 @@ def _error(lost: psutil.Process, task: str) -> RayBroken:
     )
 
 
-def _state(part: psutil.Process) -> str:
-    """How a part that should have answered stands: waiting for a disk, stopped, ended."""
+def _state(child: psutil.Process) -> str:
+    """How a child stands that should have started: busy, waiting for a disk, ended by a signal."""
     try:
-        times = part.cpu_times()
-        return (
-            f"{part.name()} {part.pid} {part.status()}, {times.user + times.system:.1f} s of CPU, "
-            f"{part.memory_info().rss / 1e6:.0f} MB"
-        )
+        with child.oneshot():
+            name = f"{child.name()} {child.pid} {child.status()}"
+        if (ended := _ended(child)) is not None:
+            how = "exit code" if ended.si_code == os.CLD_EXITED else "signal"
+            return f"{name}, {how} {ended.si_status}"
+        times = child.cpu_times()
+        return f"{name}, {times.user + times.system:.1f} s of CPU"
     except psutil.Error as error:
-        return f"{part.pid} {error}"
+        return str(error)
 
 
 def _was_killed(process: psutil.Process) -> bool:
     """Whether a child ended by SIGKILL; False too if somebody has waited for it already."""
-    try:
-        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
+    ended = _ended(process)
     return (
         ended is not None and ended.si_status == signal.SIGKILL and ended.si_code != os.CLD_EXITED
     )
+
+
+def _ended(child: psutil.Process) -> os.waitid_result | None:
+    """How it ended; None if it runs, or somebody has waited for it. Whoever waits still can."""
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
 
 
 def running() -> Iterator[tuple[psutil.Process, str]]:

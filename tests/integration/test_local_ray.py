@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,29 @@ def test_what_ray_reports_is_not_printed() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "lost\n"
     assert "A worker died" not in done.stderr
+
+
+# As Ray starts its parts: a fork, a moment in the child, another program.
+FORKING = """
+import os, subprocess, sys, time
+from mrag_pipeline import library_settings
+library_settings.settle()
+from pymilvus import MilvusClient
+
+client = MilvusClient(sys.argv[1])
+client.create_collection("one", dimension=4)
+
+def alone():
+    time.sleep(0.05)
+    assert os.listdir("/proc/self/task") == [str(os.getpid())]
+
+sys.exit(subprocess.Popen(["true"], preexec_fn=alone).wait())
+"""
+
+
+def test_grpc_starts_no_thread_in_what_ray_is_about_to_start(tmp_path: Path) -> None:
+    """Its threads abort the child at times, and a part of Ray is missing: docs/decisions/0139."""
+    given = {k: v for k, v in os.environ.items() if k != "GRPC_ENABLE_FORK_SUPPORT"}
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "index.db")]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

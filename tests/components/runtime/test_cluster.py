@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -218,15 +219,28 @@ def test_a_ray_that_does_not_start_may_lose_its_parts(
 def test_the_parts_of_a_ray_that_does_not_start_are_told_and_ended(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that hangs would take its memory until the command ends; how it stood says why."""
-    known: dict[psutil.Process, str] = {}
-    monkeypatch.setattr(parts, "running", known.items)
-    with pytest.raises(TimeoutError), parts.Parts().starting():
-        part = subprocess.Popen(["sleep", "60"])
-        known[psutil.Process(part.pid)] = "a"
-        raise TimeoutError
+    """One that hangs would take its memory until the command ends. How each ended says why."""
+    monkeypatch.setitem(parts.NAMES, "sleep", "a part")
+
+    def start() -> None:
+        with parts.Parts().starting():
+            started = (
+                subprocess.Popen(["sleep", "60"]),
+                subprocess.Popen(["cat"], stdin=subprocess.PIPE),
+            )
+            started[1].send_signal(signal.SIGABRT)
+            os.waitid(os.P_PID, started[1].pid, os.WEXITED | os.WNOWAIT)
+            waited.append(started)
+            raise TimeoutError
+
+    waited: list[tuple[Popen, Popen]] = []
+    with pytest.raises(TimeoutError):
+        start()
+    [(part, lost)] = waited
     assert part.wait(10) == -9
-    assert f"parts=sleep {part.pid} sleeping, 0.0 s of CPU" in caplog.text
+    assert lost.wait(10) == -signal.SIGABRT
+    assert f"sleep {part.pid} " in caplog.text
+    assert f"cat {lost.pid} zombie, signal 6" in caplog.text
 
 
 def test_only_children_are_parts() -> None:
