@@ -24,7 +24,7 @@ _DEFAULTS = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # What we start is another program at once (fork and exec). gRPC starts a thread between the two,
+    # What we start is another program at once (fork and exec). gRPC starts a thread between them,
     # which at times aborts the child, a part of Ray for example (docs/decisions/0139).
     "GRPC_ENABLE_FORK_SUPPORT": "0",
     "GRPC_VERBOSITY": "NONE",
