@@ -17,6 +17,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.dead_letters import keep_letters
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
+from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.flows.sync import (
     SyncResult,
     apply,
@@ -93,8 +94,12 @@ def push(
     config = Config.load(Path(config_file) if config_file else None, settings)
     check_ray(config)
     clock = PhaseTimes()
-    with at_work.run_lock(config, wait_s), keep_encoder():
+    with (
+        logged(config, "push", clock.seconds, at_work.run_lock(config, wait_s)) as run,
+        keep_encoder(),
+    ):
         record, finished = clock.time("finish", lambda: finish(config))
+        run.is_of(record)
         config = with_share(with_corpus(config, record), record)
         # Of several corpora none has a say in how pushed documents are read.
         own = CorpusSpec(documents) if config.corpus.sources else config.corpus
@@ -120,8 +125,9 @@ def push(
             letters += letters_of_shards(config, record, manifest)
             if is_outgrown(done.record.config, done.record.num_chunks):
                 clock.time("calibrate", lambda: calibrate(config))
-        run = f"{record.version}-sync-{record.syncs + 1:05d}"
-        letters_file = keep_letters(config, run, letters)
+        run.is_of(done.record)
+        of_run = f"{record.version}-sync-{record.syncs + 1:05d}"
+        letters_file = keep_letters(config, of_run, letters)
     result = PushResult(
         **outcome(record, compared, done, letters),
         unknown=pushed.unknown,

@@ -14,7 +14,10 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.engine import flow, repeated_task
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.progress import current
+from mrag_pipeline.flows.run_log import logged
+from mrag_pipeline.flows.run_metrics import counted
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.stages.versions import retire as retire_stage
 from mrag_pipeline.stages.versions.retire import Retired
@@ -36,7 +39,8 @@ def drop(config: Config, version: str | None) -> Retired:
             retire_stage.drop(index, config.index, version, forget)
             done = Retired({version: "drop"}, (version,))
         else:
-            done = retire_stage.retire(index, config.index, config.retire, now, forget, current())
+            progress = counted(current())
+            done = retire_stage.retire(index, config.index, config.retire, now, forget, progress)
         _forget_given(config, index, now)
     return done
 
@@ -73,7 +77,9 @@ def retire(
     config = Config.load(Path(config_file) if config_file else None, settings)
     if keep is not None:
         config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
-    with at_work.run_lock(config, wait_s):
-        done = drop(config, version)
+    clock = PhaseTimes()
+    with logged(config, "retire", clock.seconds, at_work.run_lock(config, wait_s)) as run:
+        run.version = version or ""
+        done = clock.time("retire", lambda: drop(config, version))
     artifacts.summary(config.index, done.states)
     return {"index": config.index, "fates": done.states, "dropped": list(done.dropped)}

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from mrag_pipeline import __version__, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts, RunState
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexBusy, MragError, StagingError
-from mrag_pipeline.flows.run_metrics import metrics_of, showing
+from mrag_pipeline.flows.run_metrics import RunMetrics, metrics_of, showing
 from mrag_pipeline.runtime import usage
 
 log = logging.getLogger(__name__)
 
 _MESSAGE_CHARS = 500
+_going_on: dict[str, Callable[[RunState, str], None]] = {}  # keeps the end of each run, by name
 
 
 @dataclass(slots=True)
@@ -31,6 +33,12 @@ class LoggedRun:
     version: str = ""
     documents: int = 0
     chunks: int = 0
+    problem: str = ""  # what it found to be wrong, if it ends by an exit code alone
+
+    def is_of(self, record: VersionRecord) -> None:
+        """It is a run on this version."""
+        self.version = record.version
+        self.documents, self.chunks = record.num_documents, record.num_chunks
 
 
 @contextmanager
@@ -82,35 +90,52 @@ def _kept(
         mrag=__version__,
     )
     before, cpu_before = usage.total(), time.process_time()
+    metrics: RunMetrics | None = None
+
+    def end(state: RunState, message: str) -> None:
+        held = usage.total().since(before)
+        ended = replace(
+            facts,
+            state=state,
+            message=message[:_MESSAGE_CHARS],
+            ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=run.version,
+            documents=run.documents,
+            chunks=run.chunks,
+            seconds=dict(seconds),
+            process_cpu_s=round(time.process_time() - cpu_before, 2),
+            worker_core_s=round(held.core_s, 2),
+            worker_gpu_s=round(held.gpu_s, 2),
+            retries=held.retries,
+        )
+        _write(config, ended)
+
+    def cut_short(state: RunState, message: str) -> None:
+        end(state, message)
+        if metrics is not None:
+            metrics.end(state == "failed")
+
     _write(config, facts)
+    _going_on[facts.run] = cut_short
     state: RunState = "completed"
     message = ""
     try:
-        with showing(metrics_of(config, kind) if has_metrics else None):
+        metrics = metrics_of(config, kind) if has_metrics else None
+        with showing(metrics):
             yield
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
-        message = (str(error) or type(error).__name__)[:_MESSAGE_CHARS]
+        message = run.problem or str(error) or type(error).__name__
         raise
     finally:
-        held = usage.total().since(before)
-        _write(
-            config,
-            replace(
-                facts,
-                state=state,
-                message=message,
-                ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                version=run.version,
-                documents=run.documents,
-                chunks=run.chunks,
-                seconds=dict(seconds),
-                process_cpu_s=round(time.process_time() - cpu_before, 2),
-                worker_core_s=round(held.core_s, 2),
-                worker_gpu_s=round(held.gpu_s, 2),
-                retries=held.retries,
-            ),
-        )
+        _going_on.pop(facts.run, None)
+        end(state, message)
+
+
+def cut_short(by_error: bool, message: str) -> None:
+    """Keeps that the runs of this process end now, for whoever ends it without their say."""
+    for end in list(_going_on.values()):
+        end("failed" if by_error else "interrupted", message)
 
 
 def _write(config: Config, facts: RunFacts) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.flow_runs import recorded, run_work
 from mrag_pipeline.cli.guarded_pools import guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, out, print_json
 from mrag_pipeline.domain.confidence import sure_of
 from mrag_pipeline.errors import VerifyFailed
+from mrag_pipeline.flows.phase_times import PhaseTimes
 
 if TYPE_CHECKING:
     from mrag_pipeline.domain.version import VersionRecord
@@ -50,44 +51,55 @@ def audit(
     from mrag_pipeline.stages.versions.lookup import chosen_record
     from mrag_pipeline.wiring.phase_work import row_checker
 
-    config = shared.load()
-    with closing(wiring.index(config)) as index:
+    config, clock = shared.load(), PhaseTimes()
+    with (
+        recorded(config, "audit", clock.seconds) as run,
+        closing(wiring.index(config)) as index,
+    ):
         record = chosen_record(index, version)
+        run.is_of(record)
         if sample is None:
             staged = wiring.staged_version(config, record)
             pools = guarded_pools(config, partial(row_checker, record), index)
-            report = run_work(
-                lambda progress: audit_stage(record, staged, index, progress, pools), shared.json
-            )
+            work = partial(audit_stage, record, staged, index, open_pool=pools)
+            report = clock.time("audit", lambda: run_work(work, shared.json))
             source = f", {report.staged_shards} staged shards" if staged else "; no staging here"
         else:
             number = random.randrange(2**31) if seed is None else seed
-            report = run_work(
-                lambda progress: audit_sample(record, index, sample, number, progress), shared.json
-            )
+            drawn = partial(audit_sample, record, index, sample, number)
+            report = clock.time("audit", lambda: run_work(drawn, shared.json))
             source = f"; {report.checked:,} chunks drawn at random (--seed {number})"
+        _show(report, record, source, shared.json)
+        if report.findings:
+            run.problem = "; ".join(map(str, report.findings))
+            raise typer.Exit(VerifyFailed.exit_code)
+
+
+def _show(report: Audit, record: VersionRecord, source: str, json: bool) -> None:
+    """Prints the report.
+
+    Args:
+        source: what was read, for people.
+    """
     verified = {
         "recall": record.verified_recall(),
         "recall_above": record.recall_above(),
         "recall_confidence": record.recall_confidence(),
     }
-    if shared.json:
+    if json:
         print_json(asdict(report) | verified)
-    else:
-        out.print(
-            f"{report.version}: {report.chunks:,} chunks in {report.collections} collections"
-            f"{source}",
-        )
-        for finding in report.findings:
-            out.print(str(finding), style="red", soft_wrap=True)
-        for line in _recall(report, record):
-            out.print(line, soft_wrap=True)
-        for line in _proven(report):
-            out.print(line, style="green" if not report.findings else "", soft_wrap=True)
+        return
+    out.print(
+        f"{report.version}: {report.chunks:,} chunks in {report.collections} collections{source}",
+    )
+    for finding in report.findings:
+        out.print(str(finding), style="red", soft_wrap=True)
+    for line in _recall(report, record):
+        out.print(line, soft_wrap=True)
+    for line in _proven(report):
+        out.print(line, style="green" if not report.findings else "", soft_wrap=True)
     if report.findings:
-        if not shared.json:
-            err.print("to fix: `mrag repair`")
-        raise typer.Exit(VerifyFailed.exit_code)
+        err.print("to fix: `mrag repair`")
 
 
 def _recall(report: Audit, record: VersionRecord) -> list[str]:

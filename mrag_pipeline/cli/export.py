@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.flow_runs import recorded, run_work
 from mrag_pipeline.cli.guarded_pools import from_anywhere, guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
+from mrag_pipeline.flows.phase_times import PhaseTimes
 
 
 @shared_options()
@@ -30,14 +31,17 @@ def export(
     from mrag_pipeline.wiring import at_work
     from mrag_pipeline.wiring.phase_work import exporter
 
-    config = shared.load()
-    with at_work.run_lock(config), closing(wiring.index(config)) as index:
+    config, clock = shared.load(), PhaseTimes()
+    with (
+        recorded(config, "export", clock.seconds, at_work.run_lock(config)) as run,
+        closing(wiring.index(config)) as index,
+    ):
         record = chosen_record(index, version)
+        run.is_of(record)
         target = wiring.export(folder)
         pools = guarded_pools(config, partial(exporter, record, from_anywhere(folder)), index)
-        num_chunks = run_work(
-            lambda progress: export_version(record, index, target, progress, pools), shared.json
-        )
+        work = partial(export_version, record, index, target, open_pool=pools)
+        num_chunks = clock.time("export", lambda: run_work(work, shared.json))
     if shared.json:
         print_json({"version": record.version, "chunks": num_chunks, "folder": folder})
         return

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.flow_runs import recorded, run_work
 from mrag_pipeline.cli.guarded_pools import from_anywhere, guarded_load_pools, guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
 from mrag_pipeline.domain.version import VersionRecord
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.ports import Progress
 
 
@@ -36,26 +37,36 @@ def import_version(
     from mrag_pipeline.wiring import at_work
     from mrag_pipeline.wiring.phase_work import import_loader, import_verifier
 
-    config = shared.load()
+    config, clock = shared.load(), PhaseTimes()
     source = wiring.export(folder)
-    with at_work.run_lock(config), closing(wiring.index(config)) as index:
+    with (
+        recorded(config, "import", clock.seconds, at_work.run_lock(config)) as run,
+        closing(wiring.index(config)) as index,
+    ):
 
         def work(progress: Progress) -> tuple[VersionRecord, VerifiedRecall]:
             place = from_anywhere(folder)
             loads = guarded_load_pools(config, partial(import_loader, place), index)
             range_bytes = config.milvus.range_mb * 1e6
-            record = import_stage(source, config.index, index, progress, loads, range_bytes)
+            record = clock.time(
+                "load",
+                lambda: import_stage(source, config.index, index, progress, loads, range_bytes),
+            )
+            run.is_of(record)
             _, manifest = read_export(source, config.index)
             manifest = importable(manifest, config.index, index)
-            checks = verify(
-                manifest,
-                source.staging,
-                index,
-                record.num_chunks,
-                config.ingest,
-                progress,
-                guarded_pools(config, partial(import_verifier, place), index),
-                MEND,
+            checks = clock.time(
+                "verify",
+                lambda: verify(
+                    manifest,
+                    source.staging,
+                    index,
+                    record.num_chunks,
+                    config.ingest,
+                    progress,
+                    guarded_pools(config, partial(import_verifier, place), index),
+                    MEND,
+                ),
             )
             if activate:
                 record = activate_stage(record.version, index)

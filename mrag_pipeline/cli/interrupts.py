@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
@@ -21,12 +22,17 @@ from mrag_pipeline.errors import MragError
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 GRACE_S = 3.0
+LAST_WORDS_S = 1.0  # that `when_cut_short` has
 
 _MESSAGES = {
     INTERRUPTED: "interrupted; run the same command again to resume",
     TERMINATED: "terminated; run the same command again to resume",
 }
 _started = threading.Lock()
+
+# Told before the process is ended without the main thread's say: whether by an error, and what is
+# printed of it. A command sets it.
+when_cut_short: Callable[[bool, str], object] | None = None
 
 
 def message(code: object) -> str:
@@ -72,6 +78,12 @@ def end_with(error: MragError) -> NoReturn:
 
 
 def _end(said: str, code: int) -> NoReturn:
+    if when_cut_short is not None:
+        arguments = code not in _MESSAGES, said
+        told = threading.Thread(target=when_cut_short, args=arguments, daemon=True)
+        with suppress(RuntimeError):  # no more threads
+            told.start()
+            told.join(LAST_WORDS_S)
     show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar has hidden it
     os.write(2, f"{show_cursor}mrag: {said}\n".encode())
     os._exit(code)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mrag_pipeline.cli.flow_runs import run_work
+from mrag_pipeline.cli.flow_runs import recorded, run_work
 from mrag_pipeline.cli.guarded_pools import guarded_pools
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, print_facts, print_json
 from mrag_pipeline.errors import VerifyFailed
+from mrag_pipeline.flows.phase_times import PhaseTimes
 
 if TYPE_CHECKING:
+    from mrag_pipeline.stages.versions.lost_record import FoundVersion
     from mrag_pipeline.stages.versions.repair import Repaired
 
 
@@ -31,22 +33,35 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
     from mrag_pipeline.wiring import at_work
     from mrag_pipeline.wiring.phase_work import row_checker
 
-    config = shared.load()
-    with at_work.run_lock(config), closing(wiring.index(config)) as index:
+    config, clock = shared.load(), PhaseTimes()
+    with (
+        recorded(config, "repair", clock.seconds, at_work.run_lock(config)) as run,
+        closing(wiring.index(config)) as index,
+    ):
         found = wiring.found_version(config, index, version)
         record = found.record
+        run.is_of(record)
         if found.is_record_new:
             index.discard_damaged_records()
             index.write_record(record)
         staged = wiring.staged_version(config, record)
         pools = guarded_pools(config, partial(row_checker, record), index)
-        done = run_work(
-            lambda progress: repair_stage(record, staged, index, progress, pools), shared.json
-        )
+        work = partial(repair_stage, record, staged, index, open_pool=pools)
+        done = clock.time("repair", lambda: run_work(work, shared.json))
+        run.is_of(done.record)
         if found.was_live:
             index.activate(record.version)
+        _show(done, found, shared.json)
+        if done.misled:
+            run.problem = _still_damaged(done, has_staging=staged is not None)
+            if not shared.json:
+                err.print(run.problem, soft_wrap=True)
+            raise typer.Exit(VerifyFailed.exit_code)
+
+
+def _show(done: Repaired, found: FoundVersion, json: bool) -> None:
     facts = {
-        "version": record.version,
+        "version": done.record.version,
         "restored_rows": done.restored,
         "removed_rows": done.removed,
         "removed_documents": done.documents_removed,
@@ -54,14 +69,10 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
         "record_made_anew": found.is_record_new,
         "made_live_again": found.was_live,
     }
-    if shared.json:
+    if json:
         print_json(facts | {"searches_still_damaged": done.misled})
     else:
         print_facts(facts)
-    if done.misled:
-        if not shared.json:
-            err.print(_still_damaged(done, has_staging=staged is not None), soft_wrap=True)
-        raise typer.Exit(VerifyFailed.exit_code)
 
 
 def _still_damaged(done: Repaired, has_staging: bool) -> str:

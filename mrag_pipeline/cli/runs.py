@@ -11,6 +11,8 @@ import typer
 
 from mrag_pipeline.cli.options import SharedOptions, shared_options
 from mrag_pipeline.cli.terminal import line, out, print_json, seconds_by_phase
+from mrag_pipeline.domain.run_facts import KINDS
+from mrag_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from mrag_pipeline.domain.run_facts import RunFacts
@@ -25,17 +27,25 @@ def runs(
     limit: Annotated[
         int, typer.Option("--limit", min=1, help="Show this many runs, the latest ones.")
     ] = 20,
+    kind: Annotated[
+        str, typer.Option("--kind", help=f"Show these runs alone: {', '.join(KINDS)}.")
+    ] = "",
 ) -> None:
-    """List the runs of ingest and sync: version, phases, hours of CPU and GPU.
+    """List the runs that changed or checked the index: version, phases, hours of CPU and GPU.
 
-    Hours of Ray's workers are those of the cores and GPUs they held, whether they worked or waited.
+    A push is an upsert or a delete. Hours of Ray's workers are those of the cores and GPUs they
+    held, whether they worked or waited.
 
-    Example: mrag runs --json
+    Example: mrag runs --kind ingest
     """
     from mrag_pipeline import wiring
 
+    if kind and kind not in KINDS:
+        raise ConfigError(
+            f"no run is of the kind {kind!r}", f"one of {', '.join(KINDS)}", "run `mrag runs`"
+        )
     config = shared.load()
-    latest = wiring.run_files(config).latest(limit)
+    latest = wiring.run_files(config).latest(limit, kind)
     if shared.json:
         rows = [
             asdict(run)
@@ -52,7 +62,7 @@ def runs(
     for run in latest:
         _show(run)
     if not latest:
-        out.print("no run yet: `mrag ingest` is one")
+        out.print(f"no {kind} yet" if kind else "no run yet: `mrag ingest` is one")
 
 
 def _show(run: RunFacts) -> None:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Literal
 
+# What `mrag runs` lists; `push` is an upsert or a delete.
+KINDS = ("ingest", "sync", "push", "retire", "audit", "repair", "export", "import")
 RunState = Literal["running", "completed", "failed", "interrupted"]
 
 # What JSON gives for a field of each type.
@@ -22,10 +24,10 @@ _IN_JSON: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One run of a flow on an index."""
+    """One run on an index."""
 
     run: str  # a name; names rise with the time of the start
-    kind: str  # "ingest", "sync"
+    kind: str  # one of KINDS, or of a newer release's
     index: str
     started_at: str  # ISO 8601, UTC
     host: str
@@ -33,7 +35,7 @@ class RunFacts:
     mrag: str  # the release that ran
     state: RunState = "running"
     ended_at: str = ""
-    message: str = ""  # the error of a run that failed
+    message: str = ""  # the error of a run that failed, or what it found to be wrong
     version: str = ""  # empty: it ended before there was one
     documents: int = 0  # of the version
     chunks: int = 0

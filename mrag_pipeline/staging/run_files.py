@@ -16,7 +16,7 @@ from mrag_pipeline.staging.atomic_folder import Folder
 
 log = logging.getLogger(__name__)
 
-NUM_KEPT = 1_000  # runs, the latest ones
+NUM_KEPT = 1_000  # runs of each kind, the latest ones: many pushes remove no ingest
 _ENDING = ".json"
 
 
@@ -27,23 +27,25 @@ class RunFiles:
         self._folder = Folder(spec.uri, index, "runs")
 
     def write(self, facts: RunFacts) -> None:
-        """Keeps what is known of a run now; when it ends, the oldest runs beyond NUM_KEPT go.
+        """Keeps what is known of a run now; at its end the oldest of its kind beyond NUM_KEPT go.
 
         Raises: StorageFull, StagingError.
         """
         self._folder.write(f"{facts.run}{_ENDING}", facts.to_json().encode())
         if facts.state != "running":
-            for name in self._names()[:-NUM_KEPT]:
+            for name in self._names(facts.kind)[:-NUM_KEPT]:
                 self._folder.remove(name)
             self._folder.sweep("")
 
-    def latest(self, limit: int) -> list[RunFacts]:
+    def latest(self, limit: int, kind: str = "") -> list[RunFacts]:
         """The runs that started last, the latest first.
 
+        Args:
+            kind: of these runs; empty: any.
         Raises: StagingError.
         """
         runs: list[RunFacts] = []
-        for name in reversed(self._names()):
+        for name in reversed(self._names(kind)):
             if len(runs) == limit:
                 break
             content = self._folder.read(name)
@@ -55,6 +57,7 @@ class RunFiles:
                 log.warning("run_unreadable file=%s error=%r", name, str(error))
         return runs
 
-    def _names(self) -> list[str]:
-        """Of all files of runs, the oldest first."""
-        return sorted(name for name in self._folder.sizes("") if name.endswith(_ENDING))
+    def _names(self, kind: str) -> list[str]:
+        """Of the files of runs, the oldest first."""
+        names = [name for name in self._folder.sizes("") if name.endswith(_ENDING)]
+        return sorted(name for name in names if not kind or name.split("-")[1:2] == [kind])

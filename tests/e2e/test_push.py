@@ -74,3 +74,11 @@ def test_changes_are_pushed_and_kept_by_the_next_sync(tmp_path: Path) -> None:
     assert "2 change(s) were pushed since its last sync" in error
     code, synced, _ = mrag(tmp_path, "sync", "--allow-deletes")
     assert (code, synced["documents"]) == (0, 3)
+    _, listed, _ = mrag(tmp_path, "runs")
+    assert [(run["kind"], run["state"]) for run in reversed(listed["runs"])] == [
+        *[("ingest", "completed"), ("push", "completed"), ("push", "completed")],
+        *[("push", "failed"), ("push", "completed"), ("audit", "completed")],
+        *[("sync", "failed"), ("sync", "completed")],
+    ]
+    assert {"finish", "compare", "embed", "apply"} <= set(listed["runs"][-2]["seconds"])
+    assert all(run["version"] == synced["version"] for run in listed["runs"])

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from mrag_pipeline import wiring
 from mrag_pipeline.cli.interrupts import GRACE_S
+from mrag_pipeline.config import Config
 
 LONG_S = 50.0  # a grace that nothing here waits for, however busy the machine is
 STUBBORN = """
@@ -39,9 +42,24 @@ cli.main()
 """
 
 
-def _started(script: str, grace_s: float) -> subprocess.Popen[str]:
+RECORDED = """
+import signal, sys, time
+from mrag_pipeline.cli import flow_runs, interrupts
+from mrag_pipeline.config import Config
+interrupts.GRACE_S = {grace_s}
+config = Config.parse({"index": "docs", "staging": {"uri": sys.argv[1]}})
+with flow_runs.recorded(config, "audit", {"audit": 1.5}):
+    for number in (signal.SIGINT, signal.SIGTERM):  # as a library that takes no notice
+        signal.signal(number, lambda *_: None)
+    print("up", flush=True)
+    while True:
+        time.sleep(60)
+"""
+
+
+def _started(script: str, grace_s: float, *arguments: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", script.replace("{grace_s}", str(grace_s))],
+        [sys.executable, "-c", script.replace("{grace_s}", str(grace_s)), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,6 +81,18 @@ def test_what_does_not_stop_in_order_is_ended(number: signal.Signals) -> None:
     assert (process.returncode, out) == (128 + number, "heard\n")
     assert time.monotonic() - sent >= GRACE_S
     assert "run the same command again" in err
+
+
+def test_a_run_that_does_not_stop_in_order_is_listed_as_interrupted(tmp_path: Path) -> None:
+    """Not as killed: its end is kept before the process is ended."""
+    process = _started(RECORDED, 0.1, str(tmp_path))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    config = Config.parse({"index": "docs", "staging": {"uri": str(tmp_path)}})
+    [run] = wiring.run_files(config).latest(9)
+    assert (run.state, dict(run.seconds)) == ("interrupted", {"audit": 1.5})
+    assert run.message.startswith("interrupted")
 
 
 def test_a_second_signal_ends_at_once() -> None:

@@ -1,4 +1,4 @@
-"""An ingest and a sync that are refused, as another run is at work on the index."""
+"""Flows that are refused, as another run is at work on the index."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy
 from mrag_pipeline.flows.ingest import ingest
+from mrag_pipeline.flows.push import push
+from mrag_pipeline.flows.retire import retire
 from mrag_pipeline.flows.sync import sync
 from mrag_pipeline.wiring import at_work
 
 
-@pytest.mark.parametrize("run", [ingest, sync])
+@pytest.mark.parametrize("run", [ingest, sync, push, retire])
 def test_a_refused_run_is_kept_and_does_not_touch_the_metrics(
     run: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,4 +40,4 @@ def test_a_refused_run_is_kept_and_does_not_touch_the_metrics(
         inspect.unwrap(run)(None, settings)
     assert not list(tmp_path.glob("*.prom"))
     [kept] = wiring.run_files(Config.parse(settings)).latest(9)
-    assert kept.state == "failed"
+    assert (kept.kind, kept.state) == (inspect.unwrap(run).__name__, "failed")

@@ -11,12 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from mrag_pipeline import cli, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts
-from mrag_pipeline.errors import IndexBusy, StagingError
+from mrag_pipeline.errors import ConfigError, IndexBusy, StagingError
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.staging import run_files
@@ -171,6 +172,50 @@ def test_the_oldest_runs_are_removed(config: Config, monkeypatch: pytest.MonkeyP
         with logged(config, "sync", {}) as run:
             run.documents = number
     assert [run.documents for run in wiring.run_files(config).latest(9)] == [4, 3, 2]
+
+
+def test_many_runs_of_one_kind_remove_none_of_another(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue's pushes may be thousands an hour."""
+    monkeypatch.setattr(run_files, "NUM_KEPT", 3)
+    for kind in ("ingest", *["push"] * 5):
+        with logged(config, kind, {}):
+            pass
+    kept = wiring.run_files(config)
+    assert [run.kind for run in kept.latest(9)] == ["push"] * 3 + ["ingest"]
+    assert [run.kind for run in kept.latest(1, "ingest")] == ["ingest"]
+    assert kept.latest(9, "audit") == []
+
+
+def test_what_a_run_has_found_is_its_message(config: Config) -> None:
+    """Where it ends by an exit code alone: an audit prints its findings itself."""
+
+    def audit() -> None:
+        with logged(config, "audit", {}) as run:
+            run.problem = "rows of l05_h00: 3 are wrong"
+            raise typer.Exit(6)
+
+    with pytest.raises(typer.Exit):
+        audit()
+    kept = latest(config)
+    assert (kept.state, kept.message) == ("failed", "rows of l05_h00: 3 are wrong")
+
+
+def test_runs_of_one_kind_are_listed(config: Config, tmp_path: Path) -> None:
+    """A kind that there is not is refused with those that there are."""
+    for kind in ("ingest", "push", "push"):
+        with logged(config, kind, {}):
+            pass
+    file = tmp_path / "mrag.toml"
+    file.write_text(f'index = "docs"\n[staging]\nuri = "{config.staging.uri}"\n')
+    cli.add_commands(cli.app, ("runs", "status"))
+    arguments = ["runs", "-c", str(file), "--json", "--kind"]
+    shown = CliRunner().invoke(cli.app, [*arguments, "ingest"])
+    assert [run["kind"] for run in json.loads(shown.stdout)["runs"]] == ["ingest"]
+    refused = CliRunner().invoke(cli.app, [*arguments, "upsert"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "push" in refused.exception.expected
 
 
 def test_another_process_with_the_number_of_a_killed_one_is_not_the_run(
