@@ -23,6 +23,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import NO_VERSION
 from mrag_pipeline.errors import MragError
+from mrag_pipeline.flows.prometheus_text import text_of
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime import usage
 
@@ -32,7 +33,7 @@ EVERY_S = 5.0
 ALIVE_S = 30.0
 
 # Name, type and meaning of each metric; all have the labels index and kind, phases' also phase,
-# nodes' also node.
+# nodes' also node, bytes and errors both.
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_active", "gauge", "Whether a run of the kind goes on."),
     ("mrag_run_started_seconds", "gauge", "When it started, as Unix time."),
@@ -45,6 +46,16 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("mrag_run_phase_seconds", "gauge", "How long a phase has taken."),
     ("mrag_run_facts_total", "counter", "What a phase counts; the label fact names it."),
     ("mrag_run_retries_total", "counter", "Items that were tried again."),
+    (
+        "mrag_run_bytes_total",
+        "counter",
+        "Bytes that a phase's finished items were planned to read: of source, staging or index.",
+    ),
+    (
+        "mrag_run_errors_total",
+        "counter",
+        "Tries of a phase's items that ended by an error, or by the loss of their worker.",
+    ),
     (
         "mrag_run_node_items_total",
         "counter",
@@ -105,7 +116,9 @@ class RunMetrics:
         self._phases: dict[str, Phase] = {}
         self._is_active, self._has_failed = True, False
         self._started = self._moved = time.time()
-        self._before = usage.total()
+        self._before = self._counted = usage.total()
+        self._phase = ""  # the last that began: what is used is of it
+        self._used: dict[str, usage.Usage] = {}  # by phase
         self._written_at = 0.0
         self._has_warned = False
         self._lock, self._file_lock = Lock(), Lock()
@@ -119,6 +132,8 @@ class RunMetrics:
     def phase(self, name: str, total: int, unit: str) -> None:
         """A phase starts, perhaps again."""
         with self._lock:
+            self._count()
+            self._phase = name
             self._phases[name] = Phase(unit, total, time.monotonic())
             self._moved = time.time()
         self._write()
@@ -150,16 +165,17 @@ class RunMetrics:
         free = self._free_bytes()  # a slow file system holds up no phase
         now = time.monotonic()
         with self._lock:
-            samples = list(self._samples(now, usage.total().since(self._before), free))
-        lines = []
-        for name, kind, meaning in METRICS:
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
-            lines += [
-                f"{name}{{{_labels(self._labels | labels)}}} {value!r}"
-                for sample, labels, value in samples
-                if sample == name
-            ]
-        return "\n".join(lines) + "\n"
+            self._count()
+            samples = list(self._samples(now, self._counted.since(self._before), free))
+        own = self._labels
+        return text_of(METRICS, [(name, own | labels, value) for name, labels, value in samples])
+
+    def _count(self) -> None:
+        """Adds what was used since the last time to the phase; under the lock."""
+        now = usage.total()
+        before = self._used.get(self._phase, usage.Usage())
+        self._used[self._phase] = before.plus(now.since(self._counted))
+        self._counted = now
 
     def _samples(
         self, now: float, held: usage.Usage, free: int | None
@@ -176,6 +192,12 @@ class RunMetrics:
             yield "mrag_run_node_items_total", {"node": node}, float(of_node.items)
             yield "mrag_run_node_busy_seconds_total", {"node": node}, of_node.busy_s
             yield "mrag_run_node_lost_workers_total", {"node": node}, float(of_node.lost_workers)
+        for name, used in self._used.items():
+            for node, of_node in used.nodes.items():
+                if name and of_node != usage.NodeUsage():  # else it has no part in the phase
+                    both = {"phase": name, "node": node}
+                    yield "mrag_run_bytes_total", both, float(of_node.num_bytes)
+                    yield "mrag_run_errors_total", both, float(of_node.errors)
         if free is not None:
             yield "mrag_run_staging_free_bytes", {}, float(free)
         for name, phase in self._phases.items():
@@ -273,11 +295,3 @@ def counted(progress: Progress) -> Progress:
     """The display, which also counts in the metrics of the run that goes on, if it has any."""
     metrics = _current.get()
     return progress if metrics is None else MetricsProgress(progress, metrics)
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

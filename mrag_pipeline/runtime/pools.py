@@ -13,6 +13,7 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
 from mrag_pipeline.ports import OpenPool, VersionBuilds, Work, WorkerPool
 from mrag_pipeline.runtime import usage
+from mrag_pipeline.runtime.counted_work import CountedWork
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
 from mrag_pipeline.stages.ingest.load import in_threads
 from mrag_pipeline.stages.ingest.load_items import may_double
@@ -58,7 +59,9 @@ def serial_pool(
     """The pool that embeds in this process."""
     work = embed_work(manifest, open_embedder)
     return SerialPool(
-        lambda: work(config), config.workers.attempts, on_retry=lambda: usage.add(retries=1)
+        lambda: CountedWork(work(config)),
+        config.workers.attempts,
+        on_retry=lambda: usage.add(retries=1),
     )
 
 
@@ -87,7 +90,7 @@ def phase_pools(
     def opened(work: Work, num_bytes: int) -> WorkerPool[Any, Any]:
         is_wanted = is_shared and is_phase_worth_a_cluster(config.workers, num_bytes)
         if not is_wanted or not extras.has("ray"):
-            return here(work, num_bytes)
+            return here(CountedWork(work), num_bytes)
         from mrag_pipeline.runtime.ray_pool import RayPool
 
         without_gpu = replace(config.workers, device="cpu")

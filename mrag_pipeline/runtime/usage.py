@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
+DRIVER = "driver"  # in place of a node: the run's own process
+
 
 @dataclass(frozen=True, slots=True)
 class NodeUsage:
-    """What the workers of one node have done; a node is "address/start of its id"."""
+    """What the workers of one node have done; a node is "address/start of its id", or DRIVER."""
 
     items: int = 0  # answered, or failed at
     busy_s: float = 0.0  # with these items, all workers of the node added up
     lost_workers: int = 0
+    workers: int = 0  # that came up
+    num_bytes: int = 0  # that answered items were planned to read
+    errors: int = 0  # tries of items that ended by an error, or by the loss of their worker
 
     def plus(self, other: NodeUsage, times: int = 1) -> NodeUsage:
         """The other's added; with -1 taken away."""
@@ -21,6 +26,9 @@ class NodeUsage:
             self.items + times * other.items,
             self.busy_s + times * other.busy_s,
             self.lost_workers + times * other.lost_workers,
+            self.workers + times * other.workers,
+            self.num_bytes + times * other.num_bytes,
+            self.errors + times * other.errors,
         )
 
 

@@ -100,6 +100,38 @@ def test_what_each_node_does_is_counted(config: Config) -> None:
     assert of_node(config, "before") == {"items": 0, "busy_seconds": 0, "lost_workers": 0}
 
 
+def test_bytes_and_errors_are_counted_by_phase_and_node(config: Config) -> None:
+    """What was used since a phase began is its own; a node that had no part in it is not shown."""
+    embeds = usage.NodeUsage(items=1, workers=1, num_bytes=500, errors=2)
+    with logged(config, "ingest", {}):
+        progress = flow_progress(config.index)
+        progress.phase("embed", 2, "shards")
+        usage.add(nodes={"a": embeds, "b": usage.NodeUsage(workers=1)})
+        progress.finish()
+        progress.phase("load", 3, "rows")
+        usage.add(nodes={"b": usage.NodeUsage(items=1, num_bytes=70)})
+        usage.add(nodes={usage.DRIVER: usage.NodeUsage(workers=1)})
+        progress.finish()
+    assert of_phases(config, "bytes") == {
+        ("embed", "a"): 500, ("embed", "b"): 0, ("load", "b"): 70, ("load", "driver"): 0,
+    }  # fmt: skip
+    # 0 from the start of a phase: `increase()` sees no error in a counter that begins with 1.
+    assert of_phases(config, "errors") == {
+        ("embed", "a"): 2, ("embed", "b"): 0, ("load", "b"): 0, ("load", "driver"): 0,
+    }  # fmt: skip
+
+
+def of_phases(config: Config, name: str) -> dict[tuple[str, str], float]:
+    """What Prometheus reads of a counter, by phase and node."""
+    file = Path(config.notify.metrics_folder) / f"mrag_{config.index}_ingest.prom"
+    return {
+        (sample.labels["phase"], sample.labels["node"]): sample.value
+        for family in text_string_to_metric_families(file.read_text("utf-8"))
+        for sample in family.samples
+        if sample.name == f"mrag_run_{name}_total"
+    }
+
+
 def of_node(config: Config, node: str) -> dict[str, float]:
     """What Prometheus reads of a node."""
     file = Path(config.notify.metrics_folder) / f"mrag_{config.index}_ingest.prom"
@@ -107,7 +139,7 @@ def of_node(config: Config, node: str) -> dict[str, float]:
         sample.name.removeprefix("mrag_run_node_").removesuffix("_total"): sample.value
         for family in text_string_to_metric_families(file.read_text("utf-8"))
         for sample in family.samples
-        if sample.labels.get("node") == node
+        if sample.labels.get("node") == node and "phase" not in sample.labels
     }
 
 

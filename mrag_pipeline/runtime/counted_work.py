@@ -1,0 +1,41 @@
+"""Counts the items that the run's own process does, as those of workers are counted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mrag_pipeline.domain.work_item import WorkItem
+from mrag_pipeline.runtime import usage
+from mrag_pipeline.runtime.usage import DRIVER, NodeUsage
+from mrag_pipeline.stages.thread_pool import Stopped
+
+
+class CountedWork:
+    """Does as another; items, their seconds, bytes and errors are those of the node DRIVER."""
+
+    def __init__(self, inner: Any) -> None:
+        """Is one more worker of it."""
+        self._inner = inner
+        usage.add(nodes={DRIVER: NodeUsage(workers=1)})  # known before its first error
+
+    def __call__(self, item: WorkItem) -> Any:
+        """The other's answer, or its error."""
+        began = time.monotonic()
+        try:
+            answer = self._inner(item)
+        except Stopped:  # another item has failed, and is counted
+            raise
+        except Exception:
+            self._count(began, errors=1)
+            raise
+        self._count(began, num_bytes=item.num_bytes)
+        return answer
+
+    def stop(self) -> None:
+        """See StoppableWork."""
+        self._inner.stop()
+
+    def _count(self, began: float, num_bytes: int = 0, errors: int = 0) -> None:
+        done = NodeUsage(1, time.monotonic() - began, num_bytes=num_bytes, errors=errors)
+        usage.add(nodes={DRIVER: done})

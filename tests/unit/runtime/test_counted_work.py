@@ -1,0 +1,60 @@
+"""What the run's own process does is counted as the work of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mrag_pipeline.config import Config
+from mrag_pipeline.errors import IndexUnavailable
+from mrag_pipeline.runtime import usage
+from mrag_pipeline.runtime.counted_work import CountedWork
+from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.runtime.usage import DRIVER, NodeUsage
+from mrag_pipeline.stages.thread_pool import Stopped
+
+
+@dataclass(frozen=True)
+class Item:
+    """Of so many bytes."""
+
+    index: int
+    num_bytes: int
+
+
+def counted(work: Callable[[], object]) -> NodeUsage:
+    """What the driver has done since."""
+    before = usage.total()
+    work()
+    return usage.total().since(before).nodes[DRIVER]
+
+
+def test_items_bytes_and_seconds_are_counted() -> None:
+    """Of a phase that no worker does."""
+    items = [Item(0, 10), Item(1, 32)]
+
+    def phase() -> None:
+        pools = phase_pools(Config(), lambda _: lambda item: item)
+        assert list(pools(lambda item: item.index, 42).run(items)) == [0, 1]
+
+    done = counted(phase)
+    assert (done.workers, done.items, done.num_bytes, done.errors) == (1, 2, 42, 0)
+    assert done.busy_s >= 0
+
+
+@pytest.mark.parametrize(("error", "errors"), [(IndexUnavailable("gone"), 1), (Stopped(), 0)])
+def test_an_item_that_fails_is_an_error(error: Exception, errors: int) -> None:
+    """Its bytes are not counted; one that stops because another failed is no error more."""
+
+    def fails(_: Any) -> None:
+        raise error
+
+    def phase() -> None:
+        with pytest.raises(type(error)):
+            CountedWork(fails)(Item(0, 10))
+
+    done = counted(phase)
+    assert (done.num_bytes, done.errors) == (0, errors)
