@@ -22,6 +22,7 @@ from ray.exceptions import ActorDiedError
 
 from mrag_pipeline.runtime import ray_pool, ray_workers
 from mrag_pipeline.runtime.ray_workers import Worker
+from mrag_pipeline.runtime.worker_lines import Done
 from mrag_pipeline.settings.workers import WorkersSpec
 
 
@@ -100,7 +101,7 @@ class Actor:
         if self.free_at < self.lost_at:
             self.world.done[item.index] += 1
         self.world.worked_s += max(0.0, min(self.free_at, self.lost_at) - began)
-        return self._ref(self.free_at, item.index)
+        return self._ref(self.free_at, Done(item.index))
 
     def _ref(self, at: float, value: Any) -> Ref:
         if at < self.lost_at:

@@ -22,11 +22,12 @@ from ray.exceptions import RayError, RayTaskError
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import ItemQueue, Pace
 from mrag_pipeline.domain.work_item import WorkItem
-from mrag_pipeline.domain.worker_plan import WorkerPlan
-from mrag_pipeline.errors import MragError, TransientError, WorkerLost
+from mrag_pipeline.errors import MragError, TransientError
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.cluster import answering, check_alive, connect_ray, disconnect_ray
 from mrag_pipeline.runtime.ray_workers import OpenWork, Worker, WorkerGroup
+from mrag_pipeline.runtime.worker_errors import lost, no_place, own
+from mrag_pipeline.runtime.worker_lines import log_lines, log_lines_of
 from mrag_pipeline.settings.workers import WorkersSpec
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class _Run:
             if ready or any(worker.flight for worker in group.workers):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > START_TIMEOUT_S:
-                raise _no_place(group.plan)
+                raise no_place(group.plan, START_TIMEOUT_S)
             for ref in ready:
                 yield from self._received(ref, awaited[ref])
             self._draw()
@@ -168,10 +169,13 @@ class _Run:
         try:
             answer = ray.get(ref)
         except RayTaskError as error:
-            cause = _own(error)
+            log_lines_of(error.cause, worker.node)
+            cause = own(error)
+            if ref == worker.starting:
+                raise cause from None
+            item, _ = worker.taken(ref, has_failed=True)
             if not (self._repeats_errors and isinstance(cause, TransientError)):
                 raise cause from None
-            item, _ = worker.taken(ref)
             self._again(item, cause)
             return
         except RayError as error:
@@ -182,28 +186,30 @@ class _Run:
             self._unborn = 0
             log.info("worker_up node=%s", answer)
             return
+        log_lines(answer.lines, worker.node)
         item, seconds = worker.taken(ref)
         self._suspects.discard(item.index)
         self._pace.add(item, seconds)
         if item.index in self._missing:  # or another worker had it too, and was faster
             self._missing.remove(item.index)
-            yield answer
+            yield answer.answer
 
     def _lost_worker(self, ref: Any, worker: Worker, error: RayError) -> None:
         if ref == worker.starting:
             self._unborn += 1
             # A lost node takes all workers that were starting on it along.
             if self._unborn >= self._spec.attempts * len(self._group.workers):
-                raise _lost(f"{self._unborn} workers died while starting", error) from None
+                raise lost(f"{self._unborn} workers died while starting", error) from None
             self._group.replace(worker)
             return
-        items = worker.items()
+        items, node = worker.items(), worker.node
         self._group.replace(worker)
         self._suspects.update(item.index for item in items)
-        log.warning("worker_lost %ss=%s", self._unit, [item.index for item in items])
+        numbers = [item.index for item in items]
+        log.warning("worker_lost %ss=%s node=%s", self._unit, numbers, node)
         for item in reversed(items[1:]):
             self._put_back(item)
-        self._again(items[0], _lost(f"{self._unit} {items[0].index} lost its worker", error))
+        self._again(items[0], lost(f"{self._unit} {items[0].index} lost its worker", error))
 
     def _give(self) -> None:
         """Assigns items to the workers that are up: one each, then more if enough are left."""
@@ -275,26 +281,3 @@ class _Run:
         return item.index in self._missing and not any(
             item.index == other.index for worker in self._group.workers for other in worker.items()
         )
-
-
-def _own(error: RayTaskError) -> BaseException:
-    cause = error.cause
-    return cause if isinstance(cause, MragError) else error
-
-
-def _lost(what: str, error: RayError) -> WorkerLost:
-    return WorkerLost(
-        f"{what}: {' '.join(str(error).split())[:500]}",
-        "a worker that survives its work",
-        "memory is the usual cause: lower workers.count, workers.batch_tokens or "
-        "sharding.shard_mb, then run the same command again to resume",
-    )
-
-
-def _no_place(plan: WorkerPlan) -> WorkerLost:
-    each = f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} CPU"
-    return WorkerLost(
-        f"no worker started within {START_TIMEOUT_S:.0f} s",
-        f"a cluster with {each} free for at least one of {plan.count} workers",
-        "see `ray status`; lower workers.threads or workers.gpus_per_worker, or add nodes",
-    )

@@ -21,6 +21,7 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Work
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.cluster import num_nodes
+from mrag_pipeline.runtime.worker_lines import Done, kept_here, level_here
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overr
 class WorkActor:
     """Holds what its work needs, and does the items it gets. Decides nothing."""
 
-    def __init__(self, config: dict[str, Any], open_work: OpenWork) -> None:
+    def __init__(self, config: dict[str, Any], open_work: OpenWork, log_level: int) -> None:
+        self._lines = kept_here(log_level)
         self._config = Config.parse(config)
         self._open = open_work
         self._work: Work | None = None
@@ -43,12 +45,17 @@ class WorkActor:
         node_id = ray.get_runtime_context().get_node_id()
         return f"{ray.util.get_node_ip_address()}/{node_id[:8]}"
 
-    def do(self, item: WorkItem) -> Any:
+    def do(self, item: WorkItem) -> Done:
         """Does the item and returns its answer; the first call opens what the work needs."""
-        # Not in __init__: an error there would appear as a dead actor, not as itself.
-        if self._work is None:
-            self._work = self._open(self._config)
-        return self._work(item)
+        try:
+            # Not in __init__: an error there would appear as a dead actor, not as itself.
+            if self._work is None:
+                self._work = self._open(self._config)
+            answer = self._work(item)
+        except BaseException as error:
+            self._lines.give_to(error)
+            raise
+        return Done(answer, self._lines.taken())
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +73,7 @@ class Worker:
     def is_up(self, node: str) -> None:
         """The cluster has placed it on the node."""
         self.starting, self.up_since, self.node = None, time.monotonic(), node
-        usage.add(nodes={node: usage.NodeUsage()})  # known before its first loss
+        usage.add(nodes={node: usage.NodeUsage(workers=1)})  # known before its first loss
 
     def up_s(self) -> float:
         """How long it has held what it was given."""
@@ -94,13 +101,15 @@ class Worker:
         self.flight.append((self.actor.do.remote(item), item))
         self.last = item
 
-    def taken(self, ref: Any) -> tuple[WorkItem, float]:
+    def taken(self, ref: Any, has_failed: bool = False) -> tuple[WorkItem, float]:
         """Removes the reference's item from flight; returns it and its seconds."""
         [item] = [item for own, item in self.flight if own == ref]
         self.flight = deque(held for held in self.flight if held[0] != ref)
         now = time.monotonic()
         seconds, self.since = now - self.since, now
-        usage.add(nodes={self.node: usage.NodeUsage(items=1, busy_s=seconds)})
+        num_bytes = 0 if has_failed else item.num_bytes
+        done = usage.NodeUsage(1, seconds, num_bytes=num_bytes, errors=int(has_failed))
+        usage.add(nodes={self.node: done})
         return item, seconds
 
 
@@ -136,7 +145,9 @@ class WorkerGroup:
         ray.kill(worker.actor)
         self._meter(worker)
         if worker.node:
-            usage.add(nodes={worker.node: usage.NodeUsage(lost_workers=1)})
+            # Of its items it was doing the first.
+            of_loss = usage.NodeUsage(lost_workers=1, errors=min(1, len(worker.flight)))
+            usage.add(nodes={worker.node: of_loss})
         fresh = self._hired()
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
         worker.up_since, worker.node = None, ""
@@ -177,7 +188,9 @@ class WorkerGroup:
             variables = {"OMP_NUM_THREADS": str(self.plan.threads)}
             options["runtime_env"] = {"env_vars": variables}
         actor = (
-            ray.remote(WorkActor).options(**options).remote(self._config.to_dict(), self._open_work)
+            ray.remote(WorkActor)
+            .options(**options)
+            .remote(self._config.to_dict(), self._open_work, level_here())
         )
         return Worker(actor, actor.up.remote())
 

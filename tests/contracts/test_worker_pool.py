@@ -94,12 +94,17 @@ def test_a_permanent_error_arrives_as_itself(open_pool: Open, tmp_path: Path) ->
 
 
 def test_a_transient_error_is_tried_again(open_pool: Open, tmp_path: Path) -> None:
-    """Twice no answer, then a receipt; the others are untouched. `mrag runs` counts both."""
+    """Twice no answer, then a receipt; the others are untouched. All of it is counted."""
     before = usage.total()
     receipts = list(open_pool().run([a_shard(0), a_shard(1, [BUSY, BUSY]), a_shard(2)]))
     assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2]
     assert [attempts(tmp_path, i) for i in range(3)] == [1, 3, 1]
-    assert usage.total().since(before).retries == 2
+    used = usage.total().since(before)
+    assert used.retries == 2
+    assert sum(node.errors for node in used.nodes.values()) == 2
+    assert sum(node.num_bytes for node in used.nodes.values()) == sum(
+        a_shard(i).num_bytes for i in range(3)
+    )
 
 
 @RAY_IS_LONG

@@ -19,6 +19,7 @@ from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.runtime import ray_pool, ray_workers, usage
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
+from mrag_pipeline.runtime.worker_lines import Done
 from mrag_pipeline.settings.workers import WorkersSpec
 from tests.support.fake_workers import a_shard
 
@@ -59,7 +60,7 @@ class Played:
     def get(self, ref: Ref) -> object:
         if isinstance(ref.value, BaseException):
             raise ref.value
-        self.answered += isinstance(ref.value, Receipt)
+        self.answered += isinstance(ref.value, Done)
         return ref.value
 
     # ------------------------------------------------- as the group
@@ -111,7 +112,7 @@ class Actor:
         self._played.tries[shard.index] += 1
         script = self._played.seconds.get(shard.index, ())
         planned = script[number] if number < len(script) else 1.0
-        return self.ref(planned, Receipt(shard.index, "f", 1, 2, 3, 0, 4, ()))
+        return self.ref(planned, Done(Receipt(shard.index, "f", 1, 2, 3, 0, 4, ())))
 
 
 Run = Callable[..., list[int]]
@@ -315,5 +316,5 @@ def test_a_worker_is_metered_while_it_is_up(
     group.end()
     held = usage.total().since(before)
     assert (held.core_s, held.gpu_s) == pytest.approx((core_s, gpu_s))
-    assert held.nodes["one"] == usage.NodeUsage(lost_workers=1)
-    assert held.nodes["two"] == usage.NodeUsage()
+    assert held.nodes["one"] == usage.NodeUsage(lost_workers=1, workers=1)
+    assert held.nodes["two"] == usage.NodeUsage(workers=2)
