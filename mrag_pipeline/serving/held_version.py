@@ -44,16 +44,20 @@ class HeldVersion:
         max_bytes: float,
         clock: Callable[[], float] = time.monotonic,
         background: Executor | None = None,
+        pauses: float = 0.0,
     ) -> None:
         """Holds nothing yet.
 
         Args:
             max_bytes: a version that takes more is left to the index.
+            pauses: after each block that is read, wait for this many times its duration: for an
+                index in this process, whose searches a read holds up.
             background: reads and counts; None: a thread of its own.
         """
         self._index = index
         self._max_bytes = max_bytes
         self._clock = clock
+        self._pauses = pauses
         self._background = background or ThreadPoolExecutor(1, "hold-vectors")
         self._lock = threading.Lock()
         self._held: _Held | None = None
@@ -134,8 +138,17 @@ class HeldVersion:
         Raises: VerifyFailed, IndexBusy, IndexUnavailable.
         """
         started = self._clock()
+        block_at = started
+
+        def is_stopped() -> bool:
+            nonlocal block_at
+            if self._pauses:
+                self._closed.wait(self._pauses * (self._clock() - block_at))
+                block_at = self._clock()
+            return self._closed.is_set()
+
         try:
-            read = HeldVectors.read(self._index, record, self._closed.is_set)
+            read = HeldVectors.read(self._index, record, is_stopped)
             if read is None:
                 return None
             record_after = self._index.record(record.version)

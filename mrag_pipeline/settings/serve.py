@@ -43,7 +43,7 @@ class ServeSpec:
     drain_s: Amount = 0.0
     head_timeout_s: PositiveAmount = 10.0  # for one head's search
     remember_s: Amount = 60.0  # how long the chunk-to-document cache keeps an entry; 0: no cache
-    # A version on a server that takes no more is held in memory and searched there; 0: none.
+    # A version that takes no more is held in memory and searched there; 0: none.
     vectors_mb: Amount = 256.0
     max_k: PositiveCount = 100
     max_query_chars: PositiveCount = 20_000

@@ -30,6 +30,9 @@ BATCH_WINDOWS = 256  # of the questions that are searched together
 # Batches that a server searches at once: one is searched while another votes; more of them would
 # be smaller (docs/decisions/0063). Lite is Python and takes one.
 SERVER_BATCHES = 2
+# Lite searches in this process: while vectors are read from it, it has this share of the time that
+# reading takes for searches.
+OWN_PAUSES = 2.0
 
 
 class HeadSearch:
@@ -44,15 +47,16 @@ class HeadSearch:
         """Ready to search; the index stays the caller's to close."""
         can = index.capabilities()
         num_parallel_batches = SERVER_BATCHES if can.is_shared else 1
-        # Not on Lite, which searches in this process: reading would hold its searches up.
-        is_holding = can.is_shared and not can.has_strong_reads and spec.vectors_mb > 0
+        is_holding = not can.has_strong_reads and spec.vectors_mb > 0
+        pauses = 0.0 if can.is_shared else OWN_PAUSES
+        max_bytes = 2**20 * spec.vectors_mb
         self._live = LiveSearch(
             index,
             spec.head_timeout_s,
             retrieve,
             # With strong reads a deleted row must be gone at once.
             remember_s=0.0 if can.has_strong_reads else spec.remember_s,
-            held=HeldVersion(index, 2**20 * spec.vectors_mb) if is_holding else None,
+            held=HeldVersion(index, max_bytes, pauses=pauses) if is_holding else None,
         )
         self._fresh: RepeatedCall | None = None
         if is_holding:

@@ -337,6 +337,22 @@ def test_a_read_ends_when_it_is_closed(world: World) -> None:
     assert world.index.reads == 2  # the second one stops at its first block
 
 
+def test_a_read_pauses_between_blocks_for_searches_of_the_same_process(world: World) -> None:
+    """As long as it was told to, measured by what each block took; closing it ends a pause."""
+    world.index.meanwhile = lambda: time.sleep(0.05)
+    held = HeldVersion(world.index, 1e9, background=world.later, pauses=3.0)
+    held.vectors(world.record)
+    began = time.monotonic()
+    world.later.run()
+    assert held.vectors(world.record) is not None
+    assert time.monotonic() - began > world.index.reads * 0.05 * 2
+    closing = HeldVersion(world.index, 1e9, background=world.later, pauses=1e6)
+    closing.vectors(world.record)
+    threading.Timer(0.2, closing.close).start()
+    world.later.run()
+    assert closing.vectors(world.record) is None
+
+
 def test_an_index_that_cannot_be_read_is_tried_again_later(world: World) -> None:
     """Not with every question."""
 
@@ -356,14 +372,14 @@ def test_an_index_that_cannot_be_read_is_tried_again_later(world: World) -> None
 
 
 @pytest.mark.parametrize(("megabytes", "is_shared"), [(256.0, True), (0.0, True), (256.0, False)])
-def test_a_service_on_a_server_holds_them_unless_its_settings_say_no(
+def test_a_service_holds_them_unless_its_settings_say_no(
     tmp_path: Path, megabytes: float, is_shared: bool
 ) -> None:
     """The answers are the same, without a search in the index; its threads end with it.
 
     An index that is not shared is Lite's, in this process.
     """
-    is_holding = is_shared and megabytes > 0
+    is_holding = megabytes > 0
     encoder = FakeEncoder(num_heads=3)
     query = Query(QUERY)
     [embedded] = QueryEmbedder(encoder, FakeSegmenter()).embed([query])
