@@ -90,7 +90,8 @@ test-contract: $(VENV)/.installed
 
 test-server: test-contract
 	$(BIN)/python -m pytest -q -m slow \
-	    tests/integration/test_milvus_server.py tests/integration/test_milvus_loading.py
+	    tests/integration/test_milvus_server.py tests/integration/test_milvus_loading.py \
+	    tests/integration/test_milvus_staged_import.py
 
 # The server comes with the development requirements on Linux; skips, and says why, elsewhere.
 test-s3: $(VENV)/.installed

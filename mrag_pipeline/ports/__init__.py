@@ -39,6 +39,7 @@ from mrag_pipeline.ports.index.searches import (
 from mrag_pipeline.ports.index.versions import Versions
 from mrag_pipeline.ports.read_cache import DOCUMENT, FilesRead, ReadCache, SliceRead
 from mrag_pipeline.ports.rerank import Reranker, RerankRequest
+from mrag_pipeline.ports.staged_tables import StagedTable, StagedTables, as_table
 from mrag_pipeline.ports.staging import (
     BulkFile,
     BulkFiles,
@@ -93,6 +94,8 @@ __all__ = [
     "ServedIndex",
     "ShardOutput",
     "SliceRead",
+    "StagedTable",
+    "StagedTables",
     "Staging",
     "TextSearchRequest",
     "Unchanged",
@@ -103,4 +106,5 @@ __all__ = [
     "Versions",
     "Work",
     "WorkerPool",
+    "as_table",
 ]

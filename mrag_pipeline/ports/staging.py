@@ -20,6 +20,7 @@ from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports.corpus import CorpusReader
 from mrag_pipeline.ports.index.rows import Mark
+from mrag_pipeline.ports.staged_tables import StagedTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +94,12 @@ class Staging(Protocol):
     def head(self, shard: int, head: Head) -> pa.Table:
         """One head's vectors: chunk_id int64, vector list<float32>; rows as in `chunks`."""
 
+    def head_file(self, shard: int, head: Head) -> StagedTable | None:
+        """The file that holds what `head` returns and nothing else; it is not opened.
+
+        None if there is none: vectors are staged in another type, or rows are left out.
+        """
+
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
 
@@ -162,20 +169,25 @@ class BulkFile:
 
     name: str  # as the server knows it
     num_rows: int
+    staged: StagedTable | None = None  # whose file this is; None: a file written for the import
 
 
 class BulkFiles(Protocol):
     """Files for a server's bulk import, below a folder that both sides see."""
 
-    def write(self, collection: str, tables: Iterable[pa.Table]) -> Iterator[BulkFile]:
-        """The rows as Parquet files of bounded size, none named as any before it.
+    def write(
+        self, collection: str, tables: Iterable[pa.Table | StagedTable]
+    ) -> Iterator[BulkFile]:
+        """The rows as Parquet files, in any order.
 
+        A large staged file that the server can find is taken as it is. Everything else is written
+        to files of bounded size, none named as any before it.
         Raises: BadVectors for what a bulk import would take unchecked (NaN, infinite, zero);
         StorageFull, StagingError.
         """
 
     def remove(self, collection: str) -> None:
-        """Removes the collection's files, if there are any."""
+        """Removes the files that were written for the collection, never a staged one."""
 
 
 class Export(Protocol):

@@ -16,12 +16,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from mrag_pipeline.errors import ConfigError, PermanentError, StagingError, StorageFull
-from mrag_pipeline.filesystems.location import open_place, shown
+from mrag_pipeline.filesystems.location import Place, open_place, shown
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_FOLDERS = ("s3", "gcs", "abfs")  # their keys need no parent folder
@@ -38,11 +39,16 @@ class Folder:
         self._fs = self._place.filesystem
         self.is_local = self._place.is_local
         self._root = "/".join([self._place.root.rstrip("/"), *below])
+        self.store = _store(self._place, uri)  # only to be compared: it may hold options
         self.name = "/".join([shown(uri).rstrip("/"), *below])
 
-    def path(self) -> str:
-        """The folder as its own filesystem names it: an absolute path, or a key in its bucket."""
-        return self._root if self.is_local else self._root.partition("/")[2]
+    def path(self, name: str) -> str:
+        """A file of the folder as its filesystem names it: an absolute path, or a bucket's key.
+
+        Of an empty name, what all of them begin with.
+        """
+        whole = f"{self._root}/{name}"
+        return whole if self.is_local else whole.partition("/")[2]
 
     def describe(self, path: str) -> str:
         """The file's URI without secrets, for messages."""
@@ -193,6 +199,16 @@ class Folder:
         failure = self._place.failure(error)
         found = f"cannot {doing} {self.describe(path)}: {failure.found}"
         return StagingError(found, failure.expected, failure.fix or _RETRY)
+
+
+def _store(place: Place, uri: str) -> str:
+    """The same for all folders of a bucket; "" on a disk."""
+    if place.is_local:
+        return ""
+    if place.bucket:
+        return f"{place.server}, bucket {place.bucket}"
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}?{parts.query}"
 
 
 _HOST = socket.gethostname().replace(".", "-").replace("/", "-")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -32,7 +33,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
-from mrag_pipeline.ports import DocumentRow, ShardOutput, Staging
+from mrag_pipeline.ports import DocumentRow, ShardOutput, StagedTable, Staging
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
@@ -43,6 +44,7 @@ _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
 _PROOFS = "proofs.parquet"
 _PARALLEL_READS = 16  # requests to an object store at one time
+_ONLY_WE_READ = "lz4"  # the compression that Arrow for Go, with which Milvus reads, does not know
 
 
 def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
@@ -69,6 +71,7 @@ class ShardFolders:
         """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
         self._folder = Folder(spec.uri, *below)
         self._files = StagedFiles(self._folder, spec.compression, self._WRITE_ANEW)
+        self._is_read_by_others = spec.compression != _ONLY_WE_READ
         self._manifest: Manifest | None = None
         self._duplicates: dict[int, list[DeadLetter]] | None = None
         # Packed masks, one bit a row, of the shards that have duplicates.
@@ -176,6 +179,21 @@ class ShardFolders:
         """One head's vectors: chunk_id, vector; rows as in `chunks`."""
         table = tables.single_precision(self._files.read_shard_table(shard, _head(head)))
         return self._without_duplicates(shard, table)
+
+    def head_file(self, shard: int, head: Head) -> StagedTable | None:
+        """The file of `head`, unless it holds float16, or rows that are left out."""
+        is_float32 = self._need_manifest().vector_dtype != "float16"  # bfloat16 is stored so too
+        left_out = (self.duplicates() or {}).get(shard)
+        if left_out or not (is_float32 and self._is_read_by_others):
+            return None
+        file = self._files.staged_file(shard, _head(head))
+        return StagedTable(
+            self._folder.store,
+            self._folder.path(f"{shard_folder(shard)}/{file.name}"),
+            file.num_bytes,
+            self._files.receipt(shard).num_chunks,
+            partial(self.head, shard, head),
+        )
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""

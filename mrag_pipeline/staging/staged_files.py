@@ -76,9 +76,7 @@ class StagedFiles:
 
         Raises: StagingError if the shard is not finished, or the file is missing or damaged.
         """
-        staged_file = self._staged_file(shard, name)
-        if staged_file is None:
-            raise self.damaged(f"{shard_folder(shard)}/{name}", "the shard's receipt has no entry")
+        staged_file = self.staged_file(shard, name)
         path = f"{shard_folder(shard)}/{staged_file.name}"
         content = self._folder.read(path)
         if content is None:
@@ -92,7 +90,17 @@ class StagedFiles:
 
         Raises: StagingError if the shard is not finished.
         """
-        return self._staged_file(shard, name) is not None
+        return self._find(shard, name) is not None
+
+    def staged_file(self, shard: int, name: str) -> StagedFile:
+        """What the shard's receipt says of the table; the file itself is not looked at.
+
+        Raises: StagingError if the shard is not finished, or has no such table.
+        """
+        staged_file = self._find(shard, name)
+        if staged_file is None:
+            raise self.damaged(f"{shard_folder(shard)}/{name}", "the shard's receipt has no entry")
+        return staged_file
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Stores the receipt, which makes its shard done."""
@@ -141,7 +149,7 @@ class StagedFiles:
             f"{delete} and {self._write_anew}",
         )
 
-    def _staged_file(self, shard: int, name: str) -> StagedFile | None:
+    def _find(self, shard: int, name: str) -> StagedFile | None:
         files = self.receipt(shard).files
         return next((file for file in files if _TAG.sub(".parquet", file.name) == name), None)
 

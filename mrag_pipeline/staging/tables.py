@@ -1,6 +1,7 @@
 """Converts a shard's contents to Arrow tables and Parquet bytes, and back.
 
-Vectors are `list<float>`, not fixed-size lists, because Milvus's bulk import reads only those.
+Vectors are `list<float>`, not fixed-size lists, because Milvus's bulk import reads only those. It
+reads large head files where they are staged, so these have no dictionaries (decision 125).
 Nothing here depends on the clock or the machine, so the same rows give the same bytes.
 Shape legend: N chunks, H heads, D head dimension or any vector's width.
 """

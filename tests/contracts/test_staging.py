@@ -149,6 +149,40 @@ def test_each_head_has_its_own_vectors(planned: Opener) -> None:
         np.testing.assert_array_equal(as_matrix(table), output.vectors[:, i])
 
 
+def test_a_heads_file_holds_its_rows_and_nothing_else(planned: Opener) -> None:
+    """Known without reading it, by the number of its rows; read, it is the head's table."""
+    planned().write_shard(an_output(names=("a", "b", "c")), PLAN)
+    planned().write_duplicates({})
+    staging = planned()
+    paths = set()
+    for head in HEADS:
+        file = staging.head_file(0, head)
+        assert file is not None
+        assert file.num_rows == 6
+        assert file.num_bytes > 0
+        assert file.read().equals(staging.head(0, head))
+        paths.add(file.path)
+    assert len(paths) == len(HEADS)
+
+
+def test_no_file_holds_the_rows_of_a_shard_with_duplicates(planned: Opener) -> None:
+    """The staged file has the rows that are left out, too; other shards' are as they were."""
+    for shard in (0, 1):
+        planned().write_shard(an_output(shard), PLAN)
+    planned().write_duplicates({1: [DeadLetter("a", "", "", "")]})
+    staging = planned()
+    assert staging.head_file(1, HEADS[0]) is None
+    assert staging.head_file(0, HEADS[0]) is not None
+
+
+@pytest.mark.parametrize(("dtype", "is_plain"), [("float16", False), ("bfloat16", True)])
+def test_a_heads_file_is_float32(reopen: Opener, dtype: str, is_plain: bool) -> None:
+    """bfloat16 is stored as float32, rounded; float16 is not."""
+    reopen().write_manifest(a_manifest(vector_dtype=dtype))
+    reopen().write_shard(an_output(), PLAN)
+    assert (reopen().head_file(0, HEADS[0]) is not None) == is_plain
+
+
 def test_sums_documents_and_dead_letters_come_back_equal(planned: Opener) -> None:
     """Importance is kept to the last bit, the lists in order."""
     output = an_output()
@@ -249,3 +283,5 @@ def test_a_shard_that_is_not_there_cannot_be_read(planned: Opener) -> None:
     for read in (planned().chunks, planned().chunk_ids, planned().sums, planned().documents):
         with pytest.raises(StagingError):
             read(0)
+    with pytest.raises(StagingError):
+        planned().head_file(0, HEADS[0])

@@ -24,7 +24,7 @@ from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
-from mrag_pipeline.staging.bulk_files import BulkFolder
+from mrag_pipeline.staging.bulk_files import IN_PLACE_BYTES, BulkFolder
 from tests.support.crash_table import FIRST
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
@@ -52,27 +52,39 @@ def _token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(
-    server: Server, name: str, bulk: Path | None = None, bulk_path: str = "", db: str = ""
+    server: Server,
+    name: str,
+    bulk: Path | None = None,
+    bulk_path: str = "",
+    db: str = "",
+    in_place_bytes: int = IN_PLACE_BYTES,
 ) -> MilvusIndex:
     spec = MilvusSpec(uri=server.uri, timeout_s=20, build_timeout_s=40, bulk_min_rows=1, db_name=db)
-    return MilvusIndex(spec, name, BulkFolder(str(bulk), bulk_path) if bulk else None)
+    files = BulkFolder(str(bulk), bulk_path, in_place_bytes=in_place_bytes) if bulk else None
+    return MilvusIndex(spec, name, files)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("step", "in_place_bytes"),
+    [
+        *((step, IN_PLACE_BYTES) for step in STEPS),
+        *(("get_bulk_insert_state", 0), ("do_bulk_insert", 0)),  # of staged files, where they are
+    ],
+)
 def test_a_server_killed_at_any_step_of_a_load_costs_nothing(
-    server: Server, tmp_path: Path, step: str
+    server: Server, tmp_path: Path, step: str, in_place_bytes: int
 ) -> None:
     """SIGKILL while it works on that call; the same command again: equal counts, audit clean."""
-    name = step.replace("_", "")
+    name = f"{step.replace('_', '')}{in_place_bytes}"
     living = Living(tmp_path / "staging", FIRST, shard_bytes=200, num_heads=3, name=name)
     bulk = tmp_path / "bulk" if "bulk" in step else None
-    with closing(opened(server, name, bulk)) as index:
+    with closing(opened(server, name, bulk, in_place_bytes=in_place_bytes)) as index:
         killed = _killing(server, index, step)
         with pytest.raises(IndexUnavailable):
             replace(living, index=index).ingest()
         assert killed.is_set()
     server.start()
-    with closing(opened(server, name, bulk)) as index:
+    with closing(opened(server, name, bulk, in_place_bytes=in_place_bytes)) as index:
         again = replace(living, index=index)
         again.ingest()
         record = live_record(index)

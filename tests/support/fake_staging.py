@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.planning import Shard, Slice
 from mrag_pipeline.domain.precision import rounded
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
-from mrag_pipeline.ports import DocumentRow, ShardOutput
+from mrag_pipeline.ports import DocumentRow, ShardOutput, StagedTable
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
@@ -162,6 +163,14 @@ class FakeStaging:
         vectors = output.vectors[:, manifest.encoder.heads.index(head)]
         table = tables.head_table(ids, vectors, manifest.vector_dtype)
         return self._kept(shard, tables.single_precision(table))
+
+    def head_file(self, shard: int, head: Head) -> StagedTable | None:
+        num_rows = len(self._output(shard).chunks)
+        if self._left_out(shard) or self._need_manifest().vector_dtype == "float16":
+            return None
+        num_bytes = 4 * num_rows * self._need_manifest().encoder.head_dim
+        read = partial(self.head, shard, head)
+        return StagedTable("memory", f"{shard}/{head}", num_bytes, num_rows, read)
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         ids: NDArray[np.int64] = self.chunks(shard)["chunk_id"].to_numpy()

@@ -4,20 +4,22 @@ The server lists its tasks by collection, so nothing is recorded here: the tasks
 are found by asking the server. 2.3.5 works on one task at a time. If a task's collection is
 dropped meanwhile, the task blocks all others for a quarter of an hour (measured), so a collection
 is dropped only after its tasks have ended. Decision 0038.
+
+A staged file is imported where it is, if the server can read it; else it is copied. Decision 0125.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pymilvus import BulkInsertState, MilvusClient
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus.pymilvus_private import call_context_of, handler_of
-from mrag_pipeline.ports import BulkFile, BulkFiles
+from mrag_pipeline.ports import BulkFile, BulkFiles, StagedTable, as_table
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 if TYPE_CHECKING:
@@ -41,24 +43,34 @@ class BulkImport:
         self._client = client
         self._spec = spec
         self._files = files
+        self._reads_staging = True  # whether the server does, as far as is known
 
     def fill(
-        self, collection: str, tables: Iterable[pa.Table], on_rows: Callable[[int], None]
+        self,
+        collection: str,
+        tables: Iterable[pa.Table | StagedTable],
+        on_rows: Callable[[int], None],
+        max_tasks: int,
     ) -> None:
-        """Imports the rows, which are not indexed yet, and removes the files.
+        """Imports the rows, which are not indexed yet, and removes the files written for that.
 
         Args:
             on_rows: called with a file's rows when it is imported, and with 0 during waits.
+            max_tasks: that the server has at one time.
         Raises: PlanRefused with the server's reason if it refuses a file; IndexUnavailable;
             BadVectors, StorageFull, StagingError.
         """
         self._files.remove(collection)
         pending_files: dict[int, BulkFile] = {}
-        for file in self._files.write(collection, tables):
+        num_files = num_staged = 0
+        for file in self._files.write(collection, self._read_if_need_be(tables)):
             pending_files[self._submit(collection, file)] = file
+            num_files += 1
+            num_staged += file.staged is not None
             on_rows(0)
-        log.info("bulk_import collection=%s tasks=%s", collection, sorted(pending_files))
-        self._wait(collection, pending_files, on_rows)
+            self._wait(collection, pending_files, on_rows, at_most=max_tasks - 1)
+        self._wait(collection, pending_files, on_rows, at_most=0)
+        log.info("bulk_import collection=%s files=%d staged=%d", collection, num_files, num_staged)
         self._files.remove(collection)
 
     def settle(self, collection: str) -> None:
@@ -97,16 +109,31 @@ class BulkImport:
             )
         )
 
+    def _read_if_need_be(
+        self, tables: Iterable[pa.Table | StagedTable]
+    ) -> Iterator[pa.Table | StagedTable]:
+        for table in tables:
+            yield table if self._reads_staging else as_table(table)
+
     def _wait(
-        self, collection: str, pending_files: dict[int, BulkFile], on_rows: Callable[[int], None]
+        self,
+        collection: str,
+        pending_files: dict[int, BulkFile],
+        on_rows: Callable[[int], None],
+        at_most: int,
     ) -> None:
+        """Returns when so many tasks are left."""
         last_progress: dict[int, tuple[int, int]] = {}
         changed_at = time.monotonic()
-        while pending_files:
+        while len(pending_files) > at_most:
             for task, file in list(pending_files.items()):
                 state = self._state(task)
                 if state.state in _FAILED:
-                    raise _failed(collection, file, state)
+                    del pending_files[task]
+                    for copy in self._copies(collection, file, state):
+                        pending_files[self._submit(collection, copy)] = copy
+                    changed_at = time.monotonic()
+                    continue
                 if state.state == BulkInsertState.ImportCompleted:
                     del pending_files[task]
                     changed_at = time.monotonic()
@@ -116,9 +143,25 @@ class BulkImport:
                     changed_at = time.monotonic()
             if time.monotonic() - changed_at > _SILENT_S:
                 raise _stuck(collection, ", ".join(map(str, pending_files)))
-            if pending_files:
+            if len(pending_files) > at_most:
                 on_rows(0)
                 time.sleep(_POLL_S)
+
+    def _copies(
+        self, collection: str, file: BulkFile, state: BulkInsertState
+    ) -> Iterator[BulkFile]:
+        """Copies of a staged file that the server did not read, though it is whole.
+
+        A server that does not see the staging folder says no more than that there is no such file.
+        Raises: StagingError if the file is damaged; else what `_failed` says of any other failure.
+        """
+        error = _failed(collection, file, state)
+        if file.staged is None or isinstance(error, IndexUnavailable):
+            raise error
+        table = file.staged.read()
+        self._reads_staging = False  # it would be asked for each file of each collection
+        log.warning("bulk_import_copied collection=%s reason=%s", collection, error.found)
+        return self._files.write(collection, [table])
 
     def _state(self, task: int) -> BulkInsertState:
         return self._handler().get_bulk_insert_state(

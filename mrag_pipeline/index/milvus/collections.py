@@ -28,7 +28,7 @@ from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
 from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.index.milvus.stored_rows import MilvusRows
 from mrag_pipeline.index.milvus.versions import MilvusVersions
-from mrag_pipeline.ports import BulkFiles, CollectionSpec
+from mrag_pipeline.ports import BulkFiles, CollectionSpec, StagedTable, StagedTables, as_table
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 # Two collections' inserts keep a server busy; the others flush, index and load meanwhile.
 _INSERT_STREAMS = 2
+# Of all collections that are loaded at a time. 2.3.5 does one after the other, in their order: with
+# more, a collection's tasks wait so long for the others' that the server would seem to be stuck.
+# Servers from 2.4 on allow 1,024 for all their users.
+_IMPORT_TASKS = 64
 
 
 class MilvusCollections(MilvusRows, MilvusVersions):
@@ -205,17 +209,20 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         tables: Iterable[pa.Table],
         on_rows: Callable[[int], None],
     ) -> None:
-        name, tables = collection.name, iter(tables)
+        name = collection.name
         if self._import is not None and collection.lexical is None:
-            first, num_rows = [], 0
-            for table in tables:
+            first: list[pa.Table | StagedTable] = []
+            num_rows, rest = 0, _left_in_files(tables)
+            for table in rest:
                 first.append(table)
                 num_rows += table.num_rows
                 if num_rows >= self._spec.bulk_min_rows:
-                    every = self._complete(collection, chain(first, tables))
-                    self._import.fill(name, every, on_rows)
+                    every = self._complete(collection, chain(first, rest))
+                    # The chunks are loaded alone.
+                    at_once = 1 if collection.kind == "chunks" else self._spec.load_threads
+                    self._import.fill(name, every, on_rows, max(1, _IMPORT_TASKS // at_once))
                     return
-            tables = iter(first)
+            tables = map(as_table, first)
         with self._insert_slots:
             for batch in self._batches(collection, tables):
                 self._insert(collection, batch)
@@ -227,14 +234,15 @@ class MilvusCollections(MilvusRows, MilvusVersions):
     ) -> Iterator[pa.Table]:
         """What each insert sends."""
         for table in self._complete(collection, tables):
-            yield from rows.batches(table, self._spec.insert_rows)
+            yield from rows.batches(as_table(table), self._spec.insert_rows)
 
     def _complete(
-        self, collection: CollectionSpec, tables: Iterable[pa.Table]
-    ) -> Iterator[pa.Table]:
+        self, collection: CollectionSpec, tables: Iterable[pa.Table | StagedTable]
+    ) -> Iterator[pa.Table | StagedTable]:
         """With a column of proofs where the collection has one."""
-        is_chunks = collection.kind == "chunks"
-        return (rows.with_proofs(table, True) if is_chunks else table for table in tables)
+        if collection.kind != "chunks":
+            return iter(tables)
+        return (rows.with_proofs(as_table(table), True) for table in tables)
 
     def _insert(self, collection: CollectionSpec, batch: pa.Table, partition: str = "") -> None:
         name, timeout_s = collection.name, self._spec.timeout_s
@@ -270,3 +278,8 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             sync=not self._release.is_lite,
             timeout=self._spec.build_timeout_s,
         )
+
+
+def _left_in_files(tables: Iterable[pa.Table]) -> Iterator[pa.Table | StagedTable]:
+    """What may stay in staging's files is not read yet."""
+    return tables.in_files() if isinstance(tables, StagedTables) else iter(tables)

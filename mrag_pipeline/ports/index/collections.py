@@ -35,7 +35,8 @@ class Collections(HasCapabilities, Protocol):
         """Builds the collection anew: dropped if it exists, created, filled, indexed, loaded.
 
         Args:
-            tables: `Staging.head`'s or `Staging.chunks`'s.
+            tables: `Staging.head`'s or `Staging.chunks`'s. Of `StagedTables`, a server may read
+                the files by itself.
             on_rows: called with the number of rows just added, and with 0 now and then while a
                 server works; an error that it raises ends the load.
         Returns: the rows counted in the collection afterwards.

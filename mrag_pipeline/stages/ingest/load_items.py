@@ -11,14 +11,21 @@ range may be done twice, also at once: each attempt is stored apart (`ports/inde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING
 
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionKind, CollectionSpec, RangedLoads, Staging, VersionBuilds
+from mrag_pipeline.ports import (
+    CollectionKind,
+    CollectionSpec,
+    RangedLoads,
+    StagedTables,
+    Staging,
+    VersionBuilds,
+)
 from mrag_pipeline.stages.thread_pool import Stopped
 
 if TYPE_CHECKING:
@@ -153,13 +160,16 @@ class Loader:
 
         return on_rows
 
-    def _tables(self, number: int, shards: Iterable[int]) -> Iterator[pa.Table]:
-        heads = self.manifest.encoder.heads
-        for shard in shards:
-            if number < len(heads):
-                yield self.staging.head(shard, heads[number])
-            else:
-                yield self.staging.chunks(shard)
+    def _tables(self, number: int, shards: Sequence[int]) -> Iterable[pa.Table]:
+        staging, heads = self.staging, self.manifest.encoder.heads
+        if number >= len(heads):
+            return map(staging.chunks, shards)
+        head = heads[number]
+        return StagedTables(
+            shards,
+            lambda shard: staging.head(shard, head),
+            lambda shard: staging.head_file(shard, head),
+        )
 
 
 def load_items(

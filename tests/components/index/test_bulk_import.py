@@ -74,7 +74,7 @@ def filled(server: Server, *sizes: int) -> tuple[list[int], Files]:
     files = Files()
     told: list[int] = []
     imports = BulkImport(server.client(), MilvusSpec(uri="http://x"), files)
-    imports.fill("c", map(a_table, sizes), told.append)
+    imports.fill("c", map(a_table, sizes), told.append, max_tasks=8)
     return [rows for rows in told if rows], files
 
 
@@ -138,4 +138,4 @@ def test_an_error_in_on_rows_ends_the_wait() -> None:
 
     imports = BulkImport(Server([PENDING]).client(), MilvusSpec(uri="http://x"), Files())
     with pytest.raises(KeyError):
-        imports.fill("c", [a_table(3)], stop)
+        imports.fill("c", [a_table(3)], stop, max_tasks=8)

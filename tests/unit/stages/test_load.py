@@ -20,6 +20,8 @@ from mrag_pipeline.ports import (
     CollectionSpec,
     IndexCapabilities,
     Ranking,
+    StagedTable,
+    StagedTables,
 )
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of, load
@@ -127,6 +129,36 @@ def test_every_head_and_the_chunks_are_loaded(build: tuple[Build, Manifest, Stag
     assert [index.count(name) for name in index.loaded] == [24] * 4
     assert progress.done["load"] == 4 * 24
     assert len(index.chunks_of_document(index.loaded[-1], "d0")) == 2
+
+
+class AskingIndex(ScriptedIndex):
+    """Asks which of the tables that it is given are in files of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_files: dict[str, list[bool]] = {}
+
+    def load(
+        self,
+        collection: CollectionSpec,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> int:
+        if isinstance(tables, StagedTables):
+            found = [isinstance(table, StagedTable) for table in tables.in_files()]
+            self.in_files[collection.name] = found
+        return super().load(collection, tables, on_rows)
+
+
+def test_an_index_may_ask_for_the_files_of_heads(
+    build: tuple[Build, Manifest, StagedCounts],
+) -> None:
+    """Of every shard but the last, which has a duplicate; the chunks are read."""
+    index = AskingIndex()
+    run_load(build, index)
+    num_shards = len(build[1].shards)
+    of_a_head = [*[True] * (num_shards - 1), False]
+    assert index.in_files == dict.fromkeys(names(build)[:-1], of_a_head)
 
 
 def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, StagedCounts]) -> None:

@@ -8,8 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow._fs import _MockFileSystem
 
 from mrag_pipeline.errors import BadVectors
+from mrag_pipeline.filesystems.location import Place
+from mrag_pipeline.ports import StagedTable
+from mrag_pipeline.staging import atomic_folder
+from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.tables import lists
 from tests.support.fake_staging import table_of
@@ -46,6 +51,77 @@ def test_the_server_may_name_the_place_otherwise(tmp_path: Path) -> None:
     [file] = folder.write("docs_h00", [table_of([1], vectors(1))])
     assert file.name.startswith("/mnt/bulk/docs_h00/")
     assert (tmp_path / file.name.removeprefix("/mnt/bulk/")).is_file()
+
+
+def a_staged_table(path: Path, num_bytes: int = 1_000) -> StagedTable:
+    """A file on a disk, which nothing opens."""
+    table = table_of([1], vectors(1))
+    return StagedTable("", str(path), num_bytes, 1, lambda: table)
+
+
+def server_name(tmp_path: Path, staged: Path, path: str = "") -> str | None:
+    """What the server calls the staged file, with `tmp_path / "bulk"` for copies; None: a copy."""
+    folder = BulkFolder(str(tmp_path / "bulk"), path, in_place_bytes=1_000)
+    [file] = folder.write("docs_h00", [a_staged_table(staged)])
+    return None if file.staged is None else file.name
+
+
+def test_a_staged_file_below_the_folder_has_the_servers_name(tmp_path: Path) -> None:
+    """As the copies have, by `milvus.bulk_path`."""
+    staged = tmp_path / "bulk/staging/docs/v1/a.parquet"
+    assert server_name(tmp_path, staged, "/mnt/bulk/") == "/mnt/bulk/staging/docs/v1/a.parquet"
+    assert server_name(tmp_path, staged) == str(staged)
+
+
+def test_what_the_server_calls_a_file_elsewhere_is_known_only_if_names_are_the_same(
+    tmp_path: Path,
+) -> None:
+    """With `milvus.bulk_path` it is copied; a folder that begins alike is elsewhere."""
+    for staged in (tmp_path / "staging/a.parquet", tmp_path / "bulk-staging/a.parquet"):
+        assert server_name(tmp_path, staged, "/mnt/bulk") is None
+        assert server_name(tmp_path, staged) == str(staged)
+
+
+def test_staging_in_the_same_bucket_is_named_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any kind of object store; of another bucket, or with other options, it is copied."""
+    bucket = _MockFileSystem()
+
+    def opened(uri: str, _: str) -> Place:
+        return Place(bucket, uri.partition("://")[2].partition("?")[0])
+
+    monkeypatch.setattr(atomic_folder, "open_place", opened)
+    table = table_of([1], vectors(1))
+    for uri, is_same in (
+        ("gs://milvus/staging", True),
+        ("gs://corpus/staging", False),
+        ("gs://milvus/staging?endpoint_override=127.0.0.1", False),
+        ("abfs://milvus/staging", False),
+    ):
+        staging = Folder(uri, "docs")
+        staged = StagedTable(staging.store, staging.path("a.parquet"), 1_000, 1, lambda: table)
+        [file] = BulkFolder("gs://milvus/bulk", in_place_bytes=0).write("docs_h00", [staged])
+        assert (file.name == "staging/docs/a.parquet") == is_same, uri
+        assert (file.staged is not None) == is_same, uri
+
+
+def test_a_staged_file_that_is_too_small_for_a_task_of_its_own_is_copied(tmp_path: Path) -> None:
+    """By its bytes in the file."""
+    folder = BulkFolder(str(tmp_path), in_place_bytes=1_000)
+    small = a_staged_table(tmp_path / "a.parquet", num_bytes=999)
+    [copy] = folder.write("docs_h00", [small])
+    assert copy.staged is None
+    assert pq.read_table(copy.name).equals(small.read())
+
+
+def test_staging_below_the_folder_is_never_removed(tmp_path: Path) -> None:
+    """Not even that of an index that is called like a collection."""
+    folder = BulkFolder(str(tmp_path))
+    staged = tmp_path / "docs_h00/v0123456789ab/manifest.json"
+    staged.parent.mkdir(parents=True)
+    staged.write_text("{}")
+    list(folder.write("docs_h00", [table_of([1], vectors(1))]))
+    folder.remove("docs_h00")
+    assert staged.exists()
 
 
 def test_no_two_loads_write_the_same_file(tmp_path: Path) -> None:

@@ -66,6 +66,41 @@ def test_vectors_are_variable_lists(tmp_path: Path) -> None:
     assert pq.read_schema(file).field("vector").type == pa.list_(pa.float32())
 
 
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "none"])
+def test_a_heads_file_can_be_read_by_a_server(tmp_path: Path, compression: Any) -> None:
+    """Where it says, of the size that it says, with the head's columns and no dictionary."""
+    spec = StagingSpec(uri=str(tmp_path), compression=compression)
+    staging = ShardFolders(spec, "docs", VERSION)
+    staging.write_manifest(a_manifest())
+    staging.write_shard(an_output(), PLAN)
+    file = staging.head_file(0, HEADS[1])
+    assert file is not None
+    assert (file.store, file.path) == ("", str(staged(tmp_path, "heads/l05_h07.parquet")))
+    assert file.num_bytes == Path(file.path).stat().st_size
+    assert pq.read_table(file.path).equals(staging.head(0, HEADS[1]))
+    group = pq.ParquetFile(file.path).metadata.row_group(0)
+    for column in range(group.num_columns):
+        assert not any("DICTIONARY" in one for one in group.column(column).encodings)
+
+
+def test_a_compression_that_a_server_does_not_know_is_read_by_us(tmp_path: Path) -> None:
+    """Milvus reads Parquet by Arrow for Go."""
+    staging = ShardFolders(StagingSpec(uri=str(tmp_path), compression="lz4"), "docs", VERSION)
+    staging.write_manifest(a_manifest())
+    staging.write_shard(an_output(), PLAN)
+    assert staging.head_file(0, HEADS[0]) is None
+
+
+def test_a_damaged_file_of_a_head_is_found_when_it_is_read(tmp_path: Path) -> None:
+    """The table that a server could not import names it as any other read does."""
+    planned(tmp_path).write_shard(an_output(), PLAN)
+    file = opened(tmp_path).head_file(0, HEADS[0])
+    assert file is not None
+    Path(file.path).write_bytes(b"garbage")
+    with pytest.raises(StagingError, match=r"l05_h00-\w+\.parquet is missing or damaged"):
+        file.read()
+
+
 def test_the_same_output_gives_the_same_bytes(tmp_path: Path) -> None:
     """Nothing in the files depends on when, where or by whom they were written."""
     for name in ("one", "two"):
