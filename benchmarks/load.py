@@ -2,15 +2,16 @@
 
     python benchmarks/load.py [--rows 200000] [--heads 12] [--dim 32] [--repeats 2] [--write]
 
-Four ways to load the same staged rows, in turn, from the first row to a collection that is
+Five ways to load the same staged rows, in turn, from the first row to a collection that is
 counted, indexed and loaded:
   ours   stages/load: heads in parallel, messages packed from Arrow
   bulk   the same with bulk import: the server reads files that we write
+  staged the same with bulk import of the staged files where they are, all rows in one shard
   plain  MilvusClient.insert of rows as dicts, 2,000 at a time, then flush, index, load; one
          collection after the other
   row    the same with one row per call, as the reference code does; scaled from a sample of rows
 Starts its own server (`pip install --no-deps milvus==2.3.5`), or uses the empty one at `--uri`,
-whose CPU time is then not known; `bulk` needs a server that reads this machine's files.
+whose CPU time is then not known; `bulk` and `staged` need one that reads this machine's files.
 
 Prints each run, then the medians over the repeats. Our part of a load is the CPU time of this
 process: beside the rows, beside the server's CPU time, and beside the time that the load takes,
@@ -24,6 +25,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,7 +61,7 @@ from tests.support.milvus_server import ONE_A_HOST, Server
 SHARD_ROWS = 20_000
 PLAIN_ROWS = 2_000
 STANDARD_DIM = 6  # a_card's
-WAYS = ("ours", "bulk", "plain", "row")
+WAYS = ("ours", "bulk", "staged", "plain", "row")
 SILENT = LogProgress(lambda _: None)
 
 
@@ -87,11 +89,14 @@ def main() -> None:
             f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}",
             flush=True,
         )
-        staging, manifest = _staged(options, Path(folder))
-        files = BulkFolder(str(Path(folder) / "bulk"))
+        manifest, staging = _staged(options, Path(folder) / "staging", SHARD_ROWS)
+        bulk = str(Path(folder) / "bulk")
+        files, in_place = BulkFolder(bulk), BulkFolder(bulk, in_place_bytes=0)
+        one_shard = cache(lambda: _staged(options, Path(folder) / "one-shard", options.rows))
         once: dict[str, Callable[[], Run]] = {
             "ours": lambda: _ours(server, manifest, staging, options, None),
             "bulk": lambda: _ours(server, manifest, staging, options, files),
+            "staged": lambda: _ours(server, *one_shard(), options, in_place),
             "plain": lambda: _plain(server, manifest, staging),
             "row": lambda: _row_by_row(server, manifest, staging, options),
         }
@@ -109,7 +114,11 @@ def _figures(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[st
     """By name; of the ways that were run."""
     size = f"{options.heads} heads x {options.rows:,} rows x {options.dim}"
     figures: dict[str, Figure] = {}
-    for way, what in (("ours", f"load, {size}"), ("bulk", f"bulk import, {size}")):
+    for way, what in (
+        ("ours", f"load, {size}"),
+        ("bulk", f"bulk import, {size}"),
+        ("staged", f"bulk import of staged files, {size}"),
+    ):
         figures |= own_part(what, runs[way], options.heads * options.rows)
     plain = [run.seconds for run in runs["plain"]]
     row = [
@@ -120,6 +129,7 @@ def _figures(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[st
         (f"load, {size}: plain insert loop to ours", plain, runs["ours"]),
         (f"load, {size}: row by row, scaled, to ours", row, runs["ours"]),
         (f"bulk import, {size}: plain insert loop to ours", plain, runs["bulk"]),
+        (f"bulk import of staged files, {size}: plain insert loop to ours", plain, runs["staged"]),
     ):
         ratios = [seconds / run.seconds for seconds, run in zip(theirs, own, strict=False)]
         if ratios:  # both were run
@@ -138,6 +148,7 @@ def _ours(server: Served, manifest: Manifest, staging: Staging, options: Any, bu
     heads: Any = HeadsOnly(index)
     with patch.object(milvus_collections, "insert", spent.timed("insert", insert)):
         run = measured(server, lambda: load(manifest, staging, heads, options.rows, SILENT), spent)
+    assert bulk is None or index._import._reads_staging, "the server did not read staged files"
     for collection in _heads(manifest):
         assert index.count(collection.name) == options.rows, collection.name
         index.drop(collection.name)
@@ -205,17 +216,17 @@ def _heads(manifest: Manifest) -> Sequence[CollectionSpec]:
     return collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
 
 
-def _staged(options: Any, folder: Path) -> tuple[Staging, Manifest]:
+def _staged(options: Any, folder: Path, shard_rows: int) -> tuple[Manifest, Staging]:
     """Stages random rows as the embed phase leaves them."""
     heads = [Head(5, h) for h in range(options.heads)]
-    num_shards = -(-options.rows // SHARD_ROWS)
+    num_shards = -(-options.rows // shard_rows)
     manifest = a_manifest(num_shards=num_shards, card=a_card(heads, options.dim))
-    staging = ShardFolders(StagingSpec(uri=str(folder / "staging")), "docs", manifest.version)
+    staging = ShardFolders(StagingSpec(uri=str(folder)), "docs", manifest.version)
     staging.write_manifest(manifest)
     random = np.random.default_rng(0)
     for shard in range(num_shards):
-        first = shard * SHARD_ROWS
-        num_rows = min(SHARD_ROWS, options.rows - first)
+        first = shard * shard_rows
+        num_rows = min(shard_rows, options.rows - first)
         vectors = random.normal(size=(num_rows, options.heads, options.dim)).astype(np.float32)
         output = ShardOutput(
             shard=shard,
@@ -229,7 +240,7 @@ def _staged(options: Any, folder: Path) -> tuple[Staging, Manifest]:
             num_bytes=0,
         )
         staging.write_shard(output, manifest.fingerprint)
-    return staging, manifest
+    return manifest, staging
 
 
 def _chunk(number: int) -> Chunk:

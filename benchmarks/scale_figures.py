@@ -55,7 +55,7 @@ PARTS = (
          ("phases.py --chunks 0",)),
     Part("compare", "a sync's comparison of ten million documents: memory, CPU", 5, 0.5,
          ("compare_many.py --documents 10000000 --write",)),
-    Part("load", "loading a real Milvus server, by inserts and by bulk import", 15, 4,
+    Part("load", "loading a real Milvus server, by inserts and by bulk import", 20, 4,
          ("load.py --repeats 3 --write",)),
     Part("collections", "500 collections on a real Milvus server", 45, 4,
          ("many_collections.py --write",)),
