@@ -151,6 +151,9 @@ class World:
         worker.actor, worker.starting, worker.last = actor, actor.up(), None
         worker.flight.clear()
 
+    def follow_nodes(self, useful: int) -> None:
+        """There are always as many nodes: `replace` brings another."""
+
     def end_busy(self) -> None:
         """Nothing to end."""
 

@@ -1,10 +1,11 @@
 """Decides where shards are embedded, and by how many workers.
 
-Pure: the machine's figures are arguments.
+Pure: the figures of the machine, or of the nodes, are arguments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrag_pipeline.settings.workers import WorkersSpec
@@ -15,6 +16,15 @@ LIGHT_BYTES = 120_000
 
 
 @dataclass(frozen=True, slots=True)
+class NodeRoom:
+    """What a node has in all, whoever uses it now."""
+
+    node_id: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """The workers a run starts."""
 
@@ -22,27 +32,41 @@ class WorkerPlan:
     on_gpu: bool
     threads: int  # each, on a CPU
     gpus: float  # each
+    spared: frozenset[str] = frozenset()  # ids of the nodes on which none of them is started
 
 
 def plan_workers(
-    spec: WorkersSpec, cpus: float, gpus: float, memory_bytes: float, worker_bytes: float
+    spec: WorkersSpec, nodes: Sequence[NodeRoom], memory_bytes: float, worker_bytes: float
 ) -> WorkerPlan:
-    """One worker per GPU; without one, as many single-threaded ones as cores and memory allow.
+    """One worker per GPU; without one, as many as the nodes' cores and the memory allow.
+
+    Workers without a GPU spare the nodes with GPUs, if another node has the cores for one.
 
     Args:
-        cpus, gpus: what the machine or cluster has.
+        nodes: of the cluster, or the machine as the only one.
         memory_bytes: what is free, infinity if unknown; worker_bytes: what one worker takes
             at its peak.
-    Returns: at least one worker, whatever the memory.
+    Returns: at least one worker, whatever there is.
     """
-    on_gpu = spec.device == "cuda" or (spec.device == "auto" and gpus > 0)
-    if on_gpu:
-        count = spec.count or max(1, int(gpus / spec.gpus_per_worker))
-        return WorkerPlan(count, True, spec.threads, spec.gpus_per_worker)
-    by_cores = max(1, int(cpus) // max(1, spec.threads))
+    has_gpus = any(node.gpus > 0 for node in nodes)
+    if spec.device == "cuda" or (spec.device == "auto" and has_gpus):
+        by_gpus = sum(int(node.gpus / spec.gpus_per_worker) for node in nodes)
+        return WorkerPlan(spec.count or max(1, by_gpus), True, spec.threads, spec.gpus_per_worker)
+    spared = _spared(spec, nodes)
+    # Node by node: a worker's threads are all on one.
+    by_cores = sum(int(node.cpus) // spec.threads for node in nodes if node.node_id not in spared)
     # A float: the memory of a cluster is unknown, that is infinity.
     by_memory = memory_bytes / worker_bytes if worker_bytes > 0 else by_cores
-    return WorkerPlan(spec.count or max(1, int(min(by_cores, by_memory))), False, spec.threads, 0.0)
+    count = spec.count or max(1, int(min(by_cores, by_memory)))
+    return WorkerPlan(count, False, spec.threads, 0.0, spared)
+
+
+def _spared(spec: WorkersSpec, nodes: Sequence[NodeRoom]) -> frozenset[str]:
+    """The nodes with GPUs, unless there is no other with the cores of a worker."""
+    has_others = any(node.gpus == 0 and node.cpus >= spec.threads for node in nodes)
+    if not spec.spare_gpu_nodes or not has_others:
+        return frozenset()
+    return frozenset(node.node_id for node in nodes if node.gpus > 0)
 
 
 def is_light_work(num_bytes: int) -> bool:

@@ -21,6 +21,7 @@ from ray._private import parameter, ray_constants, worker
 from ray.exceptions import AuthenticationError, RayError
 
 from mrag_pipeline import environment
+from mrag_pipeline.domain.worker_plan import NodeRoom
 from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.processes import alive_after
 from mrag_pipeline.runtime import session_folder
@@ -288,4 +289,10 @@ def describe_ray(address: str) -> str:
 
 def num_nodes() -> int:
     """How many nodes of the cluster are alive."""
-    return sum(bool(node["Alive"]) for node in ray.nodes())
+    return len(node_rooms())
+
+
+def node_rooms() -> list[NodeRoom]:
+    """The cluster's nodes that are alive, with what each has."""
+    alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [NodeRoom(name, has.get("CPU", 0.0), has.get("GPU", 0.0)) for name, has in alive]

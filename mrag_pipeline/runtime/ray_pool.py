@@ -1,7 +1,8 @@
 """Does the items of a phase on long-lived Ray actors, a bounded number in flight.
 
 An actor opens what its work needs once: a model, an index. It gets items only once it is up, so
-actors that the cluster has no room for cost nothing. When an actor dies, the item it was doing is
+actors that the cluster has no room for cost nothing. Nodes that join during a run get actors too
+(docs/decisions/0132-workers-follow-the-nodes.md). When an actor dies, the item it was doing is
 tried again on a new one; the items of an actor that is far behind are also given to an idle actor.
 That is harmless: an embedded shard is found by its receipt, checks only read, and the first answer
 counts. It is not done where a second copy would do harm: a whole collection is loaded by one actor.
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 1.0
 AHEAD = 64  # items of a generator that are held at least, if there are so many
-START_TIMEOUT_S = 300.0  # an autoscaler may need minutes for a first node
+LOOK_S = 10.0  # between looks at which nodes have joined or left
 
 
 class RayPool:
@@ -132,14 +133,17 @@ class _Run:
         self._suspects: set[int] = set()  # were assigned to a worker when it died
         self._pace = Pace(spec.late_factor)
         self._unborn = 0  # workers that died while starting, since the last one came up
+        self._look_at = 0.0  # when to look at the nodes again, by the monotonic clock
 
     def answers(self) -> Iterator[Any]:
         """See RayPool.run."""
-        group = self._group
+        group, timeout_s = self._group, self._spec.start_timeout_s
         self._draw()
-        group.hire(min(len(self._missing), self._max_workers or len(self._missing)))
+        group.hire(self._useful_workers())
         idle_since = time.monotonic()
+        self._look_at = idle_since + LOOK_S
         while self._missing:
+            self._follow_nodes()
             self._give()
             self._give_again()
             awaited = {ref: worker for worker in group.workers for ref in worker.references()}
@@ -147,8 +151,8 @@ class _Run:
             ready, _ = ray.wait(list(awaited), num_returns=1, timeout=WAIT_S)
             if ready or any(worker.flight for worker in group.workers):
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > START_TIMEOUT_S:
-                raise no_place(group.plan, START_TIMEOUT_S)
+            elif time.monotonic() - idle_since > timeout_s:
+                raise no_place(group.plan, timeout_s)
             for ref in ready:
                 yield from self._received(ref, awaited[ref])
             self._draw()
@@ -163,6 +167,18 @@ class _Run:
         while len(self._missing) < most and (item := next(self._coming, None)) is not None:
             self._queue.add(item)
             self._missing.add(item.index)
+
+    def _follow_nodes(self) -> None:
+        """Every so often: has the group follow the nodes that have joined or left."""
+        if time.monotonic() >= self._look_at:
+            self._group.follow_nodes(self._useful_workers())
+            self._look_at = time.monotonic() + LOOK_S
+
+    def _useful_workers(self) -> int:
+        """How many workers have an item, or could have one."""
+        busy = sum(bool(worker.flight) for worker in self._group.workers)
+        useful = busy + len(self._queue)
+        return min(useful, self._max_workers or useful)
 
     def _received(self, ref: Any, worker: Worker) -> Iterator[Any]:
         """The answer behind the reference, if it was still missing; otherwise nothing."""
@@ -195,6 +211,7 @@ class _Run:
             yield answer.answer
 
     def _lost_worker(self, ref: Any, worker: Worker, error: RayError) -> None:
+        self._look_at = 0.0  # its node may have left: then another worker has no room
         if ref == worker.starting:
             self._unborn += 1
             # A lost node takes all workers that were starting on it along.

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import psutil
 import ray
@@ -20,7 +20,8 @@ from mrag_pipeline.domain.worker_plan import WorkerPlan, plan_workers
 from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.ports import Work
 from mrag_pipeline.runtime import usage
-from mrag_pipeline.runtime.cluster import num_nodes
+from mrag_pipeline.runtime.cluster import node_rooms, num_nodes
+from mrag_pipeline.runtime.worker_errors import needs
 from mrag_pipeline.runtime.worker_lines import Done, kept_here, level_here
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 # Called once in each worker, with the config.
 OpenWork = Callable[[Config], Work]
 
+# Each node's own, by Ray. A selector that excludes its values leaves every other node, those that
+# have not joined yet too; one that names values would make Ray fail an actor if they all leave.
+NODE_ID = "ray.io/node-id"
+LONG_START_S = 30.0  # a worker that starts takes seconds, one that has no place waits
 WORKER_BYTES = 1_500_000_000  # a MiniLM worker at its peak; workers.count overrides
 
 
@@ -64,6 +69,7 @@ class Worker:
 
     actor: Any
     starting: Any  # the reference that is ready when the actor is up; then None
+    hired_at: float = 0.0  # when the cluster was asked for it, by the monotonic clock
     flight: deque[tuple[Any, WorkItem]] = field(default_factory=deque)
     last: WorkItem | None = None  # assigned to it
     since: float = 0.0  # when it started its first item, by the monotonic clock
@@ -124,7 +130,12 @@ class WorkerGroup:
         self._config = config
         self._open_work = open_work
         self.plan, self._num_cpus = planned(config)
+        # For later plans: workers on CPUs and on GPUs are never mixed.
+        device: Literal["cuda", "cpu"] = "cuda" if self.plan.on_gpu else "cpu"
+        workers = replace(config.workers, device=device)
+        self._as_begun = config.model_copy(update={"workers": workers})
         self.workers: list[Worker] = []
+        self._num_waiting = 0  # that were told of
 
     def describe(self) -> str:
         """One line for people."""
@@ -139,6 +150,48 @@ class WorkerGroup:
         missing = min(self.plan.count, at_most) - len(self.workers)
         self.workers += [self._hired() for _ in range(missing)]
 
+    def follow_nodes(self, useful: int) -> None:
+        """Plans anew for the nodes that are there now.
+
+        Hires for nodes that have joined. Ends workers that wait for a place if the nodes that are
+        left have none for them. A worker that is up stays. Nothing changes on a Ray of this machine
+        alone.
+
+        Args:
+            useful: how many workers there are items for.
+        """
+        if not self._config.workers.address:
+            return
+        before = self.plan
+        self.plan, _ = planned(self._as_begun)
+        spared, had = self.plan.spared, len(self.workers)
+        waiting = [worker for worker in self.workers if worker.starting is not None]
+        if not spared <= before.spared or (before.spared and not spared):
+            self._end(waiting)  # they are hired again, for the nodes that are right now
+            useful = max(useful, had)
+        else:
+            waiting.sort(key=lambda worker: worker.hired_at)  # the last may just be starting
+            self._end(waiting[: max(0, had - self.plan.count)])
+        self.hire(useful)
+        if self.plan.count != before.count:
+            log.info("workers_planned count=%d before=%d", self.plan.count, before.count)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Logs how many workers have found no place, when it has changed."""
+        now = time.monotonic()
+        waiting = [worker for worker in self.workers if worker.starting is not None]
+        num_waiting = sum(now - worker.hired_at >= LONG_START_S for worker in waiting)
+        if num_waiting != self._num_waiting:
+            log.log(
+                logging.WARNING if num_waiting else logging.INFO,
+                "workers_waiting num=%d up=%d each=%r: `ray status` shows what is free",
+                num_waiting,
+                len(self.workers) - len(waiting),
+                needs(self.plan),
+            )
+        self._num_waiting = num_waiting
+
     def replace(self, worker: Worker) -> None:
         """Starts another actor in place of a lost one."""
         # The actor may only be unreachable: then its resources are needed for the next.
@@ -150,7 +203,7 @@ class WorkerGroup:
             usage.add(nodes={worker.node: of_loss})
         fresh = self._hired()
         worker.actor, worker.starting, worker.last = fresh.actor, fresh.starting, None
-        worker.up_since, worker.node = None, ""
+        worker.hired_at, worker.up_since, worker.node = fresh.hired_at, None, ""
         worker.flight.clear()
 
     def end_busy(self) -> None:
@@ -187,12 +240,14 @@ class WorkerGroup:
         else:
             variables = {"OMP_NUM_THREADS": str(self.plan.threads)}
             options["runtime_env"] = {"env_vars": variables}
+        if self.plan.spared:
+            options["label_selector"] = {NODE_ID: f"!in({','.join(sorted(self.plan.spared))})"}
         actor = (
             ray.remote(WorkActor)
             .options(**options)
             .remote(self._config.to_dict(), self._open_work, level_here())
         )
-        return Worker(actor, actor.up.remote())
+        return Worker(actor, actor.up.remote(), time.monotonic())
 
 
 def planned(config: Config) -> tuple[WorkerPlan, float]:
@@ -200,13 +255,12 @@ def planned(config: Config) -> tuple[WorkerPlan, float]:
 
     Raises: ConfigError if a GPU is requested and there is none.
     """
-    spec = config.workers
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    spec, nodes = config.workers, node_rooms()
     # The memory of a cluster is unknown here; its cores decide.
     memory = math.inf if spec.address else float(psutil.virtual_memory().available)
-    plan = plan_workers(spec, cpus, gpus, memory, WORKER_BYTES)
+    plan = plan_workers(spec, nodes, memory, WORKER_BYTES)
     if plan.on_gpu:
+        gpus = sum(node.gpus for node in nodes)
         if not spec.address and plan.gpus > gpus:
             raise ConfigError(
                 f"workers.device = {spec.device!r} with {plan.gpus:g} GPU for each worker, "
@@ -216,6 +270,7 @@ def planned(config: Config) -> tuple[WorkerPlan, float]:
             )
         # 0: on a machine with few cores a GPU actor could wait for one forever.
         return plan, 0.0
+    cpus = sum(node.cpus for node in nodes)
     if spec.address or plan.count * plan.threads <= cpus:
         return plan, float(plan.threads)
     # The config wants more than the machine has: request a smaller share from Ray, or some would

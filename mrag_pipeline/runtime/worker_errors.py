@@ -26,9 +26,15 @@ def lost(what: str, error: RayError) -> WorkerLost:
 
 def no_place(plan: WorkerPlan, seconds: float) -> WorkerLost:
     """No worker came up in that time."""
-    each = f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} CPU"
+    elsewhere = " on a node without a GPU" if plan.spared else ""
     return WorkerLost(
         f"no worker started within {seconds:.0f} s",
-        f"a cluster with {each} free for at least one of {plan.count} workers",
-        "see `ray status`; lower workers.threads or workers.gpus_per_worker, or add nodes",
+        f"a cluster with {needs(plan)} free{elsewhere} for at least one of {plan.count} workers",
+        "see `ray status`; lower workers.threads or workers.gpus_per_worker, add nodes, or, if an "
+        "autoscaler is adding them, raise workers.start_timeout_s",
     )
+
+
+def needs(plan: WorkerPlan) -> str:
+    """What a worker asks of a node."""
+    return f"{plan.gpus:g} GPU" if plan.on_gpu else f"{plan.threads} CPU"

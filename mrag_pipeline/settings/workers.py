@@ -17,10 +17,15 @@ class WorkersSpec:
     serial_mb: Amount = 0.3  # of source, in all shards of the plan
     phase_mb: Amount = 1_000  # that another phase reads; up to so many, it stays in this process
     address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: starts a local one
-    count: Count = 0  # 0: one per GPU, else one per CPU core
+    # 0: one per GPU, else one per CPU core, of the nodes that are there, also when they change. A
+    # number is asked for whatever there is room for: an autoscaler adds nodes for it.
+    count: Count = 0
     threads: PositiveCount = 1  # of each worker on a CPU
     gpus_per_worker: PositiveAmount = 1.0  # if there are GPUs
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the workers
+    # Workers without a GPU start on nodes that have none, if there are such nodes.
+    spare_gpu_nodes: bool = True
+    start_timeout_s: PositiveAmount = 300.0  # for the first worker; an autoscaler takes minutes
     in_flight: PositiveCount = 2  # shards assigned to a worker at a time
     attempts: PositiveCount = 3  # tries of a shard before the run fails
     late_factor: Amount = 3.0  # times the median: then an idle worker gets the shard too; 0: never

@@ -15,7 +15,7 @@ import ray
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import ConfigError, WorkerLost
-from mrag_pipeline.runtime import ray_pool, usage
+from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.ray_pool import RayPool
 from tests.support.fake_workers import (
@@ -215,12 +215,9 @@ def test_more_workers_or_threads_than_cores_still_run(
         pool.close()
 
 
-def test_workers_that_no_node_has_room_for_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_no_node_has_room_for_are_told(tmp_path: Path) -> None:
     """On a cluster, which may grow, the pool waits a while and then says what is missing."""
-    monkeypatch.setattr(ray_pool, "START_TIMEOUT_S", 1.0)
-    pool = a_pool(tmp_path, count=1, threads=64, address="auto")
+    pool = a_pool(tmp_path, count=1, threads=64, address="auto", start_timeout_s=1.0)
     try:
         with pytest.raises(WorkerLost, match="no worker started within 1 s") as caught:
             list(pool.run([a_shard(0)]))

@@ -41,7 +41,9 @@ class Played:
 
     seconds: Mapping[int, Sequence[float | tuple[float, str]]] = field(default_factory=dict)
     starts: Sequence[float | tuple[float, str]] = ()  # of workers, in the order they are hired
+    nodes: Sequence[tuple[float, int]] = ()  # from when on there are how many, one worker on each
     now: float = 0.0
+    looks: list[float] = field(default_factory=list)  # when the nodes were looked at
     tries: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     hired: int = 0
     ended: int = 0
@@ -65,10 +67,17 @@ class Played:
 
     # ------------------------------------------------- as the group
     def group(self, count: int) -> Any:
-        group = SimpleNamespace(workers=[], plan=SimpleNamespace(count=count))
+        group = SimpleNamespace(workers=[], plan=WorkerPlan(count, False, 4, 0.0))
 
         def hire(at_most: int) -> None:
             group.workers = [self._worker() for _ in range(min(count, at_most))]
+
+        def follow_nodes(useful: int) -> None:
+            self.looks.append(self.now)
+            there = [number for since, number in self.nodes if since <= self.now]
+            group.plan = WorkerPlan(there[-1] if there else count, False, 4, 0.0)
+            missing = min(group.plan.count, useful) - len(group.workers)
+            group.workers += [self._worker() for _ in range(missing)]
 
         def replace(worker: Worker) -> None:
             fresh = self._worker()
@@ -79,6 +88,7 @@ class Played:
             self.ended += 1
 
         group.hire, group.replace, group.end_busy = hire, replace, end
+        group.follow_nodes = follow_nodes
         return group
 
     def _worker(self) -> Worker:
@@ -273,6 +283,47 @@ def test_the_shards_that_waited_for_a_dead_worker_are_given_to_others(run: Run) 
     again = {shard for shard, tries in ray.tries.items() if tries > 1}
     assert 0 in again
     assert len(again) <= 2
+
+
+def test_nodes_that_join_get_workers(run: Run) -> None:
+    """At the next look, every ten seconds; as many as there are items for."""
+    ray = Played(nodes=[(12.0, 5), (35.0, 40)])
+    assert once(run(ray, shards=100, workers=1), 100)
+    # 20 shards by one worker until the look at 20 s, 100 by five until 40 s: then none is left.
+    assert ray.looks[:3] == pytest.approx([10.0, 20.0, 30.0])
+    assert ray.hired == 5
+    assert ray.now == pytest.approx(36.0, abs=1.0)
+
+
+def test_no_worker_is_hired_without_an_item_for_it(run: Run) -> None:
+    """Ten nodes join when all but three of the items are done or begun."""
+    ray = Played({11: [30.0]}, nodes=[(10.0, 10)])
+    assert once(run(ray, shards=14, workers=1, in_flight=1, late_factor=0), 14)
+    assert ray.hired == 1 + 3
+
+
+def test_an_index_takes_no_more_workers_when_nodes_join(run: Run) -> None:
+    """The phase's limit holds whatever the nodes."""
+    ray = Played(nodes=[(10.0, 9)])
+    assert once(run(ray, shards=60, workers=1, max_workers=2), 60)
+    assert ray.hired == 2
+
+
+def test_the_nodes_are_looked_at_when_a_worker_is_lost(run: Run) -> None:
+    """Its node may have left: then nothing is to be asked for in its place."""
+    ray = Played({0: [(4.0, DIES)]})
+    assert once(run(ray, shards=30), 30)
+    assert ray.looks[0] == pytest.approx(4.0)
+
+
+def test_no_worker_up_for_the_configured_time_ends_the_run(run: Run) -> None:
+    """The message says what a worker needs, and what an autoscaler needs."""
+    ray = Played(starts=[NEVER] * 3)
+    with pytest.raises(WorkerLost, match="no worker started within 900 s") as caught:
+        run(ray, start_timeout_s=900.0)
+    assert ray.now == pytest.approx(900.0, abs=2.0)
+    assert "4 CPU free" in caught.value.expected
+    assert "workers.start_timeout_s" in caught.value.fix
 
 
 @pytest.mark.parametrize(

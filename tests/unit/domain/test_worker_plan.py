@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from mrag_pipeline.domain.run_limits import too_many_dead
 from mrag_pipeline.domain.worker_plan import (
+    NodeRoom,
+    WorkerPlan,
     is_phase_worth_a_cluster,
     is_worth_a_cluster,
     plan_workers,
@@ -19,7 +21,13 @@ GB = 1e9
 
 
 def count(spec: WorkersSpec, cpus: float, gpus: float = 0, memory: float = 100 * GB) -> int:
-    return plan_workers(spec, cpus, gpus, memory, 2 * GB).count
+    return plan_workers(spec, [NodeRoom("n", cpus, gpus)], memory, 2 * GB).count
+
+
+def of_cluster(spec: WorkersSpec, *nodes: tuple[float, float]) -> WorkerPlan:
+    """The plan for nodes of so many CPUs and GPUs, named n0, n1 and so on."""
+    rooms = [NodeRoom(f"n{i}", cpus, gpus) for i, (cpus, gpus) in enumerate(nodes)]
+    return plan_workers(spec, rooms, float("inf"), 2 * GB)
 
 
 def test_a_cpu_machine_gets_a_worker_per_core() -> None:
@@ -45,10 +53,43 @@ def test_a_driver_of_a_cluster_needs_no_gpu(address: str) -> None:
 
 def test_a_gpu_machine_gets_a_worker_per_gpu() -> None:
     """Cores and memory do not matter; shares of a GPU do; `device = cpu` uses no GPU."""
-    plan = plan_workers(WorkersSpec(), 2, 4, 1 * GB, 2 * GB)
+    machine = [NodeRoom("n", 2, 4)]
+    plan = plan_workers(WorkersSpec(), machine, 1 * GB, 2 * GB)
     assert (plan.count, plan.on_gpu, plan.gpus) == (4, True, 1.0)
     assert count(WorkersSpec(gpus_per_worker=0.5), 2, gpus=2) == 4
-    assert not plan_workers(WorkersSpec(device="cpu"), 2, 4, 8 * GB, 2 * GB).on_gpu
+    assert not plan_workers(WorkersSpec(device="cpu"), machine, 8 * GB, 2 * GB).on_gpu
+
+
+def test_a_workers_cores_and_gpus_are_on_one_node() -> None:
+    """What is left over on two nodes makes no worker, which would wait for ever."""
+    assert of_cluster(WorkersSpec(threads=2), (3, 0), (3, 0), (0, 0)).count == 2
+    assert of_cluster(WorkersSpec(gpus_per_worker=2), (8, 3), (8, 3)).count == 2
+
+
+def test_workers_without_a_gpu_spare_nodes_with_gpus() -> None:
+    """They get no worker, and their cores do not count."""
+    plan = of_cluster(WorkersSpec(device="cpu"), (0, 0), (32, 8), (4, 0), (32, 8), (2, 0))
+    assert (plan.count, plan.spared) == (6, {"n1", "n3"})
+    fixed = of_cluster(WorkersSpec(device="cpu", count=32), (32, 8), (4, 0))
+    assert (fixed.count, fixed.spared) == (32, {"n0"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes"),
+    [
+        (WorkersSpec(device="cpu"), [(0, 0), (32, 8)]),  # a head without cores is no place
+        (WorkersSpec(device="cpu", threads=4), [(2, 0), (32, 8)]),  # nor is one with too few
+        (WorkersSpec(device="cpu", spare_gpu_nodes=False), [(8, 0), (32, 8)]),
+        (WorkersSpec(), [(8, 0), (32, 8)]),  # with GPUs
+    ],
+)
+def test_no_node_is_spared_where_work_needs_it(
+    spec: WorkersSpec, nodes: list[tuple[float, float]]
+) -> None:
+    """Where only nodes with GPUs have room, where the config says so, and for workers on GPUs."""
+    plan = of_cluster(spec, *nodes)
+    assert plan.spared == frozenset()
+    assert plan.count >= 8
 
 
 def test_a_configured_count_is_used_as_it_is() -> None:
@@ -65,7 +106,8 @@ def test_there_is_always_a_worker(
 ) -> None:
     """Whatever figures the machine reports."""
     spec = WorkersSpec(count=configured, threads=threads)
-    assert plan_workers(spec, cpus, gpus, memory, 2 * GB).count >= 1
+    assert plan_workers(spec, [NodeRoom("n", cpus, gpus)], memory, 2 * GB).count >= 1
+    assert plan_workers(spec, [], memory, 2 * GB).count >= 1
 
 
 @pytest.mark.parametrize(
