@@ -20,6 +20,7 @@ from tests.support.kustomized import (
     gigabytes,
     gpus,
     gpus_of,
+    groups,
     named,
     of_kind,
     overlay,
@@ -49,7 +50,10 @@ def test_a_pod_has_room_for_its_model(made: tuple[Manifest, ...]) -> None:
         for number, template in enumerate(pods(manifest)):
             config = config_of(made, template) or cluster_config(made, manifest)
             is_idle_head = number == 0 and manifest["kind"] in ("RayService", "RayCluster")
-            if config is None or is_idle_head or "prefect-server" in named(manifest):
+            # Phases without a GPU open no model.
+            is_cpu_node = number > 0 and manifest["kind"] in RAY_KINDS and not gpus_of(template)
+            is_server = "prefect-server" in named(manifest)
+            if config is None or is_idle_head or is_cpu_node or is_server:
                 continue
             weights = MODELS_GB[config.encoder.model]
             [container] = template["spec"]["containers"]
@@ -117,10 +121,34 @@ def test_shards_are_embedded_where_there_are_gpus(made: tuple[Manifest, ...]) ->
                 [cluster] = of_kind(made, "RayCluster")
                 assert cluster["metadata"]["name"] == name[1]
                 assert workers.count == gpus(cluster)
-                # A run ends if no actor has a place for minutes: one GPU is always there.
-                assert gpus(cluster, "minReplicas") >= 1
             else:
                 assert workers.count == gpus(manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("gpu-cluster", "RayCluster"), ("gpu-cluster-reindex", "RayJob")]
+)
+def test_gpu_nodes_are_there_while_shards_are_embedded(name: str, kind: str) -> None:
+    """Other phases have nodes without GPUs, one of them always; the autoscaler brings the rest."""
+    made = overlay(name)
+    [manifest] = of_kind(made, kind)
+    cluster = ray_cluster(manifest)
+    config = cluster_config(made, manifest)
+    assert cluster["enableInTreeAutoscaling"] is True
+    # The first version looks at cores alone: it would count those of the spared GPU nodes.
+    assert cluster["autoscalerOptions"]["version"] == "v2"
+    assert gpus(manifest, "replicas") == gpus(manifest, "minReplicas") == 0
+    assert config.workers.spare_gpu_nodes
+    assert config.workers.start_timeout_s >= 900, "a machine starts and pulls the image"
+    without = [group for group in groups(manifest)[1:] if not gpus_of(group["template"])]
+    assert sum(group["minReplicas"] for group in without) >= 1
+    cores = 0
+    for group in without:
+        spec = group["template"]["spec"]
+        assert "tolerations" not in spec, "it would run on, and keep, a machine with GPUs"
+        [container] = spec["containers"]
+        cores += group["maxReplicas"] * int(container["resources"]["limits"]["cpu"])
+    assert cores >= config.workers.count * config.workers.threads
 
 
 def test_no_process_asks_for_a_gpu_that_its_pod_does_not_have() -> None:
