@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mrag_pipeline.cli.options import Corpus, SharedOptions, shared_options
-from mrag_pipeline.cli.terminal import out, print_facts, print_json, print_remarks, size
+from mrag_pipeline.cli.terminal import line, out, print_facts, print_json, print_remarks, size
 
 
 @shared_options()
@@ -59,6 +59,7 @@ def plan(
                 "collections": made.collections,
                 "reading": manifest.reading(),
                 "remarks": dict(estimate.remarks),
+                "warnings": list(made.warnings),
                 "staging_bytes": estimate.staging_bytes,
                 "index_bytes": estimate.index_bytes,
                 "free_bytes": made.free_bytes,
@@ -85,4 +86,6 @@ def plan(
         }
     )
     print_remarks(estimate.remarks, manifest.reading(), "documents of the sample")
+    for warning in made.warnings:
+        out.print(line(("yellow", "note"), f" {warning}"))
     out.print("next: `mrag ingest` with the same arguments")

@@ -73,10 +73,15 @@ class ExactIndex(ExactVersions):
             has_full_text=True,
         )
 
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:  # noqa: ARG002
+    def check_limits(
+        self,
+        collections: Sequence[CollectionSpec],
+        num_chunks: int,  # noqa: ARG002
+    ) -> tuple[str, ...]:
         """Refuses what `capabilities` excludes; how much memory is left is not known."""
         self.capabilities().check_collections(collections)
         check_analyzers(collections)
+        return ()
 
     def load(
         self,

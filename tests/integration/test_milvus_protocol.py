@@ -158,3 +158,12 @@ def test_planning_counts_the_versions_that_are_kept() -> None:
             with pytest.raises(PlanRefused, match="66 collections are there, and 33 would come"):
                 index.check_limits(coming, 10)
             index.check_limits(of(NEW), 10)
+        for advised, is_near in ((123, True), (124, False)):
+            spec = MilvusSpec(uri=uri, advised_collections=advised)
+            with closing(open_index(spec, "docs")) as index:
+                assert bool(index.check_limits(coming, 10)) == is_near
+        with closing(open_index(MilvusSpec(uri=uri, advised_collections=50), "docs")) as index:
+            with pytest.raises(PlanRefused, match=r"50 at most \(milvus\.advised_collections\)"):
+                index.check_limits(coming, 10)
+            assert index.check_limits(of(NEW), 10) == ()
+            assert index.load(HEAD, [table_of(range(10), vectors(10))]) == 10

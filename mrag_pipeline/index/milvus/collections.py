@@ -25,6 +25,7 @@ from mrag_pipeline.index.milvus.full_text import (
 from mrag_pipeline.index.milvus.insert import insert
 from mrag_pipeline.index.milvus.lite_filter_rows import changing
 from mrag_pipeline.index.milvus.pymilvus_private import has_bulk_calls
+from mrag_pipeline.index.milvus.room import check_room
 from mrag_pipeline.index.milvus.schema import METRIC, build_params, schema
 from mrag_pipeline.index.milvus.stored_rows import MilvusRows
 from mrag_pipeline.index.milvus.versions import MilvusVersions
@@ -54,17 +55,23 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         if files is not None and can_import and spec.vector_dtype == "float32":
             self._import = BulkImport(self._client, spec, files)
 
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
-        """Refuses what this Milvus, or its disk, cannot hold.
+    def check_limits(
+        self, collections: Sequence[CollectionSpec], num_chunks: int
+    ) -> tuple[str, ...]:
+        """Refuses what this Milvus, or its disk, cannot hold or should not.
 
+        Returns: a warning where that is near.
         Raises: PlanRefused.
         """
         self._capabilities.check_collections(collections)
         check_analyzers(collections)
         if self._path is not None:
             lite.check_space(self._path, collections, num_chunks)
-        if not self._release.is_lite:
-            self._check_room(collections)
+        if self._release.is_lite:  # it opens a collection's files when they are asked for
+            return ()
+        with translated("cannot list collections"):
+            existing = set(self._client.list_collections(timeout=self._spec.timeout_s))
+        return check_room(existing, {collection.name for collection in collections}, self._spec)
 
     def load(
         self,
@@ -179,18 +186,6 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         self._vector_types.pop(collection, None)
         self._has_proof.pop(collection, None)
         self._range_names.pop(collection, None)
-
-    def _check_room(self, collections: Sequence[CollectionSpec]) -> None:
-        with translated("cannot list collections"):
-            existing = set(self._client.list_collections(timeout=self._spec.timeout_s))
-        new = {collection.name for collection in collections} - existing
-        if len(existing) + len(new) > self._spec.max_collections:
-            raise PlanRefused(
-                f"{len(existing)} collections are there, and {len(new)} would come",
-                f"{self._spec.max_collections:,} at most (milvus.max_collections)",
-                "drop old versions (`mrag retire --keep 0`), or raise the limit "
-                "here and on the server",
-            )
 
     def _create(self, collection: CollectionSpec, num_channels: int) -> None:
         self._client.create_collection(

@@ -20,9 +20,14 @@ class Collections(HasCapabilities, Protocol):
     answer.
     """
 
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
+    def check_limits(
+        self, collections: Sequence[CollectionSpec], num_chunks: int
+    ) -> tuple[str, ...]:
         """Refuses collections that the store cannot hold: `capabilities()`, and the room left.
 
+        Collections that exist take no more room, however little is left.
+
+        Returns: warnings for a person, a sentence each, where a limit is near.
         Raises: PlanRefused.
         """
 

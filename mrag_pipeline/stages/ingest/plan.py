@@ -43,6 +43,7 @@ class Plan:
     done_shards: int
     free_bytes: int | None
     corpus: str  # the reader's own description
+    warnings: tuple[str, ...] = ()  # what the index says of its limits
 
 
 def plan(
@@ -109,9 +110,10 @@ def plan(
             "room for the staged vectors before the first is computed",
             "free some space, point staging.uri elsewhere, or set staging.vector_dtype = 'float16'",
         )
-    if index is not None:
-        index.check_limits(collections, estimate.num_chunks)
-    return Plan(manifest, estimate, len(collections), num_done, free_bytes, reader.describe())
+    warnings = () if index is None else index.check_limits(collections, estimate.num_chunks)
+    return Plan(
+        manifest, estimate, len(collections), num_done, free_bytes, reader.describe(), warnings
+    )
 
 
 def store_plan(made: Plan, staging: Staging, progress: Progress) -> str:
@@ -119,6 +121,8 @@ def store_plan(made: Plan, staging: Staging, progress: Progress) -> str:
     manifest = made.manifest
     staging.write_manifest(manifest)
     progress.note(f"plan: {made.corpus}; version {manifest.version}, {len(manifest.shards)} shards")
+    for warning in made.warnings:
+        progress.note(f"plan: {warning}")
     return manifest.version
 
 

@@ -13,8 +13,8 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.stages.ingest.estimate import SAMPLE_DOCUMENTS, SAMPLE_SHARDS
-from mrag_pipeline.stages.ingest.plan import plan
-from tests.support.builds import Build, a_document
+from mrag_pipeline.stages.ingest.plan import plan, store_plan
+from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.fake_staging import FakeStaging
 
 DOCUMENTS = [a_document(i) for i in range(9)]
@@ -30,9 +30,16 @@ class SmallIndex(ExactIndex):
         super().__init__("docs")
         self.checked: list[tuple[int, int]] = []
 
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> None:
+    def check_limits(
+        self, collections: Sequence[CollectionSpec], num_chunks: int
+    ) -> tuple[str, ...]:
         self.checked.append((len(collections), num_chunks))
         raise PlanRefused("too small")
+
+
+class NearlyFullIndex(ExactIndex):
+    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> tuple[str, ...]:  # noqa: ARG002
+        return (f"{len(collections)} more, and it is nearly full",)
 
 
 def test_a_plan_counts_a_small_corpus_exactly() -> None:
@@ -150,6 +157,21 @@ def test_the_index_is_asked_for_its_limits() -> None:
             index,
         )
     assert index.checked == [(5, 18)]  # three heads, the words, the chunks
+
+
+def test_what_the_index_warns_of_is_told() -> None:
+    """By the plan, and by a run that stores it."""
+    build, progress = Build(DOCUMENTS), RecordingProgress()
+    made = plan(
+        build.request(),
+        *(build.reader, build.encoder, build.segmenter),
+        lambda _: build.staging,
+        NearlyFullIndex("docs"),
+    )
+    assert made.warnings == ("5 more, and it is nearly full",)
+    store_plan(made, build.staging, progress)
+    assert progress.notes[-1] == "plan: 5 more, and it is nearly full"
+    assert build.plan().warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""`mrag plan` for a Milvus server (one in this process) that has many collections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from pymilvus.grpc_gen import schema_pb2
+
+from mrag_pipeline import cli
+from mrag_pipeline.errors import PlanRefused
+from tests.support.milvus_protocol_server import Held, protocol_server
+from tests.support.project_folder import write_lines
+from tests.support.tiny_models import save_model
+
+NO_FIELDS = schema_pb2.CollectionSchema()
+NUM_THERE = 369  # and 6 would come: four heads, words, chunks
+
+
+@pytest.fixture
+def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of the server; the working folder has a corpus, and a config that names the server."""
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a.jsonl", range(3))
+    model = save_model("bert", tmp_path / "model")
+    with protocol_server("v2.5.13") as (uri, server):
+        server.collections |= {f"other_{number}": Held(NO_FIELDS) for number in range(NUM_THERE)}
+        (tmp_path / "mrag.toml").write_text(
+            f'[corpus]\nuri = "a.jsonl"\n[encoder]\nmodel = "{model}"\n'
+            f'[chunking]\nmax_tokens = 32\n[milvus]\nuri = "{uri}"\n'
+        )
+        yield uri
+
+
+def plan(*words: str) -> None:
+    """Runs the command as from a shell; its errors are raised."""
+    app = typer.Typer()
+    cli.add_commands(app)
+    typer.main.get_command(app)(["plan", *words], standalone_mode=False)
+
+
+@pytest.mark.usefixtures("uri")
+def test_a_plan_near_the_advised_number_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a line of its own, and among the facts for programs."""
+    plan()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note the server's database will have 375 of 375 collections" in shown
+    plan("--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["collections"] == 6
+    assert len(told["warnings"]) == 1
+    plan("--json", "-s", "milvus.advised_collections=1000")
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+@pytest.mark.usefixtures("uri")
+def test_a_plan_beyond_the_advised_number_is_refused() -> None:
+    """The setting that refuses is the one that allows."""
+    with pytest.raises(PlanRefused, match="369 collections are there, and 6 would come"):
+        plan("-s", "milvus.advised_collections=374")
