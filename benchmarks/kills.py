@@ -1,10 +1,11 @@
 """Random kills of every process, and what is left then: `python benchmarks/kills.py --kills 500`.
 
-Each round is an index's life: ingest, sync, reindex, retire, repair and audit. A command is killed,
-or a process that it needs, at a random moment of a random phase, and is run again until it ends;
-then every row is compared with an undisturbed build's, and `mrag audit` must find nothing. Other
-rounds kill the parts of a service under readers, whose answers are compared. The seed is printed;
-a run that was stopped goes on where it was if it is given the same seed and folder.
+Each round is an index's life: ingest, sync, reindex, export, import, retire, repair and audit. A
+command is killed, or a process that it needs, at a random moment of a random phase, and is run
+again until it ends; then every row is compared with an undisturbed build's, and `mrag audit` must
+find nothing. Collections of a server are loaded in ranges. Other rounds kill the parts of a service
+under readers, whose answers are compared. The seed is printed; a run that was stopped goes on where
+it was if it is given the same seed and folder.
 
 Prints a table by process and by phase, and writes figures/kills.json.
 """

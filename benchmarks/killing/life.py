@@ -85,7 +85,7 @@ class Life:
             self._to_its_end(step)
             if self.faults:
                 return
-            with closing(self.world.index()) as index:
+            with closing(self.world.index(step.index)) as index:
                 self._known.states[step.name] = State.of(index)
 
     def disturbed(self) -> None:
@@ -198,10 +198,10 @@ class Life:
 
     # -------------------------------------------------------------- what is left
     def _compare(self, step: Step) -> None:
-        audit = Step("audit", ("audit", "--json"))
+        audit = Step("audit", ("audit", "--json", "--index", step.index))
         command = self._command(audit, is_recorded=False, pool="serial")
         self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}")
-        with closing(self.world.index()) as index:
+        with closing(self.world.index(step.index)) as index:
             try:
                 state = State.of(index)
             except (AssertionError, MragError) as error:

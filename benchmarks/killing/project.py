@@ -26,6 +26,9 @@ from tests.support.tiny_models import save_model
 NUM_DOCUMENTS = 48
 _VOCABULARY = 30_522  # MiniLM's
 INDEX = "kills"
+COPY = "copied"  # the index that an export is imported into
+# Every collection of a server is loaded in ranges: of a shard of the chunks, of a few of a head.
+_RANGE_MB = 0.001
 
 
 def write_model(folder: Path) -> Path:
@@ -57,7 +60,8 @@ def write_config(
     """The project's mrag.toml."""
     (folder / "mrag.toml").write_text(
         f'index = "{INDEX}"\n[corpus]\nuri = "corpus"\n[encoder]\nmodel = "{model}"\n'
-        f'[milvus]\nuri = "{milvus_uri or "index.db"}"\n[staging]\nuri = "staging"\n'
+        f'[milvus]\nuri = "{milvus_uri or "index.db"}"\nrange_mb = {_RANGE_MB}\n'
+        '[staging]\nuri = "staging"\n'
         f"[chunking]\nmax_tokens = {max_tokens}\n[sharding]\nshard_mb = 0.002\n"
         f'[workers]\npool = "{pool}"\ncount = 1\nphase_mb = 0\ndevice = "cpu"\n'
         "[retire]\ngrace_hours = 0\nkeep = 0\n[gate]\nmade_questions = 8\nmax_fall = 1.0\n"
@@ -93,9 +97,9 @@ class World:
     milvus_uri: str
     chance: random.Random
 
-    def index(self) -> VectorIndex:
-        """Its index; the caller closes it."""
-        return wiring.index(Config.load(self.folder / "mrag.toml"))
+    def index(self, name: str = INDEX) -> VectorIndex:
+        """One of its indexes; the caller closes it."""
+        return wiring.index(Config.load(self.folder / "mrag.toml", {"index": name}))
 
 
 def _second_edition(world: World) -> None:
@@ -124,12 +128,16 @@ class Step:
     name: str
     arguments: tuple[str, ...]
     before: Callable[[World], None] = lambda _: None
+    index: str = INDEX  # that it changes
 
 
+# The first of them are done in rounds of any kind (`Kind.num_steps`).
 STEPS = (
     Step("ingest", ("ingest",)),
     Step("sync", ("sync",), _second_edition),
     Step("reindex", ("ingest",), _smaller_chunks),
+    Step("export", ("export", "exported")),
+    Step("import", ("import", "exported", "--activate", "--index", COPY), index=COPY),
     Step("retire", ("retire",)),
     Step("repair", ("repair",), _damage),
     Step("audit", ("audit",)),

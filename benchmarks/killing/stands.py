@@ -33,7 +33,7 @@ class Kind:
     has_prefect: bool = False
     most_kills: int = 3  # of one command
     last: str = ""  # is killed at the end of each command, which then goes on
-    num_steps: int = 6  # of an index's life
+    num_steps: int = 8  # of an index's life
 
 
 _ON_RAY = {victims.DRIVER: 1, victims.RAYLET: 2, victims.GCS: 2}
@@ -48,7 +48,7 @@ KINDS = (
         {**_ON_RAY, victims.MILVUS: 2},
         has_milvus=True,
         last=victims.WORKER,
-        num_steps=3,
+        num_steps=5,
     ),
     Kind(
         "Lite, Prefect server",
@@ -56,7 +56,7 @@ KINDS = (
         2,
         {victims.DRIVER: 1, victims.PREFECT: 3},
         has_prefect=True,
-        num_steps=4,
+        num_steps=6,
     ),
 )
 

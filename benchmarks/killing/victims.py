@@ -20,8 +20,8 @@ API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
 ONE_PROCESS = "one-process service"
 SERVICE = "driver of a service on Ray"
 
-# Where Ray runs: in each of these phases a pool is opened, the last three on a server alone.
-RAY_PHASES = ("embed", "reconcile", "compare", "load", "verify", "apply")
+# Where Ray runs: in each of these phases a pool is opened, after the third on a server alone.
+RAY_PHASES = ("embed", "reconcile", "compare", "load", "verify", "apply", "export")
 ON_RAY = frozenset({WORKER, RAYLET, GCS})
 
 # Words of the command line, all of which are in it.

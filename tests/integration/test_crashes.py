@@ -13,8 +13,8 @@ from tests.support.crash_table import BEGIN, END, PAGE, Outcome, outcomes, table
 from tests.support.living_index import Living, a_document
 
 COMMANDS = {
-    *("ingest", "sync", "push", "reindex", "activate", "retire", "export", "import"),
-    *("repair", "repair without staging"),
+    *("ingest", "ingest in ranges", "sync", "push", "reindex", "activate", "retire", "export"),
+    *("import", "repair", "repair without staging"),
 }
 
 

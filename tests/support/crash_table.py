@@ -34,6 +34,7 @@ from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.builds import RecordingProgress
 from tests.support.damaged_versions import damaged, damaged_without_staging
 from tests.support.living_index import Living, a_document, audited, content_of, repaired
+from tests.support.ranged_index import RangedIndex
 from tests.support.scripted_kills import Killable, Killed, Switch
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -65,6 +66,7 @@ def scenarios() -> list[Scenario]:
     """The commands that are killed."""
     return [
         Scenario("ingest", lambda _: None, lambda living: living.ingest()),
+        Scenario("ingest in ranges", _staged_for_ranges, lambda living: living.ingest()),
         Scenario("sync", _with_changes, lambda living: living.sync()),
         Scenario("push", _ingested, _push),
         Scenario("reindex", _with_other_chunking, lambda living: living.ingest()),
@@ -187,6 +189,13 @@ def _copied(living: Living, folder: Path) -> Living:
 
 
 # ------------------------------------------------------------------ the commands
+def _staged_for_ranges(living: Living) -> None:
+    """Of the chunks and words each range is a shard, of a head it is two; all are embedded."""
+    living.index = RangedIndex()
+    living.shard_bytes, living.range_bytes = 100, 200.0
+    living.build()
+
+
 def _ingested(living: Living) -> None:
     living.ingest()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ class Living:
     index: VectorIndex = field(default_factory=lambda: ExactIndex("docs"))
     chunking: ChunkingSpec = field(default_factory=lambda: ChunkingSpec(max_tokens=8))
     shard_bytes: int = 400
+    range_bytes: float = inf  # of a collection, where its load is cut into ranges
     num_heads: int = 3
     name: str = "docs"  # of the index
     vector_dtype: VectorType = "float32"  # of staging
@@ -162,7 +164,14 @@ class Living:
         manifest = self.build()
         staging = self.staging(manifest.version)
         staged = reconcile(manifest, staging, self.ingest_spec, self.progress)
-        load(manifest, staging, self.index, staged.num_chunks, self.progress)
+        load(
+            manifest,
+            staging,
+            self.index,
+            staged.num_chunks,
+            self.progress,
+            range_bytes=self.range_bytes,
+        )
         verify(manifest, staging, self.index, staged.num_chunks, self.ingest_spec, self.progress)
         return publish(manifest, staged, self.index)
 

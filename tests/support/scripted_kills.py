@@ -7,7 +7,7 @@ process had in memory is gone with the objects, what was written stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -15,7 +15,7 @@ from unittest import mock
 import pyarrow as pa
 
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, VectorIndex
+from mrag_pipeline.ports import ChunkRow, CollectionSpec, RangedLoads, VectorIndex
 from mrag_pipeline.staging.atomic_folder import Folder
 
 
@@ -40,6 +40,12 @@ class Switch:
         self.points.append(point)
         if len(self.points) - 1 == self._at:
             self._end(point)
+
+    def after_each(self, tables: Iterable[pa.Table], what: str) -> Iterator[pa.Table]:
+        """The tables of a load; after each is a point."""
+        for number, table in enumerate(tables):
+            yield table
+            self.before(f"{what}, after shard {number}")
 
     @contextmanager
     def over_staging(self) -> Iterator[None]:
@@ -77,15 +83,13 @@ class Killable:
         tables: Iterable[pa.Table],
         on_rows: Callable[[int], None] | None = None,
     ) -> int:
-        name = _plain(collection.name)
-        self._switch.before(f"index: load {name}")
+        what = f"index: load {_plain(collection.name)}"
+        self._switch.before(what)
+        return self._inner.load(collection, self._switch.after_each(tables, what), on_rows)
 
-        def counted() -> Iterator[pa.Table]:
-            for number, table in enumerate(tables):
-                yield table
-                self._switch.before(f"index: load {name}, after shard {number}")
-
-        return self._inner.load(collection, counted(), on_rows)
+    def ranges(self) -> RangedLoads | None:
+        inner = self._inner.ranges()
+        return None if inner is None else KillableRanges(inner, self._switch)
 
     def rebuild(self, collection: CollectionSpec, tables: Iterable[pa.Table]) -> int:
         self._switch.before(f"index: build {_plain(collection.name)} anew")
@@ -125,6 +129,34 @@ class Killable:
     def drop_record(self, version: str) -> None:
         self._switch.before("index: drop the record")
         self._inner.drop_record(version)
+
+
+class KillableRanges:
+    """Loads in ranges whose every write is a point."""
+
+    def __init__(self, inner: RangedLoads, switch: Switch) -> None:
+        self._inner = inner
+        self._switch = switch
+
+    def begin_ranges(self, collection: CollectionSpec, rows: Mapping[str, int]) -> set[str]:
+        self._switch.before(f"index: begin {_plain(collection.name)} in ranges")
+        return self._inner.begin_ranges(collection, rows)
+
+    def load_range(
+        self,
+        collection: CollectionSpec,
+        name: str,
+        tables: Iterable[pa.Table],
+        on_rows: Callable[[int], None],
+    ) -> int:
+        what = f"index: load a range of {_plain(collection.name)}"
+        self._switch.before(what)
+        counted = self._switch.after_each(tables, what)
+        return self._inner.load_range(collection, name, counted, on_rows)
+
+    def end_ranges(self, collection: CollectionSpec, rows: Mapping[str, int]) -> int:
+        self._switch.before(f"index: end the ranges of {_plain(collection.name)}")
+        return self._inner.end_ranges(collection, rows)
 
 
 def _plain(name: str) -> str:

@@ -65,6 +65,7 @@ def test_parts_of_ray_are_killed_where_ray_runs() -> None:
     assert deck.phases_for(victims.GCS, phases, has_milvus=True) == ["embed", "reconcile", "load"]
     assert deck.phases_for(victims.DRIVER, phases, has_milvus=False) == phases
     assert deck.phases_for(victims.RAYLET, ["retire"], has_milvus=True) == ["retire"]
+    assert deck.phases_for(victims.WORKER, ["start", "export"], has_milvus=True) == ["export"]
 
 
 # ------------------------------------------------------------------ what is kept
