@@ -14,7 +14,7 @@ from tests.support.living_index import Living, a_document
 
 COMMANDS = {
     *("ingest", "ingest in ranges", "sync", "push", "reindex", "activate", "retire", "export"),
-    *("import", "repair", "repair without staging"),
+    *("import", "import in ranges", "repair", "repair without staging"),
 }
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StorageFull
@@ -25,6 +26,7 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.retire import RetireSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.stages.ingest.publish import activate
+from mrag_pipeline.stages.versions import export as export_stage
 from mrag_pipeline.stages.versions.export import export_version
 from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
@@ -40,6 +42,7 @@ from tests.support.scripted_kills import Killable, Killed, Switch
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- crash table: begin -->", "<!-- crash table: end -->"
 FIRST = [a_document(i) for i in range(6)]
+_RANGE_BYTES = 200.0  # of the chunks or words a shard, of a head two
 _FROM_ROWS = partial(repaired, with_staging=False)
 CHANGED = [a_document(0, edition=1), *FIRST[2:], a_document(7)]
 
@@ -74,6 +77,7 @@ def scenarios() -> list[Scenario]:
         Scenario("retire", _with_two, _retire),
         Scenario("export", _ingested, _export),
         Scenario("import", _exported, _import),
+        Scenario("import in ranges", _exported_for_ranges, _import),
         Scenario("repair", damaged, repaired),
         Scenario("repair without staging", damaged_without_staging, _FROM_ROWS),
     ]
@@ -190,9 +194,9 @@ def _copied(living: Living, folder: Path) -> Living:
 
 # ------------------------------------------------------------------ the commands
 def _staged_for_ranges(living: Living) -> None:
-    """Of the chunks and words each range is a shard, of a head it is two; all are embedded."""
-    living.index = RangedIndex()
-    living.shard_bytes, living.range_bytes = 100, 200.0
+    """Everything is embedded."""
+    living.index, living.range_bytes = RangedIndex(), _RANGE_BYTES
+    living.shard_bytes = 100
     living.build()
 
 
@@ -247,9 +251,18 @@ def _exported(living: Living) -> None:
     living.index = ExactIndex("docs")
 
 
+def _exported_for_ranges(living: Living) -> None:
+    """As several shards."""
+    with mock.patch.object(export_stage, "CHUNKS_PER_SHARD", 3):
+        _exported(living)
+    living.index, living.range_bytes = RangedIndex(), _RANGE_BYTES
+
+
 def _import(living: Living) -> VersionRecord:
     exported = open_export(str(living.folder.parent / "export"))
-    record = import_version(exported, "docs", living.index, RecordingProgress())
+    record = import_version(
+        exported, "docs", living.index, RecordingProgress(), range_bytes=living.range_bytes
+    )
     return activate(record.version, living.index)
 
 
