@@ -25,7 +25,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.bulk_files import IN_PLACE_BYTES, BulkFolder
-from tests.support.crash_table import FIRST
+from tests.support.crash_scenarios import FIRST
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, HOSTILE, TEXTS, texts, vectors
 from tests.support.living_index import Living, assert_same, audited

@@ -29,7 +29,7 @@ from mrag_pipeline.stages.versions.import_version import import_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.exports import open_export
 from tests.support.builds import RecordingProgress
-from tests.support.crash_table import CHANGED, FIRST
+from tests.support.crash_scenarios import CHANGED, FIRST
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.living_index import Living, assert_same, audited
 from tests.support.milvus_server import Server, milvus_server

@@ -17,7 +17,7 @@ from pathlib import Path
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.milvus import MilvusSpec
-from tests.support.crash_table import CHANGED, FIRST, scenarios
+from tests.support.crash_scenarios import CHANGED, FIRST, scenarios
 from tests.support.living_index import Living
 from tests.support.scripted_kills import Killable, Switch
 
