@@ -32,8 +32,7 @@ def check_room(existing: Set[str], wanted: Set[str], spec: MilvusSpec) -> tuple[
         raise PlanRefused(
             found,
             f"{spec.max_collections:,} at most (milvus.max_collections)",
-            "drop old versions (`mrag retire --keep 0`), or raise the limit "
-            "here and on the server",
+            "drop old versions (`mrag retire --keep 0`), or raise the limit here and on the server",
         )
     if total > spec.advised_collections:
         raise PlanRefused(

@@ -38,7 +38,9 @@ class SmallIndex(ExactIndex):
 
 
 class NearlyFullIndex(ExactIndex):
-    def check_limits(self, collections: Sequence[CollectionSpec], num_chunks: int) -> tuple[str, ...]:  # noqa: ARG002
+    def check_limits(
+        self, collections: Sequence[CollectionSpec], num_chunks: int
+    ) -> tuple[str, ...]:
         return (f"{len(collections)} more, and it is nearly full",)
 
 
