@@ -24,7 +24,7 @@ from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
-from tests.support.crash_table import FIRST
+from tests.support.crash_scenarios import FIRST
 from tests.support.fake_staging import HEADS, PLAN, STANDARD_DIM, a_card, a_manifest, table_of
 from tests.support.index_rows import vectors
 from tests.support.living_index import Living, assert_same, audited
