@@ -36,6 +36,19 @@ class Proofs:
     is_proven: NDArray[np.bool_]  # (N,): whether there is a proof of a form that is known
     is_damaged: NDArray[np.bool_]  # (N,): whether what stands there is no proof at all
 
+    def chosen(self, is_chosen: NDArray[np.bool_]) -> Proofs:
+        """Those of some of the chunks.
+
+        Args:
+            is_chosen: (N,).
+        """
+        return Proofs(
+            self.rows[is_chosen],
+            self.vectors[is_chosen],
+            self.is_proven[is_chosen],
+            self.is_damaged[is_chosen],
+        )
+
 
 def row_hash(chunk: Chunk) -> int:
     """64 bits that change when anything that is stored of the chunk changes, vectors apart."""

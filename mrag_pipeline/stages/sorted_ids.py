@@ -122,11 +122,13 @@ class IdBlock:
 
 def lacking(ids: SortedIds, others: SortedIds) -> Ids:
     """(n,) those of the ids that the others lack, rising."""
-    parts = [
-        np.setdiff1d(own, of_others, assume_unique=True)
-        for own, of_others in zip(ids.ranges(), others.ranges(), strict=True)
-    ]
-    return np.concatenate([_NO_IDS, *parts])
+    return np.concatenate([_NO_IDS, *lacking_ranges(ids, others)])
+
+
+def lacking_ranges(ids: SortedIds, others: SortedIds) -> Iterator[Ids]:
+    """As `lacking`, for each of the 256 ranges: (n,), rising; n may be 0."""
+    for own, of_others in zip(ids.ranges(), others.ranges(), strict=True):
+        yield np.setdiff1d(own, of_others, assume_unique=True)
 
 
 def temporary_file(bytes_in_memory: int) -> IO[bytes]:

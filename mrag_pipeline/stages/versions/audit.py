@@ -1,7 +1,7 @@
 """Compares a version with its proofs, its record and its staging, row by row or in a sample.
 
 Rows and staged files are read and compared by items (`row_items.py`), here or on workers.
-Memory: an item for each 4,000 chunks, and what is wrong. Disk: 8 bytes a chunk, 24 a document.
+Memory: a line for each staged shard, and what is wrong. Disk: 8 bytes a chunk, 24 a document.
 Shape legend: N chunks, H heads, D head dimension.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 from mrag_pipeline.domain.sampling import damaged_share_below
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.domain.work_item import WorkItem
 from mrag_pipeline.ports import AuditedVersion, OpenPool, Progress, Rows
-from mrag_pipeline.stages.in_order import in_order
-from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sorted_ids import SortedIds
 from mrag_pipeline.stages.versions.audit_findings import (
@@ -29,12 +27,17 @@ from mrag_pipeline.stages.versions.audit_findings import (
     sums_findings,
 )
 from mrag_pipeline.stages.versions.findings import Finding
+from mrag_pipeline.stages.versions.row_answers import (
+    OtherAnswers,
+    document_keys,
+    rows_in_order,
+)
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
 from mrag_pipeline.stages.versions.row_items import (
-    AuditAnswers,
     RowChecker,
     RowsChecked,
     ids_items,
+    row_bytes,
     rows_items,
     search_items,
     shard_items,
@@ -44,7 +47,6 @@ from mrag_pipeline.stages.versions.search_recall import not_comparable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 
 CONFIDENCE = 0.95  # of what a sample says
-_KEYS_IN_MEMORY = 250_000  # of documents, 6 MB; more wait on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +91,21 @@ def audit(
             if is_readable and collection not in damaged_collections
         ]
         work = RowChecker(record, index, staged)
-        of_rows = list(rows_items(record, chunk_ids, damaged_collections))
         drawn = chunk_ids.sampled(MOST_SEARCHED, seed=0)
-        of_searches = search_items(
-            record, drawn, len(chunk_ids), damaged_collections, first_number=len(of_rows)
-        )
-        of_ids = ids_items(others, len(chunk_ids), len(of_rows) + len(of_searches))
-        num_others = len(of_rows) + len(of_searches) + len(of_ids)
-        of_shards = [] if staged is None else list(shard_items(record, staged, num_others))
-        # The small ones last: no worker waits long then.
-        items: list[WorkItem] = [*of_searches, *of_ids, *of_shards, *of_rows]
-        answers = AuditAnswers()
-        with closing(open_pool(work, sum(item.num_bytes for item in items))) as pool:
-            checked, num_documents = _checked(record, answers.of_rows(pool.run(items)), progress)
+        of_searches = search_items(record, drawn, len(chunk_ids), damaged_collections)
+        of_ids = ids_items(others, len(chunk_ids), len(of_searches))
+        of_collections = [*of_searches, *of_ids]
+        of_shards = () if staged is None else shard_items(record, staged, len(of_collections))
+        num_others = len(of_collections) + (0 if staged is None else staged.num_shards())
+        of_rows = rows_items(record, chunk_ids, damaged_collections, num_others)
+        num_bytes = sum(item.num_bytes for item in of_collections)
+        num_bytes += row_bytes(record) * len(chunk_ids)
+        num_bytes += 0 if staged is None else row_bytes(record) * record.num_chunks
+        answers = OtherAnswers()
+        with closing(open_pool(work, num_bytes)) as pool:
+            # The small ones last: no worker waits long then.
+            found_rows = answers.kept_of(pool.run(chain(of_collections, of_shards, of_rows)))
+            checked, num_documents = _checked(record, found_rows, num_others, progress)
         if is_readable:
             findings += document_findings(record, num_documents)
         for collection in others:
@@ -151,7 +155,7 @@ def audit_sample(
     work = RowChecker(record, index, None)
     with closing(sample):
         answers = map(work.rows, rows_items(record, sample, damaged_collections))
-        checked, _ = _checked(record, answers, progress)
+        checked, _ = _checked(record, answers, 0, progress)
         drawn = sample.sampled(MOST_SEARCHED, seed=0)
     findings += row_findings(record, checked)
     of_searches = search_items(record, drawn, len(sample), damaged_collections)
@@ -184,15 +188,17 @@ def _damage(record: VersionRecord, index: Rows) -> tuple[list[str], list[Finding
 
 
 def _checked(
-    record: VersionRecord, answers: Iterator[RowsChecked], progress: Progress
+    record: VersionRecord, answers: Iterator[RowsChecked], first_number: int, progress: Progress
 ) -> tuple[CheckedRows, int]:
-    """What was found in chunks, in the order of their ids, and how many documents they are of."""
+    """What was found in chunks, in the order of their ids, and how many documents they are of.
+
+    Args:
+        first_number: of the items of rows.
+    """
     checked = CheckedRows.nothing(record)
-    with closing(HashBuckets(_KEYS_IN_MEMORY)) as documents:
-        for answer in in_order(answers, lambda answer: answer.index):
+    with closing(document_keys()) as documents:
+        for answer in rows_in_order(answers, first_number, documents, progress):
             checked.add(answer.checked)
-            documents.add(answer.index, answer.documents)
-            progress.advance(answer.num_chunks)
         return checked, documents.num_distinct()
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import AuditedVersion, Rows
+from mrag_pipeline.ports import AuditedVersion, HasCapabilities, Rows
 from mrag_pipeline.stages.sorted_ids import SortedIds, lacking
 from mrag_pipeline.stages.versions.findings import Finding, finding_of, findings_in
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
@@ -55,6 +55,15 @@ def search_findings(
     measured = {one.collection: one.recall for one in in_order if one.recall is not None}
     findings += recall_findings(record, lowered(record, index, measured))
     return findings, min((recall.share for recall in measured.values()), default=None)
+
+
+def misled_collections(
+    record: VersionRecord, index: HasCapabilities, searched: Sequence[Searched]
+) -> frozenset[str]:
+    """The collections whose searches do not find what they store, exact or approximate."""
+    unfound = {one.collection for one in searched if one.unfound}
+    measured = {one.collection: one.recall for one in searched if one.recall is not None}
+    return frozenset({*unfound, *lowered(record, index, measured)})
 
 
 def count_findings(record: VersionRecord, chunk_ids: SortedIds) -> list[Finding]:

@@ -8,7 +8,7 @@ Shape legend: N chunks, D dimension.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -91,13 +91,15 @@ def export_version(
             f"a sync of {record.version} was cut short", "a whole version", "run `mrag sync`"
         )
     with closing(SortedIds(index.ids(record.chunks_collection()))) as ids:
-        blocks = list(ids.blocks(CHUNKS_PER_SHARD))
-        manifest = _manifest(record, blocks)
+        manifest = _manifest(record, ids.blocks(CHUNKS_PER_SHARD))
         export.staging.write_manifest(manifest)
         progress.phase("export", len(ids), "chunks")
         card = record.encoder
         row_bytes = 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES
-        items = [ExportItem(shard, own, row_bytes * len(own)) for shard, own in enumerate(blocks)]
+        items = (
+            ExportItem(shard, own, row_bytes * len(own))
+            for shard, own in enumerate(ids.blocks(CHUNKS_PER_SHARD))
+        )
         work = Exporter(record, index, export.staging, manifest.fingerprint)
         with closing(open_pool(work, row_bytes * len(ids))) as pool:
             for num_chunks in pool.run(items):
@@ -129,7 +131,7 @@ def _check_written(staging: Staging, manifest: Manifest) -> None:
         )
 
 
-def _manifest(record: VersionRecord, blocks: Sequence[IdBlock]) -> Manifest:
+def _manifest(record: VersionRecord, blocks: Iterable[IdBlock]) -> Manifest:
     shards = tuple(Shard(shard, (_slice(own.ids()),)) for shard, own in enumerate(blocks))
     return Manifest(
         index=record.index,

@@ -2,39 +2,36 @@
 
 A document that cannot be made whole is removed, so that it is in all heads or in none; the next
 sync adds it again. Running it again after a kill gives the same result.
-Memory: a shard of staging, an item for each 4,000 chunks, what is wrong. Disk: 24 bytes a chunk.
+
+All rows are compared (`comparison.py`), what is wrong is written in this process, and if anything
+was, all rows are compared again. Memory and disk: those of the comparison, and a staged shard.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
-from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, Rows, VersionRows
-from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
+from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, VersionRows
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sorted_ids import SortedIds
+from mrag_pipeline.stages.versions.comparison import Compared, Comparison, WantedChunks
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
 from mrag_pipeline.stages.versions.restored_rows import restore, restore_words
-from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, rows_items
-from mrag_pipeline.stages.versions.search_check import MOST_SEARCHED
-from mrag_pipeline.stages.versions.search_recall import misled_collections
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import ids_twice, matching_heads, sums_in
+from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS, matching_heads
 
-_KEYS_IN_MEMORY = 250_000  # of documents, 6 MB; more wait on disk
 _DELETED_AT_ONCE = 100_000  # rows, about: each deletion waits until no read sees them
+_MISLED = "its searches do not find what it stores"
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +62,10 @@ def repair(
     staging; readers fail on them meanwhile, on nothing else.
 
     Args:
-        open_pool: where the rows are compared with their proofs; the result is the same.
+        open_pool: where rows are compared and counted; the result is the same.
     Raises: PlanRefused while a sync is unfinished; VerifyFailed for a collection that is lost
-        where staging is not here; StagingError if what a sync removed cannot be read; IndexBusy,
-        IndexUnavailable.
+        where staging is not here; StagingError if what a sync removed cannot be read, or if
+        staged files change meanwhile; StorageFull, IndexBusy, IndexUnavailable.
     """
     if record.pending:
         raise PlanRefused(
@@ -76,13 +73,15 @@ def repair(
             "a version between two syncs",
             "run `mrag sync`; if its staging is lost, `mrag ingest` builds a new version",
         )
-    *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
-    progress.phase("repair", len(voters) + 1, "collections")
-    if staged is None:
-        _check_readable(record, index, chunks)
-    with closing(_wanted(index, chunks, staged)) as wanted:
-        done = _repaired(RepairChanges(record, index), wanted, staged, progress, open_pool)
-    progress.finish()
+    specs = collections_of(record.index, record.version, record.encoder, record.lexical)
+    damages = {spec.name: index.damage(spec.name) for spec in specs}
+    damaged = {name: why for name, why in damages.items() if why is not None}
+    if damaged and staged is None:
+        raise _not_here(record, damaged)
+    is_readable = record.chunks_collection() not in damaged
+    with closing(WantedChunks.of(record, index, staged, is_readable)) as wanted:
+        comparison = Comparison(record, index, staged, wanted, open_pool, progress)
+        done = _repaired(RepairChanges(record, index), comparison, specs, damaged)
     log.info(
         "version_repaired version=%s rows=%d removed=%d",
         record.version,
@@ -94,89 +93,74 @@ def repair(
 
 def _repaired(
     changes: RepairChanges,
-    wanted: SortedIds,
-    staged: StagedVersion | None,
-    progress: Progress,
-    open_pool: OpenPool,
+    comparison: Comparison,
+    specs: Sequence[CollectionSpec],
+    damaged: Mapping[str, str],
 ) -> Repaired:
     """See `repair`.
 
     Args:
-        wanted: the chunks that the version should have.
+        specs: the version's collections: heads, words, chunks.
+        damaged: why some of them cannot be read, by name.
     """
-    record, index = changes.record, changes.index
-    *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
-    heads = voters[: len(record.encoder.heads)]
-    restored, misled = _rebuild(changes, (*voters, chunks), staged, wanted)
+    record, staged, wanted = changes.record, comparison.staged, comparison.wanted
+    restored = _rebuild(changes, specs, staged, damaged)
+    compared = comparison.of_all("repair", not_searched=damaged)
+    misled = compared.misled
+    rebuilt = {} if staged is None else dict.fromkeys(misled, _MISLED)
+    num_rows = _rebuild(changes, specs, staged, rebuilt)
+    num_words = 0
+    heads = dict(zip(record.head_collections(), record.encoder.heads, strict=True))
+    # The chunks rows last: they commit what is in every voter's collection by then.
+    for spec in specs:
+        wrong = compared.in_shards(spec.name)
+        if not wrong or spec.name in rebuilt:
+            continue
+        if spec.lexical is not None:
+            num_words += restore_words(changes, spec, staged, wrong)
+        else:
+            num_rows += restore(changes, spec, staged, heads.get(spec.name), wrong)[0]
+    if num_rows or rebuilt:
+        others = {*record.collections()} - rebuilt.keys()
+        compared = comparison.of_all("check", not_searched=others)
+        misled &= compared.misled
+    # Their words are right by now.
+    broken = compared.broken(left_out=record.lexical_collection())
+    incomplete, num_documents = _documents_of(changes.index, record.chunks_collection(), broken)
     removed = 0
-    for head, collection in zip(record.encoder.heads, heads, strict=True):
-        restored += restore(changes, collection, staged, head)
-        progress.advance(1)
-    for words in voters[len(heads) :]:
-        restored += restore_words(changes, words, staged, wanted)
-        progress.advance(1)
-    # The chunks rows last: they commit what is in every voter's collection by now.
-    restored += restore(changes, chunks, staged, None)
-    broken = _broken(record, index, wanted, staged, open_pool)
-    if staged is None or not staged.is_whole():  # else all that were there twice are written anew
-        for collection in (*voters, chunks):
-            broken = np.union1d(broken, ids_twice(index, collection.name))
-    incomplete, num_documents = _documents_of(index, chunks, broken)
-    for collection in (chunks, *voters):
-        removed += _remove_surplus(changes, collection.name, wanted, incomplete)
-    progress.advance(1)
-    after = _recounted(changes.record, index)
+    for spec in (specs[-1], *specs[:-1]):
+        if len(incomplete) or spec.name in compared.surplus:
+            removed += _remove_surplus(changes, spec.name, wanted.ids, incomplete)
+    if len(incomplete):
+        compared = comparison.of_rest("check", incomplete)
+    after = _recounted(changes.record, compared)
     recounted = replace(after, repairs=record.repairs).to_json() != record.to_json()
     if after.is_in_repair():
         after = replace(after, repairs=after.repairs + 1)
     if after.to_json() != record.to_json():
-        index.write_record(after)
-    return Repaired(after, restored, removed, num_documents, recounted, misled)
+        changes.index.write_record(after)
+    restored += num_rows + num_words
+    return Repaired(after, restored, removed, num_documents, recounted, tuple(sorted(misled)))
 
 
 def _rebuild(
     changes: RepairChanges,
-    collections: Sequence[CollectionSpec],
+    specs: Sequence[CollectionSpec],
     staged: StagedVersion | None,
-    wanted: SortedIds,
-) -> tuple[int, tuple[str, ...]]:
-    """Builds what is lost, cannot be read or is searched wrongly anew.
+    why: Mapping[str, str],
+) -> int:
+    """Builds collections anew from staging, if it is here; returns how many rows were written.
 
-    Returns: how many rows were written; the collections whose searches still miss rows.
-    Raises: VerifyFailed if one is lost or cannot be read, and staging is not here.
+    Args:
+        why: by the names of those that are built.
     """
-    record, index = changes.record, changes.index
-    drawn = wanted.sampled(MOST_SEARCHED, seed=0)
-    damaged = [spec.name for spec in collections if index.damage(spec.name) is not None]
-    misled = misled_collections(record, index, drawn, damaged)
-    num_rows = 0
-    for number, collection in enumerate(collections):
-        why = index.damage(collection.name)
-        if why is None and staged is not None and collection.name in misled:
-            why = "its searches do not find what it stores"
-        if why is None:
-            continue
-        if staged is None:
-            raise _not_here(record, f"{collection.name}: {why}")
-        heads = record.encoder.heads
-        head = heads[number] if number < len(heads) else None
-        log.warning("collection_rebuilt name=%s why=%s", collection.name, why)
-        num_rows += changes.begun().rebuild(collection, staged.tables(head))
-    if misled and staged is not None:
-        others = set(record.collections()) - misled
-        misled &= misled_collections(record, index, drawn, others)
-    return num_rows, tuple(sorted(misled))
-
-
-def _wanted(index: Rows, chunks: CollectionSpec, staged: StagedVersion | None) -> SortedIds:
-    """The chunks that the version should have: staging knows, unless a shard cannot be read."""
-    if staged is None:
-        return SortedIds(index.ids(chunks.name))
-    ids = SortedIds(staged.chunk_ids())
-    if staged.is_whole() or index.damage(chunks.name) is not None:
-        return ids
-    with closing(ids):
-        return SortedIds(chain(ids.ranges(), index.ids(chunks.name)))
+    record, num_rows = changes.record, 0
+    heads = dict(zip(record.head_collections(), record.encoder.heads, strict=True))
+    for spec in specs:
+        if staged is not None and spec.name in why:
+            log.warning("collection_rebuilt name=%s why=%s", spec.name, why[spec.name])
+            num_rows += changes.begun().rebuild(spec, staged.tables(heads.get(spec.name)))
+    return num_rows
 
 
 def _remove_surplus(
@@ -201,87 +185,46 @@ def _remove_surplus(
     return num_rows + len(surplus)
 
 
-def _check_readable(record: VersionRecord, index: Rows, chunks: CollectionSpec) -> None:
-    why = index.damage(chunks.name)
-    if why is not None:
-        raise _not_here(record, f"{chunks.name}: {why}")
-
-
-def _not_here(record: VersionRecord, found: str) -> VerifyFailed:
+def _not_here(record: VersionRecord, damaged: Mapping[str, str]) -> VerifyFailed:
+    chunks = record.chunks_collection()
+    name = chunks if chunks in damaged else next(iter(damaged))
     return VerifyFailed(
-        found,
+        f"{name}: {damaged[name]}",
         f"the collection, or the staging of {record.version} to build it anew from",
         "restore the staging folder; or run `mrag ingest`, which embeds the corpus again, and "
         "then `mrag repair` if it says so",
     )
 
 
-def _broken(
-    record: VersionRecord,
-    index: VersionRows,
-    wanted: SortedIds,
-    staged: StagedVersion | None,
-    open_pool: OpenPool,
-) -> NDArray[np.int64]:
-    """Chunks of which a row is missing or not what was written; their words are right by now."""
-    words = record.lexical_collection()
-    items = list(rows_items(record, wanted, () if words is None else (words,)))
-    work = RowChecker(record, index, staged)
-    broken = [np.zeros(0, np.int64)]
-    with closing(open_pool(work, sum(item.num_bytes for item in items))) as pool:
-        answer: RowsChecked
-        for answer in pool.run(items):
-            broken.append(answer.checked.broken_ids())
-    return np.unique(np.concatenate(broken))
-
-
 def _documents_of(
-    index: Rows, chunks: CollectionSpec, broken: NDArray[np.int64]
+    index: VersionRows, chunks: str, broken: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int]:
-    """All chunks of the documents that a broken chunk belongs to, and how many documents."""
-    if not len(broken):
-        return broken, 0
-    broken_ids = set(broken.tolist())
-    document_ids = {
-        mark.document_id
-        for block in index.marks(chunks.name)
-        for mark in block
-        if mark.id in broken_ids
-    }
-    chunk_ids = [
-        mark.id
-        for block in index.marks(chunks.name)
-        for mark in block
-        if mark.document_id in document_ids
-    ]
+    """All chunks of the documents that a broken chunk belongs to, and how many documents.
+
+    Args:
+        chunks: the chunks collection.
+    """
+    document_ids: set[str] = set()
+    for start in range(0, len(broken), BLOCK_ROWS):
+        rows = index.chunks(chunks, broken[start : start + BLOCK_ROWS].tolist())
+        document_ids |= {row.document_id for row in rows.values()}
+    chunk_ids = [mark.id for mark in index.marks_of(chunks, sorted(document_ids))]
     return np.union1d(broken, np.array(chunk_ids, np.int64)), len(document_ids)
 
 
-def _recounted(record: VersionRecord, index: Rows) -> VersionRecord:
+def _recounted(record: VersionRecord, counted: Compared) -> VersionRecord:
     """The record with the counts and sums of what the index holds."""
-    chunks_collection = record.chunks_collection()
-    with closing(HashBuckets(_KEYS_IN_MEMORY)) as documents:
-        for number, block in enumerate(index.marks(chunks_collection)):
-            keys = {text_key(mark.document_id) for mark in block}
-            documents.add(number, np.fromiter(keys, np.uint64, len(keys)))
-        num_documents = documents.num_distinct()
-    with closing(SortedIds(index.ids(chunks_collection))) as ids:
-        num_chunks = len(ids)
-        heads = [
-            sums_in(index, collection, ids, record.encoder.head_dim)
-            for collection in record.head_collections()
-        ]
     sums = ImportanceSums(
-        num_chunks,
-        np.concatenate([head.norm_sum for head in heads]),
-        np.concatenate([head.unit_sum for head in heads]),
+        counted.num_chunks,
+        np.concatenate([head.norm_sum for head in counted.sums]),
+        np.concatenate([head.unit_sum for head in counted.sums]),
     )
     # Sums that agree stay as recorded, to the last bit: a repair of a whole version writes nothing.
-    is_counted_right = bool(matching_heads(record.sums, heads).all())
+    is_counted_right = bool(matching_heads(record.sums, counted.sums).all())
     return replace(
         record,
         sums=record.sums if is_counted_right else sums,
-        num_chunks=num_chunks,
-        num_documents=num_documents,
+        num_chunks=counted.num_chunks,
+        num_documents=counted.num_documents,
         pending="",
     )

@@ -58,11 +58,17 @@ class CheckedRows:
         self.bad_proofs += other.bad_proofs
         self.num_unproven += other.num_unproven
 
-    def broken_ids(self) -> NDArray[np.int64]:
-        """The chunks of which a row is not as it was written, rising."""
-        by_kind = (self.altered, self.altered_standard, self.unusable, self.missing)
-        ids = [chunk_ids for kind in by_kind for chunk_ids in kind.values()]
-        return np.unique(np.array(sum(ids, self.bad_proofs), np.int64))
+    def wrong(self, record: VersionRecord) -> dict[str, NDArray[np.int64]]:
+        """By collection, the rows that are missing or not as they were written: (n,), rising."""
+        found = {record.chunks_collection(): list(self.bad_proofs)}
+        for kind in (self.altered, self.altered_standard, self.unusable, self.missing):
+            for collection, ids in kind.items():
+                found.setdefault(collection, []).extend(ids)
+        return {
+            collection: np.unique(np.array(ids, np.int64))
+            for collection, ids in found.items()
+            if ids
+        }
 
 
 def check_rows(
@@ -70,42 +76,49 @@ def check_rows(
     record: VersionRecord,
     index: ReadableVersion,
     ids: Sequence[int],
-    staged: StagedVersion | None,
+    proofs: Sequence[str],
+    texts: Sequence[ChunkRow] | None = None,
     unreadable: Collection[str] = (),
 ) -> NDArray[np.uint64]:
     """Adds what is found of these chunks: the chunks row, every head's vector, the words.
 
     Args:
-        staged: proves chunks that have no proof in the index.
-        unreadable: collections that are left out.
+        proofs: what proves the rows of each chunk; UNPROVEN where nothing does.
+        texts: the chunks rows as they should be, by which the words are checked; None: as they are.
+        unreadable: collections that are left out; not the chunks collection.
     Returns: the keys (`domain/id_sets.py`) of the documents that have these chunks, each once.
     """
     name = record.chunks_collection()
-    if name in unreadable:
-        return np.zeros(0, np.uint64)
-    rows = index.chunks(name, ids)
-    present = [row_id for row_id in ids if row_id in rows]
-    proofs = read_proofs(_proofs(index, name, present, staged), 1 + len(record.encoder.heads))
-    _note(checked.missing, name, np.array([row_id for row_id in ids if row_id not in rows]))
-    _check_texts(checked, name, [rows[row_id] for row_id in present], proofs)
+    by_id = index.chunks(name, ids)
+    rows = [by_id[row_id] for row_id in ids if row_id in by_id]
+    is_there = np.array([row_id in by_id for row_id in ids], bool)
+    expected = read_proofs(proofs, 1 + len(record.encoder.heads))
+    _note(checked.missing, name, np.array(ids, np.int64)[~is_there])
+    _check_texts(checked, name, rows, expected.chosen(is_there))
     vector_collections = (name, *record.head_collections())
     for number, collection in enumerate(vector_collections):
         if collection not in unreadable:
-            vectors = index.vectors(collection, present)
+            vectors = index.vectors(collection, ids)
             head = None if number == 0 else number - 1
-            expected = proofs.vectors[:, number]
-            _check_vectors(checked, collection, head, present, vectors, expected, proofs.is_proven)
+            hashes = expected.vectors[:, number]
+            _check_vectors(checked, collection, head, ids, vectors, hashes, expected.is_proven)
     if record.lexical is not None and record.lexical_collection() not in unreadable:
         words = words_of_version(record)
-        stale = index.stale_words(words, [rows[row_id] for row_id in present])
+        stale = index.stale_words(words, rows if texts is None else texts)
         _note(checked.altered, words.name, np.array(stale))
-    documents = {rows[row_id].document_id for row_id in present}
+    documents = {row.document_id for row in rows}
     return np.fromiter(map(text_key, documents), np.uint64, len(documents))
 
 
-def _proofs(
+def proofs_in(
     index: ReadableVersion, name: str, ids: Sequence[int], staged: StagedVersion | None
 ) -> list[str]:
+    """What the chunks rows of these ids hold as their proofs; UNPROVEN where they hold none.
+
+    Args:
+        name: of the chunks collection.
+        staged: proves chunks that have no proof in the index.
+    """
     stored = index.proofs(name, ids)
     texts = [stored.get(row_id, UNPROVEN) for row_id in ids]
     if staged is None or UNPROVEN not in texts:

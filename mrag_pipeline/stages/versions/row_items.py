@@ -1,28 +1,34 @@
-"""One item of an audit: rows of some chunks, compared with their proofs; ids; searches; a shard."""
+"""One item of an audit or a repair: rows of some chunks, compared with their proofs; ids; searches.
+
+An audit also reads every file of a staged shard; a repair compares rows with what a shard says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.id_sets import IdSum
+from mrag_pipeline.domain.proofs import UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import MragError
+from mrag_pipeline.errors import MragError, StagingError
 from mrag_pipeline.ports import AuditedVersion
+from mrag_pipeline.stages.ingest.load import staged_rows
 from mrag_pipeline.stages.sorted_ids import IdBlock, SortedIds
-from mrag_pipeline.stages.versions.row_checks import CheckedRows, check_rows
+from mrag_pipeline.stages.versions.row_checks import CheckedRows, check_rows, proofs_in
 from mrag_pipeline.stages.versions.search_check import (
     searches_exactly,
     unsearchable_in,
 )
 from mrag_pipeline.stages.versions.search_recall import Recall, recall_in
-from mrag_pipeline.stages.versions.staged_version import StagedShard, StagedVersion
+from mrag_pipeline.stages.versions.staged_version import StagedChunks, StagedShard, StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
 
 _TEXT_BYTES = 1_000  # of a chunks row, beside its vector
+_NO_KEYS = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,14 +41,26 @@ class RowsItem:
     num_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class StagedRowsItem:
+    """Check the rows of a staged shard's chunks: they should be what is staged."""
+
+    index: int
+    shard: StagedShard
+    ids: IdSum  # of the chunks: a worker that has other ones has another folder at the same path
+    num_bytes: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowsChecked:
-    """What was found in a block."""
+    """What was found in a block, or in the chunks of a staged shard."""
 
     index: int
     num_chunks: int
     checked: CheckedRows
     documents: NDArray[np.uint64]  # the keys of those that have its chunks, each once
+    shard: StagedShard | None = None
+    is_here: bool = True  # whether the worker could read the shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,39 +120,23 @@ class ShardRead:
 Answer = RowsChecked | IdsRead | Searched | ShardRead
 
 
-@dataclass(slots=True)
-class AuditAnswers:
-    """Takes what is not of rows out of a pool's answers."""
-
-    sums: dict[str, IdSum] = field(default_factory=dict)  # by collection
-    searched: list[Searched] = field(default_factory=list)
-    shards: dict[StagedShard, ShardRead] = field(default_factory=dict)
-
-    def of_rows(self, answers: Iterable[Answer]) -> Iterator[RowsChecked]:
-        """The others, as they come."""
-        for answer in answers:
-            if isinstance(answer, IdsRead):
-                self.sums[answer.collection] = answer.ids
-            elif isinstance(answer, Searched):
-                self.searched.append(answer)
-            elif isinstance(answer, ShardRead):
-                self.shards[answer.shard] = answer
-            else:
-                yield answer
+Item = RowsItem | StagedRowsItem | IdsItem | SearchItem | ShardItem
 
 
 @dataclass(frozen=True, slots=True)
 class RowChecker:
-    """Does the items of a version's audit."""
+    """Does the items of a version's audit and repair."""
 
     record: VersionRecord
     index: AuditedVersion
     staged: StagedVersion | None  # proves chunks that have no proof in the index
 
-    def __call__(self, item: RowsItem | IdsItem | SearchItem | ShardItem) -> Answer:
+    def __call__(self, item: Item) -> Answer:
         """What is found of the block's chunks, in the collection, or in the shard's files."""
         if isinstance(item, ShardItem):
             return self.shard(item.shard)
+        if isinstance(item, StagedRowsItem):
+            return self.staged_rows(item)
         if isinstance(item, IdsItem):
             sums = map(IdSum.of, self.index.ids(item.collection))
             return IdsRead(item.collection, sum(sums, start=IdSum()))
@@ -150,10 +152,40 @@ class RowChecker:
 
     def rows(self, item: RowsItem) -> RowsChecked:
         """What is found of the block's chunks."""
-        checked = CheckedRows.nothing(self.record)
-        ids = item.block.ids().tolist()
-        documents = check_rows(checked, self.record, self.index, ids, self.staged, item.unreadable)
+        checked, documents = CheckedRows.nothing(self.record), _NO_KEYS
+        ids, name = item.block.ids().tolist(), self.record.chunks_collection()
+        if name not in item.unreadable:
+            documents = check_rows(
+                checked,
+                self.record,
+                self.index,
+                ids,
+                proofs_in(self.index, name, ids, self.staged),
+                unreadable=item.unreadable,
+            )
         return RowsChecked(item.index, len(ids), checked, documents)
+
+    def staged_rows(
+        self, item: StagedRowsItem, only: NDArray[np.int64] | None = None
+    ) -> RowsChecked:
+        """What is found of the shard's chunks, compared with what is staged.
+
+        With what the index itself says of them, if the shard's file cannot be read.
+
+        Args:
+            only: those of its chunks that have these ids; None: all.
+        """
+        checked, keys = CheckedRows.nothing(self.record), [_NO_KEYS]
+        chunks = self._staged_chunks(item)
+        if chunks is None:
+            return RowsChecked(item.index, 0, checked, _NO_KEYS, item.shard, is_here=False)
+        if only is not None:
+            chunks = chunks.of(only)
+        for start in range(0, len(chunks.ids), BLOCK_ROWS):
+            keys.append(self._compared(checked, chunks.between(start, start + BLOCK_ROWS)))
+        documents = np.unique(np.concatenate(keys))
+        is_here = chunks.table is not None
+        return RowsChecked(item.index, len(chunks.ids), checked, documents, item.shard, is_here)
 
     def shard(self, shard: StagedShard) -> ShardRead:
         """Whether its files are there, and what was written."""
@@ -164,6 +196,33 @@ class RowChecker:
         except MragError as error:
             return ShardRead(shard, is_here=True, damage=error.found)
         return ShardRead(shard, is_here=True)
+
+    def _staged_chunks(self, item: StagedRowsItem) -> StagedChunks | None:
+        """None if the shard is not here, or is another one."""
+        if self.staged is None:
+            return None
+        try:
+            chunks = self.staged.chunks(item.shard)
+        except StagingError:  # of what a sync removed: the command itself has read it
+            return None
+        return None if chunks is None or IdSum.of(chunks.ids) != item.ids else chunks
+
+    def _compared(self, checked: CheckedRows, chunks: StagedChunks) -> NDArray[np.uint64]:
+        """Adds what is found of these chunks; returns the keys of their documents."""
+        ids, name = chunks.ids.tolist(), self.record.chunks_collection()
+        stored = self.index.proofs(name, ids)
+        proofs = [
+            staged if staged != UNPROVEN else stored.get(chunk_id, UNPROVEN)
+            for chunk_id, staged in zip(ids, chunks.proofs, strict=True)
+        ]
+        # Collections of mrag 0.1 hold no proofs.
+        checked.bad_proofs += [
+            chunk_id
+            for chunk_id, proof in zip(ids, proofs, strict=True)
+            if stored.get(chunk_id, UNPROVEN) not in (UNPROVEN, proof)
+        ]
+        texts = None if chunks.table is None else staged_rows(chunks.table)
+        return check_rows(checked, self.record, self.index, ids, proofs, texts)
 
 
 def ids_items(collections: Sequence[str], num_rows: int, first_number: int) -> list[IdsItem]:
@@ -200,22 +259,34 @@ def shard_items(
     record: VersionRecord, staged: StagedVersion, first_number: int
 ) -> Iterator[ShardItem]:
     """One for each shard of staging."""
-    shards = list(staged.shards())
-    num_bytes = _row_bytes(record) * record.num_chunks // max(1, len(shards))
-    for number, shard in enumerate(shards, first_number):
+    num_bytes = row_bytes(record) * record.num_chunks // max(1, staged.num_shards())
+    for number, shard in enumerate(staged.shards(), first_number):
         yield ShardItem(number, shard, num_bytes)
 
 
+def staged_rows_items(
+    record: VersionRecord, staged: StagedVersion, first_number: int
+) -> Iterator[StagedRowsItem]:
+    """One for each shard whose chunks are known."""
+    for number, (shard, ids) in enumerate(staged.id_sums().items(), first_number):
+        yield StagedRowsItem(number, shard, ids, ids.num_ids * row_bytes(record))
+
+
 def rows_items(
-    record: VersionRecord, ids: SortedIds, unreadable: Sequence[str]
+    record: VersionRecord, ids: SortedIds, unreadable: Sequence[str], first_number: int = 0
 ) -> Iterator[RowsItem]:
     """The chunks in blocks, in order."""
-    row_bytes, left_out = _row_bytes(record), tuple(unreadable)
-    for number, block in enumerate(ids.blocks(BLOCK_ROWS)):
-        yield RowsItem(number, block, left_out, len(block) * row_bytes)
+    left_out = tuple(unreadable)
+    for number, block in enumerate(ids.blocks(BLOCK_ROWS), first_number):
+        yield RowsItem(number, block, left_out, len(block) * row_bytes(record))
 
 
-def _row_bytes(record: VersionRecord) -> int:
+def num_rows_items(ids: SortedIds) -> int:
+    """How many `rows_items` there are."""
+    return -(-len(ids) // BLOCK_ROWS)
+
+
+def row_bytes(record: VersionRecord) -> int:
     """Of a chunk, in all collections."""
     card = record.encoder
     return 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES

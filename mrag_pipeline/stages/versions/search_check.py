@@ -6,7 +6,7 @@ exact, each row has to be found; search_recall.py looks at approximate ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,32 +19,14 @@ _TOLERANCE = 1e-3  # of a cosine
 QUERIES, _HITS = 100, 4  # of one request
 
 
-def unsearchable(
-    record: VersionRecord,
-    index: AuditedVersion,
-    drawn: NDArray[np.int64],
-    damaged: Collection[str] = (),
-) -> dict[str, list[int]]:
-    """By collection, the chunks that a search for their own vector does not find at cosine 1.
+def unsearchable_in(index: AuditedVersion, collection: str, drawn: NDArray[np.int64]) -> list[int]:
+    """Those of the drawn chunks that a search of the collection does not find at cosine 1.
 
-    Nothing where searches are approximate: an answer that lacks a row proves nothing there.
+    Says nothing where searches are approximate: an answer that lacks a row proves nothing there.
 
     Args:
-        drawn: the chunks that are searched for, at most `MOST_SEARCHED`: each is compared with all.
-        damaged: collections that are left out.
+        drawn: at most `MOST_SEARCHED` chunks: each is compared with all.
     """
-    if not searches_exactly(record, index):
-        return {}
-    unfound = {
-        collection: unsearchable_in(index, collection, drawn)
-        for collection in (*record.head_collections(), record.chunks_collection())
-        if collection not in damaged
-    }
-    return {collection: lost for collection, lost in unfound.items() if lost}
-
-
-def unsearchable_in(index: AuditedVersion, collection: str, drawn: NDArray[np.int64]) -> list[int]:
-    """Those of the drawn chunks that a search of the collection does not find at cosine 1."""
     unfound: list[int] = []
     for start in range(0, len(drawn), QUERIES):
         block = drawn[start : start + QUERIES].tolist()

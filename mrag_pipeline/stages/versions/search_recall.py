@@ -8,7 +8,7 @@ Shape legend: N sampled chunks, B queries, D dimension, k hits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import AuditedVersion, HasCapabilities, SearchRequest
 from mrag_pipeline.stages.versions.findings import Finding
-from mrag_pipeline.stages.versions.search_check import (
-    QUERIES,
-    has_direction,
-    searches_exactly,
-    unsearchable,
-)
+from mrag_pipeline.stages.versions.search_check import QUERIES, has_direction
 
 _NEAREST = 10  # hits of a search, where the build did not record how many it compared
 _TIE = 1e-4  # of a cosine: two rows so close may change places
@@ -40,27 +35,6 @@ class Recall:
     def share(self) -> float:
         """The share that is found."""
         return 1.0 - self.missed / max(1, self.wanted)
-
-
-def measured_recall(
-    record: VersionRecord,
-    index: AuditedVersion,
-    drawn: NDArray[np.int64],
-    damaged: Collection[str] = (),
-) -> dict[str, Recall]:
-    """By collection; nothing where searches are exact.
-
-    Args:
-        drawn: the sample, at most `MOST_SEARCHED` chunks.
-        damaged: collections that are left out.
-    """
-    if searches_exactly(record, index):
-        return {}
-    return {
-        collection: recall_in(record, index, collection, drawn)
-        for collection in (*record.head_collections(), record.chunks_collection())
-        if collection not in damaged
-    }
 
 
 def not_comparable(record: VersionRecord, index: HasCapabilities) -> str:
@@ -97,20 +71,6 @@ def lowered(
     }
 
 
-def misled_collections(
-    record: VersionRecord,
-    index: AuditedVersion,
-    drawn: NDArray[np.int64],
-    damaged: Collection[str] = (),
-) -> set[str]:
-    """The collections whose searches do not find what they store, exact or approximate.
-
-    Args: as those of `measured_recall`.
-    """
-    measured = measured_recall(record, index, drawn, damaged)
-    return {*unsearchable(record, index, drawn, damaged), *lowered(record, index, measured)}
-
-
 def recall_findings(record: VersionRecord, lower: Mapping[str, Recall]) -> list[Finding]:
     """What `lowered` gave, as findings."""
     return [
@@ -138,7 +98,11 @@ def _spread(record: VersionRecord, built: float, recall: Recall) -> float:
 def recall_in(
     record: VersionRecord, index: AuditedVersion, collection: str, drawn: NDArray[np.int64]
 ) -> Recall:
-    """What searches of a collection find of the nearest of the drawn chunks."""
+    """What searches of a collection find of the nearest of the drawn chunks.
+
+    Args:
+        drawn: the sample, at most `MOST_SEARCHED` chunks.
+    """
     limit = _verify_k(record) or _NEAREST
     stored = index.vectors(collection, drawn.tolist())
     ids = np.array([i for i in stored if has_direction(stored[i])], np.int64)

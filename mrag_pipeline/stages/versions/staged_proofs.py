@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from mrag_pipeline.stages.free_space import no_space
 from mrag_pipeline.stages.sorted_ids import NUM_RANGES, range_numbers, temporary_file
 from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.versions.stored_rows import staged_chunks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PROOFS_IN_MEMORY = 50_000  # 5 MB with 12 heads; more wait on disk
 
@@ -71,20 +75,20 @@ class StagedProofs:
         return self._held[1]
 
 
-def shard_proofs(staging: Staging, shard: int) -> tuple[Ids, list[str]]:
-    """The shard's chunk ids, and what proves each.
+def proven_chunks(staging: Staging, shard: int) -> tuple[pa.Table, list[str]]:
+    """The shard's chunks, as `Staging.chunks` gives them, and what proves each.
 
     Raises: StagingError if one of its files cannot be read.
     """
     chunks = staging.chunks(shard)
-    ids, proofs = chunks.column("chunk_id").to_numpy(), chunks.column(PROOF).to_pylist()
+    proofs: list[str] = chunks.column(PROOF).to_pylist()
     if UNPROVEN in proofs:
         manifest = staging.manifest()
         assert manifest is not None  # or it would have no shards
         heads = [vector_matrix(staging.head(shard, h)["vector"]) for h in manifest.encoder.heads]
         standard = vector_matrix(chunks["vector"])
         proofs = proofs_of(staged_chunks(chunks), standard, np.stack(heads, axis=1))
-    return ids, proofs
+    return chunks, proofs
 
 
 def _by_range(ids: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

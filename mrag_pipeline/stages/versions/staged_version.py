@@ -1,6 +1,7 @@
 """All staged shards of a version: those it was built from, and those of its syncs.
 
 Memory: 12 bytes for each chunk that a sync of the version staged or removed, and a shard.
+Shape legend: n chunks of a shard that are the version's.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.heads import Head
+from mrag_pipeline.domain.id_sets import IdSum
+from mrag_pipeline.domain.proofs import UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, Staging
-from mrag_pipeline.stages.versions.staged_proofs import StagedProofs, shard_proofs
+from mrag_pipeline.stages.versions.staged_proofs import StagedProofs, proven_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +39,26 @@ class StagedShard:
     number: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedChunks:
+    """What staging says of the chunks of a shard."""
+
+    ids: Ids  # (n,), rising
+    proofs: list[str]  # (n,): what proves each; UNPROVEN if the shard's file cannot be read
+    table: pa.Table | None  # n rows, as `Staging.chunks` gives them; None if it cannot be read
+
+    def between(self, start: int, stop: int) -> StagedChunks:
+        """Those at the places `start` to `stop` - 1."""
+        rows = None if self.table is None else self.table.slice(start, stop - start)
+        return StagedChunks(self.ids[start:stop], self.proofs[start:stop], rows)
+
+    def of(self, ids: Ids) -> StagedChunks:
+        """Those of them that have these ids."""
+        places = np.flatnonzero(np.isin(self.ids, ids))
+        rows = None if self.table is None else self.table.take(places)
+        return StagedChunks(self.ids[places], [self.proofs[place] for place in places], rows)
+
+
 @dataclass(slots=True)
 class StagedVersion:
     """Where the chunks of a version are staged; the newest wins.
@@ -46,7 +69,7 @@ class StagedVersion:
     base: Staging
     deltas: list[DeltaStaging]
     _synced: tuple[Ids, NDArray[np.int32]] | None = None  # rising ids; the last sync of each
-    _unreadable: frozenset[StagedShard] | None = None  # whose chunks are not known
+    _id_sums: dict[StagedShard, IdSum] | None = None  # of the shards whose chunks are known
     _proofs: StagedProofs | None = field(default=None, repr=False)
 
     @classmethod
@@ -72,6 +95,10 @@ class StagedVersion:
             for number in _numbers(staging):
                 yield StagedShard(sync, number)
 
+    def num_shards(self) -> int:
+        """How many `shards` there are."""
+        return sum(len(_numbers(staging)) for staging in (self.base, *self.deltas))
+
     def describe(self, shard: StagedShard) -> str:
         """Where it is, for people."""
         return f"{self._staging(shard).describe()} shard {shard.number}"
@@ -95,36 +122,77 @@ class StagedVersion:
         Shard by shard, rising in each.
         Raises: StagingError if what a sync removed cannot be read.
         """
-        unreadable = set()
+        id_sums = {}
         for shard in self.shards():
-            ids = _ids(self._staging(shard), shard.number)
-            if ids is None:
-                unreadable.add(shard)
-            else:
-                yield np.unique(ids[self._is_current(shard, ids)])
-        self._unreadable = frozenset(unreadable)
+            ids = self._own_ids(shard)
+            if ids is not None:
+                id_sums[shard] = IdSum.of(ids)
+                yield ids
+        self._id_sums = id_sums
+
+    def id_sums(self) -> Mapping[StagedShard, IdSum]:
+        """What `chunk_ids` of each shard add up to; none of a shard that cannot be read.
+
+        Raises: StagingError if what a sync removed cannot be read.
+        """
+        if self._id_sums is None:
+            for _ in self.chunk_ids():
+                pass  # they are known then
+        assert self._id_sums is not None
+        return self._id_sums
+
+    def located(self, ids: Ids) -> Iterator[tuple[StagedShard, Ids]]:
+        """Which of these chunks are in which shard; a shard without any of them is left out."""
+        for shard in self.id_sums():
+            own = self._own_ids(shard)
+            common = ids[:0] if own is None else np.intersect1d(own, ids)
+            if len(common):
+                yield shard, common
 
     def is_whole(self) -> bool:
         """Whether the chunks of every shard are known.
 
         Raises: StagingError if what a sync removed cannot be read.
         """
-        return not self._unreadable_shards()
+        return len(self.id_sums()) == self.num_shards()
+
+    def chunks(self, shard: StagedShard) -> StagedChunks | None:
+        """The shard's part of `chunk_ids`, what proves each chunk, and the chunks rows.
+
+        None if not even the ids can be read.
+        Raises: StagingError if what a sync removed cannot be read.
+        """
+        try:
+            table, proofs = proven_chunks(self._staging(shard), shard.number)
+        except StagingError as error:
+            log.warning("staged_shard_unreadable shard=%d why=%s", shard.number, error.found)
+            own = self._own_ids(shard)
+            return None if own is None else StagedChunks(own, [UNPROVEN] * len(own), None)
+        ids, places = np.unique(table.column("chunk_id").to_numpy(), return_index=True)
+        is_current = self._is_current(shard, ids)
+        places = places[is_current]
+        rows = table.take(places)
+        return StagedChunks(ids[is_current], [proofs[place] for place in places], rows)
+
+    def rows(self, shard: StagedShard, head: Head | None, ids: Ids) -> pa.Table | None:
+        """The rows of some of a shard's chunks, of one head or (None) of the chunks collection.
+
+        None if the file cannot be read.
+        """
+        table = self._table(shard, head)
+        if table is None:
+            return None
+        all_ids, places = np.unique(table.column("chunk_id").to_numpy(), return_index=True)
+        return table.take(places[np.isin(all_ids, ids)])
 
     def tables(self, head: Head | None) -> Iterator[pa.Table]:
         """The rows of `chunk_ids`, of one head or (None) of the chunks collection.
 
         Raises: StagingError if what a sync removed cannot be read.
         """
-        unreadable = self._unreadable_shards()
-        for shard in self.shards():
-            if shard in unreadable:
-                continue
-            staging, number = self._staging(shard), shard.number
-            try:
-                table = staging.chunks(number) if head is None else staging.head(number, head)
-            except StagingError as error:
-                log.warning("staged_shard_unreadable shard=%d why=%s", number, error.found)
+        for shard in self.id_sums():
+            table = self._table(shard, head)
+            if table is None:
                 continue
             places = np.flatnonzero(self._is_current(shard, table.column("chunk_id").to_numpy()))
             if len(places):
@@ -142,12 +210,23 @@ class StagedVersion:
 
     def _shard_proofs(self) -> Iterator[tuple[Ids, list[str]]]:
         for shard in self.shards():
-            try:
-                ids, proofs = shard_proofs(self._staging(shard), shard.number)
-            except StagingError:
-                continue  # the audit of staging names the file
-            places = np.flatnonzero(self._is_current(shard, ids))
-            yield ids[places], [proofs[place] for place in places]
+            chunks = self.chunks(shard)
+            if chunks is not None and chunks.table is not None:  # else its audit names the file
+                yield chunks.ids, chunks.proofs
+
+    def _table(self, shard: StagedShard, head: Head | None) -> pa.Table | None:
+        """The rows of a shard's file; None if it cannot be read."""
+        staging, number = self._staging(shard), shard.number
+        try:
+            return staging.chunks(number) if head is None else staging.head(number, head)
+        except StagingError as error:
+            log.warning("staged_shard_unreadable shard=%d why=%s", number, error.found)
+            return None
+
+    def _own_ids(self, shard: StagedShard) -> Ids | None:
+        """The shard's part of `chunk_ids`, rising; None if it cannot be read."""
+        ids = _ids(self._staging(shard), shard.number)
+        return None if ids is None else np.unique(ids[self._is_current(shard, ids)])
 
     def _is_current(self, shard: StagedShard, ids: Ids) -> NDArray[np.bool_]:
         """Which of a shard's chunks no later sync has removed or staged again."""
@@ -160,13 +239,6 @@ class StagedVersion:
         is_superseded = (synced_ids[places] == ids) & (last_syncs[places] > shard.sync)
         current: NDArray[np.bool_] = ~is_superseded
         return current
-
-    def _unreadable_shards(self) -> frozenset[StagedShard]:
-        if self._unreadable is None:
-            for _ in self.chunk_ids():
-                pass  # the shards that cannot be read are known then
-        assert self._unreadable is not None
-        return self._unreadable
 
     def _staging(self, shard: StagedShard) -> Staging:
         return self.deltas[shard.sync - 1] if shard.sync else self.base

@@ -1,14 +1,11 @@
-"""What an index holds, read back in blocks: ids, importance sums, vectors that cannot be used.
+"""Rows of an index and of staging as chunks, and what a version's rows have to agree with.
 
-Memory: a block of rows.
-Shape legend: N chunks, H heads, D dimension.
+Shape legend: H heads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,34 +14,13 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.ports import ChunkRow, CollectionSpec, ReadableVersion, Rows
-from mrag_pipeline.stages.sorted_ids import SortedIds
+from mrag_pipeline.ports import ChunkRow, CollectionSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RELATIVE_TOLERANCE = 1e-9  # of sums that were added in another order
 BLOCK_ROWS = 4_000  # chunks read at a time
-
-
-def ids_twice(index: Rows, collection: str) -> NDArray[np.int64]:
-    """Of the collection's rows, the ids that more than one has; rising."""
-    with closing(SortedIds(index.ids(collection))) as ids:
-        return ids.twice
-
-
-def sums_in(index: Rows, collection: str, ids: SortedIds, dim: int) -> ImportanceSums:
-    """The sums of a collection's usable vectors (one head), of these chunks."""
-    sums = ImportanceSums.zero(1, dim)
-    for block in ids.blocks(BLOCK_ROWS):
-        by_id = index.vectors(collection, block.ids().tolist())
-        if not by_id:
-            continue
-        vectors = np.array(list(by_id.values()), np.float32)
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        usable = np.isfinite(norms) & (norms > 0)
-        sums = sums + ImportanceSums.of(vectors[usable][:, None, :])
-    return sums
 
 
 def chunk_of(row: ChunkRow) -> Chunk:
@@ -85,22 +61,11 @@ def words_of_version(record: VersionRecord) -> CollectionSpec:
     return CollectionSpec(str(record.lexical_collection()), "lexical", 0, record.lexical)
 
 
-def stale_words(
-    index: ReadableVersion, words: CollectionSpec, record: VersionRecord, ids: SortedIds
-) -> Iterator[list[ChunkRow]]:
-    """The chunks rows of these ids whose words are missing or other ones, in blocks."""
-    for block in ids.blocks(BLOCK_ROWS):
-        rows = index.chunks(record.chunks_collection(), block.ids().tolist())
-        stale = index.stale_words(words, list(rows.values()))
-        if stale:
-            yield [rows[chunk_id] for chunk_id in stale]
-
-
 def matching_heads(recorded: ImportanceSums, counted: list[ImportanceSums]) -> NDArray[np.bool_]:
     """(H,): for which heads the recorded sums are those of the stored vectors.
 
     Args:
-        counted: each head's own, as `sums_in` gives them.
+        counted: each head's own, of its usable vectors.
     """
     # |sum of units| is at most N, and that is the scale on which units are added and subtracted.
     absolute = RELATIVE_TOLERANCE * max(1, recorded.num_chunks)

@@ -15,9 +15,8 @@ from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.stages import sorted_ids
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
-from mrag_pipeline.stages.versions import audit as audit_stage
 from mrag_pipeline.stages.versions import repair as repair_stage
-from mrag_pipeline.stages.versions import staged_proofs
+from mrag_pipeline.stages.versions import row_answers, staged_proofs
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.row_items import RowChecker, ShardItem, ShardRead
@@ -55,8 +54,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that grows with the version is held."""
     monkeypatch.setattr(sorted_ids, "_IDS_IN_MEMORY", 3)
     monkeypatch.setattr(staged_proofs, "_PROOFS_IN_MEMORY", 3)
-    monkeypatch.setattr(audit_stage, "_KEYS_IN_MEMORY", 3)
-    monkeypatch.setattr(repair_stage, "_KEYS_IN_MEMORY", 3)
+    monkeypatch.setattr(row_answers, "_KEYS_IN_MEMORY", 3)
     monkeypatch.setattr(repair_stage, "_DELETED_AT_ONCE", 1)
 
 
