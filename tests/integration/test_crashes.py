@@ -15,6 +15,7 @@ from tests.support.living_index import Living, a_document
 COMMANDS = {
     *("ingest", "ingest in ranges", "sync", "push", "reindex", "activate", "retire", "export"),
     *("import", "import in ranges", "repair", "repair without staging"),
+    "repair, a staged shard lost",
 }
 
 

@@ -31,6 +31,7 @@ from mrag_pipeline.stages.versions import export, row_items
 from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.export import Exporter, export_version
 from mrag_pipeline.stages.versions.repair import Repaired, repair
+from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
@@ -303,6 +304,31 @@ def test_a_repair_does_the_same_on_workers(
 
     here = repaired(in_this_process)
     assert here[0].documents_removed == 3
+    there = repaired(crew.pools)
+    assert there[1] == here[1]
+    assert there[0].record.to_json() == here[0].record.to_json()
+    crew.check()
+
+
+@CREWS
+def test_a_repair_from_staging_does_the_same_on_workers(tmp_path: Path, crew: Crew) -> None:
+    """Rows that are lost and altered are written again, to the bit, and no others."""
+
+    def repaired(open_pool: OpenPool) -> tuple[Repaired, list[bytes]]:
+        loaded = Loaded()
+        record = keep_ready(loaded.manifest, loaded.staged, loaded.index)
+        record = replace(record, created_at="2026-01-01T00:00:00+00:00")
+        head, other, *_, chunks = record.collections()
+        loaded.index._get(head).vectors[3:30:9] *= -1
+        loaded.index.delete(other, [int(i) for i in next(loaded.index.ids(other))[5:8]])
+        staged = StagedVersion(loaded.build.staging, [])
+        done = repair(record, staged, loaded.index, RecordingProgress(), open_pool)
+        ids = sorted(int(i) for block in loaded.index.ids(chunks) for i in block)
+        stored = [loaded.index.vectors(name, ids) for name in (head, other)]
+        return done, [vectors[i].tobytes() for vectors in stored for i in ids]
+
+    here = repaired(in_this_process)
+    assert (here[0].restored, here[0].documents_removed, here[0].recounted) == (6, 0, False)
     there = repaired(crew.pools)
     assert there[1] == here[1]
     assert there[0].record.to_json() == here[0].record.to_json()

@@ -21,7 +21,11 @@ from mrag_pipeline.stages.versions.retire import retire
 from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.builds import RecordingProgress
-from tests.support.damaged_versions import damaged, damaged_without_staging
+from tests.support.damaged_versions import (
+    damaged,
+    damaged_and_a_shard_lost,
+    damaged_without_staging,
+)
 from tests.support.living_index import Living, a_document, repaired
 from tests.support.ranged_index import RangedIndex
 
@@ -38,6 +42,7 @@ class Scenario:
     name: str
     prepare: Callable[[Living], None]
     run: Callable[[Living], object]
+    is_staging_whole: bool = True  # if not, an audit names what is lost of it
 
 
 def scenarios() -> list[Scenario]:
@@ -55,6 +60,7 @@ def scenarios() -> list[Scenario]:
         Scenario("import in ranges", _exported_for_ranges, _import),
         Scenario("repair", damaged, repaired),
         Scenario("repair without staging", damaged_without_staging, _FROM_ROWS),
+        Scenario("repair, a staged shard lost", damaged_and_a_shard_lost, repaired, False),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.ports.vector_column import vector_matrix
@@ -78,6 +79,33 @@ def test_each_chunk_is_staged_once_where_it_was_last(living: Living, staged: Sta
         assert sorted(rows) == [(i, stored[i].tobytes()) for i in wanted]
 
 
+def test_a_shards_chunks_are_those_that_no_later_sync_changed(
+    living: Living, staged: StagedVersion
+) -> None:
+    """With the proofs and rows that the index has; and any of them are found in their shard."""
+    record = live_record(living.index)
+    name, wanted = record.chunks_collection(), chunk_ids(living.index, record)
+    assert staged.num_shards() == len(staged.id_sums()) == len(list(staged.shards()))
+    seen = []
+    for shard, id_sum in staged.id_sums().items():
+        chunks = staged.chunks(shard)
+        assert chunks is not None
+        assert chunks.table is not None
+        ids = chunks.ids.tolist()
+        assert IdSum.of(chunks.ids) == id_sum
+        assert chunks.table["chunk_id"].to_pylist() == ids
+        assert dict(zip(ids, chunks.proofs, strict=True)) == living.index.proofs(name, ids)
+        some = chunks.of(chunks.ids[1:])
+        assert (some.ids.tolist(), some.proofs) == (ids[1:], chunks.proofs[1:])
+        rows = staged.rows(shard, record.encoder.heads[0], chunks.ids[:1])
+        assert rows is not None
+        assert rows["chunk_id"].to_pylist() == ids[:1]
+        seen += ids
+    assert sorted(seen) == wanted
+    places = dict(staged.located(np.array([17, wanted[0], wanted[-1]])))
+    assert sorted(int(i) for ids in places.values() for i in ids) == [wanted[0], wanted[-1]]
+
+
 @pytest.mark.parametrize("proofs_in_memory", [3, 1_000])
 def test_proofs_are_those_of_the_index(
     living: Living, staged: StagedVersion, proofs_in_memory: int, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +134,24 @@ def test_a_shard_that_cannot_be_read_is_passed_over(living: Living, staged: Stag
     assert {int(i) for ids in staged.chunk_ids() for i in ids} == wanted - own
     for table in staged.tables(None):
         assert own.isdisjoint(table["chunk_id"].to_pylist())
+    lost = StagedShard(sync=0, number=0)
+    assert staged.chunks(lost) is None
+    assert staged.rows(lost, None, np.array(sorted(own))) is None
+
+
+def test_a_shards_ids_are_known_if_its_texts_cannot_be_read(
+    living: Living, staged: StagedVersion
+) -> None:
+    """From the files of its heads; nothing proves its chunks then."""
+    record = live_record(living.index)
+    first = next(staged.shards())
+    for file in living.folder.glob(f"docs/{record.version}/shards/00000/chunks*.parquet"):
+        file.unlink()
+    chunks = staged_of(living).chunks(first)
+    assert chunks is not None
+    assert chunks.table is None
+    assert IdSum.of(chunks.ids) == staged.id_sums()[first]
+    assert {*chunks.proofs} == {""}
 
 
 def test_files_that_workers_do_not_reach_are_read_here(living: Living) -> None:
