@@ -7,7 +7,7 @@ Shape legend: N chunks, H heads, D head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -34,6 +34,7 @@ from mrag_pipeline.stages.versions.row_answers import (
 )
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
 from mrag_pipeline.stages.versions.row_items import (
+    Item,
     RowChecker,
     RowsChecked,
     ids_items,
@@ -94,13 +95,15 @@ def audit(
         drawn = chunk_ids.sampled(MOST_SEARCHED, seed=0)
         of_searches = search_items(record, drawn, len(chunk_ids), damaged_collections)
         of_ids = ids_items(others, len(chunk_ids), len(of_searches))
-        of_collections = [*of_searches, *of_ids]
-        of_shards = () if staged is None else shard_items(record, staged, len(of_collections))
-        num_others = len(of_collections) + (0 if staged is None else staged.num_shards())
+        of_collections: list[Item] = [*of_searches, *of_ids]
+        of_shards: Iterable[Item] = ()
+        num_others, num_read = len(of_collections), len(chunk_ids)
+        if staged is not None:
+            of_shards = shard_items(record, staged, num_others)
+            num_others += staged.num_shards()
+            num_read += record.num_chunks
         of_rows = rows_items(record, chunk_ids, damaged_collections, num_others)
-        num_bytes = sum(item.num_bytes for item in of_collections)
-        num_bytes += row_bytes(record) * len(chunk_ids)
-        num_bytes += 0 if staged is None else row_bytes(record) * record.num_chunks
+        num_bytes = sum(item.num_bytes for item in of_collections) + row_bytes(record) * num_read
         answers = OtherAnswers()
         with closing(open_pool(work, num_bytes)) as pool:
             # The small ones last: no worker waits long then.

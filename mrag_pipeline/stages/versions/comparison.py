@@ -131,11 +131,14 @@ class Comparison:
         record, ids = self.record, self.wanted.ids
         drawn = ids.sampled(MOST_SEARCHED, seed=0)
         searches = search_items(record, drawn, len(ids), not_searched)
-        collections = [*searches, *ids_items(record.collections(), len(ids), len(searches))]
+        collections: list[Item] = [*searches]
+        collections += ids_items(record.collections(), len(ids), len(searches))
         unstaged = self.wanted.unstaged
         blocks = rows_items(record, unstaged, (), len(collections))
         first_shard = len(collections) + num_rows_items(unstaged)
-        shards = () if self.staged is None else staged_rows_items(record, self.staged, first_shard)
+        shards: Iterable[Item] = ()
+        if self.staged is not None:
+            shards = staged_rows_items(record, self.staged, first_shard)
         num_bytes = sum(item.num_bytes for item in collections) + row_bytes(record) * len(ids)
         others = OtherAnswers()
         compared = self._of_rows(

@@ -221,7 +221,8 @@ class RowChecker:
             for chunk_id, proof in zip(ids, proofs, strict=True)
             if stored.get(chunk_id, UNPROVEN) not in (UNPROVEN, proof)
         ]
-        texts = None if chunks.table is None else staged_rows(chunks.table)
+        has_texts = chunks.table is not None and self.record.lexical is not None
+        texts = staged_rows(chunks.table) if has_texts else None
         return check_rows(checked, self.record, self.index, ids, proofs, texts)
 
 
