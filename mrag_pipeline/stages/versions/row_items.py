@@ -221,8 +221,9 @@ class RowChecker:
             for chunk_id, proof in zip(ids, proofs, strict=True)
             if stored.get(chunk_id, UNPROVEN) not in (UNPROVEN, proof)
         ]
-        has_texts = chunks.table is not None and self.record.lexical is not None
-        texts = staged_rows(chunks.table) if has_texts else None
+        texts = None
+        if chunks.table is not None and self.record.lexical is not None:
+            texts = staged_rows(chunks.table)
         return check_rows(checked, self.record, self.index, ids, proofs, texts)
 
 
