@@ -1,6 +1,6 @@
-"""One item of an audit or a repair: rows of some chunks, compared with their proofs; ids; searches.
+"""One item of an audit or a repair: rows of some chunks and their proofs; ids; searches; a shard.
 
-An audit also reads every file of a staged shard; a repair compares rows with what a shard says.
+An audit reads every file of a staged shard; a repair compares the rows of its chunks with it.
 """
 
 from __future__ import annotations
@@ -118,8 +118,6 @@ class ShardRead:
 
 
 Answer = RowsChecked | IdsRead | Searched | ShardRead
-
-
 Item = RowsItem | StagedRowsItem | IdsItem | SearchItem | ShardItem
 
 
