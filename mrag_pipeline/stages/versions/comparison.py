@@ -17,7 +17,6 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
@@ -198,9 +197,7 @@ class Comparison:
         self.progress.finish()
         return Compared(num_chunks, num_documents, total.sums, wrong)
 
-    def _confirmed(
-        self, work: RowChecker, answers: Iterable[RowsChecked]
-    ) -> Iterator[RowsChecked]:
+    def _confirmed(self, work: RowChecker, answers: Iterable[RowsChecked]) -> Iterator[RowsChecked]:
         """The answers; of rows that a worker finds wrong by its staging, this process's own.
 
         A worker may not reach the folder, or have an older one at the same path: nothing is

@@ -208,6 +208,8 @@ def _documents_of(
     for start in range(0, len(broken), BLOCK_ROWS):
         rows = index.chunks(chunks, broken[start : start + BLOCK_ROWS].tolist())
         document_ids |= {row.document_id for row in rows.values()}
+    if not document_ids:
+        return broken, 0
     chunk_ids = [mark.id for mark in index.marks_of(chunks, sorted(document_ids))]
     return np.union1d(broken, np.array(chunk_ids, np.int64)), len(document_ids)
 

@@ -18,7 +18,7 @@ from mrag_pipeline.stages.versions.audit import audit
 from mrag_pipeline.stages.versions.export import export_version
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.repair import Repaired, repair
-from mrag_pipeline.stages.versions.row_items import RowChecker, StagedRowsItem
+from mrag_pipeline.stages.versions.row_items import RowChecker, RowsChecked, StagedRowsItem
 from mrag_pipeline.stages.versions.stored_rows import chunk_of
 from mrag_pipeline.staging.exports import open_export
 from tests.support.builds import RecordingProgress
@@ -74,7 +74,7 @@ class Watched:
 @pytest.mark.parametrize("with_staging", [True, False])
 def test_a_whole_version_is_read_once_and_by_items_only(living: Living, with_staging: bool) -> None:
     """But for the ids of its chunks where staging does not know them."""
-    living.index = watched = Watched(living.index)  # type: ignore[assignment]
+    living.index = watched = Watched(living.index)
     record = live_record(living.index)
     num_pools = 0
 
@@ -165,7 +165,7 @@ def test_damage_that_only_a_worker_sees_is_none(living: Living) -> None:
     def lying(work: RowChecker) -> Callable[[Any], Any]:
         def done(item: Any) -> Any:
             answer = work(item)
-            if isinstance(item, StagedRowsItem):
+            if isinstance(answer, RowsChecked) and isinstance(item, StagedRowsItem):
                 assert work.staged is not None
                 chunks = work.staged.chunks(item.shard)
                 assert chunks is not None

@@ -10,7 +10,13 @@ from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.stages.versions.row_answers import OtherAnswers, document_keys, rows_in_order
 from mrag_pipeline.stages.versions.row_checks import CheckedRows
-from mrag_pipeline.stages.versions.row_items import IdsRead, RowsChecked, Searched, ShardRead
+from mrag_pipeline.stages.versions.row_items import (
+    Answer,
+    IdsRead,
+    RowsChecked,
+    Searched,
+    ShardRead,
+)
 from mrag_pipeline.stages.versions.staged_version import StagedShard
 from tests.support.builds import RecordingProgress
 
@@ -40,6 +46,6 @@ def test_answers_of_other_items_are_kept() -> None:
     shard = StagedShard(sync=0, number=3)
     others = OtherAnswers()
     read, searched = ShardRead(shard, is_here=True), Searched("head", [4], None)
-    answers = [IdsRead("head", IdSum(7)), an_answer(0), read, searched, an_answer(1)]
+    answers: list[Answer] = [IdsRead("head", IdSum(7)), an_answer(0), read, searched, an_answer(1)]
     assert [answer.index for answer in others.kept_of(answers)] == [0, 1]
     assert others == OtherAnswers({"head": IdSum(7)}, [searched], {shard: read})
