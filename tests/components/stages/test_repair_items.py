@@ -195,8 +195,9 @@ def test_a_row_of_an_older_state_is_written_again(living: Living) -> None:
     assert living.content() == content
 
 
-def test_what_was_written_is_compared_again(living: Living) -> None:
+def test_what_was_written_is_compared_again(tmp_path: Path) -> None:
     """Once: then nothing is wrong any more, and the record is that of before."""
+    living = Living(tmp_path, [a_document(i) for i in range(6)], num_heads=2)
     damaged(living)
     living.progress = RecordingProgress()
     record = live_record(living.index)
