@@ -50,7 +50,7 @@ def run_lock(root: Path, index: str, wait_s: float = 0.0) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not is_writable(folder):  # an earlier run's lock file may be writable all the same
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            raise _unwritable(folder)
         lock = FileLock(folder / "run.lock")
         lock.acquire(timeout=wait_s, poll_interval=_POLL_S)
     except Timeout:
@@ -68,6 +68,13 @@ def run_lock(root: Path, index: str, wait_s: float = 0.0) -> Iterator[None]:
     finally:
         _unsign(owner)
         lock.release()
+
+
+def _unwritable(folder: Path) -> OSError:
+    """The error of a write there: of a disk that is mounted read-only, or of permissions."""
+    is_read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    code = errno.EROFS if is_read_only else errno.EACCES
+    return OSError(code, os.strerror(code), str(folder))
 
 
 def _unlockable(folder: Path, error: Exception) -> MragError:
