@@ -179,7 +179,7 @@ class WarmPool:
     def run(self, items: Iterable[Any]) -> Iterator[Any]:
         """As the pool's."""
         if not self.is_warm:
-            assert isinstance(items, Sequence)
+            items = list(items)  # the last one is needed too
             self.pools.warm_up(self.inner, items)
             self.is_warm = True
         yield from self.inner.run(items)
