@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Name, labels and value.
 Sample = tuple[str, Mapping[str, str], float]
@@ -14,20 +14,18 @@ def text_of(metrics: Iterable[tuple[str, str, str]], samples: Sequence[Sample]) 
     Args:
         metrics: name, type and meaning of each, in the order of the text.
     """
-    lines = []
-    for name, kind, meaning in metrics:
-        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
-        lines += [
-            f"{name}{{{_labels(labels)}}} {value!r}"
-            for sample, labels, value in samples
-            if sample == name
-        ]
-    return "\n".join(lines) + "\n"
+    # Only a run whose metrics are asked for waits for these imports.
+    from prometheus_client.exposition import generate_latest
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
 
+    class Samples(Collector):
+        def collect(self) -> Iterator[Metric]:
+            for name, kind, meaning in metrics:
+                metric = Metric(name.removesuffix("_total"), meaning, kind)
+                for sample, labels, value in samples:
+                    if sample == name:
+                        metric.add_sample(name, dict(labels), value)
+                yield metric
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return generate_latest(Samples()).decode()

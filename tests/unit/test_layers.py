@@ -59,7 +59,7 @@ OWNERS = {
     "pooch": {"corpus"},
     "fastapi": {"serving"},
     "starlette": {"flows", "serving"},
-    "prometheus_client": {"serving"},
+    "prometheus_client": {"serving", "flows"},
     "opentelemetry": {"serving"},
     "httpx": {"filesystems", "llm", "rerank", "flows", "cli", "client", "library"},
     "prefect": {"flows"},
