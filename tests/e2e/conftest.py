@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.prefect_server import shared_prefect_server
 from tests.support.project_folder import (
     Mrag,
-    Said,
     Undisturbed,
     contents,
     run,
     staged_files,
     write_project,
 )
+from tests.support.typed_commands import typed_here
 
 
 @pytest.fixture(scope="session")
@@ -79,27 +78,16 @@ def mrag(
     """Runs the command in this process, in an empty folder, with the packaged MiniLM."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from mrag_pipeline.cli import main
-
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
     Path("mrag.toml").write_text(f'index = "bad"\n[encoder]\nmodel = "{minilm.model}"\n')
 
-    def typed(*arguments: str) -> Said:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Said(int(exited.value.code or 0), out, err)
-
     # Prefect's log handler keeps the standard error of the first test that ran a flow.
     monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setenv("PREFECT_API_URL", prefect)
     with temporary_settings({PREFECT_API_URL: prefect}):
-        yield typed
+        yield typed_here(monkeypatch, capfd)
 
 
 @pytest.fixture

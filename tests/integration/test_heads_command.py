@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from mrag_pipeline.domain.head_study import FORMAT
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.planted_heads import INDEX, OTHER, VERSION, documents, load, planted
-from tests.support.project_folder import Mrag, Said, refused
+from tests.support.project_folder import Mrag, refused
+from tests.support.typed_commands import typed_here
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +37,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mrag(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Mrag:
     """Runs the command in this process, in the project's folder."""
-    from mrag_pipeline.cli import main
-
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "120")
 
-    def typed(*arguments: str) -> Said:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Said(int(exited.value.code or 0), out, err)
-
-    return typed
+    return typed_here(monkeypatch, capfd)
 
 
 def test_the_table_names_what_a_head_separates(mrag: Mrag) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +13,8 @@ from mrag_pipeline.cli import interrupts
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.planted_heads import INDEX, OTHER, VERSION, documents, load, planted
-from tests.support.project_folder import Mrag, Said
+from tests.support.project_folder import Mrag
+from tests.support.typed_commands import typed_here
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +37,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mrag(built: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Mrag:
     """Runs the command in this process, in the project's folder."""
-    from mrag_pipeline.cli import main
-
     monkeypatch.chdir(built)
     monkeypatch.setattr(interrupts, "leave", _left)
 
-    def typed(*arguments: str) -> Said:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["mrag", *arguments])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Said(int(exited.value.code or 0), out, err)
-
-    return typed
+    return typed_here(monkeypatch, capfd)
 
 
 def _left(code: int) -> NoReturn:
