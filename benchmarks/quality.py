@@ -39,6 +39,7 @@ from mrag_pipeline.corpus.labelled.query_file import read_labelled, write_labell
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.labelled_queries import Aspect, LabelledQuery, LabelledSet
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring import answering
 from mrag_pipeline.wiring.labelled import data_set_folder, labelled_data_set
 
 FIGURES = Path(__file__).parent / "figures" / "retrieval.json"
@@ -172,7 +173,7 @@ def costs(name: str, questions: list[str]) -> Figures:
     drawn = np.random.default_rng(0).permutation(len(questions))[:NUM_COSTED].tolist()
     found: Figures = {}
     with closing(wiring.index(config)) as index:
-        retriever = wiring.retriever(config, index, live_record(index))
+        retriever = answering.retriever(config, index, live_record(index))
         for strategy in (DEFAULT, WITHOUT_HEADS, "standard"):
             retriever.retrieve(questions[drawn[0]], strategy=strategy)  # loads what is read first
             rows = []

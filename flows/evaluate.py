@@ -29,6 +29,7 @@ from mrag_pipeline.stages.evaluate.finder import SharingFinder
 from mrag_pipeline.stages.evaluate.rerank_meter import RerankMeter
 from mrag_pipeline.stages.evaluate.self_questions import self_questions
 from mrag_pipeline.stages.versions.lookup import live_record
+from mrag_pipeline.wiring import answering
 from mrag_pipeline.wiring.labelled import (
     data_set_folder,
     labelled_data_set,
@@ -92,7 +93,7 @@ def measure(
     with ExitStack() as opened:
         meter = None
         if config.rerank.is_configured:
-            meter = RerankMeter(opened.enter_context(closing(wiring.reranker(config))))
+            meter = RerankMeter(opened.enter_context(closing(answering.reranker(config))))
         index = opened.enter_context(closing(wiring.index(config)))
         record = live_record(index)
         return evaluate_stage(

@@ -39,7 +39,7 @@ from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
 from mrag_pipeline.stages.versions.calibrate import calibrated
-from mrag_pipeline.wiring import at_work
+from mrag_pipeline.wiring import answering, at_work
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
 from mrag_pipeline.wiring.labelled import labelled_queries
 from mrag_pipeline.wiring.phase_work import loader, reconciler, verifier
@@ -182,7 +182,7 @@ def gate(
             index,
             config.gate,
             labelled_queries,
-            lambda record: wiring.version_retriever(config, index, record),
+            lambda record: answering.version_retriever(config, index, record),
             flow_progress(config.index),
         )
 

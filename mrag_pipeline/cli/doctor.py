@@ -118,10 +118,10 @@ def _model(config: Config) -> str:
 
 
 def _reranker(config: Config) -> str:
-    from mrag_pipeline import wiring
+    from mrag_pipeline.wiring import answering
 
     request = RerankRequest("how bees make honey", ("Bees make honey.", "A sword of steel."))
-    with closing(wiring.reranker(config)) as reranker:
+    with closing(answering.reranker(config)) as reranker:
         began = time.perf_counter()
         [scores] = reranker.scores([request], config.rerank.timeout_s)
         took_ms = 1000 * (time.perf_counter() - began)

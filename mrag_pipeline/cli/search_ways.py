@@ -104,6 +104,7 @@ def asks_here(config: Config, wanted: Wanted) -> Iterator[Ask]:
     from mrag_pipeline.serving.http.wire_format import search_answer
     from mrag_pipeline.settings.rerank import RerankSpec
     from mrag_pipeline.stages.versions.lookup import live_record
+    from mrag_pipeline.wiring import answering
 
     if not is_reranked(wanted.rerank, config.rerank.is_configured):
         config = config.model_copy(update={"rerank": RerankSpec()})  # no model is loaded for it
@@ -113,7 +114,7 @@ def asks_here(config: Config, wanted: Wanted) -> Iterator[Ask]:
     ]
     with ExitStack() as opened:
         index = opened.enter_context(closing(wiring.index(config)))
-        retriever = wiring.retriever(config, index, live_record(index), few=True)
+        retriever = answering.retriever(config, index, live_record(index), few=True)
 
         def ask(query: str) -> list[SearchAnswer]:
             check(Query(query, wanted.strategy, wanted.windows, wanted.voters), config)
@@ -157,9 +158,9 @@ def check(query: Query, config: Config) -> None:
 
 def _sub_queries(query: str, strategies: list[str], config: Config) -> list[str]:
     """Sub-queries from the chat model, if a strategy needs some and a model is configured."""
-    from mrag_pipeline import wiring
+    from mrag_pipeline.wiring import answering
 
     if not config.llm.url or all(strategy(name).windows != "sub-queries" for name in strategies):
         return []
-    with closing(wiring.chat_model(config)) as model:
+    with closing(answering.chat_model(config)) as model:
         return model.sub_queries(query)

@@ -10,6 +10,7 @@ from mrag_pipeline.serving.http.api_ports import Guard, Observer
 from mrag_pipeline.serving.in_process import InProcessBackend
 from mrag_pipeline.serving.parts.threads import threads_by_load, threads_for
 from mrag_pipeline.serving.unguarded import NoObserver, OpenGuard
+from mrag_pipeline.wiring import answering
 
 
 class LocalApi:
@@ -39,10 +40,10 @@ class LocalApi:
             self._index,
             config.serve,
             config.retrieve,
-            wiring.reranking(config),
+            answering.reranking(config),
             threads_by_load(encoder.use_threads, threads),
         )
-        self._chat = wiring.chat_stream(config) if config.llm.url else None
+        self._chat = answering.chat_stream(config) if config.llm.url else None
         answerer = None
         if self._chat is not None:
             answerer = Answerer(self._chat, config.serve.max_context_tokens, config.llm)

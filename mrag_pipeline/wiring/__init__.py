@@ -1,7 +1,8 @@
 """The only package that chooses implementations, importing each when it is first needed.
 
-`embedders` puts a worker's together, `labelled` finds labelled queries, `kept_encoder` keeps a
-run's encoder, `models` says what a model is, `at_work` who is at work on an index.
+`embedders` puts a worker's together, `answering` what answers questions; `labelled` finds labelled
+queries, `kept_encoder` keeps a run's encoder, `models` says what a model is, `at_work` who is at
+work on an index.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from mrag_pipeline import __version__
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.worker_plan import is_light_work
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.settings.rerank import RerankSpec
 from mrag_pipeline.wiring.kept_encoder import is_kept, kept_or
 
 if TYPE_CHECKING:
@@ -24,20 +24,15 @@ if TYPE_CHECKING:
     from mrag_pipeline.encoder.segmenter import TokenizingEncoder
     from mrag_pipeline.encoder.transformer import TransformerEncoder
     from mrag_pipeline.index.milvus.store import MilvusStore
-    from mrag_pipeline.llm.chat import ChatModel, ChatStream
     from mrag_pipeline.ports import (
         CorpusReader,
         DeltaStaging,
         Export,
-        QueryIndex,
         ReadCache,
-        Reranker,
         Segmenter,
         Staging,
         VectorIndex,
     )
-    from mrag_pipeline.query.rerank import Reranking
-    from mrag_pipeline.query.retriever import Retriever
     from mrag_pipeline.stages.ingest.plan import Request
     from mrag_pipeline.stages.versions import lost_record
     from mrag_pipeline.stages.versions.staged_version import StagedVersion
@@ -260,87 +255,6 @@ def store(config: Config) -> MilvusStore:
     from mrag_pipeline.index.milvus.store import MilvusStore
 
     return MilvusStore(config.milvus, config.index)
-
-
-def retriever(
-    config: Config, index: QueryIndex, record: VersionRecord, few: bool = False
-) -> Retriever:
-    """Searches one version of the index with the config's encoder.
-
-    Args:
-        few: for a person's questions, who waits for the first; not for a data set's.
-    Raises: FingerprintMismatch if another encoder built the version.
-    """
-    from mrag_pipeline.query.retriever import Retriever
-
-    loaded = encoder_for(config) if few else encoder(config)
-    return Retriever(
-        loaded, segmenter(config, loaded), index, record, config.retrieve, reranking(config)
-    )
-
-
-def version_retriever(config: Config, index: QueryIndex, record: VersionRecord) -> Retriever:
-    """Searches one version of the index with the encoder and chunking that built it.
-
-    In the vote's order: versions are compared, not rerankers.
-    """
-    built_with = {
-        "encoder": record.encoder.spec,
-        "chunking": record.chunking,
-        "rerank": RerankSpec(),
-    }
-    return retriever(config.model_copy(update=built_with), index, record)
-
-
-def reranker(config: Config, threads: int = 0) -> Reranker:
-    """The config's reranker, ready to score; close it. With 0 threads, torch chooses the number.
-
-    Raises: NotConfigured if it names none; ConfigError, and for a local model ModelNotFound,
-    UnsafeWeights, UnsupportedArchitecture.
-    """
-    from mrag_pipeline.query.rerank import is_reranked
-
-    spec = config.rerank
-    is_reranked(True, spec.is_configured)
-    if spec.url:
-        from mrag_pipeline.rerank.endpoint import EndpointReranker
-
-        return EndpointReranker(spec)
-    from mrag_pipeline.encoder.lean_imports import lean_imports
-
-    with lean_imports():
-        from mrag_pipeline.encoder.cross_encoder import load_cross_encoder
-
-        return load_cross_encoder(spec, threads)
-
-
-def reranking(config: Config) -> Reranking | None:
-    """What rescores the documents of answers; None if the config names no reranker."""
-    from mrag_pipeline.query.rerank import Reranking
-
-    if not config.rerank.is_configured:
-        return None
-    return Reranking(reranker(config), config.rerank, config.retrieve)
-
-
-def chat_model(config: Config) -> ChatModel:
-    """The config's chat model; close it.
-
-    Raises: ConfigError if it names none.
-    """
-    from mrag_pipeline.llm.chat import ChatModel
-
-    return ChatModel(config.llm)
-
-
-def chat_stream(config: Config) -> ChatStream:
-    """The config's chat model, streaming its answers to one event loop.
-
-    Raises: ConfigError if it names none.
-    """
-    from mrag_pipeline.llm.chat import ChatStream
-
-    return ChatStream(config.llm)
 
 
 def request(config: Config) -> Request:

@@ -36,6 +36,7 @@ from mrag_pipeline.serving.security.guard import KeyGuard
 from mrag_pipeline.serving.security.keys import check_exposure, read_keys
 from mrag_pipeline.serving.telemetry.observer import RequestObserver
 from mrag_pipeline.settings.serve import ServeSpec
+from mrag_pipeline.wiring import answering
 
 UserConfig = Mapping[str, Any] | None
 
@@ -118,7 +119,7 @@ class RerankerReplica(AnswerReranker):
         resolved = _starting(config)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         threads = threads_for(resolved.serve.reranker_threads)
-        reranker = wiring.reranker(resolved, threads=threads)
+        reranker = answering.reranker(resolved, threads=threads)
         is_local = not resolved.rerank.url
         # A forward pass takes the whole device; an endpoint's answer is waited for.
         num_threads = 1 if is_local else ENDPOINT_REQUESTS
@@ -156,7 +157,7 @@ class QueryApi:
         lines = None if has_file else log_streams.request_lines(resolved.serve.log_streams)
         self._observer = RequestObserver(resolved.serve, replica, door, echoes=False, lines=lines)
         self._llm = resolved.llm
-        self._chat = wiring.chat_stream(resolved) if resolved.llm.url else None
+        self._chat = answering.chat_stream(resolved) if resolved.llm.url else None
         self._current = Current(self._app(resolved.serve, self._guard))
 
     def reconfigure(self, user_config: UserConfig) -> None:
