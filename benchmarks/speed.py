@@ -15,10 +15,10 @@ figures/speed.json: {name: {value, low, high, unit}}. A part that is not run kee
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
-import ingest
-import price
 import waits
 from figure import figure
 
@@ -26,13 +26,19 @@ PARTS = ("waits", "price", "demo", "int8", "suite")
 OTHER = "script with one vector"
 
 
-def demo(rounds: int) -> None:
-    """The demo's corpus, by a script with one vector and by us with all heads, in turns."""
+def demo(rounds: int, environments: Path | None) -> None:
+    """The demo's corpus, by a script with one vector and by us with all heads, in turns.
+
+    Args:
+        environments: as of ingest.py; None: this interpreter runs both.
+    """
+    import ingest
+
     documents = ingest.texts(ingest.DEMO)
     seconds: dict[str, list[float]] = {"script": [], "ingest": []}
     for _ in range(rounds):
         for name, peer in (("script", "plain"), ("ingest", "mrag")):
-            [ended] = ingest.measured(ingest.command_of(peer, None), documents, 1)
+            [ended] = ingest.measured(ingest.command_of(peer, environments), documents, 1)
             seconds[name].append(ended.seconds)
     ratios = [a / b for a, b in zip(seconds["ingest"], seconds["script"], strict=True)]
     waits.kept(
@@ -66,17 +72,27 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=waits.ROUNDS, help="of waits and demo")
     parser.add_argument("--folder", type=Path, default=waits.FOLDER, help="of kept indexes")
+    parser.add_argument("--environments", type=Path, metavar="FOLDER", help="for demo's script")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    if "waits" in options.parts:
+    if len(options.parts) > 1:
+        for part in options.parts:
+            # In a process of its own: what one imports sets the threads of all that it starts.
+            arguments = [*sys.argv[1:], "--parts", part]
+            subprocess.run([sys.executable, __file__, *arguments], check=True)
+        return
+    [part] = options.parts
+    if part == "waits":
         waits.measure(options.rounds, options.folder)
-    if "price" in options.parts:
+    elif part == "price":
+        import price
+
         price.measure(options.folder, price.ROUNDS)
-    if "demo" in options.parts:
-        demo(options.rounds)
-    if "int8" in options.parts:
+    elif part == "demo":
+        demo(options.rounds, options.environments)
+    elif part == "int8":
         int8()
-    if "suite" in options.parts:
+    else:
         waits.measure_suite()
 
 
