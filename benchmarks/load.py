@@ -6,7 +6,7 @@ Five ways to load the same staged rows, in turn, from the first row to a collect
 counted, indexed and loaded:
   ours   stages/load: heads in parallel, messages packed from Arrow
   bulk   the same with bulk import: the server reads files that we write
-  staged the same with bulk import of the staged files where they are, all rows in one shard
+  staged the same with all rows in one shard, whose files the server reads where they are
   plain  MilvusClient.insert of rows as dicts, 2,000 at a time, then flush, index, load; one
          collection after the other
   row    the same with one row per call, as the reference code does; scaled from a sample of rows
@@ -91,12 +91,12 @@ def main() -> None:
         )
         manifest, staging = _staged(options, Path(folder) / "staging", SHARD_ROWS)
         bulk = str(Path(folder) / "bulk")
-        files, in_place = BulkFolder(bulk), BulkFolder(bulk, in_place_bytes=0)
+        files = BulkFolder(bulk)
         one_shard = cache(lambda: _staged(options, Path(folder) / "one-shard", options.rows))
         once: dict[str, Callable[[], Run]] = {
             "ours": lambda: _ours(server, manifest, staging, options, None),
             "bulk": lambda: _ours(server, manifest, staging, options, files),
-            "staged": lambda: _ours(server, *one_shard(), options, in_place),
+            "staged": lambda: _ours(server, *one_shard(), options, files),
             "plain": lambda: _plain(server, manifest, staging),
             "row": lambda: _row_by_row(server, manifest, staging, options),
         }

@@ -12,7 +12,7 @@ from pyarrow._fs import _MockFileSystem
 
 from mrag_pipeline.errors import BadVectors
 from mrag_pipeline.filesystems.location import Place
-from mrag_pipeline.ports import StagedTable
+from mrag_pipeline.ports import StagedTable, as_table
 from mrag_pipeline.staging import atomic_folder
 from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.bulk_files import BulkFolder
@@ -104,13 +104,27 @@ def test_staging_in_the_same_bucket_is_named_by_its_key(monkeypatch: pytest.Monk
         assert (file.staged is not None) == is_same, uri
 
 
-def test_a_staged_file_that_is_too_small_for_a_task_of_its_own_is_copied(tmp_path: Path) -> None:
-    """By its bytes in the file."""
+def test_staged_files_that_are_too_small_for_tasks_of_their_own_are_joined(tmp_path: Path) -> None:
+    """By their bytes in the file; beside what is copied anyway, too, in the order of their rows."""
     folder = BulkFolder(str(tmp_path), in_place_bytes=1_000)
     small = a_staged_table(tmp_path / "a.parquet", num_bytes=999)
-    [copy] = folder.write("docs_h00", [small])
-    assert copy.staged is None
-    assert pq.read_table(copy.name).equals(small.read())
+    for others in ([small], [small, small], [table_of([2], vectors(1))]):
+        [copy] = folder.write("docs_h00", [small, *others])
+        assert copy.staged is None
+        tables = [small.read(), *map(as_table, others)]
+        assert pq.read_table(copy.name).equals(pa.concat_tables(tables))
+
+
+def test_a_small_staged_file_with_none_to_join_is_not_copied(tmp_path: Path) -> None:
+    """A copy would save the server no task; large files and empty ones beside it change nothing."""
+    folder = BulkFolder(str(tmp_path), in_place_bytes=1_000)
+    small = a_staged_table(tmp_path / "a.parquet", num_bytes=1)
+    large = a_staged_table(tmp_path / "b.parquet")
+    empty = table_of([], vectors(0))
+    for given in ([small], [empty, small, empty], [large, small, large]):
+        written = list(folder.write("docs_h00", given))
+        assert [file.staged for file in written].count(small) == 1
+        assert all(file.staged is not None for file in written)
 
 
 def test_staging_below_the_folder_is_never_removed(tmp_path: Path) -> None:
