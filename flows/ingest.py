@@ -62,6 +62,7 @@ class IngestResult:
     recall_above: float  # of all chunks, in every collection, at recall_confidence
     recall_confidence: float
     recall_queries: int  # chunks of that sample
+    recall_searched: float  # share of the shards in which their neighbours were looked for
     tokens: int  # of all shards, reused ones included
     seconds: dict[str, float]  # by phase
     was_live: bool  # before the run
@@ -249,6 +250,7 @@ def ingest(
         recall_above=verified.recall_above,
         recall_confidence=verified.confidence,
         recall_queries=verified.queries,
+        recall_searched=verified.searched,
         tokens=totals.tokens,
         seconds=clock.seconds,
         was_live=was_live,

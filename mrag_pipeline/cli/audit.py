@@ -85,6 +85,7 @@ def _show(report: Audit, record: VersionRecord, source: str, json: bool) -> None
         "recall": record.verified_recall(),
         "recall_above": record.recall_above(),
         "recall_confidence": record.recall_confidence(),
+        "recall_searched": record.recall_searched(),
     }
     if json:
         print_json(asdict(report) | verified)
@@ -108,7 +109,7 @@ def _recall(report: Audit, record: VersionRecord) -> list[str]:
     recall, above = record.verified_recall(), record.recall_above()
     confidence = record.recall_confidence()
     if recall is not None and above and confidence:
-        sure = sure_of(above, confidence)
+        sure = sure_of(above, confidence, record.recall_searched() or 1.0)
         lines.append(f"recall when it was built: {recall:.4f} on a sample, {sure}")
     if report.recall_now is not None:
         why = report.recall_not_comparable

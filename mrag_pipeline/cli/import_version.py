@@ -83,6 +83,7 @@ def import_version(
                 "recall_above": verified.recall_above,
                 "recall_confidence": verified.confidence,
                 "recall_queries": verified.queries,
+                "recall_searched": verified.searched,
             }
         )
         return

@@ -74,5 +74,8 @@ def ingest(
 def shown_recall(result: Mapping[str, Any]) -> str:
     """What the sample of `verify` shows of all chunks."""
     return shown_by_sample(
-        result["recall_above"], result["recall_confidence"], result["recall_queries"]
+        result["recall_above"],
+        result["recall_confidence"],
+        result["recall_queries"],
+        result["recall_searched"],
     )

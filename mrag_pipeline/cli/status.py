@@ -63,7 +63,8 @@ def _state(version: dict[str, Any]) -> str | Text:
         return line(("red", f"rows: {version['rows']}"))
     recall = version["recall"]
     above, confidence = version["recall_above"], version["recall_confidence"]
-    sure = f" ({sure_of(above, confidence)})" if above and confidence else ""
+    searched = version["recall_searched"] or 1.0  # not recorded: all
+    sure = f" ({sure_of(above, confidence, searched)})" if above and confidence else ""
     verified = "" if recall is None else f", recall {recall:.4f}{sure} when built"
     return f"every collection complete{verified}"
 
@@ -87,6 +88,7 @@ def _version_facts(index: Rows, record: VersionRecord, live: str | None) -> dict
         "recall": record.verified_recall(),
         "recall_above": record.recall_above(),
         "recall_confidence": record.recall_confidence(),
+        "recall_searched": record.recall_searched(),
     }
 
 

@@ -36,16 +36,21 @@ def mean_above(values: Sequence[float], confidence: float) -> float:
     return low
 
 
-def sure_of(bound: float, confidence: float) -> str:
-    """`99% sure of at least 0.985`, for people."""
-    return f"{confidence:.0%} sure of at least {bound:.3f}"
+def sure_of(bound: float, confidence: float, searched: float = 1.0) -> str:
+    """`99% sure of at least 0.985`, for people.
+
+    Args:
+        searched: share of the shards in which nearer chunks were looked for.
+    """
+    among = "" if searched >= 1.0 else f" among {searched:.2%} of the shards"
+    return f"{confidence:.0%} sure of at least {bound:.3f}{among}"
 
 
-def shown_by_sample(bound: float, confidence: float, size: int) -> str:
-    """What a sample of so many chunks shows of all, for people."""
+def shown_by_sample(bound: float, confidence: float, size: int, searched: float = 1.0) -> str:
+    """What a sample of so many chunks shows of all, for people; `searched` as of `sure_of`."""
     if not size:
         return "no chunk was looked at"
-    return f"{sure_of(bound, confidence)}, by {size:,} chunks drawn at random"
+    return f"{sure_of(bound, confidence, searched)}, by {size:,} chunks drawn at random"
 
 
 def size_to_show(bound: float, confidence: float) -> int:

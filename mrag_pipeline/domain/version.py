@@ -115,6 +115,10 @@ class VersionRecord:
         """How sure `recall_above` is, below 1; None if not recorded."""
         return self._verified("confidence")
 
+    def recall_searched(self) -> float | None:
+        """Share of the shards in which its sample's neighbours were looked for; None as above."""
+        return self._verified("searched")
+
     def verified_queries(self) -> int | None:
         """Of how many chunks the build compared the rankings; None if not recorded."""
         queries = self._verified("queries")

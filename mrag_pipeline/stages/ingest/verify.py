@@ -10,7 +10,7 @@ Memory: a sample's queries and hits of each collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -53,6 +53,7 @@ class CollectionCheck:
     recall: float  # against exact search, on the sample
     queries: int = 0  # chunks of the sample whose ranking was compared
     recall_above: float = 0.0  # of all chunks, in every collection at once, at CONFIDENCE
+    searched: float = 1.0  # share of the shards in which nearer chunks were looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class VerifiedRecall:
     recall_above: float
     queries: int
     confidence: float
+    searched: float  # share of the shards in which nearer chunks were looked for
 
     @classmethod
     def of(cls, checks: Sequence[CollectionCheck]) -> VerifiedRecall:
@@ -73,10 +75,11 @@ class VerifiedRecall:
             min((check.recall_above for check in compared), default=0.0),
             min((check.queries for check in compared), default=0),
             CONFIDENCE,
+            min((check.searched for check in compared), default=1.0),
         )
 
     def __str__(self) -> str:
-        shown = shown_by_sample(self.recall_above, self.confidence, self.queries)
+        shown = shown_by_sample(self.recall_above, self.confidence, self.queries, self.searched)
         return f"{self.recall:.4f}; {shown}"
 
 
@@ -116,7 +119,8 @@ def verify(
     samples = sample_items(manifest, sample, shards, num_chunks)
     compares = list(compare_items(manifest, sample, shards, spec))
     is_all = size >= sum(shards.values())
-    _tell(progress, shards, among(sample, shards, spec))
+    num_searched = len(among(sample, shards, spec))
+    _tell(progress, len(shards), num_searched)
     num_bytes = sum(item.num_bytes for item in samples) + sum(item.num_bytes for item in compares)
     progress.phase("verify", len(samples) + len(compares), "items")
     with closing(open_pool(Verifier(manifest, staging, index, spec), num_bytes)) as pool:
@@ -153,7 +157,8 @@ def verify(
             continue
         recall, of_queries = _recall(one.ranking, exact[one.collection])
         above = recall if is_all else mean_above(of_queries, confidence)
-        checks.append(CollectionCheck(name, one.rows, recall, len(of_queries), above))
+        searched = num_searched / len(shards)
+        checks.append(CollectionCheck(name, one.rows, recall, len(of_queries), above, searched))
         if recall < spec.min_recall:
             raise VerifyFailed(
                 f"{name} finds {recall:.4f} of the exact top {spec.verify_k}",
@@ -193,15 +198,11 @@ def _with_chunks(manifest: Manifest, staging: Staging) -> dict[int, int]:
     }
 
 
-def _tell(
-    progress: Progress,
-    shards: Mapping[int, int],
-    searched: Sequence[int],
-) -> None:
+def _tell(progress: Progress, num_shards: int, num_searched: int) -> None:
     """Says what is not looked at, in a corpus that is too large for it."""
-    if len(searched) < len(shards):
+    if num_searched < num_shards:
         progress.note(
-            f"verify searches {len(searched):,} of {len(shards):,} shards exactly; neighbours in "
+            f"verify searches {num_searched:,} of {num_shards:,} shards exactly; neighbours in "
             "the others are not looked for (ingest.verify_among)"
         )
 

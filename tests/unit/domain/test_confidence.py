@@ -48,4 +48,7 @@ def test_what_a_sample_shows_is_said_in_one_line() -> None:
     assert shown_by_sample(0.985, 0.99, 714) == (
         "99% sure of at least 0.985, by 714 chunks drawn at random"
     )
+    assert shown_by_sample(0.985, 0.99, 714, searched=65 / 8_438) == (
+        "99% sure of at least 0.985 among 0.77% of the shards, by 714 chunks drawn at random"
+    )
     assert shown_by_sample(0.0, 0.99, 0) == "no chunk was looked at"

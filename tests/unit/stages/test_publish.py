@@ -105,10 +105,10 @@ def test_one_chunk_is_published() -> None:
 def test_the_lowest_recall_is_kept_with_the_record() -> None:
     """For `mrag status`; a version whose build did not record it has none."""
     index = ExactIndex("docs")
-    checks = [CollectionCheck("docs_a", 8, 1.0), CollectionCheck("docs_b", 8, 0.75)]
+    checks = [CollectionCheck("docs_a", 8, 1.0), CollectionCheck("docs_b", 8, 0.75, 3, 0.5, 0.25)]
     record = publish(*loaded(index), index, checks)
     stored = index.record(record.version)
     assert stored is not None
     assert stored.verified_recall() == VersionRecord.from_json(stored.to_json()).verified_recall()
-    assert stored.verified_recall() == 0.75
+    assert (stored.verified_recall(), stored.recall_searched()) == (0.75, 0.25)
     assert run(loaded(index, first=50), index).verified_recall() is None

@@ -103,11 +103,15 @@ def test_the_sample_is_planned_for_what_it_is_to_show() -> None:
 def test_what_is_not_looked_at_is_told() -> None:
     """Where exact search covers some shards only."""
     progress = RecordingProgress()
-    checked(IngestSpec(verify_sample=2, verify_among=8), progress)
+    shown = VerifiedRecall.of(checked(IngestSpec(verify_sample=2, verify_among=8), progress))
     assert any("are not looked for" in note for note in progress.notes)
+    assert 0.0 < shown.searched < 1.0
+    assert f"among {shown.searched:.2%} of the shards" in str(shown)
     quiet = RecordingProgress()
-    checked(IngestSpec(verify_sample=2), quiet)
+    every = VerifiedRecall.of(checked(IngestSpec(verify_sample=2), quiet))
     assert quiet.notes == []
+    assert every.searched == 1.0
+    assert "among" not in str(every)
 
 
 def test_chunks_are_drawn_by_themselves_and_not_by_shards() -> None:
