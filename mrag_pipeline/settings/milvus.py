@@ -28,7 +28,7 @@ class MilvusSpec:
     search_params: Params = field(default_factory=dict)
     replicas: PositiveCount = 1  # copies of each collection in the memory of a server's query nodes
     max_collections: PositiveCount = 65_536  # that the server's database allows; it cannot be asked
-    advised_collections: PositiveCount = 375  # of a server's database; a plan refuses more
+    advised_collections: PositiveCount = 500  # of a server's database; a plan refuses more
     timeout_s: PositiveAmount = 30  # for one call, the client's retries included
     build_timeout_s: PositiveAmount = 600  # for one flush, index build or load into memory
     insert_rows: PositiveCount = 10_000  # rows per insert call

@@ -17,7 +17,7 @@ from tests.support.project_folder import write_lines
 from tests.support.tiny_models import save_model
 
 NO_FIELDS = schema_pb2.CollectionSchema()
-NUM_THERE = 369  # and 6 would come: four heads, words, chunks
+NUM_THERE = 494  # and 6 would come: four heads, words, chunks
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_plan_near_the_advised_number_warns(capsys: pytest.CaptureFixture[str]
     """In a line of its own, and among the facts for programs."""
     plan()
     shown = " ".join(capsys.readouterr().out.split())
-    assert "note the server's database will have 375 of 375 collections" in shown
+    assert "note the server's database will have 500 of 500 collections" in shown
     plan("--json")
     told = json.loads(capsys.readouterr().out)
     assert told["collections"] == 6
@@ -59,5 +59,5 @@ def test_a_plan_near_the_advised_number_warns(capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("uri")
 def test_a_plan_beyond_the_advised_number_is_refused() -> None:
     """The setting that refuses is the one that allows."""
-    with pytest.raises(PlanRefused, match="369 collections are there, and 6 would come"):
-        plan("-s", "milvus.advised_collections=374")
+    with pytest.raises(PlanRefused, match="494 collections are there, and 6 would come"):
+        plan("-s", "milvus.advised_collections=499")

@@ -18,26 +18,26 @@ NEW = names(14, "new")
 
 
 def test_a_server_with_room_is_planned_for_without_a_word() -> None:
-    """Below 80% of what is advised: 300 of 375."""
+    """Below 80% of what is advised: 400 of 500."""
     assert check_room(set(), NEW, MilvusSpec()) == ()
-    assert check_room(names(285), NEW, MilvusSpec()) == ()
+    assert check_room(names(385), NEW, MilvusSpec()) == ()
 
 
 def test_a_plan_that_comes_near_the_advised_number_is_warned() -> None:
     """From 80% of it to the number itself, with both numbers and what to do."""
-    [told] = check_room(names(286), NEW, MilvusSpec())
-    assert "300 of 375 collections (milvus.advised_collections)" in told
+    [told] = check_room(names(386), NEW, MilvusSpec())
+    assert "400 of 500 collections (milvus.advised_collections)" in told
     assert "`mrag retire`" in told
-    assert len(check_room(names(361), NEW, MilvusSpec())) == 1
+    assert len(check_room(names(486), NEW, MilvusSpec())) == 1
 
 
 def test_more_collections_than_advised_are_refused() -> None:
     """What is there, what would come, what is advised, and each way out."""
     with pytest.raises(PlanRefused) as caught:
-        check_room(names(362), NEW, MilvusSpec())
+        check_room(names(487), NEW, MilvusSpec())
     error = caught.value
-    assert error.found == "362 collections are there, and 14 would come"
-    assert error.expected.startswith("375 at most (milvus.advised_collections)")
+    assert error.found == "487 collections are there, and 14 would come"
+    assert error.expected.startswith("500 at most (milvus.advised_collections)")
     for way in ("mrag retire", "milvus.uri", "heads", "raise milvus.advised_collections"):
         assert way in error.fix
     assert error.exit_code == 2
@@ -61,5 +61,5 @@ def test_a_version_that_is_there_is_never_refused() -> None:
 
 def test_collections_that_are_there_count_once() -> None:
     """A load that was cut short needs room for the rest."""
-    begun = names(361) | set(sorted(NEW)[:10])
-    assert "375 of 375" in check_room(begun, NEW, MilvusSpec())[0]
+    begun = names(486) | set(sorted(NEW)[:10])
+    assert "500 of 500" in check_room(begun, NEW, MilvusSpec())[0]
