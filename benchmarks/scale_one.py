@@ -3,10 +3,11 @@
     python benchmarks/scale_one.py --corpus FILE --folder DIR [--backend server|lite]
     python benchmarks/scale_one.py --corpus URL --query TABLE --change SQL --folder DIR
 
-Runs every phase of an ingest by the product's own stages, on Ray actors; only the model, the
-tokenizer and Prefect are left out. With `--change`, a statement of SQL is run in the corpus
-afterwards, and a sync brings it in. Prints one JSON object: by phase the seconds, the peak memory
-of the driver, of a worker and of the server, and the driver's requests to staging; bytes on disk.
+Runs every phase of an ingest by the product's own stages, on Ray actors where the product has them;
+only the model, the tokenizer and Prefect are left out. With `--change`, a statement of SQL is run
+in the corpus afterwards, and a sync brings it in. Prints one JSON object: by phase the seconds, the
+peak memory of the driver, of a worker and of the server, and the requests to staging of the driver
+and, but for embed, of workers; bytes on disk.
 """
 
 from __future__ import annotations
@@ -17,15 +18,11 @@ import json
 import os
 import statistics
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import psutil
@@ -33,8 +30,10 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from counted_requests import Requests, counted_work
 from scale_change import run_statement, sync_change
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, questions
+from watched_phases import Phases
 
 from mrag_pipeline import library_settings
 from mrag_pipeline.config import Config
@@ -44,117 +43,34 @@ from mrag_pipeline.flows.progress import LogProgress
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.ports import SearchRequest, Staging, VectorIndex
 from mrag_pipeline.runtime.embedder import embed_work
+from mrag_pipeline.runtime.pools import load_pools, phase_pools
 from mrag_pipeline.runtime.ray_pool import RayPool
-from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import embed
 from mrag_pipeline.stages.ingest.load import collections_of, load
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
-from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import open_staging
 from mrag_pipeline.wiring import request
+from mrag_pipeline.wiring.phase_work import loader, reconciler, verifier
 from tests.support.milvus_server import ONE_A_HOST, Server
 
 SILENT = LogProgress(lambda _: None)
 UPDATED = "updated_at"  # a table's column with the time of a row's last change
-LOOK_S = 0.1
 QUESTIONS = 20
 WINDOWS = 8
 HITS = 64  # of each ranking, the default of a query
-
-T = TypeVar("T")
-
-
-@dataclass
-class Phases:
-    """Seconds and peak memory of each phase, sampled ten times a second; workers once a second."""
-
-    server: psutil.Process | None
-    seconds: dict[str, float] = field(default_factory=dict)
-    memory_mb: dict[str, dict[str, float]] = field(default_factory=dict)
-    requests: dict[str, dict[str, int]] = field(default_factory=dict)
-    _now: str = ""
-    _stopped: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Samples memory while the block runs."""
-        thread = threading.Thread(target=self._watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            thread.join()
-
-    def run(self, phase: str, work: Callable[[], T]) -> T:
-        """Runs the work as that phase; returns its result."""
-        self._now = phase
-        self.memory_mb.setdefault(phase, {})
-        self._look(phase)
-        before = dict(_REQUESTS)
-        started = time.monotonic()
-        try:
-            return work()
-        finally:
-            self.seconds[phase] = time.monotonic() - started
-            self._look(phase)
-            self._now = ""
-            self.requests[phase] = {
-                verb: count - before.get(verb, 0) for verb, count in _REQUESTS.items()
-            }
-
-    def _watch(self) -> None:
-        looks = 0
-        while not self._stopped.wait(LOOK_S):
-            if phase := self._now:
-                looks += 1
-                # Finding the children reads every process of the machine, so it is done less often.
-                self._look(phase, looks % 10 == 0)
-
-    def _look(self, phase: str, workers: bool = False) -> None:
-        own = psutil.Process()
-        seen = {"driver": own.memory_info().rss, "worker": 0, "server": 0}
-        for child in own.children(recursive=True) if workers else ():
-            with contextlib.suppress(psutil.Error):
-                if child.name().startswith("ray::") or "WorkActor" in " ".join(child.cmdline()):
-                    seen["worker"] = max(seen["worker"], child.memory_info().rss)
-        if self.server is not None:
-            seen["server"] = self.server.memory_info().rss
-        highest = self.memory_mb[phase]
-        for who, num_bytes in seen.items():
-            highest[who] = max(highest.get(who, 0.0), num_bytes / 1e6)
-
-
-_REQUESTS: Counter[str] = Counter()
-
-
-def _count_requests() -> None:
-    """Counts the driver's calls to staging; on an object store each is one or a few requests."""
-    lock = threading.Lock()
-
-    def counted(verb: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            with lock:
-                _REQUESTS[verb] += 1
-            return real(*args)
-
-        return run
-
-    for name, verb in (("read", "GET"), ("write", "PUT"), ("sizes", "LIST")):
-        setattr(Folder, name, counted(verb, getattr(Folder, name)))
 
 
 def main() -> None:
     """Prints the figures as JSON."""
     options = _arguments()
     library_settings.settle()
-    _count_requests()
     # Ray's workers import this folder's modules too.
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], str(Path(__file__).parent)])
     folder = Path(options.folder)
+    asked = Requests(folder)
     shape = Shape(options.heads, options.dim)
     with ExitStack() as held:
         uri, process, data = str(folder / "index.db"), None, folder / "index.db"
@@ -167,7 +83,8 @@ def main() -> None:
             held.callback(server.kill)
             uri, process = server.uri, psutil.Process(server.pid)
         runs = [
-            _run(options, shape, folder, uri, process, number) for number in range(options.repeats)
+            _run(options, shape, folder, Phases(process, asked), uri, number)
+            for number in range(options.repeats)
         ]
         result = runs[0]
         for phase in result["seconds"]:
@@ -179,7 +96,7 @@ def main() -> None:
 
 
 def _run(
-    options: Any, shape: Shape, folder: Path, uri: str, server: psutil.Process | None, number: int
+    options: Any, shape: Shape, folder: Path, phases: Phases, uri: str, number: int
 ) -> dict[str, Any]:
     config = Config.parse(
         {
@@ -192,7 +109,6 @@ def _run(
             "ingest": {"min_recall": 1.0 if options.index_type == "FLAT" else 0.0},
         }
     )
-    phases = Phases(server)
     encoder = SyntheticEncoder(shape)
     with closing(open_index(config.milvus, config.index)) as index, phases.watched():
         manifest, staging = phases.run("plan", partial(_plan, config, encoder, index))
@@ -202,12 +118,25 @@ def _run(
         phases.seconds["start of actors"] = max(0.0, ready - _BEGUN[-1])
         phases.seconds["embed"] -= phases.seconds["start of actors"]
         # Opened again, as the flow does: the next task has no receipts in memory.
-        staging = open_staging(config.staging, config.index, manifest.version)
-        staged = phases.run("reconcile", lambda: reconcile(manifest, staging, IngestSpec(), SILENT))
+        version = manifest.version
+        staging = open_staging(config.staging, config.index, version)
+        reconcilers, loaders, verifiers = (
+            partial(counted_work, folder, partial(opened, version))
+            for opened in (reconciler, loader, verifier)
+        )
+        pools = phase_pools(config, reconcilers)
+        staged = phases.run(
+            "reconcile", lambda: reconcile(manifest, staging, config.ingest, SILENT, pools)
+        )
         chunks = staged.num_chunks
-        phases.run("load", lambda: load(manifest, staging, index, chunks, SILENT))
+        pools = load_pools(config, loaders, index)
+        range_bytes = config.milvus.range_mb * 1e6
+        phases.run(
+            "load", lambda: load(manifest, staging, index, chunks, SILENT, pools, range_bytes)
+        )
+        pools = phase_pools(config, verifiers, index.capabilities().is_shared)
         checks = phases.run(
-            "verify", lambda: verify(manifest, staging, index, chunks, config.ingest, SILENT)
+            "verify", lambda: verify(manifest, staging, index, chunks, config.ingest, SILENT, pools)
         )
         phases.run("publish", lambda: publish(manifest, staged, index))
         search = phases.run("search", lambda: _search(index, manifest, shape))
