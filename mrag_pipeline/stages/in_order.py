@@ -9,7 +9,10 @@ Answer = TypeVar("Answer")
 
 
 def in_order(answers: Iterable[Answer], index: Callable[[Answer], int]) -> Iterator[Answer]:
-    """The answers by their items' numbers, from 0 on; those that came before their turn wait."""
+    """The answers by their items' numbers, from 0 on; those that came before their turn wait.
+
+    Raises: AssertionError if a number has no answer, or two: others would be lost.
+    """
     early: dict[int, Answer] = {}
     turn = 0
     for answer in answers:
@@ -17,3 +20,4 @@ def in_order(answers: Iterable[Answer], index: Callable[[Answer], int]) -> Itera
         while turn in early:
             yield early.pop(turn)
             turn += 1
+    assert not early, f"item {turn} has no answer, or one has two: {len(early)} lost"

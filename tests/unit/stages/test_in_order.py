@@ -28,3 +28,11 @@ def test_an_answer_does_not_wait_for_later_ones() -> None:
     ordered = in_order(answers(), lambda answer: answer)
     assert next(ordered) == 0
     assert asked == [0]
+
+
+def test_a_number_without_an_answer_loses_none_in_silence() -> None:
+    """Those after the gap have come, and nobody would see them."""
+    ordered = in_order([0, 2, 3], lambda answer: answer)
+    assert next(ordered) == 0
+    with pytest.raises(AssertionError, match="item 1 has no answer.*: 2 lost"):
+        next(ordered)
