@@ -193,7 +193,7 @@ def sync(
         config_file: the TOML file of `mrag init`; `mrag.toml` of the working folder if None.
         settings: override values of the file, nested like it: {"corpus": {"uri": "..."}}.
         allow_deletes: delete documents even beyond sync.max_deleted_share.
-        only: document ids or sources; no other document is read, and none is removed.
+        only: document ids or sources; no other document is embedded, and none is removed.
         wait_s: seconds to wait for another run on the index to end; 0: fails at once.
         full: read also files that have not changed since the last sync, and rows of a database that
             cannot have changed by corpus.updated_field.

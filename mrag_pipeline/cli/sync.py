@@ -55,7 +55,7 @@ def run_sync(
     """Runs the sync flow and prints what it did.
 
     Args:
-        only: document ids or sources; no other document is read or removed. None: all.
+        only: document ids or sources; no other document is embedded, and none removed. None: all.
         full: read also files, and rows of a database, that cannot have changed.
     """
     config = shared.load()  # a wrong config fails before a server is started
