@@ -11,7 +11,7 @@ import logging
 from contextlib import closing
 from math import inf
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
@@ -22,7 +22,6 @@ from mrag_pipeline.domain.version import (
 )
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import (
-    ChunkRow,
     CollectionSpec,
     OpenPool,
     Progress,
@@ -34,9 +33,6 @@ from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.stages.ingest.load_items import EndItem, Loader, LoadItem, load_items
 from mrag_pipeline.stages.ingest.load_ranges import begin_ranges
 from mrag_pipeline.stages.thread_pool import ThreadPool
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -127,23 +123,6 @@ def in_threads(index: VersionBuilds) -> OpenPool:
         return ThreadPool(work, at_once)
 
     return opened
-
-
-def staged_rows(chunks: pa.Table) -> list[ChunkRow]:
-    """The chunks rows of a staged table, without their metadata."""
-    return [
-        ChunkRow(
-            id=row["chunk_id"],
-            document_id=row["document_id"],
-            ordinal=row["ordinal"],
-            start=row["start"],
-            end=row["end"],
-            title=row["title"],
-            text=row["text"],
-            metadata={},
-        )
-        for row in chunks.drop_columns(["vector", "metadata"]).to_pylist()
-    ]
 
 
 def _was_synced(manifest: Manifest, index: Versions) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Of a collection: a server searches each apart. Newer ones allow 65,536 partitions times channels
 # in all; 32 collections of heads and one of chunks, with 8 and 16 channels, have 20,480.
 MAX_RANGES: dict[CollectionKind, int] = {"head": 64, "lexical": 64, "chunks": 256}
-_TEXT_BYTES = 1_000  # of a row that holds a chunk's text
+TEXT_BYTES = 1_000  # of a row that holds a chunk's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,4 +231,4 @@ def _check_rows(collection: CollectionSpec, found: int, expected: int) -> None:
 
 def row_bytes(collection: CollectionSpec) -> int:
     """Of a row, roughly."""
-    return 4 * collection.dim + (0 if collection.kind == "head" else _TEXT_BYTES)
+    return 4 * collection.dim + (0 if collection.kind == "head" else TEXT_BYTES)

@@ -18,9 +18,10 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.ports import CollectionSpec, Ranking, Rows, Searches, SearchRequest, Staging
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of, staged_rows
+from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import row_bytes
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
+from mrag_pipeline.stages.versions.stored_rows import staged_rows
 
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
 ITEM_BYTES = 64_000_000  # of vectors that an item compares: some seconds

@@ -38,7 +38,6 @@ from mrag_pipeline.stages.versions.row_items import (
     RowChecker,
     RowsChecked,
     ids_items,
-    row_bytes,
     rows_items,
     search_items,
     shard_items,
@@ -46,6 +45,7 @@ from mrag_pipeline.stages.versions.row_items import (
 from mrag_pipeline.stages.versions.search_check import MOST_SEARCHED
 from mrag_pipeline.stages.versions.search_recall import not_comparable
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
+from mrag_pipeline.stages.versions.stored_rows import row_bytes
 
 CONFIDENCE = 0.95  # of what a sample says
 

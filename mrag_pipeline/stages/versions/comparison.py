@@ -32,13 +32,13 @@ from mrag_pipeline.stages.versions.row_items import (
     StagedRowsItem,
     ids_items,
     num_rows_items,
-    row_bytes,
     rows_items,
     search_items,
     staged_rows_items,
 )
 from mrag_pipeline.stages.versions.search_check import MOST_SEARCHED
 from mrag_pipeline.stages.versions.staged_version import StagedShard, StagedVersion
+from mrag_pipeline.stages.versions.stored_rows import row_bytes
 
 Ids = NDArray[np.int64]
 _NO_IDS: Ids = np.zeros(0, np.int64)

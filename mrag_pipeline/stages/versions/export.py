@@ -34,10 +34,9 @@ from mrag_pipeline.ports import (
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sorted_ids import IdBlock, SortedIds
-from mrag_pipeline.stages.versions.stored_rows import chunk_of
+from mrag_pipeline.stages.versions.stored_rows import chunk_of, row_bytes
 
 CHUNKS_PER_SHARD = 4_000
-_TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,14 +93,13 @@ def export_version(
         manifest = _manifest(record, ids.blocks(CHUNKS_PER_SHARD))
         export.staging.write_manifest(manifest)
         progress.phase("export", len(ids), "chunks")
-        card = record.encoder
-        row_bytes = 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES
+        each = row_bytes(record)
         items = (
-            ExportItem(shard, own, row_bytes * len(own))
+            ExportItem(shard, own, each * len(own))
             for shard, own in enumerate(ids.blocks(CHUNKS_PER_SHARD))
         )
         work = Exporter(record, index, export.staging, manifest.fingerprint)
-        with closing(open_pool(work, row_bytes * len(ids))) as pool:
+        with closing(open_pool(work, each * len(ids))) as pool:
             for num_chunks in pool.run(items):
                 progress.advance(num_chunks)
     _check_written(export.staging, manifest)

@@ -16,7 +16,6 @@ from mrag_pipeline.domain.proofs import UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError, StagingError
 from mrag_pipeline.ports import AuditedVersion
-from mrag_pipeline.stages.ingest.load import staged_rows
 from mrag_pipeline.stages.sorted_ids import IdBlock, SortedIds
 from mrag_pipeline.stages.versions.row_checks import CheckedRows, check_rows, proofs_in
 from mrag_pipeline.stages.versions.search_check import (
@@ -25,9 +24,8 @@ from mrag_pipeline.stages.versions.search_check import (
 )
 from mrag_pipeline.stages.versions.search_recall import Recall, recall_in
 from mrag_pipeline.stages.versions.staged_version import StagedChunks, StagedShard, StagedVersion
-from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
+from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS, row_bytes, staged_rows
 
-_TEXT_BYTES = 1_000  # of a chunks row, beside its vector
 _NO_KEYS = np.zeros(0, np.uint64)
 
 
@@ -284,9 +282,3 @@ def rows_items(
 def num_rows_items(ids: SortedIds) -> int:
     """How many `rows_items` there are."""
     return -(-len(ids) // BLOCK_ROWS)
-
-
-def row_bytes(record: VersionRecord) -> int:
-    """Of a chunk, in all collections."""
-    card = record.encoder
-    return 4 * (len(card.heads) * card.head_dim + card.standard_dim) + _TEXT_BYTES

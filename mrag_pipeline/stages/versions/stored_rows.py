@@ -15,6 +15,7 @@ from mrag_pipeline.domain.documents import Chunk
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.ports import ChunkRow, CollectionSpec
+from mrag_pipeline.stages.ingest.load_items import TEXT_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +55,29 @@ def staged_chunks(table: pa.Table) -> list[Chunk]:
         )
         for row in table.drop_columns(["vector"]).to_pylist()
     ]
+
+
+def staged_rows(chunks: pa.Table) -> list[ChunkRow]:
+    """The chunks rows of a staged table, without their metadata."""
+    return [
+        ChunkRow(
+            id=row["chunk_id"],
+            document_id=row["document_id"],
+            ordinal=row["ordinal"],
+            start=row["start"],
+            end=row["end"],
+            title=row["title"],
+            text=row["text"],
+            metadata={},
+        )
+        for row in chunks.drop_columns(["vector", "metadata"]).to_pylist()
+    ]
+
+
+def row_bytes(record: VersionRecord) -> int:
+    """Of a chunk, in all collections; roughly."""
+    card = record.encoder
+    return 4 * (len(card.heads) * card.head_dim + card.standard_dim) + TEXT_BYTES
 
 
 def words_of_version(record: VersionRecord) -> CollectionSpec:
