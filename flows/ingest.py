@@ -21,7 +21,7 @@ from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import EmptyCorpus, GateClosed, StagingError, TooManyDeadLetters
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
-from mrag_pipeline.flows.dead_letters import keep_letters
+from mrag_pipeline.flows.dead_letters import keep_letters, staged_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
@@ -34,7 +34,6 @@ from mrag_pipeline.stages.ingest.plan import Plan, store_plan
 from mrag_pipeline.stages.ingest.plan import plan as plan_stage
 from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.publish import publish as publish_stage
-from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
@@ -217,7 +216,7 @@ def ingest(
             totals, staged = clock.time("embed", lambda: embed(config, version))
             run.documents, run.chunks = staged.num_documents, staged.num_chunks
         except (TooManyDeadLetters, EmptyCorpus):
-            keep_letters(config, version, _letters(config, version))
+            keep_letters(config, version, _letters(config, version, is_cut_short=True))
             raise
         letters_file = keep_letters(config, version, _letters(config, version))
         built = clock.time("load", lambda: load(config, version, staged.num_chunks))
@@ -264,11 +263,14 @@ def ingest(
     return asdict(result)
 
 
-def _letters(config: Config, version: str) -> list[DeadLetter]:
+def _letters(config: Config, version: str, is_cut_short: bool = False) -> list[DeadLetter]:
+    """The dead letters of all shards; if the run is cut short, of those that are staged."""
     staging, manifest = wiring.staging(config, version), _manifest(config, version)
-    letters = read_ahead(lambda shard: staging.dead_letters(shard.index), manifest.shards)
-    duplicates = (staging.duplicates() or {}).values()
-    return [letter for of_shard in (*letters, *duplicates) for letter in of_shard]
+    shards = [shard.index for shard in manifest.shards]
+    if is_cut_short:
+        receipts = staging.receipts(shards, manifest.fingerprint)
+        shards = [receipt.shard for receipt in receipts if receipt is not None]
+    return staged_letters(staging, shards)
 
 
 def _manifest(config: Config, version: str) -> Manifest:

@@ -19,7 +19,7 @@ from mrag_pipeline.domain.verdicts import levels_in
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
-from mrag_pipeline.flows.dead_letters import keep_letters
+from mrag_pipeline.flows.dead_letters import keep_letters, staged_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
@@ -267,6 +267,4 @@ def letters_of_shards(
 ) -> list[DeadLetter]:
     """Documents that could not be embedded, and those that `apply` left out."""
     delta = wiring.delta(config, record.version, record.syncs + 1)
-    letters = [letter for shard in manifest.shards for letter in delta.dead_letters(shard.index)]
-    left_out = (delta.duplicates() or {}).values()
-    return [*letters, *(letter for of_shard in left_out for letter in of_shard)]
+    return staged_letters(delta, [shard.index for shard in manifest.shards])
