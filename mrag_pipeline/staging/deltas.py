@@ -131,7 +131,8 @@ class DeltaFolders(ShardFolders):
         # The manifest first: without it, the other files mean nothing.
         for path in ("manifest.json", _REMOVED_SUMS, _REMOVED, "shards", "duplicates.parquet"):
             self._folder.remove(path)
-        self._manifest = None
+        self._manifest = self._duplicates = None
+        self._packed_masks.clear()
         self._files.forget_receipts()
 
     def finish(self) -> None:

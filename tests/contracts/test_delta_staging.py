@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, Mark
@@ -105,12 +105,14 @@ def test_discarding_keeps_the_documents_alone(reopen: Opener) -> None:
     staging.write_manifest(a_manifest())
     staging.write_shard(an_output(), PLAN)
     staging.write_removed_sums(an_output().sums)
+    staging.write_duplicates({0: [DeadLetter("b", "", "", "")]})
     staging.discard()
     staging.discard()
     for opened in (staging, reopen()):
         assert opened.manifest() is None
         assert opened.receipt(0, PLAN) is None
         assert opened.removed_sums() is None
+        assert opened.duplicates() is None
         with pytest.raises(StagingError):
             opened.removed()
     assert list(reopen().reader().read([part])) == DOCUMENTS
