@@ -37,6 +37,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 import torch
 from cluster_run import planned, run, write_corpus
+from figure import spread
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.corpus.reader import open_corpus
@@ -80,12 +81,6 @@ def machine_rate(processes: int, seconds: float) -> float:
     for worker in workers:
         worker.join()
     return total / 1e9
-
-
-def spread(values: list[float], form: str = ".2f") -> str:
-    """The median, with the lowest and the highest."""
-    low, high = min(values), max(values)
-    return f"{statistics.median(values):{form}} [{low:{form}}, {high:{form}}]"
 
 
 def ratios(values: list[float], base: list[float]) -> list[float]:

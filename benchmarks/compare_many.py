@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from figure import SCALE, figure, keep
+from peak_memory import peak_mb
 
 from mrag_pipeline.domain.documents import Document, document_fingerprint
 from mrag_pipeline.domain.planning import Slice
@@ -117,17 +118,16 @@ def main() -> None:
     rare = -(-number // RARE)
     assert (found.added, found.changed, found.removed) == (rare, rare, rare), found
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    peak_mb = int(kilobytes) * 1_024 / 1e6
+    most_mb = peak_mb()
     cpu_s = usage.ru_utime + usage.ru_stime
     print(
-        f"{number:,} documents compared: {peak_mb:.0f} MB at most (aim {AIM_MB}), {cpu_s:.0f} s of "
+        f"{number:,} documents compared: {most_mb:.0f} MB at most (aim {AIM_MB}), {cpu_s:.0f} s of "
         f"CPU, {time.monotonic() - began:.0f} s; making them is about half of it",
         flush=True,
     )
     if options.write:
         name = f"compare, {number:,} documents"
-        keep(SCALE, {name: figure([peak_mb], "MB"), f"{name}, CPU": figure([cpu_s], "s")})
+        keep(SCALE, {name: figure([most_mb], "MB"), f"{name}, CPU": figure([cpu_s], "s")})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ def figure(values: Sequence[float], unit: str, digits: int = 3) -> Figure:
     }
 
 
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """The median, with the lowest and the highest, for people."""
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):{form}} [{low:{form}}, {high:{form}}]"
+
+
 def keep(
     path: Path, figures: Mapping[str, Mapping[str, float | str]], instead_of: str | None = None
 ) -> None:

@@ -23,6 +23,7 @@ from figure import SCALE, Figure
 from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.unrelated import UNRELATED
 from mrag_pipeline.settings.ingest import IngestSpec
+from mrag_pipeline.stages.ingest.load_items import TEXT_BYTES
 from mrag_pipeline.stages.ingest.verify_items import (
     compare_items,
     drawn_sample,
@@ -34,7 +35,6 @@ from tests.support.fake_staging import a_card, a_manifest
 
 SHARDS = 65  # that a corpus of 100,000 chunks and more was cut into, until they reach 16 MB
 HEADS, DIM = 12, 32  # unless the name of a figure says others
-ROW_TEXT = 1_000  # bytes of a row that holds a chunk's text; see stages/ingest/load_items.py
 IN_DRIVER = ("reconcile", "load", "verify")  # of scale.py
 _DRIVER = re.compile(r"driver, [\d,]+ chunks")
 _SIZE = re.compile(r"([\d,]+) chunks(?: x (\d+) heads x (\d+))?$")
@@ -173,5 +173,5 @@ class Memory:
             more = larger["memory_mb"][phase][process] - smaller["memory_mb"][phase][process]
             return max(0.0, float(more)) * 1e6 / (each * row_bytes)
 
-        own = (growth(phase, "driver", 4 * width + ROW_TEXT) for phase in IN_DRIVER)
+        own = (growth(phase, "driver", 4 * width + TEXT_BYTES) for phase in IN_DRIVER)
         return cls(driver * 1e6, growth("embed", "worker", 8 * width), *own)

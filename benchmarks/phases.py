@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -32,8 +31,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from figure import SCALE, figure, keep
+from figure import SCALE, figure, keep, spread
 from own_speedup import own_speedup
+from peak_memory import peak_mb
 from phase_runs import PHASES, SHAPE, Taken, run_phases, staged
 from synthetic import Shape
 
@@ -82,11 +82,6 @@ def measure(
     return figures
 
 
-def spread(values: Sequence[float]) -> str:
-    """The median, and the lowest and the highest."""
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
-
-
 def memory_of(num_chunks: int) -> None:
     """Prints this process's peak after each phase, in MB."""
     library_settings.settle()
@@ -94,7 +89,7 @@ def memory_of(num_chunks: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         version = staged(Path(folder), num_chunks)
         run_phases(version, 2)
-    print(json.dumps(_peak_mb()))
+    print(json.dumps(peak_mb()))
 
 
 def main() -> None:
@@ -122,12 +117,6 @@ def main() -> None:
         peak = float(output.strip().splitlines()[-1])
         print(f"driver's memory at {num_chunks:,} chunks: {peak:.0f} MB (aim {AIM_MB:.0f})")
         keep(SCALE, {f"driver, {num_chunks:,} chunks": figure([peak], "MB")})
-
-
-def _peak_mb() -> float:
-    """The highest resident memory; `ru_maxrss` would count the parent's at the fork."""
-    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(kilobytes) * 1_024 / 1e6
 
 
 if __name__ == "__main__":

@@ -6,7 +6,12 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from phase_rates import ROW_TEXT, Memory, Searches, verify_bytes
+from phase_rates import Memory, Searches, verify_bytes
+
+from mrag_pipeline.stages.ingest.load_items import TEXT_BYTES
+from mrag_pipeline.stages.ingest.reconcile_items import ITEM_SHARDS
+from mrag_pipeline.stages.sync.compare_items import MARK_BYTES, MARKS_ROWS
+from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
 
 if TYPE_CHECKING:
     from scale_plan import Plan
@@ -15,7 +20,6 @@ GB = 1e9
 ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
 NODES = (1, 8, 32, 128)
 CPU_NODES = 32  # of the aim
-ITEM_SHARDS = 16  # of reconcile; see stages/ingest/reconcile_items.py
 RECONCILE, LOAD, PUBLISH = "reconcile", "load, ranges of all collections", "publish"
 VERIFY, VERIFY_SEARCHES = "verify, its items", "verify, searches of FLAT"
 CALIBRATE = "calibrate, searches of FLAT"
@@ -108,22 +112,21 @@ def print_memory(plan: Plan) -> None:
     """Prints the memory of the processes by phase."""
     known = Memory.known(plan.runs)
     each = plan.chunks / plan.shards
-    vectors, rows = each * plan.width * 8, each * (plan.width * 4 + ROW_TEXT)
+    vectors, rows = each * plan.width * 8, each * (plan.width * 4 + TEXT_BYTES)
     print("\n| Memory, GB | driver | a worker | grows with |\n|---|---:|---:|---|")
     shard = "a shard's vectors, as measured from 100,000 to a million chunks"
     widest = "a shard of the widest collection, at most as measured there"
-    on_disk = "8 bytes of disk a chunk and 24 a document; a worker: 4,000 rows"
-    for phase, a_chunk, worker, why in (
-        ("embed", 0, known.embed * vectors, f"{shard}; the model is not counted"),
-        ("reconcile", 0, known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
-        ("load", 0, known.load * rows, widest),
-        ("verify", 0, known.verify * rows, widest),
-        ("audit", 0.125, 4_000 * plan.width * 8, f"500 bytes for 4,000 chunks; {on_disk}"),
-        ("compare", 0, 64_000 * 100, "28 bytes of disk a document and a chunk"),
+    on_disk = f"8 bytes of disk a chunk and 24 a document; a worker: {BLOCK_ROWS:,} rows"
+    for phase, worker, why in (
+        ("embed", known.embed * vectors, f"{shard}; the model is not counted"),
+        ("reconcile", known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
+        ("load", known.load * rows, widest),
+        ("verify", known.verify * rows, widest),
+        ("audit", BLOCK_ROWS * plan.width * 8, f"a line for each staged shard; {on_disk}"),
+        ("compare", MARKS_ROWS * MARK_BYTES, "28 bytes of disk a document and a chunk"),
     ):
-        driver = known.driver + a_chunk * plan.chunks
         of_worker = known.driver + worker
-        print(f"| {phase} | {driver / GB:.1f} | {of_worker / GB:.1f} | {why} |")
+        print(f"| {phase} | {known.driver / GB:.1f} | {of_worker / GB:.1f} | {why} |")
 
 
 def shown(hours: float) -> str:

@@ -30,7 +30,7 @@ TB, GB = 1e12, 1e9
 # Memory over the raw vectors' size where nothing was measured: 4-byte numbers; the same with a
 # graph of 2 x 16 neighbours; 1-byte numbers; a compressed copy in memory with the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
-RECEIPTS = 1_024  # kept in memory; see staging/shards.py
+RECEIPTS = 1_024  # kept in memory; see staging/staged_files.py
 TYPES = FIGURES / "index_types.json"
 # By mark of the page: the plans that it shows.
 PAGES = {
@@ -83,7 +83,7 @@ def main() -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Prints the tables."""
-    assumed = dataclasses.replace(Assumed(), **_settings(options.set))
+    assumed = dataclasses.replace(Assumed(), **settings_of(Assumed, options.set))
     plan = planned(options.chunks, options.heads, options.dim, assumed)
     known = "index_types.py" if TYPES.exists() else "assumed: numbers of 4 bytes, a graph, 1 byte"
     run = plan.run
@@ -248,17 +248,18 @@ def _row(what: str, value: str) -> None:
     print(f"| {what} | {value} |")
 
 
-def _settings(given: list[str]) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(Assumed)}
-    settings: dict[str, Any] = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in known:
-            raise SystemExit(
-                f"unknown assumption {name!r}; choose from: {', '.join(sorted(known))}"
-            )
-        settings[name] = float(value)
-    return settings
+def settings_of(assumptions: type[Any], given: Sequence[str]) -> dict[str, Any]:
+    """What `--set NAME=VALUE` changes of assumptions.
+
+    Args:
+        assumptions: the dataclass that has them.
+    """
+    known = {field.name for field in dataclasses.fields(assumptions)}
+    settings = dict(text.split("=", 1) for text in given)
+    if unknown := settings.keys() - known:
+        names = ", ".join(sorted(known))
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; choose from {names}")
+    return {name: float(value) for name, value in settings.items()}
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -27,22 +27,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from figure import PAGE, SCALE, Figure, keep, put_in
 from phase_rates import verify_bytes
-from scale_hours import (
-    CALIBRATE,
-    ENOUGH,
-    ITEM_SHARDS,
-    PUBLISH,
-    VERIFY_SEARCHES,
-    embed_hours,
-    hours_of,
-)
-from scale_plan import Assumed, Plan, planned
+from scale_hours import CALIBRATE, ENOUGH, PUBLISH, VERIFY_SEARCHES, embed_hours, hours_of
+from scale_plan import Assumed, Plan, planned, settings_of
 from simulated_nodes import NO_FAULTS, Faults, Item, run_phase
 
 from mrag_pipeline.ports import CollectionKind
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load_items import MAX_RANGES
+from mrag_pipeline.stages.ingest.reconcile_items import ITEM_SHARDS
 
-RANGE_BYTES = 4_096e6  # milvus.range_mb
+RANGE_BYTES = MilvusSpec().range_mb * 1e6
 NODES, GPUS = (8, 32, 128), 64
 
 
@@ -140,7 +134,7 @@ def run(phase: Phase, nodes: int, faults: Faults, seeds: Sequence[int]) -> Took:
 def main() -> None:
     """Prints a row for each phase and number of nodes, then those from corpus to live."""
     options = _arguments()
-    faults = dataclasses.replace(Faults(), **_settings(options.set))
+    faults = dataclasses.replace(Faults(), **settings_of(Faults, options.set))
     plan = planned(options.chunks, options.heads, options.dim, Assumed(gpus=GPUS))
     if plan.run["chunks"] < ENOUGH:
         raise SystemExit("benchmarks/figures/scale_runs.json has no run of 100,000 chunks or more")
@@ -191,14 +185,6 @@ def _by_bytes(sizes: list[int], seconds_a_byte: float) -> list[Item]:
     """The largest first, as a verification gives them."""
     sizes = sorted(sizes, reverse=True)
     return [Item(index, size, size * seconds_a_byte) for index, size in enumerate(sizes)]
-
-
-def _settings(given: list[str]) -> dict[str, float]:
-    known = {one.name for one in dataclasses.fields(Faults)}
-    settings = dict(text.split("=", 1) for text in given)
-    if unknown := settings.keys() - known:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
-    return {name: float(value) for name, value in settings.items()}
 
 
 def _arguments() -> argparse.Namespace:

@@ -38,7 +38,7 @@ FEW = 100  # outdated chunks are few where the version has so many times as many
 READ_BYTES, STORES = 128_000_000, 16  # that an item that stores reads: less, so that there are more
 MOST_STORES = 256  # more, so that there are no more: each stores a part of its own
 _MAX_SLICES = 2_000  # of an item that stores
-_MARK_BYTES = 100  # of a chunk, about: its ids and a fingerprint
+MARK_BYTES = 100  # of a chunk, about: its ids and a fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ def marks_items(num_rows: int, first_number: int) -> Iterator[MarksItem]:
     """Every range of ids in one item; those of hashes have about as many rows each."""
     count = max(1, -(-num_rows // MARKS_ROWS))
     bounds = [ID_END * number // count for number in range(count + 1)]
-    num_bytes = _MARK_BYTES * num_rows // count
+    num_bytes = MARK_BYTES * num_rows // count
     for number in range(count):
         start, stop = bounds[number], bounds[number + 1]
         yield MarksItem(first_number + number, start, stop, num_bytes)
@@ -255,7 +255,7 @@ def outdated_items(
     step = max(1, MARKS_ROWS * len(ids) // max(1, num_rows) if are_many else MARKS_ROWS // FEW)
     for number, start in enumerate(range(0, len(ids), step), first_number):
         part = ids[start : start + step]
-        yield OutdatedItem(number, part, are_many, _MARK_BYTES * len(part))
+        yield OutdatedItem(number, part, are_many, MARK_BYTES * len(part))
 
 
 def store_items(
