@@ -192,7 +192,7 @@ BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluste
     phase_rates.py plain_search.py processes.py recorded_queries.py scale_figures.py scale_hours.py \
     scale_one.py served.py simulated_nodes.py soak_answers.py speed.py synthetic.py \
     vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
-    vote_times.py waits.py),$(wildcard benchmarks/*.py))
+    vote_times.py waits.py warm_pools.py),$(wildcard benchmarks/*.py))
 
 # Mutated files through every reader of corpora.
 FUZZ_CPU_S ?= 3600

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 from file_index import FileIndex
 from synthetic import LineSegmenter, Shape, SyntheticEncoder, open_synthetic, write_corpus
+from warm_pools import Opened, Pools, items_cpu_s
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
@@ -44,40 +42,6 @@ SHAPE = Shape()
 CHANGED_EVERY = 1_000  # documents
 ITEMS = 64  # of a comparison
 PHASES = ("reconcile", "verify", "audit", "compare")
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """Open everything, do some of a phase's items, and wait until so many workers have."""
-
-    index: int
-    folder: str
-    count: int
-    items: tuple[Any, ...]
-    num_bytes: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Does a phase's items, and warms up."""
-
-    inner: Work
-    folder: str  # of the version: the CPU seconds of items are written there
-
-    def __call__(self, item: Any) -> Any:
-        """The inner work's answer."""
-        if not isinstance(item, WarmUp):
-            began = time.process_time()
-            answer = self.inner(item)
-            with Path(self.folder, f"cpu-{os.getpid()}").open("a") as file:
-                file.write(f"{time.process_time() - began}\n")
-            return answer
-        for own in item.items:  # which also imports what they need
-            self.inner(own)
-        Path(item.folder, str(os.getpid())).touch()
-        while len(list(Path(item.folder).iterdir())) < item.count:
-            time.sleep(0.01)
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,66 +91,6 @@ def open_checker(version: Version, record: VersionRecord, _config: Config) -> Op
     """A worker's work."""
     staged = wiring.staged_version(version.config, record)
     return Opened(RowChecker(record, version.index(), staged), version.folder)
-
-
-@dataclass
-class Pools:
-    """Opens pools whose workers warm up before their first items, and knows how long that took."""
-
-    config: Config
-    count: int
-    open_work: Callable[[Config], Work]
-    opening_s: float = 0.0
-    opening_cpu_s: float = 0.0
-
-    def __call__(self, _work: Work, _num_bytes: int) -> WarmPool:
-        """A pool."""
-        with self._not_counted():
-            workers = replace(self.config.workers, count=self.count)
-            config = self.config.model_copy(update={"workers": workers})
-            return WarmPool(
-                RayPool(config, self.open_work, unit="item", repeats_errors=False), self
-            )
-
-    def warm_up(self, pool: RayPool, items: Sequence[Any]) -> None:
-        """Every worker does the first and the last of these items."""
-        with self._not_counted(), tempfile.TemporaryDirectory() as folder:
-            some = (items[0], items[-1])
-            list(
-                pool.run([WarmUp(number, folder, self.count, some) for number in range(self.count)])
-            )
-
-    @contextmanager
-    def _not_counted(self) -> Iterator[None]:
-        began, cpu_began = time.monotonic(), time.process_time()
-        yield
-        self.opening_s += time.monotonic() - began
-        self.opening_cpu_s += time.process_time() - cpu_began
-
-
-@dataclass
-class WarmPool:
-    """The worker pool with workers that have imported and opened what a phase needs."""
-
-    inner: RayPool
-    pools: Pools
-    is_warm: bool = False
-
-    def describe(self) -> str:
-        """As the pool's."""
-        return self.inner.describe()
-
-    def run(self, items: Iterable[Any]) -> Iterator[Any]:
-        """As the pool's."""
-        if not self.is_warm:
-            items = list(items)  # the last one is needed too
-            self.pools.warm_up(self.inner, items)
-            self.is_warm = True
-        yield from self.inner.run(items)
-
-    def close(self) -> None:
-        """Ends the workers."""
-        self.inner.close()
 
 
 def staged(folder: Path, num_chunks: int, shape: Shape = SHAPE) -> Version:
@@ -266,10 +170,7 @@ def run_phases(
         began, cpu_began = time.monotonic(), time.process_time()
         found = run(pools)
         wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
-        items_s = 0.0
-        for file in Path(version.folder).glob("cpu-*"):
-            items_s += sum(map(float, file.read_text().split()))
-            file.unlink()
+        items_s = items_cpu_s(version.folder)
         seconds[name] = Taken(wall_s - pools.opening_s, cpu_s - pools.opening_cpu_s, items_s)
         return found
 
