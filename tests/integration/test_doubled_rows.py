@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from milvus_lite.storage.wal import WAL
 
-from mrag_pipeline.index.milvus import connection
+from mrag_pipeline.index.milvus import lite_clients
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load import collections_of
@@ -60,7 +60,7 @@ def doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Living]
             logs, tmp_path / "x.db" / "collections" / logs.name / "wal", dirs_exist_ok=True
         )
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "remove_leftovers", lambda _: None)
+        patched.setattr(lite_clients, "remove_leftovers", lambda _: None)
         with closing(open_index(spec, "docs")) as index:
             for name in index.collections():
                 index.count(name)  # opens it

@@ -6,10 +6,8 @@ owns that retry, so none is added here.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,6 @@ from pymilvus import MilvusClient, MilvusException
 from mrag_pipeline import environment
 from mrag_pipeline.errors import (
     ConfigError,
-    IndexBusy,
     IndexDamaged,
     IndexUnavailable,
     MragError,
@@ -29,19 +26,13 @@ from mrag_pipeline.errors import (
     StorageFull,
 )
 from mrag_pipeline.index.milvus.lite import database_path
-from mrag_pipeline.index.milvus.lite_leftovers import remove_leftovers
-from mrag_pipeline.index.milvus.read_only import LinkedDatabase, ReadOnlyClient, is_read_only
+from mrag_pipeline.index.milvus.lite_clients import closed_lite, open_lite
 from mrag_pipeline.settings.milvus import MilvusSpec
 
 COLLECTION_NOT_FOUND = 100
 _CONNECT_FAILED = 2
 _NOT_LOADED = 101
 _DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-
-# Counts this process's clients of each Lite database: the last one to close releases its lock.
-_num_clients: dict[str, int] = {}
-_linked: dict[str, LinkedDatabase] = {}  # those that this user can only read
-_open_lock = threading.Lock()
 
 
 def connect(spec: MilvusSpec) -> MilvusClient:
@@ -53,7 +44,7 @@ def connect(spec: MilvusSpec) -> MilvusClient:
     environment.spare_loopback()
     path = database_path(spec.uri)
     if path is not None:
-        return _open_lite(path)
+        return open_lite(path)
     token = os.environ.get(spec.token_env, "") if spec.token_env else ""
     certificates = _certificates(spec)
     with translated(f"cannot reach Milvus at {spec.uri}"):
@@ -81,18 +72,8 @@ def disconnect(client: MilvusClient, spec: MilvusSpec) -> None:
     """Closes the client; closing a Lite database's last client also releases its lock."""
     client.close()
     path = database_path(spec.uri)
-    if path is None:
-        return
-    from milvus_lite.server_manager import server_manager_instance
-
-    with _open_lock:
-        _num_clients[str(path)] -= 1
-        if _num_clients[str(path)] == 0:
-            del _num_clients[str(path)]
-            linked = _linked.pop(str(path), None)
-            server_manager_instance.release_server(str(linked.folder if linked else path))
-            if linked is not None:
-                linked.close()
+    if path is not None:
+        closed_lite(path)
 
 
 @contextmanager
@@ -167,88 +148,6 @@ def _translate(doing: str, error: MilvusException) -> MragError:
     )
 
 
-def _open_lite(path: Path) -> MilvusClient:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot create {path.parent}: {error}",
-            "a writable folder",
-            "change milvus.uri in the config file",
-        ) from error
-    with _open_lock:
-        cause = _Cause()
-        logger = logging.getLogger("milvus_lite.server_manager")
-        logger.addHandler(cause)
-        logger.setLevel(logging.ERROR)
-        propagates, logger.propagate = logger.propagate, False
-        try:
-            client = _lite_client(path)
-        except MilvusException as error:
-            raise _lite_error(path, cause.error) from error
-        finally:
-            logger.removeHandler(cause)
-            logger.propagate = propagates
-        _num_clients[str(path)] = _num_clients.get(str(path), 0) + 1
-        return client
-
-
-def _lite_client(path: Path) -> MilvusClient:
-    if not is_read_only(path):
-        try:
-            remove_leftovers(path)
-        except OSError as error:
-            raise _lite_error(path, error) from error
-        return MilvusClient(str(path))
-    linked = _linked.get(str(path)) or LinkedDatabase(path)
-    try:
-        client = ReadOnlyClient(path, linked.folder)
-    except BaseException:
-        if str(path) not in _linked:
-            linked.close()
-        raise
-    _linked[str(path)] = linked
-    return client
-
-
-def _lite_error(path: Path, cause: BaseException | None) -> MragError:
-    """What to do about a database that did not open.
-
-    Args:
-        cause: what Lite stumbled over; None if it runs and could not be reached.
-    """
-    if cause is None:
-        return IndexUnavailable(
-            f"Milvus Lite has opened {path}, but does not answer in this process",
-            "connections to 127.0.0.1 within this machine",
-            "check for a firewall on loopback, and for a machine that is out of memory or "
-            "threads; the database itself was not found to be damaged",
-        )
-    if type(cause).__name__ == "DataDirLockedError":
-        return IndexBusy(
-            f"{path} is open in another process",
-            "one owner at a time: Milvus Lite allows no more",
-            "wait for the other `mrag` to end; or serve several with `milvus-lite server "
-            f"--data-dir {path} --host 127.0.0.1 --port 19530` and set milvus.uri to "
-            "http://127.0.0.1:19530",
-        )
-    if isinstance(cause, OSError):
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull(f"cannot open {path}: {cause}", "room for the index", "free space")
-        return ConfigError(
-            f"cannot open {path}: {cause}",
-            "a folder that this user can read and write",
-            "correct what the message names, or point milvus.uri elsewhere; the database itself "
-            "was not found to be damaged",
-        )
-    return ConfigError(
-        f"cannot open {path}: {cause}",
-        "a readable and writable folder of Milvus Lite 3",
-        "move it away and run `mrag ingest`: with the corpus as it was at the version's ingest, it "
-        "loads the staged vectors without embedding again",
-    )
-
-
 def _certificates(spec: MilvusSpec) -> dict[str, str]:
     """The TLS arguments of pymilvus; its errors do not name the setting, so files are checked here.
 
@@ -303,19 +202,6 @@ def _denied(spec: MilvusSpec) -> ConfigError:
         f"a valid token in the variable {spec.token_env}",
         f"export {spec.token_env}=user:password",
     )
-
-
-class _Cause(logging.Handler):
-    """Keeps the reason why Lite did not open, which Lite only logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: BaseException | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remembers the exception that the record carries."""
-        if record.exc_info:
-            self.error = record.exc_info[1]
 
 
 def _be_quiet() -> None:

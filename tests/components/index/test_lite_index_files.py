@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from mrag_pipeline.index.milvus import connection
+from mrag_pipeline.index.milvus import lite_clients
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.index.milvus.lite_index_files import cut_index_files
 from mrag_pipeline.index.milvus.read_only import LinkedDatabase
@@ -46,7 +46,7 @@ def cut(database: Path, length: int) -> Path:
 def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a killed process left stays there."""
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "remove_leftovers", lambda _: None)
+        patched.setattr(lite_clients, "remove_leftovers", lambda _: None)
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import ConfigError, IndexBusy, IndexUnavailable, MragError, StorageFull
-from mrag_pipeline.index.milvus import connection, database, read_only
+from mrag_pipeline.index.milvus import database, lite_clients, read_only
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
 from tests.support.living_index import Living, a_document
@@ -28,7 +28,7 @@ def built(tmp_path: Path) -> Path:
 @pytest.fixture
 def unwritable(built: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same, as a user finds it who may only read; root may always write."""
-    for module in (connection, database):
+    for module in (lite_clients, database):
         monkeypatch.setattr(module, "is_read_only", lambda path: path == built)
     before = _files(built)
     yield built
@@ -49,7 +49,7 @@ def test_it_is_read_and_left_as_it_was(unwritable: Path) -> None:
         assert stored is not None
         assert stored.version == version == other.live()
         assert "read-only" in index.describe()
-        linked = connection._linked[str(unwritable)].folder
+        linked = lite_clients._linked[str(unwritable)].folder
         assert linked.is_dir()
     assert not linked.parent.exists()
 
@@ -86,7 +86,7 @@ def test_only_what_was_found_damaged_is_moved_away(
     cause: Exception | None, ours: type[MragError], advice: str
 ) -> None:
     """A permission, a full disk or a proxy says nothing of the database."""
-    error = connection._lite_error(Path("x.db"), cause)
+    error = lite_clients._lite_error(Path("x.db"), cause)
     assert type(error) is ours
     assert advice in error.fix
     assert ("move it away" in error.fix) == isinstance(cause, ValueError)
