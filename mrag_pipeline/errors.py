@@ -49,6 +49,8 @@ An error is built from facts (strings), so it survives pickling between processe
 
 from __future__ import annotations
 
+import errno
+
 
 class MragError(Exception):
     """What was found, what was expected, what to do.
@@ -297,3 +299,8 @@ class TooManyRequests(Overloaded):
 def first_line(error: object) -> str:
     """The first line of an error's message, or its type's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def is_no_space(error: object) -> bool:
+    """Whether it says that the disk, or this user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from mrag_pipeline.environment import is_writable
-from mrag_pipeline.errors import IndexBusy, MragError, StagingError, StorageFull
+from mrag_pipeline.errors import IndexBusy, MragError, StagingError, StorageFull, is_no_space
 from mrag_pipeline.locking.owner import Owner
 from mrag_pipeline.settings.staging import StagingSpec
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def lock_folder(spec: StagingSpec) -> Path | None:
@@ -78,7 +77,7 @@ def _unwritable(folder: Path) -> OSError:
 
 
 def _unlockable(folder: Path, error: Exception) -> MragError:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    if is_no_space(error):
         return StorageFull(
             f"no space left to write {folder}",
             "room for a lock file, and for what is staged",

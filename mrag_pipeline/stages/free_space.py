@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mrag_pipeline.errors import StorageFull
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+from mrag_pipeline.errors import StorageFull, is_no_space
 
 
 @contextmanager
@@ -21,7 +18,7 @@ def no_space(folder: str, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not is_no_space(error):
             raise
         raise StorageFull(
             f"no space left in {folder} for {what}",

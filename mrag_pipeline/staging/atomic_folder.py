@@ -8,7 +8,6 @@ object store's client retries a call. This module knows nothing of shards or Par
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import socket
@@ -21,10 +20,15 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from mrag_pipeline.errors import ConfigError, PermanentError, StagingError, StorageFull
+from mrag_pipeline.errors import (
+    ConfigError,
+    PermanentError,
+    StagingError,
+    StorageFull,
+    is_no_space,
+)
 from mrag_pipeline.filesystems.location import Place, open_place, shown
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_FOLDERS = ("s3", "gcs", "abfs")  # their keys need no parent folder
 _RETRY = "check the permissions and the connection, then run the same command again"
 
@@ -178,7 +182,7 @@ class Folder:
         except PermanentError:
             raise
         except OSError as error:
-            if error.errno in _NO_SPACE or self._place.failure(error).is_full:
+            if is_no_space(error) or self._place.failure(error).is_full:
                 free = self.free_bytes()
                 free_note = "" if free is None else f" ({free / 1e6:,.1f} MB free)"
                 raise StorageFull(

@@ -5,7 +5,6 @@ Lite only logs why a database did not open; here the reason becomes an error tha
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from pathlib import Path
@@ -18,6 +17,7 @@ from mrag_pipeline.errors import (
     IndexUnavailable,
     MragError,
     StorageFull,
+    is_no_space,
 )
 from mrag_pipeline.index.milvus.lite_leftovers import remove_leftovers
 from mrag_pipeline.index.milvus.read_only import LinkedDatabase, ReadOnlyClient, is_read_only
@@ -112,7 +112,7 @@ def _lite_error(path: Path, cause: BaseException | None) -> MragError:
             "http://127.0.0.1:19530",
         )
     if isinstance(cause, OSError):
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_no_space(cause):
             return StorageFull(f"cannot open {path}: {cause}", "room for the index", "free space")
         return ConfigError(
             f"cannot open {path}: {cause}",
