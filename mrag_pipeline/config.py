@@ -6,17 +6,16 @@ suggests the nearest known one.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrag_pipeline.config_keys import check_keys, wrong_value
 from mrag_pipeline.config_tables import absolute, listed_corpora, without_pin, without_sources
 from mrag_pipeline.domain import stored_format
 from mrag_pipeline.domain.index_name import check_index_name
@@ -27,7 +26,6 @@ from mrag_pipeline.errors import ConfigError
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.corpus import CorpusSpec
 from mrag_pipeline.settings.encoder import EncoderSpec
-from mrag_pipeline.settings.expectations import expected_value, key_of
 from mrag_pipeline.settings.gate import GateSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
@@ -85,12 +83,12 @@ class Config(BaseModel):
         Raises: ConfigError for an unknown key (with the nearest known one) or a wrong value.
         """
         values = listed_corpora(values)
-        _check_keys(values)
+        check_keys(values, {name: field.annotation for name, field in cls.model_fields.items()})
         values = absolute(_with_defaults(values), folder or Path.cwd())
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
-            raise _wrong_value(error) from None
+            raise wrong_value(error) from None
         check_index_name(config.index)
         config._check_secrets()
         config._check_vectors()
@@ -273,66 +271,3 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(table, Mapping) and not ("model" in defaults and "model" in table):
             filled[section] = {**defaults, **table}
     return filled
-
-
-def _check_keys(values: Mapping[str, Any]) -> None:
-    known = {name: field.annotation for name, field in Config.model_fields.items()}
-    _check_table(values, known, "")
-    sources = values.get("corpus", {}).get("sources", [])
-    if not isinstance(sources, list) or not all(isinstance(one, Mapping) for one in sources):
-        raise ConfigError(f"corpus.sources = {sources!r}", "tables: [[corpus]] once for each")
-    for number, source in enumerate(sources, 1):
-        _check_table(source, get_type_hints(CorpusSpec), f"corpus[{number}].")
-        if not source.get("uri"):
-            found = f"[[corpus]] number {number} has no uri"
-            raise ConfigError(found, "a path or URI", "set its uri")
-
-
-def _check_table(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
-    """Refuses keys that the table at `prefix` (`retrieve.`) has not, in tables within it too."""
-    for key, value in values.items():
-        if key not in known:
-            raise _unknown_key(f"{prefix}{key}", key, known, prefix)
-        if not dataclasses.is_dataclass(known[key]):
-            continue
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"{prefix}{key} = {value!r}", f"a table: [{prefix}{key}] with its keys below it"
-            )
-        assert isinstance(known[key], type)
-        _check_table(value, get_type_hints(known[key]), f"{prefix}{key}.")
-
-
-def _wrong_value(error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
-    key = key_of(first["loc"])
-    return ConfigError(
-        f"{key} = {first['input']!r}",
-        expected_value(first["type"], first.get("ctx", {}), first["msg"], first["loc"]),
-        f"change `{key}` in the config file or in --set (`mrag init` writes all defaults)",
-    )
-
-
-_SECOND_MODELS = {
-    "context_model",
-    "document_model",
-    "passage_model",
-    "query_model",
-    "question_model",
-}
-
-
-def _unknown_key(full_key: str, key: str, known: Iterable[str], prefix: str) -> ConfigError:
-    if prefix == "encoder." and key in _SECOND_MODELS:
-        return ConfigError(
-            f"`{full_key}`: a second model, as of a pair such as DPR's",
-            "one encoder for questions and passages: a head of one model and the head of that name "
-            "in another have no space in common",
-            "name one model in `encoder.model`; query_prefix and document_prefix tell it which is "
-            "which (docs/decisions/0103-one-encoder-for-both-sides.md)",
-        )
-    near = difflib.get_close_matches(key, list(known), n=1)
-    fix = f"did you mean `{prefix}{near[0]}`?" if near else "`mrag init` writes every key"
-    return ConfigError(
-        f"unknown key `{full_key}` in the config", f"one of {', '.join(sorted(known))}", fix
-    )

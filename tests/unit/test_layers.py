@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "wire", "environment", "processes", "extras", "quick_imports"),
-    ("domain", "filesystems", "client", "library_settings", "config_tables"),
+    ("domain", "filesystems", "client", "library_settings", "config_keys", "config_tables"),
     ("ports",),
     ("query", "encoder", "corpus", "staging", "index", "locking", "llm", "rerank"),
     ("stages",),
@@ -81,6 +81,7 @@ PURE: dict[str, set[str]] = {
     "extras": set(),
     "quick_imports": set(),
     "library_settings": set(),
+    "config_keys": {"pydantic"},
     "config_tables": set(),
     "wire": {"pydantic"},
     "domain": {"numpy"},
