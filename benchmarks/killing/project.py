@@ -14,7 +14,8 @@ import numpy as np
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.encoder.model_source import TOKENIZER_FILES, find_model
+from mrag_pipeline.encoder.model_folder import TOKENIZER_FILES
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.versions.lookup import live_record

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.encoder.device import find_device
 from mrag_pipeline.encoder.families import FAMILIES
+from mrag_pipeline.encoder.model_folder import ModelFolder
 from mrag_pipeline.encoder.model_loading import load_classifier
-from mrag_pipeline.encoder.model_source import ModelFolder, find_model
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.tokenizer import clean, load_tokenizer
 from mrag_pipeline.errors import (
     BadVectors,

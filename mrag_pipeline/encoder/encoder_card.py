@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mrag_pipeline.domain.heads import EncoderCard, Head
 from mrag_pipeline.encoder.families import Family, ResolvedPooling
-from mrag_pipeline.encoder.model_source import ModelFolder
+from mrag_pipeline.encoder.model_folder import ModelFolder
 from mrag_pipeline.encoder.sentence_folder import SentenceSettings
 from mrag_pipeline.encoder.tokenizer import TextTokenizer
 from mrag_pipeline.errors import ConfigError, UnsupportedArchitecture

@@ -28,7 +28,8 @@ from mrag_pipeline.encoder.bert_arrays import Array, BertArrays, BertShape, weig
 from mrag_pipeline.encoder.checked_vectors import checked_heads, unit_vectors
 from mrag_pipeline.encoder.encoder_card import card_of, resolved_poolings
 from mrag_pipeline.encoder.families import FAMILIES
-from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder, find_model
+from mrag_pipeline.encoder.model_folder import WEIGHTS, ModelFolder
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.sentence_folder import kind_of, sentence_settings
 from mrag_pipeline.encoder.tokenizer import LoadedTokenizer, TextTokenizer, stated_limit
 from mrag_pipeline.settings.encoder import EncoderSpec

@@ -11,7 +11,7 @@ import transformers
 from safetensors import SafetensorError
 
 from mrag_pipeline.encoder.families import ENCODER_CLASSES
-from mrag_pipeline.encoder.model_source import ModelFolder
+from mrag_pipeline.encoder.model_folder import ModelFolder
 from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
 
 _DEFAULT_DPR = "DPRQuestionEncoder"  # if the config does not say which of DPR's encoders

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrag_pipeline.encoder.families import ResolvedPooling
-from mrag_pipeline.encoder.model_source import ModelFolder
+from mrag_pipeline.encoder.model_folder import ModelFolder
 
 # Dividing by the root of the length changes only a vector's norm, and we scale to unit norm.
 _MODES: dict[str, ResolvedPooling] = {

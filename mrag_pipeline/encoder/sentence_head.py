@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mrag_pipeline.encoder.model_source import WEIGHTS, ModelFolder
+from mrag_pipeline.encoder.model_folder import WEIGHTS, ModelFolder
 from mrag_pipeline.encoder.sentence_folder import ACTIVATIONS, kind_of
 from mrag_pipeline.errors import ModelNotFound, UnsafeWeights
 

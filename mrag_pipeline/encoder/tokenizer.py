@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 
-from mrag_pipeline.encoder.model_source import VOCABULARY_FILES
+from mrag_pipeline.encoder.model_folder import VOCABULARY_FILES
 from mrag_pipeline.errors import ModelNotFound, UnsupportedArchitecture
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -18,7 +18,8 @@ from mrag_pipeline.domain.heads import Role
 from mrag_pipeline.encoder import light_encoder
 from mrag_pipeline.encoder.bert_arrays import gelu
 from mrag_pipeline.encoder.light_encoder import is_light, load_light_encoder
-from mrag_pipeline.encoder.model_source import TOKENIZER_FILES, find_model
+from mrag_pipeline.encoder.model_folder import TOKENIZER_FILES
+from mrag_pipeline.encoder.model_source import find_model
 from mrag_pipeline.encoder.transformer import load_encoder
 from mrag_pipeline.settings.encoder import EncoderSpec
 from tests.support.tiny_models import save_model
