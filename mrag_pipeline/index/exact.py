@@ -1,30 +1,24 @@
 """The VectorIndex port by brute force in memory: the yardstick, and the tests' index.
 
-Keeps nothing when it is closed. Shape legend: N rows, D dimension.
+Keeps nothing when it is closed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrag_pipeline.domain.exact_search import top_k
-from mrag_pipeline.domain.filters import Filter, matches
 from mrag_pipeline.domain.index_name import check_index_name
 from mrag_pipeline.domain.precision import queries
-from mrag_pipeline.domain.version import (
-    chunks_collection,
-    version_in,
-)
-from mrag_pipeline.errors import NoLiveVersion, PlanRefused
-from mrag_pipeline.index.analyzer import check_analyzers, stale_ids
+from mrag_pipeline.domain.version import chunks_collection, version_in
+from mrag_pipeline.errors import PlanRefused
+from mrag_pipeline.index.analyzer import check_analyzers
+from mrag_pipeline.index.exact_reads import BATCH_ROWS, ExactReads
 from mrag_pipeline.index.exact_rows import ExactRows
-from mrag_pipeline.index.exact_versions import ExactVersions
 from mrag_pipeline.index.lexical_table import LexicalTable
 from mrag_pipeline.index.milvus import rows
 from mrag_pipeline.ports import (
@@ -32,22 +26,17 @@ from mrag_pipeline.ports import (
     ChunkRow,
     CollectionSpec,
     IndexCapabilities,
-    Mark,
     RangedLoads,
     Ranking,
     TextSearchRequest,
 )
-from mrag_pipeline.ports.index.rows import ID_END
-from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.vectors import VectorType
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_ROWS = 2_000
 
-
-class ExactIndex(ExactVersions):
+class ExactIndex(ExactReads):
     """Every search compares the queries with every row."""
 
     def __init__(self, index: str, vector_dtype: VectorType = "float32") -> None:
@@ -55,8 +44,6 @@ class ExactIndex(ExactVersions):
         super().__init__()
         self._index = check_index_name(index)
         self._dtype = vector_dtype
-        self._collections: dict[str, ExactRows] = {}
-        self._lexical: dict[str, LexicalTable] = {}
 
     def describe(self) -> str:
         """One line for people: what it is, where."""
@@ -130,7 +117,7 @@ class ExactIndex(ExactVersions):
         self, tables: Iterable[pa.Table], on_rows: Callable[[int], None] | None
     ) -> Iterator[dict[str, Any]]:
         for table in tables:
-            for batch in rows.batches(table, _BATCH_ROWS):
+            for batch in rows.batches(table, BATCH_ROWS):
                 yield from self._rows(batch)
                 if on_rows is not None:
                     on_rows(batch.num_rows)
@@ -144,13 +131,6 @@ class ExactIndex(ExactVersions):
         name = collection.name
         exists = name in self._collections or name in self._lexical
         return exists and self.count(collection.name) == num_rows
-
-    def count(self, collection: str) -> int:
-        """Rows; 0 if there is no such collection."""
-        if collection in self._lexical:
-            return len(self._lexical[collection].words())
-        found = self._collections.get(collection)
-        return 0 if found is None else len(found.ids)
 
     def collections(self) -> list[str]:
         """The names of this index's collections, sorted."""
@@ -180,86 +160,6 @@ class ExactIndex(ExactVersions):
         end = time.monotonic() + seconds
         return [
             self.search([request])[0] if time.monotonic() < end else None for request in requests
-        ]
-
-    def matching(
-        self,
-        collection: str,
-        wanted: Filter,
-        ids: Sequence[int] | None = None,
-        limit: int | None = None,
-    ) -> NDArray[np.int64]:
-        """The ids of the rows that match, rising."""
-        texts = self._get(collection).texts
-        tested = texts.keys() if ids is None else texts.keys() & {int(id_) for id_ in ids}
-        matched = (chunk_id for chunk_id in tested if matches(wanted, texts[chunk_id]))
-        return np.array(sorted(islice(matched, limit)), dtype=np.int64)
-
-    def look_up(
-        self, collection: str, ids: Sequence[int], likely: Sequence[int]
-    ) -> tuple[dict[int, str], dict[int, ChunkRow]]:
-        """The document id of each row that exists, and the likely rows that do."""
-        documents = {id_: row.document_id for id_, row in self.chunks(collection, ids).items()}
-        return documents, self.chunks(collection, likely)
-
-    def chunks(self, collection: str, ids: Sequence[int]) -> dict[int, ChunkRow]:
-        """The rows that exist, by id."""
-        texts = self._get(collection).texts
-        return {int(i): texts[int(i)] for i in ids if int(i) in texts}
-
-    def chunks_of_document(self, collection: str, document_id: str) -> list[ChunkRow]:
-        """A document's rows, by ordinal."""
-        held = self._get(collection).texts.values()
-        mine = [row for row in held if row.document_id == document_id]
-        return sorted(mine, key=lambda row: row.ordinal)
-
-    def vectors(self, collection: str, ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """The vectors that exist, by id: each (D,)."""
-        held = self._get(collection)
-        return {int(i): held.vectors[held.places[int(i)]] for i in ids if int(i) in held.places}
-
-    def ids(self, collection: str) -> Iterator[NDArray[np.int64]]:
-        """Every row's id once."""
-        if collection in self._lexical:
-            yield from self._blocks(self._lexical[collection].ids())
-            return
-        held = self._get(collection)
-        yield from self._blocks(held.ids)
-
-    def vector_blocks(
-        self, collection: CollectionSpec
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Every row's id and vector once."""
-        held = self._get(collection.name)
-        for start in range(0, len(held.ids), _BATCH_ROWS):
-            rows_of_block = slice(start, start + _BATCH_ROWS)
-            yield held.ids[rows_of_block].copy(), held.vectors[rows_of_block].copy()
-
-    def proofs(self, collection: str, ids: Sequence[int]) -> dict[int, str]:
-        """What proves the rows that exist, by id; "" if nothing does."""
-        held = self._get(collection).proofs
-        return {int(i): held[int(i)] for i in ids if int(i) in held}
-
-    def stale_words(self, collection: CollectionSpec, chunks: Sequence[ChunkRow]) -> list[int]:
-        """The ids of those chunks whose words are missing or other ones."""
-        stored = self._get_lexical(collection.name).words()
-        return stale_ids(stored, chunks, collection.lexical or LexicalSpec())
-
-    def marks(
-        self, collection: str, start: int = 0, stop: int = ID_END
-    ) -> Iterator[Sequence[Mark]]:
-        """The rows of a chunks collection once; those of a range of ids."""
-        texts = self._get(collection).texts.values()
-        held = [row for row in texts if start <= row.id < stop]
-        for first in range(0, len(held), _BATCH_ROWS):
-            block = held[first : first + _BATCH_ROWS]
-            yield [Mark(row.id, row.document_id, row.fingerprint) for row in block]
-
-    def marks_of(self, collection: str, document_ids: Sequence[str]) -> list[Mark]:
-        """The rows of these documents, each once."""
-        wanted = set(document_ids)
-        return [
-            mark for block in self.marks(collection) for mark in block if mark.document_id in wanted
         ]
 
     def upsert(self, collection: CollectionSpec, table: pa.Table) -> None:
@@ -322,21 +222,3 @@ class ExactIndex(ExactVersions):
             for row in sent:
                 row["vector"] = rows.answered([row["vector"]], self._dtype)
         return sent
-
-    def _blocks(self, ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        for start in range(0, len(ids), _BATCH_ROWS):
-            yield ids[start : start + _BATCH_ROWS].copy()
-
-    def _get_lexical(self, collection: str) -> LexicalTable:
-        if collection not in self._lexical:
-            raise NoLiveVersion(
-                f"no collection {collection}", "a loaded version", "run `mrag ingest`"
-            )
-        return self._lexical[collection]
-
-    def _get(self, collection: str) -> ExactRows:
-        if collection not in self._collections:
-            raise NoLiveVersion(
-                f"no collection {collection}", "a loaded version", "run `mrag ingest`"
-            )
-        return self._collections[collection]
