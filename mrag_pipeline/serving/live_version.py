@@ -31,11 +31,11 @@ from mrag_pipeline.errors import (
 from mrag_pipeline.ports import ChunkRow, ServedIndex
 from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
-from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.backend import out_of_time
 from mrag_pipeline.serving.held_version import HeldVersion
 from mrag_pipeline.serving.known_version import KnownVersion, VersionReader
 from mrag_pipeline.serving.proof import Proof
+from mrag_pipeline.serving.request_batch import LiveRequest, RequestBatch
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,6 @@ CACHE_TRUSTED_S = 3.0
 WARM_UP_S = 20.0
 # Errors that another version would give too.
 CALLER_ERRORS = (ConfigError, OutOfTime)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveRequest:
-    """One request's questions, which are answered from one version or not at all."""
-
-    questions: tuple[Question, ...]
-    mark: str  # mark_of the encoder that embedded them
-    deadline: float  # on the clock of the process that searches
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,40 +197,31 @@ class LiveSearch:
         except MragError as error:
             return None, [error] * len(requests)
         self._asked_at = self._clock()
-        outcomes: list[list[Answer] | MragError] = []
-        questions: list[Question] = []
-        rows: list[int] = []  # the request of each question
+        batch = RequestBatch()
         now = self._clock()
-        for row, request in enumerate(requests):
+        for request in requests:
             seconds_left = min(self._head_timeout_s, request.deadline - now)
             if request.mark != known.mark:
-                outcomes.append(not_its_encoder(known.searcher.record))
+                batch.refuse(not_its_encoder(known.searcher.record))
             elif seconds_left <= 0:
-                outcomes.append(out_of_time(0))
+                batch.refuse(out_of_time(0))
             else:
-                outcomes.append([])
-                questions += [
-                    replace(question, seconds=seconds_left) for question in request.questions
-                ]
-                rows += [row] * len(request.questions)
+                timed = [replace(question, seconds=seconds_left) for question in request.questions]
+                batch.take(timed)
         is_fresh = now - known.read_at <= CACHE_TRUSTED_S
         searcher = known.searcher if is_fresh else known.index_searcher
         try:
-            answers = searcher.outcomes(questions) if questions else []
+            answers = searcher.outcomes(batch.questions) if batch.questions else []
         except MragError as error:
             self._proof.failed()
-            for row in rows:
-                outcomes[row] = error
-            return known, outcomes
+            batch.fail(error)
+            return known, batch.outcomes
         if any(isinstance(answer, MragError) for answer in answers):
             self._proof.failed()
-        elif questions and not (is_fresh and known.holds_vectors):
+        elif batch.questions and not (is_fresh and known.holds_vectors):
             self._proof.answered(known.version)
-        for row, answer in zip(rows, answers, strict=True):
-            earlier = outcomes[row]
-            if isinstance(earlier, list):
-                outcomes[row] = answer if isinstance(answer, MragError) else [*earlier, answer]
-        return known, outcomes
+        batch.answer(answers)
+        return known, batch.outcomes
 
     def _resolved(self) -> KnownVersion:
         """The version to search now.

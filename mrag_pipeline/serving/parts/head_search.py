@@ -16,9 +16,10 @@ from mrag_pipeline.query.answer import Answer
 from mrag_pipeline.query.browse import Look
 from mrag_pipeline.query.question import Question
 from mrag_pipeline.serving.held_version import HeldVersion
-from mrag_pipeline.serving.live_version import REFRESH_S, LiveRequest, LiveSearch, LiveState
+from mrag_pipeline.serving.live_version import REFRESH_S, LiveSearch, LiveState
 from mrag_pipeline.serving.parts.batching import Batches
 from mrag_pipeline.serving.repeated_call import RepeatedCall
+from mrag_pipeline.serving.request_batch import LiveRequest
 from mrag_pipeline.settings.retrieve import RetrieveSpec
 from mrag_pipeline.settings.serve import ServeSpec
 

@@ -27,10 +27,10 @@ from mrag_pipeline.serving.live_version import (
     CACHE_TRUSTED_S,
     KEPT_S,
     REFRESH_S,
-    LiveRequest,
     LiveSearch,
 )
 from mrag_pipeline.serving.proof import PROVEN_S
+from mrag_pipeline.serving.request_batch import LiveRequest
 from mrag_pipeline.stages.ingest.load import collections_of
 from tests.support.clock import Clock
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
