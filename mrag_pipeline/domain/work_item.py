@@ -8,7 +8,8 @@ from typing import Protocol
 class WorkItem(Protocol):
     """A piece of a phase: says what to read, and is small, for it is sent to a worker.
 
-    Done twice, at once or one after the other, it leaves and answers the same.
+    Done again it leaves and answers the same. Most items may be done by two workers at once; a
+    phase whose items may not says so to its pool.
     """
 
     @property

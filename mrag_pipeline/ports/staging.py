@@ -113,7 +113,7 @@ class Staging(Protocol):
         """The documents the shard could not take."""
 
     def write_duplicates(self, duplicates: Mapping[int, Sequence[DeadLetter]]) -> None:
-        """Stores, by shard, the documents left out because an earlier shard has their id."""
+        """Stores, by shard, documents to leave out: their id, or a chunk's, is an earlier one's."""
 
     def duplicates(self) -> Mapping[int, Sequence[DeadLetter]] | None:
         """What `write_duplicates` stored, None if nothing is stored yet."""

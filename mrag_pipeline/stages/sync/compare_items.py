@@ -1,8 +1,8 @@
 """The items of a comparison: they read the version's rows, read the corpus, store what differs.
 
-Documents are read twice where one of their slice has changed: workers do not hold what the version
-has, so what differs is known only once all is read. Every item may be done again, or by two workers
-at once: what one stores is named by its content.
+A slice of the corpus in which a document has changed is read twice: workers do not hold what the
+version has, so what differs is known only once all is read. Every item may be done again, or by two
+workers at once: what one stores is named by its content.
 """
 
 from __future__ import annotations
@@ -117,9 +117,8 @@ class CorpusComparer:
     collection: str  # the version's chunks
     reader: CorpusReader
     staging: DeltaStaging
-    index: (
-        ReadableVersion | None
-    )  # None where another process owns it: the items that read it stay there
+    # None where another process owns it: the items that read it stay there.
+    index: ReadableVersion | None
     only: Collection[str] | None = None  # document ids or sources; others are not stored
 
     def __call__(

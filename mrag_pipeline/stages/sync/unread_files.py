@@ -1,6 +1,6 @@
 """Which files of a corpus need not be read: an earlier sync has read them as they are now.
 
-What a comparison reads of a file (28 bytes for each document, dead letters, remarks) goes to the
+What a comparison reads of a file (20 bytes for each document, dead letters, remarks) goes to the
 read cache of the index once the comparison is over. The next one takes the rows of files that
 have not changed from there, and compares them as if it had read them.
 Memory: what an item of the comparison reads, some bytes for each item.
