@@ -1,4 +1,4 @@
-"""A part of the chunks drawn at random, and what it says of all. Shape legend: N ids, n drawn."""
+"""A part of the chunks drawn at random, and what it says of all. Shape legend: n drawn."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def sampled(ids: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """(n,) of (N,) ids drawn at random, rising: `size` of them, or all if there are fewer."""
-    return np.sort(ids[sampled_places(len(ids), size, seed)])
-
-
 def sampled_places(number: int, size: int, seed: int) -> NDArray[np.int64]:
-    """(n,) of the places 0 to `number` - 1: those of the ids that `sampled` draws, rising."""
+    """(n,) of the places 0 to `number` - 1, drawn at random, rising: `size` of them, or all."""
     if size >= number:
         return np.arange(number)
     return np.sort(np.random.default_rng(seed).choice(number, size, replace=False))

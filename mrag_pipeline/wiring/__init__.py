@@ -1,8 +1,8 @@
 """The only package that chooses implementations, importing each when it is first needed.
 
-`embedders` puts a worker's together, `answering` what answers questions; `labelled` finds labelled
-queries, `kept_encoder` keeps a run's encoder, `models` says what a model is, `at_work` who is at
-work on an index.
+`embedders` and `phase_work` put together what workers need, `answering` what answers questions;
+`labelled` finds labelled queries, `kept_encoder` keeps a run's encoder, `models` says what a model
+is, `at_work` who is at work on an index.
 """
 
 from __future__ import annotations

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.sampling import damaged_share_below, sampled
+from mrag_pipeline.domain.sampling import damaged_share_below, sampled_places
 
 IDS = np.arange(1_000, dtype=np.int64)
 
 
 def test_a_sample_has_each_id_once() -> None:
     """As many as were asked for, or all; the same seed draws the same."""
-    drawn = sampled(IDS, 100, seed=1)
+    drawn = sampled_places(len(IDS), 100, seed=1)
     assert len(np.unique(drawn)) == 100
-    assert (drawn == sampled(IDS, 100, seed=1)).all()
-    assert (drawn != sampled(IDS, 100, seed=2)).any()
-    assert (sampled(IDS, 5_000, seed=1) == IDS).all()
+    assert (drawn == sampled_places(len(IDS), 100, seed=1)).all()
+    assert (drawn != sampled_places(len(IDS), 100, seed=2)).any()
+    assert (sampled_places(len(IDS), 5_000, seed=1) == IDS).all()
 
 
 def test_the_bound_is_the_rule_of_three() -> None:
@@ -30,5 +30,5 @@ def test_the_bound_holds_as_often_as_it_says() -> None:
     """Where just more than the bound is damaged, a sample misses it in 5% of draws at most."""
     share = damaged_share_below(100, len(IDS), 0.95)
     damaged = IDS[: int(np.ceil(share * len(IDS)))]
-    missed = sum(not np.isin(damaged, sampled(IDS, 100, seed)).any() for seed in range(1_000))
+    missed = sum(not np.isin(damaged, sampled_places(len(IDS), 100, seed)).any() for seed in range(1_000))
     assert missed <= 65  # 50 expected, with three standard deviations
