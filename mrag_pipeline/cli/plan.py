@@ -16,7 +16,7 @@ def plan(
     corpus: Corpus = None,
     left_out: Annotated[
         bool,
-        typer.Option("--left-out", help="Only list the files beside the corpus's own, not read."),
+        typer.Option("--left-out", help="Only list the files below the folder that are not read."),
     ] = False,
 ) -> None:
     """Show what an ingest would do and need; fail if it cannot work.

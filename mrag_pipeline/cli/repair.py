@@ -60,19 +60,30 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
 
 
 def _show(done: Repaired, found: FoundVersion, json: bool) -> None:
-    facts = {
-        "version": done.record.version,
-        "restored_rows": done.restored,
-        "removed_rows": done.removed,
-        "removed_documents": done.documents_removed,
-        "recounted": done.recounted,
-        "record_made_anew": found.is_record_new,
-        "made_live_again": found.was_live,
-    }
     if json:
-        print_json(facts | {"searches_still_damaged": done.misled})
-    else:
-        print_facts(facts)
+        facts = {
+            "version": done.record.version,
+            "restored_rows": done.restored,
+            "removed_rows": done.removed,
+            "removed_documents": done.documents_removed,
+            "recounted": done.recounted,
+            "record_made_anew": found.is_record_new,
+            "made_live_again": found.was_live,
+            "searches_still_damaged": done.misled,
+        }
+        print_json(facts)
+        return
+    removed = f"{done.documents_removed:,} removed: they could not be made whole"
+    counted = "counted anew: its counts or sums were wrong" if done.recounted else "as it was"
+    print_facts(
+        {
+            "version": done.record.version,
+            "rows": f"{done.restored:,} restored, {done.removed:,} removed",
+            "documents": removed if done.documents_removed else "none removed",
+            "record": "made anew from staging" if found.is_record_new else counted,
+            **({"live": "made live again"} if found.was_live else {}),
+        }
+    )
 
 
 def _still_damaged(done: Repaired, has_staging: bool) -> str:
