@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import CollectionSpec, Staging, VersionBuilds
 from mrag_pipeline.stages.ingest.load_items import EndItem, LoadItem, RangeItem, range_items
+from mrag_pipeline.stages.staged_receipts import every_receipt
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +69,11 @@ def begin_ranges(
 
 def _rows_by_shard(manifest: Manifest, staging: Staging) -> Mapping[int, int]:
     """The rows of each shard, without those that are left out."""
-    shards = [shard.index for shard in manifest.shards]
     left_out = staging.duplicates() or {}
     rows = {}
-    for shard, receipt in zip(shards, staging.receipts(shards, manifest.fingerprint), strict=True):
-        if receipt is None:
-            raise StagingError(
-                f"shard {shard} is not in {staging.describe()}",
-                "every shard of the plan",
-                "run the same command again: it embeds what is missing",
-            )
-        rows[shard] = len(staging.chunk_ids(shard)) if left_out.get(shard) else receipt.num_chunks
+    for receipt in every_receipt(manifest, staging):
+        is_less = bool(left_out.get(receipt.shard))
+        rows[receipt.shard] = (
+            len(staging.chunk_ids(receipt.shard)) if is_less else receipt.num_chunks
+        )
     return rows

@@ -14,28 +14,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.pushes import remembered
 from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
-from mrag_pipeline.errors import (
-    FingerprintMismatch,
-    StagingError,
-    TooFewChunks,
-    VerifyFailed,
-)
-from mrag_pipeline.ports import CollectionSpec, DeltaStaging, Mark, Progress, Rows, VersionRows
+from mrag_pipeline.errors import FingerprintMismatch, StagingError, TooFewChunks
+from mrag_pipeline.ports import CollectionSpec, DeltaStaging, Mark, Progress, VersionRows
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.sync.changed_sums import Added, sums_in_index
 from mrag_pipeline.stages.sync.collisions import set_colliding_aside
 
 log = logging.getLogger(__name__)
-
-_BLOCK_ROWS = 2_000  # vectors of all heads read at a time: 3 MB for 384 numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +117,7 @@ def apply(
                 "restore that folder, or run `mrag ingest`: it builds a new version",
             )
         removed_sums = _settle(record, manifest, staging, index, num_dead_letters, spec, progress)
-    added = _Added.of(manifest, staging, record)
+    added = Added.of(manifest, staging, record)
     sums = record.sums + added.sums - removed_sums
     if sums.num_chunks < 1:
         raise TooFewChunks(
@@ -192,13 +183,13 @@ def _settle(
     marks = staging.removed()
     removed = [mark.id for mark in marks]
     collection = record.chunks_collection()
-    _Added.of(manifest, staging, record)  # every shard is staged
+    Added.of(manifest, staging, record)  # every shard is staged
     letters = set_colliding_aside(manifest, staging, index, collection, removed)
     if letters:
         progress.note(
             f"{len(letters)} documents left out: a chunk of theirs has another chunk's id"
         )
-        added = _Added.of(manifest, staging, record)
+        added = Added.of(manifest, staging, record)
         num_removed_documents = len({mark.document_id for mark in marks})
         check_dead_letters(
             spec,
@@ -206,7 +197,7 @@ def _settle(
             record.num_documents + added.documents - num_removed_documents,
             "nothing was changed",
         )
-    removed_sums = _sums_in_index(record, index, removed)
+    removed_sums = sums_in_index(record, index, removed)
     staging.write_removed_sums(removed_sums)
     return removed_sums
 
@@ -234,7 +225,7 @@ def _write_rows(
 
 def _delete_rows(
     marks: Sequence[Mark],
-    added: _Added,
+    added: Added,
     index: VersionRows,
     voters: Sequence[CollectionSpec],
     chunks: CollectionSpec,
@@ -245,61 +236,3 @@ def _delete_rows(
         if stale:
             index.delete(collection.name, stale)
         progress.advance(1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Added:
-    """What the sync's shards add, without the documents that are left out."""
-
-    ids: NDArray[np.int64]
-    sums: ImportanceSums
-    documents: int
-    dead_letters: int  # those left out counted
-
-    @classmethod
-    def of(cls, manifest: Manifest, staging: DeltaStaging, record: VersionRecord) -> _Added:
-        card = record.encoder
-        sums = ImportanceSums.zero(len(card.heads), card.head_dim)
-        ids = [np.zeros(0, np.int64)]
-        documents = dead_letters = 0
-        duplicates = staging.duplicates() or {}
-        for shard in manifest.shards:
-            receipt = staging.receipt(shard.index, manifest.fingerprint)
-            if receipt is None:
-                raise StagingError(
-                    f"shard {shard.index} is not staged in {staging.describe()}",
-                    "a receipt for every shard of the sync",
-                    "run `mrag sync` again: it embeds what is missing",
-                )
-            sums = sums + staging.sums(shard.index)
-            left_out = duplicates.get(shard.index, ())
-            if left_out:
-                sums = sums - ImportanceSums.of(staging.duplicate_vectors(shard.index))
-            ids.append(staging.chunk_ids(shard.index))
-            documents += receipt.num_documents - len(left_out)
-            dead_letters += receipt.num_dead_letters + len(left_out)
-        return cls(np.concatenate(ids), sums, documents, dead_letters)
-
-
-def _sums_in_index(record: VersionRecord, index: Rows, ids: Sequence[int]) -> ImportanceSums:
-    """The sums over these rows of the index, as they are now.
-
-    Raises: VerifyFailed if a head lacks one.
-    """
-    card = record.encoder
-    sums = ImportanceSums.zero(len(card.heads), card.head_dim)
-    for start in range(0, len(ids), _BLOCK_ROWS):
-        block = ids[start : start + _BLOCK_ROWS]
-        vectors = np.empty((len(block), len(card.heads), card.head_dim), np.float32)
-        for head, collection in enumerate(record.head_collections()):
-            by_id = index.vectors(collection, block)
-            num_missing = len(set(block)) - len(by_id)
-            if num_missing:
-                raise VerifyFailed(
-                    f"{collection} lacks {num_missing} of the rows to be removed",
-                    "every chunk in every head",
-                    "run `mrag audit`, then `mrag repair`",
-                )
-            vectors[:, head] = [by_id[chunk_id] for chunk_id in block]
-        sums = sums + ImportanceSums.of(vectors)
-    return sums
