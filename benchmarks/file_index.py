@@ -22,7 +22,7 @@ from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import ChunkRow, Mark, Ranking, SearchRequest, Staging
 from mrag_pipeline.ports.index.rows import ID_END
 from mrag_pipeline.ports.vector_column import vector_matrix
-from mrag_pipeline.stages.ingest.verify_items import collections_of_plan
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.stored_rows import staged_chunks
 
 _BLOCK_ROWS = 4_000  # that an answer holds
@@ -61,7 +61,7 @@ class FileIndex(ExactIndex):
             with_vectors: and the heads' collections; False leaves what a comparison reads.
         """
         self._folder.mkdir(exist_ok=True)
-        *heads, chunks = collections_of_plan(manifest)
+        *heads, chunks = collections_of(manifest)
         if not (self._folder / "rows.sqlite").exists():
             self._write_rows(manifest, staging)
         if self.is_filled(manifest, with_vectors):
@@ -85,7 +85,7 @@ class FileIndex(ExactIndex):
 
     def is_filled(self, manifest: Manifest, with_vectors: bool) -> bool:
         """Whether everything is written."""
-        chunks = collections_of_plan(manifest)[-1]
+        chunks = collections_of(manifest)[-1]
         written = self._file(chunks.name, "npy") if with_vectors else self._folder / "rows.sqlite"
         return written.exists()
 

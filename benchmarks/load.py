@@ -52,7 +52,8 @@ from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, ShardOutput, Staging
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.staging import StagingSpec
-from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.fake_staging import a_card, a_manifest
@@ -213,7 +214,7 @@ def _finish(client: MilvusClient, name: str, spent: Spent) -> None:
 
 
 def _heads(manifest: Manifest) -> Sequence[CollectionSpec]:
-    return collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
+    return [one for one in collections_of(manifest) if one.kind == "head"]
 
 
 def _staged(options: Any, folder: Path, shard_rows: int) -> tuple[Manifest, Staging]:

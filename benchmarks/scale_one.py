@@ -46,11 +46,12 @@ from mrag_pipeline.runtime.embedder import embed_work
 from mrag_pipeline.runtime.pools import load_pools, phase_pools
 from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.stages.ingest.embed import embed
-from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.plan import plan
 from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.staging.shards import open_staging
 from mrag_pipeline.wiring import request
 from mrag_pipeline.wiring.phase_work import loader, reconciler, verifier
@@ -210,7 +211,7 @@ def _opened(shape: Shape, folder: Path, config: Config, version: str, fingerprin
 
 def _search(index: VectorIndex, manifest: Manifest, shape: Shape) -> dict[str, float]:
     """Median milliseconds of a query's searches in all heads, by number of windows."""
-    heads = collections_of(manifest.index, manifest.version, manifest.encoder, None)[:-1]
+    heads = [one for one in collections_of(manifest) if one.kind == "head"]
     medians_ms = {}
     for windows in (1, WINDOWS):
         spent = []

@@ -10,7 +10,6 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import Staging
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
@@ -35,9 +34,7 @@ def verifier(version: str, config: Config) -> Verifier:
 def loader(version: str, config: Config) -> Loader:
     """Builds a version's collections; bind the version with functools.partial."""
     staging = wiring.staging(config, version)
-    manifest = _manifest(staging)
-    collections = collections_of(config.index, version, manifest.encoder, manifest.lexical)
-    return Loader(manifest, staging, wiring.index(config), collections)
+    return Loader(_manifest(staging), staging, wiring.index(config))
 
 
 def reconciler(version: str, config: Config) -> Reconciler:
@@ -61,8 +58,7 @@ def import_loader(folder: str, config: Config) -> Loader:
     """Builds the collections of an exported version; bind the folder with functools.partial."""
     staging, index = wiring.export(folder).staging, wiring.index(config)
     manifest = importable(_manifest(staging), config.index, index)
-    collections = collections_of(config.index, manifest.version, manifest.encoder, manifest.lexical)
-    return Loader(manifest, staging, index, collections)
+    return Loader(manifest, staging, index)
 
 
 def import_verifier(folder: str, config: Config) -> Verifier:

@@ -14,7 +14,7 @@ from milvus_lite.storage.wal import WAL
 from mrag_pipeline.index.milvus import lite_clients
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from tests.support.lite_files import wait_until_merged
@@ -35,7 +35,7 @@ def written_again(living: Living, logs: Path, monkeypatch: pytest.MonkeyPatch) -
 
     record = live_record(living.index)
     staged = StagedVersion(living.staging(record.version), [])
-    specs = collections_of(record.index, record.version, record.encoder, record.lexical)
+    specs = collections_of(record)
     heads = record.encoder.heads
     for last in (False, False, True):
         if last:

@@ -54,13 +54,13 @@ def test_a_loading_worker_that_dies_costs_its_collection_a_second_load(
     with closing(wiring.index(config)) as index:
         run = partial(load, manifest, build.staging, index, staged.num_chunks)
         here = run(RecordingProgress())
-        wanted = contents(config, version, build)
+        wanted = contents(config, build)
         for name in index.collections():
             index.drop(name)
         opener = partial(dying, version, tmp_path / "killed")
         pools = phase_pools(config, opener, here=in_threads(index), may_double=may_double)
         assert run(progress, pools) == here
         assert (tmp_path / "killed").exists()
-        assert contents(config, version, build) == wanted
+        assert contents(config, build) == wanted
         assert progress.done["load"] == here * staged.num_chunks
         assert run(RecordingProgress(), pools) == 0  # nothing is left to load

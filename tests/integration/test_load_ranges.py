@@ -81,14 +81,14 @@ def test_a_worker_that_dies_costs_its_range(server: Server, build: Build, tmp_pa
     with closing(wiring.index(config)) as index:
         run = partial(load, manifest, build.staging, index, staged.num_chunks)
         num_built = run(RecordingProgress())
-        wanted = contents(config, version, build)
+        wanted = contents(config, build)
         for name in index.collections():
             index.drop(name)
         opener = partial(dying, version, tmp_path / "killed")
         pools = phase_pools(config, opener, here=in_threads(index), may_double=may_double)
         assert run(progress, pools, RANGE_BYTES) == num_built
         assert (tmp_path / "killed").exists()
-        assert contents(config, version, build) == wanted
+        assert contents(config, build) == wanted
         assert progress.done["load"] == num_built * staged.num_chunks
         assert run(RecordingProgress(), pools, RANGE_BYTES) == 0
 
@@ -115,7 +115,7 @@ def test_a_killed_load_goes_on_with_the_ranges_that_are_missing(
         for name in index.collections():
             index.drop(name)
         whole = run(RecordingProgress())
-        wanted = contents(config, manifest.version, build)
+        wanted = contents(config, build)
         for name in index.collections():
             index.drop(name)
         with pytest.raises(Killed):
@@ -133,7 +133,7 @@ def test_a_killed_load_goes_on_with_the_ranges_that_are_missing(
         progress = RecordingProgress()
         assert run(progress, None, RANGE_BYTES) == whole
         assert sum(inserted) < progress.done["load"] == whole * staged.num_chunks
-        assert contents(config, manifest.version, build) == wanted
+        assert contents(config, build) == wanted
 
 
 def test_a_loader_that_begins_while_ranges_are_counted_adds_nothing(

@@ -22,7 +22,7 @@ from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import SearchRequest
 from mrag_pipeline.settings.milvus import MilvusSpec
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.staging.bulk_files import IN_PLACE_BYTES, BulkFolder
 from tests.support.crash_scenarios import FIRST
@@ -88,10 +88,7 @@ def test_a_server_killed_at_any_step_of_a_load_costs_nothing(
         again = replace(living, index=index)
         again.ingest()
         record = live_record(index)
-        counts = {
-            index.count(one.name)
-            for one in collections_of(name, record.version, record.encoder, record.lexical)
-        }
+        counts = {index.count(one.name) for one in collections_of(record)}
         assert counts == {record.num_chunks}
         assert [str(one) for one in audited(again).findings] == []
         assert_same(again, again.rebuilt(tmp_path / "rebuilt"))

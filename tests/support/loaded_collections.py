@@ -11,8 +11,8 @@ from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import Loader
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.wiring.phase_work import loader
 from tests.support.builds import Build
 
@@ -30,14 +30,13 @@ def dying(version: str, mark: Path, config: Config) -> Loader:
     return replace(loader(version, config), advance=killed_once)
 
 
-def contents(config: Config, version: str, build: Build) -> dict[str, Any]:
-    """What each of the version's collections holds, for all staged chunks."""
+def contents(config: Config, build: Build) -> dict[str, Any]:
+    """What each collection of the build's version holds, for all staged chunks."""
     manifest = build.plan().manifest
     shards = [shard.index for shard in manifest.shards]
     ids = [int(i) for shard in shards for i in build.staging.chunk_ids(shard)]
     with closing(wiring.index(config)) as index:
-        every = collections_of(config.index, version, manifest.encoder, manifest.lexical)
-        names = [one.name for one in every if one.kind != "lexical"]
+        names = [one.name for one in collections_of(manifest) if one.kind != "lexical"]
         found: dict[str, Any] = {"texts": index.chunks(names[-1], ids)}
         for name in names:
             assert index.count(name) == len(ids)

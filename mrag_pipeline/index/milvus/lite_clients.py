@@ -1,4 +1,4 @@
-"""This process's clients of Milvus Lite databases: opens them, and gives a lock up with the last.
+"""A process's clients of Milvus Lite databases: opens them, and gives a lock up with the last.
 
 Lite only logs why a database did not open; here the reason becomes an error that says what to do.
 """

@@ -13,43 +13,21 @@ from math import inf
 from threading import Lock
 from typing import Any
 
-from mrag_pipeline.domain.heads import EncoderCard
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.domain.version import (
-    chunks_collection,
-    head_collection,
-    lexical_collection,
-)
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import (
-    CollectionSpec,
     OpenPool,
     Progress,
     Staging,
     VersionBuilds,
     Versions,
 )
-from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.stages.ingest.load_items import EndItem, Loader, LoadItem, load_items
 from mrag_pipeline.stages.ingest.load_ranges import begin_ranges
 from mrag_pipeline.stages.thread_pool import ThreadPool
+from mrag_pipeline.stages.version_collections import collections_of
 
 log = logging.getLogger(__name__)
-
-
-def collections_of(
-    index: str, version: str, card: EncoderCard, lexical: LexicalSpec | None
-) -> tuple[CollectionSpec, ...]:
-    """The H head collections in their order, the lexical one if there is one, the chunks last."""
-    heads = (
-        CollectionSpec(head_collection(index, version, head), "head", card.head_dim)
-        for head in card.heads
-    )
-    chunks = CollectionSpec(chunks_collection(index, version), "chunks", card.standard_dim)
-    if lexical is None:
-        return (*heads, chunks)
-    words = CollectionSpec(lexical_collection(index, version), "lexical", 0, lexical)
-    return (*heads, words, chunks)
 
 
 def load(
@@ -74,9 +52,7 @@ def load(
     Raises: VerifyFailed if a count is not what the receipts say; PlanRefused if the version is
         live and was synced since; IndexBusy, IndexUnavailable.
     """
-    collections = collections_of(
-        manifest.index, manifest.version, manifest.encoder, manifest.lexical
-    )
+    collections = collections_of(manifest)
     whole = load_items(collections, num_chunks, _was_synced(manifest, index))
     progress.phase("load", num_chunks * len(collections), "rows")
     reporting = Lock()
@@ -85,7 +61,7 @@ def load(
         with reporting:
             progress.advance(rows)
 
-    loader = Loader(manifest, staging, index, collections, advance)
+    loader = Loader(manifest, staging, index, advance)
     num_bytes = sum(item.num_bytes for item in whole)
     built: set[int] = set()
     with closing((open_pool or in_threads(index))(loader, num_bytes)) as pool:

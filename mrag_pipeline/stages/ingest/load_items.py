@@ -27,6 +27,7 @@ from mrag_pipeline.ports import (
     VersionBuilds,
 )
 from mrag_pipeline.stages.thread_pool import Stopped
+from mrag_pipeline.stages.version_collections import collections_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,6 @@ class Loader:
     manifest: Manifest
     staging: Staging
     index: VersionBuilds
-    collections: Sequence[CollectionSpec]
     advance: Callable[[int], None] = lambda _: None  # told of rows; from several threads
     reported: Counter[int] = field(default_factory=Counter)  # rows, by item
     _stopped: Event = field(default_factory=Event)
@@ -108,7 +108,7 @@ class Loader:
         self._stopped.set()
 
     def _whole(self, item: LoadItem) -> Loaded:
-        collection = self.collections[item.index]
+        collection = collections_of(self.manifest)[item.index]
         if not item.is_stale and self.index.is_complete(collection, item.num_rows):
             return Loaded(item.index, item.index, was_built=False, num_rows=item.num_rows)
         tables = self._tables(item.index, [shard.index for shard in self.manifest.shards])
@@ -122,7 +122,7 @@ class Loader:
         return Loaded(item.index, item.index, was_built=True, num_rows=item.num_rows)
 
     def _range(self, item: RangeItem) -> Loaded:
-        collection = self.collections[item.collection]
+        collection = collections_of(self.manifest)[item.collection]
         tables = self._tables(item.collection, item.shards)
         num_rows = self._ranges().load_range(
             collection, item.name, tables, self._on_rows(item.index)
@@ -136,7 +136,7 @@ class Loader:
         return Loaded(item.index, item.collection, was_built=False, num_rows=num_rows)
 
     def _end(self, item: EndItem) -> Loaded:
-        collection = self.collections[item.collection]
+        collection = collections_of(self.manifest)[item.collection]
         num_rows = self._ranges().end_ranges(collection, item.rows)
         _check_rows(collection, num_rows, sum(item.rows.values()))
         return Loaded(item.index, item.collection, was_built=True, num_rows=0)

@@ -15,7 +15,7 @@ from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.ingest.estimate import Estimate, estimate_build
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.version_collections import collections_of
 
 MIN_CHUNK_TOKENS = 8
 
@@ -100,7 +100,7 @@ def plan(
     staging = open_staging(manifest.version)
     receipts = staging.receipts((shard.index for shard in shards), digest)
     num_done = sum(receipt is not None for receipt in receipts)
-    collections = collections_of(request.index, manifest.version, card, lexical)
+    collections = collections_of(manifest)
     free_bytes = staging.free_bytes()
     needed_bytes = int(estimate.staging_bytes * (1 - num_done / len(shards)))
     if free_bytes is not None and needed_bytes > free_bytes:

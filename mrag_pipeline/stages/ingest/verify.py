@@ -29,7 +29,6 @@ from mrag_pipeline.stages.ingest.verify_items import (
     Sampled,
     Verifier,
     among,
-    collections_of_plan,
     compare_items,
     drawn_sample,
     no_hits,
@@ -38,6 +37,7 @@ from mrag_pipeline.stages.ingest.verify_items import (
     sampled_whole,
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.version_collections import collections_of
 
 CONFIDENCE = 0.99  # of what the sample's recall shows
 SCORE_TOLERANCE = 1e-4  # two chunks so close in cosine may change places
@@ -107,7 +107,7 @@ def verify(
         mend: what to do about a row that is not as staged; `{version}` stands for the version.
     Raises: VerifyFailed, naming the collection and the figures.
     """
-    collections = collections_of_plan(manifest)
+    collections = collections_of(manifest)
     shards = _with_chunks(manifest, staging)
     num_vectors = sum(collection.kind != "lexical" for collection in collections)
     # So that all collections' bounds hold at once.

@@ -18,9 +18,9 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.ports import CollectionSpec, Ranking, Rows, Searches, SearchRequest, Staging
 from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import row_bytes
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.stored_rows import staged_rows
 
 VECTOR_TOLERANCE = 1e-3  # relative, for staging in float16
@@ -97,7 +97,7 @@ class Verifier:
         return self._compared(item) if isinstance(item, CompareItem) else self._sampled(item)
 
     def _sampled(self, item: SampleItem) -> Sampled:
-        collection = collections_of_plan(self.manifest)[item.collection]
+        collection = collections_of(self.manifest)[item.collection]
         rows = self.index.count(collection.name)
         if rows != item.num_rows:
             return Sampled(item.index, item.collection, rows)
@@ -159,11 +159,6 @@ class Verifier:
         return ids, vectors.astype(np.float32, copy=False).reshape(len(ids), dim)
 
 
-def collections_of_plan(manifest: Manifest) -> tuple[CollectionSpec, ...]:
-    """The version's collections; items name them by their place."""
-    return collections_of(manifest.index, manifest.version, manifest.encoder, manifest.lexical)
-
-
 def sample_items(
     manifest: Manifest, sample: Sample, shards: Mapping[int, int], num_chunks: int
 ) -> list[SampleItem]:
@@ -174,7 +169,7 @@ def sample_items(
     """
     seed = sample_seed(manifest)
     items: list[SampleItem] = []
-    for number, collection in enumerate(collections_of_plan(manifest)):
+    for number, collection in enumerate(collections_of(manifest)):
         each = row_bytes(collection)
         for part in list(_parts(list(sample), shards, each)) or [()]:
             own = {shard: sample[shard] for shard in part}
@@ -211,7 +206,7 @@ def compare_items(
         shards: the number of chunks of each shard that has some.
     """
     index = 0
-    for number, collection in enumerate(collections_of_plan(manifest)):
+    for number, collection in enumerate(collections_of(manifest)):
         if collection.kind == "lexical" or not sample:
             continue
         each = row_bytes(collection)

@@ -22,9 +22,9 @@ from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, StagingError, TooFewChunks
 from mrag_pipeline.ports import CollectionSpec, DeltaStaging, Mark, Progress, VersionRows
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.sync.changed_sums import Added, sums_in_index
 from mrag_pipeline.stages.sync.collisions import set_colliding_aside
+from mrag_pipeline.stages.version_collections import collections_of
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def apply(
         raise FingerprintMismatch(
             f"another sync of {record.version} is unfinished", "this one", "run `mrag sync`"
         )
-    *voters, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
+    *voters, chunks = collections_of(record)
     progress.phase("apply", 2 * len(voters) + 2, "collections")
     marks = staging.removed()
     num_removed_documents = len({mark.document_id for mark in marks})

@@ -10,7 +10,8 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord, version_in
 from mrag_pipeline.errors import PlanRefused, StagingError
 from mrag_pipeline.ports import Export, HasCapabilities, OpenPool, Progress, VersionBuilds
-from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load import load
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.export import export_fingerprint
 from mrag_pipeline.stages.versions.retire import drop
 
@@ -44,7 +45,7 @@ def import_version(
     manifest = importable(manifest, name, index)
     if manifest.lexical is None:
         record = replace(record, lexical=None)
-    collections = collections_of(name, record.version, record.encoder, record.lexical)
+    collections = collections_of(record)
     known = index.record(record.version)
     is_same = known is not None and _is_same(known, record)
     if (

@@ -21,9 +21,9 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import PlanRefused, VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, OpenPool, Progress, VersionRows
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sorted_ids import SortedIds
+from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.comparison import Compared, Comparison, WantedChunks
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
 from mrag_pipeline.stages.versions.restored_rows import restore, restore_words
@@ -73,7 +73,7 @@ def repair(
             "a version between two syncs",
             "run `mrag sync`; if its staging is lost, `mrag ingest` builds a new version",
         )
-    specs = collections_of(record.index, record.version, record.encoder, record.lexical)
+    specs = collections_of(record)
     damages = {spec.name: index.damage(spec.name) for spec in specs}
     damaged = {name: why for name, why in damages.items() if why is not None}
     if damaged and staged is None:

@@ -31,7 +31,7 @@ from mrag_pipeline.serving.live_version import (
 )
 from mrag_pipeline.serving.proof import PROVEN_S
 from mrag_pipeline.serving.request_batch import LiveRequest
-from mrag_pipeline.stages.ingest.load import collections_of
+from mrag_pipeline.stages.version_collections import collections_of
 from tests.support.clock import Clock
 from tests.support.fake_encoder import FakeEncoder, FakeSegmenter
 from tests.support.later import Later
@@ -603,7 +603,7 @@ def test_a_row_that_has_gone_is_never_shown_though_its_document_is_remembered(
     gone = before.found[0]
     record = served.living.index.record(served.first)
     assert record is not None
-    *_, chunks = collections_of(record.index, record.version, record.encoder, record.lexical)
+    *_, chunks = collections_of(record)
     served.living.index.delete(chunks.name, [gone.row.id])
     [after] = answers(served.live.answer([a_search(k=3)])[0])
     assert served.index.looked_up[1] == 0

@@ -34,5 +34,5 @@ def test_a_number_without_an_answer_loses_none_in_silence() -> None:
     """Those after the gap have come, and nobody would see them."""
     ordered = in_order([0, 2, 3], lambda answer: answer)
     assert next(ordered) == 0
-    with pytest.raises(AssertionError, match="item 1 has no answer.*: 2 lost"):
+    with pytest.raises(AssertionError, match=r"item 1 has no answer.*: 2 lost"):
         next(ordered)

@@ -24,10 +24,11 @@ from mrag_pipeline.ports import (
     StagedTables,
 )
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts
 from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.version_collections import collections_of
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.index_rows import a_record
 
@@ -102,11 +103,7 @@ def run_load(
 
 
 def names(build: tuple[Build, Manifest, StagedCounts]) -> list[str]:
-    manifest = build[1]
-    collections = collections_of(
-        manifest.index, manifest.version, manifest.encoder, manifest.lexical
-    )
-    return [collection.name for collection in collections]
+    return [collection.name for collection in collections_of(build[1])]
 
 
 def run_verify(

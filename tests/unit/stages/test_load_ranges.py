@@ -9,8 +9,9 @@ from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
-from mrag_pipeline.stages.ingest.load import collections_of, load
+from mrag_pipeline.stages.ingest.load import load
 from mrag_pipeline.stages.ingest.load_items import MAX_RANGES, range_items, row_bytes
+from mrag_pipeline.stages.version_collections import collections_of
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.ranged_index import RangedIndex
 
@@ -42,7 +43,7 @@ def ids_of(build: Build, index: ExactIndex) -> dict[str, list[int]]:
     """The rows of each collection."""
     manifest = build.staging.manifest()
     assert manifest is not None
-    every = collections_of("docs", manifest.version, manifest.encoder, None)
+    every = collections_of(manifest)
     return {one.name: sorted(np.concatenate(list(index.ids(one.name))).tolist()) for one in every}
 
 
