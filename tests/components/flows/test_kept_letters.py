@@ -10,13 +10,17 @@ import pytest
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.documents import DeadLetter
+from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.errors import TooManyDeadLetters
 from mrag_pipeline.flows import artifacts, ingest
 from tests.support.builds import Build, a_document
 
 LETTERS = [DeadLetter("", f"x:{number}", "empty", "") for number in range(20)]
-ITEMS = [a_document(0), *LETTERS, *(a_document(number) for number in range(100, 200))]
+ITEMS: list[Document | DeadLetter] = [
+    a_document(0),
+    *LETTERS,
+    *(a_document(number) for number in range(100, 200)),
+]
 
 
 def test_an_ingest_that_is_cut_short_keeps_the_letters_of_what_it_has_embedded(
