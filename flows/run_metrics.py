@@ -24,6 +24,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import NO_VERSION
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.flows.prometheus_text import text_of
+from mrag_pipeline.flows.run_metric_names import BY_NODE, METRICS
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.runtime import usage
 
@@ -31,50 +32,6 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
 ALIVE_S = 30.0
-
-# Name, type and meaning of each metric; all have the labels index and kind, phases' also phase,
-# nodes' also node, bytes and errors both.
-METRICS: tuple[tuple[str, str, str], ...] = (
-    ("mrag_run_active", "gauge", "Whether a run of the kind goes on."),
-    ("mrag_run_started_seconds", "gauge", "When it started, as Unix time."),
-    ("mrag_run_alive_seconds", "gauge", "When its process last wrote this file, as Unix time."),
-    ("mrag_run_moved_seconds", "gauge", "When it last did a piece of work, as Unix time."),
-    ("mrag_run_failed", "gauge", "Whether the last run failed; one that was interrupted did not."),
-    ("mrag_run_items", "gauge", "Units of work of a phase; the label unit names them."),
-    ("mrag_run_items_done", "gauge", "Of these, done."),
-    ("mrag_run_eta_seconds", "gauge", "Seconds that a phase still takes at its rate so far."),
-    ("mrag_run_phase_seconds", "gauge", "How long a phase has taken."),
-    ("mrag_run_facts_total", "counter", "What a phase counts; the label fact names it."),
-    ("mrag_run_retries_total", "counter", "Items that were tried again."),
-    (
-        "mrag_run_bytes_total",
-        "counter",
-        "Bytes that a phase's finished items were planned to read: of source, staging or index.",
-    ),
-    (
-        "mrag_run_errors_total",
-        "counter",
-        "Tries of a phase's items that ended by an error, or by the loss of their worker.",
-    ),
-    (
-        "mrag_run_node_items_total",
-        "counter",
-        "Items that the workers of a node answered or failed at.",
-    ),
-    ("mrag_run_node_busy_seconds_total", "counter", "Seconds that its workers took for them."),
-    ("mrag_run_node_lost_workers_total", "counter", "Workers that died or were cut off there."),
-    (
-        "mrag_run_core_seconds_total",
-        "counter",
-        "Cores that ended workers held, times seconds.",
-    ),
-    (
-        "mrag_run_gpu_seconds_total",
-        "counter",
-        "GPUs that ended workers held, times seconds.",
-    ),
-    ("mrag_run_staging_free_bytes", "gauge", "Free space in staging, where there is such a thing."),
-)
 
 
 @dataclass(slots=True)
@@ -185,19 +142,14 @@ class RunMetrics:
         yield "mrag_run_alive_seconds", {}, time.time()
         yield "mrag_run_moved_seconds", {}, self._moved
         yield "mrag_run_failed", {}, float(self._has_failed)
-        yield "mrag_run_retries_total", {}, float(held.retries)
         yield "mrag_run_core_seconds_total", {}, held.core_s
         yield "mrag_run_gpu_seconds_total", {}, held.gpu_s
-        for node, of_node in held.nodes.items():
-            yield "mrag_run_node_items_total", {"node": node}, float(of_node.items)
-            yield "mrag_run_node_busy_seconds_total", {"node": node}, of_node.busy_s
-            yield "mrag_run_node_lost_workers_total", {"node": node}, float(of_node.lost_workers)
         for name, used in self._used.items():
             for node, of_node in used.nodes.items():
                 if name and of_node != usage.NodeUsage():  # else it has no part in the phase
                     both = {"phase": name, "node": node}
-                    yield "mrag_run_bytes_total", both, float(of_node.num_bytes)
-                    yield "mrag_run_errors_total", both, float(of_node.errors)
+                    for metric, counted_as in BY_NODE.items():
+                        yield metric, both, float(getattr(of_node, counted_as))
         if free is not None:
             yield "mrag_run_staging_free_bytes", {}, float(free)
         for name, phase in self._phases.items():

@@ -105,6 +105,11 @@ class Receipt:
     files: tuple[StagedFile, ...]
     remarks: Mapping[str, int] = field(default_factory=dict)  # documents, by what is told of them
 
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return self.num_chunks
+
     def to_json(self) -> str:
         """One JSON object, sorted keys."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class WorkItem(Protocol):
@@ -19,3 +19,24 @@ class WorkItem(Protocol):
     @property
     def num_bytes(self) -> int:
         """Of what it reads, roughly: which items should take as long as each other."""
+
+
+@runtime_checkable
+class OfRows(Protocol):
+    """An answer to an item that tells how many rows it is of."""
+
+    @property
+    def num_rows(self) -> int:
+        """Chunks, documents or vectors that were read, written or compared, each once."""
+
+
+def rows_of(answer: object) -> int:
+    """How many rows the answer to an item is of; 0 where it does not tell.
+
+    Args:
+        answer: a list is one of answers that tell, or else of rows.
+    """
+    if isinstance(answer, list):
+        is_telling = bool(answer) and isinstance(answer[0], OfRows)
+        return sum(part.num_rows for part in answer) if is_telling else len(answer)
+    return answer.num_rows if isinstance(answer, OfRows) else 0

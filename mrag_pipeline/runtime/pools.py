@@ -12,8 +12,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
 from mrag_pipeline.ports import OpenPool, VersionBuilds, Work, WorkerPool
-from mrag_pipeline.runtime import usage
-from mrag_pipeline.runtime.counted_work import CountedWork
+from mrag_pipeline.runtime.counted_work import CountedWork, count_retry
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
 from mrag_pipeline.stages.ingest.load import in_threads
 from mrag_pipeline.stages.ingest.load_items import may_double
@@ -61,7 +60,7 @@ def serial_pool(
     return SerialPool(
         lambda: CountedWork(work(config)),
         config.workers.attempts,
-        on_retry=lambda: usage.add(retries=1),
+        on_retry=count_retry,
     )
 
 

@@ -22,7 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import ItemQueue, Pace
-from mrag_pipeline.domain.work_item import WorkItem
+from mrag_pipeline.domain.work_item import WorkItem, rows_of
 from mrag_pipeline.errors import MragError, TransientError
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.runtime.cluster import answering, check_alive, connect_ray, disconnect_ray
@@ -192,7 +192,7 @@ class _Run:
             item, _ = worker.taken(ref, has_failed=True)
             if not (self._repeats_errors and isinstance(cause, TransientError)):
                 raise cause from None
-            self._again(item, cause)
+            self._again(item, cause, worker.node)
             return
         except RayError as error:
             self._lost_worker(ref, worker, error)
@@ -203,7 +203,7 @@ class _Run:
             log.info("worker_up node=%s", answer)
             return
         log_lines(answer.lines, worker.node)
-        item, seconds = worker.taken(ref)
+        item, seconds = worker.taken(ref, rows_of(answer.answer))
         self._suspects.discard(item.index)
         self._pace.add(item, seconds)
         if item.index in self._missing:  # or another worker had it too, and was faster
@@ -225,8 +225,10 @@ class _Run:
         numbers = [item.index for item in items]
         log.warning("worker_lost %ss=%s node=%s", self._unit, numbers, node)
         for item in reversed(items[1:]):
-            self._put_back(item)
-        self._again(items[0], lost(f"{self._unit} {items[0].index} lost its worker", error))
+            if self._is_nobodys(item):
+                self._queue.put_back(item)
+        cause = lost(f"{self._unit} {items[0].index} lost its worker", error)
+        self._again(items[0], cause, node)
 
     def _give(self) -> None:
         """Assigns items to the workers that are up: one each, then more if enough are left."""
@@ -278,20 +280,18 @@ class _Run:
             and self._failed[item.index] < self._spec.attempts
         ]
 
-    def _again(self, item: WorkItem, error: MragError) -> None:
+    def _again(self, item: WorkItem, error: MragError, node: str) -> None:
         self._failed[item.index] += 1
         times = self._failed[item.index]
         log.warning(
             "%s_failed number=%d times=%d error=%s", self._unit, item.index, times, error.found
         )
-        if times >= self._spec.attempts and self._is_nobodys(item):
+        if not self._is_nobodys(item):
+            return
+        if times >= self._spec.attempts:
             raise error from None
-        usage.add(retries=1)
-        self._put_back(item)
-
-    def _put_back(self, item: WorkItem) -> None:
-        if self._is_nobodys(item):
-            self._queue.put_back(item)
+        usage.add(nodes={node: usage.NodeUsage(retries=1)})
+        self._queue.put_back(item)
 
     def _is_nobodys(self, item: WorkItem) -> bool:
         """Whether the item has no answer and no worker is doing it."""

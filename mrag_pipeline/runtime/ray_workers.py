@@ -107,14 +107,22 @@ class Worker:
         self.flight.append((self.actor.do.remote(item), item))
         self.last = item
 
-    def taken(self, ref: Any, has_failed: bool = False) -> tuple[WorkItem, float]:
-        """Removes the reference's item from flight; returns it and its seconds."""
+    def taken(
+        self, ref: Any, num_rows: int = 0, has_failed: bool = False
+    ) -> tuple[WorkItem, float]:
+        """Removes the reference's item from flight; returns it and its seconds.
+
+        Args:
+            num_rows: that its answer tells.
+        """
         [item] = [item for own, item in self.flight if own == ref]
         self.flight = deque(held for held in self.flight if held[0] != ref)
         now = time.monotonic()
         seconds, self.since = now - self.since, now
         num_bytes = 0 if has_failed else item.num_bytes
-        done = usage.NodeUsage(1, seconds, num_bytes=num_bytes, errors=int(has_failed))
+        done = usage.NodeUsage(
+            1, seconds, num_bytes=num_bytes, errors=int(has_failed), num_rows=num_rows
+        )
         usage.add(nodes={self.node: done})
         return item, seconds
 

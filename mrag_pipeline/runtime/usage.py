@@ -1,4 +1,4 @@
-"""What the pools of this process have held so far: cores, GPUs, second tries, and work by node."""
+"""What the pools of this process have held so far, cores and GPUs, and what each node has done."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class NodeUsage:
     workers: int = 0  # that came up
     num_bytes: int = 0  # that answered items were planned to read
     errors: int = 0  # tries of items that ended by an error, or by the loss of their worker
+    num_rows: int = 0  # that answers tell
+    retries: int = 0  # of the errors, those after which the item was tried again, on any node
 
     def plus(self, other: NodeUsage, times: int = 1) -> NodeUsage:
         """The other's added; with -1 taken away."""
@@ -29,6 +31,8 @@ class NodeUsage:
             self.workers + times * other.workers,
             self.num_bytes + times * other.num_bytes,
             self.errors + times * other.errors,
+            self.num_rows + times * other.num_rows,
+            self.retries + times * other.retries,
         )
 
 
@@ -38,9 +42,13 @@ class Usage:
 
     core_s: float = 0.0  # cores times seconds
     gpu_s: float = 0.0
-    retries: int = 0  # of items
     # Every node that a worker was up on, whatever it did: what Prometheus counts starts from 0.
     nodes: Mapping[str, NodeUsage] = field(default_factory=dict)
+
+    @property
+    def retries(self) -> int:
+        """Of items, on all nodes."""
+        return sum(of_node.retries for of_node in self.nodes.values())
 
     def plus(self, other: Usage, times: int = 1) -> Usage:
         """The other's added; with -1 taken away."""
@@ -50,7 +58,6 @@ class Usage:
         return Usage(
             self.core_s + times * other.core_s,
             self.gpu_s + times * other.gpu_s,
-            self.retries + times * other.retries,
             nodes,
         )
 
@@ -71,10 +78,9 @@ def total() -> Usage:
 def add(
     core_s: float = 0.0,
     gpu_s: float = 0.0,
-    retries: int = 0,
     nodes: Mapping[str, NodeUsage] | None = None,
 ) -> None:
     """Adds to the sums; from any thread."""
     global _total
     with _lock:
-        _total = _total.plus(Usage(core_s, gpu_s, retries, nodes or {}))
+        _total = _total.plus(Usage(core_s, gpu_s, nodes or {}))

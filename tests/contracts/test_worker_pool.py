@@ -102,6 +102,7 @@ def test_a_transient_error_is_tried_again(open_pool: Open, tmp_path: Path) -> No
     used = usage.total().since(before)
     assert used.retries == 2
     assert sum(node.errors for node in used.nodes.values()) == 2
+    assert sum(node.num_rows for node in used.nodes.values()) == 3 * 2  # chunks of each receipt
     assert sum(node.num_bytes for node in used.nodes.values()) == sum(
         a_shard(i).num_bytes for i in range(3)
     )

@@ -137,6 +137,7 @@ def test_a_command_has_metrics(mrag: Mrag, built: Path) -> None:
     }
     assert found["mrag_run_items_done"].value == 24
     assert found["mrag_run_bytes_total"].value > 0
-    assert found["mrag_run_errors_total"].value == 0
+    assert found["mrag_run_rows_total"].value == 24
+    assert found["mrag_run_errors_total"].value == found["mrag_run_retries_total"].value == 0
     labels = found["mrag_run_bytes_total"].labels
     assert (labels["phase"], labels["node"]) == ("export", "driver")

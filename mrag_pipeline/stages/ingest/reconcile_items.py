@@ -43,6 +43,11 @@ class DocumentKeys:
     num_documents: int
     num_dead_letters: int
 
+    @property
+    def num_rows(self) -> int:
+        """Documents."""
+        return self.num_documents
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptChunks:
@@ -51,6 +56,11 @@ class KeptChunks:
     shard: int
     sums: ImportanceSums
     ids: NDArray[np.int64]
+
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,11 @@ class Sampled:
     queries: Vectors | None = None  # (W, D), as staged
     ranking: Ranking | None = None  # (W, k), of the index
 
+    @property
+    def num_rows(self) -> int:
+        """Sampled vectors."""
+        return 0 if self.queries is None else len(self.queries)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompareItem:
@@ -80,6 +85,7 @@ class Compared:
 
     collection: int
     hits: Hits
+    num_rows: int  # staged vectors that were compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +143,17 @@ class Verifier:
         return np.concatenate(ids), np.concatenate(vectors)
 
     def _compared(self, item: CompareItem) -> Compared:
-        def nearest(shard: int) -> Hits:
-            return top_k(*self._vectors(shard, item.collection), item.queries, self.spec.verify_k)
+        def nearest(shard: int) -> tuple[Hits, int]:
+            ids, vectors = self._vectors(shard, item.collection)
+            return top_k(ids, vectors, item.queries, self.spec.verify_k), len(ids)
 
         largest = max(1, item.largest * item.queries.shape[1])
         at_once = max(1, min(self.threads, _NUMBERS_AT_ONCE // largest))
-        best = no_hits(len(item.queries))
-        for hits in read_ahead(nearest, item.shards, at_once):
+        best, num_rows = no_hits(len(item.queries)), 0
+        for hits, num_compared in read_ahead(nearest, item.shards, at_once):
             best = merge([best, hits], self.spec.verify_k)
-        return Compared(item.collection, best)
+            num_rows += num_compared
+        return Compared(item.collection, best, num_rows)
 
     def _vectors(self, shard: int, number: int) -> tuple[NDArray[np.int64], Vectors]:
         card = self.manifest.encoder

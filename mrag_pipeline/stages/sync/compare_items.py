@@ -88,6 +88,11 @@ class Marked:
 
     rows: NDArray[np.void]  # of type ROW
 
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return len(self.rows)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
@@ -97,6 +102,11 @@ class Read:
     rows: NDArray[np.void]  # of type ROW
     dead: tuple[tuple[int, DeadLetter], ...]  # with their places
     remarks: dict[int, dict[str, int]]  # documents, by slice and by what is told of them
+
+    @property
+    def num_rows(self) -> int:
+        """Documents."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +118,7 @@ class Stored:
     repeated: tuple[tuple[int, DeadLetter], ...]  # with their places
     surplus_remarks: dict[str, int]  # of these: they were counted when they were read
     missed: frozenset[int]  # hashes of the ids that were there when they were first read, only
+    num_rows: int  # documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,7 @@ class CorpusComparer:
     def _stored(self, item: StoreItem) -> Stored:
         parts: list[Slice] = []
         held: list[Document] = []
-        held_bytes = 0
+        held_bytes = num_rows = 0
         repeated: list[tuple[int, DeadLetter]] = []
         remarks: dict[str, int] = {}
         missed: set[int] = set()
@@ -178,13 +189,16 @@ class CorpusComparer:
                     continue
                 missed.discard(int(change["id_key"]))
                 held.append(document)
+                num_rows += 1
                 held_bytes += len(document.text)
                 if held_bytes >= item.part_bytes:
                     parts.append(self.staging.write_documents(held))
                     held, held_bytes = [], 0
         if held:
             parts.append(self.staging.write_documents(held))
-        return Stored(item.index, tuple(parts), tuple(repeated), remarks, frozenset(missed))
+        return Stored(
+            item.index, tuple(parts), tuple(repeated), remarks, frozenset(missed), num_rows
+        )
 
     def _of_changes(
         self, piece: Slice, changes: NDArray[np.void]

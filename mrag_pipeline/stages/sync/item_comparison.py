@@ -103,9 +103,9 @@ class ItemComparison:
         of_version = list(marks_items(self._num_chunks, first_number=len(self._plan.items)))
         num_bytes = sum(item.num_bytes for item in of_version)
         num_bytes += sum(item.num_bytes for item in reads)
+        self._progress.phase("compare", len(of_version) + len(reads), "items")
         self._pool = self._open_pool(self._work, num_bytes)
         self._held.callback(self._pool.close)
-        self._progress.phase("compare", len(of_version) + len(reads), "items")
         answer: Marked | Read
         for answer in self._run(of_version, reads):
             if isinstance(answer, Marked):

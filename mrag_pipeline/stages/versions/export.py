@@ -49,6 +49,13 @@ class ExportItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """A shard that is written."""
+
+    num_rows: int  # chunks
+
+
+@dataclass(frozen=True, slots=True)
 class Exporter:
     """Does the items of an export: its receipt shows that a shard is written."""
 
@@ -57,15 +64,15 @@ class Exporter:
     staging: Staging
     fingerprint: str  # of the export's manifest
 
-    def __call__(self, item: ExportItem) -> int:
-        """Writes the shard, if it is not there; returns its number of chunks.
+    def __call__(self, item: ExportItem) -> Exported:
+        """Writes the shard, if it is not there.
 
         Raises: VerifyFailed if a head lacks a chunk, or a row is not what was written; StorageFull.
         """
         if self.staging.receipt(item.index, self.fingerprint) is None:
             output = _output(self.record, self.index, item.index, item.block.ids())
             self.staging.write_shard(output, self.fingerprint)
-        return len(item.block)
+        return Exported(len(item.block))
 
 
 def export_version(
@@ -100,8 +107,9 @@ def export_version(
         )
         work = Exporter(record, index, export.staging, manifest.fingerprint)
         with closing(open_pool(work, each * len(ids))) as pool:
-            for num_chunks in pool.run(items):
-                progress.advance(num_chunks)
+            exported: Exported
+            for exported in pool.run(items):
+                progress.advance(exported.num_rows)
     _check_written(export.staging, manifest)
     # The record last: without it the export is not whole.
     export.write_record(record)

@@ -60,6 +60,11 @@ class RowsChecked:
     shard: StagedShard | None = None
     is_here: bool = True  # whether the worker could read the shard
 
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return self.num_chunks
+
 
 @dataclass(frozen=True, slots=True)
 class IdsItem:

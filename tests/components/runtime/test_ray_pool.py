@@ -255,6 +255,17 @@ def test_both_dying_ends_the_run_when_the_tries_are_used_up(run: Run) -> None:
         run(ray, attempts=2)
 
 
+@pytest.mark.parametrize(("seconds", "retries"), [([(2.0, DIES)], 1), ([30.0, (1.0, DIES)], 0)])
+def test_a_retry_is_counted_where_the_try_failed(
+    run: Run, seconds: Sequence[float | tuple[float, str]], retries: int
+) -> None:
+    """One after which another worker still has the item is none; rows are those of answers."""
+    before = usage.total()
+    assert once(run(Played({0: seconds}), attempts=2))
+    node = usage.total().since(before).nodes["node"]
+    assert (node.retries, node.num_rows) == (retries, 12 * 2)
+
+
 def test_zero_turns_lateness_off(run: Run) -> None:
     """Every shard is tried once, however long it takes."""
     ray = Played({0: [500.0]})

@@ -43,7 +43,8 @@ def test_a_run_is_kept_when_it_starts_and_when_it_ends(config: Config) -> None:
         assert (latest(config).state, latest(config).pid) == ("running", os.getpid())
         run.version, run.documents, run.chunks = "v1", 3, 7
         seconds["embed"] = 1.5
-        usage.add(core_s=7_200.0, gpu_s=3_600.0, retries=2)
+        retried = {usage.DRIVER: usage.NodeUsage(retries=2)}
+        usage.add(core_s=7_200.0, gpu_s=3_600.0, nodes=retried)
     kept = latest(config)
     assert (kept.state, kept.version, kept.chunks, dict(kept.seconds)) == (
         "completed", "v1", 7, {"embed": 1.5},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import promql_parser
 import pytest
@@ -17,7 +19,8 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.flows.run_metrics import METRICS, RunMetrics
+from mrag_pipeline.flows.run_metric_names import METRICS
+from mrag_pipeline.flows.run_metrics import RunMetrics
 from mrag_pipeline.runtime import usage
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -60,13 +63,12 @@ def written(config: Config) -> Samples:
 def test_a_phase_is_counted_while_it_goes_on(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Items, facts, what is left, retries; and after the end that there is no run."""
+    """Items, facts, what is left; and after the end that there is no run."""
     monkeypatch.setattr("mrag_pipeline.flows.run_metrics.EVERY_S", 0.0)
     with logged(config, "ingest", {}):
         progress = flow_progress(config.index)
         progress.phase("embed", 8, "shards")
         progress.advance(2, {"documents": 5, "dead letters": 1})
-        usage.add(retries=3)
         progress.advance(2, {"documents": 5})
         during = written(config)
         progress.finish()
@@ -74,7 +76,6 @@ def test_a_phase_is_counted_while_it_goes_on(
     assert (during["mrag_run_items", "embed"], during["mrag_run_items_done", "embed"]) == (8, 4)
     assert during["mrag_run_facts_total", "embeddocuments"] == 10
     assert during["mrag_run_facts_total", "embeddead letters"] == 1
-    assert during["mrag_run_retries_total", ""] == 3
     spent = during["mrag_run_phase_seconds", "embed"]
     assert during["mrag_run_eta_seconds", "embed"] == pytest.approx(spent)
     assert during["mrag_run_staging_free_bytes", ""] > 0
@@ -83,42 +84,32 @@ def test_a_phase_is_counted_while_it_goes_on(
     assert after["mrag_run_eta_seconds", "embed"] == 0
 
 
-def test_what_each_node_does_is_counted(config: Config) -> None:
-    """From the start of the run: items, their seconds, and workers that were lost.
+def test_work_is_counted_by_phase_and_node(config: Config) -> None:
+    """What was used since a phase began is its own; a node that had no part in it is not shown.
 
-    0 from when a worker is up: `increase()` sees no loss in a counter that begins with 1.
+    0 from when a worker is up: `increase()` sees no error in a counter that begins with 1.
     """
-    node = "10.0.0.2/ab12"
     usage.add(nodes={"before": usage.NodeUsage(items=9, busy_s=9.0)})
-    with logged(config, "ingest", {}):
-        usage.add(nodes={node: usage.NodeUsage()})
-        flow_progress(config.index).phase("embed", 8, "shards")
-        assert of_node(config, node) == {"items": 0, "busy_seconds": 0, "lost_workers": 0}
-        usage.add(nodes={node: usage.NodeUsage(items=2, busy_s=3.5)})
-        usage.add(nodes={node: usage.NodeUsage(lost_workers=1)})
-    assert of_node(config, node) == {"items": 2, "busy_seconds": 3.5, "lost_workers": 1}
-    assert of_node(config, "before") == {"items": 0, "busy_seconds": 0, "lost_workers": 0}
-
-
-def test_bytes_and_errors_are_counted_by_phase_and_node(config: Config) -> None:
-    """What was used since a phase began is its own; a node that had no part in it is not shown."""
-    embeds = usage.NodeUsage(items=1, workers=1, num_bytes=500, errors=2)
+    embeds = usage.NodeUsage(2, 3.5, workers=1, num_bytes=500, num_rows=90, errors=2, retries=1)
+    loads = usage.NodeUsage(3, 0.5, lost_workers=1, num_bytes=70, num_rows=8, errors=3, retries=3)
     with logged(config, "ingest", {}):
         progress = flow_progress(config.index)
         progress.phase("embed", 2, "shards")
         usage.add(nodes={"a": embeds, "b": usage.NodeUsage(workers=1)})
         progress.finish()
         progress.phase("load", 3, "rows")
-        usage.add(nodes={"b": usage.NodeUsage(items=1, num_bytes=70)})
+        usage.add(nodes={"b": loads})
         usage.add(nodes={usage.DRIVER: usage.NodeUsage(workers=1)})
         progress.finish()
-    assert of_phases(config, "bytes") == {
-        ("embed", "a"): 500, ("embed", "b"): 0, ("load", "b"): 70, ("load", "driver"): 0,
+    wanted = {
+        "bytes": (500, 70), "rows": (90, 8), "errors": (2, 3), "retries": (1, 3),
+        "node_items": (2, 3), "node_busy_seconds": (3.5, 0.5), "node_lost_workers": (0, 1),
     }  # fmt: skip
-    # 0 from the start of a phase: `increase()` sees no error in a counter that begins with 1.
-    assert of_phases(config, "errors") == {
-        ("embed", "a"): 2, ("embed", "b"): 0, ("load", "b"): 0, ("load", "driver"): 0,
-    }  # fmt: skip
+    for name, (in_embed, in_load) in wanted.items():
+        assert of_phases(config, name) == {
+            ("embed", "a"): in_embed, ("embed", "b"): 0, ("load", "b"): in_load,
+            ("load", "driver"): 0,
+        }, name  # fmt: skip
 
 
 def of_phases(config: Config, name: str) -> dict[tuple[str, str], float]:
@@ -129,17 +120,6 @@ def of_phases(config: Config, name: str) -> dict[tuple[str, str], float]:
         for family in text_string_to_metric_families(file.read_text("utf-8"))
         for sample in family.samples
         if sample.name == f"mrag_run_{name}_total"
-    }
-
-
-def of_node(config: Config, node: str) -> dict[str, float]:
-    """What Prometheus reads of a node."""
-    file = Path(config.notify.metrics_folder) / f"mrag_{config.index}_ingest.prom"
-    return {
-        sample.name.removeprefix("mrag_run_node_").removesuffix("_total"): sample.value
-        for family in text_string_to_metric_families(file.read_text("utf-8"))
-        for sample in family.samples
-        if sample.labels.get("node") == node and "phase" not in sample.labels
     }
 
 
@@ -270,6 +250,53 @@ def test_alerts_and_dashboard_ask_for_what_a_run_writes(query: str) -> None:
     names = list(selected(query))
     assert names
     assert set(names) <= {name for name, _, _ in METRICS}
+
+
+def test_every_metric_is_told_of_and_asked_for() -> None:
+    """In the pages, and by the dashboard or an alert; only the start is for whoever wants it."""
+    names = {name for name, _, _ in METRICS}
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text("utf-8")
+    assert names <= set(re.findall(r"`(mrag_run_\w+)`", page))
+    asked = {name for query in QUERIES for name in selected(query)}
+    assert names - asked == {"mrag_run_started_seconds"}
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> dict[str, set[str]]:
+    """Those of each metric of a run in which everything happened."""
+    metrics = RunMetrics(tmp_path / "a.prom", "docs", "ingest", lambda: 1)
+    metrics.phase("embed", 2, "shards")
+    metrics.advance("embed", 1, {"documents": 1})
+    usage.add(nodes={"a": usage.NodeUsage(items=1)})
+    return {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(metrics.text())
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries_group_by_labels_that_exist(query: str, labels: dict[str, set[str]]) -> None:
+    """A label that no metric of the query has would make one line of all."""
+    known: set[str] = set().union(*(labels[name] for name in selected(query)))
+    groups = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query)
+    assert {label.strip() for group in groups for label in group.split(",")} <= known
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_says_the_value_that_it_is_about(
+    rule: dict[str, Any], labels: dict[str, set[str]]
+) -> None:
+    """`and` gives the value of what stands before it; labels are those of a metric there."""
+    before = rule["expr"].split(" and ")[0]
+    summary = rule["annotations"]["summary"]
+    if "$value" in summary:
+        assert "mrag_run_active" not in before
+    known: set[str] = set().union(*(labels[name] for name in selected(before)))
+    grouped = re.match(r"\s*sum by \(([^)]*)\)", before)
+    if grouped:
+        known = {label.strip() for label in grouped[1].split(",")}
+    assert set(re.findall(r"\$labels\.(\w+)", summary)) <= known
 
 
 def test_alerts_are_of_runs_that_go_on() -> None:

@@ -11,9 +11,10 @@ import pytest
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.runtime import usage
-from mrag_pipeline.runtime.counted_work import CountedWork
+from mrag_pipeline.runtime.counted_work import CountedWork, count_retry
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.runtime.usage import DRIVER, NodeUsage
+from mrag_pipeline.stages.serial_pool import SerialPool
 from mrag_pipeline.stages.thread_pool import Stopped
 
 
@@ -43,6 +44,41 @@ def test_items_bytes_and_seconds_are_counted() -> None:
     done = counted(phase)
     assert (done.workers, done.items, done.num_bytes, done.errors) == (1, 2, 42, 0)
     assert done.busy_s >= 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of so many rows."""
+
+    num_rows: int
+
+
+@pytest.mark.parametrize(
+    ("answer", "num_rows"),
+    [(Answer(7), 7), ([Answer(7), Answer(0), Answer(2)], 9), (["a", "b"], 2), ([], 0), (5, 0)],
+)
+def test_rows_are_those_that_the_answer_tells(answer: object, num_rows: int) -> None:
+    """A list is one of answers that tell, or of rows."""
+    done = counted(lambda: CountedWork(lambda _: answer)(Item(0, 10)))
+    assert (done.items, done.num_rows) == (1, num_rows)
+
+
+def test_a_second_try_here_is_a_retry_of_the_driver() -> None:
+    """After an error that may pass."""
+    tries: list[int] = []
+
+    def fails_once(item: Item) -> str:
+        tries.append(item.index)
+        if len(tries) == 1:
+            raise IndexUnavailable("gone")
+        return "done"
+
+    def phase() -> None:
+        pool = SerialPool(lambda: CountedWork(fails_once), attempts=2, on_retry=count_retry)
+        assert list(pool.run([Item(0, 10)])) == ["done"]
+
+    done = counted(phase)
+    assert (done.items, done.errors, done.retries, done.num_bytes) == (2, 1, 1, 10)
 
 
 @pytest.mark.parametrize(("error", "errors"), [(IndexUnavailable("gone"), 1), (Stopped(), 0)])
