@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -36,9 +37,12 @@ def plan(
             out.print(name)
         return
     from mrag_pipeline.flows.ingest import make_plan
+    from mrag_pipeline.runtime.pools import wanted_workers
 
-    made = make_plan(shared.override("corpus", "uri", corpus).load())
+    config = shared.override("corpus", "uri", corpus).load()
+    made = make_plan(config)
     manifest, estimate, card = made.manifest, made.estimate, made.manifest.encoder
+    workers = wanted_workers(config, sum(shard.num_bytes for shard in manifest.shards))
     if shared.json:
         print_json(
             {
@@ -57,6 +61,7 @@ def plan(
                 "head_dim": card.head_dim,
                 "standard_dim": card.standard_dim,
                 "collections": made.collections,
+                "workers": workers,
                 "reading": manifest.reading(),
                 "remarks": dict(estimate.remarks),
                 "warnings": list(made.warnings),
@@ -80,6 +85,7 @@ def plan(
             "encoder": f"{card.spec.model} ({card.family}), {card.pooling} heads",
             "heads": f"H = {len(card.heads)} of D = {card.head_dim}, standard {card.standard_dim}",
             "collections": made.collections,
+            "workers": _workers_shown(workers, config.workers.phase_mb),
             "staging": f"about {size(estimate.staging_bytes)}, {size(made.free_bytes)} free",
             "index size": f"about {size(estimate.index_bytes)}",
             "version": f"{manifest.index} {manifest.version}",
@@ -89,3 +95,18 @@ def plan(
     for warning in made.warnings:
         out.print(line(("yellow", "note"), f" {warning}"))
     out.print("next: `mrag ingest` with the same arguments")
+
+
+def _workers_shown(wanted: Mapping[str, int | None], phase_mb: float) -> str:
+    """How many workers there will be, for people.
+
+    Args:
+        wanted: as `wanted_workers` tells them.
+        phase_mb: that another phase than embed reads at least, to have some.
+    """
+    shown = {
+        phase: "this process" if count is None else f"{count:,}" if count else "as many as fit"
+        for phase, count in wanted.items()
+    }
+    above = "" if wanted["other_phases"] is None else f" (of more than {phase_mb:,g} MB each)"
+    return f"embed: {shown['embed']}; other phases{above}: {shown['other_phases']}"

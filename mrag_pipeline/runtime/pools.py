@@ -40,6 +40,23 @@ def open_pool(
     return RayPool(config, embed_work(manifest, open_embedder))
 
 
+def wanted_workers(config: Config, num_bytes: int) -> dict[str, int | None]:
+    """How many workers the config asks for, by what they do: `embed`, or the items of other phases.
+
+    None: this process does it. 0: as many as the nodes that are there have room for.
+
+    Args:
+        num_bytes: of source, in all shards of the plan.
+    """
+    spec = config.workers
+    if not extras.has("ray"):
+        return {"embed": None, "other_phases": None}
+    return {
+        "embed": spec.count if is_worth_a_cluster(spec, num_bytes) else None,
+        "other_phases": spec.of_other_phases.count if spec.pool != "serial" else None,
+    }
+
+
 def check_ray(config: Config) -> None:
     """A Ray that the config names can be started, as far as is known before anything is read.
 
@@ -92,8 +109,7 @@ def phase_pools(
             return here(CountedWork(work), num_bytes)
         from mrag_pipeline.runtime.ray_pool import RayPool
 
-        without_gpu = replace(config.workers, device="cpu")
-        on_cpu = config.model_copy(update={"workers": without_gpu})
+        on_cpu = config.model_copy(update={"workers": config.workers.of_other_phases})
         return RayPool(
             on_cpu,
             open_work,

@@ -19,8 +19,9 @@ def lost(what: str, error: RayError) -> WorkerLost:
     return WorkerLost(
         f"{what}: {' '.join(str(error).split())[:500]}",
         "a worker that survives its work",
-        "memory is the usual cause: lower workers.count, workers.batch_tokens or "
-        "sharding.shard_mb, then run the same command again to resume",
+        "memory is the usual cause: lower workers.count (in other phases than embed "
+        "workers.phase_workers), workers.batch_tokens or sharding.shard_mb, then run the same "
+        "command again to resume",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mrag_pipeline.settings.bounds import Amount, Count, PositiveAmount, PositiveCount
@@ -20,6 +20,7 @@ class WorkersSpec:
     # 0: one per GPU, else one per CPU core, of the nodes that are there, also when they change. A
     # number is asked for whatever there is room for: an autoscaler adds nodes for it.
     count: Count = 0
+    phase_workers: Count | None = None  # the same, of a phase that embeds nothing; None: count
     threads: PositiveCount = 1  # of each worker on a CPU
     gpus_per_worker: PositiveAmount = 1.0  # if there are GPUs
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the workers
@@ -30,6 +31,12 @@ class WorkersSpec:
     attempts: PositiveCount = 3  # tries of a shard before the run fails
     late_factor: Amount = 3.0  # times the median: then an idle worker gets the shard too; 0: never
     batch_tokens: PositiveCount = 16_384  # in one forward pass
+
+    @property
+    def of_other_phases(self) -> WorkersSpec:
+        """The workers of a phase that embeds nothing: without a GPU."""
+        count = self.count if self.phase_workers is None else self.phase_workers
+        return replace(self, device="cpu", count=count)
 
     @property
     def driver_device(self) -> str:

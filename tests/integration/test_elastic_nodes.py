@@ -47,6 +47,8 @@ def test_phases_without_a_gpu_are_not_on_nodes_with_gpus() -> None:
         with_gpu, without = came[f"with a GPU, {fit}"], came[f"without, {fit}"]
         assert with_gpu == {"nodes": ["gpu"], "free GPUs": 0.0}
         assert without == {"nodes": ["head", "plain"], "free GPUs": 2.0}
+    assert came["with a GPU, numbers of their own"] == {"nodes": ["gpu"], "free GPUs": 1.0}
+    assert came["without, numbers of their own"] == {"nodes": ["head", "plain"], "free GPUs": 2.0}
 
 
 def test_a_cluster_of_nodes_with_gpus_alone_does_every_phase() -> None:

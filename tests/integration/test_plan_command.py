@@ -1,4 +1,4 @@
-"""`mrag plan` for a Milvus server (one in this process) that has many collections."""
+"""`mrag plan` for a Milvus server (one in this process): its collections, and the workers."""
 
 from __future__ import annotations
 
@@ -54,6 +54,41 @@ def test_a_plan_near_the_advised_number_warns(capsys: pytest.CaptureFixture[str]
     assert len(told["warnings"]) == 1
     plan("--json", "-s", "milvus.advised_collections=1000")
     assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "shown"),
+    [
+        (
+            [],
+            {"embed": None, "other_phases": 0},
+            "embed: this process; other phases (of more than 1,000 MB each): as many as fit",
+        ),
+        (
+            ["pool=ray", "count=4", "phase_workers=64", "phase_mb=2.5"],
+            {"embed": 4, "other_phases": 64},
+            "embed: 4; other phases (of more than 2.5 MB each): 64",
+        ),
+        (
+            ["pool=serial", "count=4"],
+            {"embed": None, "other_phases": None},
+            "embed: this process; other phases: this process",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("uri")
+def test_a_plan_tells_how_many_workers_there_will_be(
+    capsys: pytest.CaptureFixture[str],
+    settings: list[str],
+    told: dict[str, int | None],
+    shown: str,
+) -> None:
+    """To embed, and in the phases that need no GPU."""
+    words = [word for setting in settings for word in ("-s", f"workers.{setting}")]
+    plan(*words)
+    assert shown in " ".join(capsys.readouterr().out.split())
+    plan("--json", *words)
+    assert json.loads(capsys.readouterr().out)["workers"] == told
 
 
 @pytest.mark.usefixtures("uri")

@@ -64,7 +64,7 @@ def test_a_worker_that_dies_costs_its_shard_a_second_try(tmp_path: Path) -> None
     assert [attempts(tmp_path, i) for i in range(6)] == [1, 2, 1, 1, 1, 1]
     nodes = usage.total().since(before).nodes.values()  # those of earlier tests did nothing
     [here] = [node for node in nodes if node.items]
-    assert (here.items, here.lost_workers) == (6, 1)
+    assert (here.items, here.lost_workers, here.errors, here.retries) == (6, 1, 1, 1)
     assert here.busy_s > 0
 
 

@@ -126,8 +126,12 @@ def gpus() -> dict[str, Any]:
         there.add("gpu", num_cpus=4, num_gpus=2)
         there.add("plain", num_cpus=1)
         came: dict[str, Any] = {}
-        for name, count in (("as many as fit", 0), ("more than fit", 5)):
-            config = there.config(device="cuda", count=count)
+        for name, counts in {
+            "as many as fit": {"count": 0},
+            "more than fit": {"count": 5},
+            "numbers of their own": {"count": 1, "phase_workers": 2},
+        }.items():
+            config = there.config(device="cuda", **counts)
             came[f"with a GPU, {name}"] = _phase(there, RayPool(config, open_work), {"gpu"})
             opened = phase_pools(config, open_work)(open_work(config), 1)
             came[f"without, {name}"] = _phase(there, opened, {"head", "plain"})

@@ -24,7 +24,7 @@ def test_the_template_is_the_defaults() -> None:
     assert Config.parse(tomllib.loads(template())) == Config.parse({})
 
 
-# A key whose default is the strategy's own stands in the template as a comment.
+# A key whose default is another value's, or the strategy's own, stands in the template as a comment.
 OPTIONAL = re.compile(r"^# (\w+) = (\S+)", re.MULTILINE)
 
 
@@ -51,6 +51,7 @@ def test_the_template_names_every_key() -> None:
 def test_the_template_shows_the_default_strategys_own_constants() -> None:
     """Uncommenting what it says of the vote and its voters changes nothing."""
     commented = {key: float(value) for key, value in OPTIONAL.findall(template())}
+    del commented["phase_workers"]
     assert commented.pop("decay") == strategy("aspect").vote.decay
     shares = {key: commented.pop(key) for key in ("heads", "standard", "lexical")}
     spec = RetrieveSpec(vote=VoteConstants(**commented), voters=VoterShares(**shares))
@@ -113,6 +114,8 @@ def test_a_wrong_value_is_reported_with_its_key(values: dict[str, Any], where: s
         ("workers.count=-1", "workers.count = -1", "a number of at least 0"),
         ("workers.count=many", "workers.count = 'many'", "a whole number"),
         ("workers.count=1.5", "workers.count = 1.5", "a whole number"),
+        ("workers.phase_workers=-1", "workers.phase_workers = -1", "a number of at least 0"),
+        ("workers.phase_workers=all", "workers.phase_workers = 'all'", "a whole number"),
         ("milvus.timeout_s=inf", "milvus.timeout_s = inf", "a finite number"),
         ("milvus.timeout_s=0", "milvus.timeout_s = 0", "a number above 0"),
         ("ingest.min_recall=1.1", "ingest.min_recall = 1.1", "a number of at most 1"),

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.runtime import cluster, ray_workers
+from mrag_pipeline.runtime import cluster, ray_pool, ray_workers
+from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.runtime.ray_pool import RayPool
 from mrag_pipeline.runtime.ray_workers import LONG_START_S, Worker, WorkerGroup
 
 CPUS, GPUS = (2, 0), (8, 4)  # of a node
@@ -169,6 +171,26 @@ def test_workers_without_a_gpu_exclude_the_nodes_with_gpus(fake: FakeRay) -> Non
         {"ray.io/node-id": "!in(g,h)"},
         {"ray.io/node-id": "!in(g,h)"},
     ]
+
+
+def test_phases_without_a_gpu_have_a_number_of_workers_of_their_own(
+    fake: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for nodes without a GPU, while `count` is that of the workers that embed."""
+    fake.nodes_there = {"gpu": GPUS, "a": CPUS, "b": CPUS}
+    monkeypatch.setattr(ray_pool, "connect_ray", lambda _: False)
+    settings = {"address": "auto", "count": 2, "phase_workers": 64, "phase_mb": 0.0}
+    config = Config.parse({"workers": settings})
+    embeds = RayPool(config, lambda _: lambda item: item)
+    assert embeds.describe() == "2 Ray actors, 1 GPU each on 3 nodes"
+    loads = phase_pools(config, lambda _: lambda item: item)(lambda item: item, 1)
+    assert isinstance(loads, RayPool)
+    assert loads.describe() == "64 Ray actors, 1 thread each on 3 nodes"
+    loads._group.hire(100)
+    assert len(fake.actors) == 64
+    assert fake.selectors == {"{'ray.io/node-id': '!in(gpu)'}"}
+    loads.close()
+    assert not fake.actors
 
 
 def test_if_all_other_nodes_leave_nodes_with_gpus_are_used(fake: FakeRay) -> None:

@@ -75,6 +75,26 @@ def test_workers_without_a_gpu_spare_nodes_with_gpus() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "count", "of_other_phases"),
+    [
+        (WorkersSpec(), 2, 68),  # one for each GPU; one for each core of nodes without
+        (WorkersSpec(count=4), 4, 4),
+        (WorkersSpec(count=4, phase_workers=64), 4, 64),
+        (WorkersSpec(count=4, phase_workers=0), 4, 68),
+        (WorkersSpec(phase_workers=9), 2, 9),
+    ],
+)
+def test_phases_without_a_gpu_may_have_their_own_number(
+    spec: WorkersSpec, count: int, of_other_phases: int
+) -> None:
+    """By the rule of `count`; without a number of their own they have `count`."""
+    nodes = [(32, 2), (64, 0), (4, 0)]
+    assert of_cluster(spec, *nodes).count == count
+    plan = of_cluster(spec.of_other_phases, *nodes)
+    assert (plan.count, plan.on_gpu) == (of_other_phases, False)
+
+
+@pytest.mark.parametrize(
     ("spec", "nodes"),
     [
         (WorkersSpec(device="cpu"), [(0, 0), (32, 8)]),  # a head without cores is no place
