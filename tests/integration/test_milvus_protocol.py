@@ -14,10 +14,12 @@ import trustme
 from pymilvus.grpc_gen import common_pb2
 
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
+from mrag_pipeline.index.milvus import bulk_import
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.index.milvus.schema import schema
-from mrag_pipeline.ports import CollectionSpec, SearchRequest
+from mrag_pipeline.ports import CollectionSpec, SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.staging.bulk_files import BulkFolder
 from tests.support.fake_staging import table_of
 from tests.support.index_rows import HEAD, NEW, OLD, vectors
 from tests.support.milvus_protocol_server import Held, protocol_server
@@ -115,6 +117,54 @@ def test_a_collection_has_one_shard_and_as_many_copies_as_asked(tmp_path: Path) 
             index.load(HEAD, [table_of(range(10), vectors(10))])
         assert [one.shards_num for one in server.requests("CreateCollection")] == [1]
         assert [one.replica_number for one in server.requests("LoadCollection")] == [3]
+
+
+ROWS = [table_of(range(10), vectors(10))]
+DROPS: dict[str, Callable[[VectorIndex], object]] = {
+    "drop": lambda index: index.drop(HEAD.name),
+    "load": lambda index: index.load(HEAD, ROWS),
+    "rebuild": lambda index: index.rebuild(HEAD, ROWS),
+}
+STATES = ("ImportPending", "ImportStarted", "ImportPersisted", "ImportCompleted")
+
+
+@pytest.mark.parametrize("name", DROPS)
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_a_collection_is_dropped_when_its_imports_have_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, has_folder: bool
+) -> None:
+    """Also by a process whose config names no `milvus.bulk_uri`: another one's load was killed.
+
+    What that load has copied goes with its collection, where the folder is known.
+    """
+    monkeypatch.setattr(bulk_import, "_POLL_S", 0.0)
+    copy = tmp_path / HEAD.name / ("0" * 32) / "00000.parquet"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    files = BulkFolder(str(tmp_path)) if has_folder else None
+    with (
+        protocol_server("v2.3.5") as (uri, server),
+        closing(open_index(MilvusSpec(uri=uri), "docs", files)) as index,
+    ):
+        index.load(HEAD, ROWS)
+        server.imports[HEAD.name] = [common_pb2.ImportState.Value(state) for state in STATES]
+        DROPS[name](index)
+        assert len(server.requests("ListImportTasks")) == len(STATES)
+        assert len(server.requests("DropCollection")) == 1
+    assert copy.exists() is (not has_folder or name == "rebuild")
+
+
+def test_a_server_that_lists_no_imports_drops_collections() -> None:
+    """Or not to this user: who configures no imports needs no right to see them."""
+    with (
+        protocol_server(VERSION) as (uri, server),
+        closing(open_index(MilvusSpec(uri=uri), "docs")) as index,
+    ):
+        index.load(HEAD, ROWS)
+        server.imports[HEAD.name] = None
+        index.drop(HEAD.name)
+        assert len(server.requests("ListImportTasks")) == 1
+        assert server.collections == {}
 
 
 @pytest.mark.parametrize("level", ["Strong", "Bounded", "Eventually"])

@@ -6,6 +6,7 @@ Needs `pip install --no-deps milvus==2.3.5`, which carries the server; skips els
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -181,17 +182,19 @@ def test_a_staged_file_that_is_cut_short_is_named(
         assert_loaded(index, staging)
 
 
+class Died(Exception):
+    pass
+
+
+def dies(_: int) -> None:
+    """After the first task was submitted."""
+    raise Died
+
+
 def test_staging_goes_when_no_import_reads_it_any_more(server: Server, tmp_path: Path) -> None:
     """Of a load that died: the next load, or the drop before a removal, waits for its tasks."""
     staging = staged(tmp_path / "staging", num_rows=20_000)
     few = table_of(range(100), vectors(100, DIM))
-
-    class Died(Exception):
-        pass
-
-    def dies(_: int) -> None:
-        raise Died
-
     with closing(opened(server, "docs", tmp_path / "bulk")) as index:
         with pytest.raises(Died):
             index.load(HEAD, rows_of(staging), dies)
@@ -202,6 +205,25 @@ def test_staging_goes_when_no_import_reads_it_any_more(server: Server, tmp_path:
         index.drop(HEAD.name)
         shutil.rmtree(tmp_path / "staging")
         assert index.load(HEAD, [few]) == 100
+
+
+def test_a_drop_without_a_bulk_folder_holds_up_no_import(server: Server, tmp_path: Path) -> None:
+    """A config without `milvus.bulk_uri` may retire what another's killed load has begun.
+
+    Dropped at once, the collection's task would keep the server's other imports waiting for 15
+    minutes.
+    """
+    staging = staged(tmp_path / "staging", num_rows=100_000)
+    other = replace(HEAD, name=HEAD.name.replace("h00", "h01"))
+    with closing(opened(server, "docs", tmp_path / "bulk")) as imports:
+        with pytest.raises(Died):
+            imports.load(HEAD, rows_of(staging), dies)
+        with closing(MilvusIndex(MilvusSpec(uri=server.uri, timeout_s=20), "docs")) as plain:
+            plain.drop(HEAD.name)
+        shutil.rmtree(tmp_path / "staging")
+        started = time.monotonic()
+        assert imports.load(other, [table_of(range(100), vectors(100, DIM))]) == 100
+        assert time.monotonic() - started < 60
 
 
 def test_a_shard_whose_duplicates_are_found_later_is_copied(server: Server, tmp_path: Path) -> None:

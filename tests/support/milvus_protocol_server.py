@@ -69,6 +69,9 @@ class ProtocolServer(milvus_pb2_grpc.MilvusServiceServicer):
         self.collections: dict[str, Held] = {}
         self.sent: defaultdict[str, list[Any]] = defaultdict(list)
         self.databases: set[str] = set()
+        # By collection, the states that its only import task has, one at each question; the last
+        # stays. None: the server answers no such question.
+        self.imports: dict[str, list[int] | None] = {}
 
     def requests(self, name: str) -> list[Any]:
         """The requests of one kind, in order."""
@@ -147,6 +150,15 @@ class ProtocolServer(milvus_pb2_grpc.MilvusServiceServicer):
 
     def GetFlushState(self, request: Any, context: Any) -> Any:  # noqa: N802
         return milvus_pb2.GetFlushStateResponse(status=OK, flushed=True)
+
+    def ListImportTasks(self, request: Any, context: Any) -> Any:  # noqa: N802
+        states = self.imports.get(request.collection_name, [])
+        if states is None:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no privilege to list imports")
+        tasks = [milvus_pb2.GetImportStateResponse(id=7, state=state) for state in states[:1]]
+        if len(states) > 1:
+            del states[0]
+        return milvus_pb2.ListImportTasksResponse(status=OK, tasks=tasks)
 
     # ------------------------------------------------------------ rows
     def Insert(self, request: Any, context: Any) -> Any:  # noqa: N802

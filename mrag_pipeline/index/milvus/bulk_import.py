@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pymilvus import BulkInsertState, MilvusClient
+import grpc  # type: ignore[import-untyped]  # it ships no types
+from pymilvus import BulkInsertState, MilvusClient, MilvusException
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus.pymilvus_private import call_context_of, handler_of
@@ -36,12 +37,66 @@ _SILENT_S = 1_000.0
 _LOST_S = 60.0  # a started task that does not move for so long counts as lost
 
 
-class BulkImport:
+class ImportTasks:
+    """The tasks of bulk imports in one database, whichever process asked for them."""
+
+    def __init__(self, client: MilvusClient, spec: MilvusSpec) -> None:
+        self._client = client
+        self._spec = spec
+
+    def settle(self, collection: str) -> None:
+        """Waits until no task of the collection is running, whichever process started it.
+
+        A started task that does not move for a minute is left to the server: after a kill, 2.3.5
+        may keep a task in state Started until it expires. Such a task blocks no other import.
+        """
+        tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
+        if tasks:
+            log.info("bulk_import_settling collection=%s tasks=%d", collection, len(tasks))
+        last_states, changed_at = "", time.monotonic()
+        while tasks:
+            states = ", ".join(f"{task.task_id} {task.state_name}" for task in tasks)
+            if states != last_states:
+                last_states, changed_at = states, time.monotonic()
+            silent_s = time.monotonic() - changed_at
+            waiting = any(task.state == BulkInsertState.ImportPending for task in tasks)
+            if silent_s > _LOST_S and not waiting:
+                log.warning("bulk_import_lost collection=%s tasks=%s", collection, states)
+                return
+            if silent_s > _SILENT_S:
+                raise _stuck(collection, states)
+            time.sleep(_POLL_S)
+            tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
+
+    def settle_if_listed(self, collection: str) -> None:
+        """As `settle`, by a process that imports nothing itself.
+
+        A server that lists no tasks, or none to this user, is passed over: imports are rarely used.
+        """
+        try:
+            self.settle(collection)
+        except (MilvusException, grpc.RpcError) as error:
+            log.info("imports_not_listed collection=%s error=%s", collection, error)
+
+    def _tasks(self, collection: str) -> list[BulkInsertState]:
+        return list(
+            self._handler().list_bulk_insert_tasks(
+                _MAX_TASKS,
+                collection,
+                timeout=self._spec.timeout_s,
+                context=call_context_of(self._client),
+            )
+        )
+
+    def _handler(self) -> Any:
+        return handler_of(self._client)
+
+
+class BulkImport(ImportTasks):
     """Runs bulk imports in one database."""
 
     def __init__(self, client: MilvusClient, spec: MilvusSpec, files: BulkFiles) -> None:
-        self._client = client
-        self._spec = spec
+        super().__init__(client, spec)
         self._files = files
         self._reads_staging = True  # whether the server does, as far as is known
 
@@ -73,29 +128,9 @@ class BulkImport:
         log.info("bulk_import collection=%s files=%d staged=%d", collection, num_files, num_staged)
         self._files.remove(collection)
 
-    def settle(self, collection: str) -> None:
-        """Waits until no task of the collection is running, whichever process started it.
-
-        A started task that does not move for a minute is left to the server: after a kill, 2.3.5
-        may keep a task in state Started until it expires. Such a task blocks no other import.
-        """
-        tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
-        if tasks:
-            log.info("bulk_import_settling collection=%s tasks=%d", collection, len(tasks))
-        last_states, changed_at = "", time.monotonic()
-        while tasks:
-            states = ", ".join(f"{task.task_id} {task.state_name}" for task in tasks)
-            if states != last_states:
-                last_states, changed_at = states, time.monotonic()
-            silent_s = time.monotonic() - changed_at
-            waiting = any(task.state == BulkInsertState.ImportPending for task in tasks)
-            if silent_s > _LOST_S and not waiting:
-                log.warning("bulk_import_lost collection=%s tasks=%s", collection, states)
-                return
-            if silent_s > _SILENT_S:
-                raise _stuck(collection, states)
-            time.sleep(_POLL_S)
-            tasks = [task for task in self._tasks(collection) if task.state not in _ENDED]
+    def remove_copies(self, collection: str) -> None:
+        """Removes what a load that was cut short has written for the collection."""
+        self._files.remove(collection)
 
     def _submit(self, collection: str, file: BulkFile) -> int:
         # utility.do_bulk_insert would need a second connection of the old kind.
@@ -167,19 +202,6 @@ class BulkImport:
         return self._handler().get_bulk_insert_state(
             task, timeout=self._spec.timeout_s, context=call_context_of(self._client)
         )
-
-    def _tasks(self, collection: str) -> list[BulkInsertState]:
-        return list(
-            self._handler().list_bulk_insert_tasks(
-                _MAX_TASKS,
-                collection,
-                timeout=self._spec.timeout_s,
-                context=call_context_of(self._client),
-            )
-        )
-
-    def _handler(self) -> Any:
-        return handler_of(self._client)
 
 
 def _failed(

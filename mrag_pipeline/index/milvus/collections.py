@@ -15,7 +15,7 @@ from mrag_pipeline.domain.version import live_alias, version_in
 from mrag_pipeline.errors import IndexDamaged, NoLiveVersion, PlanRefused
 from mrag_pipeline.index.analyzer import check_analyzers
 from mrag_pipeline.index.milvus import lite, rows
-from mrag_pipeline.index.milvus.bulk_import import BulkImport
+from mrag_pipeline.index.milvus.bulk_import import BulkImport, ImportTasks
 from mrag_pipeline.index.milvus.connection import translated
 from mrag_pipeline.index.milvus.full_text import (
     add_lexical_index,
@@ -50,7 +50,10 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         super().__init__(spec, index)
         self._insert_slots = Semaphore(_INSERT_STREAMS)
         self._import: BulkImport | None = None
+        self._import_tasks: ImportTasks | None = None
         can_import = self._capabilities.has_bulk_import and has_bulk_calls(self._client)
+        if can_import:  # a run with another config may have asked for imports
+            self._import_tasks = ImportTasks(self._client, spec)
         # Vectors of 16 bits would be lists of bytes in the files: not tried on any server.
         if files is not None and can_import and spec.vector_dtype == "float32":
             self._import = BulkImport(self._client, spec, files)
@@ -97,6 +100,7 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             if self._path is not None:
                 lite.remove_damaged(self._client, self._path, name, self._spec.timeout_s)
             elif self._exists(name):
+                self._settle(name)
                 # Newer servers refuse to drop what has an alias; older ones keep the alias.
                 if has_alias:
                     self._client.drop_alias(live_alias(self._index), timeout=self._spec.timeout_s)
@@ -173,13 +177,21 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         with changing(self._path, collection), translated(f"cannot drop {collection}"):
             self._forget(collection)
             if self._exists(collection):
-                if self._import is not None:
-                    self._import.settle(collection)
+                self._settle(collection)
                 self._client.drop_collection(collection, timeout=self._spec.timeout_s)
+                if self._import is not None:
+                    self._import.remove_copies(collection)
             elif self._path is not None:
                 lite.remove_leftover(self._path, collection)
 
     # -------------------------------------------------------------- inside
+    def _settle(self, collection: str) -> None:
+        """Waits until no import writes to the collection, which is to be dropped."""
+        if self._import is not None:
+            self._import.settle(collection)
+        elif self._import_tasks is not None:
+            self._import_tasks.settle_if_listed(collection)
+
     def _forget(self, collection: str) -> None:
         """What is known of a collection, before another takes its name."""
         self._loaded.discard(collection)

@@ -12,7 +12,7 @@ from pymilvus import BulkInsertState
 
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import bulk_import
-from mrag_pipeline.index.milvus.bulk_import import BulkImport
+from mrag_pipeline.index.milvus.bulk_import import BulkImport, ImportTasks
 from mrag_pipeline.ports import BulkFile
 from mrag_pipeline.settings.milvus import MilvusSpec
 
@@ -103,7 +103,7 @@ def test_a_failed_task_is_reported_with_its_reason(reason: str, error: type[Exce
 def test_settling_ends_when_no_task_is_running() -> None:
     """Ended tasks do not count; running tasks are polled until they end."""
     server = Server([DONE], [FAILED], [PENDING, STARTED, STARTED, DONE])
-    BulkImport(server.client(), MilvusSpec(uri="http://x"), Files()).settle("c")
+    ImportTasks(server.client(), MilvusSpec(uri="http://x")).settle("c")
     assert server.scripts[2] == [DONE]
 
 

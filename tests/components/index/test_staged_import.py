@@ -203,6 +203,9 @@ class TakenFiles:
     def settle(self, _: str) -> None:
         pass
 
+    def remove_copies(self, _: str) -> None:
+        pass
+
 
 def test_a_large_collection_reaches_the_import_unread(tmp_path: Path) -> None:
     """A smaller one is read and inserted; the chunks are always read, and get their proofs."""
