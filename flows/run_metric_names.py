@@ -34,7 +34,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     (
         "mrag_run_rows_total",
         "counter",
-        "Chunks, documents or vectors that a phase's finished items have read, written or compared.",
+        "Chunks, documents or vectors that a phase's finished items read, wrote or compared.",
     ),
     (
         "mrag_run_errors_total",

@@ -12,7 +12,7 @@ from mrag_pipeline.stages.thread_pool import Stopped
 
 
 class CountedWork:
-    """Does as another; items, their seconds, bytes, rows and errors are those of the node DRIVER."""
+    """Does as another; items, seconds, bytes, rows and errors are those of the node DRIVER."""
 
     def __init__(self, inner: Any) -> None:
         """Is one more worker of it."""

@@ -148,7 +148,9 @@ def test_gpu_nodes_are_there_while_shards_are_embedded(name: str, kind: str) -> 
         assert "tolerations" not in spec, "it would run on, and keep, a machine with GPUs"
         [container] = spec["containers"]
         cores += group["maxReplicas"] * int(container["resources"]["limits"]["cpu"])
-    assert cores >= config.workers.count * config.workers.threads
+    assert config.workers.phase_workers is not None, "its number of GPUs would be theirs too"
+    of_other_phases = config.workers.of_other_phases
+    assert cores >= of_other_phases.count * of_other_phases.threads
 
 
 def test_no_process_asks_for_a_gpu_that_its_pod_does_not_have() -> None:

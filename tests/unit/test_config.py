@@ -24,7 +24,7 @@ def test_the_template_is_the_defaults() -> None:
     assert Config.parse(tomllib.loads(template())) == Config.parse({})
 
 
-# A key whose default is another value's, or the strategy's own, stands in the template as a comment.
+# A key whose default is the strategy's own, or another key's value, stands there as a comment.
 OPTIONAL = re.compile(r"^# (\w+) = (\S+)", re.MULTILINE)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import grpc  # type: ignore[import-untyped]  # it ships no types
 from pymilvus import BulkInsertState, MilvusClient, MilvusException
 
-from mrag_pipeline.errors import IndexUnavailable, PlanRefused
+from mrag_pipeline.errors import IndexUnavailable, MragError, PlanRefused
 from mrag_pipeline.index.milvus.pymilvus_private import call_context_of, handler_of
 from mrag_pipeline.ports import BulkFile, BulkFiles, StagedTable, as_table
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -129,8 +129,11 @@ class BulkImport(ImportTasks):
         self._files.remove(collection)
 
     def remove_copies(self, collection: str) -> None:
-        """Removes what a load that was cut short has written for the collection."""
-        self._files.remove(collection)
+        """Removes what a load that was cut short has written for a collection that is gone."""
+        try:
+            self._files.remove(collection)
+        except MragError as error:  # the collection is dropped all the same
+            log.warning("bulk_copies_kept collection=%s error=%s", collection, error)
 
     def _submit(self, collection: str, file: BulkFile) -> int:
         # utility.do_bulk_insert would need a second connection of the old kind.
