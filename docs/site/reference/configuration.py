@@ -90,7 +90,10 @@ def _keys_of(table_name: str, spec: type, defaults: Any) -> Iterator[Key]:
         if dataclasses.is_dataclass(value):
             yield from _keys_of(name, type(value), value)
         else:
-            yield Key(name, type_in_words(hints[field.name]), _shown(value), meanings[field.name])
+            shown = _shown(value)
+            if value is None:
+                shown = "the strategy's own" if table_name.startswith("retrieve") else "left out"
+            yield Key(name, type_in_words(hints[field.name]), shown, meanings[field.name])
 
 
 def type_in_words(hint: Any) -> str:
@@ -127,8 +130,6 @@ def _bounds(bound: object) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    if value is None:
-        return "the strategy's own"
     if isinstance(value, Mapping):
         return "`{}`" if not value else f"`{dict(value)}`"
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"

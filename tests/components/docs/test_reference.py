@@ -34,6 +34,8 @@ def test_the_keys_are_those_that_a_config_file_may_have() -> None:
     assert {name.partition(".")[0] for name in KEYS} == set(Config.model_fields)
     assert KEYS["chunking.max_tokens"].default == "`128`"
     assert KEYS["retrieve.windows.part_words"].default == "`13`"
+    assert KEYS["retrieve.vote.decay"].default == "the strategy's own"
+    assert KEYS["workers.phase_workers"].default == "left out"
 
 
 def test_bounds_are_told_with_the_type() -> None:

@@ -278,7 +278,7 @@ def labels(tmp_path: Path) -> dict[str, set[str]]:
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_group_by_labels_that_exist(query: str, labels: dict[str, set[str]]) -> None:
     """A label that no metric of the query has would make one line of all."""
-    known: set[str] = set().union(*(labels[name] for name in selected(query)))
+    known = set[str]().union(*(labels[name] for name in selected(query)))
     groups = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query)
     assert {label.strip() for group in groups for label in group.split(",")} <= known
 
@@ -292,7 +292,7 @@ def test_an_alert_says_the_value_that_it_is_about(
     summary = rule["annotations"]["summary"]
     if "$value" in summary:
         assert "mrag_run_active" not in before
-    known: set[str] = set().union(*(labels[name] for name in selected(before)))
+    known = set[str]().union(*(labels[name] for name in selected(before)))
     grouped = re.match(r"\s*sum by \(([^)]*)\)", before)
     if grouped:
         known = {label.strip() for label in grouped[1].split(",")}
