@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from mrag_pipeline.flows import run_metrics
+
 T = TypeVar("T")
 
 
@@ -16,10 +18,14 @@ class PhaseTimes:
         self.seconds: dict[str, float] = {}
 
     def time(self, phase: str, work: Callable[[], T]) -> T:
-        """The work's result; records its duration under the phase's name, even if it fails."""
+        """The work's result; records its duration under the phase's name, even if it fails.
+
+        The run's metrics, if it has some, tell that the phase goes on.
+        """
         started = time.monotonic()
         try:
-            return work()
+            with run_metrics.phase(phase):
+                return work()
         finally:
             self.seconds[phase] = round(time.monotonic() - started, 2)
 

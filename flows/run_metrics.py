@@ -71,6 +71,7 @@ class RunMetrics:
         self._labels = {"index": index, "kind": kind}
         self._free_bytes = free_bytes
         self._phases: dict[str, Phase] = {}
+        self._whole: dict[str, Phase] = {}  # those that tell no progress, and what holds others
         self._is_active, self._has_failed = True, False
         self._started = self._moved = time.time()
         self._before = self._counted = usage.total()
@@ -86,8 +87,23 @@ class RunMetrics:
         self._write()
         Thread(target=self._stay_alive, name="run-metrics", daemon=True).start()
 
+    def begin(self, name: str) -> None:
+        """A phase starts that may tell no progress: until it does, it is one piece of work."""
+        with self._lock:
+            self._count()
+            self._phase = name
+            self._whole[name] = Phase("phases", 1, time.monotonic())
+            self._moved = time.time()
+
+    def complete(self, name: str) -> None:
+        """That phase is over."""
+        with self._lock:
+            self._whole[name].done, self._whole[name].ended = 1, time.monotonic()
+            self._moved = time.time()
+        self._write()
+
     def phase(self, name: str, total: int, unit: str) -> None:
-        """A phase starts, perhaps again."""
+        """A phase starts that tells its progress, perhaps again."""
         with self._lock:
             self._count()
             self._phase = name
@@ -152,7 +168,7 @@ class RunMetrics:
                         yield metric, both, float(getattr(of_node, counted_as))
         if free is not None:
             yield "mrag_run_staging_free_bytes", {}, float(free)
-        for name, phase in self._phases.items():
+        for name, phase in (self._whole | self._phases).items():
             of_phase = {"phase": name}
             with_unit = of_phase | {"unit": phase.unit}
             yield "mrag_run_items", with_unit, float(phase.total)
@@ -247,3 +263,14 @@ def counted(progress: Progress) -> Progress:
     """The display, which also counts in the metrics of the run that goes on, if it has any."""
     metrics = _current.get()
     return progress if metrics is None else MetricsProgress(progress, metrics)
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """The block is a phase of the run that goes on, if that has metrics."""
+    metrics = _current.get()
+    if metrics is not None:
+        metrics.begin(name)
+    yield
+    if metrics is not None:
+        metrics.complete(name)

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexBusy, IndexUnavailable, MragError
 from mrag_pipeline.flows.artifacts import flow_progress
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.flows.run_metric_names import METRICS
 from mrag_pipeline.flows.run_metrics import RunMetrics
@@ -82,6 +83,38 @@ def test_a_phase_is_counted_while_it_goes_on(
     after = written(config)
     assert (after["mrag_run_active", ""], after["mrag_run_failed", ""]) == (0, 0)
     assert after["mrag_run_eta_seconds", "embed"] == 0
+
+
+def test_a_phase_without_progress_is_one_piece_of_work(config: Config) -> None:
+    """Planning, calibrating and publishing; one that tells its progress is shown by that."""
+    clock = PhaseTimes()
+
+    def embeds() -> None:
+        progress = flow_progress(config.index)
+        progress.phase("embed", 8, "shards")
+        progress.advance(8)
+        progress.finish()
+
+    with logged(config, "ingest", clock.seconds):
+        clock.time("plan", lambda: None)
+        clock.time("embed", embeds)
+        during = written(config)
+        assert (during["mrag_run_items", "plan"], during["mrag_run_items_done", "plan"]) == (1, 1)
+        assert during["mrag_run_phase_seconds", "plan"] >= 0
+        assert during["mrag_run_items", "embed"] == 8
+        clock.time("calibrate", lambda: flow_progress(config.index).phase("ask", 1, "questions"))
+        with pytest.raises(ValueError, match="no"):
+            clock.time("publish", fails)
+        flow_progress(config.index).phase("again", 1, "items")
+        after = written(config)
+    assert after["mrag_run_items_done", "calibrate"] == 1
+    assert (after["mrag_run_items", "publish"], after["mrag_run_items_done", "publish"]) == (1, 0)
+    assert ("mrag_run_eta_seconds", "publish") not in after
+
+
+def fails() -> None:
+    """As a phase may."""
+    raise ValueError("no")
 
 
 def test_work_is_counted_by_phase_and_node(config: Config) -> None:
