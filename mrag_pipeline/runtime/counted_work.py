@@ -36,9 +36,7 @@ class CountedWork:
         """See StoppableWork."""
         self._inner.stop()
 
-    def _count(
-        self, began: float, num_bytes: int = 0, num_rows: int = 0, errors: int = 0
-    ) -> None:
+    def _count(self, began: float, num_bytes: int = 0, num_rows: int = 0, errors: int = 0) -> None:
         seconds = time.monotonic() - began
         done = NodeUsage(1, seconds, num_bytes=num_bytes, num_rows=num_rows, errors=errors)
         usage.add(nodes={DRIVER: done})

@@ -155,6 +155,7 @@ class ProtocolServer(milvus_pb2_grpc.MilvusServiceServicer):
         states = self.imports.get(request.collection_name, [])
         if states is None:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "no privilege to list imports")
+        assert states is not None  # `abort` raises
         tasks = [milvus_pb2.GetImportStateResponse(id=7, state=state) for state in states[:1]]
         if len(states) > 1:
             del states[0]
