@@ -213,7 +213,7 @@ def test_a_drop_without_a_bulk_folder_holds_up_no_import(server: Server, tmp_pat
     Dropped at once, the collection's task would keep the server's other imports waiting for 15
     minutes.
     """
-    staging = staged(tmp_path / "staging", num_rows=100_000)
+    staging = staged(tmp_path / "staging", num_rows=20_000)
     other = replace(HEAD, name=HEAD.name.replace("h00", "h01"))
     with closing(opened(server, "docs", tmp_path / "bulk")) as imports:
         with pytest.raises(Died):
