@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class StagedTable:
     """A table that is the whole of one staged file.
 
-    The file is plain Parquet: chunk_id int64, vector list<float32>, no dictionaries. Its vectors
-    were checked when they were staged: finite, and none is zero.
+    The file is plain Parquet: the columns of its table in their order, vector list<float32>, no
+    dictionaries. Its vectors were checked when they were staged: finite, and none is zero.
     """
 
     store: str  # names the bucket that has the file; "": a disk

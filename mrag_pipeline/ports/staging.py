@@ -100,6 +100,12 @@ class Staging(Protocol):
         None if there is none: vectors are staged in another type, or rows are left out.
         """
 
+    def chunks_file(self, shard: int) -> StagedTable | None:
+        """The file that holds what `chunks` returns and nothing else; at most its end is read.
+
+        None if there is none: proofs are staged in a file of their own, or rows are left out.
+        """
+
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
 

@@ -87,6 +87,13 @@ class Folder:
         except OSError as error:
             raise self._failed("read", path, error) from error
 
+    def open(self, path: str) -> pa.NativeFile:
+        """The file, to read a part of it.
+
+        Raises: OSError, also if there is none.
+        """
+        return self._fs.open_input_file(f"{self._root}/{path}")
+
     def remove(self, path: str) -> None:
         """Removes a file, or a folder and everything in it, if it exists.
 

@@ -4,22 +4,25 @@
                             duplicates.parquet
                             shards/00017/chunks-3f09ab41c2d7.parquet
                                          heads/l05_h07-81d0c6e27f4a.parquet
-                                         proofs-....parquet     mrag 0.1 wrote none
+                                         proofs-....parquet     or a column of the chunks
                                          importance-....parquet
                                          documents-....parquet
                                          dead_letters-....parquet
                                          receipt.json           written last; names the files
 
+mrag 0.1 wrote no proofs. They are a column of large chunks files that a server imports as they
+are (decision 142).
 Shape legend: N chunks, n rows left out, H heads, D head dimension.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from math import inf
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +35,7 @@ from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest, Receipt
 from mrag_pipeline.domain.precision import rounded
+from mrag_pipeline.domain.proofs import PROOF
 from mrag_pipeline.errors import FingerprintMismatch, StagingError
 from mrag_pipeline.ports import DocumentRow, ShardOutput, StagedTable, Staging
 from mrag_pipeline.ports.vector_column import vector_matrix
@@ -42,17 +46,21 @@ from mrag_pipeline.staging.staged_files import WRITE_ANEW, StagedFiles, receipt_
 
 _MANIFEST = "manifest.json"
 _DUPLICATES = "duplicates.parquet"
+_CHUNKS = "chunks.parquet"
 _PROOFS = "proofs.parquet"
 _PARALLEL_READS = 16  # requests to an object store at one time
 _ONLY_WE_READ = "lz4"  # the compression that Arrow for Go, with which Milvus reads, does not know
 
 
-def open_staging(spec: StagingSpec, index: str, version: str) -> Staging:
+def open_staging(spec: StagingSpec, index: str, version: str, import_bytes: float = inf) -> Staging:
     """The version's staging area; nothing is created before something is written.
 
+    Args:
+        import_bytes: chunks of a shard that take so much and more are written as a server imports
+            them; whatever was written is read.
     Raises: ConfigError if the URI is not one.
     """
-    return ShardFolders(spec, index, version)
+    return ShardFolders(spec, index, version, import_bytes=import_bytes)
 
 
 class ShardFolders:
@@ -67,11 +75,16 @@ class ShardFolders:
     # What to do with the folder of another plan.
     _ANOTHER_PLAN = "delete {folder} and run `mrag ingest`: it plans and embeds anew"
 
-    def __init__(self, spec: StagingSpec, *below: str) -> None:
-        """Opens `{spec.uri}/{below}`; `below` is usually the index and the version."""
+    def __init__(self, spec: StagingSpec, *below: str, import_bytes: float = inf) -> None:
+        """Opens `{spec.uri}/{below}`; `below` is usually the index and the version.
+
+        Args:
+            import_bytes: as in `open_staging`.
+        """
         self._folder = Folder(spec.uri, *below)
         self._files = StagedFiles(self._folder, spec.compression, self._WRITE_ANEW)
         self._is_read_by_others = spec.compression != _ONLY_WE_READ
+        self._import_bytes = import_bytes
         self._manifest: Manifest | None = None
         self._duplicates: dict[int, list[DeadLetter]] | None = None
         # Packed masks, one bit a row, of the shards that have duplicates.
@@ -170,10 +183,12 @@ class ShardFolders:
 
     def chunks(self, shard: int) -> pa.Table:
         """The shard's chunks with their standard embedding, duplicates left out."""
-        table = self._files.read_shard_table(shard, "chunks.parquet")
-        has_proofs = self._files.has_shard_table(shard, _PROOFS)
-        proofs = self._files.read_shard_table(shard, _PROOFS) if has_proofs else None
-        return self._without_duplicates(shard, tables.proven(table, proofs))
+        table = self._files.read_shard_table(shard, _CHUNKS)
+        if PROOF not in table.column_names:
+            has_proofs = self._files.has_shard_table(shard, _PROOFS)
+            proofs = self._files.read_shard_table(shard, _PROOFS) if has_proofs else None
+            table = tables.proven(table, proofs)
+        return self._without_duplicates(shard, table)
 
     def head(self, shard: int, head: Head) -> pa.Table:
         """One head's vectors: chunk_id, vector; rows as in `chunks`."""
@@ -183,17 +198,17 @@ class ShardFolders:
     def head_file(self, shard: int, head: Head) -> StagedTable | None:
         """The file of `head`, unless it holds float16, or rows that are left out."""
         is_float32 = self._need_manifest().vector_dtype != "float16"  # bfloat16 is stored so too
-        left_out = (self.duplicates() or {}).get(shard)
-        if left_out or not (is_float32 and self._is_read_by_others):
+        if not (is_float32 and self._is_importable(shard)):
             return None
-        file = self._files.staged_file(shard, _head(head))
-        return StagedTable(
-            self._folder.store,
-            self._folder.path(f"{shard_folder(shard)}/{file.name}"),
-            file.num_bytes,
-            self._files.receipt(shard).num_chunks,
-            partial(self.head, shard, head),
-        )
+        return self._staged_table(shard, _head(head), partial(self.head, shard, head))
+
+    def chunks_file(self, shard: int) -> StagedTable | None:
+        """The file of the chunks, if it has their proofs and no rows that are left out."""
+        if not self._is_importable(shard) or self._files.has_shard_table(shard, _PROOFS):
+            return None
+        if PROOF not in self._files.column_names(shard, _CHUNKS):  # mrag 0.1 wrote it
+            return None
+        return self._staged_table(shard, _CHUNKS, partial(self.chunks, shard))
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
@@ -269,27 +284,40 @@ class ShardFolders:
         assert output.vectors.shape == (num_chunks, len(card.heads), card.head_dim)
         assert output.standard.shape == (num_chunks, card.standard_dim)
         ids = np.array([chunk.id for chunk in output.chunks], dtype=np.int64)
-        yield (
-            "chunks.parquet",
-            tables.chunk_table(output.chunks, output.standard, manifest.vector_dtype),
-        )
+        dtype = manifest.vector_dtype
+        chunks = tables.chunk_table(output.chunks, output.standard, dtype)
+        proofs = tables.proof_table(output.chunks, output.standard, output.vectors, dtype)
+        is_for_server = self._is_read_by_others and chunks.nbytes >= self._import_bytes
+        if is_for_server:
+            chunks = tables.importable(chunks, proofs, dtype)
+        yield _CHUNKS, chunks
+        del chunks  # all texts of the shard
         for i, head in enumerate(card.heads):
-            table = tables.head_table(ids, output.vectors[:, i], manifest.vector_dtype)
-            yield _head(head), table
-        # A file of its own: mrag 0.1 passes over files that it does not know, not over columns.
-        yield (
-            _PROOFS,
-            tables.proof_table(
-                output.chunks, output.standard, output.vectors, manifest.vector_dtype
-            ),
-        )
+            yield _head(head), tables.head_table(ids, output.vectors[:, i], dtype)
+        if not is_for_server:
+            # mrag 0.1 passes over a file that it does not know, but not over a column.
+            yield _PROOFS, proofs
         sums = output.sums
-        if manifest.vector_dtype != "float32":
+        if dtype != "float32":
             # Sums of the stored numbers, so that stored vectors can be subtracted later.
-            sums = ImportanceSums.of(rounded(output.vectors, manifest.vector_dtype))
+            sums = ImportanceSums.of(rounded(output.vectors, dtype))
         yield "importance.parquet", tables.importance_table(sums, card.heads)
         yield "documents.parquet", tables.document_table(output.documents)
         yield "dead_letters.parquet", tables.dead_letter_table(output.dead_letters)
+
+    def _is_importable(self, shard: int) -> bool:
+        """Whether a server can read the shard's files, and should read all their rows."""
+        return self._is_read_by_others and not (self.duplicates() or {}).get(shard)
+
+    def _staged_table(self, shard: int, name: str, read: Callable[[], pa.Table]) -> StagedTable:
+        file = self._files.staged_file(shard, name)
+        return StagedTable(
+            self._folder.store,
+            self._folder.path(f"{shard_folder(shard)}/{file.name}"),
+            file.num_bytes,
+            self._files.receipt(shard).num_chunks,
+            read,
+        )
 
     def _without_duplicates(self, shard: int, table: pa.Table) -> pa.Table:
         mask = self._mask(shard)
@@ -302,9 +330,7 @@ class ShardFolders:
             return None
         if shard not in self._packed_masks:
             left_out_ids = pa.array([letter.document_id for letter in left_out], pa.string())
-            column = self._files.read_shard_table(shard, "chunks.parquet", ["document_id"])[
-                "document_id"
-            ]
+            column = self._files.read_shard_table(shard, _CHUNKS, ["document_id"])["document_id"]
             self._packed_masks[shard] = np.packbits(
                 ~pc.is_in(column, value_set=left_out_ids).to_numpy()
             )

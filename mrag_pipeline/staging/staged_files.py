@@ -85,6 +85,18 @@ class StagedFiles:
             raise self.damaged(path, "its content differs from the receipt's sha256")
         return self._parse(path, content, columns)
 
+    def column_names(self, shard: int, name: str) -> list[str]:
+        """The columns of a shard's table, from the end of its file; [] if that cannot be read.
+
+        Raises: StagingError if the shard is not finished, or has no such table.
+        """
+        path = f"{shard_folder(shard)}/{self.staged_file(shard, name).name}"
+        try:
+            with self._folder.open(path) as file:
+                return list(pq.read_schema(file).names)
+        except (OSError, pa.ArrowException):  # whoever reads the whole file says what it is
+            return []
+
     def has_shard_table(self, shard: int, name: str) -> bool:
         """Whether the shard's receipt names the table.
 

@@ -1,7 +1,8 @@
 """Converts a shard's contents to Arrow tables and Parquet bytes, and back.
 
 Vectors are `list<float>`, not fixed-size lists, because Milvus's bulk import reads only those. It
-reads large head files where they are staged, so these have no dictionaries (decision 125).
+reads large files where they are staged, heads and chunks with their proofs, so these have no
+dictionaries (decisions 125 and 142).
 Nothing here depends on the clock or the machine, so the same rows give the same bytes.
 Shape legend: N chunks, H heads, D head dimension or any vector's width.
 """
@@ -77,7 +78,9 @@ IMPORTANCE = pa.schema(
 def parquet(table: pa.Table, compression: str) -> pa.Buffer:
     """The table as one Parquet file; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
-    dictionary = [name for name in _DICTIONARY if name in table.column_names]
+    names = table.column_names
+    # Texts with proofs are for a server; 2.3.5 reads no dictionary of a compressed file.
+    dictionary = [] if PROOF in names else [name for name in _DICTIONARY if name in names]
     pq.write_table(
         table, sink, compression=compression, use_dictionary=dictionary, write_page_checksum=True
     )
@@ -120,13 +123,7 @@ def head_table(ids: NDArray[np.int64], vectors: NDArray[np.float32], dtype: str)
     Raises: BadVectors if a vector is not finite, or `dtype` cannot hold it.
     """
     stored = rounded(vectors, dtype)
-    num_broken = int(np.sum(~(np.isfinite(stored).all(axis=1) & stored.any(axis=1))))
-    if num_broken:
-        raise BadVectors(
-            f"{num_broken} of {len(stored)} vectors are zero, NaN or infinite as {dtype}",
-            "finite vectors with a direction",
-            "set staging.vector_dtype to float32; if it already is, check the model",
-        )
+    _check_vectors(stored, dtype)
     halved = stored.astype(np.float16) if dtype == "float16" else stored
     return pa.table({"chunk_id": pa.array(ids, pa.int64()), "vector": lists(halved)})
 
@@ -146,6 +143,15 @@ def proven(table: pa.Table, proofs: pa.Table | None) -> pa.Table:
     """A chunks table with its column of proofs, row for row; None: it has none."""
     column = pa.array([UNPROVEN] * table.num_rows) if proofs is None else proofs[PROOF]
     return table.append_column(PROOF, column)
+
+
+def importable(table: pa.Table, proofs: pa.Table, dtype: str) -> pa.Table:
+    """A chunks table as a server imports it: with its proofs, its vectors checked.
+
+    Raises: BadVectors if a vector is zero or not finite as `dtype`.
+    """
+    _check_vectors(vector_matrix(table["vector"]), dtype)
+    return proven(table, proofs)
 
 
 def importance_table(sums: ImportanceSums, heads: Sequence[Head]) -> pa.Table:
@@ -244,6 +250,16 @@ def lists(vectors: NDArray[np.floating]) -> pa.ListArray:
     offsets = np.arange(num_rows + 1, dtype=np.int32) * np.int32(width)
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def _check_vectors(stored: NDArray[np.floating], dtype: str) -> None:
+    num_broken = int(np.sum(~(np.isfinite(stored).all(axis=1) & stored.any(axis=1))))
+    if num_broken:
+        raise BadVectors(
+            f"{num_broken} of {len(stored)} vectors are zero, NaN or infinite as {dtype}",
+            "finite vectors with a direction",
+            "set staging.vector_dtype to float32; if it already is, check the model",
+        )
 
 
 def _rows(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mrag_pipeline import __version__
@@ -158,10 +159,15 @@ def segmenter(config: Config, encoder: TokenizingEncoder) -> Segmenter:
 
 
 def staging(config: Config, version: str) -> Staging:
-    """The staging of one version."""
+    """The staging of one version; a server that imports files gets them as it reads them."""
+    from mrag_pipeline.staging.bulk_files import IN_PLACE_BYTES
     from mrag_pipeline.staging.shards import open_staging
 
-    return open_staging(config.staging, config.index, version)
+    milvus = config.milvus
+    is_imported = milvus.bulk_uri != "" and milvus.vector_dtype == "float32"
+    return open_staging(
+        config.staging, config.index, version, IN_PLACE_BYTES if is_imported else inf
+    )
 
 
 def delta(config: Config, version: str, number: int) -> DeltaStaging:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from mrag_pipeline.staging.shards import open_staging
 from tests.support.fake_staging import HEADS, PLAN, FakeStaging, a_manifest, an_output, as_matrix
 
 Opener = Callable[[], Staging]
+FOR_SERVERS = ("fake", "file_uri", "s3")  # these stage chunks as a server imports them
 
 
 @pytest.fixture(params=["fake", "folder", "file_uri", "object_store", "s3"])
@@ -44,7 +46,8 @@ def reopen(
         store = _MockFileSystem()
         monkeypatch.setattr(atomic_folder, "open_place", lambda uri, what: Place(store, "bucket"))
         assert not isinstance(store, fs.LocalFileSystem)
-    yield lambda: open_staging(StagingSpec(uri=uri), "docs", "vaaaaaaaaaaaa")
+    import_bytes = 0 if request.param in FOR_SERVERS else inf
+    yield lambda: open_staging(StagingSpec(uri=uri), "docs", "vaaaaaaaaaaaa", import_bytes)
 
 
 @pytest.fixture
@@ -165,6 +168,22 @@ def test_a_heads_file_holds_its_rows_and_nothing_else(planned: Opener) -> None:
     assert len(paths) == len(HEADS)
 
 
+def test_a_file_of_chunks_holds_their_rows_and_nothing_else(
+    planned: Opener, request: pytest.FixtureRequest
+) -> None:
+    """Where there is one; read, it is the table with the proofs."""
+    planned().write_shard(an_output(names=("a", "b", "c")), PLAN)
+    planned().write_duplicates({})
+    staging = planned()
+    file = staging.chunks_file(0)
+    is_for_servers = request.node.callspec.params["reopen"] in FOR_SERVERS
+    assert (file is not None) == is_for_servers
+    if file is not None:
+        assert file.num_rows == 6
+        assert file.num_bytes > 0
+        assert file.read().equals(staging.chunks(0))
+
+
 def test_no_file_holds_the_rows_of_a_shard_with_duplicates(planned: Opener) -> None:
     """The staged file has the rows that are left out, too; other shards' are as they were."""
     for shard in (0, 1):
@@ -172,6 +191,7 @@ def test_no_file_holds_the_rows_of_a_shard_with_duplicates(planned: Opener) -> N
     planned().write_duplicates({1: [DeadLetter("a", "", "", "")]})
     staging = planned()
     assert staging.head_file(1, HEADS[0]) is None
+    assert staging.chunks_file(1) is None
     assert staging.head_file(0, HEADS[0]) is not None
 
 
@@ -285,3 +305,5 @@ def test_a_shard_that_is_not_there_cannot_be_read(planned: Opener) -> None:
             read(0)
     with pytest.raises(StagingError):
         planned().head_file(0, HEADS[0])
+    with pytest.raises(StagingError):
+        planned().chunks_file(0)

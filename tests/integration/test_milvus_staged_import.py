@@ -1,4 +1,4 @@
-"""Staged files that a real Milvus server imports where they are staged (decision 125).
+"""Staged files that a real Milvus server imports where they are (decisions 125 and 142).
 
 Needs `pip install --no-deps milvus==2.3.5`, which carries the server; skips elsewhere.
 """
@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mrag_pipeline.domain.documents import Chunk, DeadLetter
@@ -21,13 +23,14 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.ports import CollectionSpec, ShardOutput, StagedTables
+from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
 from tests.support.crash_scenarios import FIRST
 from tests.support.fake_staging import HEADS, PLAN, STANDARD_DIM, a_card, a_manifest, table_of
-from tests.support.index_rows import vectors
+from tests.support.index_rows import HOSTILE, vectors
 from tests.support.living_index import Living, assert_same, audited
 from tests.support.milvus_server import Server, milvus_server
 
@@ -35,6 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 VERSION, DIM = "vaaaaaaaaaaaa", 32
 HEAD = CollectionSpec(f"docs_{VERSION}_l05_h00", "head", DIM)
+CHUNKS = CollectionSpec(f"docs_{VERSION}_chunks", "chunks", STANDARD_DIM)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,9 @@ def opened(server: Server, name: str, bulk: Path, bulk_path: str = "") -> Milvus
 
 
 def staged(folder: Path, num_rows: int = 2_000, compression: Any = "zstd") -> ShardFolders:
-    """Two shards of so many chunks, none left out."""
-    made = ShardFolders(StagingSpec(uri=str(folder), compression=compression), "docs", VERSION)
+    """Two shards of so many chunks, none left out; the chunks as a server imports them."""
+    spec = StagingSpec(uri=str(folder), compression=compression)
+    made = ShardFolders(spec, "docs", VERSION, import_bytes=0)
     made.write_manifest(a_manifest(card=a_card(HEADS, DIM)))
     random = np.random.default_rng(0)
     for shard in range(2):
@@ -60,7 +65,7 @@ def staged(folder: Path, num_rows: int = 2_000, compression: Any = "zstd") -> Sh
         made_vectors = random.normal(size=(num_rows, len(HEADS), DIM)).astype(np.float32)
         output = ShardOutput(
             shard=shard,
-            chunks=[Chunk(2**62 + row, f"d{row}", 0, 0, 1, "x") for row in rows],
+            chunks=[a_chunk(row) for row in rows],
             vectors=made_vectors,
             standard=made_vectors[:, 0, :STANDARD_DIM].copy(),
             sums=ImportanceSums.of(made_vectors),
@@ -72,6 +77,17 @@ def staged(folder: Path, num_rows: int = 2_000, compression: Any = "zstd") -> Sh
         made.write_shard(output, PLAN)
     made.write_duplicates({})
     return made
+
+
+def a_chunk(row: int) -> Chunk:
+    """One with a text, a title and metadata that are hard to write."""
+    text = HOSTILE[row % len(HOSTILE)]
+    metadata = {"by": "Zoë 𝄞", "year": row, "open": True} if row % 2 else {}
+    return Chunk(2**62 + row, f"d{row}", row % 7, 0, len(text), text, text, metadata)
+
+
+def chunks_of(staging: ShardFolders) -> StagedTables:
+    return StagedTables((0, 1), staging.chunks, staging.chunks_file)
 
 
 def rows_of(staging: ShardFolders) -> StagedTables:
@@ -109,6 +125,31 @@ def assert_loaded(index: MilvusIndex, staging: ShardFolders) -> None:
     np.testing.assert_array_equal(found, flat.reshape(-1, DIM))
 
 
+def assert_chunks_loaded(index: MilvusIndex, staging: ShardFolders, num_rows: int) -> None:
+    """Each row once, its vector to the bit; texts and proofs of the first and the last ones."""
+    blocks = list(index.vector_blocks(CHUNKS))
+    ids = np.concatenate([ids for ids, _ in blocks])
+    order = np.argsort(ids)
+    table = pa.concat_tables(chunks_of(staging))
+    np.testing.assert_array_equal(ids[order], table["chunk_id"].to_numpy())
+    found = np.concatenate([vectors for _, vectors in blocks])[order]
+    np.testing.assert_array_equal(found, vector_matrix(table["vector"]))
+    some = [*range(50), *range(num_rows - 50, num_rows)]
+    wanted = {2**62 + row: a_chunk(row) for row in some}
+    stored = index.chunks(CHUNKS.name, list(wanted))
+    for chunk_id, chunk in wanted.items():
+        row = stored[chunk_id]
+        assert (row.document_id, row.title, row.text) == (chunk.document_id, chunk.title, chunk.text)
+        assert (row.ordinal, row.end, row.metadata) == (chunk.ordinal, chunk.end, chunk.metadata)
+    answers = index._client.query(
+        CHUNKS.name, ids=list(wanted), output_fields=["proof"], consistency_level="Strong"
+    )
+    proofs = table.take(some)["proof"].to_pylist()
+    assert {row["chunk_id"]: row["proof"] for row in answers} == dict(
+        zip(wanted, proofs, strict=True)
+    )
+
+
 def content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -117,7 +158,7 @@ def content(folder: Path) -> dict[Path, bytes]:
     ("compression", "num_rows"),
     [("zstd", 100_000), ("snappy", 2_000), ("gzip", 2_000), ("none", 2_000)],
 )
-def test_staged_heads_are_imported_where_they_are(
+def test_staged_files_are_imported_where_they_are(
     server: Server, tmp_path: Path, compression: str, num_rows: int
 ) -> None:
     """Nothing is written below `milvus.bulk_uri`, staging is as it was, and the rows are equal."""
@@ -127,24 +168,36 @@ def test_staged_heads_are_imported_where_they_are(
         names = imported_files(index)
         assert index.load(HEAD, rows_of(staging)) == 2 * num_rows
         assert_loaded(index, staging)
-    assert len(names) == 2
+        assert index.load(CHUNKS, chunks_of(staging)) == 2 * num_rows
+        assert_chunks_loaded(index, staging, 2 * num_rows)
+    assert len(names) == 4
     assert all(Path(name).is_relative_to(tmp_path / "staging") for name in names)
     assert not bulk.exists()
     assert content(tmp_path / "staging") == before
 
 
-def test_a_whole_ingest_with_duplicates(server: Server, tmp_path: Path) -> None:
-    """Verify and audit find nothing; what is left out, and the chunks, were copied and removed."""
+@pytest.mark.parametrize("import_bytes", [inf, 0])
+def test_a_whole_ingest_with_duplicates(
+    server: Server, tmp_path: Path, import_bytes: float
+) -> None:
+    """Verify and audit find nothing; what is left out was copied and removed, as are chunks
+    whose proofs are in a file of their own.
+    """
     corpus = [*FIRST[:4], replace(FIRST[0], source="again"), *FIRST[4:]]
-    living = Living(tmp_path / "staging", corpus, shard_bytes=200, num_heads=2, name="ingest")
-    with closing(opened(server, "ingest", tmp_path / "bulk")) as index:
+    name = "texts" if import_bytes == 0 else "ingest"
+    living = Living(tmp_path / "staging", corpus, shard_bytes=200, num_heads=2, name=name)
+    living.import_bytes = import_bytes
+    with closing(opened(server, name, tmp_path / "bulk")) as index:
         names = imported_files(index)
         replace(living, index=index).ingest()
         in_place = [Path(name).is_relative_to(tmp_path / "staging") for name in names]
-        assert in_place.count(False) == 3  # a shard of each head, and the chunks
+        assert in_place.count(False) == 3  # a shard of each head and of the chunks, or all chunks
         assert in_place.count(True) >= 2
+        num_chunks_files = sum(Path(name).name.startswith("chunks-") for name in names)
+        assert (num_chunks_files > 0) == (import_bytes == 0)
         again = replace(living, index=index)
-        assert [str(one) for one in audited(again).findings] == []
+        report = audited(again)
+        assert ([str(one) for one in report.findings], report.unproven) == ([], 0)
         assert_same(again, again.rebuilt(tmp_path / "rebuilt"))
     assert not list((tmp_path / "bulk").rglob("*.parquet"))
 

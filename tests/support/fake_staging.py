@@ -172,6 +172,14 @@ class FakeStaging:
         read = partial(self.head, shard, head)
         return StagedTable("memory", f"{shard}/{head}", num_bytes, num_rows, read)
 
+    def chunks_file(self, shard: int) -> StagedTable | None:
+        num_rows = len(self._output(shard).chunks)
+        if self._left_out(shard):
+            return None
+        num_bytes = 4 * num_rows * self._need_manifest().encoder.standard_dim
+        read = partial(self.chunks, shard)
+        return StagedTable("memory", f"{shard}/chunks", num_bytes, num_rows, read)
+
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         ids: NDArray[np.int64] = self.chunks(shard)["chunk_id"].to_numpy()
         return ids

@@ -89,6 +89,7 @@ class Living:
     num_heads: int = 3
     name: str = "docs"  # of the index
     vector_dtype: VectorType = "float32"  # of staging
+    import_bytes: float = inf  # chunks of a shard with so many are staged as a server imports them
     spec: SyncSpec = field(default_factory=lambda: SyncSpec(max_deleted_share=0.5))
     ingest_spec: IngestSpec = field(default_factory=lambda: IngestSpec(verify_sample=4))
     wrap_staging: Callable[[Staging], Staging] = lambda staging: staging
@@ -103,7 +104,9 @@ class Living:
 
     def staging(self, version: str) -> Staging:
         return self.wrap_staging(
-            open_staging(StagingSpec(uri=str(self.folder)), self.name, version)
+            open_staging(
+                StagingSpec(uri=str(self.folder)), self.name, version, self.import_bytes
+            )
         )
 
     def delta(self, record: VersionRecord) -> DeltaStaging:

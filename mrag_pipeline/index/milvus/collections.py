@@ -246,10 +246,13 @@ class MilvusCollections(MilvusRows, MilvusVersions):
     def _complete(
         self, collection: CollectionSpec, tables: Iterable[pa.Table | StagedTable]
     ) -> Iterator[pa.Table | StagedTable]:
-        """With a column of proofs where the collection has one."""
+        """Chunks with a column of proofs; a staged file of chunks has one."""
         if collection.kind != "chunks":
             return iter(tables)
-        return (rows.with_proofs(as_table(table), True) for table in tables)
+        return (
+            table if isinstance(table, StagedTable) else rows.with_proofs(table, True)
+            for table in tables
+        )
 
     def _insert(self, collection: CollectionSpec, batch: pa.Table, partition: str = "") -> None:
         name, timeout_s = collection.name, self._spec.timeout_s

@@ -162,7 +162,9 @@ class Loader:
 
     def _tables(self, number: int, shards: Sequence[int]) -> Iterable[pa.Table]:
         staging, heads = self.staging, self.manifest.encoder.heads
-        if number >= len(heads):
+        if self.collections[number].kind == "chunks":
+            return StagedTables(shards, staging.chunks, staging.chunks_file)
+        if number >= len(heads):  # words are made of texts
             return map(staging.chunks, shards)
         head = heads[number]
         return StagedTables(

@@ -21,11 +21,12 @@ from mrag_pipeline.index.milvus.adapter import MilvusIndex
 from mrag_pipeline.index.milvus.bulk_import import BulkImport
 from mrag_pipeline.ports import StagedTable, StagedTables
 from mrag_pipeline.settings.milvus import MilvusSpec
+from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging.bulk_files import BulkFolder
 from mrag_pipeline.staging.shards import ShardFolders
-from tests.support.fake_staging import HEADS, PLAN, an_output, table_of
+from tests.support.fake_staging import HEADS, PLAN, a_manifest, an_output, table_of
 from tests.support.index_rows import HEAD, TEXTS, texts, vectors
-from tests.support.staged_shards import planned
+from tests.support.staged_shards import VERSION
 
 SHARDS = (0, 1, 2)
 
@@ -81,8 +82,10 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def staging(tmp_path: Path) -> ShardFolders:
-    """Three shards of four chunks."""
-    made = planned(tmp_path / "staging")
+    """Three shards of four chunks, staged as a server imports them."""
+    spec = StagingSpec(uri=str(tmp_path / "staging"))
+    made = ShardFolders(spec, "docs", VERSION, import_bytes=0)
+    made.write_manifest(a_manifest())
     for shard in SHARDS:
         made.write_shard(an_output(shard, names=(f"a{shard}", f"b{shard}")), PLAN)
     made.write_duplicates({})
@@ -117,6 +120,23 @@ def test_a_server_reads_staged_files_where_they_are(staging: ShardFolders, tmp_p
     assert all(Path(name).is_relative_to(tmp_path / "staging") for name in server.names)
     assert not bulk.exists()
     assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.parametrize("left_out", [[], ["a1"]])
+def test_a_server_reads_staged_chunks_where_they_are(
+    staging: ShardFolders, tmp_path: Path, left_out: list[str]
+) -> None:
+    """With their proofs; a shard with duplicates is copied."""
+    staging.write_duplicates({1: [DeadLetter(name, "", "", "") for name in left_out]})
+    server, bulk = ReadingServer(), tmp_path / "bulk"
+    given = StagedTables(SHARDS, staging.chunks, staging.chunks_file)
+    reported: list[int] = []
+    server.imports(bulk).fill("c", given.in_files(), reported.append, 8)
+    assert sum(reported) == 12 - 2 * len(left_out)
+    assert in_order(server.tables).equals(in_order(given))
+    assert min(map(len, in_order(server.tables)["proof"].to_pylist())) > 10
+    copied = [Path(name).is_relative_to(bulk) for name in server.names]
+    assert copied == ([False, False, True] if left_out else [False] * 3)
 
 
 def test_a_shard_with_duplicates_is_copied(staging: ShardFolders, tmp_path: Path) -> None:
@@ -208,7 +228,7 @@ class TakenFiles:
 
 
 def test_a_large_collection_reaches_the_import_unread(tmp_path: Path) -> None:
-    """A smaller one is read and inserted; the chunks are always read, and get their proofs."""
+    """A smaller one is read and inserted; chunks that are read have proofs then."""
     table = table_of(range(30), vectors(30))
     file = StagedTable("", "/a.parquet", 1_000, 30, lambda: table)
     given = StagedTables((0, 1), lambda _: table, lambda shard: file if shard else None)
@@ -225,6 +245,8 @@ def test_a_large_collection_reaches_the_import_unread(tmp_path: Path) -> None:
         taken = TakenFiles()
         index._import = taken  # type: ignore[assignment]
         index.load(HEAD, given)
-        index.load(TEXTS, [texts(["a"])])
-        assert "proof" in taken.given[-1].column_names
+        chunks = StagedTables((0, 1), lambda _: texts(["a"]), lambda shard: file if shard else None)
+        index.load(TEXTS, chunks)
+        assert "proof" in taken.given[-2].column_names
+        assert taken.given[-1] is file
         assert taken.max_tasks == [8, 64]

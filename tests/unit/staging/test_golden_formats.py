@@ -60,6 +60,7 @@ def test_staging_of_0_1_is_read() -> None:
     assert receipt is not None
     assert [document.id for document in staging.documents(0)] == ["d1", "d2", "d3"]
     assert len(staging.chunk_ids(0)) == receipt.num_chunks == 6
+    assert staging.chunks_file(0) is None  # it has dictionaries, and no proofs
     letters = DeadLetterFiles(StagingSpec(uri=str(GOLDEN / "staging")), "docs")
     assert [letter.document_id for letter in letters.read("v000000000000")] == ["d9"]
 

@@ -83,12 +83,82 @@ def test_a_heads_file_can_be_read_by_a_server(tmp_path: Path, compression: Any) 
         assert not any("DICTIONARY" in one for one in group.column(column).encodings)
 
 
+def for_a_server(
+    root: Path, compression: Any = "zstd", import_bytes: float = 0, **changes: Any
+) -> ShardFolders:
+    """A staged shard whose chunks a server is to import, if they have so many bytes."""
+    spec = StagingSpec(uri=str(root), compression=compression)
+    staging = ShardFolders(spec, "docs", VERSION, import_bytes=import_bytes)
+    staging.write_manifest(a_manifest(**changes))
+    staging.write_shard(an_output(), PLAN)
+    return staging
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "none"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_file_of_chunks_can_be_read_by_a_server(
+    tmp_path: Path, compression: Any, dtype: str
+) -> None:
+    """With the proofs, float32 always, and no dictionary; the rows are those of the other form."""
+    staging = for_a_server(tmp_path / "a", compression, vector_dtype=dtype)
+    file = staging.chunks_file(0)
+    assert file is not None
+    assert (file.store, file.path) == ("", str(staged(tmp_path / "a", "chunks.parquet")))
+    assert file.num_bytes == Path(file.path).stat().st_size
+    table = pq.read_table(file.path)
+    assert table.equals(staging.chunks(0))
+    assert table.schema.field("vector").type == pa.list_(pa.float32())
+    group = pq.ParquetFile(file.path).metadata.row_group(0)
+    for column in range(group.num_columns):
+        assert not any("DICTIONARY" in one for one in group.column(column).encodings)
+    assert not list((tmp_path / "a").rglob("proofs-*"))
+    plain = planned(tmp_path / "b", vector_dtype=dtype)
+    plain.write_shard(an_output(), PLAN)
+    assert plain.chunks(0).equals(table)
+    assert opened(tmp_path / "a").chunks(0).equals(table)  # whatever was written is read
+
+
+@pytest.mark.parametrize(("compression", "import_bytes"), [("zstd", 1e6), ("lz4", 0)])
+def test_chunks_that_no_server_imports_have_their_proofs_beside_them(
+    tmp_path: Path, compression: str, import_bytes: float
+) -> None:
+    """Few of them, or in a compression that a server does not know: as mrag 0.1 can load them."""
+    staging = for_a_server(tmp_path, compression, import_bytes)
+    assert staging.chunks_file(0) is None
+    assert "proof" not in pq.read_schema(staged(tmp_path, "chunks.parquet")).names
+    assert staged(tmp_path, "proofs.parquet").exists()
+
+
+def test_standard_vectors_that_a_server_would_not_check_are_refused(tmp_path: Path) -> None:
+    """An import takes NaN, infinite and zero vectors."""
+    output = an_output()
+    for bad in (np.nan, np.inf, 0.0):
+        standard = output.standard.copy()
+        standard[1] = bad
+        staging = ShardFolders(
+            StagingSpec(uri=str(tmp_path / str(bad))), "docs", VERSION, import_bytes=0
+        )
+        staging.write_manifest(a_manifest())
+        with pytest.raises(BadVectors, match="1 of 4 vectors"):
+            staging.write_shard(replace(output, standard=standard), PLAN)
+        assert staging.receipt(0, PLAN) is None
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"garbage"), Path.unlink])
+def test_a_damaged_file_of_chunks_is_not_given_to_a_server(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    """Whoever reads it to copy it is told what to delete."""
+    staging = for_a_server(tmp_path)
+    damage(staged(tmp_path, "chunks.parquet"))
+    assert staging.chunks_file(0) is None
+    with pytest.raises(StagingError, match=r"chunks-\w+\.parquet is missing or damaged"):
+        staging.chunks(0)
+
+
 def test_a_compression_that_a_server_does_not_know_is_read_by_us(tmp_path: Path) -> None:
     """Milvus reads Parquet by Arrow for Go."""
-    staging = ShardFolders(StagingSpec(uri=str(tmp_path), compression="lz4"), "docs", VERSION)
-    staging.write_manifest(a_manifest())
-    staging.write_shard(an_output(), PLAN)
-    assert staging.head_file(0, HEADS[0]) is None
+    assert for_a_server(tmp_path, "lz4").head_file(0, HEADS[0]) is None
 
 
 def test_a_damaged_file_of_a_head_is_found_when_it_is_read(tmp_path: Path) -> None:
