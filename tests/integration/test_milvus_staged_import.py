@@ -139,8 +139,12 @@ def assert_chunks_loaded(index: MilvusIndex, staging: ShardFolders, num_rows: in
     stored = index.chunks(CHUNKS.name, list(wanted))
     for chunk_id, chunk in wanted.items():
         row = stored[chunk_id]
-        assert (row.document_id, row.title, row.text) == (chunk.document_id, chunk.title, chunk.text)
-        assert (row.ordinal, row.end, row.metadata) == (chunk.ordinal, chunk.end, chunk.metadata)
+        assert (row.title, row.text, row.metadata) == (chunk.title, chunk.text, chunk.metadata)
+        assert (row.document_id, row.ordinal, row.end) == (
+            chunk.document_id,
+            chunk.ordinal,
+            chunk.end,
+        )
     answers = index._client.query(
         CHUNKS.name, ids=list(wanted), output_fields=["proof"], consistency_level="Strong"
     )

@@ -47,7 +47,12 @@ MEANINGS: Mapping[str, str] = {
     "unit_sum": "sum of the head's unit vectors",
 }
 FILES = (
-    ("chunks-*.parquet", tables.CHUNKS, "The chunks of a shard."),
+    (
+        "chunks-*.parquet",
+        tables.CHUNKS,
+        "The chunks of a shard; of a large one that a server imports, with their `proof` as a last "
+        "column.",
+    ),
     ("heads/l05_h07-*.parquet", None, "One head's vectors, a file for each head."),
     ("documents-*.parquet", tables.DOCUMENTS, "The documents of a shard."),
     ("dead_letters-*.parquet", tables.DEAD_LETTERS, "What was set aside; also in `dead_letters/`."),
