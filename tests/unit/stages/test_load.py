@@ -147,15 +147,15 @@ class AskingIndex(ScriptedIndex):
         return super().load(collection, tables, on_rows)
 
 
-def test_an_index_may_ask_for_the_files_of_heads(
+def test_an_index_may_ask_for_the_staged_files(
     build: tuple[Build, Manifest, StagedCounts],
 ) -> None:
-    """Of every shard but the last, which has a duplicate; the chunks are read."""
+    """Of every shard but the last, which has a duplicate: of heads, and of chunks."""
     index = AskingIndex()
     run_load(build, index)
     num_shards = len(build[1].shards)
-    of_a_head = [*[True] * (num_shards - 1), False]
-    assert index.in_files == dict.fromkeys(names(build)[:-1], of_a_head)
+    of_shards = [*[True] * (num_shards - 1), False]
+    assert index.in_files == dict.fromkeys(names(build), of_shards)
 
 
 def test_a_second_load_builds_nothing(build: tuple[Build, Manifest, StagedCounts]) -> None:
