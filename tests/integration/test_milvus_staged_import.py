@@ -184,9 +184,7 @@ def test_staged_files_are_imported_where_they_are(
 def test_a_whole_ingest_with_duplicates(
     server: Server, tmp_path: Path, import_bytes: float
 ) -> None:
-    """Verify and audit find nothing; what is left out was copied and removed, as are chunks
-    whose proofs are in a file of their own.
-    """
+    """Verify and audit find nothing; what could not be imported was copied and removed."""
     corpus = [*FIRST[:4], replace(FIRST[0], source="again"), *FIRST[4:]]
     name = "texts" if import_bytes == 0 else "ingest"
     living = Living(tmp_path / "staging", corpus, shard_bytes=200, num_heads=2, name=name)

@@ -104,9 +104,7 @@ class Living:
 
     def staging(self, version: str) -> Staging:
         return self.wrap_staging(
-            open_staging(
-                StagingSpec(uri=str(self.folder)), self.name, version, self.import_bytes
-            )
+            open_staging(StagingSpec(uri=str(self.folder)), self.name, version, self.import_bytes)
         )
 
     def delta(self, record: VersionRecord) -> DeltaStaging:

@@ -26,7 +26,12 @@ from mrag_pipeline.stages.sorted_ids import SortedIds
 from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.stages.versions.comparison import Compared, Comparison, WantedChunks
 from mrag_pipeline.stages.versions.repair_changes import RepairChanges
-from mrag_pipeline.stages.versions.restored_rows import restore, restore_words
+from mrag_pipeline.stages.versions.restored_rows import (
+    restore,
+    restore_words,
+    unrestorable,
+    without,
+)
 from mrag_pipeline.stages.versions.staged_version import StagedVersion
 from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS, matching_heads
 
@@ -111,15 +116,16 @@ def _repaired(
     num_rows = _rebuild(changes, specs, staged, rebuilt)
     num_words = 0
     heads = dict(zip(record.head_collections(), record.encoder.heads, strict=True))
+    wrong = {spec: compared.in_shards(spec.name) for spec in specs if spec.name not in rebuilt}
+    of_vectors = {spec.name: ids for spec, ids in wrong.items() if spec.lexical is None}
+    lost = unrestorable(staged, of_vectors, heads)
     # The chunks rows last: they commit what is in every voter's collection by then.
-    for spec in specs:
-        wrong = compared.in_shards(spec.name)
-        if not wrong or spec.name in rebuilt:
-            continue
+    for spec, by_shard in wrong.items():
+        restorable = without(by_shard, lost)
         if spec.lexical is not None:
-            num_words += restore_words(changes, spec, staged, wrong)
+            num_words += restore_words(changes, spec, staged, restorable)
         else:
-            num_rows += restore(changes, spec, staged, heads.get(spec.name), wrong)[0]
+            num_rows += restore(changes, spec, staged, heads.get(spec.name), restorable)[0]
     if num_rows or rebuilt:
         others = {*record.collections()} - rebuilt.keys()
         compared = comparison.of_all("check", not_searched=others)
@@ -131,8 +137,10 @@ def _repaired(
     for spec in (specs[-1], *specs[:-1]):
         if len(incomplete) or spec.name in compared.surplus:
             removed += _remove_surplus(changes, spec.name, wanted.ids, incomplete)
-    if len(incomplete):
+    if len(incomplete) and removed:
         compared = comparison.of_rest("check", incomplete)
+    elif len(incomplete):  # an earlier repair has removed them
+        compared = replace(compared, num_chunks=compared.num_chunks - len(incomplete))
     after = _recounted(changes.record, compared)
     recounted = replace(after, repairs=record.repairs).to_json() != record.to_json()
     if after.is_in_repair():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,35 @@ from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
 
 Ids = NDArray[np.int64]
 ShardIds = Mapping[StagedShard | None, Ids]  # where chunks are staged; None: nowhere
+
+
+def unrestorable(
+    staged: StagedVersion | None, wrong: Mapping[str, ShardIds], heads: Mapping[str, Head]
+) -> Ids:
+    """The chunks, rising, of which a row stays wrong: its staged file cannot be read.
+
+    Their documents go, so their other rows need not be written. Shards with wrong rows in one
+    collection alone are not looked at: they have no other rows to write.
+
+    Args:
+        wrong: as in `restore`, by the names of collections; not of words.
+        heads: of collections of heads, by name; the others are of chunks.
+    """
+    num_collections = Counter(shard for by_shard in wrong.values() for shard in by_shard)
+    found = [np.zeros(0, np.int64)]
+    for name, by_shard in wrong.items():
+        for shard, ids in by_shard.items():
+            if num_collections[shard] == 1:
+                continue
+            if staged is None or shard is None or not staged.can_read(shard, heads.get(name)):
+                found.append(ids)
+    return np.unique(np.concatenate(found))
+
+
+def without(wrong: ShardIds, ids: Ids) -> dict[StagedShard | None, Ids]:
+    """The same without these chunks; a shard that has no other is left out."""
+    kept = {shard: np.setdiff1d(own, ids) for shard, own in wrong.items()}
+    return {shard: own for shard, own in kept.items() if len(own)}
 
 
 def restore(

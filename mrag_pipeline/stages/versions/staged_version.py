@@ -174,6 +174,10 @@ class StagedVersion:
         rows = table.take(places)
         return StagedChunks(ids[is_current], [proofs[place] for place in places], rows)
 
+    def can_read(self, shard: StagedShard, head: Head | None) -> bool:
+        """Whether `rows` has an answer; reads the file."""
+        return self._table(shard, head) is not None
+
     def rows(self, shard: StagedShard, head: Head | None, ids: Ids) -> pa.Table | None:
         """The rows of some of a shard's chunks, of one head or (None) of the chunks collection.
 

@@ -207,6 +207,34 @@ def test_what_was_written_is_compared_again(tmp_path: Path) -> None:
     assert audited(living).findings == ()
 
 
+@pytest.mark.parametrize("file", ["heads/l00_h01-*.parquet", "chunks-*.parquet"])
+def test_what_cannot_be_made_whole_is_removed_once(tmp_path: Path, file: str) -> None:
+    """Its staged file is damaged: the document goes, once; it is back when the file is."""
+    living = Living(tmp_path, [a_document(i) for i in range(6)], shard_bytes=200, num_heads=2)
+    living.ingest()
+    index, record, content = living.index, live_record(living.index), living.content()
+    row_id = int(living.staging(record.version).chunk_ids(0)[0])
+    if file.startswith("heads"):
+        negate_number(index, record, row_id)
+    else:
+        change_chunk(index, record, row_id, text="other")
+    [damaged_file] = living.folder.glob(f"*/{record.version}/shards/00000/{file}")
+    whole = damaged_file.read_bytes()
+    damaged_file.write_bytes(b"garbage")
+    first = repaired(living)
+    assert (first.documents_removed, first.recounted) == (1, True)
+    for _ in range(2):
+        living.progress = RecordingProgress()
+        again = repaired(living)
+        assert (again.restored, again.removed, again.documents_removed) == (0, 0, 0)
+        assert again.record.to_json() == first.record.to_json()
+        assert [phase for phase, _, _ in living.progress.phases] == ["repair"]
+    damaged_file.write_bytes(whole)
+    assert repaired(living).documents_removed == 0
+    assert living.content() == content
+    assert audited(living).findings == ()
+
+
 def test_with_a_staged_shard_lost_the_other_rows_are_restored(tmp_path: Path) -> None:
     """A document whose shard is lost goes if a row is wrong; its words are made from its rows."""
     living = Living(tmp_path, [a_document(i) for i in range(6)], shard_bytes=200, num_heads=2)

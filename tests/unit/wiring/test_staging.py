@@ -28,7 +28,7 @@ def test_large_shards_are_staged_for_a_server_that_imports(
     config = Config.parse(
         {
             "milvus": {"uri": "http://127.0.0.1:1", **milvus},
-            "staging": {"uri": str(tmp_path)},
+            "staging": {"uri": str(tmp_path), "vector_dtype": "float16"},
         }
     )
     staging: Any = wiring.staging(config, "vaaaaaaaaaaaa")
