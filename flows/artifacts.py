@@ -129,6 +129,12 @@ def dead_letters(index: str, location: str, letters: Sequence[DeadLetter]) -> No
     _table(rows, f"{key_of(index)}-dead-letters", about)
 
 
+def findings(index: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """What an audit found wrong: the first 100 findings."""
+    rows = [{**finding, "examples": list(finding["examples"])} for finding in found[:100]]
+    _table(rows, f"{key_of(index)}-findings", f"{len(found):,} findings")
+
+
 def verdict(index: str, version: str, verdict: Verdict) -> None:
     """What the gate compared, and why it rejected the version if it did."""
     rows = [("documents", f"{verdict.live_documents:,}", f"{verdict.new_documents:,}")]

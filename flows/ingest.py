@@ -211,6 +211,7 @@ def ingest(
         logged(config, "ingest", clock.seconds, at_work.run_lock(config, wait_s)) as run,
         keep_encoder(),
     ):
+        clock.between = run.keep
         run.version = version = clock.time("plan", lambda: plan(config))
         try:
             totals, staged = clock.time("embed", lambda: embed(config, version))

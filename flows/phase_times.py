@@ -16,12 +16,16 @@ class PhaseTimes:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        # Called when a phase begins after another one: what that has found is known by then.
+        self.between: Callable[[], object] | None = None
 
     def time(self, phase: str, work: Callable[[], T]) -> T:
         """The work's result; records its duration under the phase's name, even if it fails.
 
         The run's metrics, if it has some, tell that the phase goes on.
         """
+        if self.seconds and self.between is not None:
+            self.between()
         started = time.monotonic()
         try:
             with run_metrics.phase(phase):

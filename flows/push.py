@@ -98,6 +98,7 @@ def push(
         logged(config, "push", clock.seconds, at_work.run_lock(config, wait_s)) as run,
         keep_encoder(),
     ):
+        clock.between = run.keep
         record, finished = clock.time("finish", lambda: finish(config))
         run.is_of(record)
         config = with_share(with_corpus(config, record), record)

@@ -79,6 +79,7 @@ def retire(
         config = config.model_copy(update={"retire": replace(config.retire, keep=keep)})
     clock = PhaseTimes()
     with logged(config, "retire", clock.seconds, at_work.run_lock(config, wait_s)) as run:
+        clock.between = run.keep
         run.version = version or ""
         done = clock.time("retire", lambda: drop(config, version))
     artifacts.summary(config.index, done.states)

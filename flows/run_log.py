@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mrag_pipeline import __version__, wiring
@@ -33,7 +33,8 @@ class LoggedRun:
     version: str = ""
     documents: int = 0
     chunks: int = 0
-    problem: str = ""  # what it found to be wrong, if it ends by an exit code alone
+    problem: str = ""  # what it found to be wrong, shorter than its error says
+    keep: Callable[[], object] = field(default=lambda: None)  # what is known by now
 
     def is_of(self, record: VersionRecord) -> None:
         """It is a run on this version."""
@@ -48,12 +49,13 @@ def logged(
     seconds: Mapping[str, float],
     lock: AbstractContextManager[None] | None = None,
 ) -> Iterator[LoggedRun]:
-    """The block is a run: what is known of it is kept when it starts and when it ends.
+    """The block is a run: what is known of it is kept at its start, at its end and by `keep`.
 
-    A run goes on if that cannot be kept; the log says so.
+    A run goes on if that cannot be kept; the log says so. Of a run that is killed what was kept
+    last is listed: a flow keeps what is known when a phase begins after another one.
 
     Args:
-        seconds: by phase; read when the run ends.
+        seconds: by phase; read when what is known is kept.
         lock: held by the run, which starts when it has it. A run that is refused because another
             one holds it is kept as failed, and does not touch the metrics of the other.
     """
@@ -92,13 +94,11 @@ def _kept(
     before, cpu_before = usage.total(), time.process_time()
     metrics: RunMetrics | None = None
 
-    def end(state: RunState, message: str) -> None:
+    def known() -> RunFacts:
         held = usage.total().since(before)
-        ended = replace(
+        return replace(
             facts,
-            state=state,
-            message=message[:_MESSAGE_CHARS],
-            ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            known_at=_now(),
             version=run.version,
             documents=run.documents,
             chunks=run.chunks,
@@ -108,14 +108,24 @@ def _kept(
             worker_gpu_s=round(held.gpu_s, 2),
             retries=held.retries,
         )
-        _write(config, ended)
+
+    def end(state: RunState, message: str) -> None:
+        now = known()
+        message = message[:_MESSAGE_CHARS]
+        _write(config, replace(now, state=state, message=message, ended_at=now.known_at))
+
+    def keep() -> None:
+        if facts.run in _going_on:  # else its end is kept already
+            _write(config, known())
 
     def cut_short(state: RunState, message: str) -> None:
+        _going_on.pop(facts.run, None)
         end(state, message)
         if metrics is not None:
             metrics.end(state == "failed")
 
     _write(config, facts)
+    run.keep = keep
     _going_on[facts.run] = cut_short
     state: RunState = "completed"
     message = ""
@@ -136,6 +146,10 @@ def cut_short(by_error: bool, message: str) -> None:
     """Keeps that the runs of this process end now, for whoever ends it without their say."""
     for end in list(_going_on.values()):
         end("failed" if by_error else "interrupted", message)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write(config: Config, facts: RunFacts) -> None:

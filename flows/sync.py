@@ -206,6 +206,7 @@ def sync(
         logged(config, "sync", clock.seconds, at_work.run_lock(config, wait_s)) as run,
         keep_encoder(),
     ):
+        clock.between = run.keep
         record, finished = clock.time("finish", lambda: finish(config))
         run.version = record.version
         config = with_corpus(config, record)

@@ -20,7 +20,8 @@
     |   |-- NewerFormat                   A newer mrag wrote it, in a format unknown here
     |   |-- StagingError                  Staged files are missing or damaged
     |   |-- VerifyFailed                  A loaded version differs from what was staged
-    |   |   `-- IndexDamaged              A part of the index cannot be read
+    |   |   |-- IndexDamaged              A part of the index cannot be read
+    |   |   `-- DamageFound               A version is damaged: what was found, and what was done
     |   |-- GateClosed                    A complete version is worse than the live one
     |   |-- NoLiveVersion                 There is no version to search
     |   |-- LlmRefused                    The chat model returned no usable answer
@@ -50,6 +51,11 @@ An error is built from facts (strings), so it survives pickling between processe
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class MragError(Exception):
@@ -179,6 +185,21 @@ class VerifyFailed(PermanentError):
 
 class IndexDamaged(VerifyFailed):
     """A part of the index cannot be read."""
+
+
+class DamageFound(VerifyFailed):
+    """A version is damaged: what was found, and what was done."""
+
+    def __init__(
+        self,
+        found: str,
+        expected: str = "",
+        fix: str = "",
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Takes the facts, and the plain values that the run would have returned."""
+        super().__init__(found, expected, fix)
+        self.result = dict(result or {})
 
 
 class GateClosed(PermanentError):

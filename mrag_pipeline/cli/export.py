@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mrag_pipeline.cli.flow_runs import recorded, run_work
-from mrag_pipeline.cli.guarded_pools import from_anywhere, guarded_pools
+from mrag_pipeline.cli.flow_runs import run_flow
 from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import out, print_json
-from mrag_pipeline.flows.phase_times import PhaseTimes
 
 
 @shared_options()
@@ -25,24 +23,15 @@ def export(
 
     Example: mrag export s3://backups/docs
     """
-    from mrag_pipeline import wiring
-    from mrag_pipeline.stages.versions.export import export_version
-    from mrag_pipeline.stages.versions.lookup import chosen_record
-    from mrag_pipeline.wiring import at_work
-    from mrag_pipeline.wiring.phase_work import exporter
+    shared.load()  # a wrong config fails before a server is started
 
-    config, clock = shared.load(), PhaseTimes()
-    with (
-        recorded(config, "export", clock.seconds, at_work.run_lock(config)) as run,
-        closing(wiring.index(config)) as index,
-    ):
-        record = chosen_record(index, version)
-        run.is_of(record)
-        target = wiring.export(folder)
-        pools = guarded_pools(config, partial(exporter, record, from_anywhere(folder)), index)
-        work = partial(export_version, record, index, target, open_pool=pools)
-        num_chunks = clock.time("export", lambda: run_work(work, shared.json))
+    def prepare() -> Callable[[], dict[str, Any]]:
+        from mrag_pipeline.flows.export import export as export_flow
+
+        return partial(export_flow, folder, *shared.for_flow(), version)
+
+    result = run_flow(prepare, shared.json)
     if shared.json:
-        print_json({"version": record.version, "chunks": num_chunks, "folder": folder})
+        print_json(result)
         return
-    out.print(f"{record.version}: {num_chunks:,} chunks in {folder}")
+    out.print(f"{result['version']}: {result['chunks']:,} chunks in {folder}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from mrag_pipeline import wiring
 from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.cli.terminal import err
-from mrag_pipeline.config import Config
 from mrag_pipeline.flows.progress import LogProgress, show_with
 from mrag_pipeline.flows.reporting import reporting
-from mrag_pipeline.flows.run_log import LoggedRun, cut_short, logged
-from mrag_pipeline.flows.run_metrics import counted
+from mrag_pipeline.flows.run_log import cut_short
 from mrag_pipeline.library.live_progress import LiveProgress
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.quick_imports import quick_imports
@@ -28,7 +26,8 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
         prepare: imports the flow, and what else it will need; returns the call.
     """
     orphans.guard()
-    _heed_interrupts()
+    interrupts.heed()
+    interrupts.when_cut_short = cut_short  # listed as interrupted, also where it does not stop
     with reporting():  # before flows are imported
         with quick_imports():
             wiring.spare_pandas()
@@ -38,34 +37,11 @@ def run_flow(prepare: Callable[[], Callable[[], T]], json: bool) -> T:
             return flow()
 
 
-@contextmanager
-def recorded(
-    config: Config,
-    kind: str,
-    seconds: Mapping[str, float],
-    lock: AbstractContextManager[None] | None = None,
-) -> Iterator[LoggedRun]:
-    """The block is a run that `mrag runs` lists, for work that needs no flow.
-
-    Ctrl-C and SIGTERM end it in order from here on, so that it is listed as interrupted.
-
-    Args: as of `run_log.logged`.
-    """
-    _heed_interrupts()
-    with logged(config, kind, seconds, lock) as run:
-        yield run
-
-
 def run_work(work: Callable[[Progress], T], json: bool) -> T:
-    """The result of work that needs no flow, its progress shown and counted as a flow's is."""
+    """The result of work that is no run on the index, its progress shown as a flow's is."""
     interrupts.heed()
     with _shown_progress(json) as progress:
-        return work(counted(progress))
-
-
-def _heed_interrupts() -> None:
-    interrupts.heed()
-    interrupts.when_cut_short = cut_short
+        return work(progress)
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def runs(
             | {
                 "state": _state(run),
                 "duration_s": run.duration_s,
+                "known_s": run.known_s,
                 "cpu_hours": round(run.cpu_hours, 4),
                 "gpu_hours": None if run.gpu_hours is None else round(run.gpu_hours, 4),
             }
@@ -66,13 +67,15 @@ def runs(
 
 
 def _show(run: RunFacts) -> None:
-    state, duration_s = _state(run), run.duration_s
+    state, known_s = _state(run), run.known_s
+    # Of a run without an end there is what it kept last, between two phases.
+    at_least = "" if run.ended_at else "at least "
     facts = [
         run.version,
         f"{run.documents:,} documents, {run.chunks:,} chunks" if run.chunks else "",
-        "" if duration_s is None else f"{duration_s:,.0f} s",
-        f"{_hours(run.cpu_hours)} of CPU" if run.ended_at else "",
-        "" if run.gpu_hours is None else f"{_hours(run.gpu_hours)} of GPU",
+        "" if known_s is None else f"{at_least}{known_s:,.0f} s",
+        "" if known_s is None else f"{at_least}{_hours(run.cpu_hours)} of CPU",
+        "" if run.gpu_hours is None else f"{at_least}{_hours(run.gpu_hours)} of GPU",
         f"{run.retries} retries" if run.retries else "",
     ]
     out.print(

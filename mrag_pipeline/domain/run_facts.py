@@ -35,6 +35,7 @@ class RunFacts:
     mrag: str  # the release that ran
     state: RunState = "running"
     ended_at: str = ""
+    known_at: str = ""  # when all below was kept; empty: nothing but the start is known
     message: str = ""  # the error of a run that failed, or what it found to be wrong
     version: str = ""  # empty: it ended before there was one
     documents: int = 0  # of the version
@@ -64,7 +65,7 @@ class RunFacts:
             if not isinstance(value, _IN_JSON[known[name]]):
                 raise ValueError(f"{name} is {value!r}, where {known[name]} is expected")
         facts = cls(**values)
-        for time in (facts.started_at, facts.ended_at or facts.started_at):
+        for time in (facts.started_at, *filter(None, (facts.ended_at, facts.known_at))):
             if datetime.fromisoformat(time).tzinfo is None:
                 raise ValueError(f"the time {time!r} has no zone")
         return facts
@@ -80,6 +81,13 @@ class RunFacts:
         if not self.ended_at:
             return None
         return datetime.fromisoformat(self.ended_at).timestamp() - self.started_s
+
+    @property
+    def known_s(self) -> float | None:
+        """How long it took at least, as far as is known; None before a phase has ended."""
+        if not self.known_at:
+            return self.duration_s
+        return datetime.fromisoformat(self.known_at).timestamp() - self.started_s
 
     @property
     def cpu_hours(self) -> float:

@@ -85,3 +85,8 @@ def shown(uri: str) -> str:
     if not URI.match(uri):
         return uri
     return re.sub(r"(?<=://)[^/@]*@", "", uri.partition("?")[0])
+
+
+def from_anywhere(uri: str) -> str:
+    """The path or URI, as a process with another working folder names the same place."""
+    return uri if URI.match(uri) else os.path.abspath(os.path.expanduser(uri))

@@ -202,7 +202,8 @@ def test_audit_finds_the_same_on_workers(
     assert altered[0].count == loaded.staged.num_chunks
     pools, progress = crew.pools, RecordingProgress()
     assert audit(record, None, loaded.index, progress, pools) == here
-    assert progress.done["audit"] == loaded.index.count(chunks)
+    assert progress.phases == [("audit", progress.done["audit"], "items")]
+    assert progress.facts == {"chunks": loaded.index.count(chunks)}
     crew.check()
 
 

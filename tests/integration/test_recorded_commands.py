@@ -1,7 +1,9 @@
-"""Commands that are no flow are runs too: on a real Milvus Lite index, however they end."""
+"""Audit, repair, export and import are runs: on a real Milvus Lite index, however they end."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mrag_pipeline.cli import interrupts
 from mrag_pipeline.index.milvus.adapter import open_index
 from mrag_pipeline.settings.milvus import MilvusSpec
+from tests.support.plain_flows import plain_flows
 from tests.support.planted_heads import INDEX, OTHER, VERSION, documents, load, planted
 from tests.support.project_folder import Mrag
 from tests.support.typed_commands import typed_here
@@ -35,12 +38,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mrag(built: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Mrag:
+def mrag(
+    built: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Mrag]:
     """Runs the command in this process, in the project's folder."""
     monkeypatch.chdir(built)
     monkeypatch.setattr(interrupts, "leave", _left)
-
-    return typed_here(monkeypatch, capfd)
+    with plain_flows():
+        yield typed_here(monkeypatch, capfd)
 
 
 def _left(code: int) -> NoReturn:
@@ -63,18 +68,18 @@ def test_a_command_is_listed_with_version_phases_and_end(mrag: Mrag, kind: str) 
     assert (run["kind"], run["version"], run["chunks"]) == (kind, VERSION, 24), said.err
     assert run["state"] == ("failed" if said.code else "completed")
     assert bool(run["message"]) is bool(said.code)
-    assert list(run["seconds"]) == [kind]
+    assert list(run["seconds"]) == ["find", kind]
     assert run["process_cpu_s"] > 0
 
 
 def test_an_import_is_listed_in_the_index_that_it_is_loaded_into(mrag: Mrag) -> None:
-    """With its two phases."""
+    """With its phases."""
     assert mrag("export", "moved").code == 0
     said = mrag("import", "moved", "--index", "moved", "--activate")
     assert said.code == 0, said.err
     run = last(mrag, "--index", "moved")
     assert (run["kind"], run["version"], run["chunks"]) == ("import", VERSION, 24)
-    assert list(run["seconds"]) == ["load", "verify"]
+    assert list(run["seconds"]) == ["load", "verify", "activate"]
     assert last(mrag)["kind"] == "export"
 
 
@@ -113,8 +118,8 @@ def test_a_command_that_is_cut_short_is_listed(
 
     assert mrag("export", "kept").code == 0
     name = "import_version" if kind == "import" else kind
-    function = "export_version" if kind == "export" else name
-    monkeypatch.setattr(f"mrag_pipeline.stages.versions.{name}.{function}", fails)
+    flow = importlib.import_module(f"mrag_pipeline.flows.{name}")
+    monkeypatch.setattr(flow, f"{kind}_stage", fails)
     arguments = ["kept"] if kind in ("export", "import") else []
     if isinstance(error, RuntimeError):
         with pytest.raises(RuntimeError):

@@ -171,7 +171,9 @@ def test_a_scheduled_sync_changes_the_index(
     write_corpus(project, ["rivers", "violins", "glaciers"])
     deploy(environment, project, EVERY_S)
     known = _post(server, "/deployments/filter", {})
-    assert {one["name"] for one in known} == {"ingest", "sync", "evaluate", "retire"}
+    assert {one["name"] for one in known} == {
+        *("ingest", "sync", "evaluate", "retire", "audit", "repair", "export", "import")
+    }
     with a_worker(environment, project):
         run = _scheduled_run(server, project / "worker.log")
     assert run["auto_scheduled"]

@@ -54,7 +54,8 @@ def test_index_and_command_need_neither_ray_nor_prefect() -> None:
     """All that searching and ingesting import, and every command, in an install of the library."""
     code = (
         "import mrag_pipeline.library.index, mrag_pipeline.library.live_progress\n"
-        "from mrag_pipeline.flows import evaluate, ingest, push, retire, sync\n"
+        "from mrag_pipeline.flows import audit, evaluate, export, import_version, ingest\n"
+        "from mrag_pipeline.flows import push, repair, retire, sync\n"
         "from mrag_pipeline import cli\n"
         "cli.add_commands(cli.app)"
     )

@@ -37,7 +37,9 @@ from mrag_pipeline.stages.versions.row_items import (
     Item,
     RowChecker,
     RowsChecked,
+    Searched,
     ids_items,
+    num_rows_items,
     rows_items,
     search_items,
     shard_items,
@@ -85,7 +87,6 @@ def audit(
         is_readable = record.chunks_collection() not in damaged_collections
         if is_readable:
             findings += count_findings(record, chunk_ids)
-        progress.phase("audit", len(chunk_ids), "chunks")
         others = [
             collection
             for collection in record.collections()[:-1]
@@ -103,11 +104,13 @@ def audit(
             num_others += staged.num_shards()
             num_read += record.num_chunks
         of_rows = rows_items(record, chunk_ids, damaged_collections, num_others)
+        progress.phase("audit", num_others + num_rows_items(chunk_ids), "items")
         num_bytes = sum(item.num_bytes for item in of_collections) + row_bytes(record) * num_read
         answers = OtherAnswers()
         with closing(open_pool(work, num_bytes)) as pool:
             # The small ones last: no worker waits long then.
-            found_rows = answers.kept_of(pool.run(chain(of_collections, of_shards, of_rows)))
+            items = chain(of_collections, of_shards, of_rows)
+            found_rows = answers.kept_of(pool.run(items), progress)
             checked, num_documents = _checked(record, found_rows, num_others, progress)
         if is_readable:
             findings += document_findings(record, num_documents)
@@ -148,7 +151,6 @@ def audit_sample(
         if record.chunks_collection() not in damaged_collections:
             findings += count_findings(record, chunk_ids)
         sample = SortedIds([chunk_ids.sampled(size, seed)])
-    progress.phase("audit", len(sample), "chunks")
     for collection in record.collections()[:-1]:
         if collection in damaged_collections:
             continue
@@ -157,12 +159,17 @@ def audit_sample(
             findings.append(Finding(collection, f"rows, for {len(chunk_ids):,} chunks", num_rows))
     work = RowChecker(record, index, None)
     with closing(sample):
+        drawn = sample.sampled(MOST_SEARCHED, seed=0)
+        of_searches = search_items(record, drawn, len(sample), damaged_collections)
+        progress.phase("audit", num_rows_items(sample) + len(of_searches), "items")
         answers = map(work.rows, rows_items(record, sample, damaged_collections))
         checked, _ = _checked(record, answers, 0, progress)
-        drawn = sample.sampled(MOST_SEARCHED, seed=0)
     findings += row_findings(record, checked)
-    of_searches = search_items(record, drawn, len(sample), damaged_collections)
-    found, recall_now = search_findings(record, index, list(map(work.searched, of_searches)))
+    searched: list[Searched] = []
+    for item in of_searches:
+        searched.append(work.searched(item))
+        progress.advance(1)
+    found, recall_now = search_findings(record, index, searched)
     findings += found
     progress.finish()
     return Audit(

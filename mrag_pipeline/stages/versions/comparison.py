@@ -136,8 +136,10 @@ class Comparison:
         blocks = rows_items(record, unstaged, (), len(collections))
         first_shard = len(collections) + num_rows_items(unstaged)
         shards: Iterable[Item] = ()
+        num_shards = 0
         if self.staged is not None:
             shards = staged_rows_items(record, self.staged, first_shard)
+            num_shards = len(self.staged.id_sums())
         num_bytes = sum(item.num_bytes for item in collections) + row_bytes(record) * len(ids)
         others = OtherAnswers()
         compared = self._of_rows(
@@ -145,6 +147,7 @@ class Comparison:
             len(ids),
             num_bytes,
             chain(collections, blocks, shards),
+            first_shard + num_shards,
             len(collections),
             others,
         )
@@ -166,7 +169,8 @@ class Comparison:
         with closing(SortedIds(kept)) as ids:
             items = rows_items(self.record, ids, unread)
             num_bytes = row_bytes(self.record) * len(ids)
-            return self._of_rows(phase, len(ids), num_bytes, items, 0, OtherAnswers())
+            num_items = num_rows_items(ids)
+            return self._of_rows(phase, len(ids), num_bytes, items, num_items, 0, OtherAnswers())
 
     def _of_rows(
         self,
@@ -174,21 +178,22 @@ class Comparison:
         num_chunks: int,
         num_bytes: int,
         items: Iterable[Item],
+        num_items: int,
         first_number: int,
         others: OtherAnswers,
     ) -> Compared:
         """What the items of rows find.
 
         Args:
-            first_number: of these items.
+            first_number: of the items of rows.
             others: gets the answers of other items.
         """
         work = RowChecker(self.record, self.index, self.staged)
         total = CheckedRows.nothing(self.record)
         wrong: dict[str, list[tuple[StagedShard | None, Ids]]] = {}
-        self.progress.phase(phase, num_chunks, "chunks")
+        self.progress.phase(phase, num_items, "items")
         with closing(self.open_pool(work, num_bytes)) as pool, closing(document_keys()) as keys:
-            answers = self._confirmed(work, others.kept_of(pool.run(items)))
+            answers = self._confirmed(work, others.kept_of(pool.run(items), self.progress))
             for answer in rows_in_order(answers, first_number, keys, self.progress):
                 total.add(CheckedRows(answer.checked.sums))
                 for collection, ids in answer.checked.wrong(self.record).items():

@@ -72,6 +72,17 @@ def import_version(
     return record
 
 
+def export_plan(export: Export, name: str, index: HasCapabilities) -> Manifest:
+    """What is loaded of an export that `read_export` has found whole.
+
+    Raises: StagingError if there is no plan any more.
+    """
+    manifest = export.staging.manifest()
+    if manifest is None:
+        raise _not_whole(export)
+    return importable(manifest, name, index)
+
+
 def importable(manifest: Manifest, name: str, index: HasCapabilities) -> Manifest:
     """The plan of an export, for an index of that name; without words if it cannot search them."""
     lexical = manifest.lexical if index.capabilities().has_full_text else None
@@ -79,35 +90,43 @@ def importable(manifest: Manifest, name: str, index: HasCapabilities) -> Manifes
 
 
 def read_export(export: Export, name: str) -> tuple[VersionRecord, Manifest]:
-    """The record and the plan of an export, for an index of that name.
+    """The record and the plan of an export, for an index of that name; reads all its receipts.
 
     Raises: StagingError if the export is not whole.
     """
     record, manifest = export.record(), export.staging.manifest()
     if record is None or manifest is None:
-        raise StagingError(
-            f"no whole export in {export.staging.describe()}",
-            "a folder that `mrag export` has finished",
-            "run `mrag export` again: it writes what is missing",
-        )
+        raise _not_whole(export)
     _check_whole(record, manifest, export)
     record = replace(record, index=name, published_at="", replaced_at="", repairs=0)
     return record, replace(manifest, index=name)
 
 
+def _not_whole(export: Export) -> StagingError:
+    return StagingError(
+        f"no whole export in {export.staging.describe()}",
+        "a folder that `mrag export` has finished",
+        "run `mrag export` again: it writes what is missing",
+    )
+
+
 def _check_whole(record: VersionRecord, manifest: Manifest, export: Export) -> None:
     """Compares record, plan and receipts, which an export of any version has.
 
+    Receipts are added up as they come: one takes some 10 kB of memory.
     Raises: StagingError if they do not belong together.
     """
-    receipts = [
-        export.staging.receipt(shard.index, manifest.fingerprint) for shard in manifest.shards
-    ]
-    num_chunks = sum(receipt.num_chunks for receipt in receipts if receipt is not None)
+    shards = (shard.index for shard in manifest.shards)
+    num_chunks = num_missing = 0
+    for receipt in export.staging.receipts(shards, manifest.fingerprint):
+        if receipt is None:
+            num_missing += 1
+        else:
+            num_chunks += receipt.num_chunks
     if manifest.fingerprint != export_fingerprint(record, manifest.shards):
         found = "its record and its manifest do not belong together"
-    elif None in receipts:
-        found = f"{receipts.count(None)} of its {len(receipts)} shards are missing or cut short"
+    elif num_missing:
+        found = f"{num_missing} of its {len(manifest.shards)} shards are missing or cut short"
     elif num_chunks != record.num_chunks:
         found = f"its record counts {record.num_chunks:,} chunks, its shards hold {num_chunks:,}"
     else:

@@ -31,17 +31,19 @@ class OtherAnswers:
     searched: list[Searched] = field(default_factory=list)
     shards: dict[StagedShard, ShardRead] = field(default_factory=dict)
 
-    def kept_of(self, answers: Iterable[Answer]) -> Iterator[RowsChecked]:
-        """Those of rows, as they come; the others are kept here."""
+    def kept_of(self, answers: Iterable[Answer], progress: Progress) -> Iterator[RowsChecked]:
+        """Those of rows, as they come; the others are kept here, and counted as done."""
         for answer in answers:
+            if isinstance(answer, RowsChecked):
+                yield answer
+                continue
+            progress.advance(1)
             if isinstance(answer, IdsRead):
                 self.sums[answer.collection] = answer.ids
             elif isinstance(answer, Searched):
                 self.searched.append(answer)
-            elif isinstance(answer, ShardRead):
-                self.shards[answer.shard] = answer
             else:
-                yield answer
+                self.shards[answer.shard] = answer
 
 
 def document_keys() -> HashBuckets:
@@ -64,7 +66,7 @@ def rows_in_order(
     def counted() -> Iterator[RowsChecked]:
         for answer in answers:
             documents.add(answer.index, answer.documents)
-            progress.advance(answer.num_chunks)
+            progress.advance(1, {"chunks": answer.num_chunks})
             yield replace(answer, documents=np.zeros(0, np.uint64))
 
     return in_order(counted(), lambda answer: answer.index - first_number)

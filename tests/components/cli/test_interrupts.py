@@ -46,14 +46,19 @@ RECORDED = """
 import signal, sys, time
 from mrag_pipeline.cli import flow_runs, interrupts
 from mrag_pipeline.config import Config
+from mrag_pipeline.flows import engine
+from mrag_pipeline.flows.run_log import logged
 interrupts.GRACE_S = {grace_s}
+engine.HAS_PREFECT = False  # nothing is recorded in its database
 config = Config.parse({"index": "docs", "staging": {"uri": sys.argv[1]}})
-with flow_runs.recorded(config, "audit", {"audit": 1.5}):
-    for number in (signal.SIGINT, signal.SIGTERM):  # as a library that takes no notice
-        signal.signal(number, lambda *_: None)
-    print("up", flush=True)
-    while True:
-        time.sleep(60)
+def flow():
+    with logged(config, "audit", {"audit": 1.5}):
+        for number in (signal.SIGINT, signal.SIGTERM):  # as a library that takes no notice
+            signal.signal(number, lambda *_: None)
+        print("up", flush=True)
+        while True:
+            time.sleep(60)
+flow_runs.run_flow(lambda: flow, json=True)
 """
 
 

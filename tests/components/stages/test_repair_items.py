@@ -98,8 +98,10 @@ def test_a_whole_version_is_read_once_and_by_items_only(living: Living, with_sta
     assert done.record.to_json() == record.to_json()
     assert watched.read_outside == ([] if with_staging else ["ids"])
     assert num_pools == 1
-    assert living.progress.phases == [("repair", record.num_chunks, "chunks")]
-    assert living.progress.done == {"repair": record.num_chunks}
+    [(phase, num_items, unit)] = living.progress.phases
+    assert (phase, unit) == ("repair", "items")
+    assert living.progress.done == {"repair": num_items}
+    assert living.progress.facts == {"chunks": record.num_chunks}
 
 
 class Drawing(SerialPool):

@@ -19,7 +19,6 @@ SHARED = {
     "evaluation_tables",
     "first_settings",
     "flow_runs",
-    "guarded_pools",
     "interrupts",
     "options",
     "orphans",

@@ -18,6 +18,7 @@ from mrag_pipeline import cli, wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts
 from mrag_pipeline.errors import ConfigError, IndexBusy, StagingError
+from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
 from mrag_pipeline.runtime import usage
 from mrag_pipeline.staging import run_files
@@ -282,3 +283,49 @@ def test_facts_of_a_newer_release_are_read(config: Config) -> None:
     kept = latest(config)
     newer = json.dumps(asdict(kept) | {"joules": 7})
     assert RunFacts.from_json(newer) == kept
+
+
+def test_what_is_known_is_kept_between_phases(config: Config) -> None:
+    """A run that is killed in a long phase has its version and the phases before; its end stays."""
+    clock = PhaseTimes()
+    during: list[RunFacts] = []
+    with logged(config, "ingest", clock.seconds) as run:
+        clock.between = run.keep
+        clock.time("plan", lambda: during.append(latest(config)))
+        run.version = "v1"
+        usage.add(core_s=7_200.0)
+        clock.time("embed", lambda: during.append(latest(config)))
+    at_plan, at_embed = during
+    assert (at_plan.known_at, at_plan.known_s, dict(at_plan.seconds)) == ("", None, {})
+    assert (at_embed.state, at_embed.version, list(at_embed.seconds)) == ("running", "v1", ["plan"])
+    assert at_embed.known_s is not None
+    assert at_embed.duration_s is None
+    assert at_embed.cpu_hours >= 2.0
+    run.keep()
+    assert (latest(config).state, list(latest(config).seconds)) == ("completed", ["plan", "embed"])
+
+
+def test_a_killed_run_is_listed_with_what_is_known(config: Config, tmp_path: Path) -> None:
+    """In place of its duration, how long it took at least."""
+    with logged(config, "ingest", {"plan": 3.0}) as run:
+        run.version = "v0123456789ab"
+    killed = replace(
+        latest(config),
+        state="running",
+        pid=2**22 + 1,
+        started_at="2026-11-30T10:00:00+00:00",
+        known_at="2026-11-30T11:00:00+00:00",
+        ended_at="",
+        worker_core_s=7_200.0,
+    )
+    wiring.run_files(config).write(killed)
+    file = tmp_path / "mrag.toml"
+    file.write_text(f'index = "docs"\n[staging]\nuri = "{config.staging.uri}"\n')
+    cli.add_commands(cli.app, ("runs", "status"))
+    shown = CliRunner().invoke(cli.app, ["runs", "-c", str(file), "--json"])
+    [row] = json.loads(shown.stdout)["runs"]
+    assert (row["state"], row["duration_s"], row["known_s"]) == ("killed", None, 3_600.0)
+    assert row["seconds"] == {"plan": 3.0}
+    text = CliRunner().invoke(cli.app, ["runs", "-c", str(file)]).stdout
+    assert "killed  v0123456789ab  at least 3,600 s  at least 2.00 h of CPU" in text
+    assert "seconds: plan 3.0" in text

@@ -30,7 +30,7 @@ def an_answer(number: int) -> RowsChecked:
 def test_answers_are_counted_as_they_come_and_given_in_order() -> None:
     """Progress does not wait for a late item, and what waits holds no keys of documents."""
     progress = RecordingProgress()
-    progress.phase("audit", 40, "chunks")
+    progress.phase("audit", 4, "items")
     shown = []
 
     with closing(document_keys()) as documents:
@@ -38,14 +38,17 @@ def test_answers_are_counted_as_they_come_and_given_in_order() -> None:
         for answer in rows_in_order(answers, 5, documents, progress):
             shown.append((answer.index, progress.done["audit"], len(answer.documents)))
         assert documents.num_distinct() == 5
-    assert shown == [(5, 30, 0), (6, 30, 0), (7, 30, 0), (8, 40, 0)]
+    assert shown == [(5, 3, 0), (6, 3, 0), (7, 3, 0), (8, 4, 0)]
+    assert progress.facts == {"chunks": 40}
 
 
 def test_answers_of_other_items_are_kept() -> None:
-    """By collection, by shard, and in the order they came."""
+    """By collection, by shard, and in the order they came; each is an item that is done."""
     shard = StagedShard(sync=0, number=3)
-    others = OtherAnswers()
+    others, progress = OtherAnswers(), RecordingProgress()
+    progress.phase("audit", 5, "items")
     read, searched = ShardRead(shard, is_here=True), Searched("head", [4], None)
     answers: list[Answer] = [IdsRead("head", IdSum(7)), an_answer(0), read, searched, an_answer(1)]
-    assert [answer.index for answer in others.kept_of(answers)] == [0, 1]
+    assert [answer.index for answer in others.kept_of(answers, progress)] == [0, 1]
+    assert progress.done == {"audit": 3}
     assert others == OtherAnswers({"head": IdSum(7)}, [searched], {shard: read})
