@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mrag_pipeline.cli import interrupts, orphans
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.run_facts import RunFacts
 from mrag_pipeline.errors import IndexUnavailable
-from mrag_pipeline.flows import engine
+from mrag_pipeline.flows import engine, run_record
 from mrag_pipeline.flows.retries import DELAYS_S
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.stages.ingest.publish import activate
@@ -176,3 +176,56 @@ def test_a_lasting_silence_ends_the_command(worlds: Any, kind: str, method: str)
     # What was done stays: the same command goes on.
     index.method = ""
     assert world.run(kind).code == 0
+
+
+class Recorded:
+    """A record of runs, for assertions."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []  # of runs and their tasks
+        self.artifacts: dict[str, tuple[str, Any, str | None]] = {}
+        self.events: list[str] = []
+
+    @contextmanager
+    def run(self, name: str, _parameters: Any) -> Iterator[str]:
+        self.names.append(name)
+        yield name
+
+    @contextmanager
+    def task(self, name: str) -> Iterator[str]:
+        self.names.append(name)
+        yield name
+
+    def artifact(self, kind: str, key: str, value: Any, about: str | None = None) -> str:
+        self.artifacts[key] = kind, value, about
+        return key
+
+    def update(self, key: str, value: Any) -> None:
+        kind, _, about = self.artifacts[key]
+        self.artifacts[key] = kind, value, about
+
+    def repeats(self, message: str) -> None:
+        self.events.append(message.splitlines()[0])
+
+    def resumes(self) -> None:
+        self.events.append("resumes")
+
+
+def test_prefect_is_told_of_tries_progress_and_findings(
+    worlds: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an audit that was tried twice and found damage: by items, and what is wrong where."""
+    world, recorded = worlds("damaged"), Recorded()
+    index = world.prepared_for("repair")
+    index.method, index.first, index.last = "vectors", 2, 2
+    monkeypatch.setattr(run_record, "current", lambda: recorded)
+    said = world.run("audit")
+    assert said.code == 6
+    assert recorded.names == ["mrag-audit", "find", "check"]
+    assert recorded.events == ["the index gave no answer", "resumes"]
+    kind, done, about = recorded.artifacts["docs-audit"]
+    assert (kind, done) == ("progress", 100.0)
+    assert (about or "").endswith(" items")
+    kind, rows, _ = recorded.artifacts["docs-findings"]
+    assert (kind, rows) == ("table", said.json()["findings"])
+    assert {"docs-phases", "docs-summary"} <= recorded.artifacts.keys()
