@@ -107,7 +107,11 @@ def _import_all() -> None:
 
     import mrag_pipeline.cli
     import mrag_pipeline.encoder.light_encoder
+    import mrag_pipeline.flows.audit
+    import mrag_pipeline.flows.export
+    import mrag_pipeline.flows.import_version
     import mrag_pipeline.flows.ingest
+    import mrag_pipeline.flows.repair
     import mrag_pipeline.flows.retire
     import mrag_pipeline.flows.sync  # noqa: F401
 

@@ -26,8 +26,10 @@ def export(
     shared.load()  # a wrong config fails before a server is started
 
     def prepare() -> Callable[[], dict[str, Any]]:
+        from mrag_pipeline import wiring
         from mrag_pipeline.flows.export import export as export_flow
 
+        wiring.export(folder)  # a wrong URI, which may hold a password, is recorded nowhere
         return partial(export_flow, folder, *shared.for_flow(), version)
 
     result = run_flow(prepare, shared.json)

@@ -29,8 +29,10 @@ def import_version(
     shared.load()  # a wrong config fails before a server is started
 
     def prepare() -> Callable[[], dict[str, Any]]:
+        from mrag_pipeline import wiring
         from mrag_pipeline.flows.import_version import import_version as import_flow
 
+        wiring.export(folder)  # a wrong URI, which may hold a password, is recorded nowhere
         return partial(import_flow, folder, *shared.for_flow(), activate)
 
     result = run_flow(prepare, shared.json)

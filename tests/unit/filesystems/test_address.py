@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrag_pipeline.errors import ConfigError
-from mrag_pipeline.filesystems.location import open_place, shown
+from mrag_pipeline.filesystems.location import from_anywhere, open_place, shown
 from mrag_pipeline.filesystems.s3_address import ATTEMPTS, Address, address
 
 
@@ -88,3 +88,14 @@ def test_a_wrong_uris_password_is_not_repeated() -> None:
         open_place("nosuch://user:hidden@host/x?key=hidden", "corpus")
     assert "nosuch://host/x" in caught.value.found
     assert "hidden" not in str(caught.value)
+
+
+def test_a_place_has_one_name_in_every_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Workers have another one; a home is the user's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert from_anywhere("backups/docs") == str(tmp_path / "backups" / "docs")
+    assert from_anywhere("~/docs") == "/home/me/docs"
+    assert from_anywhere("s3://bucket/docs") == "s3://bucket/docs"
