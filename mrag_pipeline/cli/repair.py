@@ -13,12 +13,6 @@ from mrag_pipeline.cli.options import SharedOptions, Version, shared_options
 from mrag_pipeline.cli.terminal import err, print_facts, print_json
 from mrag_pipeline.errors import DamageFound
 
-# Of what the flow returns, what people are shown.
-_SHOWN = (
-    *("version", "restored_rows", "removed_rows", "removed_documents", "recounted"),
-    *("record_made_anew", "made_live_again"),
-)
-
 
 @shared_options()
 def repair(shared: SharedOptions, version: Version = None) -> None:
@@ -47,5 +41,15 @@ def repair(shared: SharedOptions, version: Version = None) -> None:
 def _show(result: Mapping[str, Any], json: bool) -> None:
     if json:
         print_json(result)
-    else:
-        print_facts({name: result[name] for name in _SHOWN})
+        return
+    removed = f"{result['removed_documents']:,} removed: they could not be made whole"
+    counted = "counted anew: its counts or sums were wrong" if result["recounted"] else "as it was"
+    print_facts(
+        {
+            "version": result["version"],
+            "rows": f"{result['restored_rows']:,} restored, {result['removed_rows']:,} removed",
+            "documents": removed if result["removed_documents"] else "none removed",
+            "record": "made anew from staging" if result["record_made_anew"] else counted,
+            **({"live": "made live again"} if result["made_live_again"] else {}),
+        }
+    )
