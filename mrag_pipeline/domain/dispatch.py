@@ -1,4 +1,4 @@
-"""Chooses the next item for a worker, and tells which items are late. Pure.
+"""Chooses the next item for a worker, tells which items are late, and limits them. Pure.
 
 Some files can only be read from their start: compressed ones, JSON arrays. Their shards go to
 one worker one after the other, so that it reads on where it stopped; two workers share such a
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.domain.work_item import WorkItem
@@ -103,6 +104,52 @@ class ItemQueue(Generic[Item]):
         if run is self._of_newest:
             self._of_newest = second
         return second
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many items are done at a time, of those that it holds for."""
+
+    most: int
+    holds_for: Callable[[Any], bool] = lambda _: True
+
+
+class LimitedItems:
+    """The items for which a limit holds."""
+
+    def __init__(self, limit: Limit | None) -> None:
+        """Starts empty; without a limit it stays so."""
+        self._limit = limit
+        self._numbers: set[int] = set()
+
+    def add(self, item: WorkItem) -> None:
+        """One of them, if the limit holds for it."""
+        if self._limit is not None and self._limit.holds_for(item):
+            self._numbers.add(item.index)
+
+    def __contains__(self, item: WorkItem) -> bool:
+        return item.index in self._numbers
+
+    def num_kept_waiting(self, missing: Set[int]) -> int:
+        """How many of them no worker may begin now, however many workers there are.
+
+        Args:
+            missing: the numbers of the items that have no answer.
+        """
+        if self._limit is None:
+            return 0
+        return max(0, len(self._numbers & missing) - self._limit.most)
+
+    def are_enough(self, item: WorkItem, assigned: Iterable[Iterable[WorkItem]]) -> bool:
+        """Whether the item is one of them, and workers have as many of them as may be.
+
+        Args:
+            assigned: the items of each worker.
+        """
+        if self._limit is None or item not in self:
+            return False
+        numbers = {one.index for items in assigned for one in items}
+        return len(numbers & self._numbers) >= self._limit.most
 
 
 def reads_on(last: WorkItem, item: WorkItem) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 
 from mrag_pipeline import environment, extras
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.dispatch import Limit
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
 from mrag_pipeline.ports import OpenPool, VersionBuilds, Work, WorkerPool
 from mrag_pipeline.runtime.counted_work import CountedWork, count_retry
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
 from mrag_pipeline.stages.ingest.load import in_threads
-from mrag_pipeline.stages.ingest.load_items import may_double
+from mrag_pipeline.stages.ingest.load_items import is_whole, may_double
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.wiring.embedders import shard_embedder
 from mrag_pipeline.wiring.kept_encoder import forget_encoder
@@ -88,7 +89,7 @@ def phase_pools(
     *,
     here: OpenPool = in_this_process,
     may_double: Callable[[Any], bool] = lambda _: True,
-    max_workers: int | None = None,
+    limit: Limit | None = None,
 ) -> OpenPool:
     """Opens the pool of a phase that embeds nothing: workers without a GPU, or this process.
 
@@ -100,7 +101,7 @@ def phase_pools(
         is_shared: whether other processes may open what the phase reads.
         here: the pool of this process.
         may_double: whether a second worker may do the item too, as that does no harm.
-        max_workers: None: as many as are planned and there are items for.
+        limit: of items that come after the others.
     """
 
     def opened(work: Work, num_bytes: int) -> WorkerPool[Any, Any]:
@@ -116,7 +117,7 @@ def phase_pools(
             unit="item",
             repeats_errors=False,
             may_double=may_double,
-            max_workers=max_workers,
+            limit=limit,
         )
 
     return opened
@@ -125,7 +126,10 @@ def phase_pools(
 def load_pools(
     config: Config, open_work: Callable[[Config], Work], index: VersionBuilds
 ) -> OpenPool:
-    """Opens the pool that loads collections: workers, or threads of this process."""
+    """Opens the pool that loads collections: workers, or threads of this process.
+
+    All workers fill ranges; whole collections are loaded so many at a time as the index takes.
+    """
     capabilities = index.capabilities()
     return phase_pools(
         config,
@@ -133,7 +137,7 @@ def load_pools(
         capabilities.is_shared,
         here=in_threads(index),
         may_double=may_double,
-        max_workers=capabilities.loads_at_once,
+        limit=Limit(capabilities.loads_at_once, is_whole),
     )
 
 

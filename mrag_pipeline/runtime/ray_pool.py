@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from mrag_pipeline.config import Config
-from mrag_pipeline.domain.dispatch import ItemQueue, Pace
+from mrag_pipeline.domain.dispatch import ItemQueue, Limit, LimitedItems, Pace
 from mrag_pipeline.domain.work_item import WorkItem, rows_of
 from mrag_pipeline.errors import MragError, TransientError
 from mrag_pipeline.runtime import usage
@@ -49,7 +49,7 @@ class RayPool:
         unit: str = "shard",
         repeats_errors: bool = True,
         may_double: Callable[[Any], bool] = lambda _: True,
-        max_workers: int | None = None,
+        limit: Limit | None = None,
     ) -> None:
         """Connects to the cluster, or starts a local Ray.
 
@@ -57,14 +57,14 @@ class RayPool:
             unit: what an item is called, for people.
             repeats_errors: whether an item is tried again after a transient error too.
             may_double: whether that item, when it is late, is also given to an idle actor.
-            max_workers: None: as many as are planned and there are items for.
+            limit: of items that come after the others.
         Raises: WorkerLost (no cluster), ConfigError (a GPU is asked for and there is none).
         """
         self._spec = config.workers
         self._unit = unit
         self._repeats_errors = repeats_errors
         self._may_double = may_double
-        self._max_workers = max_workers
+        self._limit = limit
         self._started_ray = connect_ray(config.workers.address)
         try:
             self._group = WorkerGroup(config, open_work)
@@ -90,7 +90,7 @@ class RayPool:
             self._unit,
             self._repeats_errors,
             self._may_double,
-            self._max_workers,
+            self._limit,
         )
         with answering():
             yield from run.answers()
@@ -117,7 +117,7 @@ class _Run:
         unit: str,
         repeats_errors: bool,
         may_double: Callable[[Any], bool],
-        max_workers: int | None = None,
+        limit: Limit | None = None,
     ) -> None:
         self._coming = iter(items)
         self._is_all_held = isinstance(items, Sequence)
@@ -126,7 +126,7 @@ class _Run:
         self._unit = unit
         self._repeats_errors = repeats_errors
         self._may_double = may_double
-        self._max_workers = max_workers
+        self._limited = LimitedItems(limit)
         self._queue: ItemQueue[WorkItem] = ItemQueue([])
         self._missing: set[int] = set()  # items that are held and have no answer
         self._failed: Counter[int] = Counter()
@@ -167,6 +167,7 @@ class _Run:
         while len(self._missing) < most and (item := next(self._coming, None)) is not None:
             self._queue.add(item)
             self._missing.add(item.index)
+            self._limited.add(item)
 
     def _follow_nodes(self) -> None:
         """Every so often: has the group follow the nodes that have joined or left."""
@@ -177,8 +178,7 @@ class _Run:
     def _useful_workers(self) -> int:
         """How many workers have an item, or could have one."""
         busy = sum(bool(worker.flight) for worker in self._group.workers)
-        useful = busy + len(self._queue)
-        return min(useful, self._max_workers or useful)
+        return busy + len(self._queue) - self._limited.num_kept_waiting(self._missing)
 
     def _received(self, ref: Any, worker: Worker) -> Iterator[Any]:
         """The answer behind the reference, if it was still missing; otherwise nothing."""
@@ -247,7 +247,11 @@ class _Run:
                 if held and worker.items()[0].index in self._suspects:
                     continue
                 item = self._queue.take(worker.last)
-                if held and item.index in self._suspects:
+                if self._limited.are_enough(item, (own.items() for own in workers)):
+                    self._queue.put_back(item)
+                    return  # those behind it are limited too
+                # A limited item counts from when it is assigned, so it waits behind no other.
+                if held and (item.index in self._suspects or item in self._limited):
                     self._queue.put_back(item)
                     continue
                 worker.give(item)

@@ -20,8 +20,8 @@ class IndexCapabilities:
 
     store: str  # for people, with its version: "Milvus 2.3.5"
     is_shared: bool  # whether several processes may have the index open at once
-    loads_at_once: int  # collections, by threads of one process
-    searches_at_once: int  # the same
+    loads_at_once: int  # whole collections, by threads or workers; not ranges of them
+    searches_at_once: int  # by threads of one process
     min_dim: int = 1
     max_dim: int = NO_LIMIT
     max_name_chars: int = NO_LIMIT  # of a collection's name

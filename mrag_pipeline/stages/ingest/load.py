@@ -75,8 +75,9 @@ def load(
         # The largest first: one that begins last is waited for.
         fills.sort(key=lambda item: (-item.num_bytes, item.index))
         ends = [item for item in heads if isinstance(item, EndItem)]
+        # Ranges first: any number of them may be filled at a time, but not of whole collections.
         # The chunks last: a version's rows are counted by them.
-        for items in ([*whole_heads, *fills], ends, [chunks]):
+        for items in ([*fills, *whole_heads], ends, [chunks]):
             for loaded in pool.run(items):
                 # None, if it was done here.
                 advance(loaded.num_rows - loader.reported[loaded.item])

@@ -222,6 +222,11 @@ def may_double(item: LoadItem | RangeItem | EndItem) -> bool:
     return isinstance(item, RangeItem)
 
 
+def is_whole(item: LoadItem | RangeItem | EndItem) -> bool:
+    """Whether the item builds or ends a collection: of these an index takes so many at once."""
+    return not isinstance(item, RangeItem)
+
+
 def _check_rows(collection: CollectionSpec, found: int, expected: int) -> None:
     if found != expected:
         raise VerifyFailed(

@@ -13,14 +13,17 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from mrag_pipeline.config import Config
+from mrag_pipeline.domain.dispatch import Limit
 from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.domain.planning import Shard
 from mrag_pipeline.domain.worker_plan import WorkerPlan
 from mrag_pipeline.errors import WorkerLost
 from mrag_pipeline.runtime import ray_pool, ray_workers, usage
+from mrag_pipeline.runtime.pools import load_pools
 from mrag_pipeline.runtime.ray_workers import Worker, WorkerGroup
 from mrag_pipeline.runtime.worker_lines import Done
 from mrag_pipeline.settings.workers import WorkersSpec
+from mrag_pipeline.stages.ingest.load_items import EndItem, LoadItem, RangeItem
 from tests.support.fake_workers import a_shard
 
 NEVER = float("inf")
@@ -136,7 +139,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         ray: Played,
         shards: int | Iterator[Any] = 12,
         workers: int = 3,
-        max_workers: int | None = None,
+        limit: Limit | None = None,
         **spec: Any,
     ) -> list[int]:
         monkeypatch.setattr(ray_pool, "ray", ray)
@@ -147,7 +150,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         planned = [a_shard(i) for i in range(shards)] if isinstance(shards, int) else shards
         group = ray.group(workers)
         pool_run = ray_pool._Run(
-            group, planned, WorkersSpec(**spec), "shard", True, lambda _: True, max_workers
+            group, planned, WorkersSpec(**spec), "shard", True, lambda _: True, limit
         )
         return [receipt.shard for receipt in pool_run.answers()]
 
@@ -161,8 +164,41 @@ def once(receipts: list[int], shards: int = 12) -> bool:
 def test_no_more_workers_than_the_index_takes(run: Run) -> None:
     """A limit of the phase, below the planned workers and the items."""
     ray = Played()
-    assert once(run(ray, max_workers=2))
+    assert once(run(ray, limit=Limit(2)))
     assert ray.hired == 2
+
+
+def test_a_limit_holds_for_some_items_and_the_others_have_all_workers(run: Run) -> None:
+    """Ten shards by ten workers in a second, then two at a time of the six that are limited."""
+    ray = Played()
+    limit = Limit(2, lambda shard: shard.index >= 10)
+    assert once(run(ray, shards=16, workers=10, limit=limit, in_flight=1), 16)
+    assert ray.hired == 10
+    assert ray.now == pytest.approx(1.0 + 6 / 2)
+
+
+def test_a_limited_item_whose_worker_died_is_done_again(run: Run) -> None:
+    """It counts no more, and holds up no other."""
+    ray = Played({0: [(2.0, DIES)]})
+    assert once(run(ray, limit=Limit(1), late_factor=0))
+    assert ray.tries[0] == 2
+
+
+def test_ranges_are_filled_by_all_workers_and_collections_loaded_as_the_index_takes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What limits a load on workers."""
+    opened: list[Limit] = []
+    monkeypatch.setattr(ray_pool, "RayPool", lambda *_, limit, **__: opened.append(limit))
+    can = SimpleNamespace(is_shared=True, loads_at_once=8)
+    index: Any = SimpleNamespace(capabilities=lambda: can)
+    config = Config.parse({"workers": {"phase_mb": 0}})
+    load_pools(config, lambda _: str, index)(str, 1)  # it would read a byte
+    [limit] = opened
+    assert limit.most == 8
+    assert limit.holds_for(LoadItem(0, 10, 100))
+    assert limit.holds_for(EndItem(0, 0, {}))
+    assert not limit.holds_for(RangeItem(1, 0, "shards_0_3", (0, 3), 10, 100))
 
 
 def test_a_generator_is_asked_for_shards_as_they_are_needed(run: Run) -> None:
@@ -316,7 +352,7 @@ def test_no_worker_is_hired_without_an_item_for_it(run: Run) -> None:
 def test_an_index_takes_no_more_workers_when_nodes_join(run: Run) -> None:
     """The phase's limit holds whatever the nodes."""
     ray = Played(nodes=[(10.0, 9)])
-    assert once(run(ray, shards=60, workers=1, max_workers=2), 60)
+    assert once(run(ray, shards=60, workers=1, limit=Limit(2)), 60)
     assert ray.hired == 2
 
 

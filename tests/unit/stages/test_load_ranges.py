@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.index.exact import ExactIndex
 from mrag_pipeline.ports import CollectionSpec
 from mrag_pipeline.stages.ingest.load import load
-from mrag_pipeline.stages.ingest.load_items import MAX_RANGES, range_items, row_bytes
+from mrag_pipeline.stages.ingest.load_items import MAX_RANGES, is_whole, range_items, row_bytes
 from mrag_pipeline.stages.version_collections import collections_of
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.ranged_index import RangedIndex
@@ -100,3 +103,50 @@ def test_ranges_hold_each_shard_once_in_order(num_shards: int, range_bytes: floa
     total = sum(rows.values()) * row_bytes(HEAD)
     largest = max(range_bytes, total / MAX_RANGES["head"]) + 5 * row_bytes(HEAD)
     assert max(item.num_bytes for item in items) <= largest
+
+
+class NotedPool:
+    """Does items here, and keeps what it was given: a list for each run."""
+
+    def __init__(self, work: Callable[[Any], Any], runs: list[list[Any]]) -> None:
+        self._work = work
+        self._runs = runs
+
+    def describe(self) -> str:
+        return "a fake"
+
+    def run(self, items: Iterable[Any]) -> Iterator[Any]:
+        self._runs.append(list(items))
+        yield from map(self._work, self._runs[-1])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_whole_collections_come_after_ranges_which_are_not_limited() -> None:
+    """Heads are small, the chunks rows have texts: so workers without a head fill ranges."""
+    build = Build(DOCUMENTS)
+    manifest, staged = build.staged()
+    index, runs = ScriptedIndex(), list[list[Any]]()
+    head, *_, chunks = collections_of("docs", manifest.version, manifest.encoder, None)
+    range_bytes = staged.num_chunks * row_bytes(head)
+    assert range_bytes < staged.num_chunks * row_bytes(chunks)
+
+    def opened(work: Any, _num_bytes: int) -> NotedPool:
+        return NotedPool(work, runs)
+
+    load(
+        manifest,
+        build.staging,
+        index,
+        staged.num_chunks,
+        RecordingProgress(),
+        opened,
+        range_bytes,
+    )
+    first, *others = [[is_whole(item) for item in items] for items in runs]
+    num_heads = len(manifest.encoder.heads)
+    assert first == sorted(first)
+    assert first.count(True) == num_heads
+    assert first.count(False) == len(index.loaded) > 1
+    assert others == [[], [True]]
