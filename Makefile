@@ -187,10 +187,11 @@ licences: $(VENV)/.habits
 # All but the parts of others, scale_figures.py (which runs others), encode_gpu.py (a GPU) and
 # compare.py (environments of its own). Of speed.py only the parts that are nowhere else; waits.py is
 # one of them.
-BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py counted_requests.py \
-    encode_contenders.py encode_gpu.py figure.py load_timing.py own_speedup.py peak_memory.py phase_rates.py \
-    phase_runs.py plain_search.py processes.py recorded_queries.py scale_figures.py \
-    scale_hours.py scale_one.py served.py simulated_nodes.py soak_answers.py speed.py synthetic.py \
+BENCHMARKS := $(filter-out $(addprefix benchmarks/,batching.py callers.py cluster_run.py compare.py \
+    counted_requests.py encode_contenders.py encode_gpu.py figure.py load_timing.py own_speedup.py \
+    peak_memory.py phase_rates.py phase_runs.py plain_search.py plan_items.py processes.py recorded_queries.py \
+    scale_figures.py scale_hours.py scale_one.py scale_requests.py served.py simulated_nodes.py soak_answers.py \
+    speed.py synthetic.py \
     vote_methods.py vote_sets.py vote_stop.py vote_tables.py \
     vote_times.py waits.py warm_pools.py watched_phases.py),$(wildcard benchmarks/*.py))
 

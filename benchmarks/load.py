@@ -13,9 +13,10 @@ counted, indexed and loaded:
 Starts its own server (`pip install --no-deps milvus==2.3.5`), or uses the empty one at `--uri`,
 whose CPU time is then not known; `bulk` and `staged` need one that reads this machine's files.
 
-Prints each run, then the medians over the repeats. Our part of a load is the CPU time of this
-process: beside the rows, beside the server's CPU time, and beside the time that the load takes,
-whether or not the server works meanwhile. `--write` keeps the figures in figures/scale.json.
+Prints each run, then the medians over the repeats. After `ours` all ids of a head are read, as an
+audit reads them. Our part of a load is the CPU time of this process: beside the rows, beside the
+server's CPU time, and beside the time that the load takes, whether or not the server works
+meanwhile. `--write` keeps the figures in figures/scale.json.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -84,6 +86,7 @@ def main() -> None:
     """Prints every run, then the figures."""
     options = _arguments()
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
+    ids_us: list[float] = []  # a row
     with tempfile.TemporaryDirectory() as folder, _server(options.uri, Path(folder)) as server:
         print(
             f"{options.heads} heads x {options.rows:,} rows x {options.dim} dims, "
@@ -95,7 +98,7 @@ def main() -> None:
         files = BulkFolder(bulk)
         one_shard = cache(lambda: _staged(options, Path(folder) / "one-shard", options.rows))
         once: dict[str, Callable[[], Run]] = {
-            "ours": lambda: _ours(server, manifest, staging, options, None),
+            "ours": lambda: _ours(server, manifest, staging, options, None, ids_us),
             "bulk": lambda: _ours(server, manifest, staging, options, files),
             "staged": lambda: _ours(server, *one_shard(), options, files),
             "plain": lambda: _plain(server, manifest, staging),
@@ -106,6 +109,8 @@ def main() -> None:
                 runs[way].append(once[way]())
                 print(f"{way:6} {runs[way][-1]}", flush=True)
     found = _figures(options, runs)
+    if ids_us:
+        found[f"ids of {options.rows:,} rows, read by one process"] = figure(ids_us, "us")
     print("\n" + "\n".join(table(found)))
     if options.write:
         keep(SCALE, found)
@@ -138,7 +143,14 @@ def _figures(options: argparse.Namespace, runs: dict[str, list[Run]]) -> dict[st
     return figures
 
 
-def _ours(server: Served, manifest: Manifest, staging: Staging, options: Any, bulk: Any) -> Run:
+def _ours(
+    server: Served,
+    manifest: Manifest,
+    staging: Staging,
+    options: Any,
+    bulk: Any,
+    ids_us: list[float] | None = None,
+) -> Run:
     spec = MilvusSpec(uri=server.uri, load_threads=options.threads, bulk_min_rows=1)
     index: Any = open_index(spec, "docs", bulk)
     spent = Spent()
@@ -150,6 +162,10 @@ def _ours(server: Served, manifest: Manifest, staging: Staging, options: Any, bu
     with patch.object(milvus_collections, "insert", spent.timed("insert", insert)):
         run = measured(server, lambda: load(manifest, staging, heads, options.rows, SILENT), spent)
     assert bulk is None or index._import._reads_staging, "the server did not read staged files"
+    if ids_us is not None:
+        began = time.monotonic()
+        num_ids = sum(map(len, index.ids(_heads(manifest)[0].name)))
+        ids_us.append(1e6 * (time.monotonic() - began) / num_ids)
     for collection in _heads(manifest):
         assert index.count(collection.name) == options.rows, collection.name
         index.drop(collection.name)

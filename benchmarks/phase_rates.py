@@ -1,50 +1,47 @@
 """What each phase after embedding costs a node, from what was measured: for `scale_plan.py`.
 
-A node has 2 cores and two workers. Its seconds with a phase are those of one worker over what two
-are worth beside one, both of figures/scale.json (`phases.py`, the largest corpus that was
-measured); loads, searches and publishing are of figures/scale_runs.json (`scale.py`). Reconcile and
-compare grow with the chunks: they read no vectors. Verify and audit grow with the numbers too.
+A node as it was measured has 2 cores and two workers. Its seconds with a phase's items are those of
+one worker over what two are worth beside one, less the share of the run's own process (the
+*driver*), which no node takes over: all of figures/scale.json (`phases.py`, the largest corpus that
+was measured). So are loads (`load.py`). Searches and publishing are of figures/scale_runs.json
+(`scale.py`). Reconcile and compare grow with the chunks: they read no vectors. Verify and audit
+grow with the numbers of the vectors too.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from figure import SCALE, Figure
+from plan_items import Corpus, verify_bytes
 
-from mrag_pipeline.domain.heads import Head
 from mrag_pipeline.domain.unrelated import UNRELATED
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.load_items import TEXT_BYTES
-from mrag_pipeline.stages.ingest.verify_items import (
-    compare_items,
-    drawn_sample,
-    sample_items,
-    sample_seed,
-)
 from mrag_pipeline.stages.versions.search_check import MOST_SEARCHED
-from tests.support.fake_staging import a_card, a_manifest
 
 SHARDS = 65  # that a corpus of 100,000 chunks and more was cut into, until they reach 16 MB
 HEADS, DIM = 12, 32  # unless the name of a figure says others
 IN_DRIVER = ("reconcile", "load", "verify")  # of scale.py
+LOADED = "load, 12 heads x 200,000 rows x 32"
+IMPORTED = "bulk import of staged files, 12 heads x 200,000 rows x 32"
+IDS_READ = "ids of 200,000 rows, read by one process"
+LOADED_NUMBERS = 12 * 200_000 * 32
 _DRIVER = re.compile(r"driver, [\d,]+ chunks")
 _SIZE = re.compile(r"([\d,]+) chunks(?: x (\d+) heads x (\d+))?$")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a node with a phase."""
+    """Seconds of a phase."""
 
-    seconds: float
+    node_s: float  # of a node, with its items
+    driver_s: float  # of the run's own process
+    worker_s: float  # of one worker, with all of it
     chunks: int
     heads: int
     dim: int
@@ -62,64 +59,88 @@ def on_a_node(figures: Mapping[str, Figure], phase: str) -> Measured:
         size = _SIZE.fullmatch(name.removeprefix(f"{phase}, 1 worker, "))
         if size is None:
             continue
-        worth = figures[f"{phase}, 1 to 2 workers, {size[0]}"]
-        seconds = float(one["value"]) / float(worth["value"])
+        alone = float(one["value"])
+        worth = float(figures[f"{phase}, 1 to 2 workers, {size[0]}"]["value"])
+        of_driver = figures[f"{phase}, the driver's share of the CPU time, {size[0]}"]
+        share = float(of_driver["value"]) / 100
         heads, dim = int(size[2] or HEADS), int(size[3] or DIM)
-        found.append(Measured(seconds, int(size[1].replace(",", "")), heads, dim))
+        chunks = int(size[1].replace(",", ""))
+        found.append(
+            Measured(alone / worth * (1 - share), alone * share, alone, chunks, heads, dim)
+        )
     if not found:
         raise SystemExit(f"{SCALE} has no {phase}: run benchmarks/scale_figures.py --only phases")
     return max(found, key=lambda one: one.chunks)
 
 
-def verify_bytes(chunks: int, shards: int, heads: int, dim: int) -> tuple[list[int], list[int]]:
-    """Of the items of a verification, as the product cuts them: those that sample and compare."""
-    card = replace(a_card([Head(5, head) for head in range(heads)], dim), standard_dim=heads * dim)
-    manifest, spec = a_manifest(num_shards=0, card=card), IngestSpec()
-    sizes = {shard: chunks * (shard + 1) // shards - chunks * shard // shards
-             for shard in range(shards)}  # fmt: skip
-    sample = drawn_sample(sizes, spec.verify_sample, sample_seed(manifest))
-    samples = sample_items(manifest, sample, sizes, chunks)
-    compares = compare_items(manifest, sample, sizes, spec)
-    return [item.num_bytes for item in samples], [item.num_bytes for item in compares]
+@dataclass(frozen=True)
+class Rate:
+    """Seconds for each of what a phase grows with."""
+
+    node_s: float  # of a node, divided over the nodes
+    driver_s: float  # of the run's own process, whatever the nodes
+    source: str
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of a node."""
+    """What was measured."""
 
-    reconcile: float  # a chunk
-    compare: float  # a chunk
-    verify: float  # a byte that is read
-    audit: float  # a number of the vectors
-    load: float  # the same
-    search: float  # a number that FLAT compares with a window
-    publish: float  # whatever the size
-    of: Mapping[str, str]  # by phase: what was measured
+    reconcile: Rate  # a chunk
+    compare: Rate  # a chunk
+    verify: Rate  # a byte that is read
+    audit: Rate  # a number of the vectors; of the driver a chunk
+    load: Rate  # a number of the vectors
+    search: Rate  # a number that FLAT compares with a window
+    publish: Rate  # whatever the size
+    ids: Rate  # an id of a collection, of one process: as `driver_s`
+    staged_ids: Rate  # a chunk's, of one process: as `driver_s`
+    import_times: float  # as fast as inserts is bulk import
 
     @classmethod
     def known(cls, run: Mapping[str, Any]) -> Rates:
-        """From the largest run of `scale.py`, and the figures of the phases."""
+        """From the largest run of `scale.py`, and the other figures of scale."""
         figures: dict[str, Figure] = json.loads(SCALE.read_text())
         names = ("reconcile", "verify", "audit", "compare")
         reconcile, verify, audit, compare = (on_a_node(figures, name) for name in names)
-        read = verify_bytes(verify.chunks, SHARDS, verify.heads, verify.dim)
-        numbers = 2 * run["chunks"] * run["heads"] * run["dim"]
+        read = verify_bytes(Corpus(verify.chunks, SHARDS, verify.heads, verify.dim))
+        load_s = float(figures[LOADED]["value"])
+        compared = run["chunks"] * run["heads"] * run["dim"]  # numbers of the heads
         windows, ms = max((int(windows), ms) for windows, ms in run["search_ms"].items())
-        of = {name: f"measured, {one.chunks:,} chunks" for name, one in zip(
-            names, (reconcile, verify, audit, compare), strict=True)}  # fmt: skip
-        of["load"] = f"measured, {run['chunks']:,} chunks"
-        of["publish"] = "measured, the same at every size"
-        of["search"] = f"measured, {windows} windows at {run['chunks']:,} chunks"
         return cls(
-            reconcile.seconds / reconcile.chunks,
-            compare.seconds / compare.chunks,
-            verify.seconds / sum(map(sum, read)),
-            audit.seconds / audit.numbers,
-            run["seconds"]["load"] / numbers,
-            ms / 1e3 / (windows * numbers / 2),  # of the heads
-            run["seconds"]["publish"],
-            of,
+            _of(reconcile, reconcile.chunks, reconcile.chunks, _chunks(reconcile)),
+            _of(compare, compare.chunks, compare.chunks, _chunks(compare)),
+            _of(verify, read, read, f"{_chunks(verify)}, on an index of files"),
+            _of(audit, audit.numbers, audit.chunks, f"{_chunks(audit)}, on an index of files"),
+            Rate(load_s / LOADED_NUMBERS, 0.0, "load.py, 12 heads x 200,000 rows, no texts"),
+            Rate(
+                ms / 1e3 / (windows * compared),
+                0.0,
+                f"{windows} windows at {run['chunks']:,} chunks; {of_run(run)}",
+            ),
+            Rate(0.0, run["seconds"]["publish"], f"the same at every size; {of_run(run)}"),
+            Rate(
+                0.0,
+                float(figures[IDS_READ]["value"]) / 1e6,
+                "load.py, 200,000 ids of Milvus, beside other work",
+            ),
+            Rate(0.0, reconcile.worker_s / reconcile.chunks, "at most a reconcile's reading"),
+            load_s / float(figures[IMPORTED]["value"]),
         )
+
+
+def of_run(run: Mapping[str, Any]) -> str:
+    """When a run of `scale.py` was made, and beside what."""
+    return f"scale.py, {run['date']}, {run.get('note', 'alone')}"
+
+
+def _of(measured: Measured, items: float, driver: float, source: str) -> Rate:
+    """The rate, by what the items and the driver's work grow with."""
+    return Rate(measured.node_s / items, measured.driver_s / driver, source)
+
+
+def _chunks(measured: Measured) -> str:
+    return f"phases.py, {measured.chunks:,} chunks"
 
 
 @dataclass(frozen=True)

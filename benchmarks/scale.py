@@ -2,13 +2,14 @@
 
     python benchmarks/scale.py [--sizes 1000 10000 100000 1000000] [--backend server|lite]
     python benchmarks/scale.py --report
+    python benchmarks/scale.py --write     # figures/scale_runs.json and the plot of docs/scaling.md
 
 A synthetic encoder replaces the model (`synthetic.py`), so that the figures cover planning,
 staging, importance, reconciling, loading, verifying and searching. Everything else is the product:
 Ray actors, Parquet on disk, Milvus. Each size runs in a process of its own and starts its own
-server (`pip install --no-deps milvus==2.3.5`). Its figures go to a JSON file, so that sizes can be
-run one by one, in any order. Each run ends with the table, the fitted growth and the plot of all
-results.
+server (`pip install --no-deps milvus==2.3.5`). Its figures go to a JSON file with the date, so that
+sizes can be run one by one, in any order; `--note` tells what ran beside it. Each run ends with the
+table, the fitted growth and the plot of all results.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from synthetic import write_corpus
 
 PHASES = ("plan", "embed", "reconcile", "load", "verify", "publish", "search")
 SMALL = 10_000  # runs up to this size are short, so they are repeated
+FOLDER = Path(__file__).parent
 
 Figures = dict[str, Any]
 
@@ -73,7 +76,8 @@ def _measured(options: argparse.Namespace, size: int) -> Figures:
         if done.returncode:
             sys.exit(f"{size:,} chunks: the run failed; see its output above")
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
-        return figures
+        figures["date"] = date.today().isoformat()
+        return figures | ({"note": options.note} if options.note else {})
 
 
 def _report(name: str, runs: Sequence[Figures]) -> None:
@@ -198,7 +202,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", default=None, help="folder for all temporary files; default: /tmp"
     )
-    return parser.parse_args()
+    parser.add_argument("--note", default="", help="such as: beside other tests")
+    parser.add_argument(
+        "--write", action="store_true", help="the results and the plot of docs/scaling.md"
+    )
+    options = parser.parse_args()
+    if options.write:
+        options.results = str(FOLDER / "figures" / "scale_runs.json")
+        options.plot = str(FOLDER.parent / "docs" / "images" / "scale.png")
+    return options
 
 
 if __name__ == "__main__":

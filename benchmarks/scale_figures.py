@@ -6,7 +6,7 @@
 
 Each part is a benchmark of its own and keeps its figures when it is done, or step by step: a run
 that is stopped loses only the part that it is in. A part that fails does not keep the next from
-running. `scale.py`, which measures a whole ingest by number of chunks, is none of them.
+running. The part `runs` has a file of its own, figures/scale_runs.json.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ PARTS = (
          ("phases.py --chunks 0",)),
     Part("compare", "a sync's comparison of ten million documents: memory, CPU", 5, 0.5,
          ("compare_many.py --documents 10000000 --write",)),
-    Part("load", "loading a real Milvus server, by inserts and by bulk import", 20, 4,
-         ("load.py --repeats 3 --write",)),
+    Part("load", "a real Milvus server: inserts, bulk import, and reading of ids", 14, 4,
+         ("load.py --repeats 2 --write",)),
+    Part("runs", "a whole ingest into a real Milvus server, from 1,000 to a million chunks", 20, 10,
+         ("scale.py --write",)),
     Part("collections", "500 collections on a real Milvus server", 45, 4,
          ("many_collections.py --write",)),
-    Part("simulate", "the plan of a billion chunks, with nodes lost", 5, 0.5,
+    Part("simulate", "the plan of a billion chunks, with nodes lost", 1, 0.5,
          ("simulate.py --write",)),
     Part("plan", "the plan's tables of docs/scaling.md, from the figures of the others", 1, 0.5,
          ("scale_plan.py --page",)),

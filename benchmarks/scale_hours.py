@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from phase_rates import Memory, Searches, verify_bytes
+from phase_rates import Memory, Searches, of_run
+from plan_items import channels_of_chunks, verify_bytes
 
+from mrag_pipeline.settings.milvus import MilvusSpec
 from mrag_pipeline.stages.ingest.load_items import TEXT_BYTES
-from mrag_pipeline.stages.ingest.reconcile_items import ITEM_SHARDS
-from mrag_pipeline.stages.sync.compare_items import MARK_BYTES, MARKS_ROWS
-from mrag_pipeline.stages.versions.stored_rows import BLOCK_ROWS
 
 if TYPE_CHECKING:
     from scale_plan import Plan
@@ -20,23 +21,37 @@ GB = 1e9
 ENOUGH = 100_000  # chunks; the seconds of smaller runs are mostly waiting and are not scaled
 NODES = (1, 8, 32, 128)
 CPU_NODES = 32  # of the aim
+AS_MEASURED = 2  # cores of a node
+LARGE_NODE = 16  # cores of a larger one, for comparison
+# Of one collection's flush, index and load into memory: FLAT, 200,000 rows (decision 38).
+END_S = 8.0
 RECONCILE, LOAD, PUBLISH = "reconcile", "load, ranges of all collections", "publish"
+LOAD_ENDS = "load, collections indexed and loaded"
 VERIFY, VERIFY_SEARCHES = "verify, its items", "verify, searches of FLAT"
 CALIBRATE = "calibrate, searches of FLAT"
-TO_LIVE = (RECONCILE, LOAD, VERIFY, VERIFY_SEARCHES, CALIBRATE, PUBLISH)
-# What would have to be true: what is known of it, settings, and how many times the CPU nodes.
-A_DAY: tuple[tuple[str, str, dict[str, float], int], ...] = (
-    ("no GPU waits for its shards' staging: two workers for each", "not measured",
-     {"staging_waits": 0.0}, 1),
-    ("twice the tokens a second: 128 GPUs, or twice as fast ones", "a GPU's rate is an assumption",
-     {"gpus": 2}, 1),
-    ("searches take a hundredth of FLAT's: an approximate index that loads as fast",
-     "not measured", {"search_share": 0.01}, 1),
-    ("bulk import is 1.75 times as fast as inserts, and needs no channels", "measured for a "
-     "collection of a million rows; not that the imports of a cluster are done at the same time",
-     {"load_times": 1.75, "channels": math.inf}, 1),
-    ("twice the CPU nodes, and a Milvus that gains as much", "not measured", {}, 2),
-)  # fmt: skip
+TO_LIVE = (RECONCILE, LOAD, LOAD_ENDS, VERIFY, VERIFY_SEARCHES, CALIBRATE, PUBLISH)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a phase, or a part of one, takes."""
+
+    source: str
+    node_s: float = 0.0  # of nodes as measured, divided over them
+    driver_s: float = 0.0  # of the run's own process, whatever the nodes
+    at_least_s: float = 0.0  # of the items, whatever the nodes
+    why: str = ""
+
+    def seconds(self, nodes: float) -> float:
+        """On so many nodes as measured."""
+        return max(self.node_s / nodes, self.at_least_s) + self.driver_s
+
+    def limit(self, nodes: float) -> str:
+        """What takes the most of its time on so many nodes."""
+        spread_s = self.node_s / nodes
+        if self.driver_s > max(spread_s, self.at_least_s):
+            return "the run's own process"
+        return "the nodes" if spread_s > self.at_least_s else self.why
 
 
 def embed_hours(plan: Plan) -> float:
@@ -47,65 +62,149 @@ def embed_hours(plan: Plan) -> float:
     return plan.chunks * each_s / 3600 / plan.assumed.gpus
 
 
-def hours_of(plan: Plan, nodes: int) -> dict[str, tuple[float, str]]:
-    """The phases after embedding on so many nodes, and what each is computed from."""
-    rates, of, searches = plan.rates, plan.rates.of, Searches(plan.width)
-    numbers = 2 * plan.chunks * plan.width
-    load = numbers * rates.load / plan.assumed.load_times
-    read = sum(map(sum, verify_bytes(plan.chunks, plan.num_shards, plan.heads, plan.dim)))
-    search = plan.chunks * rates.search * plan.assumed.search_share / nodes
-    items = -(-plan.num_shards // ITEM_SHARDS)
-    seconds = {
-        RECONCILE: (rates.reconcile * plan.chunks / min(nodes, items), of["reconcile"]),
-        # The chunks collection has half of the numbers, and so many channels that take rows.
-        LOAD: (max(load / nodes, load / 2 / min(nodes, plan.assumed.channels)), of["load"]),
-        VERIFY: (rates.verify * read / nodes, of["verify"]),
-        VERIFY_SEARCHES: (searches.verify * search, of["search"]),
-        CALIBRATE: (searches.calibrate * search, of["search"]),
-        PUBLISH: (rates.publish, of["publish"]),
-        "audit, its items": (rates.audit * numbers / nodes, of["audit"] + "; at most"),
-        "audit, searches of FLAT": (searches.audit * search, of["search"]),
-        "compare, of a sync": (rates.compare * plan.chunks / nodes, of["compare"] + "; at most"),
+def works(plan: Plan) -> dict[str, Work]:
+    """The phases after embedding."""
+    rates, chunks, width, heads = plan.rates, plan.chunks, plan.width, plan.heads
+    searches, numbers = Searches(width), 2 * chunks * width
+    load_s = numbers * rates.load.node_s / plan.assumed.load_times
+    # The chunks collection has half of the numbers. So many channels take its rows, each with a
+    # node as measured, however many cores a node has.
+    channels = plan.assumed.channels
+    if math.isfinite(channels):
+        channels = min(channels, channels_of_chunks(plan.corpus))
+    channels_s = load_s / 2 / channels
+    rounds = math.ceil(heads / MilvusSpec().load_threads) + 1  # the chunks' is the last
+    read = verify_bytes(plan.corpus)
+    search_s = chunks * rates.search.node_s * plan.assumed.search_share
+    ids_s, staged_ids_s = chunks * rates.ids.driver_s, chunks * rates.staged_ids.driver_s
+    reconcile, verify, audit, compare = rates.reconcile, rates.verify, rates.audit, rates.compare
+    return {
+        RECONCILE: Work(reconcile.source, reconcile.node_s * chunks, reconcile.driver_s * chunks),
+        LOAD: Work(
+            rates.load.source,
+            load_s,
+            at_least_s=channels_s,
+            why=f"{channels:g} channels of the chunks",
+        ),
+        LOAD_ENDS: Work(
+            f"{END_S:g} s each, {MilvusSpec().load_threads} at a time; decision 38",
+            at_least_s=END_S * rounds,
+            why="`milvus.load_threads`",
+        ),
+        VERIFY: Work(verify.source, verify.node_s * read, verify.driver_s * read),
+        VERIFY_SEARCHES: Work(rates.search.source, searches.verify * search_s),
+        CALIBRATE: Work(rates.search.source, searches.calibrate * search_s),
+        PUBLISH: Work(rates.publish.source, driver_s=rates.publish.driver_s),
+        "audit, its items": Work(audit.source, audit.node_s * numbers, audit.driver_s * chunks),
+        "audit, searches of FLAT": Work(rates.search.source, searches.audit * search_s),
+        # `damage` reads the ids of every collection, then those of the chunks are sorted.
+        "audit, ids that the run's own process reads": Work(
+            f"{rates.ids.source}; of staging, {rates.staged_ids.source}",
+            driver_s=(heads + 2) * ids_s + staged_ids_s,
+        ),
+        "audit, ids that items read": Work(
+            rates.ids.source,
+            heads * ids_s / 2,  # a node has two workers
+            at_least_s=ids_s,
+            why="an item is a collection",
+        ),
+        "compare, of a sync": Work(
+            f"{compare.source}, on an index of files",
+            compare.node_s * chunks,
+            compare.driver_s * chunks,
+        ),
     }
-    return {phase: (one / 3600, source) for phase, (one, source) in seconds.items()}
+
+
+def as_measured(plan: Plan, nodes: int) -> float:
+    """How many nodes as measured so many of the plan's are."""
+    return nodes * plan.assumed.node_cores / AS_MEASURED
 
 
 def to_live(plan: Plan, nodes: int) -> float:
     """Hours from the corpus to the live version."""
-    hours = hours_of(plan, nodes)
-    return embed_hours(plan) + sum(hours[phase][0] for phase in TO_LIVE)
+    return embed_hours(plan) + after_embedding(plan, nodes)
+
+
+def after_embedding(plan: Plan, nodes: int) -> float:
+    """Hours from the last shard to the live version."""
+    every, equal = works(plan), as_measured(plan, nodes)
+    return sum(every[phase].seconds(equal) for phase in TO_LIVE) / 3600
 
 
 def print_hours(plan: Plan) -> None:
     """Prints the hours of the phases by number of CPU nodes."""
-    print(f"\n| Hours on nodes like this one | {' | '.join(map(str, NODES))} | from |")
-    print("|---" * (len(NODES) + 2) + "|")
-    columns = [hours_of(plan, nodes) for nodes in NODES]
-    live = [f"{to_live(plan, nodes):,.1f}" for nodes in NODES]
-    for phase, (_, source) in columns[0].items():
-        hours = " | ".join(shown(column[phase][0]) for column in columns)
-        print(f"| {phase} | {hours} | {source} |")
+    cores, last = plan.assumed.node_cores, NODES[-1]
+    print(
+        f"\n| Hours on nodes of {cores:g} cores | {' | '.join(map(str, NODES))} "
+        f"| of it the run's own process | most of it on {last} | from |"
+    )
+    print("|---" * (len(NODES) + 4) + "|")
+    larger = changed(plan, {"node_cores": LARGE_NODE})
+    for phase, work in works(plan).items():
+        hours = " | ".join(shown(work.seconds(as_measured(plan, nodes)) / 3600) for nodes in NODES)
+        own, limit = shown(work.driver_s / 3600), work.limit(as_measured(plan, last))
+        print(f"| {phase} | {hours} | {own} | {limit} | {work.source} |")
         if phase == PUBLISH:
-            print(f"| **corpus to live**, {plan.assumed.gpus:.0f} GPUs | {' | '.join(live)} "
-                  f"| embedding, {embed_hours(plan):.1f} h, and all above |")  # fmt: skip
+            _print_live(f"**corpus to live**, {plan.assumed.gpus:g} GPUs", plan)
+            _print_live(f"corpus to live on nodes of {LARGE_NODE} cores", larger)
+
+
+def _print_live(name: str, plan: Plan) -> None:
+    live = " | ".join(f"{to_live(plan, nodes):,.1f}" for nodes in NODES)
+    own = shown(sum(works(plan)[phase].driver_s for phase in TO_LIVE) / 3600)
+    embedding = f"embedding, {embed_hours(plan):.1f} h, and all above"
+    if plan.assumed.node_cores != AS_MEASURED:
+        embedding += ", if all but the channels gain as much as there are cores: not measured"
+    print(f"| {name} | {live} | {own} | | {embedding} |")
+
+
+def a_day(plan: Plan) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """What would have to be true, one thing after another: what is known of it, and settings."""
+    times = plan.rates.import_times
+    return [
+        (
+            "no GPU waits for its shards' staging: two workers for each",
+            "not measured",
+            {"staging_waits": 0.0},
+        ),
+        (
+            f"twice the tokens a second: {2 * plan.assumed.gpus:g} GPUs, or twice as fast ones",
+            "a GPU's rate is an assumption",
+            {"gpus": 2 * plan.assumed.gpus},
+        ),
+        (
+            f"nodes of {LARGE_NODE} cores, and a Milvus that gains as much but for its channels",
+            "not measured",
+            {"node_cores": LARGE_NODE},
+        ),
+        (
+            "bulk import of all collections, also the chunks, needs no channels",
+            f"on 2 cores it is {times:.2f} times as fast as inserts for 12 collections of 200,000 "
+            "rows, and was 1.75 times as fast for one of a million on 2026-11-23; that a cluster "
+            "imports on all its nodes was not measured",
+            {"load_times": times, "channels": math.inf},
+        ),
+    ]
 
 
 def print_a_day(plan: Plan) -> None:
     """Prints what would have to be true for 24 hours, one thing after another."""
     if to_live(plan, CPU_NODES) < 24:
         return
-    changed, nodes = plan, CPU_NODES
     print("\n| For a day from corpus to live | hours | known |\n|---|---:|---|")
-    print(f"| as above, on {nodes} nodes | {to_live(changed, nodes):.1f} | |")
-    for change, known, settings, times in A_DAY:
-        new: dict[str, Any] = {
-            name: value * plan.assumed.gpus if name == "gpus" else value
-            for name, value in settings.items()
-        }
-        assumed = dataclasses.replace(changed.assumed, **new)
-        changed = dataclasses.replace(changed, assumed=assumed)
-        nodes *= times
-        print(f"| and {change} | {to_live(changed, nodes):.1f} | {known} |")
+    cores = plan.assumed.node_cores
+    print(f"| as above, on {CPU_NODES} nodes of {cores:g} cores "
+          f"| {to_live(plan, CPU_NODES):.1f} | |")  # fmt: skip
+    now = plan
+    for change, known, settings in a_day(plan):
+        now = changed(now, settings)
+        print(f"| and {change} | {to_live(now, CPU_NODES):.1f} | {known} |")
+
+
+def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
+    """The plan with other assumptions."""
+    return dataclasses.replace(plan, assumed=dataclasses.replace(plan.assumed, **settings))
 
 
 def print_memory(plan: Plan) -> None:
@@ -113,20 +212,28 @@ def print_memory(plan: Plan) -> None:
     known = Memory.known(plan.runs)
     each = plan.chunks / plan.shards
     vectors, rows = each * plan.width * 8, each * (plan.width * 4 + TEXT_BYTES)
-    print("\n| Memory, GB | driver | a worker | grows with |\n|---|---:|---:|---|")
-    shard = "a shard's vectors, as measured from 100,000 to a million chunks"
-    widest = "a shard of the widest collection, at most as measured there"
-    on_disk = f"8 bytes of disk a chunk and 24 a document; a worker: {BLOCK_ROWS:,} rows"
-    for phase, worker, why in (
-        ("embed", known.embed * vectors, f"{shard}; the model is not counted"),
-        ("reconcile", known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
-        ("load", known.load * rows, widest),
-        ("verify", known.verify * rows, widest),
-        ("audit", BLOCK_ROWS * plan.width * 8, f"a line for each staged shard; {on_disk}"),
-        ("compare", MARKS_ROWS * MARK_BYTES, "28 bytes of disk a document and a chunk"),
+    print(
+        "\n| Memory, GB, on any number of nodes | driver | a worker | a node of "
+        f"{plan.assumed.node_cores:g} cores | a node of {LARGE_NODE} | grows with |"
+    )
+    print("|---|---:|---:|---:|---:|---|")
+    shard = f"a shard's vectors, from 100,000 to a million chunks ({of_run(plan.run)})"
+    widest = f"a shard of the widest collection, at most as then ({of_run(plan.run)})"
+    on_disk = "8 bytes of disk a chunk and 24 a document; a worker: 4,000 rows"
+    for phase, a_chunk, worker, why in (
+        ("embed", 0, known.embed * vectors, f"{shard}; the model is not counted"),
+        ("reconcile", 0, known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
+        ("load", 0, known.load * rows, widest),
+        ("verify", 0, known.verify * rows, widest),
+        ("audit", 0.125, 4_000 * plan.width * 8, f"500 bytes for 4,000 chunks; {on_disk}"),
+        ("compare", 0, 64_000 * 100, "28 bytes of disk a document and a chunk"),
     ):
-        of_worker = known.driver + worker
-        print(f"| {phase} | {known.driver / GB:.1f} | {of_worker / GB:.1f} | {why} |")
+        driver = (known.driver + a_chunk * plan.chunks) / GB
+        of_worker = (known.driver + worker) / GB
+        of_nodes = [f"{of_worker * cores:,.1f}" for cores in (plan.assumed.node_cores, LARGE_NODE)]
+        if phase == "embed":  # on GPUs
+            of_nodes = ["", ""]
+        print(f"| {phase} | {driver:.1f} | {of_worker:.1f} | {' | '.join(of_nodes)} | {why} |")
 
 
 def shown(hours: float) -> str:

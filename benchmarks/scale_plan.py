@@ -22,22 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from figure import PAGE, put_in
-from phase_rates import Rates
-from scale_hours import ENOUGH, print_a_day, print_hours, print_memory
+from phase_rates import Rates, of_run
+from plan_items import Corpus
+from scale_hours import (
+    CPU_NODES,
+    ENOUGH,
+    after_embedding,
+    embed_hours,
+    print_a_day,
+    print_hours,
+    print_memory,
+    shown,
+)
+from scale_requests import print_requests
 
 FIGURES = Path(__file__).parent / "figures"
 TB, GB = 1e12, 1e9
 # Memory over the raw vectors' size where nothing was measured: 4-byte numbers; the same with a
 # graph of 2 x 16 neighbours; 1-byte numbers; a compressed copy in memory with the rest on NVMe.
 FACTORS = {"FLAT": 1.02, "HNSW": 1.3, "IVF_SQ8": 0.28, "DISKANN": 0.25}
-RECEIPTS = 1_024  # kept in memory; see staging/staged_files.py
 TYPES = FIGURES / "index_types.json"
 # By mark of the page: the plans that it shows.
 PAGES = {
     "plan": "",
     "small plan": "--chunks 100000000 --heads 12 --dim 32 --set shard_mb=16",
 }
-WORKER_GETS = 2  # a worker checks whether a shard is done before it embeds and before it writes
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,9 @@ class Assumed:
     gpus: int = 64
     staging_waits: float = 1.0  # share of a shard's staging during which its GPU has nothing to do
     load_times: float = 1.0  # as fast as inserts were measured to be
-    channels: float = 16  # of a collection, that take rows; see index/milvus/ranges.py
+    node_cores: float = 2  # of a CPU node: a loading worker and its part of the Milvus server
+    core_hour: float = 0.045  # of a CPU node
+    channels: float = 16  # of a collection at most, that take rows; see index/milvus/ranges.py
     search_share: float = 1.0  # of the time of a search of FLAT
     gpu_hour: float = 3.0
     shard_mb: float = 64.0  # sharding.shard_mb, as in deploy/config/cluster-32-gpus.toml
@@ -83,18 +94,19 @@ def main() -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Prints the tables."""
-    assumed = dataclasses.replace(Assumed(), **settings_of(Assumed, options.set))
+    assumed = dataclasses.replace(Assumed(), **_settings(options.set))
     plan = planned(options.chunks, options.heads, options.dim, assumed)
     known = "index_types.py" if TYPES.exists() else "assumed: numbers of 4 bytes, a graph, 1 byte"
     run = plan.run
-    print(f"From {run['chunks']:,} chunks x {run['measured']}; index types' memory: {known}.")
+    size = f"{run['chunks']:,} chunks x {run['measured']}"
+    print(f"From {size} ({of_run(run)});\nindex types' memory: {known}.")
     plan.staging()
     plan.embedding()
     if run["chunks"] >= ENOUGH:
         print_hours(plan)
         print_a_day(plan)
         print_memory(plan)
-    plan.requests()
+    print_requests(plan)
     plan.milvus()
     plan.cost()
 
@@ -132,6 +144,12 @@ class Plan:
         return self.chunks * self.assumed.chars / (self.assumed.shard_mb * 1e6)
 
     @property
+    def corpus(self) -> Corpus:
+        """What the product cuts into items."""
+        size = round(self.assumed.shard_mb * 1e6)
+        return Corpus(self.chunks, self.num_shards, self.heads, self.dim, size)
+
+    @property
     def num_shards(self) -> int:
         """The same, whole."""
         return math.ceil(self.shards)
@@ -160,36 +178,10 @@ class Plan:
         if self.run["chunks"] >= ENOUGH:
             seconds = self.run["seconds"]["embed"] * self.run["workers"] / self.run["chunks"]
             share = seconds / (self.assumed.tokens / self.assumed.gpu_tokens_s)
-            _row("staging beside it", f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more")
+            more = f"{seconds * 1e3:.2f} ms of a core a chunk: {share:.0%} more"
+            _row("staging beside it", f"{more} ({of_run(self.run)})")
         per_s = self.assumed.gpu_tokens_s / self.assumed.tokens * self.width * 8
         _row("written by a GPU's worker", f"{per_s / 1e6:.1f} MB/s")
-
-    def requests(self) -> None:
-        """Prints the requests to the object store and their price."""
-        gets = lists = 0.0  # a shard
-        for phase, counts in self.run["requests"].items():
-            lists += counts.get("LIST", 0) / self.run["shards"]
-            if phase != "verify":  # it reads a fixed number of chunks
-                gets += counts.get("GET", 0) / self.run["shards"]
-        if self.shards > RECEIPTS:
-            gets += self.heads + 2  # a receipt dropped from memory is read again with each file
-        each = self.chunks / self.shards
-        worker = self.heads * self._puts(each * self.dim * 4) + 4
-        worker += self._puts(each * (self.width * 4 + self.assumed.chars))
-        gets = (gets + WORKER_GETS) * self.shards
-        puts = (lists + worker) * self.shards
-        _title("Object store")
-        _row("PUT and LIST, multipart counted", f"{puts / 1e6:.2f} million")
-        _row("GET", f"{gets / 1e6:.2f} million")
-        price = puts / 1e3 * self.assumed.put_thousand + gets / 1e3 * self.assumed.get_thousand
-        _row("price", f"${price:,.0f}")
-        waits = gets * self.assumed.request_s / 16 / 3600
-        _row("of GETs alone, 16 at once", f"{waits:.1f} h of waiting")
-
-    def _puts(self, num_bytes: float) -> float:
-        """Requests that write a file: one, or those of a multipart upload."""
-        parts = num_bytes / (self.assumed.part_mb * 1e6)
-        return 1 if parts < 1 else 2 + -(-parts // 1)
 
     def milvus(self) -> None:
         """Prints the server's memory by index type."""
@@ -211,18 +203,36 @@ class Plan:
 
     def cost(self) -> None:
         """Prints the cost in dollars."""
-        hours = self.chunks * self.assumed.tokens / self.assumed.gpu_tokens_s / 3600
         measured = self.run["disk_bytes"]["staging"] / self.run["chunks"]
         stored = self.chunks * (measured - self.width * 4) / GB * self.assumed.storage_gb_month
         vectors = 2 * self.chunks * self.width * 4
         _title("Cost")
-        _row("GPUs, once", f"${hours * self.assumed.gpu_hour:,.0f}")
+        if self.run["chunks"] >= ENOUGH:
+            self._cost_once()
         _row("staging, vectors in float16, a month", f"${stored:,.0f}")
         for name, factor in self.types.items():
             usable = self.assumed.node_gb * GB * self.assumed.node_use
             nodes = -(-vectors * factor // usable)
             price = self.assumed.disk_node_hour if name == "DISKANN" else self.assumed.node_hour
             _row(f"query nodes, {name}, a month", f"${nodes * price * 730:,.0f} ({nodes:,.0f})")
+
+    def _cost_once(self) -> None:
+        """Of what is held until the version is live."""
+        assumed, hours = self.assumed, embed_hours(self)
+        tokens = self.chunks * assumed.tokens / assumed.gpu_tokens_s / 3600 * assumed.gpu_hour
+        price = assumed.gpus * hours * assumed.gpu_hour
+        held = f"{assumed.gpus:g} for {shown(hours)} h, of which tokens take ${tokens:,.0f}"
+        _row("GPUs, once", f"${price:,.0f} ({held})")
+        after = after_embedding(self, CPU_NODES)
+        nodes = CPU_NODES * assumed.node_cores * assumed.core_hour * after
+        what = f"{CPU_NODES} nodes of {assumed.node_cores:g} cores"
+        _row(f"{what}, once", f"${nodes:,.0f} ({shown(after)} h)")
+        memory = 2 * self.chunks * self.width * 4 * self.types["FLAT"]
+        query_nodes = -(-memory // (assumed.node_gb * GB * assumed.node_use))
+        _row(
+            "query nodes, FLAT, until it is live",
+            f"${query_nodes * assumed.node_hour * after:,.0f} ({query_nodes:,.0f})",
+        )
 
 
 def _of_shape(runs: list[dict[str, Any]], heads: int, dim: int) -> dict[str, Any]:
@@ -248,18 +258,17 @@ def _row(what: str, value: str) -> None:
     print(f"| {what} | {value} |")
 
 
-def settings_of(assumptions: type[Any], given: Sequence[str]) -> dict[str, Any]:
-    """What `--set NAME=VALUE` changes of assumptions.
-
-    Args:
-        assumptions: the dataclass that has them.
-    """
-    known = {field.name for field in dataclasses.fields(assumptions)}
-    settings = dict(text.split("=", 1) for text in given)
-    if unknown := settings.keys() - known:
-        names = ", ".join(sorted(known))
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; choose from {names}")
-    return {name: float(value) for name, value in settings.items()}
+def _settings(given: list[str]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(Assumed)}
+    settings: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise SystemExit(
+                f"unknown assumption {name!r}; choose from: {', '.join(sorted(known))}"
+            )
+        settings[name] = float(value)
+    return settings
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -3,20 +3,20 @@
     python benchmarks/simulate.py [--chunks 1000000000] [--heads 32] [--dim 128] [--runs 3]
         [--seed 0] [--set lost_per_day=0.2] [--write]
 
-Items are cut as the product cuts them; its scheduler assigns them, tries them again and gives late
-ones twice (`simulated_nodes.py`). How long an item takes comes from the measured figures and the
-assumptions of scale_plan.py, and so does what a phase waits for the index's own searches, which no
-lost node delays here. How often a node is lost, and how slow the slowest are, are assumptions in
-`Faults`. Prints the hours of each phase, and from the corpus to the live version, without faults
-and with them (the worst of the runs). `--write` keeps the hours in figures/scale.json, and the
-table in docs/scaling.md.
+The product's own functions cut the items and say which wait for which (`plan_items.py`); its
+scheduler assigns them, tries them again and gives late ones twice (`simulated_nodes.py`). How long
+an item takes comes from the measured figures and the assumptions of scale_plan.py, and so does what
+a phase waits for the index's own searches and for the run's own process, which no lost node delays
+here. How often a node is lost, and how slow the slowest are, are assumptions in `Faults`. Prints
+the hours of each phase, and from the corpus to the live version, without faults and with them (the
+worst of the runs). `--write` keeps the hours in figures/scale.json, and the table in
+docs/scaling.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,17 +26,34 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from figure import PAGE, SCALE, Figure, keep, put_in
-from phase_rates import verify_bytes
-from scale_hours import CALIBRATE, ENOUGH, PUBLISH, VERIFY_SEARCHES, embed_hours, hours_of
-from scale_plan import Assumed, Plan, planned, settings_of
-from simulated_nodes import NO_FAULTS, Faults, Item, run_phase
+from plan_items import (
+    AnyLoadItem,
+    collection_of,
+    load_steps,
+    reconcile_steps,
+    verify_items_of,
+)
+from scale_hours import (
+    CALIBRATE,
+    CPU_NODES,
+    END_S,
+    ENOUGH,
+    LOAD,
+    PUBLISH,
+    RECONCILE,
+    VERIFY,
+    VERIFY_SEARCHES,
+    embed_hours,
+    shown,
+    to_live,
+    works,
+)
+from scale_plan import Assumed, Plan, planned
+from simulated_nodes import NO_FAULTS, Faults, Item, Outcome, run_phase
 
-from mrag_pipeline.ports import CollectionKind
 from mrag_pipeline.settings.milvus import MilvusSpec
-from mrag_pipeline.stages.ingest.load_items import MAX_RANGES
-from mrag_pipeline.stages.ingest.reconcile_items import ITEM_SHARDS
+from mrag_pipeline.stages.ingest.load_items import EndItem, is_whole, may_double
 
-RANGE_BYTES = MilvusSpec().range_mb * 1e6
 NODES, GPUS = (8, 32, 128), 64
 
 
@@ -47,7 +64,7 @@ class Phase:
     name: str
     steps: tuple[list[Item], ...] = field(repr=False)  # each waits for all of the one before
     on_gpus: bool = False
-    at_least_s: float = 0.0  # whatever the number of nodes
+    at_least_s: float = 0.0  # of the first step, whatever the number of nodes
     index_s: float = 0.0  # of a node: work of the index that no item does, spread over the nodes
     driver_s: float = 0.0  # of the run's own process
 
@@ -81,30 +98,60 @@ class Took:
 
 def phases(plan: Plan) -> Iterator[Phase]:
     """From the corpus to the live version, cut as the product cuts them."""
-    chunks, rates, shards = plan.chunks, plan.rates, plan.num_shards
+    every, corpus = works(plan), plan.corpus
     embed_s = embed_hours(plan) * 3600 * plan.assumed.gpus
-    yield Phase("embed", (_equal(embed_s, shards),), on_gpus=True)
-    reconcile_s = rates.reconcile * chunks
-    yield Phase("reconcile", (_equal(reconcile_s, math.ceil(shards / ITEM_SHARDS)),))
-    # Half of the numbers are the heads', half the chunks'.
-    # The largest first, as the load gives them.
-    load_s = 2 * chunks * plan.width * rates.load
-    items = _equal(load_s / 2, _ranges("chunks", chunks * plan.width * 4))
-    head_ranges = plan.heads * _ranges("head", chunks * plan.dim * 4)
-    items += _equal(load_s / 2, head_ranges, first=len(items))
-    yield Phase("load", (items,), at_least_s=load_s / 2 / plan.assumed.channels)
-    samples, compares = verify_bytes(chunks, shards, plan.heads, plan.dim)
-    on_one = hours_of(plan, 1)
+    yield Phase("embed", (_by_bytes([1] * plan.num_shards, embed_s),), on_gpus=True)
+    steps = reconcile_steps(corpus)
+    # As much for each step: what one alone takes was not measured.
+    step_s = every[RECONCILE].node_s / len(steps)
+    reconcile = tuple(_by_bytes(sizes, step_s) for sizes in steps)
+    yield Phase("reconcile", reconcile, driver_s=every[RECONCILE].driver_s)
+    load = every[LOAD]
+    yield Phase("load", _loads(plan, load.node_s), at_least_s=load.at_least_s)
+    samples, compares = (
+        # The largest first, as a verification gives them.
+        sorted((item.num_bytes for item in items), reverse=True)
+        for items in verify_items_of(corpus)
+    )
+    a_byte_s = every[VERIFY].node_s / (sum(samples) + sum(compares))
     yield Phase(
         "verify",
-        (_by_bytes(samples, rates.verify), _by_bytes(compares, rates.verify)),
-        index_s=3600 * on_one[VERIFY_SEARCHES][0],
+        tuple(_by_bytes(sizes, a_byte_s * sum(sizes)) for sizes in (samples, compares)),
+        index_s=every[VERIFY_SEARCHES].node_s,
+        driver_s=every[VERIFY].driver_s,
     )
     yield Phase(
         "calibrate and publish",
         (),
-        index_s=3600 * on_one[CALIBRATE][0],
-        driver_s=3600 * on_one[PUBLISH][0],
+        index_s=every[CALIBRATE].node_s,
+        driver_s=every[PUBLISH].driver_s,
+    )
+
+
+def _loads(plan: Plan, load_s: float) -> tuple[list[Item], ...]:
+    """Half of the seconds are those of the heads, half of the chunks, by bytes."""
+    steps, collections = load_steps(plan.corpus)
+    rows = [item for items in steps for item in items if not isinstance(item, EndItem)]
+
+    def is_of_chunks(item: AnyLoadItem) -> bool:
+        return collections[collection_of(item)].kind == "chunks"
+
+    bytes_of = {
+        kind: sum(item.num_bytes for item in rows if is_of_chunks(item) is kind)
+        for kind in (True, False)
+    }
+
+    def seconds(item: AnyLoadItem) -> float:
+        if isinstance(item, EndItem):
+            return END_S
+        return load_s / 2 * item.num_bytes / bytes_of[is_of_chunks(item)]
+
+    return tuple(
+        [
+            Item(item.index, item.num_bytes, seconds(item), is_whole(item), may_double(item))
+            for item in items
+        ]
+        for items in steps
     )
 
 
@@ -112,10 +159,24 @@ def run(phase: Phase, nodes: int, faults: Faults, seeds: Sequence[int]) -> Took:
     """Once without faults, and once with each seed."""
 
     def seconds(own: Faults, seed: int) -> tuple[float, int, int]:
-        outcomes = [run_phase(items, nodes, own, seed, may_double=True) for items in phase.steps]
-        items_s = max(sum(one.seconds for one in outcomes), phase.at_least_s)
+        outcomes: list[Outcome] = []
+        for items in filter(None, phase.steps):
+            outcomes.append(
+                run_phase(
+                    items,
+                    nodes,
+                    # Workers stay from one step to the next.
+                    dataclasses.replace(own, start_s=0.0) if outcomes else own,
+                    seed,
+                    may_double=True,
+                    max_limited=MilvusSpec().load_threads,
+                )
+            )
+        took = [one.seconds for one in outcomes]
+        if took:
+            took[0] = max(took[0], phase.at_least_s)
         return (
-            items_s + phase.index_s / nodes + phase.driver_s,
+            sum(took) + phase.index_s / nodes + phase.driver_s,
             sum(one.lost_workers for one in outcomes),
             sum(one.done for one in outcomes),
         )
@@ -134,7 +195,7 @@ def run(phase: Phase, nodes: int, faults: Faults, seeds: Sequence[int]) -> Took:
 def main() -> None:
     """Prints a row for each phase and number of nodes, then those from corpus to live."""
     options = _arguments()
-    faults = dataclasses.replace(Faults(), **settings_of(Faults, options.set))
+    faults = dataclasses.replace(Faults(), **_settings(options.set))
     plan = planned(options.chunks, options.heads, options.dim, Assumed(gpus=GPUS))
     if plan.run["chunks"] < ENOUGH:
         raise SystemExit("benchmarks/figures/scale_runs.json has no run of 100,000 chunks or more")
@@ -145,12 +206,12 @@ def main() -> None:
     live = dict.fromkeys(NODES, Took(0.0, 0.0, 0.0, 0.0, 0))
 
     def show(name: str, where: str, took: Took) -> None:
+        hours = [round(value, 3) for value in (took.hours, max(took.hours, took.worst))]
         lines.append(
-            f"| {name} | {took.items:,} | {where} | {took.hours:.1f} | {took.worst:.1f} "
+            f"| {name} | {took.items:,} | {where} | {shown(hours[0])} | {shown(hours[1])} "
             f"| {took.lost:.0f} | {took.twice:.1f} |"
         )
         print(lines[-1], flush=True)
-        hours = [round(value, 2) for value in (took.hours, max(took.hours, took.worst))]
         named = f"simulated, {size}: {name} on {where}"
         figures[named] = {"value": hours[0], "low": hours[0], "high": hours[1], "unit": "h"}
 
@@ -167,24 +228,36 @@ def main() -> None:
                 live[number] += took
     for nodes, took in live.items():
         show("**corpus to live**", f"{GPUS} GPUs, {nodes} nodes", took)
+    lines += ["", compared(plan, live[CPU_NODES])]
+    print("\n".join(lines[-2:]))
     if options.write:
         plain = {name.replace("*", ""): one for name, one in figures.items()}
         keep(SCALE, plain, instead_of="simulated, ")
         put_in(PAGE, "simulation", "\n".join(lines))
 
 
-def _ranges(kind: CollectionKind, num_bytes: float) -> int:
-    return max(1, min(MAX_RANGES[kind], math.ceil(num_bytes / RANGE_BYTES)))
+def compared(plan: Plan, took: Took) -> str:
+    """The plan's hours to the live version beside those of the simulation."""
+    return (
+        f"From corpus to live on {GPUS} GPUs and {CPU_NODES} nodes: planned "
+        f"{to_live(plan, CPU_NODES):.1f} h, simulated {took.hours:.1f} h, and "
+        f"{took.worst:.1f} h with nodes lost.\n"
+        "In the simulation workers also start, and wait for the last items."
+    )
 
 
-def _equal(seconds: float, number: int, first: int = 0) -> list[Item]:
-    return [Item(index, 1_000_000, seconds / number) for index in range(first, first + number)]
+def _by_bytes(sizes: Sequence[int], seconds: float) -> list[Item]:
+    """Items that take so many seconds together, each as its bytes."""
+    total = sum(sizes)
+    return [Item(index, size, seconds * size / total) for index, size in enumerate(sizes)]
 
 
-def _by_bytes(sizes: list[int], seconds_a_byte: float) -> list[Item]:
-    """The largest first, as a verification gives them."""
-    sizes = sorted(sizes, reverse=True)
-    return [Item(index, size, size * seconds_a_byte) for index, size in enumerate(sizes)]
+def _settings(given: list[str]) -> dict[str, float]:
+    known = {one.name for one in dataclasses.fields(Faults)}
+    settings = dict(text.split("=", 1) for text in given)
+    if unknown := settings.keys() - known:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
+    return {name: float(value) for name, value in settings.items()}
 
 
 def _arguments() -> argparse.Namespace:

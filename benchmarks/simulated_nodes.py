@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ray.exceptions import ActorDiedError
 
+from mrag_pipeline.domain.dispatch import Limit
 from mrag_pipeline.runtime import ray_pool, ray_workers
 from mrag_pipeline.runtime.ray_workers import Worker
 from mrag_pipeline.runtime.worker_lines import Done
@@ -49,6 +50,8 @@ class Item:
     index: int
     num_bytes: int
     seconds: float
+    is_limited: bool = False  # of such items only so many are done at a time
+    may_double: bool = True  # whether two workers may do it at once
 
 
 @dataclass
@@ -178,9 +181,19 @@ class World:
 
 
 def run_phase(
-    items: list[Item], nodes: int, faults: Faults, seed: int, may_double: bool
+    items: list[Item],
+    nodes: int,
+    faults: Faults,
+    seed: int,
+    may_double: bool,
+    max_limited: int | None = None,
 ) -> Outcome:
-    """The product's scheduler does the items on so many simulated nodes."""
+    """The product's scheduler does the items on so many simulated nodes.
+
+    Args:
+        max_limited: how many items that are limited are done at a time.
+    """
+    limit = None if max_limited is None else Limit(max_limited, lambda item: item.is_limited)
     world = World(nodes, faults, seed)
     with (
         patch.multiple(ray_pool, ray=world, time=world.clock, check_alive=lambda: None),
@@ -192,9 +205,11 @@ def run_phase(
             WorkersSpec(),
             "item",
             repeats_errors=False,
-            may_double=lambda _: may_double,
+            may_double=lambda item: may_double and item.may_double,
+            limit=limit,
         )
         answered = list(run.answers())
-    assert sorted(answered) == [item.index for item in items], "an item has no answer, or two"
+    numbers = sorted(item.index for item in items)
+    assert sorted(answered) == numbers, "an item has no answer, or two"
     useful_s = sum(item.seconds for item in items)
     return Outcome(world.clock.now, world.lost, sum(world.done.values()), world.worked_s - useful_s)

@@ -193,7 +193,8 @@ def test_ranges_are_filled_by_all_workers_and_collections_loaded_as_the_index_ta
     can = SimpleNamespace(is_shared=True, loads_at_once=8)
     index: Any = SimpleNamespace(capabilities=lambda: can)
     config = Config.parse({"workers": {"phase_mb": 0}})
-    load_pools(config, lambda _: str, index)(str, 1)  # it would read a byte
+    work: Any = SimpleNamespace()
+    load_pools(config, lambda _: work, index)(work, 1)
     [limit] = opened
     assert limit.most == 8
     assert limit.holds_for(LoadItem(0, 10, 100))
