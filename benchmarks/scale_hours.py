@@ -97,10 +97,9 @@ def works(plan: Plan) -> dict[str, Work]:
         PUBLISH: Work(rates.publish.source, driver_s=rates.publish.driver_s),
         "audit, its items": Work(audit.source, audit.node_s * numbers, audit.driver_s * chunks),
         "audit, searches of FLAT": Work(rates.search.source, searches.audit * search_s),
-        # `damage` reads the ids of every collection, then those of the chunks are sorted.
         "audit, ids that the run's own process reads": Work(
             f"{rates.ids.source}; of staging, {rates.staged_ids.source}",
-            driver_s=(heads + 2) * ids_s + staged_ids_s,
+            driver_s=ids_s + staged_ids_s,
         ),
         "audit, ids that items read": Work(
             rates.ids.source,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
+import numpy as np
 import pytest
 import trustme
+from numpy.typing import NDArray
 from pymilvus.grpc_gen import common_pb2
 
 from mrag_pipeline.errors import ConfigError, IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import bulk_import
-from mrag_pipeline.index.milvus.adapter import open_index
+from mrag_pipeline.index.milvus.adapter import MilvusIndex, open_index
 from mrag_pipeline.index.milvus.schema import schema
 from mrag_pipeline.ports import CollectionSpec, SearchRequest, VectorIndex
 from mrag_pipeline.settings.milvus import MilvusSpec
@@ -47,6 +49,28 @@ def of_server(*, asks: bool = False) -> grpc.ServerCredentials:
         root_certificates=CA.cert_pem.bytes() if asks else None,
         require_client_auth=asks,
     )
+
+
+def test_a_servers_collection_is_not_read_to_see_that_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One block of ids; an audit reads all of them on its workers."""
+    read = []
+
+    def ids(_: MilvusIndex, __: str) -> Iterator[NDArray[np.int64]]:
+        for block in range(5):
+            read.append(block)
+            yield np.array([block])
+
+    monkeypatch.setattr(MilvusIndex, "ids", ids)
+    with (
+        protocol_server(VERSION) as (uri, _),
+        closing(open_index(MilvusSpec(uri=uri), "docs")) as index,
+    ):
+        index.load(HEAD, [table_of(range(10), vectors(10))])
+        assert index.damage(HEAD.name) is None
+        assert index.damage("docs_h99") is not None
+    assert read == [0]
 
 
 def test_a_servers_certificate_is_checked(pem: Callable[[str, trustme.Blob], str]) -> None:

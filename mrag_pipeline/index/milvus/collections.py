@@ -7,7 +7,7 @@ indexed, loaded into memory, counted. One that has no index yet was cut short.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from threading import Semaphore
 from typing import TYPE_CHECKING
 
@@ -111,14 +111,17 @@ class MilvusCollections(MilvusRows, MilvusVersions):
         return num_rows
 
     def damage(self, collection: str) -> str | None:
-        """Why a collection cannot be used; every file of Lite's is read."""
+        """Why a collection cannot be used; every file of Lite's is read, of a server's a block."""
         try:
             with translated(f"cannot look at {collection}"):
                 if not self._exists(collection):
                     return "it does not exist"
                 if not self._is_indexed(collection):
                     return "it has no index: building it was cut short, or its manifest is lost"
-            for _ in self.ids(collection):
+            ids = self.ids(collection)
+            # A server says what it cannot read when it is asked for it, which items do later.
+            num_blocks = 1 if self._path is None else None
+            for _ in islice(ids, num_blocks):
                 pass
         except NoLiveVersion:
             return "it does not exist"
