@@ -3,8 +3,7 @@
 A node as it was measured has 2 cores and two workers. Its seconds with a phase's items are those of
 one worker over what two are worth beside one, less the share of the run's own process (the
 *driver*), which no node takes over: all of figures/scale.json (`phases.py`, the largest corpus that
-was measured). So are loads (`load.py`). Searches and publishing are of figures/scale_runs.json
-(`scale.py`). Reconcile and compare grow with the chunks: they read no vectors. Verify and audit
+was measured). Loads, searches and publishing are of figures/scale_runs.json (`scale.py`). Reconcile and compare grow with the chunks: they read no vectors. Verify and audit
 grow with the numbers of the vectors too.
 """
 
@@ -26,11 +25,9 @@ from mrag_pipeline.stages.versions.search_check import MOST_SEARCHED
 
 SHARDS = 65  # that a corpus of 100,000 chunks and more was cut into, until they reach 16 MB
 HEADS, DIM = 12, 32  # unless the name of a figure says others
-IN_DRIVER = ("reconcile", "load", "verify")  # of scale.py
 LOADED = "load, 12 heads x 200,000 rows x 32"
 IMPORTED = "bulk import of staged files, 12 heads x 200,000 rows x 32"
 IDS_READ = "ids of 200,000 rows, read by one process"
-LOADED_NUMBERS = 12 * 200_000 * 32
 _DRIVER = re.compile(r"driver, [\d,]+ chunks")
 _SIZE = re.compile(r"([\d,]+) chunks(?: x (\d+) heads x (\d+))?$")
 
@@ -104,7 +101,6 @@ class Rates:
         names = ("reconcile", "verify", "audit", "compare")
         reconcile, verify, audit, compare = (on_a_node(figures, name) for name in names)
         read = verify_bytes(Corpus(verify.chunks, SHARDS, verify.heads, verify.dim))
-        load_s = float(figures[LOADED]["value"])
         compared = run["chunks"] * run["heads"] * run["dim"]  # numbers of the heads
         windows, ms = max((int(windows), ms) for windows, ms in run["search_ms"].items())
         return cls(
@@ -112,7 +108,12 @@ class Rates:
             _of(compare, compare.chunks, compare.chunks, _chunks(compare)),
             _of(verify, read, read, f"{_chunks(verify)}, on an index of files"),
             _of(audit, audit.numbers, audit.chunks, f"{_chunks(audit)}, on an index of files"),
-            Rate(load_s / LOADED_NUMBERS, 0.0, "load.py, 12 heads x 200,000 rows, no texts"),
+            # The chunks collection has as many numbers as all heads together.
+            Rate(
+                run["seconds"]["load"] / (2 * compared),
+                0.0,
+                f"{run['chunks']:,} chunks; {of_run(run)}",
+            ),
             Rate(
                 ms / 1e3 / (windows * compared),
                 0.0,
@@ -125,7 +126,7 @@ class Rates:
                 "load.py, 200,000 ids of Milvus, beside other work",
             ),
             Rate(0.0, reconcile.worker_s / reconcile.chunks, "at most a reconcile's reading"),
-            load_s / float(figures[IMPORTED]["value"]),
+            float(figures[LOADED]["value"]) / float(figures[IMPORTED]["value"]),
         )
 
 
@@ -169,8 +170,8 @@ class Searches:
 class Memory:
     """Bytes of a process, and how they grow with the bytes of a shard, by phase.
 
-    One process did all phases of a run of `scale.py` but embedding, and memory that it had once it
-    may have kept: the later phases' growth is at most that.
+    Workers that load or verify are counted as if all that they have beyond the smallest worker grew
+    with the shard. Reconcile is that of the process that did it, which had done other phases before.
     """
 
     driver: float  # with workers, whatever the number of chunks
@@ -194,5 +195,17 @@ class Memory:
             more = larger["memory_mb"][phase][process] - smaller["memory_mb"][phase][process]
             return max(0.0, float(more)) * 1e6 / (each * row_bytes)
 
-        own = (growth(phase, "driver", 4 * width + TEXT_BYTES) for phase in IN_DRIVER)
-        return cls(driver * 1e6, growth("embed", "worker", 8 * width), *own)
+        smallest = min(float(run["memory_mb"]["embed"]["worker"]) for run in runs)
+        row_bytes = 4 * width + TEXT_BYTES
+
+        def beyond(phase: str) -> float:
+            more = float(larger["memory_mb"][phase]["worker"]) - smallest
+            return more * 1e6 / (larger["chunks"] / larger["shards"] * row_bytes)
+
+        return cls(
+            driver * 1e6,
+            growth("embed", "worker", 8 * width),
+            growth("reconcile", "driver", row_bytes),
+            beyond("load"),
+            beyond("verify"),
+        )

@@ -118,7 +118,7 @@ def _report(name: str, runs: Sequence[Figures]) -> None:
             sum(phase.get(verb, 0) for phase in run["requests"].values()) / run["shards"]
             for run in runs
         ]
-        _row(f"driver's {verb} of staging a shard", [f"{count:.1f}" for count in each])
+        _row(f"{verb} of staging a shard", [f"{count:.1f}" for count in each])
     _row("recall of verify", [f"{run['recall']:.3f}" for run in runs])
     by_size = {int(run["chunks"]): run for run in runs}
     if 10_000 in by_size and 1_000_000 in by_size:

@@ -217,7 +217,7 @@ def print_memory(plan: Plan) -> None:
     )
     print("|---|---:|---:|---:|---:|---|")
     shard = f"a shard's vectors, from 100,000 to a million chunks ({of_run(plan.run)})"
-    widest = f"a shard of the widest collection, at most as then ({of_run(plan.run)})"
+    widest = f"a shard of the widest collection, at most ({of_run(plan.run)})"
     on_disk = "8 bytes of disk a chunk and 24 a document; a worker: 4,000 rows"
     for phase, a_chunk, worker, why in (
         ("embed", 0, known.embed * vectors, f"{shard}; the model is not counted"),
