@@ -3,8 +3,9 @@
 A node as it was measured has 2 cores and two workers. Its seconds with a phase's items are those of
 one worker over what two are worth beside one, less the share of the run's own process (the
 *driver*), which no node takes over: all of figures/scale.json (`phases.py`, the largest corpus that
-was measured). Loads, searches and publishing are of figures/scale_runs.json (`scale.py`). Reconcile and compare grow with the chunks: they read no vectors. Verify and audit
-grow with the numbers of the vectors too.
+was measured). Loads, searches and publishing are of figures/scale_runs.json (`scale.py`). Reconcile
+and compare grow with the chunks: they read no vectors. Verify and audit grow with the numbers of
+the vectors too.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Memory:
     """Bytes of a process, and how they grow with the bytes of a shard, by phase.
 
     Workers that load or verify are counted as if all that they have beyond the smallest worker grew
-    with the shard. Reconcile is that of the process that did it, which had done other phases before.
+    with the shard. Reconcile's is of the process that did it, which had done other phases before.
     """
 
     driver: float  # with workers, whatever the number of chunks

@@ -70,13 +70,9 @@ class Corpus:
         return {shard: bounds[shard + 1] - bounds[shard] for shard in range(self.shards)}
 
 
-def reconcile_steps(corpus: Corpus) -> list[list[int]]:
-    """Bytes of source of the items; each step waits for all of the one before."""
-    manifest = corpus.manifest()
-    return [
-        [item.num_bytes for item in reconcile_items(manifest, is_of_documents)]
-        for is_of_documents in (True, False)
-    ]
+def reconcile_sizes(corpus: Corpus) -> list[int]:
+    """Bytes of source of the items that read all shards; what is found twice is not planned."""
+    return [item.num_bytes for item in reconcile_items(corpus.manifest())]
 
 
 AnyLoadItem = LoadItem | RangeItem | EndItem

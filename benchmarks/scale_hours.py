@@ -218,13 +218,13 @@ def print_memory(plan: Plan) -> None:
     print("|---|---:|---:|---:|---:|---|")
     shard = f"a shard's vectors, from 100,000 to a million chunks ({of_run(plan.run)})"
     widest = f"a shard of the widest collection, at most ({of_run(plan.run)})"
-    on_disk = "8 bytes of disk a chunk and 24 a document; a worker: 4,000 rows"
+    blocks, ids = "500 bytes for 4,000 chunks", "8 bytes of disk a chunk and a document"
     for phase, a_chunk, worker, why in (
         ("embed", 0, known.embed * vectors, f"{shard}; the model is not counted"),
-        ("reconcile", 0, known.reconcile * rows, f"{widest}; 16 bytes of disk a chunk"),
+        ("reconcile", 0, known.reconcile * rows, f"{widest}; {ids}"),
         ("load", 0, known.load * rows, widest),
         ("verify", 0, known.verify * rows, widest),
-        ("audit", 0.125, 4_000 * plan.width * 8, f"500 bytes for 4,000 chunks; {on_disk}"),
+        ("audit", 0.125, 4_000 * plan.width * 8, f"{blocks}; {ids}; a worker: 4,000 rows"),
         ("compare", 0, 64_000 * 100, "28 bytes of disk a document and a chunk"),
     ):
         driver = (known.driver + a_chunk * plan.chunks) / GB

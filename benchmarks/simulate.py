@@ -30,7 +30,7 @@ from plan_items import (
     AnyLoadItem,
     collection_of,
     load_steps,
-    reconcile_steps,
+    reconcile_sizes,
     verify_items_of,
 )
 from scale_hours import (
@@ -101,11 +101,9 @@ def phases(plan: Plan) -> Iterator[Phase]:
     every, corpus = works(plan), plan.corpus
     embed_s = embed_hours(plan) * 3600 * plan.assumed.gpus
     yield Phase("embed", (_by_bytes([1] * plan.num_shards, embed_s),), on_gpus=True)
-    steps = reconcile_steps(corpus)
-    # As much for each step: what one alone takes was not measured.
-    step_s = every[RECONCILE].node_s / len(steps)
-    reconcile = tuple(_by_bytes(sizes, step_s) for sizes in steps)
-    yield Phase("reconcile", reconcile, driver_s=every[RECONCILE].driver_s)
+    reconcile = every[RECONCILE]
+    items = _by_bytes(reconcile_sizes(corpus), reconcile.node_s)
+    yield Phase("reconcile", (items,), driver_s=reconcile.driver_s)
     load = every[LOAD]
     yield Phase("load", _loads(plan, load.node_s), at_least_s=load.at_least_s)
     samples, compares = (

@@ -109,6 +109,9 @@ class Staging(Protocol):
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
 
+    def all_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        """The ids of all chunks staged for the shard (N,), duplicates counted."""
+
     def sums(self, shard: int) -> ImportanceSums:
         """The shard's importance sums, over all its rows, duplicates counted."""
 
@@ -126,6 +129,9 @@ class Staging(Protocol):
 
     def duplicate_vectors(self, shard: int) -> NDArray[np.float32]:
         """The head vectors of the rows that are left out of the shard: (n, H, D)."""
+
+    def duplicate_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        """The ids of the same rows: (n,)."""
 
     def free_bytes(self) -> int | None:
         """Free space, None where there is no such thing (an object store)."""

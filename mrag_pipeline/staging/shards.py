@@ -212,10 +212,15 @@ class ShardFolders:
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
+        mask, ids = self._mask(shard), self.all_chunk_ids(shard)
+        return ids if mask is None else ids[mask]
+
+    def all_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        """The ids of all chunks staged for the shard (N,), duplicates included."""
         # Every head's file has the ids, and is much smaller than the file with the texts.
         head = self._need_manifest().encoder.heads[0]
         table = self._files.read_shard_table(shard, _head(head), ["chunk_id"])
-        ids: NDArray[np.int64] = self._without_duplicates(shard, table)["chunk_id"].to_numpy()
+        ids: NDArray[np.int64] = table["chunk_id"].to_numpy()
         return ids
 
     def sums(self, shard: int) -> ImportanceSums:
@@ -265,6 +270,11 @@ class ShardFolders:
         return (
             np.stack(vectors, axis=1).astype(np.float32).reshape(-1, len(card.heads), card.head_dim)
         )
+
+    def duplicate_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        """The ids of the rows that are left out of the shard: (n,)."""
+        mask = self._mask(shard)
+        return np.zeros(0, np.int64) if mask is None else self.all_chunk_ids(shard)[~mask]
 
     def remove(self) -> None:
         """Removes everything; the plan first, so that a removal cut short leaves no version."""

@@ -235,7 +235,7 @@ def test_a_shard_may_hold_no_chunk(planned: Opener) -> None:
     assert receipt is not None
     assert receipt.num_chunks == 0
     assert staging.chunks(0).num_rows == staging.head(0, HEADS[0]).num_rows == 0
-    assert staging.chunk_ids(0).tolist() == []
+    assert staging.chunk_ids(0).tolist() == staging.all_chunk_ids(0).tolist() == []
     assert staging.sums(0).num_chunks == 0
     assert len(staging.dead_letters(0)) == 1
 
@@ -261,6 +261,8 @@ def test_duplicates_are_left_out_of_every_table(planned: Opener) -> None:
     assert dict(duplicates) == {1: [letter]}
     kept = [chunk.id for chunk in an_output(1).chunks[2:]]
     assert staging.chunk_ids(1).tolist() == kept
+    assert staging.duplicate_chunk_ids(1).tolist() == [c.id for c in an_output(1).chunks[:2]]
+    assert staging.all_chunk_ids(1).tolist() == [chunk.id for chunk in an_output(1).chunks]
     assert staging.chunks(1)["document_id"].to_pylist() == ["b", "b"]
     assert staging.head(1, HEADS[1])["chunk_id"].to_pylist() == kept
     np.testing.assert_array_equal(as_matrix(staging.head(1, HEADS[1])), an_output(1).vectors[2:, 1])
@@ -286,6 +288,7 @@ def test_no_duplicates_is_an_answer_too(planned: Opener) -> None:
     assert staging.duplicates() == {}
     assert len(staging.chunk_ids(0)) == 4
     assert staging.duplicate_vectors(0).shape == (0, 2, 4)
+    assert staging.duplicate_chunk_ids(0).tolist() == []
 
 
 def test_duplicates_may_be_found_anew(planned: Opener) -> None:
@@ -300,7 +303,8 @@ def test_duplicates_may_be_found_anew(planned: Opener) -> None:
 
 def test_a_shard_that_is_not_there_cannot_be_read(planned: Opener) -> None:
     """Reading what was never staged is an error of ours, not a traceback of a library."""
-    for read in (planned().chunks, planned().chunk_ids, planned().sums, planned().documents):
+    names = ("chunks", "chunk_ids", "all_chunk_ids", "sums", "documents")
+    for read in (getattr(planned(), name) for name in names):
         with pytest.raises(StagingError):
             read(0)
     with pytest.raises(StagingError):

@@ -58,7 +58,7 @@ class Slow:
 
     def __call__(self, item: Any) -> Any:
         """The other's answer."""
-        which = f"{type(item).__name__}-{getattr(item, 'is_of_documents', '')}-{item.index}"
+        which = f"{type(item).__name__}-{item.index}"
         name = f"{which}.{time.time_ns()}.{uuid.uuid4().hex[:8]}"
         (self.notes / name).write_text(node())
         time.sleep(SECONDS)

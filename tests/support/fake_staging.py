@@ -184,6 +184,9 @@ class FakeStaging:
         ids: NDArray[np.int64] = self.chunks(shard)["chunk_id"].to_numpy()
         return ids
 
+    def all_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        return np.array([chunk.id for chunk in self._output(shard).chunks], np.int64)
+
     def sums(self, shard: int) -> ImportanceSums:
         return self._output(shard).sums
 
@@ -203,6 +206,10 @@ class FakeStaging:
         output, left_out = self._output(shard), self._left_out(shard)
         rows = [i for i, c in enumerate(output.chunks) if c.document_id in left_out]
         return rounded(output.vectors[rows], self._need_manifest().vector_dtype)
+
+    def duplicate_chunk_ids(self, shard: int) -> NDArray[np.int64]:
+        output, left_out = self._output(shard), self._left_out(shard)
+        return np.array([c.id for c in output.chunks if c.document_id in left_out], np.int64)
 
     def free_bytes(self) -> int | None:
         return None

@@ -1,16 +1,17 @@
 """Finds what no shard can see alone: document ids in two shards, chunk ids that collide.
 
-Each shard's files are read once, by items (`reconcile_items.py`), here or on workers. Memory does
-not grow with the corpus: ids wait in buckets on disk (`hash_buckets.py`). It grows with what is
-found: half a kilobyte a duplicate.
+Each shard's files are read once, by items (`reconcile_items.py`), here or on workers; items also
+sort, and read again what is found twice. This process compares sorted runs (`key_runs.py`), so its
+memory does not grow with the corpus. It grows with what is found: half a kilobyte a duplicate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -19,20 +20,26 @@ from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.run_limits import check_dead_letters
-from mrag_pipeline.ports import OpenPool, Progress, Staging
+from mrag_pipeline.ports import OpenPool, Progress, Staging, WorkerPool
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.in_order import in_order
 from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
-from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
+from mrag_pipeline.stages.ingest.key_runs import KeyRuns, Keys
 from mrag_pipeline.stages.ingest.reconcile_items import (
-    DocumentKeys,
-    KeptChunks,
+    DocumentsFound,
+    FindDocuments,
+    LeftOut,
+    ReadLeftOut,
+    ReadShards,
     Reconciler,
+    ShardsRead,
     reconcile_items,
 )
 from mrag_pipeline.stages.serial_pool import in_this_process
 
-IDS_IN_MEMORY = 250_000  # 6 MB; more wait on disk
+IDS_IN_MEMORY = 250_000  # of documents and of chunks, 2 MB each; more wait on disk
+
+Pool = WorkerPool[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,50 +69,59 @@ def reconcile(
     Raises: StagingError if a shard is missing; TooManyDeadLetters if so many chunk ids collide;
         StorageFull.
     """
-    of_documents = list(reconcile_items(manifest, is_of_documents=True))
-    of_chunks = list(reconcile_items(manifest, is_of_documents=False))
-    progress.phase("reconcile", len(of_documents) + len(of_chunks), "items")
+    items = list(reconcile_items(manifest))
+    # Each counts twice: when it is read, and when what is left out of its shards is known.
+    progress.phase("reconcile", 2 * len(items), "items")
     work = Reconciler(manifest, staging)
-    num_bytes = sum(item.num_bytes for item in of_documents)
     card = manifest.encoder
     zero = ImportanceSums.zero(len(card.heads), card.head_dim)
     places = {shard.index: place for place, shard in enumerate(manifest.shards)}
-    with closing(open_pool(work, num_bytes)) as pool:
-        with closing(HashBuckets(IDS_IN_MEMORY)) as keys:
-            num_documents = num_dead_letters = 0
-            document_keys: list[DocumentKeys]
-            for document_keys in pool.run(of_documents):
-                for read in document_keys:
-                    num_documents += read.num_documents
-                    num_dead_letters += read.num_dead_letters
-                    keys.add(read.shard, read.keys)
+    num_documents = num_dead_letters = 0
+    with (
+        closing(open_pool(work, sum(item.num_bytes for item in items))) as pool,
+        closing(_runs(64, "documents")) as document_keys,
+        closing(_runs(63, "chunks")) as chunk_ids,
+        closing(_runs(63, "chunks")) as left_out_ids,
+    ):
+
+        def sums_of_shards() -> Iterator[tuple[int, ImportanceSums]]:
+            nonlocal num_documents, num_dead_letters
+            read: ShardsRead
+            for read in pool.run(items):
+                num_documents += read.num_documents
+                num_dead_letters += read.num_dead_letters
+                document_keys.add(read.index, read.document_keys)
+                chunk_ids.add(read.index, read.chunk_ids)
+                for shard, own in zip(items[read.index].shards, read.sums, strict=True):
+                    # A copy: a part of the answer would keep all of it in memory while it waits.
+                    yield places[shard], zero + own
                 progress.advance(1)
-            duplicates = _duplicates(keys, staging)
+
+        sums = sum_in_order(sums_of_shards(), zero)
+        duplicates = _duplicates(document_keys, items, pool)
         staging.write_duplicates(duplicates)
-        with closing(HashBuckets(IDS_IN_MEMORY)) as ids:
-
-            def kept_sums() -> Iterator[tuple[int, ImportanceSums]]:
-                kept_chunks: list[KeptChunks]
-                for kept_chunks in pool.run(of_chunks):
-                    for kept in kept_chunks:
-                        ids.add(kept.shard, kept.ids.astype(np.uint64))
-                        yield places[kept.shard], kept.sums
-                    progress.advance(1)
-
-            sums = sum_in_order(kept_sums(), zero)
-            colliding = documents_set_aside(_collisions(ids), staging)
+        affected = _affected(items, duplicates)
+        progress.advance(len(items) - len(affected))
+        left_out: LeftOut
+        for left_out in in_order(pool.run(affected), lambda answer: answer.index):
+            left_out_ids.add(left_out.index, left_out.chunk_ids)
+            for of_shard in left_out.sums:
+                sums = sums - of_shard
+            progress.advance(1)
+        repeated = _by_item(chunk_ids.repeated(left_out_ids))
+        colliding = documents_set_aside(_collisions(repeated, items, staging), staging)
     num_left_out = sum(map(len, duplicates.values()))
     if num_left_out:
         progress.note(f"{num_left_out} documents left out: an earlier one has their id")
     if colliding:
-        before = [work.kept_chunks(shard) for shard in colliding]
+        before = [work.left_out_sums(shard) for shard in colliding]
         duplicates = {
             shard: [*duplicates.get(shard, []), *colliding.get(shard, [])]
             for shard in sorted({*duplicates, *colliding})
         }
         staging.write_duplicates(duplicates)
-        for old, new in zip(before, map(work.kept_chunks, colliding), strict=True):
-            sums = sums - old.sums + new.sums
+        for old, new in zip(before, map(work.left_out_sums, colliding), strict=True):
+            sums = sums + old - new
         num_left_out = sum(map(len, duplicates.values()))
         number = sum(map(len, colliding.values()))
         progress.note(f"{number} documents left out: a chunk of theirs has an earlier one's id")
@@ -139,18 +155,20 @@ def sum_in_order(
     return total
 
 
-def _duplicates(keys: HashBuckets, staging: Staging) -> Mapping[int, list[DeadLetter]]:
+def _duplicates(
+    keys: KeyRuns, items: Sequence[ReadShards], pool: Pool
+) -> dict[int, list[DeadLetter]]:
     """The documents that are left out, by shard."""
-    suspects: list[tuple[int, int]] = []  # (shard, row) of ids with equal hashes
-    for _, places in keys.repeated():
-        suspects += [(shard, row) for shard, row in places.tolist()]
-    # Two different ids may have equal hashes: compare the ids themselves.
+    suspects = [
+        FindDocuments(number, items[index].shards, items[index].num_bytes, own)
+        for number, (index, own) in enumerate(sorted(_by_item(keys.repeated()).items()))
+    ]
+    # Two different ids may have equal keys: compare the ids themselves.
     first_source: dict[str, str] = {}  # by document id
     duplicates: dict[int, list[DeadLetter]] = {}
-    for shard, own_suspects in groupby(sorted(suspects), key=lambda suspect: suspect[0]):
-        documents = staging.documents(shard)
-        for _, row in own_suspects:
-            document = documents[row]
+    found: DocumentsFound
+    for found in in_order(pool.run(suspects), lambda answer: answer.index):
+        for shard, document in found.documents:
             if document.id in first_source:
                 letter = duplicate_id(
                     document.id, document.source, first_source[document.id], document.fingerprint
@@ -161,11 +179,42 @@ def _duplicates(keys: HashBuckets, staging: Staging) -> Mapping[int, list[DeadLe
     return duplicates
 
 
-def _collisions(ids: HashBuckets) -> Iterator[Collision]:
-    """Every chunk but the first in corpus order of each id that several have."""
-    for keys, places in ids.repeated():
-        is_later = np.append(False, keys[1:] == keys[:-1])
-        for chunk_id, (shard, row) in zip(
-            keys[is_later].tolist(), places[is_later].tolist(), strict=True
-        ):
-            yield Collision(chunk_id, shard, row)
+def _affected(items: Sequence[ReadShards], duplicates: Mapping[int, object]) -> list[ReadLeftOut]:
+    """What reads the shards that have duplicates, in order."""
+    affected: list[ReadLeftOut] = []
+    for item in items:
+        shards = tuple(shard for shard in item.shards if shard in duplicates)
+        if shards:
+            affected.append(ReadLeftOut(len(affected), shards, item.num_bytes))
+    return affected
+
+
+def _collisions(
+    repeated: Mapping[int, Keys], items: Sequence[ReadShards], staging: Staging
+) -> Iterator[Collision]:
+    """Every chunk but the first in corpus order of each id that several have.
+
+    Args:
+        repeated: such ids, by the item whose shards hold them. There are next to none.
+    """
+    seen: set[int] = set()
+    for index in sorted(repeated):
+        for shard in items[index].shards:
+            ids = staging.chunk_ids(shard).astype(np.uint64)
+            for row in np.flatnonzero(np.isin(ids, repeated[index])).tolist():
+                chunk_id = int(ids[row])
+                if chunk_id in seen:
+                    yield Collision(chunk_id, shard, row)
+                seen.add(chunk_id)
+
+
+def _by_item(repeated: Iterable[tuple[int, Keys]]) -> dict[int, Keys]:
+    """All keys of each item, rising."""
+    parts: defaultdict[int, list[Keys]] = defaultdict(list)
+    for index, keys in repeated:
+        parts[index].append(keys)
+    return {index: np.concatenate(own) for index, own in parts.items()}
+
+
+def _runs(bits: int, of: str) -> KeyRuns:
+    return KeyRuns(bits, IDS_IN_MEMORY, f"the ids of {of}")

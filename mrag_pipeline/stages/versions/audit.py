@@ -1,7 +1,7 @@
 """Compares a version with its proofs, its record and its staging, row by row or in a sample.
 
 Rows and staged files are read and compared by items (`row_items.py`), here or on workers.
-Memory: a line for each staged shard, and what is wrong. Disk: 8 bytes a chunk, 24 a document.
+Memory: a line for each staged shard, and what is wrong. Disk: 8 bytes a chunk and a document.
 Shape legend: N chunks, H heads, D head dimension.
 """
 
@@ -209,7 +209,7 @@ def _checked(
     with closing(document_keys()) as documents:
         for answer in rows_in_order(answers, first_number, documents, progress):
             checked.add(answer.checked)
-        return checked, documents.num_distinct()
+        return checked, documents.count()
 
 
 def _chunk_ids(record: VersionRecord, index: Rows, damaged: Collection[str]) -> SortedIds:

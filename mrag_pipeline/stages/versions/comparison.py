@@ -3,7 +3,7 @@
 The comparison is items of the pool that audits: rows, ids and searches are read by workers. This
 process keeps what is wrong, and adds up the sums and documents that the record should have.
 Memory: 8 bytes for each row that is wrong; of staging, a line for each shard.
-Disk: 24 bytes a chunk and 24 a document.
+Disk: 24 bytes a chunk and 8 a document.
 Shape legend: N rows.
 """
 
@@ -198,7 +198,7 @@ class Comparison:
                 total.add(CheckedRows(answer.checked.sums))
                 for collection, ids in answer.checked.wrong(self.record).items():
                     wrong.setdefault(collection, []).append((answer.shard, ids))
-            num_documents = keys.num_distinct()
+            num_documents = keys.count()
         self.progress.finish()
         return Compared(num_chunks, num_documents, total.sums, wrong)
 

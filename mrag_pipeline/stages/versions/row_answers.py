@@ -10,7 +10,7 @@ import numpy as np
 from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.ports import Progress
 from mrag_pipeline.stages.in_order import in_order
-from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
+from mrag_pipeline.stages.versions.distinct_keys import DistinctKeys
 from mrag_pipeline.stages.versions.row_items import (
     Answer,
     IdsRead,
@@ -20,7 +20,7 @@ from mrag_pipeline.stages.versions.row_items import (
 )
 from mrag_pipeline.stages.versions.staged_version import StagedShard
 
-_KEYS_IN_MEMORY = 250_000  # of documents, 6 MB; more wait on disk
+_KEYS_IN_MEMORY = 250_000  # of documents, 2 MB; more wait on disk
 
 
 @dataclass(slots=True)
@@ -46,13 +46,13 @@ class OtherAnswers:
                 self.shards[answer.shard] = answer
 
 
-def document_keys() -> HashBuckets:
+def document_keys() -> DistinctKeys:
     """Counts documents by their keys; close it."""
-    return HashBuckets(_KEYS_IN_MEMORY)
+    return DistinctKeys(_KEYS_IN_MEMORY)
 
 
 def rows_in_order(
-    answers: Iterable[RowsChecked], first_number: int, documents: HashBuckets, progress: Progress
+    answers: Iterable[RowsChecked], first_number: int, documents: DistinctKeys, progress: Progress
 ) -> Iterator[RowsChecked]:
     """The answers in the order of their items, without the keys of their documents.
 
@@ -65,7 +65,7 @@ def rows_in_order(
 
     def counted() -> Iterator[RowsChecked]:
         for answer in answers:
-            documents.add(answer.index, answer.documents)
+            documents.add(answer.documents)
             progress.advance(1, {"chunks": answer.num_chunks})
             yield replace(answer, documents=np.zeros(0, np.uint64))
 

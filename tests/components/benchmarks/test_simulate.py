@@ -9,7 +9,7 @@ import pytest
 
 with pytest.MonkeyPatch.context() as patch:  # its scripts are run, so it is no package of ours
     patch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
-    from plan_items import reconcile_steps
+    from plan_items import reconcile_sizes
     from scale_hours import END_S, LOAD, VERIFY, works
     from scale_plan import Assumed, planned
     from simulate import Phase, Took, phases, run
@@ -80,7 +80,8 @@ def test_the_items_of_the_plan_take_its_hours() -> None:
         steps = by_name[name].steps
         seconds = sum(item.seconds for items in steps for item in items if item.seconds != END_S)
         assert seconds == pytest.approx(every[of_plan].node_s)
-    assert len(by_name["reconcile"].steps) == len(reconcile_steps(plan.corpus))
+    [items] = by_name["reconcile"].steps
+    assert len(items) == len(reconcile_sizes(plan.corpus))
 
 
 def test_phases_one_after_the_other_take_their_sums() -> None:

@@ -13,6 +13,7 @@ from mrag_pipeline.domain.manifest import Receipt
 from mrag_pipeline.ports import DocumentRow
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
+from mrag_pipeline.stages.ingest import reconcile_items
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from tests.support.builds import RecordingProgress, a_document
 from tests.support.fake_staging import FakeStaging, a_manifest
@@ -32,13 +33,14 @@ class Generated(FakeStaging):
     def sums(self, shard: int) -> ImportanceSums:
         return ImportanceSums(2_000, np.ones(2), np.ones((2, 4)))
 
-    def chunk_ids(self, shard: int) -> NDArray[np.int64]:
+    def all_chunk_ids(self, shard: int) -> NDArray[np.int64]:
         return np.random.default_rng(shard).integers(0, 2**63, 2_000)
 
 
 def test_memory_does_not_grow_with_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight times the shards: the same memory at most."""
     monkeypatch.setattr(module, "IDS_IN_MEMORY", 10_000)
+    monkeypatch.setattr(reconcile_items, "ITEM_SHARDS", 1)
 
     def peak(num_shards: int) -> int:
         manifest, staging = a_manifest(num_shards=num_shards), Generated()

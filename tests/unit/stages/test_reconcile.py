@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mrag_pipeline.domain.documents import Document
+from mrag_pipeline.domain.documents import DeadLetter, Document
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError, TooManyDeadLetters, WorkerLost
+from mrag_pipeline.ports import Work
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest import reconcile as module
 from mrag_pipeline.stages.ingest import reconcile_items
 from mrag_pipeline.stages.ingest.reconcile import reconcile, sum_in_order
+from mrag_pipeline.stages.serial_pool import SerialPool
 from tests.support.builds import Build, a_document
 
 DOCUMENTS = [a_document(i) for i in range(12)]
@@ -148,7 +153,7 @@ def test_each_shard_is_read_once(ids_in_memory: int, monkeypatch: pytest.MonkeyP
 
         return call
 
-    for name in ("documents", "sums", "chunk_ids"):
+    for name in ("documents", "sums", "all_chunk_ids", "chunk_ids"):
         monkeypatch.setattr(build.staging, name, noted(name, getattr(build.staging, name)))
     reconcile(manifest, build.staging, build.spec, build.progress)
     assert len(read) == 3 * len(manifest.shards)
@@ -175,3 +180,99 @@ def test_ids_whose_hashes_collide_are_not_duplicates(monkeypatch: pytest.MonkeyP
     build = Build(with_duplicates())
     _, staged = build.staged()
     assert (staged.num_documents, staged.num_dead_letters) == (12, 3)
+
+
+def test_a_document_that_is_there_twice_word_for_word_is_left_out_once() -> None:
+    """Its chunks' ids are the first one's: they go with it, and are no collision."""
+    build = Build([*DOCUMENTS, *(replace(d, source=f"again:{d.id}") for d in DOCUMENTS[2:9])])
+    _, staged = build.staged()
+    assert (staged.num_documents, staged.num_chunks, staged.num_dead_letters) == (12, 24, 7)
+    letters = [letter for own in (build.staging.duplicates() or {}).values() for letter in own]
+    assert {letter.document_id for letter in letters} == {d.id for d in DOCUMENTS[2:9]}
+    assert all("duplicate document id" in letter.reason for letter in letters)
+
+
+def test_what_an_earlier_run_left_out_hides_nothing() -> None:
+    """It may have been cut short, or have been wrong."""
+    build, clean = Build(with_duplicates()), Build(with_duplicates())
+    manifest = build.planned()
+    build.embed(manifest)
+    others = {shard.index: [DeadLetter("d4", "", "", "")] for shard in manifest.shards}
+    build.staging.write_duplicates(others)
+    staged = reconcile(manifest, build.staging, build.spec, build.progress)
+    _, expected = clean.staged()
+    assert build.staging.duplicates() == clean.staging.duplicates()
+    assert staged.num_chunks == expected.num_chunks
+    assert staged.sums.unit_sum.tobytes() == expected.sums.unit_sum.tobytes()
+
+
+@pytest.mark.parametrize("ids_in_memory", [2_000_000, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_document_of_each_id_stays(
+    seed: int, ids_in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that are repeated, whoever is faster and however shards are cut into items."""
+    monkeypatch.setattr(module, "IDS_IN_MEMORY", ids_in_memory)
+    random = np.random.default_rng(seed)
+    numbers = random.integers(0, 40, 60).tolist()
+    texts = random.integers(0, 3, 60).tolist()
+    documents = [
+        Document(f"d{number}", a_document(number + text).text, source=str(place))
+        for place, (number, text) in enumerate(zip(numbers, texts, strict=True))
+    ]
+    first = {number: str(place) for place, number in reversed([*enumerate(numbers)])}
+    wanted = {str(place) for place in range(60)} - {*first.values()}
+    build = Build(documents)
+    manifest, here = build.staged()
+    found = build.staging.duplicates() or {}
+    letters = [letter for own in found.values() for letter in own]
+    for shard in manifest.shards:  # a shard sets its own ones aside
+        letters += build.staging.dead_letters(shard.index)
+    assert {letter.source for letter in letters} == wanted
+    assert (here.num_documents, here.num_dead_letters) == (len(first), len(wanted))
+    for item_shards in (1, 3, 16):
+        monkeypatch.setattr(reconcile_items, "ITEM_SHARDS", item_shards)
+        monkeypatch.setattr(reconcile_items, "ITEM_PART", 1)
+        build.progress.done.clear()
+        there = reconcile(manifest, build.staging, build.spec, build.progress, backwards)
+        assert build.staging.duplicates() == found
+        assert there.num_chunks == here.num_chunks
+        assert there.sums.unit_sum.tobytes() == here.sums.unit_sum.tobytes()
+        assert there.sums.norm_sum.tobytes() == here.sums.norm_sum.tobytes()
+        _, total, _ = build.progress.phases[-1]
+        assert build.progress.done["reconcile"] == total
+
+
+def backwards(work: Work, _num_bytes: int) -> SerialPool:
+    """A pool whose last item is answered first."""
+
+    class Backwards(SerialPool):
+        def run(self, items: Iterable[Any]) -> Iterator[Any]:
+            return super().run(reversed([*items]))
+
+    return Backwards(lambda: work)
+
+
+def test_only_items_with_a_repeated_key_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of their shards only those with duplicates have their vectors read."""
+    build = Build([*DOCUMENTS, Document("d5", a_document(50).text)])
+    manifest = build.planned()
+    build.embed(manifest)
+    shards = [shard.index for shard in manifest.shards]
+    first, last = (shard for shard in shards if "d5" in ids_in(build, shard))
+
+    def noted(read: list[int], real: Callable[[int], object], shard: int) -> object:
+        read.append(shard)
+        return real(shard)
+
+    reads: dict[str, list[int]] = {"documents": [], "duplicate_vectors": []}
+    for name, read in reads.items():
+        real = getattr(build.staging, name)
+        monkeypatch.setattr(build.staging, name, partial(noted, read, real))
+    reconcile(manifest, build.staging, build.spec, build.progress)
+    assert sorted(reads["documents"]) == sorted([*shards, first, last])
+    assert reads["duplicate_vectors"] == [last]
+
+
+def ids_in(build: Build, shard: int) -> list[str]:
+    return [document.id for document in build.staging.documents(shard)]
