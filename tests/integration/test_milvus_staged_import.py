@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mrag_pipeline.domain.documents import Chunk, DeadLetter
+from mrag_pipeline.domain.documents import Chunk, DeadLetter, MetadataValue
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.index.milvus.adapter import MilvusIndex
@@ -82,7 +82,9 @@ def staged(folder: Path, num_rows: int = 2_000, compression: Any = "zstd") -> Sh
 def a_chunk(row: int) -> Chunk:
     """One with a text, a title and metadata that are hard to write."""
     text = HOSTILE[row % len(HOSTILE)]
-    metadata = {"by": "Zoë 𝄞", "year": row, "open": True} if row % 2 else {}
+    metadata: dict[str, MetadataValue] = (
+        {"by": "Zoë 𝄞", "year": row, "open": True} if row % 2 else {}
+    )
     return Chunk(2**62 + row, f"d{row}", row % 7, 0, len(text), text, text, metadata)
 
 

@@ -162,7 +162,7 @@ class Loader:
 
     def _tables(self, number: int, shards: Sequence[int]) -> Iterable[pa.Table]:
         staging, heads = self.staging, self.manifest.encoder.heads
-        if self.collections[number].kind == "chunks":
+        if collections_of(self.manifest)[number].kind == "chunks":
             return StagedTables(shards, staging.chunks, staging.chunks_file)
         if number >= len(heads):  # words are made of texts
             return map(staging.chunks, shards)

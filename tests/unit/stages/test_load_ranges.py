@@ -128,7 +128,7 @@ def test_whole_collections_come_after_ranges_which_are_not_limited() -> None:
     build = Build(DOCUMENTS)
     manifest, staged = build.staged()
     index, runs = ScriptedIndex(), list[list[Any]]()
-    head, *_, chunks = collections_of("docs", manifest.version, manifest.encoder, None)
+    head, *_, chunks = collections_of(manifest)
     range_bytes = staged.num_chunks * row_bytes(head)
     assert range_bytes < staged.num_chunks * row_bytes(chunks)
 
