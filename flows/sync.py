@@ -23,7 +23,7 @@ from mrag_pipeline.flows.dead_letters import keep_letters, staged_letters
 from mrag_pipeline.flows.engine import flow, repeated_task, task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import check_ray, open_pool, phase_pools
+from mrag_pipeline.runtime.pools import apply_pools, check_ray, open_pool, phase_pools
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.stages.ingest.embed import EmbedTotals
 from mrag_pipeline.stages.ingest.embed import embed as embed_stage
@@ -36,7 +36,7 @@ from mrag_pipeline.stages.versions.lookup import live_record
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.embedders import delta_embedder
 from mrag_pipeline.wiring.kept_encoder import keep_encoder
-from mrag_pipeline.wiring.phase_work import corpus_comparer
+from mrag_pipeline.wiring.phase_work import applier, corpus_comparer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,9 @@ def finish(config: Config) -> tuple[VersionRecord, bool]:
             # Shards that were lost since. What the difference holds was allowed when it was found.
             allowed = replace(config.ingest, max_dead_letter_share=1.0)
             _embed(config, record, manifest, allowed)
+        pools = apply_pools(config, partial(applier, record, record.pending), index)
         progress = flow_progress(config.index)
-        return sync_stage.finish(record, delta, index, config.ingest, progress)
+        return sync_stage.finish(record, delta, index, config.ingest, progress, pools)
 
 
 @repeated_task
@@ -158,7 +159,14 @@ def apply(
             return Applied(record, 0, 0)
         delta = wiring.delta(config, record.version, record.syncs + 1)
         return sync_stage.apply(
-            record, manifest, delta, index, dead_letters, config.ingest, flow_progress(config.index)
+            record,
+            manifest,
+            delta,
+            index,
+            dead_letters,
+            config.ingest,
+            flow_progress(config.index),
+            apply_pools(config, partial(applier, record, manifest.fingerprint), index),
         )
 
 

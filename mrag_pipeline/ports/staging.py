@@ -150,13 +150,13 @@ class DeltaStaging(Staging, Protocol):
     def reader(self) -> CorpusReader:
         """Reads what `write_documents` stored, each document equal to what was written."""
 
-    def write_removed(self, marks: Sequence[Mark]) -> None:
-        """Stores the chunks that the sync removes or replaces."""
+    def write_removed(self, blocks: Iterable[Sequence[Mark]]) -> None:
+        """Stores the chunks that the sync removes or replaces, in blocks of any size."""
 
-    def removed(self) -> list[Mark]:
-        """What `write_removed` stored, in that order.
+    def removed(self) -> Iterator[Sequence[Mark]]:
+        """What `write_removed` stored, in that order, in blocks of bounded size; none is empty.
 
-        Raises: StagingError if it is missing or damaged.
+        Raises: StagingError, at the first block or a later one, if it is missing or damaged.
         """
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:

@@ -2,8 +2,9 @@
 
 {uri}/{index}/{version}/syncs/00001/
     corpus/9f3a...e1.parquet    documents to embed; the name is the content's hash
-    removed.parquet             chunks to remove or to replace
-    manifest.json               written after these two: fixes what the sync does
+    removed.parquet             chunks to remove or to replace; if they are over 100,000:
+    removed/00000.parquet       100,000 of them in each file; the last one has fewer, perhaps none
+    manifest.json               written after these: fixes what the sync does
     shards/00000/...            as in a version
     removed_sums.parquet        written before the index is changed
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +30,8 @@ from mrag_pipeline.staging.atomic_folder import Folder
 from mrag_pipeline.staging.shards import ShardFolders
 
 _REMOVED = "removed.parquet"
+_REMOVED_PARTS = "removed"
+_PART_MARKS = 100_000  # 30 MB while they are written or read
 _REMOVED_SUMS = "removed_sums.parquet"
 
 CORPUS = pa.schema(
@@ -88,29 +92,31 @@ class DeltaFolders(ShardFolders):
         """Reads what `write_documents` stored."""
         return _StoredDocuments(self._folder)
 
-    def write_removed(self, marks: Sequence[Mark]) -> None:
+    def write_removed(self, blocks: Iterable[Sequence[Mark]]) -> None:
         """Stores the chunks that the sync removes or replaces."""
-        columns = [
-            pa.array([mark.id for mark in marks], pa.int64()),
-            pa.array([mark.document_id for mark in marks], pa.string()),
-            pa.array([mark.fingerprint for mark in marks], pa.string()),
-        ]
-        table = pa.Table.from_arrays(columns, schema=REMOVED)
-        self._files.write_table(_REMOVED, table)
+        parts = _parts(blocks)
+        first = next(parts)
+        if len(first) < _PART_MARKS:
+            self._write_marks(_REMOVED, first)
+            return
+        # No removed.parquet then: an mrag that reads no parts must not take one for all.
+        for number, part in enumerate(chain([first], parts)):
+            self._write_marks(_part_path(number), part)
+        self._folder.remove(_REMOVED)  # of an earlier mrag, which wrote all into one file
 
-    def removed(self) -> list[Mark]:
+    def removed(self) -> Iterator[list[Mark]]:
         """What `write_removed` stored.
 
         Raises: StagingError.
         """
         try:
-            table = self._files.read_table(_REMOVED)
-            if table is None:
-                raise self._files.damaged(_REMOVED, "the file does not exist")
+            for table in self._removed_tables():
+                for start in range(0, table.num_rows, _PART_MARKS):
+                    columns = table.slice(start, _PART_MARKS).columns
+                    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+                    yield [Mark(*row) for row in rows]
         except StagingError as error:
             raise StagingError(error.found, error.expected, self._WITHOUT_REMOVED) from error
-        columns = [column.to_pylist() for column in table.columns]
-        return [Mark(*row) for row in zip(*columns, strict=True)]
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:
         """Stores the importance sums of the removed chunks."""
@@ -129,7 +135,8 @@ class DeltaFolders(ShardFolders):
     def discard(self) -> None:
         """Removes the plan, the removals and the shards; the documents stay."""
         # The manifest first: without it, the other files mean nothing.
-        for path in ("manifest.json", _REMOVED_SUMS, _REMOVED, "shards", "duplicates.parquet"):
+        removals = (_REMOVED_SUMS, _REMOVED, _REMOVED_PARTS)
+        for path in ("manifest.json", *removals, "shards", "duplicates.parquet"):
             self._folder.remove(path)
         self._manifest = self._duplicates = None
         self._packed_masks.clear()
@@ -138,6 +145,47 @@ class DeltaFolders(ShardFolders):
     def finish(self) -> None:
         """Removes the documents to embed: the shards hold their texts."""
         self._folder.remove("corpus")
+
+    # -------------------------------------------------------------- inside
+    def _write_marks(self, path: str, marks: Sequence[Mark]) -> None:
+        columns = [
+            pa.array([mark.id for mark in marks], pa.int64()),
+            pa.array([mark.document_id for mark in marks], pa.string()),
+            pa.array([mark.fingerprint for mark in marks], pa.string()),
+        ]
+        self._files.write_table(path, pa.Table.from_arrays(columns, schema=REMOVED))
+
+    def _removed_tables(self) -> Iterator[pa.Table]:
+        table = self._files.read_table(_REMOVED)
+        if table is not None:
+            yield table
+            return
+        full = 0
+        for number in count():
+            path = _part_path(number)
+            table = self._files.read_table(path)
+            if table is None:
+                path = path if number else _REMOVED
+                raise self._files.damaged(path, "the file does not exist")
+            yield table
+            full = full or table.num_rows
+            if table.num_rows < full:  # the last part
+                return
+
+
+def _parts(blocks: Iterable[Sequence[Mark]]) -> Iterator[list[Mark]]:
+    """The marks in lists of `_PART_MARKS`, and one of fewer, perhaps of none, at the end."""
+    held: list[Mark] = []
+    for block in blocks:
+        held += block
+        while len(held) >= _PART_MARKS:
+            yield held[:_PART_MARKS]
+            held = held[_PART_MARKS:]
+    yield held
+
+
+def _part_path(number: int) -> str:
+    return f"{_REMOVED_PARTS}/{number:05d}.parquet"
 
 
 class _StoredDocuments:

@@ -13,6 +13,7 @@ from mrag_pipeline.ports import Staging
 from mrag_pipeline.stages.ingest.load_items import Loader
 from mrag_pipeline.stages.ingest.reconcile_items import Reconciler
 from mrag_pipeline.stages.ingest.verify_items import Verifier
+from mrag_pipeline.stages.sync.apply_items import Applier
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
 from mrag_pipeline.stages.versions.export import Exporter
 from mrag_pipeline.stages.versions.import_version import importable
@@ -80,6 +81,24 @@ def corpus_comparer(
         wiring.index(config) if wiring.index_is_shared(config) else None,
         only,
     )
+
+
+def applier(record: VersionRecord, fingerprint: str, config: Config) -> Applier:
+    """Reads and writes what a version's next sync changes; bind all but the config.
+
+    Args:
+        fingerprint: of the sync's plan.
+    Raises: StagingError if the worker finds no plan, or another one.
+    """
+    staging = wiring.delta(config, record.version, record.syncs + 1)
+    if _manifest(staging).fingerprint != fingerprint:
+        raise StagingError(
+            f"a worker finds another plan in {staging.describe()}",
+            "the plan of this sync",
+            "every node of a cluster must be able to reach that folder; one at the same path is "
+            "not enough",
+        )
+    return Applier(record, staging, wiring.index(config))
 
 
 def _manifest(staging: Staging) -> Manifest:

@@ -13,6 +13,7 @@ from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, Mark
 from mrag_pipeline.settings.staging import StagingSpec
+from mrag_pipeline.staging import deltas
 from mrag_pipeline.staging.deltas import open_delta
 from tests.support.fake_delta_staging import FakeDeltaStaging
 from tests.support.fake_staging import PLAN, a_manifest, an_output
@@ -39,12 +40,16 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     yield lambda: open_delta(StagingSpec(uri=uri), "docs", "vaaaaaaaaaaaa", 1)
 
 
+def removed(staging: DeltaStaging) -> list[Mark]:
+    return [mark for block in staging.removed() for mark in block]
+
+
 def test_a_new_sync_holds_nothing(reopen: Opener) -> None:
     """No plan, no sums; removals that were never written are missing, not empty."""
     assert reopen().manifest() is None
     assert reopen().removed_sums() is None
     with pytest.raises(StagingError):
-        reopen().removed()
+        removed(reopen())
 
 
 def test_documents_come_back_equal(reopen: Opener) -> None:
@@ -78,11 +83,27 @@ def test_a_syncs_documents_are_not_planned(reopen: Opener) -> None:
         list(reopen().reader().slices(1_000))
 
 
-@pytest.mark.parametrize("marks", [MARKS, []])
-def test_removals_come_back_in_order(reopen: Opener, marks: list[Mark]) -> None:
+@pytest.mark.parametrize("blocks", [[MARKS], [MARKS[:1], [], MARKS[1:]], [[]], []])
+def test_removals_come_back_in_order(reopen: Opener, blocks: list[list[Mark]]) -> None:
     """Every field; an empty list is not a missing one."""
-    reopen().write_removed(marks)
-    assert reopen().removed() == marks
+    reopen().write_removed(blocks)
+    assert removed(reopen()) == [mark for block in blocks for mark in block]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6, 8])
+def test_many_removals_come_back_in_blocks(
+    reopen: Opener, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is empty or larger than what is held at once; others replace them all."""
+    monkeypatch.setattr(deltas, "_PART_MARKS", 3)
+    marks = [Mark(number, f"d{number}", "print") for number in range(count)]
+    for _ in range(2):
+        reopen().write_removed([marks[:5], marks[5:]])
+        assert removed(reopen()) == marks
+        assert {1, 2, 3} >= {len(block) for block in reopen().removed()}
+    reopen().discard()
+    reopen().write_removed([marks[:1]])
+    assert removed(reopen()) == marks[:1]
 
 
 def test_removed_sums_come_back_to_the_last_bit(reopen: Opener) -> None:
@@ -101,7 +122,7 @@ def test_discarding_keeps_the_documents_alone(reopen: Opener) -> None:
     """Another plan may be written then, over the same documents."""
     part = reopen().write_documents(DOCUMENTS)
     staging = reopen()
-    staging.write_removed(MARKS)
+    staging.write_removed([MARKS])
     staging.write_manifest(a_manifest())
     staging.write_shard(an_output(), PLAN)
     staging.write_removed_sums(an_output().sums)
@@ -114,7 +135,7 @@ def test_discarding_keeps_the_documents_alone(reopen: Opener) -> None:
         assert opened.removed_sums() is None
         assert opened.duplicates() is None
         with pytest.raises(StagingError):
-            opened.removed()
+            removed(opened)
     assert list(reopen().reader().read([part])) == DOCUMENTS
     reopen().write_manifest(a_manifest(fingerprint="b" * 32))
 
@@ -122,7 +143,7 @@ def test_discarding_keeps_the_documents_alone(reopen: Opener) -> None:
 def test_finishing_removes_the_documents_alone(reopen: Opener) -> None:
     """The plan and the shards stay: repair and export read them."""
     part = reopen().write_documents(DOCUMENTS)
-    reopen().write_removed(MARKS)
+    reopen().write_removed([MARKS])
     reopen().write_manifest(a_manifest())
     reopen().write_shard(an_output(), PLAN)
     reopen().finish()
@@ -131,4 +152,4 @@ def test_finishing_removes_the_documents_alone(reopen: Opener) -> None:
         list(reopen().reader().read([part]))
     assert reopen().manifest() == a_manifest()
     assert reopen().receipt(0, PLAN) is not None
-    assert reopen().removed() == MARKS
+    assert removed(reopen()) == MARKS

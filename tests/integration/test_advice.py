@@ -153,7 +153,7 @@ def test_a_sync_that_has_not_begun_stores_its_removals_again(tmp_path: Path) -> 
         made.sync()
     cut(file_of(made, "syncs/00001/removed.parquet"))
     with pytest.raises(StagingError, match=r"removed\.parquet is missing or damaged") as caught:
-        made.delta(live_record(made.index)).removed()
+        list(made.delta(live_record(made.index)).removed())
     assert caught.value.fix.startswith("run `mrag sync`")
     made.sync()
     assert made.content() == made.rebuilt(tmp_path / "fresh").content()

@@ -131,10 +131,10 @@ def test_a_syncs_files_are_stored_and_removed(s3: Server, bucket: str) -> None:
     delta = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
     documents = [Document(f"d{i}", f"text {i}", metadata={"year": 1900 + i}) for i in range(3)]
     piece = delta.write_documents(documents)
-    delta.write_removed([Mark(7, "d9", "print")])
+    delta.write_removed([[Mark(7, "d9", "print")]])
     again = open_delta(spec, "docs", "vaaaaaaaaaaaa", 1)
     assert list(again.reader().read([piece])) == documents
-    assert again.removed() == [Mark(7, "d9", "print")]
+    assert list(again.removed()) == [[Mark(7, "d9", "print")]]
     again.discard()
     assert list(s3.objects(bucket)) == [f"staging/docs/vaaaaaaaaaaaa/syncs/00001/{piece.path}"]
     again.finish()

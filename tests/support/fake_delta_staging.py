@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from mrag_pipeline.domain.documents import DeadLetter, Document
@@ -31,13 +32,14 @@ class FakeDeltaStaging(FakeStaging):
     def reader(self) -> CorpusReader:
         return _FakeReader(self._documents)
 
-    def write_removed(self, marks: Sequence[Mark]) -> None:
-        self._removed = list(marks)
+    def write_removed(self, blocks: Iterable[Sequence[Mark]]) -> None:
+        self._removed = list(chain.from_iterable(blocks))
 
-    def removed(self) -> list[Mark]:
+    def removed(self) -> Iterator[Sequence[Mark]]:
         if self._removed is None:
             raise StagingError("the removals are missing")
-        return self._removed
+        for start in range(0, len(self._removed), 3):
+            yield self._removed[start : start + 3]
 
     def write_removed_sums(self, sums: ImportanceSums) -> None:
         self._removed_sums = sums

@@ -19,7 +19,7 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import MragError
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import DeltaStaging, Staging, VectorIndex
+from mrag_pipeline.ports import DeltaStaging, OpenPool, Staging, VectorIndex
 from mrag_pipeline.settings.chunking import ChunkingSpec
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.lexical import LexicalSpec
@@ -34,6 +34,7 @@ from mrag_pipeline.stages.ingest.publish import publish
 from mrag_pipeline.stages.ingest.reconcile import reconcile
 from mrag_pipeline.stages.ingest.shard_embedder import ShardEmbedder
 from mrag_pipeline.stages.ingest.verify import verify
+from mrag_pipeline.stages.serial_pool import in_this_process
 from mrag_pipeline.stages.sync.apply import Applied, apply, finish, found_equal, unfinished
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, check_same_version, compare
 from mrag_pipeline.stages.sync.push import Changes, PushComparison, compare_push
@@ -96,6 +97,7 @@ class Living:
     progress: RecordingProgress = field(default_factory=RecordingProgress)
     embedded: int = 0  # chunks, in all calls
     basis: dict[str, str] = field(default_factory=dict)  # of what is kept of files
+    pools: OpenPool = in_this_process  # where the items of a sync's `apply` are done
 
     # ---------------------------------------------------------- parts
     def reader(self) -> FakeCorpusReader:
@@ -205,7 +207,8 @@ class Living:
         self.embed_delta(manifest, delta)
         dead = compared.difference.num_dead_letters
         spec = self.ingest_spec
-        return compared, apply(record, manifest, delta, self.index, dead, spec, self.progress)
+        done = apply(record, manifest, delta, self.index, dead, spec, self.progress, self.pools)
+        return compared, done
 
     def push(
         self,
@@ -224,7 +227,8 @@ class Living:
         if manifest is None:
             return pushed, None
         self.embed_delta(manifest, delta)
-        return pushed, apply(record, manifest, delta, self.index, None, spec, self.progress)
+        done = apply(record, manifest, delta, self.index, None, spec, self.progress, self.pools)
+        return pushed, done
 
     def finished(self, record: VersionRecord) -> VersionRecord:
         """Finishes the version's interrupted sync, if there is one; returns its record."""
@@ -232,7 +236,8 @@ class Living:
         manifest = unfinished(record, delta)
         if manifest is not None:
             self.embed_delta(manifest, delta)
-        return finish(record, delta, self.index, self.ingest_spec, self.progress)[0]
+        spec = self.ingest_spec
+        return finish(record, delta, self.index, spec, self.progress, self.pools)[0]
 
     def embed_delta(self, manifest: Manifest, delta: DeltaStaging) -> None:
         """Stages a sync's documents."""

@@ -21,11 +21,14 @@ from mrag_pipeline.staging.exports import ExportFolder
 from mrag_pipeline.staging.shards import ShardFolders
 
 
-def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPool:
+def ray_pools(
+    folder: Path, count: int, *, dies_at: int | None = None, dies_of: str = ""
+) -> OpenPool:
     """Pools of so many Ray actors for any phase; what it works with reaches them as a file.
 
     Args:
         dies_at: the first worker that is given the item with this number is killed.
+        dies_of: the item's class; any if it is empty.
     """
 
     def opened(work: Work, _num_bytes: int) -> WorkerPool[Any, Any]:
@@ -33,7 +36,7 @@ def ray_pools(folder: Path, count: int, *, dies_at: int | None = None) -> OpenPo
         file.write_bytes(pickle.dumps(work))
         (folder / "killed").unlink(missing_ok=True)
         config = Config.parse({"workers": {"count": count, "device": "cpu"}})
-        opener = partial(_open_mortal, file, dies_at)
+        opener = partial(_open_mortal, file, dies_at, dies_of)
         return RayPool(config, opener, unit="item", repeats_errors=False)
 
     return opened
@@ -61,12 +64,13 @@ class Crew:
     folder: Path
     count: int
     dies_at: int | None
+    dies_of: str = ""
 
     @property
     def pools(self) -> OpenPool:
         if not self.count:
             return pickled_pools
-        return ray_pools(self.folder, self.count, dies_at=self.dies_at)
+        return ray_pools(self.folder, self.count, dies_at=self.dies_at, dies_of=self.dies_of)
 
     def check(self) -> None:
         """A worker was killed if one had to be."""
@@ -109,15 +113,18 @@ class Mortal:
 
     inner: Callable[[Any], Any]
     dies_at: int | None
+    dies_of: str
     mark: Path
 
     def __call__(self, item: Any) -> Any:
         """The other's answer."""
-        if item.index == self.dies_at and not self.mark.exists():
+        is_meant = self.dies_of in ("", type(item).__name__)
+        if is_meant and item.index == self.dies_at and not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return self.inner(item)
 
 
-def _open_mortal(file: Path, dies_at: int | None, _config: Config) -> Mortal:
-    return Mortal(pickle.loads(file.read_bytes()), dies_at, file.parent / "killed")
+def _open_mortal(file: Path, dies_at: int | None, dies_of: str, _config: Config) -> Mortal:
+    work = pickle.loads(file.read_bytes())
+    return Mortal(work, dies_at, dies_of, file.parent / "killed")

@@ -4,12 +4,16 @@ Within a live version the chunks row is the commit record: adding writes heads f
 chunks rows last, removing deletes the chunks rows first. The version's record says before the
 first of these writes that a sync is under way, and after the last what it resulted in; so a killed
 sync is known, and its sums are counted exactly once.
+
+Items read and write (`apply_items.py`), by workers or in this process; this process judges, and
+writes the record.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,11 +24,11 @@ from mrag_pipeline.domain.pushes import remembered
 from mrag_pipeline.domain.run_limits import check_dead_letters
 from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
 from mrag_pipeline.errors import FingerprintMismatch, StagingError, TooFewChunks
-from mrag_pipeline.ports import CollectionSpec, DeltaStaging, Mark, Progress, VersionRows
+from mrag_pipeline.ports import DeltaStaging, OpenPool, Progress, VersionRows
 from mrag_pipeline.settings.ingest import IngestSpec
-from mrag_pipeline.stages.sync.changed_sums import Added, sums_in_index
-from mrag_pipeline.stages.sync.collisions import set_colliding_aside
-from mrag_pipeline.stages.version_collections import collections_of
+from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.sync.collisions import set_colliding_aside, take_back
+from mrag_pipeline.stages.sync.staged_change import StagedChange
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +68,13 @@ def finish(
     index: VersionRows,
     spec: IngestSpec,
     progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> tuple[VersionRecord, bool]:
     """Finishes the version's interrupted sync, if there is one.
 
     Args:
         staging: of the record's next sync.
+        open_pool: where its items are done.
     Returns: the version's record, and whether a sync was finished.
     Raises: as `unfinished` and `apply`.
     """
@@ -76,7 +82,8 @@ def finish(
     if manifest is None:
         return record, False
     progress.note(f"finishing sync {record.syncs + 1}, which was interrupted")
-    return apply(record, manifest, staging, index, None, spec, progress).record, True
+    done = apply(record, manifest, staging, index, None, spec, progress, open_pool)
+    return done.record, True
 
 
 def apply(
@@ -87,6 +94,7 @@ def apply(
     num_dead_letters: int | None,
     spec: IngestSpec,
     progress: Progress,
+    open_pool: OpenPool = in_this_process,
 ) -> Applied:
     """The version holds what the manifest says; running it again after a kill gives the same.
 
@@ -96,52 +104,56 @@ def apply(
         num_dead_letters: of the corpus as compared, those of the embedded documents not
             counted; None leaves the record's.
         spec: the share of dead letters that is allowed.
+        open_pool: where rows are read and written; the result is the same.
     Raises: StagingError, VerifyFailed, TooFewChunks, TooManyDeadLetters before anything is
-        changed; IndexBusy, IndexUnavailable.
+        changed; StorageFull, IndexBusy, IndexUnavailable.
     """
     if record.pending not in ("", manifest.fingerprint):
         raise FingerprintMismatch(
             f"another sync of {record.version} is unfinished", "this one", "run `mrag sync`"
         )
-    *voters, chunks = collections_of(record)
-    progress.phase("apply", 2 * len(voters) + 2, "collections")
-    marks = staging.removed()
-    num_removed_documents = len({mark.document_id for mark in marks})
+    is_resumed = bool(record.pending)
     removed_sums = staging.removed_sums()
     if removed_sums is None:
-        if record.pending:
+        if is_resumed:
             raise StagingError(
                 f"the sums of what sync {record.syncs + 1} removes are not in "
                 + staging.describe(),
                 "the sums as they were before the index was changed",
                 "restore that folder, or run `mrag ingest`: it builds a new version",
             )
-        removed_sums = _settle(record, manifest, staging, index, num_dead_letters, spec, progress)
-    added = Added.of(manifest, staging, record)
-    sums = record.sums + added.sums - removed_sums
-    if sums.num_chunks < 1:
-        raise TooFewChunks(
-            f"no chunk would be left in {record.version}", "at least 1", "check corpus.uri"
-        )
-    if not record.pending:
-        record = replace(record, pending=manifest.fingerprint)
-        index.write_record(record)
-    _write_rows(record, manifest, staging, index, voters, chunks, progress)
-    _delete_rows(marks, added, index, voters, chunks, progress)
-    record = replace(
-        record,
-        sums=sums,
-        num_documents=record.num_documents + added.documents - num_removed_documents,
-        num_chunks=sums.num_chunks,
-        num_dead_letters=record.num_dead_letters
-        if num_dead_letters is None
-        else num_dead_letters + added.dead_letters,
-        syncs=record.syncs + 1,
-        synced_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        pending="",
-        pushes=int(manifest.corpus.get(PUSHES, 0)),
-        push_keys=remembered(record.push_keys, str(manifest.corpus.get(PUSH_KEY, ""))),
-    ).with_reading(manifest.reading())
+        take_back(staging)
+    with closing(StagedChange(record, manifest, staging, index, open_pool, progress)) as change:
+        change.read(is_first=removed_sums is None)
+        if removed_sums is None:
+            removed_sums = _settle(
+                change, record, manifest, staging, num_dead_letters, spec, progress
+            )
+        sums = record.sums + change.added_sums - removed_sums
+        if sums.num_chunks < 1:
+            raise TooFewChunks(
+                f"no chunk would be left in {record.version}", "at least 1", "check corpus.uri"
+            )
+        if not is_resumed:
+            record = replace(record, pending=manifest.fingerprint)
+            index.write_record(record)
+        change.write(is_resumed)
+        num_documents = record.num_documents + change.num_documents - change.num_removed_documents
+        record = replace(
+            record,
+            sums=sums,
+            num_documents=num_documents,
+            num_chunks=sums.num_chunks,
+            num_dead_letters=record.num_dead_letters
+            if num_dead_letters is None
+            else num_dead_letters + change.num_dead_letters,
+            syncs=record.syncs + 1,
+            synced_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            pending="",
+            pushes=int(manifest.corpus.get(PUSHES, 0)),
+            push_keys=remembered(record.push_keys, str(manifest.corpus.get(PUSH_KEY, ""))),
+        ).with_reading(manifest.reading())
+        num_added, num_removed = len(change.added), len(change.removed)
     # The record last: it counts the sums, and that must happen once.
     index.write_record(record)
     staging.finish()
@@ -150,10 +162,10 @@ def apply(
         "version_synced version=%s sync=%d chunks_added=%d chunks_removed=%d",
         record.version,
         record.syncs,
-        len(added.ids),
-        len(marks),
+        num_added,
+        num_removed,
     )
-    return Applied(record, len(added.ids), len(marks))
+    return Applied(record, num_added, num_removed)
 
 
 def found_equal(
@@ -171,68 +183,27 @@ def found_equal(
 
 
 def _settle(
+    change: StagedChange,
     record: VersionRecord,
     manifest: Manifest,
     staging: DeltaStaging,
-    index: VersionRows,
     num_dead_letters: int | None,
     spec: IngestSpec,
     progress: Progress,
 ) -> ImportanceSums:
     """Stores what can only be read before the index changes; returns the sums of what goes."""
-    marks = staging.removed()
-    removed = [mark.id for mark in marks]
-    collection = record.chunks_collection()
-    Added.of(manifest, staging, record)  # every shard is staged
-    letters = set_colliding_aside(manifest, staging, index, collection, removed)
+    letters = set_colliding_aside(manifest, staging, change.added.twice, change.taken)
     if letters:
         progress.note(
             f"{len(letters)} documents left out: a chunk of theirs has another chunk's id"
         )
-        added = Added.of(manifest, staging, record)
-        num_removed_documents = len({mark.document_id for mark in marks})
         check_dead_letters(
             spec,
-            (num_dead_letters or 0) + added.dead_letters,
-            record.num_documents + added.documents - num_removed_documents,
+            (num_dead_letters or 0) + change.num_dead_letters,
+            record.num_documents + change.num_documents - change.num_removed_documents,
             "nothing was changed",
         )
-    removed_sums = sums_in_index(record, index, removed)
+        change.read_again()
+    removed_sums = change.removed_sums()
     staging.write_removed_sums(removed_sums)
     return removed_sums
-
-
-def _write_rows(
-    record: VersionRecord,
-    manifest: Manifest,
-    staging: DeltaStaging,
-    index: VersionRows,
-    voters: Sequence[CollectionSpec],
-    chunks: CollectionSpec,
-    progress: Progress,
-) -> None:
-    """Writes the heads, then the words if there are any; the chunks rows, which commit, last."""
-    heads = record.encoder.heads
-    for head, collection in zip(heads, voters[: len(heads)], strict=True):
-        for shard in manifest.shards:
-            index.upsert(collection, staging.head(shard.index, head))
-        progress.advance(1)
-    for collection in (*voters[len(heads) :], chunks):
-        for shard in manifest.shards:
-            index.upsert(collection, staging.chunks(shard.index))
-        progress.advance(1)
-
-
-def _delete_rows(
-    marks: Sequence[Mark],
-    added: Added,
-    index: VersionRows,
-    voters: Sequence[CollectionSpec],
-    chunks: CollectionSpec,
-    progress: Progress,
-) -> None:
-    stale = sorted({mark.id for mark in marks} - set(added.ids.tolist()))
-    for collection in (chunks, *voters):
-        if stale:
-            index.delete(collection.name, stale)
-        progress.advance(1)

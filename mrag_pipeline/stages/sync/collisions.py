@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.documents import DeadLetter
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.ports import ChunkLookup, DeltaStaging
+from mrag_pipeline.ports import DeltaStaging
 from mrag_pipeline.stages.ingest.colliding_chunks import Collision, documents_set_aside
+
+
+def take_back(staging: DeltaStaging) -> None:
+    """Leaves no document out: a run that was cut short after `set_colliding_aside` did."""
+    if staging.duplicates():
+        staging.write_duplicates({})
 
 
 def set_colliding_aside(
     manifest: Manifest,
     staging: DeltaStaging,
-    index: ChunkLookup,
-    collection: str,
-    removed: Sequence[int],
+    twice: NDArray[np.int64],
+    taken: NDArray[np.int64],
 ) -> list[DeadLetter]:
     """Stores and returns the documents left out: the chunk that has the id already stays.
 
     That is a chunk of the index that the sync does not remove, or one staged earlier in the sync.
-    Running it again before the index is changed gives the same result.
+    Running it again before the index is changed gives the same result. The shards are read only if
+    there are such ids.
 
     Args:
-        collection: the chunks collection; removed: chunk ids that the sync removes or replaces.
+        twice: ids that are staged more than once; taken: staged ids of chunks of the index that
+            the sync does not remove. Of all staged chunks: nothing is left out yet.
     """
-    if staging.duplicates():  # of a run that was cut short after this
-        staging.write_duplicates({})
-    ids, places = _staged(manifest, staging)
-    order = np.argsort(ids, kind="stable")
-    is_repeated = ids[order[1:]] == ids[order[:-1]]
-    is_taken = np.zeros(len(ids), bool)
-    is_taken[order[1:][is_repeated]] = True
-    new = np.setdiff1d(ids, np.asarray(removed, np.int64))
-    # By id, not by looking through the index: what that costs depends on the sync alone.
-    taken = list(index.look_up(collection, new.tolist(), ())[0])
-    is_taken |= np.isin(ids, np.array(taken, np.int64))
-    letters = documents_set_aside(
-        (Collision(int(ids[row]), *places[row].tolist()) for row in np.flatnonzero(is_taken)),
-        staging,
-    )
-    if letters:
-        staging.write_duplicates(letters)
+    if not (len(twice) or len(taken)):
+        return []
+    letters = documents_set_aside(_collisions(manifest, staging, twice, taken), staging)
+    staging.write_duplicates(letters)
     return [letter for own in letters.values() for letter in own]
 
 
-def _staged(
-    manifest: Manifest, staging: DeltaStaging
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The staged chunks' ids (N,), in order, and the shard and row of each (N, 2)."""
-    ids, places = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
+def _collisions(
+    manifest: Manifest,
+    staging: DeltaStaging,
+    twice: NDArray[np.int64],
+    taken: NDArray[np.int64],
+) -> Iterator[Collision]:
+    """The staged chunks whose ids earlier chunks have, in order."""
+    wanted, known = np.union1d(twice, taken), set(taken.tolist())
     for shard in manifest.shards:
-        shard_ids = staging.chunk_ids(shard.index)
-        rows = np.arange(len(shard_ids))
-        ids.append(shard_ids)
-        places.append(np.stack([np.full(len(rows), shard.index), rows], axis=1))
-    return np.concatenate(ids), np.concatenate(places)
+        ids = staging.chunk_ids(shard.index)
+        for row in np.flatnonzero(np.isin(ids, wanted)).tolist():
+            chunk_id = int(ids[row])
+            if chunk_id in known:
+                yield Collision(chunk_id, shard.index, row)
+            known.add(chunk_id)

@@ -8,7 +8,7 @@ workers at once: what one stores is named by its content.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from mrag_pipeline.domain.planning import Slice
 from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.ports import CorpusReader, DeltaStaging, Mark, ReadableVersion
 from mrag_pipeline.ports.index.rows import ID_END
+from mrag_pipeline.stages.sorted_ids import IdBlock, SortedIds
 from mrag_pipeline.stages.sync.compared_rows import (
     OUT_OF_SCOPE,
     REPEATED,
@@ -56,7 +57,7 @@ class OutdatedItem:
     """Read the marks of these chunks."""
 
     index: int
-    ids: NDArray[np.int64]  # rising, some at least
+    ids: IdBlock  # some at least
     are_many: bool  # of the version's: then all chunks between them are read
     num_bytes: int
 
@@ -92,6 +93,14 @@ class Marked:
     def num_rows(self) -> int:
         """Chunks."""
         return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outdated:
+    """The marks of chunks that are outdated."""
+
+    index: int  # the item's
+    marks: list[Mark]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +143,7 @@ class CorpusComparer:
 
     def __call__(
         self, item: MarksItem | OutdatedItem | ReadItem | PlannedRead | StoreItem
-    ) -> Marked | list[Mark] | Read | Stored:
+    ) -> Marked | Outdated | Read | Stored:
         """What the item asks for.
 
         Raises: what the reader raises; FingerprintMismatch where a file has changed meanwhile.
@@ -144,7 +153,7 @@ class CorpusComparer:
             rows = [np.empty(0, ROW), *map(chunk_rows, blocks)]
             return Marked(np.concatenate(rows))
         if isinstance(item, OutdatedItem):
-            return self._outdated(item)
+            return Outdated(item.index, self._outdated(item.ids.ids().tolist(), item.are_many))
         return self._stored(item) if isinstance(item, StoreItem) else self._read(item)
 
     def _read(self, item: ReadItem | PlannedRead) -> Read:
@@ -222,10 +231,10 @@ class CorpusComparer:
             if change is not None:
                 yield found, change
 
-    def _outdated(self, item: OutdatedItem) -> list[Mark]:
-        index, ids = self._rows(), item.ids.tolist()
+    def _outdated(self, ids: Sequence[int], are_many: bool) -> list[Mark]:
+        index = self._rows()
         wanted = set(ids)
-        if item.are_many:
+        if are_many:
             blocks = index.marks(self.collection, ids[0], ids[-1] + 1)
         else:
             documents = index.look_up(self.collection, ids, ())[0].values()
@@ -255,19 +264,12 @@ def marks_items(num_rows: int, first_number: int) -> Iterator[MarksItem]:
         yield MarksItem(first_number + number, start, stop, num_bytes)
 
 
-def outdated_items(
-    ids: NDArray[np.int64], num_rows: int, first_number: int
-) -> Iterator[OutdatedItem]:
-    """All these chunks of the version's `num_rows`, in items.
-
-    Args:
-        ids: rising.
-    """
+def outdated_items(ids: SortedIds, num_rows: int, first_number: int) -> Iterator[OutdatedItem]:
+    """All these chunks of the version's `num_rows`, in items."""
     are_many = len(ids) > num_rows // FEW
     # As many rows as between the ids of an item are read, where they are many.
     step = max(1, MARKS_ROWS * len(ids) // max(1, num_rows) if are_many else MARKS_ROWS // FEW)
-    for number, start in enumerate(range(0, len(ids), step), first_number):
-        part = ids[start : start + step]
+    for number, part in enumerate(ids.blocks(step), first_number):
         yield OutdatedItem(number, part, are_many, MARK_BYTES * len(part))
 
 

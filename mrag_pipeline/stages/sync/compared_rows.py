@@ -7,7 +7,7 @@ ones becomes a dead letter, as an id that is there twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,8 +176,3 @@ def _begins(values: NDArray[np.integer]) -> NDArray[np.bool_]:
 def first_byte(keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """The bucket of each key."""
     return (keys >> np.uint64(56)).astype(np.uint8)
-
-
-def joined(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """The numbers of all parts, rising."""
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *parts]))

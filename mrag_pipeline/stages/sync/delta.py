@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mrag_pipeline.domain.corpus_difference import delta_fingerprint
 from mrag_pipeline.domain.dead_letters import NO_TEXT, duplicate_id, unusable
@@ -23,8 +27,10 @@ from mrag_pipeline.domain.planning import (
 from mrag_pipeline.domain.remarks import add_remarks
 from mrag_pipeline.domain.version import PUSH_KEY, PUSHES, VersionRecord
 from mrag_pipeline.ports import DeltaStaging, Mark, Unchanged
+from mrag_pipeline.stages.sorted_ids import SortedIds
 from mrag_pipeline.stages.sync.known_documents import Known
 
+_IDS_HASHED = 50_000  # at a time
 _GROW_EVERY = 8  # parts: the next ones hold more, so that a large sync has few shards
 
 
@@ -87,7 +93,7 @@ class Scan:
 def settle(
     record: VersionRecord,
     slices: Sequence[Slice],
-    marks: Sequence[Mark],
+    marks: Iterable[Sequence[Mark]],
     staging: DeltaStaging,
     pushes: int,
     key: str = "",
@@ -97,24 +103,34 @@ def settle(
     If the same was settled before, its sync continues where it stopped.
 
     Args:
-        slices: the documents to embed, as staging wrote them; marks: the chunks to remove.
+        slices: the documents to embed, as staging wrote them.
+        marks: the chunks to remove, in blocks; they are read twice.
         pushes: what the record counts once the sync is applied; key: what it then remembers.
     """
-    removed = sorted(marks, key=lambda mark: mark.id)
-    manifest = _manifest(record, slices, [mark.id for mark in removed], pushes, key)
+    with closing(SortedIds(map(_ids, marks))) as removed:
+        in_blocks = (block.ids().tolist() for block in removed.blocks(_IDS_HASHED))
+        manifest = _manifest(record, slices, in_blocks, pushes, key)
     stored = staging.manifest()
-    if stored is None or stored.fingerprint != manifest.fingerprint:
-        staging.discard()
-        staging.write_removed(removed)
-        # The manifest last: it settles what this sync does.
-        staging.write_manifest(manifest)
-    else:
-        staging.write_removed(removed)  # the file may have been damaged since
+    if stored is not None and stored.fingerprint == manifest.fingerprint:
+        staging.write_removed(marks)  # the file may have been damaged since
+        return manifest
+    staging.discard()
+    staging.write_removed(marks)
+    # The manifest last: it settles what this sync does.
+    staging.write_manifest(manifest)
     return manifest
 
 
+def _ids(marks: Sequence[Mark]) -> NDArray[np.int64]:
+    return np.array([mark.id for mark in marks], np.int64)
+
+
 def _manifest(
-    record: VersionRecord, slices: Sequence[Slice], removed: list[int], pushes: int, key: str
+    record: VersionRecord,
+    slices: Sequence[Slice],
+    removed: Iterator[list[int]],
+    pushes: int,
+    key: str,
 ) -> Manifest:
     number = record.syncs + 1
     counted: dict[str, int | str] = {PUSHES: pushes} if pushes else {}

@@ -3,8 +3,8 @@
 The version's chunks and the corpus's documents are read by items, which answer with 28 bytes for
 each: these wait in 256 buckets on this process's disk, and are compared a bucket at a time. Then
 items store what differs.
-Memory: a bucket's rows; 8 bytes for each chunk that is outdated; some bytes for each item; dead
-letters, and the marks of the chunks that are removed.
+Memory: a bucket's rows; some bytes for each item; dead letters. The chunks that are outdated, and
+their marks, are on disk where they are many.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from mrag_pipeline.domain.dead_letters import is_of_a_file, num_set_aside
 from mrag_pipeline.domain.documents import DeadLetter
-from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.planning import MAX_SHARD_BYTES, Slice, cut, shard_bytes
 from mrag_pipeline.domain.remarks import add_counts
 from mrag_pipeline.domain.work_item import WorkItem
-from mrag_pipeline.ports import Mark, OpenPool, Progress, WorkerPool
+from mrag_pipeline.ports import OpenPool, Progress, WorkerPool
 from mrag_pipeline.settings.sharding import ShardingSpec
 from mrag_pipeline.stages.in_order import in_order
 from mrag_pipeline.stages.serial_pool import in_this_process
+from mrag_pipeline.stages.sorted_ids import SortedIds, range_numbers
 from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.sync import compared_rows
 from mrag_pipeline.stages.sync.compare_items import (
@@ -35,6 +35,7 @@ from mrag_pipeline.stages.sync.compare_items import (
     STORES,
     CorpusComparer,
     Marked,
+    Outdated,
     Read,
     Stored,
     StoreItem,
@@ -42,13 +43,15 @@ from mrag_pipeline.stages.sync.compare_items import (
     outdated_items,
     store_items,
 )
-from mrag_pipeline.stages.sync.compared_rows import CHANGE, ROW, Tally, compared, joined
+from mrag_pipeline.stages.sync.compared_rows import CHANGE, ROW, Tally, compared
 from mrag_pipeline.stages.sync.read_plan import ReadPlan
+from mrag_pipeline.stages.sync.spooled_marks import SpooledMarks
 from mrag_pipeline.stages.sync.unread_files import UnreadFiles
 
 ITEM_BYTES = MAX_SHARD_BYTES  # of the corpus, about what an item reads
 ROWS_IN_MEMORY = 250_000  # 7 MB; more wait on disk
 _WHAT = "the ids of documents that are compared"
+_ID = np.dtype([("key", np.int64)])  # of a chunk
 
 
 class ItemComparison:
@@ -83,7 +86,10 @@ class ItemComparison:
         self._num_chunks = 0
         self._letters: list[tuple[int, DeadLetter]] = []
         self._changes: SpilledRows
-        self._replaced = self._gone = np.zeros(0, np.int64)
+        self._replaced = self._outdated_ids()
+        self._gone = self._outdated_ids()
+        self._marks = SpooledMarks()
+        self._held.callback(self._marks.close)
 
     def close(self) -> None:
         """Lets go of its temporary files."""
@@ -130,32 +136,33 @@ class ItemComparison:
         """How many files cannot be read, so that their documents are not known."""
         return sum(is_of_a_file(letter) for _, letter in self._letters)
 
-    def store(self, is_gone_removed: bool) -> tuple[list[Slice], list[Mark]]:
-        """Stores what differs. Returns what was stored, and the chunks to remove.
+    def store(self, is_gone_removed: bool) -> tuple[list[Slice], SpooledMarks]:
+        """Stores what differs. Returns what was stored, and the chunks to remove until `close`.
 
         Raises: StorageFull and what the reader raises.
         """
         outdated = [self._replaced, self._gone] if is_gone_removed else [self._replaced]
+        ids = SortedIds(rows["key"] for spilled in outdated for rows in spilled.buckets())
+        self._held.callback(ids.close)
         num_bytes = sum(item.num_bytes for item in self._stores(READ_BYTES))
         read_bytes = min(READ_BYTES, max(ITEM_BYTES, num_bytes // STORES))
         read_bytes = max(read_bytes, num_bytes // MOST_STORES)
         num_stores = sum(1 for _ in self._stores(read_bytes))
-        removals = list(outdated_items(joined(outdated), self._num_chunks, num_stores))
+        removals = list(outdated_items(ids, self._num_chunks, num_stores))
         if not (removals or num_stores):
-            return [], []
+            return [], self._marks
         self._progress.phase("store", len(removals) + num_stores, "items")
         slices: list[Slice] = []
         missed: set[int] = set()
-        removed: list[Mark] = []
 
         def all_stored() -> Iterator[Stored]:
             # A generator: the items of ten million small files do not fit in memory.
             for answer in self._run(removals, self._stores(read_bytes)):
                 self._progress.advance(1)
-                if isinstance(answer, Stored):
-                    yield answer
+                if isinstance(answer, Outdated):
+                    self._marks.add(answer.index, answer.marks)
                 else:
-                    removed.extend(answer)
+                    yield answer
 
         for stored in in_order(all_stored(), lambda stored: stored.index):
             slices += stored.slices
@@ -163,14 +170,14 @@ class ItemComparison:
             self._forget(stored.surplus_remarks)
             missed |= stored.missed
         self._settle_letters()
-        marks = [mark for mark in removed if text_key(mark.document_id) not in missed]
+        self._marks.leave_out(missed)
         self._progress.finish()
         if missed:
             self._progress.note(
                 f"{len(missed):,} new or changed documents could not be read a second time: what "
                 "the index has of them stays as it is; the next sync reads them again"
             )
-        return slices, marks
+        return slices, self._marks
 
     # -------------------------------------------------------------- inside
     def _list(self, rows: SpilledRows) -> None:
@@ -198,13 +205,16 @@ class ItemComparison:
 
         self._changes = SpilledRows(CHANGE, bucket, ROWS_IN_MEMORY, _WHAT)
         self._held.callback(self._changes.close)
-        replaced, gone = [], []
         for own in map(compared, rows.buckets()):
             self.tally.add(own.tally)
             self._changes.add(own.changes)
-            replaced.append(own.replaced)
-            gone.append(own.gone)
-        self._replaced, self._gone = joined(replaced), joined(gone)
+            self._replaced.add(np.ascontiguousarray(own.replaced).view(_ID))
+            self._gone.add(np.ascontiguousarray(own.gone).view(_ID))
+
+    def _outdated_ids(self) -> SpilledRows:
+        ids = SpilledRows(_ID, range_numbers, ROWS_IN_MEMORY, "the ids of outdated chunks")
+        self._held.callback(ids.close)
+        return ids
 
     def _stores(self, read_bytes: int) -> Iterator[StoreItem]:
         sizes = (block["size"].sum(dtype=np.int64) for block in self._changes.buckets())

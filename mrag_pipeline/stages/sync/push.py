@@ -102,7 +102,8 @@ def compare_push(
     if not difference.is_empty:
         outdated = removed | scan.changed
         marks = [mark for mark in look_up.marks if mark.document_id in outdated]
-        manifest = settle(record, scan.slices, marks, staging, record.pushes + 1, entry)
+        marks.sort(key=lambda mark: mark.id)
+        manifest = settle(record, scan.slices, [marks], staging, record.pushes + 1, entry)
     elif entry:
         index.write_record(replace(record, push_keys=remembered(record.push_keys, entry)))
     compared = SyncComparison(difference, manifest, tuple(scan.dead), remarks)

@@ -252,9 +252,10 @@ def _last_syncs(deltas: Sequence[DeltaStaging]) -> tuple[Ids, NDArray[np.int32]]
     """The chunks that syncs removed or staged, rising, and the last sync that did so of each."""
     ids, syncs = np.zeros(0, np.int64), np.zeros(0, np.int32)
     for sync, delta in enumerate(deltas, 1):
-        removed = np.array([mark.id for mark in delta.removed()], np.int64)
+        removed = [np.array([mark.id for mark in marks], np.int64) for marks in delta.removed()]
         staged = (_ids(delta, number) for number in _numbers(delta))
-        own = np.unique(np.concatenate([removed, *(part for part in staged if part is not None)]))
+        parts = [*removed, *(part for part in staged if part is not None)]
+        own = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
         is_kept = ~np.isin(ids, own, assume_unique=True)
         ids = np.concatenate([ids[is_kept], own])
         syncs = np.concatenate([syncs[is_kept], np.full(len(own), sync, np.int32)])

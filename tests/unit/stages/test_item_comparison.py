@@ -15,6 +15,7 @@ from mrag_pipeline.domain.dispatch import reads_on
 from mrag_pipeline.domain.documents import DeadLetter, Document, document_fingerprint
 from mrag_pipeline.domain.planning import Shard, Slice, cut
 from mrag_pipeline.errors import StorageFull
+from mrag_pipeline.ports import Mark
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.stages.sync import compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare_items import CorpusComparer
@@ -40,6 +41,11 @@ def a_comparison(
         staging,
         progress,
     )
+
+
+def stored(comparison: ItemComparison, is_gone_removed: bool) -> tuple[list[Slice], list[Mark]]:
+    slices, blocks = comparison.store(is_gone_removed)
+    return slices, [mark for block in blocks for mark in block]
 
 
 @pytest.fixture(params=["whole", "in pieces"])
@@ -93,16 +99,16 @@ def test_it_finds_and_stores_the_difference(seed: int) -> None:
         else:
             firsts[item.id] = item
             remarks |= {remark: remarks.get(remark, 0) + 1 for remark in item.remarks}
-    stored = [d for d in firsts.values() if known.get(d.id) != document_fingerprint(d)]
-    outdated = {d.id for d in stored} | (known.keys() - firsts.keys())
+    differing = [d for d in firsts.values() if known.get(d.id) != document_fingerprint(d)]
+    outdated = {d.id for d in differing} | (known.keys() - firsts.keys())
 
     comparison, staging, progress = a_comparison(items, version)
     with closing(comparison):
         comparison.read()
         num_dead = comparison.num_dead
-        slices, marks = comparison.store(is_gone_removed=True)
-    assert list(staging.reader().read(slices)) == stored
-    assert sorted(m.id for m in marks) == sorted(
+        slices, marks = stored(comparison, is_gone_removed=True)
+    assert list(staging.reader().read(slices)) == differing
+    assert [m.id for m in marks] == sorted(
         m.id for m in FakeRows(version).held if m.document_id in outdated
     )
     assert [letter.document_id for letter in comparison.dead] == dead
@@ -110,8 +116,8 @@ def test_it_finds_and_stores_the_difference(seed: int) -> None:
     assert comparison.remarks == remarks
     tally = comparison.tally
     assert (tally.known, tally.seen) == (len(known), len(firsts))
-    assert tally.added == sum(document.id not in known for document in stored)
-    assert tally.changed == len(stored) - tally.added
+    assert tally.added == sum(document.id not in known for document in differing)
+    assert tally.changed == len(differing) - tally.added
     for name, total, unit in progress.phases:
         assert (progress.done[name], unit) == (total, "items")
 
@@ -125,7 +131,7 @@ def test_only_what_is_named_is_stored() -> None:
     comparison, staging, _ = a_comparison(items, version, {"d3", "corpus:21"})
     with closing(comparison):
         comparison.read()
-        slices, marks = comparison.store(is_gone_removed=False)
+        slices, marks = stored(comparison, is_gone_removed=False)
     assert [document.id for document in staging.reader().read(slices)] == ["d3", "d21"]  # type: ignore[union-attr]
     assert {mark.document_id for mark in marks} == {"d3"}
 
@@ -153,7 +159,7 @@ def test_rows_that_came_or_went_meanwhile_take_no_others_place() -> None:
     comparison, staging, _ = a_comparison(Moving(items, later), version)
     with closing(comparison):
         comparison.read()
-        slices, marks = comparison.store(is_gone_removed=True)
+        slices, marks = stored(comparison, is_gone_removed=True)
     assert list(staging.reader().read(slices)) == [newer, a_document(9)]
     assert {mark.document_id for mark in marks} == {"d2"}
 
@@ -168,7 +174,7 @@ def test_what_cannot_be_read_a_second_time_stays_as_it_is() -> None:
     comparison, staging, progress = a_comparison(Moving(items, later), version)
     with closing(comparison):
         comparison.read()
-        slices, marks = comparison.store(is_gone_removed=True)
+        slices, marks = stored(comparison, is_gone_removed=True)
     assert list(staging.reader().read(slices)) == [changed[0], a_document(8)]
     assert {mark.document_id for mark in marks} == {"d0", "d3"}
     (told,) = progress.notes
@@ -182,7 +188,7 @@ def test_chunks_that_looking_up_does_not_know_yet_are_found() -> None:
     comparison._work.index.look_up = lambda *_: ({}, {})  # type: ignore[union-attr, method-assign]
     with closing(comparison):
         comparison.read()
-        _, marks = comparison.store(is_gone_removed=True)
+        _, marks = stored(comparison, is_gone_removed=True)
     assert [mark.document_id for mark in marks] == ["d0", "d0"]
 
 
@@ -205,7 +211,7 @@ def test_what_differs_is_stored_and_looked_up_in_one_run() -> None:
     comparison = ItemComparison(work, lambda work, _: Pool(lambda: work), progress, True, files)
     with closing(comparison):
         comparison.read()
-        _, marks = comparison.store(is_gone_removed=True)
+        _, marks = stored(comparison, is_gone_removed=True)
     assert runs == [["PlannedRead", "MarksItem"], ["StoreItem", "OutdatedItem"]]
     assert {mark.document_id for mark in marks} == {document.id for document in version}
 

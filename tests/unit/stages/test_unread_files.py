@@ -65,7 +65,7 @@ def compared(
             list(comparison.dead),
             comparison.remarks,
             list(staging.reader().read(slices)),
-            sorted(mark.id for mark in marks),
+            sorted(mark.id for block in marks for mark in block),
             files.num_files,
             files.num_unread,
             progress.notes,
