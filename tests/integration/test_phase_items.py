@@ -13,9 +13,10 @@ import pytest
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.documents import Document
 from mrag_pipeline.domain.manifest import Manifest
+from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexUnavailable, StagingError, VerifyFailed
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CorpusReader, OpenPool
+from mrag_pipeline.ports import CorpusReader, DeltaStaging, OpenPool
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.settings.ingest import IngestSpec
 from mrag_pipeline.settings.sync import SyncSpec
@@ -25,7 +26,7 @@ from mrag_pipeline.stages.ingest.publish import keep_ready
 from mrag_pipeline.stages.ingest.reconcile import StagedCounts, reconcile
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, verify
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
-from mrag_pipeline.stages.sync import compare_items, item_comparison
+from mrag_pipeline.stages.sync import apply_items, compare_items, item_comparison
 from mrag_pipeline.stages.sync.compare import SyncComparison, SyncScope, compare
 from mrag_pipeline.stages.versions import export, row_items
 from mrag_pipeline.stages.versions.audit import audit
@@ -36,6 +37,9 @@ from mrag_pipeline.staging.exports import open_export
 from mrag_pipeline.wiring.phase_work import reconciler
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.fake_corpus import FakeCorpusReader
+from tests.support.index_in_file import IndexInFile
+from tests.support.living_index import Living, assert_same
+from tests.support.living_index import a_document as living_document
 from tests.support.phase_workers import (
     Crew,
     DeltaOnDisk,
@@ -243,6 +247,37 @@ def test_sync_finds_the_same_on_workers(
     assert there == here
     assert on_workers.phases == in_one.phases
     assert on_workers.done == in_one.done
+    crew.check()
+
+
+class SyncedOnce(Living):
+    """Its first sync's staging can be opened by workers."""
+
+    def delta(self, record: VersionRecord) -> DeltaStaging:
+        assert not record.syncs
+        return DeltaOnDisk(str(self.folder), self.name, record.version)
+
+
+@CREWS
+@pytest.mark.parametrize(
+    "dies_of", ["WriteItem", pytest.param("DeleteItem", marks=pytest.mark.slow)]
+)
+def test_a_sync_is_applied_by_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crew: Crew, dies_of: str
+) -> None:
+    """The version of a rebuild, also if a worker dies while it writes or deletes."""
+    monkeypatch.setattr(item_comparison, "shard_bytes", lambda *_: 75)
+    monkeypatch.setattr(apply_items, "DELETED_IDS", 2)
+    first = [living_document(i) for i in range(12)]
+    crew = replace(crew, dies_of=dies_of)
+    index: Any = IndexInFile(tmp_path / "index")
+    living = SyncedOnce(tmp_path / "staging", first, index, pools=crew.pools)
+    living.ingest()
+    living.items = [*(living_document(i, edition=1) for i in range(5)), *first[8:]]
+    _, applied = living.sync()
+    assert applied is not None
+    assert (applied.chunks_added, applied.chunks_removed) == (10, 16)
+    assert_same(living, living.rebuilt(tmp_path / "rebuilt"))
     crew.check()
 
 

@@ -59,7 +59,7 @@ FILES = (
     ("importance-*.parquet", tables.IMPORTANCE, "The sums that importance is computed from."),
     ("duplicates.parquet", tables.DUPLICATES, "Documents left out: another had the id first."),
     ("corpus/*.parquet", deltas.CORPUS, "Of a sync: the documents to embed."),
-    ("removed.parquet", deltas.REMOVED, "Of a sync: the chunks to remove or replace."),
+    ("removed.parquet", deltas.REMOVED, "Of a sync: chunks to remove; many are in `removed/`."),
 )
 RECORDS = (
     ("manifest.json", manifest.Manifest),
