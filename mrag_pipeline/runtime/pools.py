@@ -12,11 +12,11 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.domain.dispatch import Limit
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.worker_plan import is_phase_worth_a_cluster, is_worth_a_cluster
-from mrag_pipeline.ports import OpenPool, VersionBuilds, Work, WorkerPool
+from mrag_pipeline.ports import HasCapabilities, OpenPool, VersionBuilds, Work, WorkerPool
 from mrag_pipeline.runtime.counted_work import CountedWork, count_retry
 from mrag_pipeline.runtime.embedder import OpenEmbedder, embed_work
-from mrag_pipeline.stages.ingest import load_items
 from mrag_pipeline.stages.ingest.load import in_threads
+from mrag_pipeline.stages.ingest.load_items import is_whole, may_double
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.stages.sync import apply_items
 from mrag_pipeline.wiring.embedders import shard_embedder
@@ -131,32 +131,28 @@ def load_pools(
 
     All workers fill ranges; whole collections are loaded so many at a time as the index takes.
     """
-    at_once = Limit(index.capabilities().loads_at_once, load_items.is_whole)
-    return _writing_pools(config, open_work, index, load_items.may_double, at_once)
-
-
-def apply_pools(
-    config: Config, open_work: Callable[[Config], Work], index: VersionBuilds
-) -> OpenPool:
-    """Opens the pool that changes a version's rows: workers, or threads of this process."""
-    at_once = Limit(index.capabilities().loads_at_once)
-    return _writing_pools(config, open_work, index, apply_items.may_double, at_once)
-
-
-def _writing_pools(
-    config: Config,
-    open_work: Callable[[Config], Work],
-    index: VersionBuilds,
-    may_double: Callable[[Any], bool],
-    limit: Limit,
-) -> OpenPool:
+    capabilities = index.capabilities()
     return phase_pools(
         config,
         open_work,
-        index.capabilities().is_shared,
+        capabilities.is_shared,
         here=in_threads(index),
         may_double=may_double,
-        limit=limit,
+        limit=Limit(capabilities.loads_at_once, is_whole),
+    )
+
+
+def apply_pools(
+    config: Config, open_work: Callable[[Config], Work], index: HasCapabilities
+) -> OpenPool:
+    """Opens the pool that changes a version's rows: workers, or this process."""
+    capabilities = index.capabilities()
+    return phase_pools(
+        config,
+        open_work,
+        capabilities.is_shared,
+        may_double=apply_items.may_double,
+        limit=Limit(capabilities.loads_at_once),
     )
 
 

@@ -32,8 +32,7 @@ class MilvusSpec:
     timeout_s: PositiveAmount = 30  # for one call, the client's retries included
     build_timeout_s: PositiveAmount = 600  # for one flush, index build or load into memory
     insert_rows: PositiveCount = 10_000  # rows per insert call
-    # Whole collections loaded, or shards of a sync written, at a time on a server; one on Lite.
-    load_threads: PositiveCount = 8
+    load_threads: PositiveCount = 8  # whole collections loaded or changed at a time on a server
     search_threads: PositiveCount = 8  # searches in flight on a server; one at a time on Lite
     range_mb: PositiveAmount = 4_096  # of a collection that one item loads on a server
     bulk_uri: str = ""  # folder for the server's bulk import files; empty: rows are inserted

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Any, Protocol
 
 from mrag_pipeline.domain.work_item import WorkItem
-
-_AHEAD = 2  # items for each thread that are taken and not answered yet
 
 
 class Stopped(Exception):
@@ -44,7 +41,7 @@ class ThreadPool:
         return f"{self._num_threads} threads of this process"
 
     def run(self, items: Iterable[WorkItem]) -> Iterator[Any]:
-        """An answer for each item, as they finish. A generator is asked for items as needed.
+        """An answer for each item, as they finish.
 
         Raises: the item's own error.
         """
@@ -64,18 +61,10 @@ class ThreadPool:
                 raise
 
         with ThreadPoolExecutor(self._num_threads, "items") as threads:
-            coming = iter(items)
-            awaited: set[Future[Any]] = set()
             try:
-                while True:
-                    for item in islice(coming, _AHEAD * self._num_threads - len(awaited)):
-                        awaited.add(threads.submit(watched, item))
-                    if not awaited:
-                        return
-                    done, awaited = wait(awaited, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        if not isinstance(future.exception(), Stopped):
-                            yield future.result()
+                for future in as_completed([threads.submit(watched, item) for item in items]):
+                    if not isinstance(future.exception(), Stopped):
+                        yield future.result()
             except BaseException:  # an item's, or whoever asks has given up
                 failed.set()
                 self._work.stop()

@@ -1,15 +1,15 @@
 """The items that apply a sync: they read what it adds and removes, and write and delete rows.
 
-An item that writes a shard adds its rows to the heads first, then to the words, and to the chunks
-rows last; one that deletes begins with the chunks rows. So wherever it ends, no reader finds a
-chunk that a head lacks. Every item may be done again: rows are replaced and deleted by their ids.
+An item that writes a shard adds its rows to the heads and the words first, and to the chunks rows
+last; one that deletes begins with the chunks rows. So wherever it ends, no reader finds a chunk
+that a head lacks. Every item may be done again: rows are replaced and deleted by their ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import VerifyFailed
-from mrag_pipeline.ports import DeltaStaging, VersionRows
+from mrag_pipeline.ports import CollectionSpec, DeltaStaging, VersionRows
 from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import row_bytes
+from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.sorted_ids import SortedIds
-from mrag_pipeline.stages.thread_pool import Stopped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,7 @@ DELETED_IDS = 20_000  # of an item: after each, every collection is waited for
 _BLOCK_ROWS = 2_000  # vectors of all heads read at a time: 3 MB for 12 heads of 32 numbers
 
 Ids = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ class Applier:
         *self._voters, self._chunks = collections_of(
             record.index, record.version, record.encoder, record.lexical
         )
-        self._is_stopped = False
+        # A server takes about a second for a change, and for several at once no longer.
+        self._at_once = index.capabilities().loads_at_once
 
     @property
     def row_bytes(self) -> int:
@@ -119,17 +121,13 @@ class Applier:
         """What the item asks for; of one that changes rows, whether it had to.
 
         Raises: StagingError; VerifyFailed if a head lacks a row to be removed; IndexBusy,
-            IndexUnavailable; Stopped after `stop`.
+            IndexUnavailable.
         """
         if isinstance(item, AddedItem):
             return self._added(item)
         if isinstance(item, SumsItem):
             return StoredSums(item.index, self._sums(item.ids.tolist()))
         return self._write(item) if isinstance(item, WriteItem) else self._delete(item)
-
-    def stop(self) -> None:
-        """Items in other threads end before their next change."""
-        self._is_stopped = True
 
     def _added(self, item: AddedItem) -> AddedChunks:
         staging = self._staging
@@ -149,31 +147,39 @@ class Applier:
         for start in range(0, len(ids), _BLOCK_ROWS):
             block = ids[start : start + _BLOCK_ROWS]
             vectors = np.empty((len(block), len(card.heads), card.head_dim), np.float32)
-            for head, collection in enumerate(self._record.head_collections()):
-                by_id = self._index.vectors(collection, block)
-                num_missing = len(block) - len(by_id)
-                if num_missing:
-                    raise VerifyFailed(
-                        f"{collection} lacks {num_missing} of the rows to be removed",
-                        "every chunk in every head",
-                        "run `mrag audit`, then `mrag repair`",
-                    )
-                vectors[:, head] = [by_id[chunk_id] for chunk_id in block]
+
+            def read(head: int, block: Sequence[int] = block, into: Any = vectors) -> None:
+                into[:, head] = self._vectors(self._voters[head].name, block)
+
+            self._each(read, range(len(card.heads)))
             sums = sums + ImportanceSums.of(vectors)
         return sums
 
+    def _vectors(self, collection: str, ids: Sequence[int]) -> list[NDArray[np.float32]]:
+        by_id = self._index.vectors(collection, ids)
+        num_missing = len(ids) - len(by_id)
+        if num_missing:
+            raise VerifyFailed(
+                f"{collection} lacks {num_missing} of the rows to be removed",
+                "every chunk in every head",
+                "run `mrag audit`, then `mrag repair`",
+            )
+        return [by_id[chunk_id] for chunk_id in ids]
+
     def _write(self, item: WriteItem) -> bool:
-        staging, heads = self._staging, self._record.encoder.heads
-        if item.is_repeated and self._is_written(staging.chunks(item.shard)):
+        chunks = self._staging.chunks(item.shard)
+        if item.is_repeated and self._is_written(chunks):
             return False
-        for head, collection in zip(heads, self._voters[: len(heads)], strict=True):
-            self._check_stopped()
-            self._index.upsert(collection, staging.head(item.shard, head))
-        chunks = staging.chunks(item.shard)
-        # The words if there are any; the chunks rows last: they commit.
-        for collection in (*self._voters[len(heads) :], self._chunks):
-            self._check_stopped()
-            self._index.upsert(collection, chunks)
+        heads = dict(zip(self._record.head_collections(), self._record.encoder.heads, strict=True))
+
+        def write(collection: CollectionSpec) -> None:
+            head = heads.get(collection.name)
+            rows = chunks if head is None else self._staging.head(item.shard, head)
+            self._index.upsert(collection, rows)
+
+        self._each(write, self._voters)
+        # The chunks rows last: they commit.
+        write(self._chunks)
         return True
 
     def _is_written(self, chunks: pa.Table) -> bool:
@@ -188,14 +194,22 @@ class Applier:
 
     def _delete(self, item: DeleteItem) -> bool:
         ids = item.ids.tolist()
-        for collection in (self._chunks, *self._voters):
-            self._check_stopped()
+
+        def delete(collection: CollectionSpec) -> None:
             self._index.delete(collection.name, ids)
+
+        delete(self._chunks)
+        self._each(delete, self._voters)
         return True
 
-    def _check_stopped(self) -> None:
-        if self._is_stopped:
-            raise Stopped
+    def _each(self, do: Callable[[T], None], things: Iterable[T]) -> None:
+        """Does it with each of them, several at a time if the index takes that."""
+        if self._at_once < 2:
+            for thing in things:
+                do(thing)
+            return
+        for _ in read_ahead(do, things, self._at_once):
+            pass
 
 
 def added_items(manifest: Manifest, looks_up: bool) -> Iterator[AddedItem]:

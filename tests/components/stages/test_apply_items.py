@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -14,11 +14,10 @@ import pytest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.index.exact import ExactIndex
-from mrag_pipeline.ports import CollectionSpec, IndexCapabilities, OpenPool
+from mrag_pipeline.ports import IndexCapabilities, OpenPool, WorkerPool
 from mrag_pipeline.stages.serial_pool import SerialPool, in_this_process
 from mrag_pipeline.stages.sync import apply_items, item_comparison, staged_change
-from mrag_pipeline.stages.sync.apply_items import Applier, DeleteItem, WriteItem, may_double
-from mrag_pipeline.stages.thread_pool import ThreadPool
+from mrag_pipeline.stages.sync.apply_items import DeleteItem, WriteItem, may_double
 from mrag_pipeline.stages.versions.lookup import live_record
 from tests.support.builds import RecordingProgress
 from tests.support.crash_table import torn
@@ -36,22 +35,14 @@ CHANGED = [
 
 
 class SharedIndex(ExactIndex):
-    """As a server: several processes or threads may change it."""
+    """As a server: several processes may change it, and so many collections at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
         super().__init__("docs")
-        self._lock = Lock()
+        self._at_once = at_once
 
     def capabilities(self) -> IndexCapabilities:
-        return replace(super().capabilities(), is_shared=True)
-
-    def upsert(self, collection: CollectionSpec, table: Any) -> None:
-        with self._lock:
-            super().upsert(collection, table)
-
-    def delete(self, collection: str, ids: Sequence[int]) -> None:
-        with self._lock:
-            super().delete(collection, ids)
+        return replace(super().capabilities(), is_shared=True, loads_at_once=self._at_once)
 
 
 class Shuffled(SerialPool):
@@ -63,15 +54,17 @@ class Shuffled(SerialPool):
         yield from super().run(shuffled)
 
 
-def in_threads(work: Any, _num_bytes: int = 0) -> ThreadPool:
-    return ThreadPool(work, 4)
-
-
 def shuffled(work: Any, _num_bytes: int = 0) -> Shuffled:
     return Shuffled(lambda: work)
 
 
-POOLS = pytest.mark.parametrize("pools", [in_this_process, in_threads, shuffled])
+@pytest.fixture(params=[1, 4], ids=["one after the other", "in threads"])
+def at_once(request: pytest.FixtureRequest) -> int:
+    """Collections that an item changes at a time."""
+    return int(request.param)
+
+
+POOLS = pytest.mark.parametrize("pools", [in_this_process, shuffled])
 
 
 @pytest.fixture(autouse=True)
@@ -83,9 +76,11 @@ def _small_items(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply_items, "DELETED_IDS", 3)
 
 
-def a_living(folder: Path, pools: OpenPool = in_this_process, is_shared: bool = True) -> Living:
+def a_living(
+    folder: Path, pools: OpenPool = in_this_process, at_once: int = 1, is_shared: bool = True
+) -> Living:
     """Twelve documents, live, and a corpus that has changed since."""
-    index = SharedIndex() if is_shared else ExactIndex("docs")
+    index = SharedIndex(at_once) if is_shared else ExactIndex("docs")
     made = Living(folder / "staging", FIRST, index, pools=pools)
     made.ingest()
     made.items, made.progress = CHANGED, RecordingProgress()
@@ -99,7 +94,11 @@ def without_times(record: VersionRecord) -> str:
 @POOLS
 @pytest.mark.parametrize("is_on_disk", [False, True])
 def test_a_sync_is_the_same_on_any_pool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: OpenPool, is_on_disk: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pools: OpenPool,
+    at_once: int,
+    is_on_disk: bool,
 ) -> None:
     """The rows of a rebuild; the record, its sums included, as one process counts it."""
     if is_on_disk:
@@ -108,7 +107,8 @@ def test_a_sync_is_the_same_on_any_pool(
         monkeypatch.setattr("mrag_pipeline.stages.sorted_ids._IDS_IN_MEMORY", 2)
         monkeypatch.setattr("mrag_pipeline.stages.sync.spooled_marks._BYTES_IN_MEMORY", 1)
         monkeypatch.setattr("mrag_pipeline.staging.deltas._PART_MARKS", 5)
-    serial, living = a_living(tmp_path / "serial"), a_living(tmp_path / "living", pools)
+    serial = a_living(tmp_path / "serial")
+    living = a_living(tmp_path / "living", pools, at_once)
     serial.sync()
     _, applied = living.sync()
     assert applied is not None
@@ -134,30 +134,21 @@ def test_a_push_is_one_pass_over_each_collection(tmp_path: Path) -> None:
 
 
 class FailsOnce:
-    """The index does not answer at the first item of a kind, or the first few."""
+    """The index does not answer at the first item of a kind."""
 
-    def __init__(self, kind: type, num_tries: int = 1) -> None:
+    def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.left = num_tries
-        self.lock = Lock()
+        self.has_failed = False
 
     def pools(self, inner: OpenPool) -> OpenPool:
-        outer = self
+        def opened(work: Any, num_bytes: int) -> WorkerPool[Any, Any]:
+            def done(item: Any) -> Any:
+                if isinstance(item, self.kind) and not self.has_failed:
+                    self.has_failed = True
+                    raise IndexUnavailable("no answer")
+                return work(item)
 
-        def opened(work: Applier, num_bytes: int) -> Any:
-            class Failing:
-                def __call__(self, item: Any) -> Any:
-                    with outer.lock:
-                        fails = isinstance(item, outer.kind) and outer.left > 0
-                        outer.left -= fails
-                    if fails:
-                        raise IndexUnavailable("no answer")
-                    return work(item)
-
-                def stop(self) -> None:
-                    work.stop()
-
-            return inner(Failing(), num_bytes)
+            return inner(done, num_bytes)
 
         return opened
 
@@ -165,10 +156,10 @@ class FailsOnce:
 @POOLS
 @pytest.mark.parametrize("kind", [apply_items.AddedItem, apply_items.SumsItem])
 def test_an_error_while_it_is_checked_changes_nothing(
-    tmp_path: Path, pools: OpenPool, kind: type
+    tmp_path: Path, pools: OpenPool, at_once: int, kind: type
 ) -> None:
     """It reaches whoever runs the phase, who runs it again."""
-    living = a_living(tmp_path, FailsOnce(kind).pools(pools))
+    living = a_living(tmp_path, FailsOnce(kind).pools(pools), at_once)
     before = living.content(), live_record(living.index).to_json()
     with pytest.raises(IndexUnavailable):
         living.sync()
@@ -180,10 +171,10 @@ def test_an_error_while_it_is_checked_changes_nothing(
 @POOLS
 @pytest.mark.parametrize("kind", [WriteItem, DeleteItem])
 def test_an_error_while_it_writes_is_made_up_for(
-    tmp_path: Path, pools: OpenPool, kind: type
+    tmp_path: Path, pools: OpenPool, at_once: int, kind: type
 ) -> None:
     """No chunk is in some heads only meanwhile; the phase that is run again finishes it."""
-    living = a_living(tmp_path, FailsOnce(kind).pools(pools))
+    living = a_living(tmp_path, FailsOnce(kind).pools(pools), at_once)
     with pytest.raises(IndexUnavailable):
         living.sync()
     assert torn(living.index) == []
@@ -204,9 +195,9 @@ def test_a_pool_may_try_an_item_again(tmp_path: Path) -> None:
     assert_same(living, living.rebuilt(tmp_path / "rebuilt"))
 
 
-def killed(folder: Path, at: int, pools: OpenPool = in_this_process) -> Living | None:
+def killed(folder: Path, at: int, pools: OpenPool, at_once: int) -> Living | None:
     """A sync that was killed before that write; None if it has fewer."""
-    living = a_living(folder, pools)
+    living = a_living(folder, pools, at_once)
     inner, switch = living.index, Switch(at)
     lock = Lock()
     before = switch.before
@@ -227,11 +218,13 @@ def killed(folder: Path, at: int, pools: OpenPool = in_this_process) -> Living |
 
 
 @POOLS
-def test_a_kill_between_any_two_writes_leaves_no_trace(tmp_path: Path, pools: OpenPool) -> None:
-    """Before one write in six of all shards and blocks; a reader sees no half chunk meanwhile."""
+def test_a_kill_between_any_two_writes_leaves_no_trace(
+    tmp_path: Path, pools: OpenPool, at_once: int
+) -> None:
+    """Before one write in eight of all shards and blocks; a reader sees no half chunk meanwhile."""
     num_kills = 0
-    for at in range(0, 1_000, 6):
-        living = killed(tmp_path / str(at), at, pools)
+    for at in range(0, 1_000, 8):
+        living = killed(tmp_path / str(at), at, pools, at_once)
         if living is None:
             break
         num_kills += 1
@@ -239,7 +232,7 @@ def test_a_kill_between_any_two_writes_leaves_no_trace(tmp_path: Path, pools: Op
         living.sync()
         assert_same(living, living.rebuilt(tmp_path / str(at) / "rebuilt"))
         assert not audited(living).findings
-    assert num_kills > 4
+    assert num_kills > 3
 
 
 def points(living: Living, run: Callable[[], object]) -> list[str]:
@@ -254,7 +247,8 @@ def points(living: Living, run: Callable[[], object]) -> list[str]:
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_shards_that_are_written_are_not_written_again(tmp_path: Path, is_shared: bool) -> None:
     """Their chunks rows prove it, on a server; a power cut may have lost rows of a local file."""
-    living = a_living(tmp_path, FailsOnce(DeleteItem).pools(in_this_process), is_shared)
+    pools = FailsOnce(DeleteItem).pools(in_this_process)
+    living = a_living(tmp_path, pools, is_shared=is_shared)
     with pytest.raises(IndexUnavailable):
         living.sync()
     living.progress = RecordingProgress()
