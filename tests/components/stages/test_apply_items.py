@@ -126,7 +126,7 @@ def test_a_push_is_one_pass_over_each_collection(tmp_path: Path) -> None:
     """As many calls as before there were items."""
     living = a_living(tmp_path)
     switch = Switch()
-    living.index = Killable(living.index, switch)  # type: ignore[assignment]
+    living.index = Killable(living.index, switch)
     living.push([a_document(0, edition=1), a_document(30)], deleted=["d5"])
     kinds = ("add", "delete")
     assert [sum(f"index: {kind} rows" in p for p in switch.points) for kind in kinds] == [5, 2 * 5]
@@ -207,7 +207,7 @@ def killed(folder: Path, at: int, pools: OpenPool, at_once: int) -> Living | Non
             before(point)
 
     switch.before = one_at_a_time  # type: ignore[method-assign]
-    living.index = Killable(inner, switch)  # type: ignore[assignment]
+    living.index = Killable(inner, switch)
     try:
         living.sync()
     except Killed:
@@ -238,7 +238,7 @@ def test_a_kill_between_any_two_writes_leaves_no_trace(
 def points(living: Living, run: Callable[[], object]) -> list[str]:
     """The writes of rows that a run makes."""
     inner, switch = living.index, Switch()
-    living.index = Killable(inner, switch)  # type: ignore[assignment]
+    living.index = Killable(inner, switch)
     run()
     living.index = inner
     return [point for point in switch.points if "add rows" in point]
