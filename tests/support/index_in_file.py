@@ -1,4 +1,7 @@
-"""An exact index that several processes read and change: between two calls it is in a file."""
+"""An exact index that several processes read and change: between two calls it is in a file.
+
+Of a version without words: what analyzes them is not sent to another process.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class IndexInFile:
         return IndexInFile, (self._file, self._index)
 
     def capabilities(self) -> IndexCapabilities:
-        return replace(ExactIndex(self._index).capabilities(), is_shared=True)
+        known = ExactIndex(self._index).capabilities()
+        return replace(known, is_shared=True, has_full_text=False)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
