@@ -20,10 +20,10 @@ from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, DeltaStaging, VersionRows
-from mrag_pipeline.stages.ingest.load import collections_of
 from mrag_pipeline.stages.ingest.load_items import row_bytes
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.sorted_ids import SortedIds
+from mrag_pipeline.stages.version_collections import collections_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,9 +104,7 @@ class Applier:
         self._record = record
         self._staging = staging
         self._index = index
-        *self._voters, self._chunks = collections_of(
-            record.index, record.version, record.encoder, record.lexical
-        )
+        *self._voters, self._chunks = collections_of(record)
         # A server takes about a second for a change, and for several at once no longer.
         self._at_once = index.capabilities().loads_at_once
 

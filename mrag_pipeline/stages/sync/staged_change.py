@@ -19,8 +19,8 @@ from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, OpenPool, Progress, VersionRows
+from mrag_pipeline.stages.distinct_keys import DistinctKeys
 from mrag_pipeline.stages.in_order import in_order
-from mrag_pipeline.stages.ingest.hash_buckets import HashBuckets
 from mrag_pipeline.stages.sorted_ids import SortedIds, lacking_ranges, range_numbers
 from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.sync.apply_items import (
@@ -68,10 +68,10 @@ class StagedChange:
         self._work = Applier(record, staging, index)
         self._open_pool = open_pool
         self._count_shards()
-        keys = HashBuckets(ROWS_IN_MEMORY)
+        keys = DistinctKeys(ROWS_IN_MEMORY)
         with closing(keys):
             self.removed = SortedIds(self._removed_ids(keys))
-            self.num_removed_documents = keys.num_distinct()
+            self.num_removed_documents = keys.count()
         self.added = SortedIds(())
         self.taken = _NO_IDS  # added ids of chunks that the index has, and the sync does not remove
         self.added_sums = self._no_sums()
@@ -172,10 +172,10 @@ class StagedChange:
             self._num_staged_documents += receipt.num_documents
             self._num_staged_letters += receipt.num_dead_letters
 
-    def _removed_ids(self, keys: HashBuckets) -> Iterator[Ids]:
+    def _removed_ids(self, keys: DistinctKeys) -> Iterator[Ids]:
         for marks in self._staging.removed():
             documents = {mark.document_id for mark in marks}
-            keys.add(0, np.fromiter(map(text_key, documents), np.uint64, len(documents)))
+            keys.add(np.fromiter(map(text_key, documents), np.uint64, len(documents)))
             yield np.array([mark.id for mark in marks], np.int64)
 
     def _read_added(self, looks_up: bool, is_counted: bool = True) -> None:

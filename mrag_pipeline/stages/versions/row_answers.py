@@ -9,8 +9,8 @@ import numpy as np
 
 from mrag_pipeline.domain.id_sets import IdSum
 from mrag_pipeline.ports import Progress
+from mrag_pipeline.stages.distinct_keys import DistinctKeys
 from mrag_pipeline.stages.in_order import in_order
-from mrag_pipeline.stages.versions.distinct_keys import DistinctKeys
 from mrag_pipeline.stages.versions.row_items import (
     Answer,
     IdsRead,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mrag_pipeline.errors import StorageFull
-from mrag_pipeline.stages.versions.distinct_keys import DistinctKeys
+from mrag_pipeline.stages.distinct_keys import DistinctKeys
 
 
 @pytest.mark.parametrize("keys_in_memory", [10**6, 50, 3])
