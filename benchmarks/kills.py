@@ -3,11 +3,12 @@
 Each round is an index's life: ingest, sync, reindex, export, import, retire, repair and audit. A
 command is killed, or a process that it needs, at a random moment of a random phase, and is run
 again until it ends; then every row is compared with an undisturbed build's, and `mrag audit` must
-find nothing. Collections of a server are loaded in ranges. Other rounds kill the parts of a service
-under readers, whose answers are compared. The seed is printed; a run that was stopped goes on where
-it was if it is given the same seed and folder.
+find nothing. Collections of a server are loaded in ranges. In rounds on a Ray cluster workers, a
+node or the driver are killed while workers are at items of a phase. Other rounds kill the parts of
+a service under readers, whose answers are compared. The seed is printed; a run that was stopped
+goes on where it was if it is given the same seed and folder. `--sum kills/*.jsonl` adds up several.
 
-Prints a table by process and by phase, and writes figures/kills.json.
+Prints tables by process, phase and pool, and writes figures/kills.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count
@@ -32,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from killing import services
+from killing.cluster_life import ClusterLife
 from killing.deck import chance_of, kind_of
 from killing.journal import Journal, Round, figures, tables
 from killing.life import Life, Undisturbed, removed
@@ -57,11 +60,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of all that is random; by chance if not given")
     parser.add_argument("--folder", type=Path, help="keeps what is done, to go on later")
     parser.add_argument("--print", action="store_true", help="only what the folder has")
-    parser.add_argument("--only", default="", help="rounds whose names contain this; writes none")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="rounds whose names contain one of these; no figures"
+    )
+    parser.add_argument("--sum", nargs="+", type=Path, help="journals: their figures, and no round")
     chosen = parser.parse_args()
+    if chosen.sum:
+        return told([(int(file.stem), Journal(file)) for file in chosen.sum], is_kept=True)
     library_settings.settle()
-    if not any(chosen.only in kind.name for kind in ALL):
-        parser.error(f"no round is named {chosen.only!r}")
+    for only in chosen.only:
+        if not any(only in kind.name for kind in ALL):
+            parser.error(f"no round is named {only!r}: {', '.join(kind.name for kind in ALL)}")
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     folder = folder.absolute()
@@ -71,14 +80,25 @@ def main() -> int:
     if not chosen.print:
         with closing(WarmStart(environment() | {"PYTHONPATH": str(ROOT)})) as starter:
             run(journal, folder, seed, chosen.kills, minutes, chosen.only, starter, chosen.jobs)
-    print("\n" + tables(journal.kills()))
-    faults = [fault for done in journal.rounds for fault in done.faults]
-    values = figures(seed, journal.rounds)
-    summary = ", ".join(f"{name} {values[name]['value']}" for name in list(values)[:9])
-    print(f"\n{summary}")
-    for fault in [*faults, *(late for done in journal.rounds for late in done.late)]:
+    return told([(seed, journal)], is_kept=chosen.only == [""])
+
+
+def told(journals: Sequence[tuple[int, Journal]], is_kept: bool) -> int:
+    """Prints what the journals come to; 1 if there was a fault.
+
+    Args:
+        journals: of campaigns, with their seeds.
+        is_kept: whether the figures' file is written.
+    """
+    rounds = [done for _, journal in journals for done in journal.rounds]
+    print("\n" + tables([kill for done in rounds for kill in done.kills]))
+    faults = [fault for done in rounds for fault in done.faults]
+    values = figures([seed for seed, _ in journals], rounds)
+    counts = [name for name in values if not name.startswith(("kills, ", "until "))]
+    print("\n" + ", ".join(f"{name} {values[name]['value']}" for name in counts))
+    for fault in [*faults, *(late for done in rounds for late in done.late)]:
         print(f"- {fault}")
-    if not chosen.only:
+    if is_kept:
         FIGURES.write_text(json.dumps(values, indent=1) + "\n")
     return bool(faults)
 
@@ -89,7 +109,7 @@ def run(
     seed: int,
     kills: int,
     minutes: float,
-    only: str,
+    only: Sequence[str],
     starter: WarmStart,
     jobs: int,
 ) -> None:
@@ -104,10 +124,12 @@ def run(
         life.undisturbed()
         if life.faults:
             raise SystemExit("the undisturbed run failed:\n" + "\n".join(life.faults))
-    served = services.Served(first, services.expected(first))
     ended = {done.number for done in journal.rounds}
-    numbers = (n for n in count() if n not in ended and only in kind_of(ALL, seed, n).name)
-    if all(kind.has_milvus for kind in ALL if only in kind.name):
+    chosen = [kind for kind in ALL if any(name in kind.name for name in only)]
+    has_services = any(kind in services.KINDS for kind in chosen)
+    served = services.Served(first, services.expected(first) if has_services else {})
+    numbers = (n for n in count() if n not in ended and kind_of(ALL, seed, n) in chosen)
+    if all(kind.has_milvus for kind in chosen):
         jobs = 1  # no other kind could run beside a Milvus server
     turn = threading.Lock()
     servers: set[int] = set()  # rounds with a Milvus server: one at a time
@@ -201,7 +223,8 @@ def _round(
             service = services.ServedLife(made, served, folder / "project", chance)
             service.run()
             return service.result(number, time.monotonic() - started)
-        life = Life(made, folder / "project", model, chance, known, starter)
+        of_kind = ClusterLife if kind.has_cluster else Life
+        life = of_kind(made, folder / "project", model, chance, known, starter)
         life.disturbed()
         return life.result(number, time.monotonic() - started)
 

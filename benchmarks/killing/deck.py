@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from killing import victims
 
 if TYPE_CHECKING:
     from killing.stands import Kind
+
+# Of the phases on workers, what share is hit.
+_ENDING, _SURVIVED = 0.75, 0.75
 
 
 def chance_of(seed: int, number: int) -> random.Random:
@@ -28,13 +32,46 @@ def kind_of(kinds: Sequence[Kind], seed: int, number: int) -> Kind:
     return cards[place]
 
 
-def phases_for(victim: str, phases: Iterable[str], has_milvus: bool) -> list[str]:
+def phases_for(victim: str, phases: Iterable[str], is_shared: bool) -> list[str]:
     """Those of a command's phases in which the victim can be killed; all if it is in none."""
     names = list(phases)
     if victim not in victims.ON_RAY:
         return names
-    with_ray = victims.RAY_PHASES if has_milvus else victims.RAY_PHASES[:3]
+    with_ray = victims.RAY_PHASES if is_shared else victims.ON_LITE
     return [name for name in names if name in with_ray] or names
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A kill that is aimed at a phase."""
+
+    phase: str
+    victim: str
+
+
+def runs_of(
+    phases: Sequence[str],
+    ending: Iterator[str],
+    survived: Iterator[str],
+    chance: random.Random,
+) -> list[list[Strike]]:
+    """The kills of each run of a command, which is run again after each that ends it.
+
+    Every phase is as likely to be hit as any other, by what ends the run and by what it survives:
+    the latter where the phase is done to its end.
+
+    Args:
+        phases: in their order.
+        ending: what the command ends with, in turn; survived: what it goes on without.
+    """
+    runs: list[list[Strike]] = [[]]
+    for phase in phases:
+        if chance.random() < _ENDING:
+            runs[-1].append(Strike(phase, next(ending)))
+            runs.append([])
+        if chance.random() < _SURVIVED:
+            runs[-1].append(Strike(phase, next(survived)))
+    return runs
 
 
 def in_turn(weights: Mapping[str, int], chance: random.Random) -> Iterator[str]:

@@ -16,6 +16,7 @@ from killing import victims
 from killing.command import TIMEOUT_S, Command, Moment
 from killing.deck import in_turn, phases_for
 from killing.journal import Kill, Round
+from killing.many_items import ITEMS, SLOW
 from killing.project import STEPS, State, Step, World, write_project
 from killing.stands import NOT_RECORDED, Stand
 from killing.verdict import LEFT_S, faults_of, late, load_per_core, told
@@ -27,6 +28,7 @@ _RECORDED = 0.1  # share of the commands whose run is recorded though no recorde
 _ON_RAY = 0.2  # share of the commands on Ray that end there what kills have left; serial is quicker
 
 _LOOK_S = 0.1  # all processes of the machine are read for it
+_GIVEN_TWICE = "given to a second worker"  # what a pool says of a late item
 # The latest that parts of Ray are killed, in seconds from when they are there.
 _THERE_S = {victims.WORKER: 3.0, victims.RAYLET: 12.0, victims.GCS: 12.0}
 
@@ -66,8 +68,9 @@ class Life:
         known: Undisturbed,
         starter: WarmStart,
     ) -> None:
-        write_project(folder, model, stand.kind.pool, stand.milvus_uri)
-        self.world = World(folder, model, stand.kind.pool, stand.milvus_uri, chance)
+        place = stand.kind.pool, stand.milvus_uri, stand.cluster.address if stand.cluster else ""
+        write_project(folder, model, *place)
+        self.world = World(folder, model, *place, chance)
         self._stand, self._chance, self._known = stand, chance, known
         self._starter = starter
         self._victims = in_turn(stand.kind.killed, chance)
@@ -76,7 +79,8 @@ class Life:
         self.kills: list[Kill] = []
         self.faults: list[str] = []
         self.late: list[str] = []
-        self.lost = self.doubled = self.checks = 0
+        self.lost = self.doubled = self.checks = self.twice = 0
+        self._num_workers = 0  # that were up at the last kill
 
     def undisturbed(self) -> None:
         """Runs every step without a kill, and keeps what comes of it."""
@@ -92,10 +96,8 @@ class Life:
         """Runs the steps with kills, and compares what comes of each."""
         for step in STEPS[: self._stand.kind.num_steps]:
             step.before(self.world)
-            for victim in self._victims_of_a_command():
-                if self._killed(step, victim):
-                    break
-            self._to_its_end(step)
+            if not self._disturb(step):
+                self._to_its_end(step)
             self._compare(step)
             if self.faults:
                 break  # what follows would only repeat them
@@ -104,9 +106,17 @@ class Life:
     def result(self, number: int, seconds: float) -> Round:
         """What it came to."""
         counts = self.lost, self.doubled, self.checks
-        return Round(number, seconds, self.kills, self.faults, *counts, late=self.late)
+        found = self.kills, self.faults
+        return Round(number, seconds, *found, *counts, late=self.late, twice=self.twice)
 
     # -------------------------------------------------------------- one command
+    def _disturb(self, step: Step) -> bool:
+        """Runs the command and kills it, or parts of it; whether nothing is left to be done."""
+        for victim in self._victims_of_a_command():
+            if self._killed(step, victim):
+                break
+        return False  # a command whose work is done has to find that, too
+
     def _command(self, step: Step, is_recorded: bool, pool: str = "") -> Command:
         self._num_commands += 1
         kind, variables = self._stand.kind, self._stand.variables
@@ -117,6 +127,8 @@ class Life:
             variables = {**variables, **NOT_RECORDED}
             starter = None if pool == "ray" else self._starter
         words = step.arguments
+        if pool == "ray":
+            variables = {**variables, ITEMS: SLOW}
         if pool != kind.pool:
             words = (*words, "-s", f"workers.pool={pool}")
         return Command(self.world.folder, self._num_commands, words, variables, starter)
@@ -140,7 +152,7 @@ class Life:
         """Kills something of the command; whether the command has ended well all the same."""
         chance, kind = self._chance, self._stand.kind
         usual = self._known.durations(kind.name)[step.name]
-        phases = phases_for(victim, usual, kind.has_milvus)
+        phases = phases_for(victim, usual, kind.is_shared)
         moment = Moment(chance.choice(phases), chance.random())
         later_s = 0.0
         if victim in victims.ON_RAY:  # most of the phase is Ray's start; the rest is aimed at, too
@@ -153,7 +165,8 @@ class Life:
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
         if is_hit:
             taken = time.monotonic() - struck_at
-            kill = Kill(kind.name, step.name, phase, victim, told(code), round(taken, 2))
+            told_as = told(code), round(taken, 2)
+            kill = Kill(kind.name, step.name, phase, victim, *told_as, self._num_workers)
             self.kills.append(kill)
             whole = command.seconds()
             whole.pop(phase, None)
@@ -167,6 +180,9 @@ class Life:
 
     def _strike(self, victim: str, command: Command, later_s: float) -> bool:
         """Kills it, so much later than it is there; False if the command ends before."""
+        is_ray = self._stand.kind.pool == "ray"
+        family = command.family() if is_ray else []
+        self._num_workers = len(victims.found(victims.WORKER, family))
         if victim == victims.DRIVER:
             command.process.kill()
             return True
@@ -176,6 +192,7 @@ class Life:
         since = None
         while command.is_running():
             family = command.family()
+            self._num_workers = len(victims.found(victims.WORKER, family))
             if not victims.found(victim, family):
                 since = None
             elif since is None:
@@ -191,6 +208,7 @@ class Life:
         self, command: Command, step: Step, code: int | None, what: str, victim: str = ""
     ) -> None:
         self._family |= {one.pid: one for one in command.family()}
+        self.twice += command.said().count(_GIVEN_TWICE)
         silent_s, load = command.silent_s if victim else 0.0, load_per_core()
         self.late += [f"{step.name}, {what}: {late_s}" for late_s in late(silent_s, load)]
         faults = faults_of(victim, code, silent_s, load, command.said(), command.printed())
@@ -199,7 +217,8 @@ class Life:
     # -------------------------------------------------------------- what is left
     def _compare(self, step: Step) -> None:
         audit = Step("audit", ("audit", "--json", "--index", step.index))
-        command = self._command(audit, is_recorded=False, pool="serial")
+        on_ray = self._stand.cluster is not None and self._chance.random() < _ON_RAY
+        command = self._command(audit, is_recorded=False, pool="ray" if on_ray else "serial")
         self._look_at(command, audit, command.wait(TIMEOUT_S), f"after {step.name}")
         with closing(self.world.index(step.index)) as index:
             try:

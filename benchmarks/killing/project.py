@@ -30,6 +30,8 @@ INDEX = "kills"
 COPY = "copied"  # the index that an export is imported into
 # Every collection of a server is loaded in ranges: of a shard of the chunks, of a few of a head.
 _RANGE_MB = 0.001
+_NUM_WORKERS = 2  # so that one can be late, and the other gets its item, too
+_LATE_FACTOR = 1.5
 
 
 def write_model(folder: Path) -> Path:
@@ -47,24 +49,36 @@ def write_model(folder: Path) -> Path:
     return folder
 
 
-def write_project(folder: Path, model: Path, pool: str, milvus_uri: str = "") -> Path:
+def write_project(
+    folder: Path, model: Path, pool: str, milvus_uri: str = "", address: str = ""
+) -> Path:
     """The first edition of the corpus, and a config whose index is in the folder or on a server."""
     (folder / "corpus").mkdir(parents=True)
     write_edition(folder, 1)
-    write_config(folder, model, pool, milvus_uri)
+    write_config(folder, model, pool, milvus_uri, address=address)
     return folder
 
 
 def write_config(
-    folder: Path, model: Path, pool: str, milvus_uri: str = "", max_tokens: int = 64
+    folder: Path,
+    model: Path,
+    pool: str,
+    milvus_uri: str = "",
+    max_tokens: int = 64,
+    address: str = "",
 ) -> None:
-    """The project's mrag.toml."""
+    """The project's mrag.toml.
+
+    Args:
+        address: of a Ray cluster; empty: commands start a Ray of their own.
+    """
     (folder / "mrag.toml").write_text(
         f'index = "{INDEX}"\n[corpus]\nuri = "corpus"\n[encoder]\nmodel = "{model}"\n'
         f'[milvus]\nuri = "{milvus_uri or "index.db"}"\nrange_mb = {_RANGE_MB}\n'
         '[staging]\nuri = "staging"\n'
         f"[chunking]\nmax_tokens = {max_tokens}\n[sharding]\nshard_mb = 0.002\n"
-        f'[workers]\npool = "{pool}"\ncount = 1\nphase_mb = 0\ndevice = "cpu"\n'
+        f'[workers]\npool = "{pool}"\naddress = "{address}"\ndevice = "cpu"\n'
+        f"count = {_NUM_WORKERS}\nlate_factor = {_LATE_FACTOR}\nphase_mb = 0\n"
         "[retire]\ngrace_hours = 0\nkeep = 0\n[gate]\nmade_questions = 8\nmax_fall = 1.0\n"
     )
 
@@ -96,6 +110,7 @@ class World:
     model: Path
     pool: str
     milvus_uri: str
+    address: str
     chance: random.Random
 
     def index(self, name: str = INDEX) -> VectorIndex:
@@ -108,7 +123,9 @@ def _second_edition(world: World) -> None:
 
 
 def _smaller_chunks(world: World) -> None:
-    write_config(world.folder, world.model, world.pool, world.milvus_uri, max_tokens=32)
+    write_config(
+        world.folder, world.model, world.pool, world.milvus_uri, 32, world.address
+    )
 
 
 def _damage(world: World) -> None:
@@ -130,18 +147,24 @@ class Step:
     arguments: tuple[str, ...]
     before: Callable[[World], None] = lambda _: None
     index: str = INDEX  # that it changes
+    on_workers: tuple[str, ...] = ()  # its phases on a Ray cluster in which they are killed
 
 
 # The first of them are done in rounds of any kind (`Kind.num_steps`).
 STEPS = (
-    Step("ingest", ("ingest",)),
-    Step("sync", ("sync",), _second_edition),
+    Step("ingest", ("ingest",), on_workers=("embed", "reconcile", "load", "verify")),
+    Step("sync", ("sync",), _second_edition, on_workers=("compare", "store", "embed")),
     Step("reindex", ("ingest",), _smaller_chunks),
-    Step("export", ("export", "exported")),
-    Step("import", ("import", "exported", "--activate", "--index", COPY), index=COPY),
+    Step("export", ("export", "exported"), on_workers=("export",)),
+    Step(
+        "import",
+        ("import", "exported", "--activate", "--index", COPY),
+        index=COPY,
+        on_workers=("load", "verify"),
+    ),
     Step("retire", ("retire",)),
-    Step("repair", ("repair",), _damage),
-    Step("audit", ("audit",)),
+    Step("repair", ("repair",), _damage, on_workers=("repair", "check")),
+    Step("audit", ("audit",), on_workers=("audit",)),
 )
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from killing import victims
+from killing.many_items import ITEMS, SMALL
+from killing.ray_cluster import PYTHONPATH, RayCluster, ray_cluster
+from tests.support.milvus_lite_server import lite_server
 from tests.support.milvus_server import milvus_server
 from tests.support.prefect_server import PrefectServer
 from tests.support.served_project import free_port
@@ -29,11 +32,18 @@ class Kind:
     pool: str
     in_deck: int  # how many of a deck's rounds
     killed: Mapping[str, int]  # by how often, of a round's kills
-    has_milvus: bool = False
+    has_milvus: bool = False  # a server
+    has_lite_server: bool = False
     has_prefect: bool = False
+    has_cluster: bool = False  # of Ray, which is there before the commands
     most_kills: int = 3  # of one command
     last: str = ""  # is killed at the end of each command, which then goes on
     num_steps: int = 8  # of an index's life
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether workers reach the index, too."""
+        return self.has_milvus or self.has_lite_server
 
 
 _ON_RAY = {victims.DRIVER: 1, victims.RAYLET: 2, victims.GCS: 2}
@@ -48,7 +58,22 @@ KINDS = (
         {**_ON_RAY, victims.MILVUS: 2},
         has_milvus=True,
         last=victims.WORKER,
-        num_steps=5,
+    ),
+    Kind(
+        "Milvus, Ray cluster",
+        "ray",
+        4,
+        {victims.DRIVER: 4, victims.MILVUS: 1},
+        has_milvus=True,
+        has_cluster=True,
+    ),
+    Kind(
+        "Lite server, Ray cluster",
+        "ray",
+        2,
+        {victims.DRIVER: 1},
+        has_lite_server=True,
+        has_cluster=True,
     ),
     Kind(
         "Lite, Prefect server",
@@ -78,8 +103,9 @@ class Stand:
     kind: Kind
     variables: dict[str, str]  # of every command's environment
     milvus_uri: str = ""
+    cluster: RayCluster | None = None
     servers: dict[str, Restartable] = field(default_factory=dict)
-    _restarting: threading.Thread | None = None
+    _restarting: list[threading.Thread] = field(default_factory=list)
     _failed: list[BaseException] = field(default_factory=list)
 
     def kill_server(self, name: str, chance: random.Random) -> None:
@@ -101,21 +127,20 @@ class Stand:
                 else:
                     return
 
-        self._restarting = threading.Thread(target=restart)
-        self._restarting.start()
+        self._restarting.append(threading.Thread(target=restart))
+        self._restarting[-1].start()
 
     def is_restarting(self) -> bool:
         """Whether a server is not back yet."""
-        return self._restarting is not None and self._restarting.is_alive()
+        return any(thread.is_alive() for thread in self._restarting)
 
     def settled(self) -> None:
         """Returns when every server is up.
 
         Raises: what a server did not start for.
         """
-        if self._restarting is not None:
-            self._restarting.join()
-            self._restarting = None
+        while self._restarting:
+            self._restarting.pop().join()
         if self._failed:
             raise self._failed.pop()
 
@@ -124,11 +149,19 @@ class Stand:
 def stand(kind: Kind, folder: Path, prefect_home: Path) -> Iterator[Stand]:
     """A stand of the kind while the block runs; its servers are new and empty."""
     made = Stand(kind, {"PREFECT_HOME": str(prefect_home)})
+    if kind.pool == "ray":
+        made.variables |= {"PYTHONPATH": PYTHONPATH, ITEMS: SMALL}
     with ExitStack() as stack:
         if kind.has_milvus:
             (folder / "milvus").mkdir()
             server = stack.enter_context(milvus_server(folder / "milvus", port=free_port()))
             made.milvus_uri, made.servers[victims.MILVUS] = server.uri, server
+        if kind.has_lite_server:
+            made.milvus_uri = stack.enter_context(lite_server(folder / "lite.db")).uri
+        if kind.has_cluster:
+            cluster = stack.enter_context(ray_cluster())
+            made.cluster, made.servers[victims.NODE] = cluster, cluster
+            made.variables |= cluster.token
         if kind.has_prefect:
             prefect = PrefectServer(folder)
             stack.callback(prefect.stop)

@@ -10,6 +10,8 @@ import psutil
 DRIVER = "driver"
 RECORDER = "recorder of the run"
 WORKER = "Ray worker"
+AT_WORK = "Ray worker at an item"  # as a worker is found; the victim is a worker
+NODE = "node of the Ray cluster"
 RAYLET = "raylet"
 GCS = "GCS"
 MILVUS = "Milvus server"
@@ -20,14 +22,19 @@ API, ENCODER, SEARCH = "replica: API", "replica: encoder", "replica: search"
 ONE_PROCESS = "one-process service"
 SERVICE = "driver of a service on Ray"
 
-# Where Ray runs: in each of these phases a pool is opened, after the third on a server alone.
-RAY_PHASES = ("embed", "reconcile", "compare", "load", "verify", "apply", "export")
+# Where Ray runs: in each of these phases workers are up, in those of ON_LITE whatever the index is.
+RAY_PHASES = (
+    *("embed", "reconcile", "compare", "store"),
+    *("load", "verify", "export", "audit", "repair", "check"),
+)
+ON_LITE = RAY_PHASES[:4]
 ON_RAY = frozenset({WORKER, RAYLET, GCS})
 
 # Words of the command line, all of which are in it.
 _WORDS = {
     RECORDER: ("mrag_pipeline.flows.record_process",),
     WORKER: ("ray::", "WorkActor"),
+    AT_WORK: ("ray::WorkActor.do",),
     RAYLET: ("raylet/raylet",),
     GCS: ("gcs_server",),
     HAPROXY: ("haproxy", "-f"),

@@ -120,7 +120,7 @@ def _run(
     phases: str, arguments: list[str], folder: str, out: str, err: str, env: dict[str, str]
 ) -> None:
     """The command, in this process, which is a fork; raises SystemExit."""
-    from killing.watched_command import announce_to
+    from killing.watched_command import announce_to, cut_items
     from mrag_pipeline.__main__ import main
 
     signal.set_wakeup_fd(-1)
@@ -133,6 +133,7 @@ def _run(
     os.environ.update(env)
     os.chdir(folder)
     announce_to(Path(phases))
+    cut_items()
     sys.argv = ["mrag", *arguments]
     main()
     raise SystemExit(0)

@@ -2,7 +2,7 @@
 
 `python watched_command.py FILE ARGUMENTS`: so that a kill can be aimed at a phase. With
 MRAG_WITHOUT_PREFECT in its environment it runs as where Prefect is not installed: nothing is
-recorded.
+recorded. With MRAG_KILLS_ITEMS its phases have many items (`many_items.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mrag_pipeline.__main__ import main
 from mrag_pipeline.flows import engine, phase_times, progress
 
 WITHOUT_PREFECT = "MRAG_WITHOUT_PREFECT"
+ITEMS = "MRAG_KILLS_ITEMS"
 
 
 def announce_to(file: Path) -> None:
@@ -41,9 +42,18 @@ def announce_to(file: Path) -> None:
     progress.LogProgress.phase = announced(progress.LogProgress.phase)  # type: ignore[method-assign]
 
 
+def cut_items() -> None:
+    """As the environment says, if it says anything: then the benchmarks can be imported."""
+    if os.environ.get(ITEMS):
+        from killing import many_items
+
+        many_items.prepare()
+
+
 if __name__ == "__main__":
     announce_to(Path(sys.argv[1]))
     if os.environ.get(WITHOUT_PREFECT):
         engine.HAS_PREFECT, engine._is_plain = False, True
+    cut_items()
     sys.argv = ["mrag", *sys.argv[2:]]
     main()

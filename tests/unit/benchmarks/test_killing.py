@@ -61,22 +61,41 @@ def test_victims_come_in_turn() -> None:
 def test_parts_of_ray_are_killed_where_ray_runs() -> None:
     """A worker has to be there; on Lite one process loads. Anything else dies in any phase."""
     phases = ["start", "plan", "embed", "reconcile", "load", "gate"]
-    assert deck.phases_for(victims.WORKER, phases, has_milvus=False) == ["embed", "reconcile"]
-    assert deck.phases_for(victims.GCS, phases, has_milvus=True) == ["embed", "reconcile", "load"]
-    assert deck.phases_for(victims.DRIVER, phases, has_milvus=False) == phases
-    assert deck.phases_for(victims.RAYLET, ["retire"], has_milvus=True) == ["retire"]
-    assert deck.phases_for(victims.WORKER, ["start", "export"], has_milvus=True) == ["export"]
+    assert deck.phases_for(victims.WORKER, phases, is_shared=False) == ["embed", "reconcile"]
+    assert deck.phases_for(victims.GCS, phases, is_shared=True) == ["embed", "reconcile", "load"]
+    assert deck.phases_for(victims.DRIVER, phases, is_shared=False) == phases
+    assert deck.phases_for(victims.RAYLET, ["retire"], is_shared=True) == ["retire"]
+    assert deck.phases_for(victims.WORKER, ["start", "export"], is_shared=True) == ["export"]
+
+
+def test_every_phase_on_workers_loses_what_ends_the_run_and_what_does_not() -> None:
+    """As often as any other; what the command survives comes in the run that does the phase."""
+    phases, chance = ["embed", "load", "verify"], random.Random(5)
+    ending, survived = iter(lambda: victims.DRIVER, ""), iter(lambda: victims.WORKER, "")
+    counts: Counter[deck.Strike] = Counter()
+    for _ in range(400):
+        runs = deck.runs_of(phases, ending, survived, chance)
+        for strikes in runs:
+            counts.update(strikes)
+            at = [phases.index(strike.phase) for strike in strikes]
+            assert at == sorted(at)
+            # The last of a run, and only that, ends it.
+            assert all(strike.victim == victims.WORKER for strike in strikes[:-1])
+        assert all(run[-1].victim == victims.DRIVER for run in runs[:-1])
+        assert all(strike.victim == victims.WORKER for strike in runs[-1])
+    assert len(counts) == 2 * len(phases)
+    assert all(250 < count < 350 for count in counts.values())
 
 
 # ------------------------------------------------------------------ what is kept
 KILLS = [
     Kill("Lite, serial", "ingest", "embed", "driver", "killed", 0.1),
     Kill("Lite, serial", "ingest", "load", "driver", "killed", 0.3),
-    Kill("Lite, Ray", "sync", "embed", "GCS", "exit 8", 2.0),
+    Kill("Lite, Ray", "sync", "embed", "GCS", "exit 8", 2.0, workers=2),
 ]
 ROUNDS = [
     Round(4, 10.0, KILLS[:2], [], lost=0, doubled=0, checks=2),
-    Round(5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9, late=["x"]),
+    Round(5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9, late=["x"], twice=2),
 ]
 
 
@@ -93,13 +112,15 @@ def test_a_journal_is_read_again(tmp_path: Path) -> None:
 
 def test_figures_add_up_all_rounds() -> None:
     """Kills by process, phase and command; rows lost and doubled; seconds by process."""
-    values = {name: figure["value"] for name, figure in figures(7, ROUNDS).items()}
-    assert values["seed"] == 7
+    values = {name: figure["value"] for name, figure in figures([7, 11], ROUNDS).items()}
+    assert (values["seed"], values["seed 2"]) == (7, 11)
     assert values["kills"] == 3
     assert values["kills, process driver"] == 2
     assert values["kills, process GCS"] == 1
     assert values["kills, phase embed"] == 2
     assert values["kills, command ingest"] == 2
+    assert values["kills, on Ray workers"] == values["kills, on Ray workers sync embed"] == 1
+    assert values["late items given to a second worker"] == 2
     assert (values["rows lost"], values["rows doubled"], values["faults"]) == (3, 1, 1)
     assert values["over 60 s without a word, on a busy machine"] == 1
     assert values["indexes compared row by row and audited"] == 3
@@ -107,11 +128,14 @@ def test_figures_add_up_all_rounds() -> None:
 
 
 def test_tables_say_how_commands_ended() -> None:
-    """By process, by command and phase, by stand."""
+    """By process, by command and phase, by stand, and by whether workers were up."""
     printed = tables(KILLS)
     assert "| driver | 2 | killed 2 | 0.3 (0.3) |" in printed
     assert "| sync: embed | 1 | exit 8 1 | 2.0 (2.0) |" in printed
     assert "| Lite, serial | 2 | killed 2 | 0.3 (0.3) |" in printed
+    assert "| ingest: load | 1 | 0 | 0 | 0 |" in printed
+    assert "| sync: embed | 0 | 0 | 0 | 1 |" in printed
+    assert "| **all** | **2** | **0** | **0** | **1** |" in printed
 
 
 # ------------------------------------------------------------------ what is a fault

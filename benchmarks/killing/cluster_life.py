@@ -1,0 +1,138 @@
+"""A round on a Ray cluster: each kill is aimed at workers that are at items of a phase.
+
+A command is run again and again. Each of its phases on workers may lose the driver, or the Milvus
+server, in one run, and a worker or a node in the next, which goes on where that one stopped.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from killing import victims
+from killing.command import TIMEOUT_S, Command
+from killing.deck import Strike, in_turn, runs_of
+from killing.journal import Kill
+from killing.life import Life, Undisturbed
+from killing.project import Step
+from killing.stands import Stand
+from killing.verdict import LEFT_S, told
+from killing.warm_start import WarmStart
+from mrag_pipeline.processes import alive_after
+
+_SURVIVED = {victims.WORKER: 4, victims.NODE: 1}
+_MOST_S = 1.6  # that a kill waits when workers are at items: about as long as they are
+_LOOK_S = 0.1
+_SAME_WORKERS = frozenset({"store"})  # as in the phase before
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A kill that was done."""
+
+    victim: str
+    phase: str
+    at: float  # by the monotonic clock
+    num_workers: int  # of the command, that were up
+
+
+class ClusterLife(Life):
+    """A round in the making."""
+
+    def __init__(
+        self,
+        stand: Stand,
+        folder: Path,
+        model: Path,
+        chance: random.Random,
+        known: Undisturbed,
+        starter: WarmStart,
+    ) -> None:
+        super().__init__(stand, folder, model, chance, known, starter)
+        self._survived = in_turn(_SURVIVED, chance)
+
+    def _disturb(self, step: Step) -> bool:
+        runs = runs_of(step.on_workers, self._victims, self._survived, self._chance)
+        return any(strikes and self._struck(step, strikes) for strikes in runs)
+
+    def _struck(self, step: Step, strikes: list[Strike]) -> bool:
+        """One run of the command, and its kills; whether it has ended well."""
+        others = {one.pid for one in self._workers()}
+        command = self._command(step, is_recorded=False)
+        hits: list[Hit] = []
+        for strike in strikes:
+            hit = self._hit(command, strike, others)
+            if hit is not None:
+                hits.append(hit)
+        code = command.wait(TIMEOUT_S, self._stand.is_restarting)
+        for hit in hits:
+            ended = told(code), round(max(0.0, command.ended - hit.at), 2)
+            kind = self._stand.kind.name
+            kill = Kill(kind, step.name, hit.phase, hit.victim, *ended, hit.num_workers)
+            self.kills.append(kill)
+        self._stand.settled()
+        names = [f"{hit.victim} killed in {hit.phase}" for hit in hits]
+        last = hits[-1].victim if hits else ""
+        self._look_at(command, step, code, ", ".join(names) or "undisturbed", last)
+        return code == 0
+
+    def _hit(self, command: Command, strike: Strike, others: set[int]) -> Hit | None:
+        """Kills in the phase, as soon as workers have been at items for a while.
+
+        A phase that ends before costs a worker or a node nothing; anything else is killed in what
+        comes after it.
+
+        Args:
+            others: process ids of workers of earlier commands, which may still be ending.
+        Returns: None if nothing was killed.
+        """
+        later_s, since = self._chance.random() * _MOST_S, None
+        before: set[int] | None = None  # of earlier phases
+        while command.is_running() and time.monotonic() < command.started + TIMEOUT_S:
+            names = [name for name, _ in command.phases()]
+            if strike.phase in names:
+                workers = [one for one in self._workers() if one.pid not in others]
+                if names[-1] != strike.phase:
+                    if strike.victim in _SURVIVED:
+                        return None
+                    return self._kill(command, strike, names[-1], workers)
+                if before is None:
+                    shared = strike.phase in _SAME_WORKERS
+                    before = set() if shared else {one.pid for one in workers}
+                workers = [one for one in workers if one.pid not in before]
+                if since is None and victims.found(victims.AT_WORK, workers):
+                    since = time.monotonic()
+                if since is not None and workers and time.monotonic() >= since + later_s:
+                    return self._kill(command, strike, strike.phase, workers)
+            time.sleep(_LOOK_S)
+        return None
+
+    def _kill(
+        self, command: Command, strike: Strike, phase: str, workers: list[psutil.Process]
+    ) -> Hit | None:
+        """Args:
+        workers: of this phase.
+        """
+        if strike.victim == victims.WORKER:
+            name = victims.AT_WORK if victims.found(victims.AT_WORK, workers) else victims.WORKER
+            if not victims.kill_one(name, workers, self._chance):
+                return None
+        elif strike.victim == victims.DRIVER:
+            command.process.kill()
+        else:
+            self._stand.settled()  # a node may be on its way back
+            self._stand.kill_server(strike.victim, self._chance)
+        return Hit(strike.victim, phase, time.monotonic(), len(workers))
+
+    def _workers(self) -> list[psutil.Process]:
+        assert self._stand.cluster is not None
+        return self._stand.cluster.workers()
+
+    def _look_for_leftovers(self) -> None:
+        super()._look_for_leftovers()
+        alive = alive_after(LEFT_S, self._workers())
+        self.faults += [f"a worker outlives its command: {one}" for one in alive]
