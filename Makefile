@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo browser unit test test-long test-slow test-newest test-contract test-server test-s3 check format bench fuzz docs docs-serve coverage lint-text release-check sbom audit licences clean
+.PHONY: help demo browser unit test test-long test-slow test-newest milvus-server test-contract test-server test-nodes test-s3 check format bench fuzz docs docs-serve coverage lint-text release-check sbom audit licences clean
 
 help:
 	@echo "make demo       ingest Python's documentation, ask three questions of several aspects"
@@ -13,7 +13,8 @@ help:
 	@echo "make test-long  those left out of it for their time, which CI runs too"
 	@echo "make test-slow  the heavier ones"
 	@echo "make test-contract  the index's contract on a real Milvus server; skips where none starts"
-	@echo "make test-server  that, and the server killed at every step"
+	@echo "make test-server  that, the server killed at every step, and what Ray workers do on it"
+	@echo "make test-nodes  machines cut off and killed in each phase; skips without root"
 	@echo "make test-s3    staging, corpora and whole runs in a real S3 server"
 	@echo "make test-newest  with the newest of every package, in an environment of its own"
 	@echo "make check      ruff, mypy --strict, format"
@@ -75,23 +76,34 @@ test: unit browser
 test-long: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m long --durations 20 --ignore tests/unit
 
-test-slow: $(VENV)/.installed
+test-slow: milvus-server
 	$(BIN)/python -m pytest -m slow
 
-# The package carries the server itself; its own requirements are a client's. Skips, and says why,
-# where it cannot be installed or started.
-test-contract: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps milvus==2.3.5 \
+# The package carries the server itself; its own requirements are a client's. What needs it skips, and
+# says why, where it cannot be installed or started.
+milvus-server: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps milvus==2.3.5 \
 	    || echo "milvus==2.3.5 could not be installed: the tests will skip"
+
+test-contract: milvus-server
 	$(BIN)/python -m tests.support.milvus_server $(BIN)/python -m pytest -q -k server \
 	    tests/contracts/test_index_loading.py tests/contracts/test_index_searching.py \
 	    tests/contracts/test_index_rows.py tests/contracts/test_index_versions.py \
-	    tests/contracts/test_index_filters.py tests/contracts/test_half_vectors.py
+	    tests/contracts/test_index_filters.py tests/contracts/test_half_vectors.py \
+	    tests/contracts/test_index_ranges.py
 
 test-server: test-contract
 	$(BIN)/python -m pytest -q -m slow \
 	    tests/integration/test_milvus_server.py tests/integration/test_milvus_loading.py \
-	    tests/integration/test_milvus_staged_import.py
+	    tests/integration/test_milvus_staged_import.py tests/integration/test_load_items.py \
+	    tests/integration/test_load_ranges.py tests/e2e/test_killed_phases.py
+
+# Machines with a network each are made by root: by this user, or by sudo where that asks nothing. What
+# root compiles and keeps stays out of this folder and of this user's home.
+test-nodes: milvus-server
+	@as=""; if [ "$$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then as="sudo -n -E -H"; fi; \
+	$$as env PYTHONPYCACHEPREFIX="$$(mktemp -d)" $(BIN)/python -m pytest -q -m slow \
+	    -p no:cacheprovider tests/integration/test_nodes.py tests/integration/test_nodes_loading.py
 
 # The server comes with the development requirements on Linux; skips, and says why, elsewhere.
 test-s3: $(VENV)/.installed

@@ -61,7 +61,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keeps what is done, to go on later")
     parser.add_argument("--print", action="store_true", help="only what the folder has")
     parser.add_argument(
-        "--only", nargs="+", default=[""], help="rounds whose names contain one of these; no figures"
+        "--only",
+        nargs="+",
+        default=[""],
+        help="rounds whose names contain one of these; no figures",
     )
     parser.add_argument("--sum", nargs="+", type=Path, help="journals: their figures, and no round")
     chosen = parser.parse_args()

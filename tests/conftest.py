@@ -51,6 +51,7 @@ _ENGINES = {
         "one undisturbed ingest",
     ),
     "tests/contracts/test_worker_pool.py": "one Ray",
+    "tests/e2e/test_commands_on_workers.py": "one Ray",
     "tests/integration/test_ray_pool.py": "one Ray",
     "tests/integration/test_phase_items.py": "one Ray",
     "tests/contracts/test_staging.py": "one S3 server",

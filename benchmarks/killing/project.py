@@ -123,9 +123,7 @@ def _second_edition(world: World) -> None:
 
 
 def _smaller_chunks(world: World) -> None:
-    write_config(
-        world.folder, world.model, world.pool, world.milvus_uri, 32, world.address
-    )
+    write_config(world.folder, world.model, world.pool, world.milvus_uri, 32, world.address)
 
 
 def _damage(world: World) -> None:

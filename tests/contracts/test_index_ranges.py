@@ -1,6 +1,6 @@
 """What every index promises whose collections several loaders fill.
 
-On a real server too: MRAG_TEST_MILVUS, or `tests/integration/test_load_ranges.py`.
+On a real server too: `make test-contract`, or MRAG_TEST_MILVUS.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Collections that Ray actors fill in ranges of a real Milvus server, one actor killed."""
+"""Collections that Ray actors fill in ranges of a real Milvus server, one actor killed or late."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -20,13 +17,13 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.errors import IndexUnavailable, PlanRefused
 from mrag_pipeline.index.milvus import ranges as ranges_module
-from mrag_pipeline.ports import CollectionSpec
+from mrag_pipeline.ports import CollectionSpec, Work
 from mrag_pipeline.runtime.pools import phase_pools
 from mrag_pipeline.stages.ingest.load import in_threads, load
 from mrag_pipeline.stages.ingest.load_items import may_double
 from tests.support.builds import Build, RecordingProgress, a_document
 from tests.support.fake_staging import table_of
-from tests.support.loaded_collections import contents, dying
+from tests.support.loaded_collections import contents, dying, late
 from tests.support.milvus_server import Server, milvus_server
 from tests.support.phase_workers import StagingOnDisk
 
@@ -62,32 +59,33 @@ def config_of(server: Server, tmp_path: Path) -> Config:
     )
 
 
-def test_the_contract_holds_on_a_real_server(server: Server) -> None:
-    """`tests/contracts/test_index_ranges.py`, where there is a server."""
-    environment = os.environ | {"MRAG_TEST_MILVUS": server.uri}
-    file = "tests/contracts/test_index_ranges.py"
-    command = [sys.executable, "-m", "pytest", "-q", file, "-k", "server"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:]
-
-
 @pytest.mark.usefixtures("local_ray")
-def test_a_worker_that_dies_costs_its_range(server: Server, build: Build, tmp_path: Path) -> None:
-    """Every row once, as in a load of whole collections; then nothing is left to load."""
+@pytest.mark.parametrize("opener", [dying, late], ids=["dies", "late"])
+def test_a_range_that_two_workers_load_has_every_row_once(
+    server: Server,
+    build: Build,
+    tmp_path: Path,
+    opener: Callable[[str, Path, Config], Work],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One of them dies, or answers late; then nothing is left to load."""
     manifest, staged = build.staged()
     config = config_of(server, tmp_path)
     progress = RecordingProgress()
     version = manifest.version
     with closing(wiring.index(config)) as index:
+        for name in index.collections():
+            index.drop(name)
         run = partial(load, manifest, build.staging, index, staged.num_chunks)
         num_built = run(RecordingProgress())
         wanted = contents(config, build)
         for name in index.collections():
             index.drop(name)
-        opener = partial(dying, version, tmp_path / "killed")
-        pools = phase_pools(config, opener, here=in_threads(index), may_double=may_double)
+        opened = partial(opener, version, tmp_path / "mark")
+        pools = phase_pools(config, opened, here=in_threads(index), may_double=may_double)
         assert run(progress, pools, RANGE_BYTES) == num_built
-        assert (tmp_path / "killed").exists()
+        assert (tmp_path / "mark").exists()
+        assert "given to a second worker" in caplog.text or opener is dying
         assert contents(config, build) == wanted
         assert progress.done["load"] == num_built * staged.num_chunks
         assert run(RecordingProgress(), pools, RANGE_BYTES) == 0

@@ -55,13 +55,16 @@ DOCUMENTS = [
 
 
 # The items of a phase in this process; by one worker; by two; by two of which one is killed in the
-# middle. By workers that die, verify and export are done in every run of the tests.
+# middle; by two of which one is late, so that the other does its item too. By workers that die,
+# verify and export are done in every run of the tests.
 def _crews(*marks: pytest.MarkDecorator) -> pytest.MarkDecorator:
-    killed = pytest.param((2, 3), id="2-3", marks=marks)
-    slow = [pytest.param((count, None), id=str(count), marks=pytest.mark.slow) for count in (1, 2)]
-    return pytest.mark.parametrize(
-        "crew", [pytest.param((0, None), id="here"), *slow, killed], indirect=True
-    )
+    killed = pytest.param((2, 3, None), id="2-3", marks=marks)
+    late = pytest.param((2, None, 3), id="2-late", marks=pytest.mark.long)
+    slow = [
+        pytest.param((count, None, None), id=str(count), marks=pytest.mark.slow) for count in (1, 2)
+    ]
+    here = pytest.param((0, None, None), id="here")
+    return pytest.mark.parametrize("crew", [here, *slow, killed, late], indirect=True)
 
 
 CREWS, CREWS_IN_ALL_RUNS = _crews(pytest.mark.long), _crews()
@@ -69,10 +72,10 @@ CREWS, CREWS_IN_ALL_RUNS = _crews(pytest.mark.long), _crews()
 
 @pytest.fixture
 def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Crew:
-    count, dies_at = request.param
+    count, dies_at, late_at = request.param
     if count:
         request.getfixturevalue("local_ray")
-    return Crew(tmp_path, count, dies_at)
+    return Crew(tmp_path, count, dies_at, late_at)
 
 
 class Loaded:

@@ -1,33 +1,61 @@
-"""Loads by workers, one of which dies, and what their collections hold then."""
+"""Loads by workers, one of which dies or is late, and what their collections hold then."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
-from mrag_pipeline.stages.ingest.load_items import Loader
+from mrag_pipeline.stages.ingest.load_items import EndItem, Loaded, Loader, LoadItem, RangeItem
 from mrag_pipeline.stages.version_collections import collections_of
 from mrag_pipeline.wiring.phase_work import loader
 from tests.support.builds import Build
+
+LATE_S = 120.0  # ranges take a second or two
 
 
 def dying(version: str, mark: Path, config: Config) -> Loader:
     """A worker's loader; the first worker that has inserted rows is killed before it goes on."""
 
     def killed_once(_rows: int) -> None:
-        try:
-            mark.touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
+        if _is_first(mark):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return replace(loader(version, config), advance=killed_once)
+
+
+@dataclass(frozen=True, slots=True)
+class LateRange:
+    """Does the items of a load; the first worker that has loaded a range does not answer then."""
+
+    inner: Loader
+    mark: Path
+
+    def __call__(self, item: LoadItem | RangeItem | EndItem) -> Loaded:
+        """The other's answer."""
+        loaded = self.inner(item)
+        if isinstance(item, RangeItem) and _is_first(self.mark):
+            time.sleep(LATE_S)
+        return loaded
+
+
+def late(version: str, mark: Path, config: Config) -> LateRange:
+    """A worker's loader; one of them comes to an end that nobody hears of in time."""
+    return LateRange(loader(version, config), mark)
+
+
+def _is_first(mark: Path) -> bool:
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def contents(config: Config, build: Build) -> dict[str, Any]:

@@ -95,7 +95,9 @@ KILLS = [
 ]
 ROUNDS = [
     Round(4, 10.0, KILLS[:2], [], lost=0, doubled=0, checks=2),
-    Round(5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9, late=["x"], twice=2),
+    Round(
+        5, 20.0, KILLS[2:], ["a fault"], lost=3, doubled=1, checks=1, answers=9, late=["x"], twice=2
+    ),
 ]
 
 
