@@ -64,7 +64,7 @@ def main() -> int:
         "--only",
         nargs="+",
         default=[""],
-        help="rounds whose names contain one of these; no figures",
+        help="rounds whose names contain one; no figures",
     )
     parser.add_argument("--sum", nargs="+", type=Path, help="journals: their figures, and no round")
     chosen = parser.parse_args()

@@ -114,8 +114,10 @@ class ClusterLife(Life):
     def _kill(
         self, command: Command, strike: Strike, phase: str, workers: list[psutil.Process]
     ) -> Hit | None:
-        """Args:
-        workers: of this phase.
+        """Kills what the strike says; None if there is no worker any more.
+
+        Args:
+            workers: of this phase.
         """
         if strike.victim == victims.WORKER:
             name = victims.AT_WORK if victims.found(victims.AT_WORK, workers) else victims.WORKER

@@ -22,7 +22,6 @@ from mrag_pipeline.staging.deltas import DeltaFolders, delta_name
 from mrag_pipeline.staging.exports import ExportFolder
 from mrag_pipeline.staging.shards import ShardFolders
 
-
 LATE_S = 60.0  # an item that takes 2 s more than the others is given to a second worker
 
 
