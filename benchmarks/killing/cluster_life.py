@@ -69,11 +69,12 @@ class ClusterLife(Life):
             if hit is not None:
                 hits.append(hit)
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
-        for hit in hits:
-            ended = told(code), round(max(0.0, command.ended - hit.at), 2)
-            kind = self._stand.kind.name
-            kill = Kill(kind, step.name, hit.phase, hit.victim, *ended, hit.num_workers)
-            self.kills.append(kill)
+        for hit, after in zip(hits, [*hits[1:], None], strict=True):
+            # What the command went on without, until something else was killed.
+            ended = (told(code), command.ended) if after is None else ("lives on", after.at)
+            seconds = round(max(0.0, ended[1] - hit.at), 2)
+            where = self._stand.kind.name, step.name, hit.phase
+            self.kills.append(Kill(*where, hit.victim, ended[0], seconds, hit.num_workers))
         self._stand.settled()
         names = [f"{hit.victim} killed in {hit.phase}" for hit in hits]
         last = hits[-1].victim if hits else ""
