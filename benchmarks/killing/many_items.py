@@ -27,6 +27,15 @@ _EACH_S = 0.05  # that every item takes longer
 _SLOW_S = 4.0  # the most that a slow one does: after 2 s it is given to a second worker
 _FIRST = 4  # of a worker's items: one of these is slow
 
+# Constants of the modules that cut items.
+_SIZES = (
+    (verify_items, "ITEM_BYTES", 1),
+    (row_items, "BLOCK_ROWS", 12),
+    (item_comparison, "ITEM_BYTES", 600),
+    (compare_items, "MARKS_ROWS", 24),
+    (export, "CHUNKS_PER_SHARD", 16),
+)
+
 Work = Callable[[Any], Any]
 
 
@@ -41,16 +50,14 @@ def prepare() -> None:
 
 def _cut_small() -> None:
     """As many items as a large corpus has, and an export of several shards."""
-    verify_items.ITEM_BYTES = 1
-    row_items.BLOCK_ROWS = 12
-    item_comparison.ITEM_BYTES = 600
-    compare_items.MARKS_ROWS = 24
-    export.CHUNKS_PER_SHARD = 16
+    for module, name, size in _SIZES:
+        setattr(module, name, size)
 
 
 def _have_slow_ones() -> None:
     """Whatever is opened in a worker from now on is slow at times."""
-    pools_of, work_of = pools.phase_pools, pools.embed_work
+    names = vars(pools)
+    pools_of, work_of = names["phase_pools"], names["embed_work"]
 
     def slow_pools(config: Config, open_work: Any, *arguments: Any, **options: Any) -> Any:
         return pools_of(config, OpensSlow(open_work), *arguments, **options)
@@ -58,8 +65,7 @@ def _have_slow_ones() -> None:
     def slow_embed_work(*arguments: Any) -> Any:
         return OpensSlow(work_of(*arguments))
 
-    pools.phase_pools = slow_pools
-    pools.embed_work = slow_embed_work  # type: ignore[assignment]
+    names.update(phase_pools=slow_pools, embed_work=slow_embed_work)
 
 
 @dataclass(frozen=True, slots=True)
