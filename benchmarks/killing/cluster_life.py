@@ -69,7 +69,7 @@ class ClusterLife(Life):
             if hit is not None:
                 hits.append(hit)
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
-        for hit, after in zip(hits, [*hits[1:], None], strict=True):
+        for hit, after in zip(hits, [*hits[1:], None], strict=False):
             # What the command went on without, until something else was killed.
             ended = (told(code), command.ended) if after is None else ("lives on", after.at)
             seconds = round(max(0.0, ended[1] - hit.at), 2)
