@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import psutil
 
 from killing import victims
 from killing.command import TIMEOUT_S, Command
-from killing.deck import Strike, in_turn, runs_of
+from killing.deck import Strike, in_turn, strikes_on
 from killing.journal import Kill
 from killing.life import Life, Undisturbed
 from killing.project import Step
@@ -56,16 +57,26 @@ class ClusterLife(Life):
         self._survived = in_turn(_SURVIVED, chance)
 
     def _disturb(self, step: Step) -> bool:
-        runs = runs_of(step.on_workers, self._victims, self._survived, self._chance)
-        return any(strikes and self._struck(step, strikes) for strikes in runs)
+        strikes = deque(strikes_on(step.on_workers, self._victims, self._survived, self._chance))
+        while strikes and not self.faults:
+            if self._struck(step, strikes):
+                return True
+        return False
 
-    def _struck(self, step: Step, strikes: list[Strike]) -> bool:
-        """One run of the command, and its kills; whether it has ended well."""
+    def _struck(self, step: Step, strikes: deque[Strike]) -> bool:
+        """One run of the command; whether it has ended well.
+
+        Args:
+            strikes: the kills that are left to be done; those of this run are taken off.
+        """
         others = {one.pid for one in self._workers()}
         command = self._command(step, is_recorded=False)
         hits: list[Hit] = []
-        for strike in strikes:
-            hit = self._hit(command, strike, others)
+        while strikes and (not hits or hits[-1].victim != victims.DRIVER):
+            hit = self._hit(command, strikes[0], others)
+            if hit is None and not command.is_running():
+                break  # the next run meets it, if there is one
+            strikes.popleft()
             if hit is not None:
                 hits.append(hit)
         code = command.wait(TIMEOUT_S, self._stand.is_restarting)
@@ -77,8 +88,11 @@ class ClusterLife(Life):
             self.kills.append(Kill(*where, hit.victim, ended[0], seconds, hit.num_workers))
         self._stand.settled()
         names = [f"{hit.victim} killed in {hit.phase}" for hit in hits]
-        last = hits[-1].victim if hits else ""
-        self._look_at(command, step, code, ", ".join(names) or "undisturbed", last)
+        struck = [hit.victim for hit in hits]
+        # A server that was killed may end the command later.
+        is_servers = victims.MILVUS in struck and victims.DRIVER not in struck
+        blamed = victims.MILVUS if is_servers else (struck or [""])[-1]
+        self._look_at(command, step, code, ", ".join(names) or "undisturbed", blamed)
         return code == 0
 
     def _hit(self, command: Command, strike: Strike, others: set[int]) -> Hit | None:

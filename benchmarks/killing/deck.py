@@ -49,29 +49,28 @@ class Strike:
     victim: str
 
 
-def runs_of(
+def strikes_on(
     phases: Sequence[str],
     ending: Iterator[str],
     survived: Iterator[str],
     chance: random.Random,
-) -> list[list[Strike]]:
-    """The kills of each run of a command, which is run again after each that ends it.
+) -> list[Strike]:
+    """The kills of a command, in the order of its phases; it is run again after each that ends it.
 
-    Every phase is as likely to be hit as any other, by what ends the run and by what it survives:
-    the latter where the phase is done to its end.
+    Every phase is as likely to be hit as any other, first by what ends the run, then by what it
+    survives.
 
     Args:
         phases: in their order.
-        ending: what the command ends with, in turn; survived: what it goes on without.
+        ending: what ends the command, or may do so, in turn; survived: what it goes on without.
     """
-    runs: list[list[Strike]] = [[]]
+    strikes = []
     for phase in phases:
         if chance.random() < _ENDING:
-            runs[-1].append(Strike(phase, next(ending)))
-            runs.append([])
+            strikes.append(Strike(phase, next(ending)))
         if chance.random() < _SURVIVED:
-            runs[-1].append(Strike(phase, next(survived)))
-    return runs
+            strikes.append(Strike(phase, next(survived)))
+    return strikes
 
 
 def in_turn(weights: Mapping[str, int], chance: random.Random) -> Iterator[str]:
