@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -28,6 +28,7 @@ from mrag_pipeline.processes import alive_after
 _SURVIVED = {victims.WORKER: 4, victims.NODE: 1}
 _MOST_S = 1.6  # that a kill waits when workers are at items: about as long as they are
 _LOOK_S = 0.1
+_WHOLE = ("-s", "milvus.range_mb=1000")  # collections are loaded whole
 _SAME_WORKERS = frozenset({"store"})  # as in the phase before
 
 
@@ -55,6 +56,11 @@ class ClusterLife(Life):
     ) -> None:
         super().__init__(stand, folder, model, chance, known, starter)
         self._survived = in_turn(_SURVIVED, chance)
+
+    def _command(self, step: Step, is_recorded: bool, pool: str = "") -> Command:
+        if not step.on_workers:  # nothing is killed in it: the quicker the better
+            step = replace(step, arguments=(*step.arguments, *_WHOLE))
+        return super()._command(step, is_recorded, pool)
 
     def _disturb(self, step: Step) -> bool:
         strikes = deque(strikes_on(step.on_workers, self._victims, self._survived, self._chance))

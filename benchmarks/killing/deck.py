@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from killing.stands import Kind
 
 # Of the phases on workers, what share is hit.
-_ENDING, _SURVIVED = 0.75, 0.75
+_ENDING, _SURVIVED = 0.9, 0.9
 
 
 def chance_of(seed: int, number: int) -> random.Random:

@@ -75,7 +75,7 @@ def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Crew:
     count, dies_at, late_at = request.param
     if count:
         request.getfixturevalue("local_ray")
-    return Crew(tmp_path, count, dies_at, late_at)
+    return Crew(tmp_path, count, dies_at, late_at=late_at)
 
 
 class Loaded:

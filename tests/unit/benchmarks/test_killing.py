@@ -79,7 +79,7 @@ def test_every_phase_on_workers_loses_what_ends_the_run_and_what_does_not() -> N
         order = [(phases.index(one.phase), one.victim == victims.WORKER) for one in strikes]
         assert order == sorted(order)
     assert len(counts) == 2 * len(phases)
-    assert all(250 < count < 350 for count in counts.values())
+    assert all(330 < count < 390 for count in counts.values())
 
 
 # ------------------------------------------------------------------ what is kept
