@@ -83,6 +83,11 @@ class AddedChunks:
     taken: Ids  # those that the index has, of an item that looks up
     sums: ImportanceSums
 
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return len(self.ids)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredSums:
@@ -90,6 +95,19 @@ class StoredSums:
 
     index: int  # the item's
     sums: ImportanceSums
+
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return self.sums.num_chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What became of an item that changes rows."""
+
+    had_to_be: bool  # False: they were written already
+    num_rows: int  # chunks that were written or deleted
 
 
 class Applier:
@@ -115,8 +133,8 @@ class Applier:
 
     def __call__(
         self, item: AddedItem | SumsItem | WriteItem | DeleteItem
-    ) -> AddedChunks | StoredSums | bool:
-        """What the item asks for; of one that changes rows, whether it had to.
+    ) -> AddedChunks | StoredSums | Changed:
+        """What the item asks for.
 
         Raises: StagingError; VerifyFailed if a head lacks a row to be removed; IndexBusy,
             IndexUnavailable.
@@ -164,10 +182,10 @@ class Applier:
             )
         return [by_id[chunk_id] for chunk_id in ids]
 
-    def _write(self, item: WriteItem) -> bool:
+    def _write(self, item: WriteItem) -> Changed:
         chunks = self._staging.chunks(item.shard)
         if item.is_repeated and self._is_written(chunks):
-            return False
+            return Changed(False, 0)
         heads = dict(zip(self._record.head_collections(), self._record.encoder.heads, strict=True))
 
         def write(collection: CollectionSpec) -> None:
@@ -178,7 +196,7 @@ class Applier:
         self._each(write, self._voters)
         # The chunks rows last: they commit.
         write(self._chunks)
-        return True
+        return Changed(True, chunks.num_rows)
 
     def _is_written(self, chunks: pa.Table) -> bool:
         """Whether the chunks rows are those of the shard: then all its rows were written."""
@@ -190,7 +208,7 @@ class Applier:
             for chunk_id, proof in zip(ids, proofs, strict=True)
         )
 
-    def _delete(self, item: DeleteItem) -> bool:
+    def _delete(self, item: DeleteItem) -> Changed:
         ids = item.ids.tolist()
 
         def delete(collection: CollectionSpec) -> None:
@@ -198,7 +216,7 @@ class Applier:
 
         delete(self._chunks)
         self._each(delete, self._voters)
-        return True
+        return Changed(True, len(ids))
 
     def _each(self, do: Callable[[T], None], things: Iterable[T]) -> None:
         """Does it with each of them, several at a time if the index takes that."""

@@ -102,6 +102,11 @@ class Outdated:
     index: int  # the item's
     marks: list[Mark]
 
+    @property
+    def num_rows(self) -> int:
+        """Chunks."""
+        return len(self.marks)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:

@@ -26,6 +26,7 @@ from mrag_pipeline.stages.spilled_rows import SpilledRows
 from mrag_pipeline.stages.sync.apply_items import (
     AddedChunks,
     Applier,
+    Changed,
     added_items,
     delete_items,
     num_delete_items,
@@ -141,9 +142,10 @@ class StagedChange:
             self._progress.phase("apply", num_shards + num_delete_items(stale), "items")
             num_there = 0
             is_repeated = is_repeated and self._keeps_order
-            for was_written in self._pool.run(write_items(self._manifest, is_repeated)):
+            changed: Changed
+            for changed in self._pool.run(write_items(self._manifest, is_repeated)):
                 self._progress.advance(1)
-                num_there += not was_written
+                num_there += not changed.had_to_be
             if num_there:
                 self._progress.note(f"{num_there} of {num_shards} shards were written already")
             for _ in self._pool.run(delete_items(stale)):

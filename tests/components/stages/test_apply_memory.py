@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from tests.support.fake_staging import HEAD_DIM, HEADS, PLAN, a_card, a_manifest
 
 CHUNKS = 500  # of a shard, and as many that are removed for each
 VECTOR = np.ones(HEAD_DIM, np.float32)
+NO_ROWS = pa.table({})
 
 
 class Generated(FakeDeltaStaging):
@@ -48,8 +50,8 @@ class Generated(FakeDeltaStaging):
     def head(self, shard: int, head: Any) -> Any:
         return None
 
-    def chunks(self, shard: int) -> Any:
-        return None
+    def chunks(self, shard: int) -> pa.Table:
+        return NO_ROWS
 
     def removed(self) -> Iterator[Sequence[Mark]]:
         for shard in range(self._num_shards):

@@ -85,6 +85,16 @@ def test_the_phases_of_a_sync_tell_their_rows(living: Living) -> None:
     assert pools.rows == {"compare": CHUNKS + DOCUMENTS, "store": 2 + 1}
 
 
+def test_the_phases_that_apply_a_sync_tell_their_rows(living: Living) -> None:
+    """Chunks that come, and those that go."""
+    living.ingest()
+    pools = CountedRows(living)
+    living.pools = pools
+    living.items = [a_document(0, edition=1), *living.items[1:]]
+    living.sync()
+    assert pools.rows == {"check": 2 + 2, "apply": 2 + 2}
+
+
 def test_audit_repair_and_export_tell_their_rows(living: Living, tmp_path: Path) -> None:
     """Chunks, each once; a repair compares those of every staged shard."""
     record = living.ingest()
