@@ -29,7 +29,7 @@ _SURVIVED = {victims.WORKER: 4, victims.NODE: 1}
 _MOST_S = 1.6  # that a kill waits when workers are at items: about as long as they are
 _LOOK_S = 0.1
 _WHOLE = ("-s", "milvus.range_mb=1000")  # collections are loaded whole
-_SAME_WORKERS = frozenset({"store"})  # as in the phase before
+_SAME_WORKERS = frozenset({"store", "apply"})  # as in the phase before
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.encoder.model_folder import TOKENIZER_FILES
 from mrag_pipeline.encoder.model_source import find_model
+from mrag_pipeline.errors import IndexUnavailable
 from mrag_pipeline.ports import VectorIndex
 from mrag_pipeline.settings.encoder import EncoderSpec
 from mrag_pipeline.stages.versions.lookup import live_record
@@ -32,6 +34,7 @@ COPY = "copied"  # the index that an export is imported into
 _RANGE_MB = 0.001
 _NUM_WORKERS = 2  # so that one can be late, and the other gets its item, too
 _LATE_FACTOR = 1.5
+_TRIES, _AGAIN_S = 3, 10.0  # of this process, to reach a server
 
 
 def write_model(folder: Path) -> Path:
@@ -115,7 +118,13 @@ class World:
 
     def index(self, name: str = INDEX) -> VectorIndex:
         """One of its indexes; the caller closes it."""
-        return wiring.index(Config.load(self.folder / "mrag.toml", {"index": name}))
+        config = Config.load(self.folder / "mrag.toml", {"index": name})
+        for _ in range(_TRIES - 1):
+            # A server of Milvus Lite may refuse one that asks often ("Too many pings").
+            with suppress(IndexUnavailable):
+                return wiring.index(config)
+            time.sleep(_AGAIN_S)
+        return wiring.index(config)
 
 
 def _second_edition(world: World) -> None:
@@ -151,7 +160,12 @@ class Step:
 # The first of them are done in rounds of any kind (`Kind.num_steps`).
 STEPS = (
     Step("ingest", ("ingest",), on_workers=("embed", "reconcile", "load", "verify")),
-    Step("sync", ("sync",), _second_edition, on_workers=("compare", "store", "embed")),
+    Step(
+        "sync",
+        ("sync",),
+        _second_edition,
+        on_workers=("compare", "store", "embed", "check", "apply"),
+    ),
     Step("reindex", ("ingest",), _smaller_chunks),
     Step("export", ("export", "exported"), on_workers=("export",)),
     Step(

@@ -25,7 +25,7 @@ SERVICE = "driver of a service on Ray"
 # Where Ray runs: in each of these phases workers are up, in those of ON_LITE whatever the index is.
 RAY_PHASES = (
     *("embed", "reconcile", "compare", "store"),
-    *("load", "verify", "export", "audit", "repair", "check"),
+    *("load", "verify", "export", "audit", "repair", "check", "apply"),
 )
 ON_LITE = RAY_PHASES[:4]
 ON_RAY = frozenset({WORKER, RAYLET, GCS})
