@@ -13,7 +13,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.ports import Work
 from mrag_pipeline.staging.atomic_folder import Folder
 
-VERBS = {"read": "GET", "write": "PUT", "sizes": "LIST"}  # by method
+VERBS = {"read": "GET", "open": "GET", "write": "PUT", "sizes": "LIST"}  # by method
 
 
 class Requests:
@@ -46,11 +46,12 @@ class Requests:
 def counted_work(folder: Path, open_work: Callable[[Config], Work], config: Config) -> Work:
     """What a worker opens, its calls counted; bind all but the config with functools.partial."""
     file = (folder / f"requests-{os.getpid()}").open("a", buffering=1)
-    _tell(lambda verb: print(verb, file=file))
+    # One write for each: several threads count.
+    _tell(lambda verb: file.write(f"{verb}\n"))
     return open_work(config)
 
 
-def _tell(count: Callable[[str], None]) -> None:
+def _tell(count: Callable[[str], object]) -> None:
     def counted(verb: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
             count(verb)

@@ -5,9 +5,9 @@
 
 Runs every phase of an ingest by the product's own stages, on Ray actors where the product has them;
 only the model, the tokenizer and Prefect are left out. With `--change`, a statement of SQL is run
-in the corpus afterwards, and a sync brings it in. Prints one JSON object: by phase the seconds, the
-peak memory of the driver, of a worker and of the server, and the requests to staging of the driver
-and, but for embed, of workers; bytes on disk.
+in the corpus afterwards, and a sync brings it in, by this process alone. Prints one JSON object: by
+phase the seconds, the peak memory of the driver, of a worker and of the server, and the requests to
+staging of the driver and, but for embed, of workers; bytes on disk.
 """
 
 from __future__ import annotations

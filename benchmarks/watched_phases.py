@@ -52,10 +52,12 @@ class Phases:
             return work()
         finally:
             self.seconds[phase] = time.monotonic() - started
-            self._look(phase)
+            self._look(phase, workers=True)
             self._now = ""
             after = self.asked.total()
-            self.requests[phase] = {verb: after[verb] - before[verb] for verb in VERBS.values()}
+            self.requests[phase] = {
+                verb: after[verb] - before[verb] for verb in set(VERBS.values())
+            }
 
     def _watch(self) -> None:
         looks = 0

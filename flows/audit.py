@@ -12,14 +12,14 @@ from typing import Any
 from mrag_pipeline import wiring
 from mrag_pipeline.config import Config
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import DamageFound
+from mrag_pipeline.errors import ConfigError, DamageFound
 from mrag_pipeline.flows import artifacts
 from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.chosen_version import find
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.runtime.pools import check_ray, phase_pools
 from mrag_pipeline.stages.versions.audit import Audit
 from mrag_pipeline.stages.versions.audit import audit as audit_stage
 from mrag_pipeline.stages.versions.audit import audit_sample as sample_stage
@@ -71,9 +71,13 @@ def audit(
         seed: of the sample: the same one draws the same chunks; any if None.
     Returns: an Audit as plain values, with the version's recall when it was built, `has_staging`
         and `seed`.
-    Raises: DamageFound with the same values if anything is wrong.
+    Raises: DamageFound with the same values if anything is wrong; ConfigError.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    if sample is None:
+        check_ray(config)
+    elif sample < 1:
+        raise ConfigError(f"a sample of {sample} chunks", "at least 1", "leave it out for all")
     clock = PhaseTimes()
     with logged(config, "audit", clock.seconds) as run:
         clock.between = run.keep

@@ -17,7 +17,7 @@ from mrag_pipeline.flows.chosen_version import find
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.runtime.pools import check_ray, phase_pools
 from mrag_pipeline.stages.versions.export import export_version as export_stage
 from mrag_pipeline.wiring import at_work
 from mrag_pipeline.wiring.phase_work import exporter
@@ -52,6 +52,7 @@ def export(
     Returns: index, version, chunks and folder.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    check_ray(config)
     place = from_anywhere(folder)
     clock = PhaseTimes()
     with logged(config, "export", clock.seconds, at_work.run_lock(config, wait_s)) as run:

@@ -16,7 +16,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import load_pools, phase_pools
+from mrag_pipeline.runtime.pools import check_ray, load_pools, phase_pools
 from mrag_pipeline.stages.ingest.publish import activate as activate_stage
 from mrag_pipeline.stages.ingest.verify import CollectionCheck, VerifiedRecall
 from mrag_pipeline.stages.ingest.verify import verify as verify_stage
@@ -87,9 +87,10 @@ def import_version(
         settings: override values of the file, nested like it: {"index": "docs"}.
         activate: make the version live.
         wait_s: seconds to wait for another run on the index to end; 0: fails at once.
-    Returns: version, chunks, the live version and the recall, as plain values.
+    Returns: index, version, chunks, the live version and the recall, as plain values.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    check_ray(config)
     place = from_anywhere(folder)
     clock = PhaseTimes()
     with logged(config, "import", clock.seconds, at_work.run_lock(config, wait_s)) as run:

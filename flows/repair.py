@@ -15,7 +15,7 @@ from mrag_pipeline.flows.artifacts import flow_progress
 from mrag_pipeline.flows.engine import flow, repeated_task
 from mrag_pipeline.flows.phase_times import PhaseTimes
 from mrag_pipeline.flows.run_log import logged
-from mrag_pipeline.runtime.pools import phase_pools
+from mrag_pipeline.runtime.pools import check_ray, phase_pools
 from mrag_pipeline.stages.versions.lookup import named_record
 from mrag_pipeline.stages.versions.lost_record import FoundVersion
 from mrag_pipeline.stages.versions.repair import Repaired
@@ -73,6 +73,7 @@ def repair(
     Raises: DamageFound with the same values if searches still miss what is stored.
     """
     config = Config.load(Path(config_file) if config_file else None, settings)
+    check_ray(config)
     clock = PhaseTimes()
     with logged(config, "repair", clock.seconds, at_work.run_lock(config, wait_s)) as run:
         clock.between = run.keep

@@ -17,7 +17,7 @@ from mrag_pipeline.config import Config
 from mrag_pipeline.runtime import pools
 from mrag_pipeline.stages.ingest import verify_items
 from mrag_pipeline.stages.ingest.load_items import Loader
-from mrag_pipeline.stages.sync import compare_items, item_comparison
+from mrag_pipeline.stages.sync import apply_items, compare_items, item_comparison
 from mrag_pipeline.stages.versions import export, row_items
 
 ITEMS = "MRAG_KILLS_ITEMS"  # of a command's environment
@@ -33,6 +33,8 @@ _SIZES = (
     (row_items, "BLOCK_ROWS", 12),
     (item_comparison, "ITEM_BYTES", 600),
     (compare_items, "MARKS_ROWS", 24),
+    (apply_items, "SUMS_IDS", 12),
+    (apply_items, "DELETED_IDS", 12),
     (export, "CHUNKS_PER_SHARD", 16),
 )
 

@@ -148,7 +148,7 @@ class LimitedItems:
         """
         if self._limit is None or item not in self:
             return False
-        numbers = {one.index for items in assigned for one in items}
+        numbers = {own.index for items in assigned for own in items}
         return len(numbers & self._numbers) >= self._limit.most
 
 

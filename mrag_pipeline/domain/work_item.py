@@ -27,7 +27,7 @@ class OfRows(Protocol):
 
     @property
     def num_rows(self) -> int:
-        """Chunks, documents or vectors that were read, written or compared, each once."""
+        """Chunks, documents or vectors that it has read, written, compared or found there."""
 
 
 def rows_of(answer: object) -> int:

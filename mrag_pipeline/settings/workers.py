@@ -15,7 +15,7 @@ class WorkersSpec:
     # ray, serial (in this process), or auto: serial up to serial_mb without an address, else ray
     pool: Literal["auto", "ray", "serial"] = "auto"
     serial_mb: Amount = 0.3  # of source, in all shards of the plan
-    phase_mb: Amount = 1_000  # that another phase reads; up to so many, it stays in this process
+    phase_mb: Amount = 1_000  # that another phase reads or changes; up to so many, it stays here
     address: str = ""  # of a Ray cluster ("auto", "ray://..."); empty: starts a local one
     # 0: one per GPU, else one per CPU core, of the nodes that are there, also when they change. A
     # number is asked for whatever there is room for: an autoscaler adds nodes for it.

@@ -17,9 +17,14 @@ def every_receipt(manifest: Manifest, staging: Staging) -> Iterator[Receipt]:
     shards = [shard.index for shard in manifest.shards]
     for shard, receipt in zip(shards, staging.receipts(shards, manifest.fingerprint), strict=True):
         if receipt is None:
-            raise StagingError(
-                f"shard {shard} is not staged in {staging.describe()}",
-                "a receipt for every shard of the plan",
-                "run the same command again: it embeds what is missing",
-            )
+            raise not_staged(shard, staging)
         yield receipt
+
+
+def not_staged(shard: int, staging: Staging) -> StagingError:
+    """A shard of the plan has no receipt."""
+    return StagingError(
+        f"shard {shard} is not staged in {staging.describe()}",
+        "a receipt for every shard of the plan",
+        "run the same command again: it embeds what is missing",
+    )

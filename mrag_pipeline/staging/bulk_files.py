@@ -75,8 +75,8 @@ class BulkFolder:
                     continue
             joined = [table] if lone is None else [lone, table]
             lone = None
-            for one in joined:
-                for piece in pieces.added(as_table(one)):
+            for given in joined:
+                for piece in pieces.added(as_table(given)):
                     yield self._copied(collection, f"{attempt}/{next(numbers):05d}.parquet", piece)
         for piece in pieces.rest():
             yield self._copied(collection, f"{attempt}/{next(numbers):05d}.parquet", piece)

@@ -98,7 +98,8 @@ def applier(record: VersionRecord, fingerprint: str, config: Config) -> Applier:
             "every node of a cluster must be able to reach that folder; one at the same path is "
             "not enough",
         )
-    return Applier(record, staging, wiring.index(config))
+    # `milvus.load_threads` workers have an item at the same time: that many collections in all.
+    return Applier(record, staging, wiring.index(config), at_once=1)
 
 
 def _manifest(staging: Staging) -> Manifest:

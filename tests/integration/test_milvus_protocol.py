@@ -163,14 +163,14 @@ def test_a_collection_is_dropped_when_its_imports_have_ended(
     """
     monkeypatch.setattr(bulk_import, "_POLL_S", 0.0)
     copy = tmp_path / HEAD.name / ("0" * 32) / "00000.parquet"
-    copy.parent.mkdir(parents=True)
-    copy.touch()
     files = BulkFolder(str(tmp_path)) if has_folder else None
     with (
         protocol_server("v2.3.5") as (uri, server),
         closing(open_index(MilvusSpec(uri=uri), "docs", files)) as index,
     ):
         index.load(HEAD, ROWS)
+        copy.parent.mkdir(parents=True)
+        copy.touch()
         server.imports[HEAD.name] = [common_pb2.ImportState.Value(state) for state in STATES]
         DROPS[name](index)
         assert len(server.requests("ListImportTasks")) == len(STATES)

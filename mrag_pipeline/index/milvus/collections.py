@@ -182,10 +182,10 @@ class MilvusCollections(MilvusRows, MilvusVersions):
             if self._exists(collection):
                 self._settle(collection)
                 self._client.drop_collection(collection, timeout=self._spec.timeout_s)
-                if self._import is not None:
-                    self._import.remove_copies(collection)
             elif self._path is not None:
                 lite.remove_leftover(self._path, collection)
+        if self._import is not None:  # also where a drop was cut short before this
+            self._import.remove_copies(collection)
 
     # -------------------------------------------------------------- inside
     def _settle(self, collection: str) -> None:

@@ -2,7 +2,7 @@
 
 Each shard's files are read once, by items (`reconcile_items.py`), here or on workers; items also
 sort, and read again what is found twice. This process compares sorted runs (`key_runs.py`), so its
-memory does not grow with the corpus. It grows with what is found: half a kilobyte a duplicate.
+memory grows with a 256th of the ids, and with what is found: half a kilobyte a duplicate.
 """
 
 from __future__ import annotations

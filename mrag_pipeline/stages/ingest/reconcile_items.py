@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
-from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DocumentRow, Staging
 from mrag_pipeline.stages.ingest.key_runs import Keys
 from mrag_pipeline.stages.ingest.read_ahead import THREADS, read_ahead
+from mrag_pipeline.stages.staged_receipts import not_staged
 
 # Of the source of an item's shards, which is about what it reads; and how many shards at most:
 ITEM_BYTES = 128_000_000
@@ -142,11 +142,7 @@ class Reconciler:
     def _read(self, shard: int) -> _Shard:
         receipt = self.staging.receipt(shard, self.manifest.fingerprint)
         if receipt is None:
-            raise StagingError(
-                f"shard {shard} is not staged in {self.staging.describe()}",
-                "a receipt for every shard",
-                "run `mrag ingest` again: it embeds what is missing",
-            )
+            raise not_staged(shard, self.staging)
         return _Shard(
             receipt.num_documents,
             receipt.num_dead_letters,

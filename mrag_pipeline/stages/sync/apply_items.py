@@ -20,7 +20,6 @@ from mrag_pipeline.domain.proofs import PROOF, UNPROVEN
 from mrag_pipeline.domain.version import VersionRecord
 from mrag_pipeline.errors import VerifyFailed
 from mrag_pipeline.ports import CollectionSpec, DeltaStaging, VersionRows
-from mrag_pipeline.stages.ingest.load_items import row_bytes
 from mrag_pipeline.stages.ingest.read_ahead import read_ahead
 from mrag_pipeline.stages.sorted_ids import SortedIds
 from mrag_pipeline.stages.version_collections import collections_of
@@ -107,29 +106,33 @@ class Changed:
     """What became of an item that changes rows."""
 
     had_to_be: bool  # False: they were written already
-    num_rows: int  # chunks that were written or deleted
+    num_rows: int  # chunks that are written or deleted
 
 
 class Applier:
     """Does the items of one sync."""
 
-    def __init__(self, record: VersionRecord, staging: DeltaStaging, index: VersionRows) -> None:
+    def __init__(
+        self,
+        record: VersionRecord,
+        staging: DeltaStaging,
+        index: VersionRows,
+        at_once: int | None = None,
+    ) -> None:
         """Reads nothing yet.
 
         Args:
-            record: the version's; staging: of its next sync.
+            record: the version's.
+            staging: of its next sync.
+            at_once: how many collections an item changes at a time; None: as many as the index
+                takes.
         """
         self._record = record
         self._staging = staging
         self._index = index
         *self._voters, self._chunks = collections_of(record)
         # A server takes about a second for a change, and for several at once no longer.
-        self._at_once = index.capabilities().loads_at_once
-
-    @property
-    def row_bytes(self) -> int:
-        """Of a chunk in all collections, roughly."""
-        return sum(map(row_bytes, (*self._voters, self._chunks)))
+        self._at_once = index.capabilities().loads_at_once if at_once is None else at_once
 
     def __call__(
         self, item: AddedItem | SumsItem | WriteItem | DeleteItem
@@ -185,7 +188,7 @@ class Applier:
     def _write(self, item: WriteItem) -> Changed:
         chunks = self._staging.chunks(item.shard)
         if item.is_repeated and self._is_written(chunks):
-            return Changed(False, 0)
+            return Changed(False, chunks.num_rows)
         heads = dict(zip(self._record.head_collections(), self._record.encoder.heads, strict=True))
 
         def write(collection: CollectionSpec) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 
 from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.ports import Mark
@@ -64,4 +65,5 @@ class SpooledMarks:
 
     def close(self) -> None:
         """Removes the file."""
-        self._file.close()
+        with suppress(OSError):  # a full disk, again: nothing is kept
+            self._file.close()

@@ -17,16 +17,17 @@ from mrag_pipeline.domain.id_sets import text_key
 from mrag_pipeline.domain.importance import ImportanceSums
 from mrag_pipeline.domain.manifest import Manifest
 from mrag_pipeline.domain.version import VersionRecord
-from mrag_pipeline.errors import StagingError
 from mrag_pipeline.ports import DeltaStaging, OpenPool, Progress, VersionRows
 from mrag_pipeline.stages.distinct_keys import DistinctKeys
 from mrag_pipeline.stages.in_order import in_order
 from mrag_pipeline.stages.sorted_ids import SortedIds, lacking_ranges, range_numbers
 from mrag_pipeline.stages.spilled_rows import SpilledRows
+from mrag_pipeline.stages.staged_receipts import every_receipt
 from mrag_pipeline.stages.sync.apply_items import (
     AddedChunks,
     Applier,
     Changed,
+    StoredSums,
     added_items,
     delete_items,
     num_delete_items,
@@ -34,6 +35,7 @@ from mrag_pipeline.stages.sync.apply_items import (
     sums_items,
     write_items,
 )
+from mrag_pipeline.stages.versions.stored_rows import row_bytes
 
 Ids = NDArray[np.int64]
 
@@ -56,7 +58,7 @@ class StagedChange:
         open_pool: OpenPool,
         progress: Progress,
     ) -> None:
-        """Reads the removals and the shards' receipts.
+        """Reads the removals and the shards' receipts; opens the pool.
 
         Raises: StagingError if a shard is not staged, or the removals are not there; StorageFull.
         """
@@ -77,7 +79,7 @@ class StagedChange:
         self.taken = _NO_IDS  # added ids of chunks that the index has, and the sync does not remove
         self.added_sums = self._no_sums()
         num_rows = self._num_staged_chunks + len(self.removed)
-        self._num_bytes = num_rows * self._work.row_bytes
+        self._num_bytes = num_rows * row_bytes(record)
         self._pool = open_pool(self._work, self._num_bytes)
 
     def close(self) -> None:
@@ -122,11 +124,16 @@ class StagedChange:
         Raises: VerifyFailed if a head lacks one.
         """
         vector_bytes = 4 * len(self._card.heads) * self._card.head_dim
-        answers = self._pool.run(sums_items(self.removed, vector_bytes))
         sums = self._no_sums()
-        for answer in in_order(answers, lambda answer: answer.index):
+
+        def read() -> Iterator[StoredSums]:
+            answer: StoredSums
+            for answer in self._pool.run(sums_items(self.removed, vector_bytes)):
+                self._progress.advance(1)
+                yield answer
+
+        for answer in in_order(read(), lambda answer: answer.index):
             sums = sums + answer.sums
-            self._progress.advance(1)
         return sums
 
     def write(self, is_repeated: bool) -> None:
@@ -161,15 +168,7 @@ class StagedChange:
 
     def _count_shards(self) -> None:
         self._num_staged_chunks = self._num_staged_documents = self._num_staged_letters = 0
-        numbers = [shard.index for shard in self._manifest.shards]
-        receipts = self._staging.receipts(numbers, self._manifest.fingerprint)
-        for number, receipt in zip(numbers, receipts, strict=True):
-            if receipt is None:
-                raise StagingError(
-                    f"shard {number} is not staged in {self._staging.describe()}",
-                    "a receipt for every shard of the sync",
-                    "run `mrag sync` again: it embeds what is missing",
-                )
+        for receipt in every_receipt(self._manifest, self._staging):
             self._num_staged_chunks += receipt.num_chunks
             self._num_staged_documents += receipt.num_documents
             self._num_staged_letters += receipt.num_dead_letters
@@ -203,6 +202,7 @@ class StagedChange:
             if is_counted:
                 self._progress.advance(1)
             yield answer.ids
+        assert not early, f"item {turn} has no answer, or one has two: {len(early)} lost"
 
 
 def lacking_blocks(ids: SortedIds, others: SortedIds) -> Iterator[Ids]:

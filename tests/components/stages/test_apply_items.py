@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mrag_pipeline.domain.version import VersionRecord
@@ -277,4 +278,7 @@ def test_a_shard_of_which_a_row_is_missing_is_written_again(tmp_path: Path) -> N
 def test_one_worker_writes_a_shard() -> None:
     """A second one at the same time is not known to do no harm; reading and deleting are."""
     assert not may_double(WriteItem(0, 0, 1, is_repeated=False))
+    ids = np.zeros(1, np.int64)
     assert may_double(apply_items.AddedItem(0, 0, 1, looks_up=True))
+    assert may_double(apply_items.SumsItem(0, ids, 1))
+    assert may_double(apply_items.DeleteItem(0, ids, 1))
