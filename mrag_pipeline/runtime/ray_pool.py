@@ -266,7 +266,7 @@ class _Run:
             idle.pop().give(item)
 
     def _late(self) -> list[WorkItem]:
-        """Shards of one worker alone that is far behind; those it has not started come first."""
+        """Items of one worker alone that is far behind; those it has not started come first."""
         now = time.monotonic()
         holders = Counter(s.index for worker in self._group.workers for s in worker.items())
         late_items = [

@@ -138,8 +138,8 @@ class DeltaFolders(ShardFolders):
         removals = (_REMOVED_SUMS, _REMOVED, _REMOVED_PARTS)
         for path in ("manifest.json", *removals, "shards", "duplicates.parquet"):
             self._folder.remove(path)
-        self._manifest = self._duplicates = None
-        self._packed_masks.clear()
+        self._manifest = None
+        self._left_out.forget()
         self._files.forget_receipts()
 
     def finish(self) -> None:

@@ -26,7 +26,6 @@ from math import inf
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mrag_pipeline.domain.dead_letters import num_set_aside
@@ -42,11 +41,10 @@ from mrag_pipeline.ports.vector_column import vector_matrix
 from mrag_pipeline.settings.staging import StagingSpec
 from mrag_pipeline.staging import tables
 from mrag_pipeline.staging.atomic_folder import Folder
+from mrag_pipeline.staging.left_out import CHUNKS, LeftOutRows
 from mrag_pipeline.staging.staged_files import WRITE_ANEW, StagedFiles, receipt_path, shard_folder
 
 _MANIFEST = "manifest.json"
-_DUPLICATES = "duplicates.parquet"
-_CHUNKS = "chunks.parquet"
 _PROOFS = "proofs.parquet"
 _PARALLEL_READS = 16  # requests to an object store at one time
 _ONLY_WE_READ = "lz4"  # the compression that Arrow for Go, with which Milvus reads, does not know
@@ -86,9 +84,7 @@ class ShardFolders:
         self._is_read_by_others = spec.compression != _ONLY_WE_READ
         self._import_bytes = import_bytes
         self._manifest: Manifest | None = None
-        self._duplicates: dict[int, list[DeadLetter]] | None = None
-        # Packed masks, one bit a row, of the shards that have duplicates.
-        self._packed_masks: dict[int, NDArray[np.uint8]] = {}
+        self._left_out = LeftOutRows(self._files)
 
     def describe(self) -> str:
         """The folder's URI, without secrets."""
@@ -183,7 +179,7 @@ class ShardFolders:
 
     def chunks(self, shard: int) -> pa.Table:
         """The shard's chunks with their standard embedding, duplicates left out."""
-        table = self._files.read_shard_table(shard, _CHUNKS)
+        table = self._files.read_shard_table(shard, CHUNKS)
         if PROOF not in table.column_names:
             has_proofs = self._files.has_shard_table(shard, _PROOFS)
             proofs = self._files.read_shard_table(shard, _PROOFS) if has_proofs else None
@@ -206,13 +202,13 @@ class ShardFolders:
         """The file of the chunks, if it has their proofs and no rows that are left out."""
         if not self._is_importable(shard) or self._files.has_shard_table(shard, _PROOFS):
             return None
-        if PROOF not in self._files.column_names(shard, _CHUNKS):  # mrag 0.1 wrote it
+        if PROOF not in self._files.column_names(shard, CHUNKS):  # mrag 0.1 wrote it
             return None
-        return self._staged_table(shard, _CHUNKS, partial(self.chunks, shard))
+        return self._staged_table(shard, CHUNKS, partial(self.chunks, shard))
 
     def chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The shard's chunk ids (N,), rows as in `chunks`."""
-        mask, ids = self._mask(shard), self.all_chunk_ids(shard)
+        mask, ids = self._left_out.kept(shard), self.all_chunk_ids(shard)
         return ids if mask is None else ids[mask]
 
     def all_chunk_ids(self, shard: int) -> NDArray[np.int64]:
@@ -237,25 +233,17 @@ class ShardFolders:
 
     # -------------------------------------------------------------- duplicates
     def write_duplicates(self, duplicates: Mapping[int, Sequence[DeadLetter]]) -> None:
-        """Stores, by shard, the documents left out because an earlier shard has their id."""
-        table = tables.duplicate_table(duplicates)
-        self._files.write_table(_DUPLICATES, table)
-        self._duplicates = tables.duplicates_of(table)
-        self._packed_masks.clear()
+        """Stores, by shard, the documents left out: an earlier one has their id, or a chunk's."""
+        self._left_out.write(duplicates)
 
     def duplicates(self) -> Mapping[int, Sequence[DeadLetter]] | None:
         """What `write_duplicates` stored, None if nothing is stored yet."""
-        if self._duplicates is None:
-            table = self._files.read_table(_DUPLICATES)
-            if table is None:
-                return None
-            self._duplicates = tables.duplicates_of(table)
-        return self._duplicates
+        return self._left_out.documents()
 
     def duplicate_vectors(self, shard: int) -> NDArray[np.float32]:
         """The head vectors of the rows that are left out of the shard: (n, H, D)."""
         card = self._need_manifest().encoder
-        mask = self._mask(shard)
+        mask = self._left_out.kept(shard)
         if mask is None:
             return np.zeros((0, len(card.heads), card.head_dim), dtype=np.float32)
         left_out = pa.array(~mask)
@@ -273,7 +261,7 @@ class ShardFolders:
 
     def duplicate_chunk_ids(self, shard: int) -> NDArray[np.int64]:
         """The ids of the rows that are left out of the shard: (n,)."""
-        mask = self._mask(shard)
+        mask = self._left_out.kept(shard)
         return np.zeros(0, np.int64) if mask is None else self.all_chunk_ids(shard)[~mask]
 
     def remove(self) -> None:
@@ -281,6 +269,7 @@ class ShardFolders:
         self._folder.remove(_MANIFEST)
         self._folder.remove("")
         self._manifest = None
+        self._left_out.forget()
         self._files.forget_receipts()
 
     def free_bytes(self) -> int | None:
@@ -300,7 +289,7 @@ class ShardFolders:
         is_for_server = self._is_read_by_others and chunks.nbytes >= self._import_bytes
         if is_for_server:
             chunks = tables.importable(chunks, proofs, dtype)
-        yield _CHUNKS, chunks
+        yield CHUNKS, chunks
         del chunks  # all texts of the shard
         for i, head in enumerate(card.heads):
             yield _head(head), tables.head_table(ids, output.vectors[:, i], dtype)
@@ -317,7 +306,7 @@ class ShardFolders:
 
     def _is_importable(self, shard: int) -> bool:
         """Whether a server can read the shard's files, and should read all their rows."""
-        return self._is_read_by_others and not (self.duplicates() or {}).get(shard)
+        return self._is_read_by_others and not self._left_out.of_shard(shard)
 
     def _staged_table(self, shard: int, name: str, read: Callable[[], pa.Table]) -> StagedTable:
         file = self._files.staged_file(shard, name)
@@ -330,22 +319,8 @@ class ShardFolders:
         )
 
     def _without_duplicates(self, shard: int, table: pa.Table) -> pa.Table:
-        mask = self._mask(shard)
+        mask = self._left_out.kept(shard)
         return table if mask is None else table.filter(pa.array(mask))
-
-    def _mask(self, shard: int) -> NDArray[np.bool_] | None:
-        """True for each row that is not a duplicate, (N,); None if the shard has no duplicate."""
-        left_out = (self.duplicates() or {}).get(shard)
-        if not left_out:
-            return None
-        if shard not in self._packed_masks:
-            left_out_ids = pa.array([letter.document_id for letter in left_out], pa.string())
-            column = self._files.read_shard_table(shard, _CHUNKS, ["document_id"])["document_id"]
-            self._packed_masks[shard] = np.packbits(
-                ~pc.is_in(column, value_set=left_out_ids).to_numpy()
-            )
-        num_chunks = self._files.receipt(shard).num_chunks
-        return np.unpackbits(self._packed_masks[shard], count=num_chunks).astype(bool)
 
     def _need_manifest(self) -> Manifest:
         manifest = self.manifest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from mrag_pipeline.runtime.usage import DRIVER, NodeUsage
 from mrag_pipeline.stages.serial_pool import SerialPool
 from mrag_pipeline.stages.thread_pool import Stopped
 
+A_WHILE_S = 0.01
+
 
 @dataclass(frozen=True)
 class Item:
@@ -24,6 +27,11 @@ class Item:
 
     index: int
     num_bytes: int
+
+
+def taking_a_while(item: Item) -> int:
+    time.sleep(A_WHILE_S)
+    return item.index
 
 
 def counted(work: Callable[[], object]) -> NodeUsage:
@@ -39,11 +47,11 @@ def test_items_bytes_and_seconds_are_counted() -> None:
 
     def phase() -> None:
         pools = phase_pools(Config(), lambda _: lambda item: item)
-        assert list(pools(lambda item: item.index, 42).run(items)) == [0, 1]
+        assert list(pools(taking_a_while, 42).run(items)) == [0, 1]
 
     done = counted(phase)
     assert (done.workers, done.items, done.num_bytes, done.errors) == (1, 2, 42, 0)
-    assert done.busy_s >= 0
+    assert done.busy_s >= 2 * A_WHILE_S
 
 
 @dataclass(frozen=True)
